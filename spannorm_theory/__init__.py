@@ -1,0 +1,1 @@
+"""Signal and gradient propagation in deep transformers, for every placement of the norms."""

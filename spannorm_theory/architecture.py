@@ -1,0 +1,225 @@
+"""An architecture: placement, scaling and sizes, as one validated, hashable, printable value."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from .components.activations import ACTIVATIONS, Activation
+from .components.initialisation import NAMED_INITS, matrix_gains
+from .errors import InputError, UnknownNameError
+from .placements import PLACEMENTS, Placement
+from .scalings import SCALINGS
+from .trace import Trace
+
+MASKS = ("none", "causal")
+NORMS = ("rms", "layer")
+
+_CALL = re.compile(r"^([\w.+*-]+?)(?:\((.*)\))?$")
+
+
+def parse_placement(text: str) -> tuple[str, dict[str, Any]]:
+    """Split ``"siamese-norm(depth_scaling=False)"`` into the name and its options.
+
+    Raises:
+        InputError: the text is not a name with an optional list of ``option=value``.
+    """
+    match = _CALL.match(text.strip())
+    if match is None:
+        raise InputError(f"expected a placement such as 'post-norm' or 'siamese-norm(depth_scaling=False)', got {text!r}")
+    name, arguments = match.groups()
+    options: dict[str, Any] = {}
+    for item in filter(None, re.split(r"\s*,\s*", arguments or "")):
+        key, equals, value = item.partition("=")
+        try:
+            options[key.strip()] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            raise InputError(f"expected option=value in {text!r}, got {item!r}") from None
+    return name, options
+
+
+def _positive_integer(name: str, value: object, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name} must be an integer of at least {least}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that fixes the law of a randomly initialised stack.
+
+    Args:
+        placement: a registered norm placement, with options in brackets if it has any.
+        scaling: a registered scaling rule.
+        depth: L, number of blocks of one attention and one feed-forward sublayer.
+        width, heads, tokens: d, H and n; d must be divisible by H.
+        activation: a registered activation; gated ones have a third matrix.
+        ffn_ratio: hidden width of the feed-forward branch over d.
+        mask: "none" (every token sees every token) or "causal".
+        norm: "rms" or "layer"; both with gain 1 and epsilon 0.
+        qk_norm, qkv_norm: normalise queries and keys (and values) over each head, in addition to
+            what the placement itself asks for.
+        init: "fan-in", "unit-branch", "xavier", or the standard deviation of every weight.
+        logit_variance: variance of the attention logits for an input of unit second moment whose
+            tokens are uncorrelated; None takes what ``init`` gives. Ignored under QK norm.
+        input_variance, input_cosine: q and rho of the Gaussian input; rho in [0, 1).
+
+    Raises:
+        InputError: a size, name or option that no architecture can have.
+    """
+
+    placement: str
+    scaling: str = "unit"
+    depth: int = 12
+    width: int = 256
+    heads: int = 8
+    tokens: int = 64
+    activation: str = "gelu"
+    ffn_ratio: float = 4.0
+    mask: str = "none"
+    norm: str = "rms"
+    qk_norm: bool = False
+    qkv_norm: bool = False
+    init: str | float = "fan-in"
+    logit_variance: float | None = None
+    input_variance: float = 1.0
+    input_cosine: float = 0.0
+    options: Mapping[str, Any] = field(init=False, repr=False, compare=False)
+    name: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        name, options = parse_placement(self.placement)
+        entry = PLACEMENTS[name]
+        merged = entry.check_options(options)
+        changed = {key: value for key, value in merged.items() if value != entry.options[key]}
+        arguments = ", ".join(f"{key}={value!r}" for key, value in sorted(changed.items()))
+        object.__setattr__(self, "placement", f"{name}({arguments})" if arguments else name)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "options", merged)
+        SCALINGS[self.scaling]
+        ACTIVATIONS[self.activation]
+        for size in ("depth", "width", "heads"):
+            _positive_integer(size, getattr(self, size))
+        _positive_integer("tokens", self.tokens, least=2)
+        if self.width % self.heads:
+            raise InputError(f"width must be divisible by heads, got width={self.width}, heads={self.heads}")
+        for kind, value, known in (("mask", self.mask, MASKS), ("norm", self.norm, NORMS)):
+            if value not in known:
+                raise UnknownNameError(kind, value, known)
+        for flag in ("qk_norm", "qkv_norm"):
+            if not isinstance(getattr(self, flag), bool):
+                raise InputError(f"{flag} must be True or False, got {getattr(self, flag)!r}")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        if isinstance(self.init, str) and self.init not in NAMED_INITS:
+            raise UnknownNameError("init", self.init, NAMED_INITS)
+        positive: dict[str, Any] = {"ffn_ratio": self.ffn_ratio, "input_variance": self.input_variance}
+        if not isinstance(self.init, str):
+            positive["init"] = self.init
+        if self.logit_variance is not None:
+            positive["logit_variance"] = self.logit_variance
+        for key, value in positive.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise InputError(f"{key} must be a positive number, got {value!r}")
+            object.__setattr__(self, key, float(value))
+        hidden = self.ffn_ratio * self.width
+        if hidden != round(hidden):
+            raise InputError(
+                f"ffn_ratio * width must be a whole number, got {self.ffn_ratio} * {self.width} = {hidden}"
+            )
+        if not isinstance(self.input_cosine, (int, float)) or not 0 <= self.input_cosine < 1:
+            raise InputError(f"input_cosine must lie in [0, 1), got {self.input_cosine!r}")
+        object.__setattr__(self, "input_cosine", float(self.input_cosine))
+
+    @property
+    def definition(self) -> Placement:
+        """The registry entry of the placement."""
+        return PLACEMENTS[self.name]
+
+    @property
+    def nonlinearity(self) -> Activation:
+        """The registry entry of the activation."""
+        return ACTIVATIONS[self.activation]
+
+    @property
+    def head_width(self) -> int:
+        """d / H."""
+        return self.width // self.heads
+
+    @property
+    def hidden(self) -> int:
+        """Hidden width of the feed-forward branch."""
+        return round(self.ffn_ratio * self.width)
+
+    @property
+    def weights(self) -> dict[str, tuple[int, int]]:
+        """Each weight matrix of a block with its shape (inputs, outputs)."""
+        d, m = self.width, self.hidden
+        shapes = {f"attn.{name}": (d, d) for name in ("query", "key", "value", "output")}
+        shapes["ffn.up"] = (d, m)
+        if self.nonlinearity.gated:
+            shapes["ffn.gate"] = (d, m)
+        shapes["ffn.down"] = (m, d)
+        return shapes
+
+    @property
+    def base_gains(self) -> dict[str, float]:
+        """sigma_W^2 = inputs x variance of an entry, for each matrix, before the scaling rule."""
+        return matrix_gains(self.init, self.weights, self.nonlinearity, self.logit_variance)
+
+    def block(self, first: bool = False) -> Trace:
+        """The traced definition of one block under the scaling rule."""
+        return self.definition.trace(self.scaling, first=first, **self.options)
+
+    def with_(self, **changes: Any) -> Architecture:
+        """A copy with some fields replaced."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; ``Architecture.from_dict`` is its inverse."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Architecture:
+        """The architecture of a mapping; an unknown field is refused by name."""
+        known = [f.name for f in fields(cls) if f.init]
+        for key in values:
+            if key not in known:
+                raise UnknownNameError("field of Architecture", key, known)
+        if "placement" not in values:
+            raise InputError("an Architecture needs a placement")
+        return cls(**values)
+
+    def __str__(self) -> str:
+        """``placement scaling`` and every field that is not its default, as ``field=value``."""
+        defaults = {f.name: f.default for f in fields(self) if f.init}
+        parts = [self.placement.replace(" ", ""), self.scaling]
+        for key, value in self.to_dict().items():
+            if key not in ("placement", "scaling") and value != defaults[key]:
+                parts.append(f"{key}={value}")
+        return " ".join(parts)
+
+    @classmethod
+    def parse(cls, text: str) -> Architecture:
+        """The inverse of ``str``."""
+        words = text.split()
+        values: dict[str, Any] = dict(zip(("placement", "scaling"), words, strict=False))
+        for word in words[2:]:
+            key, _, value = word.partition("=")
+            try:
+                values[key] = ast.literal_eval(value)
+            except (ValueError, SyntaxError):
+                values[key] = value
+        return cls.from_dict(values)
+
+    @property
+    def key(self) -> str:
+        """A hash of all fields, the same in every process, for caches and stores."""
+        return hashlib.sha256(repr(sorted(self.to_dict().items())).encode()).hexdigest()[:16]
+
+

@@ -1,0 +1,188 @@
+r"""Multi-head softmax attention: moments for tokens that are all alike, and the torch operation.
+
+For two tokens with second moment q and covariance p = q - delta, rows A and B of attention weights
+whose logits follow from (q, p), and gains s_W (inputs x variance of an entry),
+
+    forward   q_out = s_o [q_V - delta_V (1 - P2)],    q_out - p_out = s_o delta_V (P2 - P11)
+    value     s_o s_V [gamma P2 + (n-1) c P11]         (row sums of one fix the token mean)
+    query     s_o delta_V  s_K delta s_Q               [gamma J,  c J11]
+    key       s_o delta_V  s_K s_Q [q gamma J + (n-1) p c J11],  token covariance -that/(n-1)
+
+with (q, p)_V of the values and the overlaps of :mod:`spannorm_theory.components.overlaps`. Norms on
+queries, keys or values replace s_W (q, p) by (1, K(rho)) forward and s_W by K'/q backward, K the exact
+kernel of a norm over a head. Finite width: the weights' own sample correlation adds 1/d to J and J11
+on the query path, and v (1-rho)^2 / d to the mean of the values. Derivation: gradients at the logits are
+A * (D - sum A D), D_ij = g_i . V_j, with g independent of the forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import AssumptionError
+from .kernels import Array
+from .norms import HeadNorm, normalise
+from .overlaps import overlap_curve, saturating_overlaps
+
+if TYPE_CHECKING:
+    import torch
+
+Gains = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Moments of one attention branch over ``tokens`` exchangeable tokens.
+
+    Attributes:
+        normed: which of "query", "key", "value" carry a norm over each head.
+        head_norm: the kernel of that norm.
+        unit_logits: v for an input of second moment 1; overlaps along its curve are tabulated.
+    """
+
+    width: int
+    tokens: int
+    normed: tuple[str, ...]
+    head_norm: HeadNorm | None
+    unit_logits: float = 1.0
+
+    def _projected(self, name: str, q: Any, delta: Any, gain: Any) -> tuple[Any, Any]:
+        """Second moment of a query, key or value coordinate, and its drop between tokens."""
+        if name not in self.normed or self.head_norm is None:
+            return gain * q, gain * delta
+        return 1.0, 1 - self.head_norm.value(1 - delta / q)
+
+    def _back(self, name: str, q: Any, delta: Any, gain: Any) -> tuple[Any, Any]:
+        """From the gradient at a (normed) projection to that at the stream: one token, two tokens."""
+        if name not in self.normed or self.head_norm is None:
+            return gain, gain
+        return self.head_norm.slope(1.0) / q, self.head_norm.slope(1 - delta / q) / q
+
+    def _logits(self, q: Any, delta: Any, gains: Gains) -> tuple[Any, Any]:
+        """Logit variance v between tokens' queries and keys, and the cosine that rows see."""
+        if "query" in self.normed and self.head_norm is not None:
+            return 1.0, self.head_norm.value(1 - delta / q)
+        return gains["attn.query"] * gains["attn.key"] * q**2, 1 - delta / q
+
+    def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
+        """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
+        v, rho = self._logits(q, delta, gains)
+        if isinstance(rho, np.generic):
+            rho = float(rho)
+        p2, p11 = self._overlap_pair(v, rho)
+        q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
+        own = q_v * v * (1 - rho) ** 2 / self.width
+        output = gains["attn.output"]
+        return (
+            output * (q_v - delta_v * (1 - p2) + own),
+            output * (delta_v * (p2 - p11) + own * (1 - rho)),
+        )
+
+    def _overlap_pair(self, v: float, rho: float) -> tuple[float, float]:
+        if abs(v - self.unit_logits) < 1e-9 * v:
+            return overlap_curve(self.unit_logits, self.tokens).forward(rho)
+        found = saturating_overlaps(v * (1 - rho), rho, self.tokens)
+        return found.p2, found.p11
+
+    def _overlap_arrays(self, v: Array, rho: Array) -> Array:
+        if np.all(np.abs(v - self.unit_logits) < 1e-9 * v):
+            return overlap_curve(self.unit_logits, self.tokens).all(rho)
+        found = [
+            saturating_overlaps(a * (1 - r), float(r), self.tokens)
+            for a, r in zip(np.broadcast_to(v, rho.shape), rho, strict=True)
+        ]
+        return np.array([(o.p2, o.p11, o.j, o.j11) for o in found]).T
+
+    def backward(self, q: Array, delta: Array, gains: Gains) -> dict[str, Array]:
+        """Linear maps from (gamma, c) at the branch output to (gamma, c) at the gradient of each
+        projection's output, one 2 x 2 matrix for each layer; "stream" is their sum at the input.
+
+        Args:
+            q, delta: moments of the branch input, shape (layers,).
+            gains: sigma_W^2 of each matrix, floats or shape (layers,).
+        Returns:
+            shape (layers, 2, 2) for "attn.query", "attn.key", "attn.value" and "stream".
+        """
+        n = self.tokens
+        v, rho = self._logits(q, delta, gains)
+        rho = np.asarray(rho, dtype=float)
+        p2, p11, j, j11 = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
+        finite = (1 - p2) ** 2 / self.width
+        output = gains["attn.output"]
+        _, delta_v = self._projected("value", q, delta, gains["attn.value"])
+        _, delta_k = self._projected("key", q, delta, gains["attn.key"])
+        q_q, delta_q = self._projected("query", q, delta, gains["attn.query"])
+        zero = np.zeros_like(rho)
+
+        def rows(*entries: Any) -> Array:
+            layers = [np.broadcast_to(np.asarray(e, dtype=float), rho.shape) for e in entries]
+            return np.stack(layers, axis=-1).reshape((*rho.shape, 2, 2))
+
+        total = (1.0, n - 1.0)  # the token mean of the gradient passes unchanged
+        own = (p2, (n - 1) * p11)
+        value = rows(*own, *((t - o) / (n - 1) for t, o in zip(total, own, strict=True)))
+        query = rows(delta_v * delta_k * (j + finite), zero, zero, delta_v * delta_k * (j11 + finite))
+        to_key = (delta_v * q_q * j, delta_v * (n - 1) * (q_q - delta_q) * j11)
+        key = rows(*to_key, *(-k / (n - 1) for k in to_key))
+        maps = {"attn.value": value, "attn.query": query, "attn.key": key}
+        maps = {name: np.asarray(output)[..., None, None] * m for name, m in maps.items()}
+        stream = np.zeros_like(value)
+        for name, m in maps.items():
+            one, two = self._back(name.removeprefix("attn."), q, delta, gains[name])
+            stream += np.stack(np.broadcast_arrays(one, two, zero)[:2], axis=-1)[..., None] * m
+        return {**maps, "stream": stream}
+
+    def weight_grads(
+        self, q: Array, delta: Array, grad: Array, gains: Gains, maps: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """E |dLoss/dW|_F^2 of each matrix; ``grad`` (layers, 2) holds (gamma, c) at the branch output."""
+        n, p = self.tokens, q - delta
+        front = self.width**2 * n
+        result = {}
+        for name in ("attn.query", "attn.key", "attn.value"):
+            at_projection = np.einsum("lij,lj->li", maps[name], grad)
+            one, two = self._back(name.removeprefix("attn."), q, delta, gains[name])
+            g, c = at_projection[:, 0] * one / gains[name], at_projection[:, 1] * two / gains[name]
+            result[name] = front * (q * g + (n - 1) * p * c)
+        v, rho = self._logits(q, delta, gains)
+        rho = np.asarray(rho, dtype=float)
+        p2, p11, j, _ = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
+        # the keys' weight gradient sees the sample correlation that the stream gradient does not
+        result["attn.key"] = result["attn.key"] * (1 + (1 - p2) ** 2 / (self.width * j))
+        q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
+        mixed, drop = q_v - delta_v * (1 - p2), delta_v * (p2 - p11)
+        result["attn.output"] = front * (mixed * grad[:, 0] + (n - 1) * (mixed - drop) * grad[:, 1])
+        return result
+
+
+def attention_forward(
+    x: torch.Tensor,
+    linear: Callable[[torch.Tensor, str], torch.Tensor],
+    *,
+    heads: int,
+    causal: bool,
+    normed: tuple[str, ...],
+    norm: str,
+) -> torch.Tensor:
+    """The branch on tensors (networks, tokens, width); ``linear(x, name)`` applies a weight matrix."""
+    from torch.nn.functional import scaled_dot_product_attention
+
+    def project(name: str) -> torch.Tensor:
+        y = linear(x, f"attn.{name}").unflatten(-1, (heads, -1)).transpose(1, 2)
+        return normalise(y, norm) if name in normed else y
+
+    mixed = scaled_dot_product_attention(project("query"), project("key"), project("value"), is_causal=causal)
+    return linear(mixed.transpose(1, 2).flatten(-2), "attn.output")
+
+
+def require_exchangeable(mask: str) -> None:
+    """Refuse masks under which tokens are not alike."""
+    if mask != "none":
+        raise AssumptionError(
+            f"the pair theory needs exchangeable tokens, but under mask={mask!r} they are not alike; use the "
+            "position-resolved theory"
+        )

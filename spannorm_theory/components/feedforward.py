@@ -1,0 +1,101 @@
+r"""The feed-forward branch: phi(x W_up) W_down, or (phi(x W_gate) * x W_up) W_down when gated.
+
+Moments are element-wise in the token Gram: for two tokens with second moments q1, q2 and covariance
+c per coordinate (q1 = q2 = c for one token),
+
+    branch covariance   = s_down k(q1, q2, c),              k = K(s_up q1, s_up q2, s_up c)
+                                                     gated: k = K(s_gate .) s_up c
+    gradient covariance = G s_down dk/dc                    (G: that of the branch output)
+
+with s_W the gains (inputs x variance of an entry). K is the kernel of phi, and dk/dc follows from
+Price's theorem; for a gated branch it has one term for each of the two paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .activations import Activation
+from .kernels import Array
+
+if TYPE_CHECKING:
+    import torch
+
+Gains = Mapping[str, Any]
+
+
+class FeedForward:
+    """Moments of one feed-forward branch; ``gains`` maps each matrix to its sigma_W^2."""
+
+    def __init__(self, activation: Activation, width: int, hidden: int) -> None:
+        self.activation = activation
+        self.kernel = activation.kernel
+        self.width = width
+        self.hidden = hidden
+
+    def hidden_moment(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """k: second moment per hidden coordinate between two tokens."""
+        s = gains["ffn.gate"] if self.activation.gated else gains["ffn.up"]
+        k = self.kernel.value(s * q1, s * q2, s * c)
+        return k * (gains["ffn.up"] * c) if self.activation.gated else k
+
+    def paths(self, q1: Any, q2: Any, c: Any, gains: Gains) -> dict[str, Any]:
+        """Gain from the gradient at a hidden coordinate to that at each pre-activation."""
+        s = gains["ffn.gate"] if self.activation.gated else gains["ffn.up"]
+        slope = self.kernel.slope(s * q1, s * q2, s * c)
+        if not self.activation.gated:
+            return {"ffn.up": slope}
+        value = self.kernel.value(s * q1, s * q2, s * c)
+        return {"ffn.up": value, "ffn.gate": slope * (gains["ffn.up"] * c)}
+
+    def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
+        """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
+        down, up = gains["ffn.down"], gains["ffn.up"]
+        if not self.activation.gated:
+            k, drop = self.kernel.drop(up * q, up * delta)
+            return down * k, down * drop
+        gate = gains["ffn.gate"]
+        k, drop = self.kernel.drop(gate * q, gate * delta)
+        return down * up * k * q, down * up * (k * delta + drop * (q - delta))
+
+    def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """Gain from the gradient at the branch output to that at its input."""
+        paths = self.paths(q1, q2, c, gains)
+        return gains["ffn.down"] * sum(gains[name] * path for name, path in paths.items())
+
+    def weight_grads(
+        self, q: Any, p: Any, gamma: Any, cross: Any, gains: Gains, tokens: int
+    ) -> dict[str, Any]:
+        """E |dLoss/dW|_F^2 of each matrix, for tokens that are all alike: inputs x outputs x tokens x
+        [h gamma + (tokens - 1) h' gamma'], h of the matrix' input and gamma at its output."""
+        one, two = self.paths(q, q, q, gains), self.paths(q, q, p, gains)
+        back = gains["ffn.down"] * self.width / self.hidden
+
+        def norm(h: Any, h_cross: Any, g: Any, g_cross: Any) -> Any:
+            return self.width * self.hidden * tokens * (h * g + (tokens - 1) * h_cross * g_cross)
+
+        k, k_cross = self.hidden_moment(q, q, q, gains), self.hidden_moment(q, q, p, gains)
+        grads = {name: norm(q, p, back * one[name] * gamma, back * two[name] * cross) for name in one}
+        return {**grads, "ffn.down": norm(k, k_cross, gamma, cross)}
+
+    def weight_grads_gram(self, gram: Array, grad: Array, gains: Gains) -> dict[str, float]:
+        """The same from the full token Grams of the input and of the gradient at the output."""
+        q = gram.diagonal()
+        q1, q2 = q[:, None], q[None, :]
+        paths = self.paths(q1, q2, gram, gains)
+        back = gains["ffn.down"] * self.width / self.hidden
+        size = self.width * self.hidden
+        grads = {name: size * float((gram * grad * path).sum() * back) for name, path in paths.items()}
+        return {**grads, "ffn.down": size * float((self.hidden_moment(q1, q2, gram, gains) * grad).sum())}
+
+
+def ffn_forward(
+    x: torch.Tensor, linear: Callable[[torch.Tensor, str], torch.Tensor], activation: Activation
+) -> torch.Tensor:
+    """The branch on tensors (..., tokens, width); ``linear(x, name)`` applies a weight matrix."""
+    if activation.gated:
+        hidden = activation.torch_function(linear(x, "ffn.gate")) * linear(x, "ffn.up")
+    else:
+        hidden = activation.torch_function(linear(x, "ffn.up"))
+    return linear(hidden, "ffn.down")

@@ -1,0 +1,56 @@
+r"""RMSNorm and LayerNorm: the torch operation, and the exact kernel of a norm over few coordinates.
+
+Over the d coordinates of a stream a norm divides by the root of the second moment; what it does beyond
+that is O(1/d). Over the d_h coordinates of an attention head it is not negligible: for Gaussian (u, v)
+with correlation rho per coordinate,
+
+    K(rho) = E[u.v / (|u| |v|)] = rho g^2 2F1(1/2, 1/2; d/2 + 1; rho^2),  g^2 = 2 Gamma((d+1)/2)^2 / (d Gamma(d/2)^2)
+
+and by Price's theorem E tr(J_u J_v^T)/d = K'(rho)/q, which is (1/q)(d-1)/(d-2) at rho = 1. The
+kernel is the mean of a sample correlation (Muirhead, Aspects of Multivariate Statistical Theory,
+1982, section 5.1). LayerNorm removes one coordinate: d becomes d - 1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import gammaln, hyp2f1
+
+from ..errors import AssumptionError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class HeadNorm:
+    """Kernel of a norm over ``size`` independent Gaussian coordinates."""
+
+    def __init__(self, size: int, kind: str) -> None:
+        self.size = size - (kind == "layer")
+        if self.size < 3:
+            raise AssumptionError(
+                f"a norm over heads of width {size} has no finite gradient variance; use at least 4 "
+                "coordinates per head"
+            )
+        half = self.size / 2
+        self._front = float(np.exp(2 * (gammaln(half + 0.5) - gammaln(half))) / half)
+
+    def value(self, rho: Any) -> Any:
+        """K(rho), the mean cosine of two normalised vectors."""
+        rho = np.clip(rho, -1, 1)
+        return rho * self._front * hyp2f1(0.5, 0.5, self.size / 2 + 1, rho**2)
+
+    def slope(self, rho: Any) -> Any:
+        """K'(rho); the backward gain of the norm is K'/q."""
+        c = self.size / 2 + 1
+        x = np.clip(rho, -1, 1) ** 2
+        return self._front * (hyp2f1(0.5, 0.5, c, x) + x / (2 * c) * hyp2f1(1.5, 1.5, c + 1, x))
+
+
+def normalise(x: torch.Tensor, kind: str) -> torch.Tensor:
+    """RMSNorm ("rms") or LayerNorm ("layer") over the last axis, gain 1, epsilon 0."""
+    if kind == "layer":
+        x = x - x.mean(-1, keepdim=True)
+    return x * x.square().mean(-1, keepdim=True).rsqrt()

@@ -1,0 +1,163 @@
+r"""Overlaps of softmax attention rows with Gaussian logits, exact at any number of keys.
+
+Two rows A, B of n softmax weights; the logits of one row are independent N(0, s^2), those of two
+rows have correlation rho at the same key and none at different keys. Attention needs
+
+    P2  = E sum_j A_j^2                 P11 = E sum_j A_j B_j
+    J   = E[P2 - 2 P3 + P2^2]           J11 = E[P11 - 2 P21 + P11^2],  P21 = sum_j A_j^2 B_j
+
+(J and J11 are the second moments of the softmax Jacobian, for one row and between two). With
+1/S^m = int t^{m-1} e^{-tS} dt / Gamma(m) every one becomes an integral over log t of products of
+single-key expectations f(t) = E exp(-t e^a) and its derivatives; two rows share the common part of
+their logits, so their joint expectations are matrix products of conditional ones. All integrands are
+analytic and decay, hence plain equidistant sums converge exponentially.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+from scipy.stats import norm
+
+from ..errors import AssumptionError
+from .kernels import Array
+
+
+#: step of the sums over log t for two rows
+LOG_STEP = 0.25
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """P2, P11, J and J11 as defined above; all between 0 and 1."""
+
+    p2: float
+    p11: float
+    j: float
+    j11: float
+
+
+def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
+    """Row overlaps for logits of variance ``s2`` and row correlation ``rho`` over ``keys`` keys.
+
+    Raises:
+        AssumptionError: s^2 is negative or beyond 400, where the quadrature no longer resolves the
+            softmax (its entropy is below any use by then).
+    """
+    if not 0 <= s2 <= 400 or not -1 <= rho <= 1:
+        raise AssumptionError(
+            f"attention overlaps need a logit variance in [0, 400] and a row correlation in [-1, 1], "
+            f"got {s2:.4g} and {rho:.4g}"
+        )
+    if s2 < 1e-12:
+        u = 1 / keys
+        return Overlaps(u, u, u - u**2, u - u**2)
+    s, n = float(np.sqrt(s2)), keys
+    log_t = np.arange(-np.log(n) - 6 * s - 24, 8 * s + 6, LOG_STEP)
+    c = np.arange(-8.25, 8.5, 0.25 if s <= 2 else 0.5 / s)
+    weight = norm.pdf(c) * (c[1] - c[0])
+    shared = s * np.sqrt(abs(rho)) * c
+    moments = _conditional(s * float(np.sqrt(1 - abs(rho))), log_t[0] + shared[0], log_t[-1] + shared[-1])
+    f0, f1, f2 = moments(np.add.outer(log_t, shared))
+    g0, g1, g2 = (f if rho >= 0 else f[:, ::-1] for f in (f0, f1, f2))  # opposite shared parts
+
+    def joint(f: Array, g: Array) -> Array:
+        return np.asarray((f * weight) @ g.T)
+
+    one, both = joint(f0, g0), joint(f1, g1)
+    others = LOG_STEP**2 * one ** (n - 2)
+    p11 = n * np.sum(both * one * others)
+    p21 = n * np.sum(joint(f2, g1) * one * others)
+    same_key = n * np.sum(joint(f2, g2) * one * others)
+    two_keys = n * (n - 1) * np.sum(both**2 * others)
+    p2, j = _single_row(s, n)
+    return Overlaps(p2, float(p11), j, float(p11 - 2 * p21 + same_key + two_keys))
+
+
+def _conditional(own: float, low: float, high: float) -> Callable[[Array], Array]:
+    """F_k(tau) = E[y^k e^{-y}], y = e^{tau + own x}, k = 0, 1, 2, as one spline over [low, high]: a
+    row's expectations given what it shares with the other row, in tau = log t + shared part."""
+    x = np.arange(-8.5, 8.6, min(0.25, 0.4 / max(own, 0.1)))
+    weight = norm.pdf(x) * (x[1] - x[0])
+    tau = np.arange(low, high + 0.05, 0.03)
+    y = np.exp(np.minimum(np.add.outer(tau, own * x), 50))  # e^{-y} is zero long before
+    decay = np.exp(-y)
+    spline = CubicSpline(tau, np.stack([decay @ weight, (y * decay) @ weight, (y**2 * decay) @ weight], axis=1))
+    return lambda points: np.moveaxis(spline(points), -1, 0)
+
+
+@lru_cache(maxsize=4096)
+def _single_row(s: float, n: int) -> tuple[float, float]:
+    step = min(0.1, 0.2 / s)
+    z = np.arange(-8.5, 8.5 + step, step)
+    weight = norm.pdf(z) * step
+    t = np.exp(np.arange(-np.log(n) - 6 * s - 24, 8 * s + 6, 0.1))
+    e = np.exp(s * z)
+    decay = np.exp(-t[:, None] * e)
+    phi0, phi2, phi3, phi4 = (decay * e**k @ weight for k in (0, 2, 3, 4))
+    others = phi0 ** (n - 2)
+    p2 = n * 0.1 * np.sum(t**2 * phi2 * phi0 * others)
+    p3 = n * 0.1 * np.sum(t**3 / 2 * phi3 * phi0 * others)
+    p4 = n * 0.1 * np.sum(t**4 / 6 * phi4 * phi0 * others)
+    p22 = n * (n - 1) * 0.1 * np.sum(t**4 / 6 * phi2**2 * others)
+    return float(p2), float(p2 - 2 * p3 + p4 + p22)
+
+
+#: beyond this logit variance the overlaps follow their 1/s law
+LARGEST_S2 = 400.0
+
+
+def saturating_overlaps(s2: float, rho: float, keys: int) -> Overlaps:
+    """Overlaps at any logit variance: beyond ``LARGEST_S2`` the softmax is a maximum but for near
+    ties, whose probability falls as 1/s, so P2 - 1, P11 - P11(inf), J and J11 fall as 1/s too."""
+    if s2 <= LARGEST_S2:
+        return overlaps(max(s2, 0.0), rho, keys)
+    near, far = overlaps(LARGEST_S2 / 4, rho, keys), overlaps(LARGEST_S2, rho, keys)
+    shrink = float(np.sqrt(LARGEST_S2 / s2))
+    limit = 2 * far.p11 - near.p11
+    return Overlaps(
+        1 - (1 - far.p2) * shrink,
+        limit + (far.p11 - limit) * shrink,
+        far.j * shrink,
+        far.j11 * shrink,
+    )
+
+
+class OverlapCurve:
+    """Overlaps along s^2 = v (1 - rho), the logits that tokens of cosine rho give: P2, P11, J and J11
+    as splines in rho, made once for each (v, keys)."""
+
+    nodes = 48
+
+    def __init__(self, logit_variance: float, keys: int) -> None:
+        # tokens cannot be more anti-correlated than -1/(n-1); dense near rho = 1 and rho = 0
+        low = -1 / (keys - 1)
+        angle = np.linspace(0, np.pi, self.nodes)
+        self.rho = low + (1 - low) * (1 - np.cos(angle)) / 2
+        found = [saturating_overlaps(logit_variance * (1 - r), float(r), keys) for r in self.rho]
+        table = np.array([(o.p2, o.p11, o.j, o.j11) for o in found])
+        self._spline = CubicSpline(self.rho, table)
+        self._pieces = [tuple(map(float, piece)) for piece in self._spline.c[..., :2].transpose(1, 0, 2).reshape(self.nodes - 1, 8)]
+        self._knots = [float(r) for r in self.rho]
+
+    def forward(self, rho: float) -> tuple[float, float]:
+        """P2 and P11 at one cosine (a few hundred nanoseconds, for the layer loop)."""
+        i = min(max(bisect_right(self._knots, rho) - 1, 0), self.nodes - 2)
+        a2, a11, b2, b11, c2, c11, d2, d11 = self._pieces[i]
+        x = rho - self._knots[i]
+        return ((a2 * x + b2) * x + c2) * x + d2, ((a11 * x + b11) * x + c11) * x + d11
+
+    def all(self, rho: Array) -> Array:
+        """P2, P11, J, J11 for an array of cosines; shape (4, layers)."""
+        return np.asarray(self._spline(np.clip(rho, self.rho[0], 1.0))).T
+
+
+@lru_cache(maxsize=64)
+def overlap_curve(logit_variance: float, keys: int) -> OverlapCurve:
+    """The cached :class:`OverlapCurve` of a logit variance."""
+    return OverlapCurve(logit_variance, keys)

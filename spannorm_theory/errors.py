@@ -1,0 +1,36 @@
+"""The toolkit's own errors: each says what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SpannormError(ValueError):
+    """Base of every error that the toolkit raises on purpose."""
+
+
+class InputError(SpannormError):
+    """A size, name or option that no architecture can have."""
+
+
+class AssumptionError(SpannormError):
+    """An input outside the assumptions of the theory that was asked."""
+
+
+class NoClosedForm(SpannormError):
+    """The recursion has no closed form that the engine can find."""
+
+
+class NonFiniteError(SpannormError, ArithmeticError):
+    """A run produced an infinite or undefined number."""
+
+
+class UnknownNameError(InputError):
+    """A name that is in no registry; the message lists the nearest valid ones."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = get_close_matches(str(name), known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+        super().__init__(f"unknown {kind} {str(name)!r}; {hint}")

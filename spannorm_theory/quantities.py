@@ -1,0 +1,95 @@
+"""The quantities that theory and Monte Carlo both answer for, and the tidy table they share.
+
+A profile maps ``(stream, quantity)`` to one number for each layer. Quantities that can grow or vanish
+exponentially with depth are kept as natural logarithms, so that a factor of 2^-20000 is a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .architecture import Architecture
+
+Array = NDArray[np.float64]
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A per-layer quantity.
+
+    Attributes:
+        logarithmic: profiles hold its natural logarithm.
+        per_block: one value for each block (layers 0 to L-1) instead of each boundary (0 to L).
+        label: how figures and tables call it.
+        latex: its symbol.
+    """
+
+    name: str
+    label: str
+    latex: str
+    logarithmic: bool = False
+    per_block: bool = False
+
+
+QUANTITIES: dict[str, Quantity] = {
+    q.name: q
+    for q in (
+        Quantity("variance", "forward variance", "q", logarithmic=True),
+        Quantity("token_cosine", "token cosine", r"\rho"),
+        Quantity("grad_variance", "gradient variance", r"\gamma", logarithmic=True),
+        Quantity("grad_token_cosine", "gradient token cosine", "r"),
+        Quantity("layer_cosine", "cosine across a block", r"\cos(x_l, x_{l+1})", per_block=True),
+        Quantity("branch_share", "relative update of a block", r"\Vert\Delta x\Vert^2/\Vert x\Vert^2", per_block=True),
+        Quantity(
+            "weight_grad_norm",
+            "squared weight-gradient norm",
+            r"\Vert\partial_W\Vert_F^2",
+            logarithmic=True,
+            per_block=True,
+        ),
+    )
+}
+
+
+def tidy(
+    arch: Architecture,
+    profiles: Mapping[Key, Array],
+    extra: Mapping[str, Mapping[Key, Array]] | None = None,
+) -> pd.DataFrame:
+    """One row for each (layer, stream, quantity).
+
+    Args:
+        profiles: ``(stream, quantity)`` to an array over layers; logarithms where the quantity says so.
+        extra: further columns by name, each with the same keys.
+    Returns:
+        columns placement, scaling, depth, width, tokens, layer, stream, quantity, value, log_value
+        (NaN where a value is not positive), and the further columns.
+    """
+    frames = []
+    for (stream, quantity), profile in profiles.items():
+        profile = np.asarray(profile, dtype=float)
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+            logarithmic = QUANTITIES[quantity].logarithmic
+            value = np.exp(profile) if logarithmic else profile
+            log_value = profile if logarithmic else np.log(np.where(profile > 0, profile, np.nan))
+        columns = {
+            "placement": arch.placement,
+            "scaling": arch.scaling,
+            "depth": arch.depth,
+            "width": arch.width,
+            "tokens": arch.tokens,
+            "layer": np.arange(len(profile)),
+            "stream": stream,
+            "quantity": quantity,
+            "value": value,
+            "log_value": log_value,
+        }
+        columns.update({name: table[stream, quantity] for name, table in (extra or {}).items()})
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,50 @@
+"""Named definitions (placements, scaling rules, activations) with their titles and sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol, TypeVar
+
+from .errors import InputError, UnknownNameError
+
+
+class Named(Protocol):
+    """Anything that carries the name it is registered under."""
+
+    @property
+    def name(self) -> str: ...
+
+
+T = TypeVar("T", bound=Named)
+
+
+class Registry(Mapping[str, T]):
+    """A mapping from name to entry that refuses clashes and suggests the nearest names."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def add(self, entry: T, *, replace: bool = False) -> T:
+        """Register ``entry``; a name that is taken is refused unless ``replace`` is set."""
+        if entry.name in self._entries and not replace:
+            raise InputError(
+                f"the {self.kind} {entry.name!r} exists already; choose another name or pass replace=True"
+            )
+        self._entries[entry.name] = entry
+        return entry
+
+    def __getitem__(self, name: str) -> T:
+        try:
+            return self._entries[name]
+        except (KeyError, TypeError):
+            raise UnknownNameError(self.kind, name, self._entries) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)

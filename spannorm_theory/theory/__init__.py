@@ -1,0 +1,1 @@
+"""The theory: moments and adjoints of a traced block, recursions, laws, bounds, predictions."""
