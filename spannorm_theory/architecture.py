@@ -172,6 +172,13 @@ class Architecture:
         """sigma_W^2 = inputs x variance of an entry, for each matrix, before the scaling rule."""
         return matrix_gains(self.init, self.weights, self.nonlinearity, self.logit_variance)
 
+    def normed(self, qkv_norm: bool) -> tuple[str, ...]:
+        """Which projections of an attention branch carry a norm over each head; ``qkv_norm`` is what
+        the placement asks for."""
+        if qkv_norm or self.qkv_norm:
+            return ("query", "key", "value")
+        return ("query", "key") if self.qk_norm else ()
+
     def block(self, first: bool = False) -> Trace:
         """The traced definition of one block under the scaling rule."""
         return self.definition.trace(self.scaling, first=first, **self.options)

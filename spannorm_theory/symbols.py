@@ -7,7 +7,10 @@ the documentation is generated from :data:`NOTATION`.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sympy import Symbol
+from sympy import latex as sympy_latex
 
 layer = Symbol("l", integer=True, nonnegative=True)
 depth = Symbol("L", integer=True, positive=True)
@@ -19,12 +22,22 @@ omega_a2 = Symbol("omega_a^2", positive=True)
 omega_f2 = Symbol("omega_f^2", positive=True)
 
 variance = Symbol("q", positive=True)
-initial_variance = Symbol("q^0", positive=True)
+drop = Symbol("delta", nonnegative=True)
+initial_variance = Symbol("q_0", positive=True)
 grad_variance = Symbol("gamma", positive=True)
-final_grad_variance = Symbol("gamma^L", positive=True)
+grad_covariance = Symbol("c", real=True)
+final_grad_variance = Symbol("gamma_L", positive=True)
 
-#: second moments of two pre-activations and their covariance
-kernel_arguments = (Symbol("q_1", positive=True), Symbol("q_2", positive=True), Symbol("c", real=True))
+#: second moments of two pre-activations, their covariance c, and q_1 q_2 - c^2
+kernel_arguments = (
+    Symbol("q_1", positive=True),
+    Symbol("q_2", positive=True),
+    Symbol("c", real=True),
+    Symbol("D", nonnegative=True),
+)
+
+#: a constant of a law that the first blocks decide
+constant = Symbol("C", positive=True)
 
 running = Symbol("k", integer=True, nonnegative=True)
 exponent = Symbol("kappa", real=True)
@@ -56,9 +69,38 @@ def stream_moment(base: Symbol, i: int, j: int, streams: int) -> Symbol:
     if streams == 1:
         return base
     i, j = min(i, j), max(i, j)
-    return Symbol(f"{base.name}_{i}{j}", positive=True)
+    return Symbol(f"{base.name}_{i}{j}", **base.assumptions0)
 
 
 def transfer(name: str) -> Symbol:
     """A numeric coefficient of one branch (its input moment, its backward gain) inside a step."""
     return Symbol(name, real=True)
+
+
+def after(symbol: Symbol) -> Symbol:
+    """The same moment after the block: q' of q."""
+    base, underscore, index = symbol.name.partition("_")
+    return Symbol(f"{base}'{underscore}{index}", **symbol.assumptions0)
+
+
+def positive(name: str) -> Symbol:
+    """A named positive intermediate of a derivation, such as the second moment u_a of a branch input."""
+    return Symbol(name, positive=True)
+
+
+_GREEK = ("sigma", "omega", "gamma", "delta", "lambda", "kappa", "epsilon", "rho")
+
+
+def latex_name(symbol: Symbol) -> str:
+    r"""A symbol's name in LaTeX: ``sigma_a^2`` as ``\sigma_a^2``, ``q'_01`` as ``q'_{01}``."""
+    base, _, rest = symbol.name.partition("_")
+    index, _, power = rest.partition("^")
+    stem = base.removesuffix("'")
+    name = ("\\" + stem if stem in _GREEK else stem) + ("'" if base.endswith("'") else "")
+    return name + (f"_{{{index}}}" if index else "") + (f"^{{{power}}}" if power else "")
+
+
+def latex(expression: Any) -> str:
+    """LaTeX of an expression with this module's names; powers of a squared symbol get brackets."""
+    names = {s: latex_name(s) for s in expression.free_symbols}
+    return str(sympy_latex(expression, symbol_names=names, fold_short_frac=False))

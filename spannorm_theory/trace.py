@@ -129,15 +129,10 @@ class Trace:
         return tuple(node for node in self.nodes if isinstance(node, Branch))
 
     @property
-    def coefficients(self) -> tuple[Expr, ...]:
-        """Every distinct expression in (l, L, d) that the block multiplies by."""
-        found: dict[Expr, None] = {}
-        for node in self.nodes:
-            if isinstance(node, Sum):
-                found.update(dict.fromkeys(factor for factor, _ in node.terms))
-            elif isinstance(node, Branch):
-                found.update(dict.fromkeys(node.gains.values()))
-        return tuple(found)
+    def multipliers(self) -> tuple[Expr, ...]:
+        """Every distinct expression in (l, L, d) that the block multiplies a value by."""
+        sums = (node for node in self.nodes if isinstance(node, Sum))
+        return tuple(dict.fromkeys(factor for node in sums for factor, _ in node.terms))
 
     def __str__(self) -> str:
         return ", ".join(str(output) for output in self.outputs)

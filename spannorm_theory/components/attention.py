@@ -10,9 +10,12 @@ whose logits follow from (q, p), and gains s_W (inputs x variance of an entry),
 
 with (q, p)_V of the values and the overlaps of :mod:`spannorm_theory.components.overlaps`. Norms on
 queries, keys or values replace s_W (q, p) by (1, K(rho)) forward and s_W by K'/q backward, K the exact
-kernel of a norm over a head. Finite width: the weights' own sample correlation adds 1/d to J and J11
-on the query path, and v (1-rho)^2 / d to the mean of the values. Derivation: gradients at the logits are
-A * (D - sum A D), D_ij = g_i . V_j, with g independent of the forward pass.
+kernel of a norm over a head. Gradients at the logits are A * (D - sum A D), D_ij = g_i . V_j, with g
+independent of the forward pass.
+
+Leading finite-width terms: the tokens' sample correlations add (1 - P2)^2 / d to J and J11 on the query
+path; and attention weights lean towards the keys they read, which by Stein's lemma gives the mixed
+values a mean (1 - P2)(1 - rho) q along each query, second moment q_V v ((1 - rho)(1 - P2))^2 / d.
 """
 
 from __future__ import annotations
@@ -75,7 +78,7 @@ class Attention:
             rho = float(rho)
         p2, p11 = self._overlap_pair(v, rho)
         q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
-        own = q_v * v * (1 - rho) ** 2 / self.width
+        own = q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self.width
         output = gains["attn.output"]
         return (
             output * (q_v - delta_v * (1 - p2) + own),
@@ -96,6 +99,12 @@ class Attention:
             for a, r in zip(np.broadcast_to(v, rho.shape), rho, strict=True)
         ]
         return np.array([(o.p2, o.p11, o.j, o.j11) for o in found]).T
+
+    def undecided(self, q: Array, delta: Array, gains: Gains) -> Array:
+        """1 - P2: the share of attention rows that are more than a maximum, at each layer."""
+        v, rho = self._logits(q, delta, gains)
+        rho = np.asarray(rho, dtype=float)
+        return np.asarray(1 - self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)[0])
 
     def backward(self, q: Array, delta: Array, gains: Gains) -> dict[str, Array]:
         """Linear maps from (gamma, c) at the branch output to (gamma, c) at the gradient of each

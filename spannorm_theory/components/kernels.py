@@ -17,14 +17,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import roots_hermitenorm
-from sympy import Expr, Max, Min, Rational, acos, asin, lambdify, pi, sqrt
+from sympy import Expr, Max, Min, Rational, acos, atan, lambdify, pi, sqrt
 
 from .. import symbols
 from ..errors import AssumptionError
 
 Array = NDArray[np.float64]
 
-Q1, Q2, C = symbols.kernel_arguments
+Q1, Q2, C, D = symbols.kernel_arguments
 
 #: Gauss-Legendre nodes on (0, 1): enough for rounding accuracy of the smooth integrands below
 _LEGENDRE = [
@@ -57,30 +57,44 @@ def _drop_by_integration(kernel: Kernel, q: float, delta: float) -> float:
 
 
 class ClosedForm:
-    """A kernel given by a formula in (q1, q2, c); the slope is derived unless it is given."""
+    """A kernel given by a formula in (q1, q2, c) and D = q1 q2 - c^2, which is exactly zero for one
+    token, however large q is; the slope is derived unless it is given."""
 
     method = "closed form"
 
     def __init__(self, value: Expr, slope: Expr | None = None) -> None:
-        self.expression = value
-        self.slope_expression = value.diff(C) if slope is None else slope
+        self._value = value
+        self._slope = value.diff(C) - 2 * C * value.diff(D) if slope is None else slope
+
+    @property
+    def expression(self) -> Expr:
+        """K in (q1, q2, c)."""
+        return self._value.subs(D, Q1 * Q2 - C**2)
+
+    @property
+    def slope_expression(self) -> Expr:
+        """dK/dc in (q1, q2, c)."""
+        return self._slope.subs(D, Q1 * Q2 - C**2)
 
     @cached_property
     def _scalar(self) -> tuple[Callable[..., float], Callable[..., float]]:
-        expressions = (self.expression, self.slope_expression)
-        compiled = [lambdify((Q1, Q2, C), e, modules="math", cse=True) for e in expressions]
+        compiled = [
+            lambdify((Q1, Q2, C, D), e, modules="math", cse=True) for e in (self._value, self._slope)
+        ]
         return compiled[0], compiled[1]
 
     @cached_property
     def _vector(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        expressions = (self.expression, self.slope_expression)
-        compiled = [lambdify((Q1, Q2, C), e, modules="numpy", cse=True) for e in expressions]
+        compiled = [
+            lambdify((Q1, Q2, C, D), e, modules="numpy", cse=True) for e in (self._value, self._slope)
+        ]
         return compiled[0], compiled[1]
 
     def _call(self, which: int, q1: ArrayLike, q2: ArrayLike, c: ArrayLike) -> Any:
         if isinstance(c, float):
-            return self._scalar[which](q1, q2, c)
-        return self._vector[which](*np.broadcast_arrays(q1, q2, c))
+            return self._scalar[which](q1, q2, c, float(q1) * float(q2) - c * c)
+        x, y, z = np.broadcast_arrays(q1, q2, c)
+        return self._vector[which](x, y, z, x * y - z * z)
 
     def value(self, q1: ArrayLike, q2: ArrayLike, c: ArrayLike) -> Any:
         """K(q1, q2, c)."""
@@ -92,9 +106,9 @@ class ClosedForm:
 
     def drop(self, q: float, delta: float) -> tuple[float, float]:
         """K(q) and K(q) - K(q - delta)."""
-        top = self._scalar[0](q, q, q)
+        top = self._scalar[0](q, q, q, 0.0)
         if delta > 1e-3 * q:  # at most three digits of sixteen are lost
-            return top, top - self._scalar[0](q, q, q - delta)
+            return top, top - self._scalar[0](q, q, q - delta, (2 * q - delta) * delta)
         return top, _drop_by_integration(self, q, delta)
 
     def moments(self, q: Expr) -> tuple[Expr, Expr]:
@@ -194,12 +208,11 @@ def relu_kernel() -> ClosedForm:
 
 def gelu_kernel() -> ClosedForm:
     """phi(x) = x Phi(x), Phi the normal distribution function; theory of E phi(u) phi(v) for q1 != q2."""
-    det = (1 + Q1) * (1 + Q2) - C**2
-    both = 1 / (1 + Q1) + 1 / (1 + Q2) - 1
+    det = 1 + Q1 + Q2 + D
     value = (
         C / 4
-        + C / (2 * pi) * asin(C / sqrt((1 + Q1) * (1 + Q2)))
-        + (Q1 * Q2 + C**2 * both) / (2 * pi * sqrt(det))
+        + C / (2 * pi) * atan(C / sqrt(det))
+        + (D + C**2 / (1 + Q1) + C**2 / (1 + Q2)) / (2 * pi * sqrt(det))
     )
     return ClosedForm(value)
 

@@ -28,8 +28,12 @@ from ..errors import AssumptionError
 from .kernels import Array
 
 
-#: step of the sums over log t for two rows
-LOG_STEP = 0.25
+#: step of the sums over log t; the integrands are analytic in a strip of half width pi/2, so the error
+#: is about exp(-pi^2 / step)
+LOG_STEP = 0.4
+
+#: beyond this logit variance the softmax is a maximum but for near ties
+LARGEST_S2 = 64.0
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,8 @@ def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
         u = 1 / keys
         return Overlaps(u, u, u - u**2, u - u**2)
     s, n = float(np.sqrt(s2)), keys
-    log_t = np.arange(-np.log(n) - 6 * s - 24, 8 * s + 6, LOG_STEP)
-    c = np.arange(-8.25, 8.5, 0.25 if s <= 2 else 0.5 / s)
+    log_t = _log_grid(s, n)
+    c = np.arange(-8.25, 8.5, min(0.25, 0.7 / (s * np.sqrt(abs(rho)) + 0.1)))
     weight = norm.pdf(c) * (c[1] - c[0])
     shared = s * np.sqrt(abs(rho)) * c
     moments = _conditional(s * float(np.sqrt(1 - abs(rho))), log_t[0] + shared[0], log_t[-1] + shared[-1])
@@ -91,40 +95,52 @@ def _conditional(own: float, low: float, high: float) -> Callable[[Array], Array
     return lambda points: np.moveaxis(spline(points), -1, 0)
 
 
+def _log_grid(s: float, n: int) -> Array:
+    """log t over the range of -log sum_j e^{a_j}: the largest of n logits lies between these quantiles
+    but for a probability of 1e-11, and the integrands fall as t^2 below and as exp(-t) above."""
+    low, high = norm.ppf(1e-11 ** (1 / n)), norm.isf(1e-11 / n)
+    return np.arange(-np.log(n) - s * high - 20, 5 - s * low, LOG_STEP)
+
+
 @lru_cache(maxsize=4096)
 def _single_row(s: float, n: int) -> tuple[float, float]:
     step = min(0.1, 0.2 / s)
     z = np.arange(-8.5, 8.5 + step, step)
     weight = norm.pdf(z) * step
-    t = np.exp(np.arange(-np.log(n) - 6 * s - 24, 8 * s + 6, 0.1))
+    t = np.exp(_log_grid(s, n))
     e = np.exp(s * z)
     decay = np.exp(-t[:, None] * e)
     phi0, phi2, phi3, phi4 = (decay * e**k @ weight for k in (0, 2, 3, 4))
     others = phi0 ** (n - 2)
-    p2 = n * 0.1 * np.sum(t**2 * phi2 * phi0 * others)
-    p3 = n * 0.1 * np.sum(t**3 / 2 * phi3 * phi0 * others)
-    p4 = n * 0.1 * np.sum(t**4 / 6 * phi4 * phi0 * others)
-    p22 = n * (n - 1) * 0.1 * np.sum(t**4 / 6 * phi2**2 * others)
+    p2 = n * LOG_STEP * np.sum(t**2 * phi2 * phi0 * others)
+    p3 = n * LOG_STEP * np.sum(t**3 / 2 * phi3 * phi0 * others)
+    p4 = n * LOG_STEP * np.sum(t**4 / 6 * phi4 * phi0 * others)
+    p22 = n * (n - 1) * LOG_STEP * np.sum(t**4 / 6 * phi2**2 * others)
     return float(p2), float(p2 - 2 * p3 + p4 + p22)
 
 
-#: beyond this logit variance the overlaps follow their 1/s law
-LARGEST_S2 = 400.0
-
-
+@lru_cache(maxsize=65536)
 def saturating_overlaps(s2: float, rho: float, keys: int) -> Overlaps:
-    """Overlaps at any logit variance: beyond ``LARGEST_S2`` the softmax is a maximum but for near
-    ties, whose probability falls as 1/s, so P2 - 1, P11 - P11(inf), J and J11 fall as 1/s too."""
+    """Overlaps at any logit variance, beyond ``LARGEST_S2`` by their laws at large s.
+
+    There the softmax is a maximum but for near ties, whose probability falls as 1/s: 1 - P2 and J go
+    as 1/s, J11 (a near tie in both rows) as 1/s^2, and P11 tends to the probability that two rows have
+    the same maximum. Each law's two leading constants come from s = 6 and s = 8.
+    """
     if s2 <= LARGEST_S2:
         return overlaps(max(s2, 0.0), rho, keys)
-    near, far = overlaps(LARGEST_S2 / 4, rho, keys), overlaps(LARGEST_S2, rho, keys)
-    shrink = float(np.sqrt(LARGEST_S2 / s2))
-    limit = 2 * far.p11 - near.p11
+    s = float(np.sqrt(s2))
+    near, far = overlaps(36.0, rho, keys), overlaps(64.0, rho, keys)
+
+    def law(at_six: float, at_eight: float, power: int) -> float:
+        slope = (at_six - at_eight) / (6.0**-power - 8.0**-power)
+        return at_eight + slope * (s**-power - 8.0**-power)
+
     return Overlaps(
-        1 - (1 - far.p2) * shrink,
-        limit + (far.p11 - limit) * shrink,
-        far.j * shrink,
-        far.j11 * shrink,
+        1 - law((1 - near.p2) * 6, (1 - far.p2) * 8, 2) / s,
+        law(near.p11, far.p11, 2),
+        law(near.j * 6, far.j * 8, 1) / s,
+        law(near.j11 * 36, far.j11 * 64, 2) / s2,
     )
 
 

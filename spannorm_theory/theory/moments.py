@@ -128,6 +128,14 @@ class Moments:
         assert isinstance(w, Stream)
         return self._streams(v.position, w.position)
 
+    def path(self, v: Value, stream: Stream) -> Any:
+        """Gain from ``stream`` to ``v`` along skips and norms alone, no branch."""
+        if isinstance(v, Norm):
+            return self.path(v.source, stream) / self.rms(v.source)
+        if isinstance(v, Sum):
+            return sum(self.coefficient(factor) * self.path(value, stream) for factor, value in v.terms)
+        return 1 if v is stream else 0
+
     def outputs(self) -> list[list[Any]]:
         """Covariances of the outgoing streams."""
         return [[self.cov(a, b) for b in self.trace.outputs] for a in self.trace.outputs]

@@ -1,0 +1,67 @@
+"""Statistics of token representations, one definition each, on torch tensors.
+
+A representation is X of shape (..., tokens, width). Everything is accumulated in float64. The energy of X
+splits into the token-mean mode M = n |mean|^2 and the difference modes D = sum_i |x_i - mean|^2; the token
+cosine is taken from D, which stays accurate when all tokens have become nearly the same.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def second_moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Variance and token cosine of X; each of shape (...).
+
+    Returns:
+        q, the mean over tokens and coordinates of x^2, and rho = p / q, p the mean over ordered pairs
+        of distinct tokens of x_s.x_t / width: rho = 1 - n D / ((n - 1) (M + D)).
+    """
+    n, d = x.shape[-2:]
+    x = x.double()
+    mean = x.mean(-2, keepdim=True)
+    common = n * mean.square().sum((-2, -1))
+    differences = (x - mean).square().sum((-2, -1))
+    energy = common + differences
+    return energy / (n * d), 1 - n / (n - 1) * differences / energy
+
+
+def block_change(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine of X across a block and the share of its update; each of shape (...).
+
+    Returns:
+        layer_cosine = sum <x_l, x_{l+1}> / sqrt(sum |x_l|^2 sum |x_{l+1}|^2) and
+        branch_share = sum |x_{l+1} - x_l|^2 / sum |x_l|^2, sums over tokens.
+    """
+    before, after = before.double(), after.double()
+    energy = before.square().sum((-2, -1))
+    update = (after - before).square().sum((-2, -1))
+    dot = (before * after).sum((-2, -1))
+    return dot / (energy * after.square().sum((-2, -1))).sqrt(), update / energy
+
+
+def token_modes(x: torch.Tensor) -> torch.Tensor:
+    """T X with T the orthogonal, symmetric tokens x tokens reflection that takes the token mean to row 0:
+    row 0 is sqrt(n) times the mean, the others span the differences between tokens."""
+    x = x if x.dtype.itemsize >= 4 else x.float()
+    root = math.sqrt(x.shape[-2])
+    mean = root * x.mean(-2, keepdim=True)
+    modes = x - (mean - x[..., :1, :]) / (root - 1)
+    modes[..., :1, :] = mean
+    return modes
+
+
+def gram(x: torch.Tensor) -> torch.Tensor:
+    """X X^T in float64; shape (..., tokens, tokens)."""
+    x = x.double()
+    return x @ x.mT
+
+
+def product_norm(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """|X^T G|_F^2 from the Grams of X and G, without the width x width product; shape (...). Grams of
+    :func:`token_modes` keep the parts apart that cancel when tokens are nearly the same."""
+    return (left * right).sum((-2, -1))

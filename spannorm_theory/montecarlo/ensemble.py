@@ -1,0 +1,155 @@
+"""Ensembles of random networks: batching, and the estimates that come out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+from scipy.stats import t as student
+
+from ..architecture import Architecture
+from ..errors import InputError, UnknownNameError
+from ..quantities import QUANTITIES, Key, tidy
+from .implicit import ImplicitWeights
+from .program import Program
+from .resources import choose_device
+from .schedule import Job, run
+from .stack import MakeWeights
+from .weights import ExplicitWeights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Measurements of independent random networks of one architecture.
+
+    Attributes:
+        networks: how many were measured.
+        device, engine, dtype: what was really used; ``reason`` says why that engine.
+        samples: ``(stream, quantity)`` to an array (networks, layers), natural logarithms where
+            ``QUANTITIES[quantity].logarithmic``. Streams are called "0", "1"; for weight gradients the
+            stream is the matrix's name.
+    """
+
+    arch: Architecture
+    networks: int
+    seed: int
+    device: str
+    engine: str
+    reason: str
+    dtype: str
+    samples: Mapping[Key, Array]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per (layer, stream, quantity): the mean over networks with its standard error.
+
+        Columns beside those of :func:`quantities.tidy`: networks; se, standard error of the mean;
+        relative_se = se / |value|, a number also where se underflows; low and high, the 95% t-interval of
+        the mean; geometric, the geometric mean of logarithmic quantities (NaN for others).
+        """
+        columns: dict[str, dict[Key, Array]] = {
+            name: {} for name in ("se", "relative_se", "networks", "low", "high", "geometric")
+        }
+        profiles: dict[Key, Array] = {}
+        width = float(student.ppf(0.975, self.networks - 1)) if self.networks > 1 else np.nan
+        for key, sample in self.samples.items():
+            logarithmic = QUANTITIES[key[1]].logarithmic
+            shift = np.max(sample, axis=0) if logarithmic else np.zeros(sample.shape[1])
+            shift = np.where(np.isfinite(shift), shift, 0.0)
+            values = np.exp(sample - shift) if logarithmic else sample
+            mean = values.mean(axis=0)
+            with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
+                se = values.std(axis=0, ddof=1) / np.sqrt(self.networks) if self.networks > 1 else np.full_like(mean, np.nan)
+                unit = np.exp(shift)
+                profiles[key] = logsumexp(sample, axis=0) - np.log(self.networks) if logarithmic else mean
+                columns["se"][key] = se * unit
+                columns["relative_se"][key] = se / np.abs(mean)
+                columns["low"][key] = (mean - width * se) * unit
+                columns["high"][key] = (mean + width * se) * unit
+                columns["geometric"][key] = (
+                    np.exp(sample.mean(axis=0)) if logarithmic else np.full_like(mean, np.nan)
+                )
+            columns["networks"][key] = np.full(len(mean), self.networks)
+        return tidy(self.arch, profiles, columns)
+
+    def _repr_html_(self) -> str:
+        last = self.table.groupby(["stream", "quantity"], sort=False).last()[["layer", "value", "se"]]
+        return (
+            f"<p><b>{self.networks} networks</b> of {self.arch} ({self.engine} engine, {self.device}, "
+            f"{self.dtype}, seed {self.seed}); at the last layer:</p>{last.to_html(float_format='{:.4g}'.format)}"
+        )
+
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+
+def simulate(
+    arch: Architecture,
+    networks: int = 64,
+    seed: int = 0,
+    device: str = "auto",
+    engine: str = "auto",
+    dtype: str = "float32",
+    progress: bool | None = None,
+) -> Ensemble:
+    """Measure independent random networks of ``arch``, forward and backward, at every layer.
+
+    Each network reads one sequence of Gaussian tokens; the gradient behind the readout is N(0, 1) per
+    coordinate. Results depend on ``seed`` and not on how networks are batched.
+
+    Args:
+        networks: how many, at least 1 (2 for standard errors).
+        device: "auto", "cpu", "cuda" or "cuda:<index>".
+        engine: "explicit" draws every weight matrix; "implicit" draws only what the measurements see,
+            with the same law; "auto" takes the cheaper one.
+        dtype: "float32", "float64" or "bfloat16"; statistics are float64 in any case, and the random
+            numbers are the same.
+        progress: False shows no progress bar; otherwise there is one after two seconds.
+
+    Raises:
+        InputError: a value that cannot be used, or a size that does not fit into memory.
+        NonFiniteError: a measurement is infinite or undefined.
+    """
+    for name, value, least in (("networks", networks, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise InputError(f"{name} must be an integer of at least {least}, got {value!r}")
+    if dtype not in DTYPES:
+        raise UnknownNameError("dtype", dtype, DTYPES)
+    used, reason = choose_engine(arch, engine)
+    job = Job(Program(arch), ENGINES[used], int(seed), choose_device(device), DTYPES[dtype])
+    samples, finished = run(job, int(networks), progress is not False)
+    return Ensemble(arch, finished, int(seed), str(job.device), used, reason, dtype, samples)
+
+
+ENGINES: dict[str, MakeWeights] = {"explicit": ExplicitWeights, "implicit": ImplicitWeights}
+
+
+def choose_engine(arch: Architecture, engine: str) -> tuple[str, str]:
+    """The engine to use and why.
+
+    Raises:
+        InputError: "implicit" with as many tokens as coordinates.
+    """
+    if engine not in ("auto", *ENGINES):
+        raise UnknownNameError("engine", engine, ("auto", *ENGINES))
+    few = arch.tokens < arch.width
+    if engine == "implicit" and not few:
+        raise InputError(
+            f"the implicit engine needs fewer tokens than coordinates, got tokens={arch.tokens} and "
+            f"width={arch.width}; use engine='explicit', or 'auto'"
+        )
+    if engine != "auto":
+        return engine, "asked for"
+    if few:
+        return "implicit", f"fewer tokens ({arch.tokens}) than coordinates ({arch.width})"
+    return "explicit", f"no fewer tokens ({arch.tokens}) than coordinates ({arch.width})"

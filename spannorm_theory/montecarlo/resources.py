@@ -1,0 +1,81 @@
+"""What the machine has: devices, threads and memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from ..errors import InputError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called ``name``; "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        InputError: the device does not exist here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise InputError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>', got {name!r}")
+    if name == "cpu":
+        return torch.device("cpu")
+    index = int(name.partition(":")[2] or 0)
+    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+        raise InputError(f"the device {name!r} is not available on this machine; use device='cpu' or 'auto'")
+    return torch.device("cuda", index)
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return max(1, min(torch.get_num_threads(), len(os.sched_getaffinity(0)))) if hasattr(
+        os, "sched_getaffinity"
+    ) else torch.get_num_threads()
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that can be taken on ``device`` without swapping or evicting others."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())
+        free = int(found.group(1)) * 1024 if found else 0
+    else:
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.exists() and used.exists() and limit.read_text().strip().isdigit():
+        free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return free
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the host or a device."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+@contextmanager
+def arithmetic() -> Iterator[None]:
+    """Full float32 products (no tf32) while the block runs; the settings are put back after it."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        torch.set_num_threads(threads)
+
+
+def prepare_worker(threads: int) -> None:
+    """Set up the calling worker thread: its threads per operation, and denormals flushed to zero."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)

@@ -1,0 +1,106 @@
+"""Real Gaussian weight matrices: the reference engine.
+
+A weight set is one block's matrices for a batch of networks; ``weights(x, name)`` applies one to tensors
+of shape (networks, tokens, inputs). Its backward pass gives the gradient at the input and leaves each
+matrix's squared gradient norm in ``grad_norms`` without forming the gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..errors import InputError
+from ..metrics import gram, product_norm, token_modes
+from .randomness import Purpose, Randomness
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The law of one weight matrix: ``inputs`` x ``outputs`` independent N(0, std^2) entries."""
+
+    inputs: int
+    outputs: int
+    std: float
+
+
+class Weights:
+    """One block's weight matrices for a batch of networks, each to be applied at most once.
+
+    Attributes:
+        grad_norms: after a backward pass |dLoss/dW|_F^2 of each matrix, float64 of shape (networks,).
+    """
+
+    def __init__(self, matrices: Mapping[str, Matrix], random: Randomness, layer: int) -> None:
+        self.matrices = matrices
+        self.grad_norms: dict[str, torch.Tensor] = {}
+        self._random = random
+        self._layer = layer
+        self._used: set[str] = set()
+
+    def __call__(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        """x W for the matrix called ``name``; shape (networks, tokens, outputs)."""
+        if name in self._used:
+            raise InputError(
+                f"the matrix {name} of block {self._layer} is applied twice; a block has one attention and "
+                "one feed-forward branch, each used once"
+            )
+        self._used.add(name)
+        return self._apply(x, name)
+
+    def _apply(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        raise NotImplementedError
+
+
+class ExplicitWeights(Weights):
+    """Matrices that are drawn and multiplied by."""
+
+    def __init__(self, matrices: Mapping[str, Matrix], random: Randomness, layer: int) -> None:
+        super().__init__(matrices, random, layer)
+        sizes = [m.inputs * m.outputs for m in matrices.values()]
+        entries = random.normal(layer, Purpose.FORWARD, sum(sizes)).split(sizes, dim=1)
+        self._entries = {
+            name: part.unflatten(1, (matrix.inputs, matrix.outputs))
+            for (name, matrix), part in zip(matrices.items(), entries, strict=True)
+        }
+
+    def matrix(self, name: str) -> torch.Tensor:
+        """The matrix called ``name``; shape (networks, inputs, outputs)."""
+        return self._entries[name] * self.matrices[name].std
+
+    def _apply(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        y: torch.Tensor = ExplicitProduct.apply(x, self._entries[name], self.matrices[name].std, name, self.grad_norms)
+        return y
+
+
+class ExplicitProduct(torch.autograd.Function):
+    """y = std X Z with Z the standardised matrix; records |dLoss/dW|^2 of W = std Z on the way back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, z: torch.Tensor, std: float, name: str, grad_norms: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """std X Z."""
+        ctx.save_for_backward(x, z)
+        ctx.std, ctx.name, ctx.grad_norms = std, name, grad_norms
+        return torch.bmm(x, z).mul_(std)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """std G Z^T."""
+        x, z = ctx.saved_tensors
+        (g,) = grads
+        ctx.grad_norms[ctx.name] = weight_grad_norm(x, g)
+        return torch.bmm(g, z.mT).mul_(ctx.std), None, None, None, None
+
+
+def weight_grad_norm(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    """|X^T G|_F^2 by whichever product is smaller; float64 of shape (networks,)."""
+    tokens, inputs, outputs = *x.shape[1:], g.shape[2]
+    if tokens * (inputs + outputs) < inputs * outputs:
+        return product_norm(gram(token_modes(x)), gram(token_modes(g)))
+    gradient = torch.bmm(token_modes(x).mT, token_modes(g))
+    return gradient.double().square().sum((1, 2))

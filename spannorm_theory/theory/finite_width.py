@@ -1,0 +1,65 @@
+r"""How far a finite network may sit from the wide limit: leading 1/d terms, stated and not tuned.
+
+A residual add x + f with fresh Gaussian f of share g in the sum's second moment changes the logarithm
+of a token's squared norm by a fluctuation of variance 2 g (2 - g) / d: the sampling of 2 x.f + f.f over
+d coordinates. A block whose skip keeps the cosine c has two such adds, 1 - g = c each, together
+
+    v_l = 4 (1 - c_l^2) / d.
+
+Fluctuations accumulate as independent increments: up to layer l forward, V_l = sum_{k<l} v_k, and from
+layer l up backward, W_l = sum_{k>=l} v_k (Hanin and Nica, arXiv:1812.05994, for the same mechanism in
+plain networks). A mean of a log-normal variable differs from its median by half the variance, so the mean of
+a nonlinear function of it is off by that order: the allowances below are these variances, plus 2/d
+for the norms' own projections and the sampling of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..architecture import Architecture
+from ..components.kernels import Array
+from ..quantities import Key
+
+
+def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
+    """v_l of each block, the largest over streams; shape (depth,)."""
+    cosines = np.array(
+        [profiles[str(s), "layer_cosine"] for s in range(arch.definition.streams)]
+    )
+    return np.asarray(4 * (1 - np.clip(cosines, -1, 1).min(axis=0) ** 2) / arch.width)
+
+
+def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, Array]:
+    """Absolute difference to allow between a finite network's mean and the wide limit.
+
+    For logarithmic quantities it is on the logarithm (a relative difference). Query and key gradients
+    feel the spread of token cosines around their mean, which starts at 1/d and grows by at most v_l in
+    each block; over n tokens it multiplies their squared norm by up to 1 + n (1/d + V_l / 4).
+    """
+    v = block_variances(arch, profiles)
+    below = np.concatenate([[0.0], np.cumsum(v)])
+    above = np.concatenate([np.cumsum(v[::-1])[::-1], [0.0]])
+    floor = 2 / arch.width
+    result: dict[Key, Array] = {}
+    for (stream, quantity), profile in profiles.items():
+        if quantity == "variance":
+            result[stream, quantity] = floor + below / 2
+        elif quantity == "token_cosine":
+            result[stream, quantity] = floor + (1 - profile) * below
+        elif quantity == "grad_variance":
+            result[stream, quantity] = floor + below[-1] / 2 + above
+        elif quantity == "grad_token_cosine":
+            result[stream, quantity] = floor + (1 - np.abs(profile)) * (above + below[-1] / 2)
+        elif quantity == "layer_cosine":
+            result[stream, quantity] = floor + (1 - profile**2) * (below[:-1] + v)
+        elif quantity == "branch_share":
+            result[stream, quantity] = floor + profile * (below[:-1] + v)
+        elif stream in ("attn.query", "attn.key"):
+            spread = arch.tokens * below[:-1] / 4
+            result[stream, quantity] = floor + below[:-1] * 2 + above[:-1] + np.log1p(spread)
+        else:
+            result[stream, quantity] = floor + below[:-1] + above[:-1]
+    return result

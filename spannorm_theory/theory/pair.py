@@ -1,0 +1,130 @@
+r"""One block's step in the pair theory, compiled from its trace.
+
+State of each pair of streams: forward (q, delta), the second moment and its drop q - p between two
+tokens; backward (gamma, c), the second moment and the token covariance of the gradient. The trace is
+evaluated once with symbols for the branches' moments; what is compiled are the expressions between
+them: the inputs of each branch, the outgoing streams, and the linear map of the backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import combinations_with_replacement
+from typing import Any
+
+from sympy import Expr, Matrix, Symbol, lambdify, linear_eq_to_matrix
+
+from .. import symbols
+from ..placements import PLACEMENTS
+from ..trace import Branch, Trace
+from .adjoint import Adjoint
+from .moments import PAIR, Moments, Pair
+
+
+class PairStep:
+    """Compiled expressions of one traced block (or readout).
+
+    Attributes:
+        trace: the block.
+        pairs: the stream pairs (i, j), i <= j, in the order of the state vectors.
+        branch_inputs: for each branch, a function to its input (q, delta).
+        outputs: function to the outgoing state (q, delta for each pair), then, for each stream, the
+            second moment between it before and after the block.
+        backward: function to the matrix that maps the outgoing gradient state to the incoming one,
+            followed by the rows of the gradient (gamma, c) at each branch's output.
+
+    Forward functions take ``state, branches, coefficients`` flattened in that order: the state vector,
+    (q, delta) of the branches computed so far, and the block's multipliers. ``backward`` takes the
+    same and four numbers of each branch's 2 x 2 map from (gamma, c) at its output to its input.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        count = len(trace.streams)
+        self.pairs = list(combinations_with_replacement(range(count), 2))
+        state = {
+            pair: Pair((symbols.stream_moment(symbols.variance, *pair, count), symbols.stream_moment(symbols.drop, *pair, count)))
+            for pair in self.pairs
+        }
+        branches = {b.index: Pair((_name("b", i), _name("e", i))) for i, b in enumerate(trace.branches)}
+        self.coefficients = tuple(c for c in trace.multipliers if not c.is_number)
+        named = {c: _name("m", i) for i, c in enumerate(self.coefficients)}
+        inputs: dict[int, Pair] = {}
+
+        def transfer(branch: Branch, cov: Any) -> Pair:
+            inputs[branch.index] = cov
+            return branches[branch.index]
+
+        forward = Moments(
+            trace, PAIR, lambda i, j: state[min(i, j), max(i, j)], transfer, lambda c: named.get(c, c)
+        )
+        self._arguments = [x for pair in state.values() for x in pair]
+        self._multipliers = [_name("m", i) for i in range(len(self.coefficients))]
+        sources = [x for pair in branches.values() for x in pair]
+        for branch in trace.branches:
+            forward.cov(branch, branch)
+        self.branch_inputs = [
+            _compile([*self._arguments, *sources[: 2 * i], *self._multipliers], list(inputs[b.index]))
+            for i, b in enumerate(trace.branches)
+        ]
+        after = [forward.cov(trace.outputs[i], trace.outputs[j]) for i, j in self.pairs] if len(
+            trace.outputs
+        ) == count else [forward.cov(trace.outputs[0], trace.outputs[0])]
+        across = [
+            forward.cov(out, stream)[0] for out, stream in zip(trace.outputs, trace.streams, strict=False)
+        ]
+        everything = [*self._arguments, *sources, *self._multipliers]
+        self.outputs = _compile(everything, [*(x for pair in after for x in pair), *across])
+        self.backward = self._compile_backward(forward, everything)
+
+    def _compile_backward(self, forward: Moments, everything: list[Symbol]) -> Callable[..., Any]:
+        trace = self.trace
+        adjoint = Adjoint(forward)
+        outgoing = len(trace.outputs)
+        gradient = {
+            pair: Pair((symbols.stream_moment(symbols.grad_variance, *pair, outgoing), symbols.stream_moment(symbols.grad_covariance, *pair, outgoing)))
+            for pair in combinations_with_replacement(range(outgoing), 2)
+        }
+        order = {b.index: i for i, b in enumerate(trace.branches)}
+        maps = [[_name(f"a{r}{c}_", i) for r in (0, 1) for c in (0, 1)] for i in range(len(order))]
+
+        def transfer(branch: Branch, cov: Any) -> Pair:
+            a00, a01, a10, a11 = maps[order[adjoint.origin[branch.index].index]]
+            return Pair((a00 * cov[0] + a01 * cov[1], a10 * cov[0] + a11 * cov[1]))
+
+        moments = Moments(adjoint.trace, PAIR, lambda i, j: gradient[min(i, j), max(i, j)], transfer)
+        incoming = [moments.cov(adjoint.trace.outputs[i], adjoint.trace.outputs[j]) for i, j in self.pairs]
+        at_branch = [
+            moments.cov(adjoint.at_branch[b.index], adjoint.at_branch[b.index]) for b in trace.branches
+        ]
+        rows = [x for pair in [*incoming, *at_branch] for x in pair]
+        unknowns = [x for pair in gradient.values() for x in pair]
+        matrix: Matrix = linear_eq_to_matrix(rows, unknowns)[0]
+        self.shape: tuple[int, int] = matrix.shape
+        return _compile([*everything, *(a for m in maps for a in m)], list(matrix))
+
+
+def _name(stem: str, index: int) -> Symbol:
+    return symbols.transfer(f"{stem}{index}")
+
+
+def _compile(arguments: list[Symbol], expressions: list[Expr]) -> Callable[..., Any]:
+    # "math" functions also serve arrays once sqrt is numpy's, which is fast enough for floats
+    return lambdify(arguments, expressions, modules=[{"sqrt": _root}, "math"], cse=True)  # type: ignore[no-any-return]
+
+
+def _root(x: Any) -> Any:
+    return x**0.5
+
+
+@lru_cache(maxsize=512)
+def pair_step(placement: str, scaling: str, options: tuple[tuple[str, Any], ...], first: bool) -> PairStep:
+    """The compiled block of a placement under a scaling rule."""
+    return PairStep(PLACEMENTS[placement].trace(scaling, first=first, **dict(options)))
+
+
+@lru_cache(maxsize=128)
+def pair_readout(placement: str) -> PairStep:
+    """The compiled readout of a placement."""
+    return PairStep(PLACEMENTS[placement].trace_readout())

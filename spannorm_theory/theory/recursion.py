@@ -1,0 +1,329 @@
+r"""``derive``: the variance and gradient recursion of a placement under a scaling rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from sympy import Eq, Expr, Integer, Mul, Symbol, factor, sqrt
+
+from .. import symbols
+from ..architecture import parse_placement
+from ..components.activations import ACTIVATIONS
+from ..errors import NoClosedForm
+from ..placements import PLACEMENTS
+from ..scalings import SCALINGS
+from .closed_forms import Pairs, product_of_ratios, solve_forward
+from .growth import Growth, growth
+from .step import Step, concrete_gains, constant_gains, tidy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def derive(placement: str, scaling: str = "unit", *, activation: str | None = None) -> Recursion:
+    """Derive the recursion of a placement under a scaling rule from its definition.
+
+    Args:
+        placement: a registered name, with options in brackets if it has any.
+        scaling: a registered scaling rule.
+        activation: None keeps all four branch gains sigma_a^2, sigma_f^2, omega_a^2, omega_f^2 as
+            symbols; a registered activation fills in those of the feed-forward branch at fan-in
+            initialisation.
+
+    Raises:
+        UnknownNameError: a name that is not registered.
+    """
+    name, options = parse_placement(placement)
+    entry = PLACEMENTS[name]
+    SCALINGS[scaling]
+    if activation is not None:
+        ACTIVATIONS[activation]
+    return Recursion(placement, scaling, activation, name, entry.check_options(options))
+
+
+@dataclass(frozen=True)
+class Recursion:
+    """The moment recursions of one block, and what follows from them in the wide limit.
+
+    Assumes: width to infinity at fixed depth; zero-mean independent weights; each branch's gains
+    constant over layers (degree one in its input where the input is not normed).
+    """
+
+    placement: str
+    scaling: str
+    activation: str | None
+    name: str
+    options: Mapping[str, Any] = field(repr=False)
+
+    def _step(self, first: bool, known: Mapping[Pairs, Expr] | None = None) -> Step:
+        trace = PLACEMENTS[self.name].trace(self.scaling, first=first, **self.options)
+        gains = constant_gains if self.activation is None else concrete_gains(self.activation)
+        return Step(trace, gains, tuple((known or {}).items()))
+
+    @cached_property
+    def block(self) -> Step:
+        """A block in the middle of the stack, for any incoming moments."""
+        return self._step(first=False)
+
+    @cached_property
+    def first(self) -> Step:
+        """The first block, for any incoming moments."""
+        return self._step(first=True)
+
+    @cached_property
+    def fixed(self) -> dict[Pairs, Expr]:
+        """Stream moments that a block sets whatever comes in, as they leave it (in l)."""
+        states = {self.block.moment(*pair) for pair in self.block.pairs}
+        return {pair: f for pair, f in self.block.forward.items() if not f.free_symbols & states}
+
+    @cached_property
+    def opening(self) -> tuple[Step, ...]:
+        """Blocks that differ from the rest, with their incoming moments filled in: block 0 where it is
+        wired differently or reads a stream that later blocks find normed, and the one after it
+        where block 0 leaves something else than later blocks do."""
+        q0 = symbols.initial_variance
+        known: dict[Pairs, Expr] = dict.fromkeys(self.block.pairs, q0)
+        first = self._step(True, known)
+        same = str(first.trace) == str(self.block.trace)
+        if same and not self.fixed:
+            return ()
+        after = {pair: f.subs(symbols.layer, 0) for pair, f in first.forward.items()}
+        usual = {pair: f.subs(symbols.layer, 0) for pair, f in self.fixed.items()}
+        if all(tidy(after[pair] - usual[pair]) == 0 for pair in usual):
+            return (first,)
+        return (first, self._step(False, after))
+
+    @property
+    def start(self) -> int:
+        """The first block from which :attr:`step` holds."""
+        return len(self.opening)
+
+    @cached_property
+    def step(self) -> Step:
+        """Every block from :attr:`start` on, with the moments that a norm fixes filled in."""
+        l = symbols.layer
+        return self._step(False, {p: tidy(f.subs(l, l - 1)) for p, f in self.fixed.items()})
+
+    # --- forward -----------------------------------------------------------------------------
+
+    @property
+    def forward(self) -> list[Eq]:
+        """Moments of the streams after a block in the middle of the stack."""
+        return [Eq(_next(self.block.moment(*p)), f, evaluate=False) for p, f in self.block.forward.items()]
+
+    @property
+    def backward(self) -> list[Eq]:
+        """Gradient moments before a block, in those after it (written with a prime)."""
+        count = len(self.block.trace.streams)
+        renamed = {self.block.gradient(*p): _next(self.block.gradient(*p)) for p in self.block.pairs}
+        return [
+            Eq(symbols.stream_moment(symbols.grad_variance, *p, count), f.subs(renamed), evaluate=False)
+            for p, f in self.block.backward.items()
+        ]
+
+    @cached_property
+    def initial(self) -> list[dict[Pairs, Expr]]:
+        """Stream moments at l = 0, ..., start."""
+        rows = [dict.fromkeys(self.block.pairs, symbols.initial_variance)]
+        for l, step in enumerate(self.opening):
+            rows.append({p: tidy(f.subs(symbols.layer, l)) for p, f in step.forward.items()})
+        return rows
+
+    @cached_property
+    def _forward_solution(self) -> tuple[dict[Pairs, Expr], dict[Pairs, str]]:
+        moments = {p: self.step.moment(*p) for p in self.step.pairs}
+        return solve_forward(self.step.forward, moments, self.start, self.initial[-1])
+
+    def moment_at(self, pair: Pairs, layer: Expr) -> Expr:
+        """Closed form of a stream moment at ``layer`` >= start.
+
+        Raises:
+            NoClosedForm: there is none; the message says why.
+        """
+        solved, reasons = self._forward_solution
+        if pair not in solved:
+            raise NoClosedForm(f"no closed form for {self.block.moment(*pair)}: {reasons[pair]}")
+        return solved[pair].subs(symbols.layer, layer)
+
+    # --- backward ----------------------------------------------------------------------------
+
+    @cached_property
+    def ratio(self) -> Expr:
+        """gamma_l / gamma_{l+1} of a block from :attr:`start` on, as a function of l (one stream).
+
+        Raises:
+            NoClosedForm: several streams, whose gradients mix, or no closed form of the stream moment.
+        """
+        if len(self.step.trace.streams) > 1:
+            raise NoClosedForm("the gradients of several streams mix in every block: a product of matrices")
+        matrix = self.step.backward_matrix[0, 0]
+        state = self.step.moment(0, 0)
+        if state.is_Symbol and matrix.has(state):
+            matrix = matrix.subs(state, self.moment_at((0, 0), symbols.layer))
+        return factor(matrix) if matrix.is_rational_function() else matrix
+
+    @property
+    def _opening_ratio(self) -> Expr:
+        return Mul(*(s.backward_matrix[0, 0].subs(symbols.layer, l) for l, s in enumerate(self.opening)))
+
+    def gradient_ratio(self) -> Expr:
+        """gamma_0 / gamma_L in closed form.
+
+        Raises:
+            NoClosedForm: there is none; the message says why.
+        """
+        return self._opening_ratio * product_of_ratios(self.ratio, self.start)
+
+    @cached_property
+    def readout(self) -> Step:
+        """From the last block's output to the model's output."""
+        return Step(PLACEMENTS[self.name].trace_readout(), constant_gains)
+
+    def identity_gain(self, stream: int = 0) -> Expr:
+        """Amplitude gain of the skip path alone from the input to the last block's output.
+
+        The product of all norm and skip factors, as often quoted for gradients. It is not the
+        gradient: the branches carry most of what the norms divide away.
+        """
+        gain: Expr = Integer(1)
+        for l, step in enumerate(self.opening):
+            gain *= step.identity[stream].subs(symbols.layer, l)
+        block = self.step.identity[stream]
+        for pair in self.step.pairs:
+            state = self.step.moment(*pair)
+            if state.is_Symbol and block.has(state):
+                block = block.subs(state, self.moment_at(pair, symbols.layer))
+        if block == 1:
+            return gain
+        return gain * sqrt(product_of_ratios(tidy(block**2), self.start))
+
+    # --- what the user reads -----------------------------------------------------------------
+
+    def closed_form(self) -> ClosedForms:
+        """Every quantity that has a closed form, and the reason for each that has none."""
+        found: dict[str, Expr] = {}
+        missing: dict[str, str] = {}
+        for pair in self.step.pairs:
+            _try(lambda p=pair: self.moment_at(p, symbols.layer), str(self.block.moment(*pair)), found, missing)
+        if len(self.step.trace.streams) == 1:
+            _try(self.gradient_ratio, "gamma_0/gamma_L", found, missing)
+        else:
+            missing["gradient ratio"] = "the gradients of several streams mix in every block"
+        for stream in range(len(self.step.trace.streams)):
+            name = "identity gain" if len(self.step.trace.streams) == 1 else f"identity gain {stream}"
+            _try(lambda s=stream: self.identity_gain(s), name, found, missing)
+        return ClosedForms(found, missing, self.start)
+
+    def conserved(self) -> tuple[Expr, Expr]:
+        """K = sum_ij gamma_ij q_ij over streams, and K before a block minus K after it.
+
+        The difference is a sum over the block's branches of (omega^2 - sigma^2) times something
+        positive: K is conserved exactly when omega = sigma in every branch.
+        """
+        block = self.block
+
+        def total(moments: Mapping[Pairs, Expr], gradients: Mapping[Pairs, Expr]) -> Expr:
+            return sum((1 if i == j else 2) * moments[i, j] * gradients[i, j] for i, j in block.pairs)
+
+        after = total(block.forward, {p: block.gradient(*p) for p in block.pairs})
+        before = total({p: block.moment(*p) for p in block.pairs}, block.backward)
+        return before, tidy(before - after)
+
+    def iterate(
+        self,
+        depth: int,
+        *,
+        sigma_a2: float,
+        sigma_f2: float,
+        omega_a2: float,
+        omega_f2: float,
+        q0: float = 1.0,
+        gamma_out: float = 1.0,
+    ) -> pd.DataFrame:
+        """The recursion iterated with constant gains, at any depth.
+
+        Args:
+            depth: L, number of blocks.
+            sigma_a2, sigma_f2, omega_a2, omega_f2: branch gains (second moments, per coordinate).
+            q0: second moment of the embedding.
+            gamma_out: second moment of the loss gradient at the model's output.
+
+        Returns:
+            columns layer, stream ("01" for the cross moment of streams 0 and 1), quantity (variance,
+            grad_variance, or identity_gain: the amplitude of the skip path from that layer to L),
+            value, log_value (natural; finite where value under- or overflows).
+
+        Raises:
+            InputError: a depth or a gain that is not positive.
+        """
+        from .iterate import iterate
+
+        gains = {"sigma_a2": sigma_a2, "sigma_f2": sigma_f2, "omega_a2": omega_a2, "omega_f2": omega_f2}
+        return iterate(self, depth, gains, q0, gamma_out)
+
+    def bounds(self) -> dict[str, tuple[Expr, Expr]]:
+        """Lower and upper closed forms for attention gains anywhere in [0, sigma_a^2], [0, omega_a^2].
+
+        Token correlations move attention's gains from layer to layer; here sigma_a^2 and omega_a^2 stand for
+        their largest values. Valid because every block is monotone in each of these gains, which is
+        checked: a quantity for which the check does not decide is left out. Numeric bounds for an
+        architecture, with its own gains: :func:`spannorm_theory.theory.bounds.bounds`.
+        """
+        from .monotone import closed_bounds
+
+        return closed_bounds(self)
+
+    def asymptotics(self) -> dict[str, Growth | str]:
+        """Large-depth law of each quantity; a sentence where none could be derived."""
+        from .laws import laws
+
+        return laws(self)
+
+    def text(self) -> str:
+        """Everything derived, as plain text."""
+        from .present import as_text
+
+        return as_text(self)
+
+    def latex(self) -> str:
+        """Everything derived, as LaTeX."""
+        from .present import as_latex
+
+        return as_latex(self)
+
+    def _repr_latex_(self) -> str:
+        from .present import equations
+
+        forward, backward = equations(self)
+        rows = r" \\ ".join(rf"{symbols.latex(e.lhs)} &= {symbols.latex(e.rhs)}" for e in (*forward, *backward))
+        return rf"$\displaystyle \begin{{aligned}} {rows} \end{{aligned}}$"
+
+
+@dataclass(frozen=True)
+class ClosedForms:
+    """Closed forms by name, valid from layer ``start`` on, and what has none."""
+
+    found: dict[str, Expr]
+    missing: dict[str, str]
+    start: int
+
+    def __getitem__(self, name: str) -> Expr:
+        try:
+            return self.found[name]
+        except KeyError:
+            reason = self.missing.get(name, f"known: {', '.join(self.found)}")
+            raise NoClosedForm(f"no closed form for {name}: {reason}") from None
+
+
+def _try(compute: Any, name: str, found: dict[str, Expr], missing: dict[str, str]) -> None:
+    try:
+        found[name] = compute()
+    except NoClosedForm as reason:
+        missing[name] = str(reason)
+
+
+def _next(symbol: Symbol) -> Symbol:
+    return symbols.after(symbol)

@@ -1,0 +1,160 @@
+r"""One block's step as formulas: constant branch gains, or concrete activations.
+
+With constant gains a branch whose input has second moment u puts out sigma^2 u (degree one: what
+linear maps, ReLU and attention at a fixed token cosine do; exact for any branch that reads a normed
+stream, where u = 1), and multiplies the gradient's second moment by omega^2. A branch with QKV norm
+puts out sigma^2 whatever u is, and multiplies by omega^2/u. A scaling rule's gains on the value
+path multiply both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations_with_replacement
+from typing import Any
+
+from sympy import Expr, Float, Integer, Matrix, Mul, Symbol, factor, linear_eq_to_matrix, together
+
+from .. import symbols
+from ..components.activations import ACTIVATIONS
+from ..components.kernels import ClosedForm
+from ..errors import NoClosedForm
+from ..trace import Branch, Trace
+from .adjoint import Adjoint
+from .moments import SCALAR, Moments
+
+#: matrices through which a branch's output is linear
+VALUE_PATH = {"attention": ("attn.value", "attn.output"), "ffn": ("ffn.up", "ffn.down")}
+
+BranchGain = Callable[[Branch, Expr], tuple[Expr, Expr]]
+
+
+def rule_gain(branch: Branch) -> Expr:
+    """What the scaling rule multiplies the branch's second moment by."""
+    return Mul(*(branch.gains.get(name, Integer(1)) ** 2 for name in VALUE_PATH[branch.kind]))
+
+
+def constant_gains(branch: Branch, u: Expr) -> tuple[Expr, Expr]:
+    """Second moment of the branch and backward gain, with the constant gains of its kind."""
+    sigma2, omega2 = symbols.GAINS[branch.kind]
+    scale = rule_gain(branch)
+    if branch.qkv_norm:
+        return scale * sigma2, scale * omega2 / u
+    return scale * sigma2 * u, scale * omega2
+
+
+def concrete_gains(activation: str) -> BranchGain:
+    """The same with the feed-forward gains of an activation at fan-in initialisation: formulas where
+    the kernel is a closed form, numbers by quadrature (at unit input only) where it is not."""
+    entry = ACTIVATIONS[activation]
+
+    def gains(branch: Branch, u: Expr) -> tuple[Expr, Expr]:
+        if branch.kind != "ffn":
+            return constant_gains(branch, u)
+        scale = rule_gain(branch)
+        if isinstance(entry.kernel, ClosedForm):
+            value, slope = entry.kernel.moments(u)
+        elif u == 1:
+            value, slope = (Float(float(f(1.0, 1.0, 1.0))) for f in (entry.kernel.value, entry.kernel.slope))
+        else:
+            raise NoClosedForm(
+                f"{activation} has no closed-form kernel, and this placement feeds its feed-forward branch an "
+                "unnormalised stream; use constant gains (activation=None) or predict(...)"
+            )
+        if entry.gated:
+            value, slope = value * u, value + slope * u
+        return scale * value, scale * slope
+
+    return gains
+
+
+@dataclass(frozen=True)
+class Step:
+    """The formulas of one block.
+
+    Attributes:
+        trace: the block.
+        gains: second moment and backward gain of a branch, from the second moment of its input.
+        known: stream moments that are fixed numbers here (1 after a norm, say), by stream pair.
+    """
+
+    trace: Trace
+    gains: BranchGain
+    known: tuple[tuple[tuple[int, int], Expr], ...] = ()
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Stream pairs (i, j), i <= j."""
+        return list(combinations_with_replacement(range(len(self.trace.streams)), 2))
+
+    def moment(self, i: int, j: int) -> Expr:
+        """The second moment of incoming streams i and j: a symbol, or its known value."""
+        pair = (min(i, j), max(i, j))
+        symbol = symbols.stream_moment(symbols.variance, *pair, len(self.trace.streams))
+        return dict(self.known).get(pair, symbol)
+
+    def gradient(self, i: int, j: int) -> Symbol:
+        """The symbol of the gradient's second moment at outgoing streams i and j."""
+        return symbols.stream_moment(symbols.grad_variance, i, j, len(self.trace.outputs))
+
+    @cached_property
+    def _moments(self) -> Moments:
+        return Moments(self.trace, SCALAR, self.moment, lambda b, u: self.gains(b, tidy(u))[0])
+
+    @cached_property
+    def forward(self) -> dict[tuple[int, int], Expr]:
+        """Second moments of the outgoing streams."""
+        outputs = self._moments.outputs()
+        pairs = combinations_with_replacement(range(len(self.trace.outputs)), 2)
+        return {(i, j): tidy(outputs[i][j]) for i, j in pairs}
+
+    @cached_property
+    def _adjoint(self) -> tuple[Adjoint, Moments]:
+        adjoint = Adjoint(self._moments)
+
+        def transfer(branch: Branch, g: Expr) -> Expr:
+            origin = adjoint.origin[branch.index]
+            u = tidy(self._moments.cov(origin.source, origin.source))
+            return self.gains(origin, u)[1] * g
+
+        return adjoint, Moments(adjoint.trace, SCALAR, self.gradient, transfer)
+
+    @cached_property
+    def backward(self) -> dict[tuple[int, int], Expr]:
+        """Second moments of the gradient at the incoming streams, linear in those at the outgoing."""
+        _, moments = self._adjoint
+        outputs = moments.outputs()
+        return {(i, j): tidy(outputs[i][j]) for i, j in self.pairs}
+
+    @cached_property
+    def backward_matrix(self) -> Matrix:
+        """The matrix of :attr:`backward`, rows and columns in the order of the stream pairs."""
+        count = range(len(self.trace.outputs))
+        unknowns = [self.gradient(i, j) for i, j in combinations_with_replacement(count, 2)]
+        return linear_eq_to_matrix(list(self.backward.values()), unknowns)[0].applyfunc(tidy)
+
+    @cached_property
+    def identity(self) -> list[Expr]:
+        """Amplitude gain of each stream's skip path through the block."""
+        return [
+            tidy(self._moments.path(out, stream))
+            for out, stream in zip(self.trace.outputs, self.trace.streams, strict=False)
+        ]
+
+    def branch_shares(self) -> list[Expr]:
+        """E|x_{l+1} - x_l|^2 / E|x_l|^2 of each stream."""
+        m = self._moments
+        return [
+            tidy((m.cov(out, out) + m.cov(x, x) - 2 * m.cov(out, x)) / m.cov(x, x))
+            for out, x in zip(self.trace.outputs, self.trace.streams, strict=True)
+        ]
+
+
+def tidy(expression: Any) -> Expr:
+    """A rational expression in factored form; one with roots is only put over one denominator."""
+    expression = Integer(0) + expression
+    if expression.is_rational_function(*expression.free_symbols):
+        return factor(expression)
+    return together(expression)

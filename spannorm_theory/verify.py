@@ -1,0 +1,200 @@
+r"""Theory against Monte Carlo, layer by layer: z, relative error, bounds, and a verdict.
+
+A row passes when |estimate - theory| <= k SE + allowance, on the logarithm for quantities that are
+squared norms. SE is over independent networks. k is the two-sided Student quantile at which all rows
+of one verification together raise a false alarm with probability 1e-3 (Bonferroni; rows are strongly
+correlated, so the true rate is lower). The allowance is the theory's own statement of what a finite
+network may differ by (:mod:`spannorm_theory.theory.finite_width`), not a tuned tolerance.
+
+Means over networks of log-normal quantities are compared on the log scale with Cox' estimator,
+mean(ln) + var(ln)/2, whose standard error accounts for the spread that a plain mean misses. Where
+attention has become a maximum (huge logits), gradients of queries and keys live on rare near ties; with
+fewer than ``FEWEST_EVENTS`` of them in the whole ensemble a row is marked "rare": neither confirmed
+nor refuted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from .architecture import Architecture
+from .components.kernels import Array
+from .errors import InputError
+from .quantities import QUANTITIES, Key, tidy
+from .theory.bounds import bounds
+from .theory.finite_width import allowances
+from .theory.predict import Prediction, predict_profiles
+
+if TYPE_CHECKING:
+    from .montecarlo.ensemble import Ensemble
+
+#: rare events below this number in a whole ensemble leave a mean without a usable standard error
+FEWEST_EVENTS = 30
+
+#: probability that a verification of a correct theory fails
+FALSE_ALARM = 1e-3
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome of :func:`verify`.
+
+    Attributes:
+        arch: what was verified.
+        table: one row for each layer, stream and quantity: theory, estimate, se, networks, z,
+            relative_error, allowance, low, high (bounds; NaN where there are none), verdict.
+        threshold: k, in standard errors.
+        theory: "pair" or "position-resolved".
+    """
+
+    arch: Architecture
+    table: pd.DataFrame
+    threshold: float
+    theory: str
+    ensemble: Ensemble
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """The rows that contradict the theory: "off" or "out of bounds"."""
+        return self.table[self.table["verdict"].isin(["off", "out of bounds"])]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every row that can be tested is within its gate and its bounds."""
+        return self.failures.empty
+
+    @property
+    def untested(self) -> int:
+        """Rows whose mean is carried by events too rare for this number of networks."""
+        return int((self.table["verdict"] == "rare").sum())
+
+    def worst(self) -> pd.DataFrame:
+        """The row with the largest use of its gate for each quantity and stream."""
+        tested = self.table[self.table["verdict"] != "rare"]
+        index = tested.groupby(["quantity", "stream"], sort=False)["gate"].idxmax()
+        return tested.loc[index].reset_index(drop=True)
+
+    def summary(self) -> str:
+        """One line a quantity, and the verdict."""
+        n = self.ensemble.networks
+        lines = [f"{self.arch}: {self.theory} theory against {n} networks ({self.ensemble.engine}), k = {self.threshold:.1f}"]
+        for row in self.worst().to_dict("records"):
+            name = f"{row['quantity']} [{row['stream']}]"
+            lines.append(
+                f"  {name:36s} worst at layer {row['layer']:4d}: theory {row['theory']:10.4g}  "
+                f"estimate {row['estimate']:10.4g}  z {row['z']:6.1f}  error {row['relative_error']:+7.1%}  "
+                f"gate used {row['gate']:5.0%}  {row['verdict']}"
+            )
+        if self.untested:
+            lines.append(
+                f"  {self.untested} of {len(self.table)} rows cannot be tested with {n} networks: attention is a "
+                "maximum nearly everywhere, and their mean is carried by rare near ties"
+            )
+        lines.append("  PASS" if self.passed else f"  FAIL: {len(self.failures)} of {len(self.table)} rows")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        columns = ["quantity", "stream", "layer", "theory", "estimate", "se", "z", "relative_error", "gate", "verdict"]
+        verdict = "passes" if self.passed else f"fails in {len(self.failures)} of {len(self.table)} rows"
+        return f"<p>{self.arch}: {verdict}. Worst layer of each quantity:</p>" + self.worst()[columns].to_html(
+            index=False, float_format=lambda x: f"{x:.4g}"
+        )
+
+
+def verify(
+    arch: Architecture,
+    *,
+    networks: int = 64,
+    seed: int = 0,
+    device: str = "auto",
+    engine: str = "auto",
+    progress: bool | None = None,
+    theory: Prediction | None = None,
+) -> Verification:
+    """Compare the theory of ``arch`` with Monte Carlo over ``networks`` independent networks.
+
+    Args:
+        theory: judge this prediction instead of the theory's own for ``arch`` (to see a wrong theory
+            fail).
+
+    Raises:
+        InputError: fewer than 3 networks, from which no standard error follows.
+        NonFiniteError: the simulation produced an infinite or undefined number.
+    """
+    if isinstance(networks, bool) or not isinstance(networks, int) or networks < 3:
+        raise InputError(f"verify needs at least 3 networks for a standard error, got {networks!r}")
+    from .montecarlo.ensemble import simulate
+
+    prediction = predict_profiles(arch) if theory is None else theory
+    ensemble = simulate(arch, networks=networks, seed=seed, device=device, engine=engine, progress=progress)
+    return compare(prediction, ensemble)
+
+
+def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
+    """Judge a prediction by an ensemble that was already simulated."""
+    arch, samples = ensemble.arch, ensemble.samples
+    profiles = prediction.profiles
+    missing = set(samples) - set(profiles)
+    if missing:
+        raise InputError(f"the prediction has no {sorted(missing)}; it belongs to another kind of architecture")
+    networks = ensemble.networks
+    rows = sum(s.shape[1] for s in samples.values())
+    threshold = float(stats.t.isf(FALSE_ALARM / (2 * rows), networks - 1))
+    allowed = allowances(arch, profiles)
+    limits = bounds(arch)
+    columns: dict[str, dict[Key, Array]] = {
+        name: {} for name in ("estimate", "se", "z", "relative_error", "allowance", "low", "high", "gate")
+    }
+    for key, sample in samples.items():
+        logarithmic = QUANTITIES[key[1]].logarithmic
+        center, error = _cox(sample) if logarithmic else _mean(sample)
+        difference = center - profiles[key]
+        gate = np.abs(difference) / (threshold * error + allowed[key])
+        low, high = limits.get(key, (np.full_like(center, np.nan),) * 2)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+            z = np.where(error > 0, difference / error, 0.0)
+            value = np.exp(center) if logarithmic else center
+            relative = np.expm1(difference) if logarithmic else difference / np.abs(profiles[key])
+            filled = {
+                "estimate": value,
+                "se": value * error if logarithmic else error,
+                "z": z,
+                "relative_error": relative,
+                "allowance": allowed[key],
+                "low": np.exp(low),
+                "high": np.exp(high),
+                "gate": gate,
+            }
+        for name, column in filled.items():
+            columns[name][key] = column
+    table = tidy(arch, {key: profiles[key] for key in samples}, columns)
+    table = table.rename(columns={"value": "theory", "log_value": "log_theory"})
+    table["networks"] = networks
+    table["verdict"] = _verdicts(table, prediction.undecided * networks)
+    return Verification(arch, table, threshold, prediction.theory, ensemble)
+
+
+def _mean(sample: Array) -> tuple[Array, Array]:
+    return sample.mean(axis=0), sample.std(axis=0, ddof=1) / np.sqrt(len(sample))
+
+
+def _cox(logs: Array) -> tuple[Array, Array]:
+    """Cox' estimate of the logarithm of a mean, and its standard error, from samples' logarithms."""
+    n, variance = len(logs), logs.var(axis=0, ddof=1)
+    return logs.mean(axis=0) + variance / 2, np.sqrt(variance / n + variance**2 / (2 * (n - 1)))
+
+
+def _verdicts(table: pd.DataFrame, undecided: Array) -> Any:
+    # gradients at layer l pass every block above it
+    events = np.append(np.minimum.accumulate(undecided[::-1])[::-1], np.inf)[table["layer"]]
+    gradient = table["quantity"].isin(["grad_variance", "grad_token_cosine", "weight_grad_norm"])
+    # the estimate may miss a bound by what a finite ensemble of finite networks may miss the theory by
+    slack = np.where(table["gate"] > 0, np.abs(table["estimate"] - table["theory"]) / table["gate"], 0.0)
+    outside = (table["estimate"] < table["low"] - slack) | (table["estimate"] > table["high"] + slack)
+    rare = gradient & (events < FEWEST_EVENTS)
+    return np.select([rare, table["gate"] > 1, outside], ["rare", "off", "out of bounds"], default="ok")
