@@ -12,10 +12,10 @@ from typing import Any
 
 from .components.activations import ACTIVATIONS, Activation
 from .components.initialisation import NAMED_INITS, matrix_gains
+from .definitions.placements import PLACEMENTS, Placement
+from .definitions.scalings import SCALINGS
+from .definitions.trace import Trace
 from .errors import InputError, UnknownNameError
-from .placements import PLACEMENTS, Placement
-from .scalings import SCALINGS
-from .trace import Trace
 
 MASKS = ("none", "causal")
 NORMS = ("rms", "layer")
@@ -31,11 +31,13 @@ def parse_placement(text: str) -> tuple[str, dict[str, Any]]:
     """
     match = _CALL.match(text.strip())
     if match is None:
-        raise InputError(f"expected a placement such as 'post-norm' or 'siamese-norm(depth_scaling=False)', got {text!r}")
+        raise InputError(
+            f"expected a placement such as 'post-norm' or 'siamese-norm(depth_scaling=False)', got {text!r}"
+        )
     name, arguments = match.groups()
     options: dict[str, Any] = {}
     for item in filter(None, re.split(r"\s*,\s*", arguments or "")):
-        key, equals, value = item.partition("=")
+        key, _, value = item.partition("=")
         try:
             options[key.strip()] = ast.literal_eval(value.strip())
         except (ValueError, SyntaxError):
@@ -228,5 +230,3 @@ class Architecture:
     def key(self) -> str:
         """A hash of all fields, the same in every process, for caches and stores."""
         return hashlib.sha256(repr(sorted(self.to_dict().items())).encode()).hexdigest()[:16]
-
-

@@ -45,7 +45,12 @@ QUANTITIES: dict[str, Quantity] = {
         Quantity("grad_variance", "gradient variance", r"\gamma", logarithmic=True),
         Quantity("grad_token_cosine", "gradient token cosine", "r"),
         Quantity("layer_cosine", "cosine across a block", r"\cos(x_l, x_{l+1})", per_block=True),
-        Quantity("branch_share", "relative update of a block", r"\Vert\Delta x\Vert^2/\Vert x\Vert^2", per_block=True),
+        Quantity(
+            "branch_share",
+            "relative update of a block",
+            r"\Vert\Delta x\Vert^2/\Vert x\Vert^2",
+            per_block=True,
+        ),
         Quantity(
             "weight_grad_norm",
             "squared weight-gradient norm",

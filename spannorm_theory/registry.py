@@ -12,7 +12,8 @@ class Named(Protocol):
     """Anything that carries the name it is registered under."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The registered name."""
 
 
 T = TypeVar("T", bound=Named)

@@ -93,7 +93,7 @@ _GREEK = ("sigma", "omega", "gamma", "delta", "lambda", "kappa", "epsilon", "rho
 
 def latex_name(symbol: Symbol) -> str:
     r"""A symbol's name in LaTeX: ``sigma_a^2`` as ``\sigma_a^2``, ``q'_01`` as ``q'_{01}``."""
-    base, _, rest = symbol.name.partition("_")
+    base, _, rest = str(symbol.name).partition("_")
     index, _, power = rest.partition("^")
     stem = base.removesuffix("'")
     name = ("\\" + stem if stem in _GREEK else stem) + ("'" if base.endswith("'") else "")

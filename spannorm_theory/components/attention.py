@@ -29,7 +29,7 @@ import numpy as np
 from ..errors import AssumptionError
 from .kernels import Array
 from .norms import HeadNorm, normalise
-from .overlaps import overlap_curve, saturating_overlaps
+from .overlaps import OverlapCurve, head_overlaps, overlap_curve
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +42,7 @@ class Attention:
     """Moments of one attention branch over ``tokens`` exchangeable tokens.
 
     Attributes:
+        head_width: coordinates of a head.
         normed: which of "query", "key", "value" carry a norm over each head.
         head_norm: the kernel of that norm.
         unit_logits: v for an input of second moment 1; overlaps along its curve are tabulated.
@@ -49,6 +50,7 @@ class Attention:
 
     width: int
     tokens: int
+    head_width: int
     normed: tuple[str, ...]
     head_norm: HeadNorm | None
     unit_logits: float = 1.0
@@ -85,17 +87,22 @@ class Attention:
             output * (delta_v * (p2 - p11) + own * (1 - rho)),
         )
 
+    @property
+    def _curve(self) -> OverlapCurve:
+        return overlap_curve(self.unit_logits, self.tokens, self.head_width, "query" in self.normed)
+
     def _overlap_pair(self, v: float, rho: float) -> tuple[float, float]:
         if abs(v - self.unit_logits) < 1e-9 * v:
-            return overlap_curve(self.unit_logits, self.tokens).forward(rho)
-        found = saturating_overlaps(v * (1 - rho), rho, self.tokens)
+            return self._curve.forward(rho)
+        found = head_overlaps(v * (1 - rho), rho, self.tokens, self.head_width, "query" in self.normed)
         return found.p2, found.p11
 
     def _overlap_arrays(self, v: Array, rho: Array) -> Array:
         if np.all(np.abs(v - self.unit_logits) < 1e-9 * v):
-            return overlap_curve(self.unit_logits, self.tokens).all(rho)
+            return self._curve.all(rho)
+        normed = "query" in self.normed
         found = [
-            saturating_overlaps(a * (1 - r), float(r), self.tokens)
+            head_overlaps(float(a * (1 - r)), float(r), self.tokens, self.head_width, normed)
             for a, r in zip(np.broadcast_to(v, rho.shape), rho, strict=True)
         ]
         return np.array([(o.p2, o.p11, o.j, o.j11) for o in found]).T
@@ -151,20 +158,28 @@ class Attention:
         """E |dLoss/dW|_F^2 of each matrix; ``grad`` (layers, 2) holds (gamma, c) at the branch output."""
         n, p = self.tokens, q - delta
         front = self.width**2 * n
+        v, rho = self._logits(q, delta, gains)
+        rho = np.asarray(rho, dtype=float)
+        p2, p11, j, _ = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
+        lean = v * ((1 - rho) * (1 - p2)) ** 2 / self.width
         result = {}
         for name in ("attn.query", "attn.key", "attn.value"):
             at_projection = np.einsum("lij,lj->li", maps[name], grad)
             one, two = self._back(name.removeprefix("attn."), q, delta, gains[name])
             g, c = at_projection[:, 0] * one / gains[name], at_projection[:, 1] * two / gains[name]
             result[name] = front * (q * g + (n - 1) * p * c)
-        v, rho = self._logits(q, delta, gains)
-        rho = np.asarray(rho, dtype=float)
-        p2, p11, j, _ = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
-        # the keys' weight gradient sees the sample correlation that the stream gradient does not
+        # keys' weight gradients see the sample correlation that their stream gradients do not
         result["attn.key"] = result["attn.key"] * (1 + (1 - p2) ** 2 / (self.width * j))
+        # rows that lean towards similar keys add to what values receive, as to what they give
+        leaning = front * lean * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
+        one, _ = self._back("value", q, delta, gains["attn.value"])
+        result["attn.value"] = (
+            result["attn.value"] + gains["attn.output"] * one / gains["attn.value"] * q * leaning
+        )
         q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
         mixed, drop = q_v - delta_v * (1 - p2), delta_v * (p2 - p11)
-        result["attn.output"] = front * (mixed * grad[:, 0] + (n - 1) * (mixed - drop) * grad[:, 1])
+        plain = front * (mixed * grad[:, 0] + (n - 1) * (mixed - drop) * grad[:, 1])
+        result["attn.output"] = plain + q_v * leaning
         return result
 
 
@@ -181,7 +196,7 @@ def attention_forward(
     from torch.nn.functional import scaled_dot_product_attention
 
     def project(name: str) -> torch.Tensor:
-        y = linear(x, f"attn.{name}").unflatten(-1, (heads, -1)).transpose(1, 2)
+        y = linear(x, f"attn.{name}").reshape(*x.shape[:-1], heads, -1).transpose(1, 2)
         return normalise(y, norm) if name in normed else y
 
     mixed = scaled_dot_product_attention(project("query"), project("key"), project("value"), is_causal=causal)

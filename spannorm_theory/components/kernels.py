@@ -51,9 +51,7 @@ class Kernel(Protocol):
 def _drop_by_integration(kernel: Kernel, q: float, delta: float) -> float:
     # K(q) - K(q - delta) is the integral of the slope; with c = q - delta t^2 the square-root
     # singularity that a kinked phi has at c = q becomes smooth
-    return sum(
-        w * 2 * t * delta * float(kernel.slope(q, q, q - delta * t * t)) for t, w in _LEGENDRE
-    )
+    return sum(w * 2 * t * delta * float(kernel.slope(q, q, q - delta * t * t)) for t, w in _LEGENDRE)
 
 
 class ClosedForm:
@@ -78,9 +76,7 @@ class ClosedForm:
 
     @cached_property
     def _scalar(self) -> tuple[Callable[..., float], Callable[..., float]]:
-        compiled = [
-            lambdify((Q1, Q2, C, D), e, modules="math", cse=True) for e in (self._value, self._slope)
-        ]
+        compiled = [lambdify((Q1, Q2, C, D), e, modules="math", cse=True) for e in (self._value, self._slope)]
         return compiled[0], compiled[1]
 
     @cached_property
@@ -116,7 +112,7 @@ class ClosedForm:
         at_one_token = {Q1: q, Q2: q, C: q}
         return tuple(
             e.subs(at_one_token, simultaneous=True) for e in (self.expression, self.slope_expression)
-        )  # type: ignore[return-value]
+        )
 
 
 @lru_cache(maxsize=1)

@@ -4,7 +4,8 @@ Over the d coordinates of a stream a norm divides by the root of the second mome
 that is O(1/d). Over the d_h coordinates of an attention head it is not negligible: for Gaussian (u, v)
 with correlation rho per coordinate,
 
-    K(rho) = E[u.v / (|u| |v|)] = rho g^2 2F1(1/2, 1/2; d/2 + 1; rho^2),  g^2 = 2 Gamma((d+1)/2)^2 / (d Gamma(d/2)^2)
+    K(rho) = E[u.v / (|u| |v|)] = rho g^2 2F1(1/2, 1/2; d/2 + 1; rho^2),
+    g^2 = 2 Gamma((d+1)/2)^2 / (d Gamma(d/2)^2)
 
 and by Price's theorem E tr(J_u J_v^T)/d = K'(rho)/q, which is (1/q)(d-1)/(d-2) at rho = 1. The
 kernel is the mean of a sample correlation (Muirhead, Aspects of Multivariate Statistical Theory,

@@ -22,11 +22,11 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.interpolate import CubicSpline
+from scipy.special import roots_gegenbauer, roots_genlaguerre
 from scipy.stats import norm
 
 from ..errors import AssumptionError
 from .kernels import Array
-
 
 #: step of the sums over log t; the integrands are analytic in a strip of half width pi/2, so the error
 #: is about exp(-pi^2 / step)
@@ -34,6 +34,9 @@ LOG_STEP = 0.4
 
 #: beyond this logit variance the softmax is a maximum but for near ties
 LARGEST_S2 = 64.0
+
+#: Gauss-Laguerre nodes for the norm of a query
+HEAD_NODES = 3
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,9 @@ def _conditional(own: float, low: float, high: float) -> Callable[[Array], Array
     tau = np.arange(low, high + 0.05, 0.03)
     y = np.exp(np.minimum(np.add.outer(tau, own * x), 50))  # e^{-y} is zero long before
     decay = np.exp(-y)
-    spline = CubicSpline(tau, np.stack([decay @ weight, (y * decay) @ weight, (y**2 * decay) @ weight], axis=1))
+    spline = CubicSpline(
+        tau, np.stack([decay @ weight, (y * decay) @ weight, (y**2 * decay) @ weight], axis=1)
+    )
     return lambda points: np.moveaxis(spline(points), -1, 0)
 
 
@@ -103,10 +108,16 @@ def _log_grid(s: float, n: int) -> Array:
 
 
 @lru_cache(maxsize=4096)
-def _single_row(s: float, n: int) -> tuple[float, float]:
-    step = min(0.1, 0.2 / s)
-    z = np.arange(-8.5, 8.5 + step, step)
-    weight = norm.pdf(z) * step
+def _single_row(s: float, n: int, sphere: int = 0) -> tuple[float, float]:
+    """P2 and J of one row; logits are Gaussian, or coordinates of a uniform point on a sphere of
+    ``sphere`` dimensions and radius sqrt(sphere) (both times s)."""
+    if sphere:
+        x, weight = roots_gegenbauer(80, sphere / 2 - 1)
+        z, weight = np.sqrt(sphere) * x, weight / weight.sum()
+    else:
+        step = min(0.1, 0.2 / s)
+        z = np.arange(-8.5, 8.5 + step, step)
+        weight = norm.pdf(z) * step
     t = np.exp(_log_grid(s, n))
     e = np.exp(s * z)
     decay = np.exp(-t[:, None] * e)
@@ -144,21 +155,50 @@ def saturating_overlaps(s2: float, rho: float, keys: int) -> Overlaps:
     )
 
 
+@lru_cache(maxsize=65536)
+def head_overlaps(s2: float, rho: float, keys: int, head_width: int, normed: bool) -> Overlaps:
+    """Overlaps for heads of finite width, whose logits are not quite independent Gaussians.
+
+    Without a norm the logits of one row are Gaussian with variance s^2 |q|^2 / E|q|^2, a chi-square
+    over ``head_width`` coordinates: the overlaps are averaged over it (exact for one row; two rows are
+    given a common |q|, right at rho = 0 and rho = 1). With norms on queries and keys the logits are
+    coordinates of points on a sphere: exact for one row; for two, P11 and J11 move between their
+    values at rho = 0, which depend on the mean alone, and at rho = 1, where the rows are one.
+    """
+    if not normed:
+        nodes, weights = roots_genlaguerre(HEAD_NODES, head_width / 2 - 1)
+        found = [saturating_overlaps(s2 * 2 * float(x) / head_width, rho, keys) for x in nodes]
+        table = np.array([(o.p2, o.p11, o.j, o.j11) for o in found])
+        return Overlaps(*map(float, weights / weights.sum() @ table))
+    gaussian = saturating_overlaps(s2, rho, keys)
+    if s2 < 1e-12:
+        return gaussian
+    p2, j = _single_row(float(np.sqrt(s2)), keys, head_width)
+    spread = (p2 - 1 / keys) / (gaussian.p2 - 1 / keys)
+    p11 = 1 / keys + (gaussian.p11 - 1 / keys) * spread
+    return Overlaps(p2, p11, j, gaussian.j11 * (1 + max(rho, 0.0) * (j / gaussian.j - 1)))
+
+
 class OverlapCurve:
     """Overlaps along s^2 = v (1 - rho), the logits that tokens of cosine rho give: P2, P11, J and J11
-    as splines in rho, made once for each (v, keys)."""
+    as splines in rho, made once for each (v, keys) and kind of head."""
 
-    nodes = 48
+    nodes = 32
 
-    def __init__(self, logit_variance: float, keys: int) -> None:
+    def __init__(self, logit_variance: float, keys: int, head_width: int, normed: bool) -> None:
         # tokens cannot be more anti-correlated than -1/(n-1); dense near rho = 1 and rho = 0
         low = -1 / (keys - 1)
         angle = np.linspace(0, np.pi, self.nodes)
         self.rho = low + (1 - low) * (1 - np.cos(angle)) / 2
-        found = [saturating_overlaps(logit_variance * (1 - r), float(r), keys) for r in self.rho]
+        found = [
+            head_overlaps(logit_variance * float(1 - r), float(r), keys, head_width, normed) for r in self.rho
+        ]
         table = np.array([(o.p2, o.p11, o.j, o.j11) for o in found])
         self._spline = CubicSpline(self.rho, table)
-        self._pieces = [tuple(map(float, piece)) for piece in self._spline.c[..., :2].transpose(1, 0, 2).reshape(self.nodes - 1, 8)]
+        self._pieces = [
+            tuple(map(float, piece))
+            for piece in self._spline.c[..., :2].transpose(1, 0, 2).reshape(self.nodes - 1, 8)
+        ]
         self._knots = [float(r) for r in self.rho]
 
     def forward(self, rho: float) -> tuple[float, float]:
@@ -174,6 +214,6 @@ class OverlapCurve:
 
 
 @lru_cache(maxsize=64)
-def overlap_curve(logit_variance: float, keys: int) -> OverlapCurve:
+def overlap_curve(logit_variance: float, keys: int, head_width: int, normed: bool) -> OverlapCurve:
     """The cached :class:`OverlapCurve` of a logit variance."""
-    return OverlapCurve(logit_variance, keys)
+    return OverlapCurve(logit_variance, keys, head_width, normed)

@@ -61,7 +61,8 @@ class Ensemble:
             name: {} for name in ("se", "relative_se", "networks", "low", "high", "geometric")
         }
         profiles: dict[Key, Array] = {}
-        width = float(student.ppf(0.975, self.networks - 1)) if self.networks > 1 else np.nan
+        n = self.networks
+        width = float(student.ppf(0.975, n - 1)) if n > 1 else np.nan
         for key, sample in self.samples.items():
             logarithmic = QUANTITIES[key[1]].logarithmic
             shift = np.max(sample, axis=0) if logarithmic else np.zeros(sample.shape[1])
@@ -69,24 +70,24 @@ class Ensemble:
             values = np.exp(sample - shift) if logarithmic else sample
             mean = values.mean(axis=0)
             with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
-                se = values.std(axis=0, ddof=1) / np.sqrt(self.networks) if self.networks > 1 else np.full_like(mean, np.nan)
+                se = values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.full_like(mean, np.nan)
                 unit = np.exp(shift)
-                profiles[key] = logsumexp(sample, axis=0) - np.log(self.networks) if logarithmic else mean
+                profiles[key] = logsumexp(sample, axis=0) - np.log(n) if logarithmic else mean
                 columns["se"][key] = se * unit
                 columns["relative_se"][key] = se / np.abs(mean)
                 columns["low"][key] = (mean - width * se) * unit
                 columns["high"][key] = (mean + width * se) * unit
-                columns["geometric"][key] = (
-                    np.exp(sample.mean(axis=0)) if logarithmic else np.full_like(mean, np.nan)
-                )
-            columns["networks"][key] = np.full(len(mean), self.networks)
+                geometric = np.exp(sample.mean(axis=0)) if logarithmic else np.full_like(mean, np.nan)
+                columns["geometric"][key] = geometric
+            columns["networks"][key] = np.full(len(mean), n)
         return tidy(self.arch, profiles, columns)
 
     def _repr_html_(self) -> str:
         last = self.table.groupby(["stream", "quantity"], sort=False).last()[["layer", "value", "se"]]
+        used = f"{self.engine} engine, {self.device}, {self.dtype}, seed {self.seed}"
         return (
-            f"<p><b>{self.networks} networks</b> of {self.arch} ({self.engine} engine, {self.device}, "
-            f"{self.dtype}, seed {self.seed}); at the last layer:</p>{last.to_html(float_format='{:.4g}'.format)}"
+            f"<p><b>{self.networks} networks</b> of {self.arch} ({used}); at the last layer:</p>"
+            f"{last.to_html(float_format='{:.4g}'.format)}"
         )
 
 

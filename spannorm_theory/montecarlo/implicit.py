@@ -25,11 +25,13 @@ Where it needs single use: a second product with another X' would have to be dra
 after the backward product W~ is no longer fresh. :class:`Weights` therefore refuses a second use, and a
 block that is computed again for its backward pass draws the same Z from the same seed.
 
-Numbers. R and F come from Cholesky factors of n x n Grams in float64. Grams are taken of token modes (the
-token mean apart from the differences) with rows scaled to one, so that collapsed tokens lose no digits,
-and get 16 n eps64 on the diagonal, the size of float32's own rounding of a mode: dependent, equal or
-zero rows need no special case. A bidirectional QR costs ten times as much on CPUs, and so does a
-float64 eigendecomposition.
+Numbers. R and F come from Cholesky factors of n x n Grams in float64, of token modes (the token mean
+apart from the differences) with rows scaled to one, so that collapsed tokens lose no digits. Each row
+t_i of X is given one more input of its own, of relative size sqrt(e), e = 16 n eps64: less than what
+float32 rounds a mode by. The wider X has full rank whatever X is, all of the above holds exactly for it,
+and of its G W^T the extra inputs are dropped, so dependent, equal or zero rows need no special case.
+For G the same e only widens the draw. On CPUs a QR decomposition of X costs as much as all this, and a
+float64 eigendecomposition of the Gram ten times its Cholesky factor.
 """
 
 from __future__ import annotations
@@ -68,12 +70,13 @@ class ImplicitWeights(Weights):
         if name not in self._pending:
             position = next(i for i, group in enumerate(self._groups) if name in group)
             group = self._groups[position]
-            outputs = ImplicitProduct.apply(x, self, position)
+            outputs = ImplicitProduct.apply(x, self, position)  # type: ignore[no-untyped-call]
             self._source = x
             self._pending.update(zip(group, outputs, strict=True))
         elif x is not self._source:
             raise InputError(
-                f"{name} reads another input than the matrices it is drawn together with; use engine='explicit'"
+                f"{name} reads another input than the matrices that are drawn together with it; use "
+                "engine='explicit'"
             )
         y = self._pending.pop(name)
         if not self._pending:
@@ -85,37 +88,40 @@ class ImplicitWeights(Weights):
         return self._groups[position]
 
     def draw(self, purpose: Purpose, position: int, tokens: int) -> torch.Tensor:
-        """Standard Gaussians for a group: (networks, tokens, all outputs) forward, (.., inputs) backward."""
+        """Standard Gaussians for a group: (networks, tokens, outputs of all its matrices) forward,
+        (networks, tokens, inputs + tokens) backward."""
         if purpose not in self._draws:
-            sizes = [self._columns(purpose, group) * tokens for group in self._groups]
+            sizes = [self._columns(purpose, group, tokens) * tokens for group in self._groups]
             numbers = self._random.normal(self._layer, purpose, sum(sizes))
-            self._draws[purpose] = numbers.split(sizes, dim=1)
-        return self._draws[purpose][position].unflatten(1, (tokens, -1))
+            self._draws[purpose] = torch.split(numbers, sizes, 1)
+        numbers = self._draws[purpose][position]
+        return numbers.view(len(numbers), tokens, -1)
 
-    def _columns(self, purpose: Purpose, group: tuple[str, ...]) -> int:
+    def _columns(self, purpose: Purpose, group: tuple[str, ...], tokens: int) -> int:
         if purpose is Purpose.FORWARD:
             return sum(self.matrices[name].outputs for name in group)
-        return self.matrices[group[0]].inputs
+        return self.matrices[group[0]].inputs + tokens
 
 
 class ImplicitProduct(torch.autograd.Function):
     """X W for every W of a group, and what the backward pass sees of them."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weights: ImplicitWeights, position: int) -> tuple[torch.Tensor, ...]:
+    def forward(
+        ctx: Any, x: torch.Tensor, weights: ImplicitWeights, position: int
+    ) -> tuple[torch.Tensor, ...]:
         """s T R Z for each matrix; T goes back from token modes to tokens."""
         group = weights.group(position)
         matrices = [weights.matrices[name] for name in group]
         z = weights.draw(Purpose.FORWARD, position, x.shape[1])
-        parts = z.split([m.outputs for m in matrices], dim=2)
+        parts = torch.split(z, [m.outputs for m in matrices], 2)
         modes = token_modes(x).double()
         k = gram(modes)
         scale, c = factor(k)
         root = token_modes(scale[..., None] * c).to(x.dtype)
         ctx.weights, ctx.position = weights, position
         if x.requires_grad:
-            basis = orthonormal(modes, scale, c).to(x.dtype)
-            ctx.save_for_backward(basis, k, *parts)
+            ctx.save_for_backward(orthonormal(modes, scale, c, x.dtype), k, *parts)
         return tuple(torch.bmm(m.std * root, part) for m, part in zip(matrices, parts, strict=True))
 
     @staticmethod
@@ -134,7 +140,7 @@ class ImplicitProduct(torch.autograd.Function):
         scale, c = factor(total)
         noise = weights.draw(Purpose.BACKWARD, ctx.position, basis.shape[1])
         fresh = torch.bmm(token_modes(scale[..., None] * c).to(basis.dtype), noise)
-        return conditional(token_modes(seen), fresh, basis), None, None
+        return conditional(token_modes(seen).to(basis.dtype), fresh, basis)[..., : -basis.shape[1]], None, None
 
 
 def conditional(seen: torch.Tensor, fresh: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
@@ -144,20 +150,32 @@ def conditional(seen: torch.Tensor, fresh: torch.Tensor, basis: torch.Tensor) ->
 
 def factor(k: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Scales t (networks, n) and lower triangular C with K = diag(t) C C^T diag(t), for a Gram K that
-    may be singular. A factorisation that fails (K not finite) is NaN."""
+    may be singular; t is NaN where K is not finite."""
     n = k.shape[-1]
     scale = k.diagonal(dim1=-2, dim2=-1).sqrt()
     inverse = _reciprocal(scale)
     unit = k * (inverse[..., :, None] * inverse[..., None, :])
-    unit.diagonal(dim1=-2, dim2=-1).add_(16 * n * torch.finfo(torch.float64).eps)
+    unit.diagonal(dim1=-2, dim2=-1).add_(widening(n))
     c, failed = torch.linalg.cholesky_ex(unit)
     return torch.where(failed[..., None] == 0, scale, torch.nan), c
 
 
-def orthonormal(modes: torch.Tensor, scale: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-    """V^T = C^{-1} diag(1/t) X for the token modes X; float64 of shape (networks, n, inputs)."""
+def orthonormal(
+    modes: torch.Tensor, scale: torch.Tensor, c: torch.Tensor, dtype: torch.dtype
+) -> torch.Tensor:
+    """V^T = C^{-1} (diag(1/t) X, sqrt(e) 1) for the token modes X; shape (networks, n, inputs + n)."""
+    networks, n, inputs = modes.shape
     root = torch.where(scale == 0, 1.0, scale)[..., None] * c
-    return torch.linalg.solve_triangular(root.mT, modes.mT, upper=True, left=False).mT
+    basis = modes.new_empty((networks, n, inputs + n), dtype=dtype)
+    basis[..., :inputs] = torch.linalg.solve_triangular(root.mT, modes.mT, upper=True, left=False).mT
+    extra = widening(n) ** 0.5 * torch.eye(n, dtype=c.dtype, device=c.device)
+    basis[..., inputs:] = torch.linalg.solve_triangular(c, extra.expand_as(c), upper=False)
+    return basis
+
+
+def widening(tokens: int) -> float:
+    """e: the share of a row's energy that its extra input has."""
+    return 16 * tokens * torch.finfo(torch.float64).eps
 
 
 def _reciprocal(scale: torch.Tensor) -> torch.Tensor:

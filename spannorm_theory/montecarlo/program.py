@@ -15,8 +15,8 @@ from ..architecture import Architecture
 from ..components.attention import attention_forward
 from ..components.feedforward import ffn_forward
 from ..components.norms import normalise
+from ..definitions.trace import Branch, Norm, Stream, Sum, Trace
 from ..errors import InputError
-from ..trace import Branch, Norm, Stream, Sum, Trace
 from .weights import Matrix, Weights
 
 SUBLAYERS = {"attention": "attn.", "ffn": "ffn."}
@@ -38,7 +38,7 @@ class Program:
         self._coefficients: dict[Expr, list[float]] = {}
         for trace in (self._first, self._other, self._readout):
             self._check(trace)
-            self._evaluate([factor for node in trace.nodes if isinstance(node, Sum) for factor, _ in node.terms])
+            self._evaluate(trace.multipliers)
             self._evaluate([gain for branch in trace.branches for gain in branch.gains.values()])
         used = {b.kind for b in (*self._first.branches, *self._other.branches)}
         self.names = tuple(n for n in arch.weights if any(n.startswith(SUBLAYERS[kind]) for kind in used))
@@ -58,7 +58,9 @@ class Program:
         for expression in expressions:
             if expression not in self._coefficients:
                 function = lambdify([symbols.layer, symbols.depth, symbols.width], expression, "numpy")
-                values = np.broadcast_to(function(layers, float(self.arch.depth), float(self.arch.width)), layers.shape)
+                values = np.broadcast_to(
+                    function(layers, float(self.arch.depth), float(self.arch.width)), layers.shape
+                )
                 self._coefficients[expression] = [float(value) for value in values]
 
     def _trace(self, layer: int) -> Trace:

@@ -9,6 +9,7 @@ different precisions see the same weights.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from enum import IntEnum
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 
 #: numbers drawn from one CPU generator; part of what fixes the values, and small enough to stay in cache
-CHUNK = 1 << 17
+CHUNK = 1 << 16
 
 
 class Purpose(IntEnum):
@@ -56,7 +57,8 @@ class Randomness:
 
     def normal(self, layer: int, purpose: Purpose, size: int) -> torch.Tensor:
         """Independent N(0, 1) numbers of shape (networks, size)."""
-        out = torch.empty(len(self.networks), size, device=self.device)
+        even = size + size % 2
+        out = torch.empty(len(self.networks), even, device=self.device)
         if self.device.type == "cpu":
             self._fill_on_cpu(out, layer, purpose)
         else:
@@ -64,7 +66,7 @@ class Randomness:
                 state = self._sequence(network, layer, purpose).generate_state(1, np.uint64)
                 generator = torch.Generator(self.device).manual_seed(int(state[0] >> np.uint64(1)))
                 row.normal_(generator=generator)
-        return out.to(self.dtype)
+        return out[:, :size].to(self.dtype)
 
     def _sequence(self, network: int, layer: int, purpose: Purpose, chunk: int = 0) -> np.random.SeedSequence:
         return np.random.SeedSequence(self.seed, spawn_key=(network, layer, purpose, chunk))
@@ -76,25 +78,40 @@ class Randomness:
             _box_muller(slab, [self._sequence(network, layer, purpose, chunk) for network in networks])
 
         tasks = []
-        for chunk, columns in enumerate(out.split(CHUNK, dim=1)):
+        for chunk, columns in enumerate(torch.split(out, CHUNK, 1)):
             rows = max(1, CHUNK // columns.shape[1])
-            tasks += [(slab, i * rows, chunk) for i, slab in enumerate(columns.split(rows))]
+            tasks += [(slab, i * rows, chunk) for i, slab in enumerate(torch.split(columns, rows))]
         for _ in map(fill, tasks) if self._executor is None else self._executor.map(fill, tasks):
             pass
 
 
+class _Scratch(threading.local):
+    """Buffers of one thread: allocating them anew for every chunk costs as much as filling them."""
+
+    def __init__(self) -> None:
+        self.words = np.empty(CHUNK // 2, dtype=np.uint64)
+        self.bits = torch.from_numpy(self.words.view(np.int32))
+        self.values = torch.empty(CHUNK)
+
+
+_scratch = _Scratch()
+
+
 def _box_muller(out: torch.Tensor, sequences: Sequence[np.random.SeedSequence]) -> None:
     """Fill each float32 row with N(0, 1) numbers of its own sequence: torch's CPU generator keeps 32
-    bits of its seed, too few for one seed per layer, and numpy's normals take four times as long."""
-    size = out.shape[1]
-    pairs = (size + 1) // 2
-    words = np.empty((len(out), pairs), dtype=np.uint64)
-    for row, sequence in zip(words, sequences, strict=True):
-        row[:] = np.random.SFC64(sequence).random_raw(pairs)
-    bits = torch.from_numpy(words.view(np.int32)).to(torch.float32)
-    radius, angle = bits[:, :pairs], bits[:, pairs:]
-    # |k| is finest near zero, where the tail comes from; (|k| + 1/2) 2^-31 <= 1, the largest radius is 6.7
-    radius = radius.abs().add_(0.5).mul_(2.0**-31).clamp_(max=1.0).log_().mul_(-2).sqrt_()
-    angle = angle.mul(math.pi * 2.0**-31)
-    torch.mul(angle.cos(), radius, out=out[:, :pairs])
-    out[:, pairs:] = angle.sin_().mul_(radius)[:, : size - pairs]
+    bits of its seed, too few for one seed per layer, and numpy's normals take four times as long.
+
+    Args:
+        out: of shape (rows, columns), at most CHUNK numbers and an even number of columns.
+    """
+    rows, columns = out.shape
+    half = columns // 2
+    for i, sequence in enumerate(sequences):
+        _scratch.words[i * half : (i + 1) * half] = np.random.SFC64(sequence).random_raw(half)
+    values = _scratch.values[: rows * columns].copy_(_scratch.bits[: rows * columns])
+    # 2^31 u for u in (0, 1]: |k| is finest near zero, where the tail comes from; the largest radius is 6.7
+    radius, angle = values.view(rows, 2, half).unbind(1)
+    radius.abs_().add_(0.5).mul_(2.0**-31).log_().mul_(-2).sqrt_()
+    angle.mul_(math.pi * 2.0**-31)
+    torch.cos(angle, out=out[:, :half]).mul_(radius)
+    torch.sin(angle, out=out[:, half:]).mul_(radius)

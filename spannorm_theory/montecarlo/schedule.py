@@ -6,7 +6,7 @@ import math
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from ..architecture import Architecture
 from ..errors import InputError, NonFiniteError
-from ..quantities import Key
+from ..quantities import QUANTITIES, Key
 from .program import Program
 from .randomness import Randomness
 from .resources import arithmetic, available_memory, cores, is_out_of_memory, prepare_worker
@@ -75,6 +75,7 @@ class Job:
 
     @property
     def footprint(self) -> Footprint:
+        """What one network needs."""
         return Footprint.of(self.program, self.dtype.itemsize, self.make_weights is ExplicitWeights)
 
 
@@ -94,38 +95,33 @@ def run(job: Job, networks: int, progress: bool) -> tuple[Samples, int]:
     segment = footprint.segment(size, depth, budget // workers)
     batches = [range(i, min(i + size, networks)) for i in range(0, networks, size)]
     stop = threading.Event()
-    finished: dict[int, Samples] = {}
-    bar = tqdm(total=2 * depth * networks, unit="block", delay=2, disable=not progress, desc=job.program.arch.name)
-    with arithmetic(), bar, ThreadPoolExecutor(cores()) as drawing, ThreadPoolExecutor(
-        workers, initializer=prepare_worker, initargs=(max(1, cores() // workers),)
-    ) as pool:
+    bar = tqdm(
+        total=2 * depth * networks, unit="block", delay=2, disable=not progress, desc=job.program.arch.name
+    )
+    with (
+        arithmetic(),
+        bar,
+        ThreadPoolExecutor(cores(), initializer=prepare_worker) as drawing,
+        ThreadPoolExecutor(workers, initializer=prepare_worker) as pool,
+    ):
         batch = _Batch(job, segment, drawing if workers < cores() else None, stop, bar.update)
-        futures = {pool.submit(batch, networks): networks for networks in batches}
+        futures = [pool.submit(batch, networks) for networks in batches]
         try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                future.result()
         except KeyboardInterrupt:
             stop.set()
             wait(futures)
-            finished = _results(futures)
-            if sum(len(next(iter(s.values()))) for s in finished.values()) < 2:
-                raise
-            warnings.warn("interrupted: the result holds only the networks that were finished", RuntimeWarning, stacklevel=3)
-        else:
+            message = "interrupted: the result holds only the networks that were finished"
+            warnings.warn(message, RuntimeWarning, stacklevel=3)
+        finally:
             stop.set()
-            for future in done:
-                future.result()
-            finished = _results(futures)
-    parts = [finished[start] for start in sorted(finished)]
-    samples = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    return samples, len(next(iter(samples.values())))
-
-
-def _results(futures: dict[Future[Samples], range]) -> dict[int, Samples]:
-    return {
-        networks.start: future.result()
-        for future, networks in futures.items()
-        if future.done() and not future.cancelled() and future.exception() is None
-    }
+            pool.shutdown(cancel_futures=True)
+    parts = [f.result() for f in futures if not f.cancelled() and f.exception() is None]
+    finished = sum(len(next(iter(part.values()))) for part in parts)
+    if finished < min(2, networks):
+        raise KeyboardInterrupt
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}, finished
 
 
 def _batch_size(job: Job, networks: int, workers: int, budget: int) -> int:
@@ -145,8 +141,8 @@ def _require_memory(job: Job, free: int) -> None:
     if needed <= free:
         return
     raise InputError(
-        f"one network of width {arch.width} and {arch.tokens} tokens needs about {needed / 2**30:.1f} GiB and "
-        f"{free / 2**30:.1f} GiB are free on {job.device}; {_fitting(job, free)}"
+        f"one network of width {arch.width} and {arch.tokens} tokens needs about {needed / 2**30:.1f} GiB "
+        f"and {free / 2**30:.1f} GiB are free on {job.device}; {_fitting(job, free)}"
     )
 
 
@@ -216,9 +212,11 @@ def require_finite(samples: Samples, networks: range, arch: Architecture) -> Non
     Raises:
         NonFiniteError: naming the first in order of computation, forward and then backward.
     """
-    def place(key: Key, layer: int) -> int:
-        backward = "grad" in key[1]
-        return 2 * arch.depth - layer + (key[1] != "weight_grad_norm") if backward else layer
+
+    def place(key: Key, layer: int) -> tuple[bool, int, bool]:
+        per_block, backward = QUANTITIES[key[1]].per_block, "grad" in key[1]
+        # a block is measured together with the boundary behind it, in the direction of the pass
+        return backward, arch.depth - layer if backward else layer + per_block, per_block
 
     bad = []
     for key, sample in samples.items():
@@ -228,6 +226,6 @@ def require_finite(samples: Samples, networks: range, arch: Architecture) -> Non
         _, layer, (stream, quantity), wrong = min(bad, key=lambda item: item[0])
         raise NonFiniteError(
             f"{quantity} of {stream} is not finite at layer {layer} in {int(wrong.sum())} of {len(networks)} "
-            f"networks of {arch} (the first is network {networks[int(wrong.argmax())]}): the stack leaves the "
-            "range of the numbers; try fewer layers, another scaling or dtype='float64'"
+            f"networks of {arch} (the first is network {networks[int(wrong.argmax())]}): the stack leaves "
+            "the range of the numbers; try fewer layers, another scaling or dtype='float64'"
         )

@@ -125,9 +125,10 @@ class Stack:
         """Gaussian tokens of second moment q and cosine rho: sqrt(q) (sqrt(rho) common + sqrt(1-rho) own)."""
         arch = self.program.arch
         n, d, rho = arch.tokens, arch.width, arch.input_cosine
-        noise = self.random.normal(0, Purpose.INPUT, (n + 1) * d).unflatten(1, (n + 1, d))
+        noise = self.random.normal(0, Purpose.INPUT, (n + 1) * d).view(-1, n + 1, d)
         x = (1 - rho) ** 0.5 * noise[:, 1:] + rho**0.5 * noise[:, :1]
-        return arch.input_variance**0.5 * x
+        embedding: torch.Tensor = arch.input_variance**0.5 * x
+        return embedding
 
     def _block(self, layer: int, streams: Streams) -> Streams:
         return self.program.block(layer, streams, self._weights(layer))
@@ -176,7 +177,9 @@ class Stack:
             step = steps.pop()
             grads = _gradients(step.outputs, step.inputs, grads)
             norms = step.weights.grad_norms
-            self.record.weight_grads(step.layer, {n: norms.get(n, unreached) for n in self.program.names}, exponent)
+            self.record.weight_grads(
+                step.layer, {n: norms.get(n, unreached) for n in self.program.names}, exponent
+            )
             grads, exponent = _rescaled(grads, exponent)
             self.record.gradient(step.layer, grads, exponent)
             self._tick()

@@ -61,9 +61,10 @@ class ExplicitWeights(Weights):
     def __init__(self, matrices: Mapping[str, Matrix], random: Randomness, layer: int) -> None:
         super().__init__(matrices, random, layer)
         sizes = [m.inputs * m.outputs for m in matrices.values()]
-        entries = random.normal(layer, Purpose.FORWARD, sum(sizes)).split(sizes, dim=1)
+        numbers = random.normal(layer, Purpose.FORWARD, sum(sizes))
+        entries = torch.split(numbers, sizes, 1)
         self._entries = {
-            name: part.unflatten(1, (matrix.inputs, matrix.outputs))
+            name: part.view(-1, matrix.inputs, matrix.outputs)
             for (name, matrix), part in zip(matrices.items(), entries, strict=True)
         }
 
@@ -72,7 +73,8 @@ class ExplicitWeights(Weights):
         return self._entries[name] * self.matrices[name].std
 
     def _apply(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        y: torch.Tensor = ExplicitProduct.apply(x, self._entries[name], self.matrices[name].std, name, self.grad_norms)
+        z, std = self._entries[name], self.matrices[name].std
+        y: torch.Tensor = ExplicitProduct.apply(x, z, std, name, self.grad_norms)  # type: ignore[no-untyped-call]
         return y
 
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from sympy import Integer
 
+from ..definitions.scalings import Multipliers, ScalingRule
+from ..definitions.trace import Branch, Net, Norm, Sum, Value
 from ..errors import InputError
-from ..scalings import Multipliers, ScalingRule
-from ..trace import Branch, Net, Norm, Sum, Value
 from .moments import Moments
 
 
@@ -63,4 +63,3 @@ class Adjoint:
         if unread:
             raise InputError(f"the definition never uses its stream(s) {unread}: their gradient is zero")
         self.trace = net.finish(streams, tuple(inputs[s.index] for s in source.streams))
-

@@ -21,8 +21,8 @@ from .. import symbols
 from ..architecture import Architecture
 from ..components.attention import Attention
 from ..components.kernels import Array
+from ..definitions.trace import Branch, Norm
 from ..quantities import Key
-from ..trace import Branch, Norm
 from .predict import branch_moments
 from .recursion import derive
 from .schedule import branch_gains

@@ -9,7 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sympy import Add, apart, harmonic, Expr, Integer, Mul, Product, Sum, cancel, factor, factorial, gamma, product, rf, simplify, summation
+from sympy import (
+    Add,
+    Expr,
+    Integer,
+    Mul,
+    Product,
+    Sum,
+    apart,
+    cancel,
+    factor,
+    factorial,
+    gamma,
+    harmonic,
+    product,
+    rf,
+    simplify,
+    summation,
+)
 from sympy.core.function import AppliedUndef
 
 from .. import symbols

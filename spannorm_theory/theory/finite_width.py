@@ -26,9 +26,7 @@ from ..quantities import Key
 
 def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
     """v_l of each block, the largest over streams; shape (depth,)."""
-    cosines = np.array(
-        [profiles[str(s), "layer_cosine"] for s in range(arch.definition.streams)]
-    )
+    cosines = np.array([profiles[str(s), "layer_cosine"] for s in range(arch.definition.streams)])
     return np.asarray(4 * (1 - np.clip(cosines, -1, 1).min(axis=0) ** 2) / arch.width)
 
 
@@ -37,12 +35,16 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
 
     For logarithmic quantities it is on the logarithm (a relative difference). Query and key gradients
     feel the spread of token cosines around their mean, which starts at 1/d and grows by at most v_l in
-    each block; over n tokens it multiplies their squared norm by up to 1 + n (1/d + V_l / 4).
+    each block; over n tokens it multiplies their squared norm by up to 1 + n (1/d + V_l / 4). Under QK norm
+    keys lie on a sphere of head-width dimensions: those that a row attends to have 3 s^2 / d_h less
+    of their length across the query.
     """
     v = block_variances(arch, profiles)
     below = np.concatenate([[0.0], np.cumsum(v)])
     above = np.concatenate([np.cumsum(v[::-1])[::-1], [0.0]])
     floor = 2 / arch.width
+    normed = any("query" in arch.normed(b.qkv_norm) for b in arch.block().branches if b.kind == "attention")
+    sphere = 3 / arch.head_width if normed else 0.0
     result: dict[Key, Array] = {}
     for (stream, quantity), profile in profiles.items():
         if quantity == "variance":
@@ -59,7 +61,7 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
             result[stream, quantity] = floor + profile * (below[:-1] + v)
         elif stream in ("attn.query", "attn.key"):
             spread = arch.tokens * below[:-1] / 4
-            result[stream, quantity] = floor + below[:-1] * 2 + above[:-1] + np.log1p(spread)
+            result[stream, quantity] = floor + below[:-1] * 2 + above[:-1] + np.log1p(spread) + sphere
         else:
             result[stream, quantity] = floor + below[:-1] + above[:-1]
     return result

@@ -7,7 +7,7 @@ more robust here than general limits, and it gives exponent and constant togethe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sympy import (
@@ -130,7 +130,8 @@ def _growth(f: Expr, L: Symbol) -> Growth:
             total += _growth(part, L)
         return total
     if isinstance(f, (Pow, exp)):
-        return _power(*f.as_base_exp(), L)
+        base, exponent = f.as_base_exp()
+        return _power(base, exponent, L)
     if isinstance(f, gamma):
         return _gamma(f.args[0], L)
     if isinstance(f, log):
@@ -162,7 +163,7 @@ def _sum(f: Add, L: Symbol) -> Growth:
     constant = cancel(constant)
     if constant.is_zero:
         raise NoClosedForm(f"the leading terms of {f} cancel")
-    return Growth(*best[0].orders[:4], constant=log(constant))
+    return replace(best[0], constant=log(constant))
 
 
 def _power(base: Expr, exponent: Expr, L: Symbol) -> Growth:

@@ -36,7 +36,7 @@ class _Compiled:
 
         def compile_(expressions: list[Expr]) -> Callable[..., Numbers]:
             function = lambdify(names, expressions, modules="math", cse=True)
-            return lambda state, l: function(*state, l, *values)  # type: ignore[no-any-return]
+            return lambda state, l: function(*state, l, *values)
 
         self.forward = compile_(list(step.forward.values()))
         self.backward = compile_(list(step.backward_matrix))
@@ -124,4 +124,3 @@ def _gradients(
         found.append(list(gradient))
         exponents.append(exponent)
     return found[::-1], exponents[::-1]
-

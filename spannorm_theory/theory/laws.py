@@ -21,13 +21,13 @@ def laws(recursion: Recursion) -> dict[str, Growth | str]:
     result: dict[str, Growth | str] = {}
     for pair in recursion.step.pairs:
         name = f"{recursion.block.moment(*pair)} at l=L"
-        result[name] = _attempt(lambda p=pair: growth(recursion.moment_at(p, L), L))  # type: ignore[misc]
+        result[name] = _attempt(lambda p=pair: growth(recursion.moment_at(p, L), L))
     single = len(recursion.step.trace.streams) == 1
     if single:
         result["gamma_0/gamma_L"] = _attempt(lambda: gradient_law(recursion))
     for stream in range(len(recursion.step.trace.streams)):
         name = "identity gain" if single else f"identity gain {stream}"
-        result[name] = _attempt(lambda s=stream: growth(recursion.identity_gain(s), L))  # type: ignore[misc]
+        result[name] = _attempt(lambda s=stream: growth(recursion.identity_gain(s), L))
     return result
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from sympy import Expr, sqrt
 
-from ..trace import Branch, Norm, Stream, Sum, Trace, Value
+from ..definitions.trace import Branch, Norm, Stream, Sum, Trace, Value
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Pair(tuple[Any, Any]):
 
     __slots__ = ()
 
-    def __add__(self, other: Any) -> Any:  # type: ignore[override]
+    def __add__(self, other: Any) -> Any:
         return Pair((self[0] + other[0], self[1] + other[1]))
 
     def scaled(self, factor: Any) -> Pair:

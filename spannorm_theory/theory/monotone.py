@@ -67,4 +67,4 @@ def closed_bounds(recursion: Recursion) -> dict[str, tuple[Expr, Expr]]:
 
 def _ordered(value: Expr, low: dict[Symbol, Expr], high: dict[Symbol, Expr]) -> tuple[Expr, Expr]:
     bounds = tuple(value.subs(which) for which in (low, high))
-    return tuple(b if b.has(gamma, harmonic) else factor(b) for b in bounds)  # type: ignore[return-value]
+    return tuple(b if b.has(gamma, harmonic) else factor(b) for b in bounds)

@@ -16,8 +16,8 @@ from typing import Any
 from sympy import Expr, Matrix, Symbol, lambdify, linear_eq_to_matrix
 
 from .. import symbols
-from ..placements import PLACEMENTS
-from ..trace import Branch, Trace
+from ..definitions.placements import PLACEMENTS
+from ..definitions.trace import Branch, Trace
 from .adjoint import Adjoint
 from .moments import PAIR, Moments, Pair
 
@@ -44,7 +44,12 @@ class PairStep:
         count = len(trace.streams)
         self.pairs = list(combinations_with_replacement(range(count), 2))
         state = {
-            pair: Pair((symbols.stream_moment(symbols.variance, *pair, count), symbols.stream_moment(symbols.drop, *pair, count)))
+            pair: Pair(
+                (
+                    symbols.stream_moment(symbols.variance, *pair, count),
+                    symbols.stream_moment(symbols.drop, *pair, count),
+                )
+            )
             for pair in self.pairs
         }
         branches = {b.index: Pair((_name("b", i), _name("e", i))) for i, b in enumerate(trace.branches)}
@@ -68,9 +73,11 @@ class PairStep:
             _compile([*self._arguments, *sources[: 2 * i], *self._multipliers], list(inputs[b.index]))
             for i, b in enumerate(trace.branches)
         ]
-        after = [forward.cov(trace.outputs[i], trace.outputs[j]) for i, j in self.pairs] if len(
-            trace.outputs
-        ) == count else [forward.cov(trace.outputs[0], trace.outputs[0])]
+        after = (
+            [forward.cov(trace.outputs[i], trace.outputs[j]) for i, j in self.pairs]
+            if len(trace.outputs) == count
+            else [forward.cov(trace.outputs[0], trace.outputs[0])]
+        )
         across = [
             forward.cov(out, stream)[0] for out, stream in zip(trace.outputs, trace.streams, strict=False)
         ]
@@ -83,7 +90,12 @@ class PairStep:
         adjoint = Adjoint(forward)
         outgoing = len(trace.outputs)
         gradient = {
-            pair: Pair((symbols.stream_moment(symbols.grad_variance, *pair, outgoing), symbols.stream_moment(symbols.grad_covariance, *pair, outgoing)))
+            pair: Pair(
+                (
+                    symbols.stream_moment(symbols.grad_variance, *pair, outgoing),
+                    symbols.stream_moment(symbols.grad_covariance, *pair, outgoing),
+                )
+            )
             for pair in combinations_with_replacement(range(outgoing), 2)
         }
         order = {b.index: i for i, b in enumerate(trace.branches)}

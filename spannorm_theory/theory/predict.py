@@ -7,6 +7,7 @@ exponent carried apart, so that no depth under- or overflows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +19,9 @@ from ..components.attention import Attention, require_exchangeable
 from ..components.feedforward import FeedForward
 from ..components.kernels import Array
 from ..components.norms import HeadNorm
+from ..definitions.trace import Branch
 from ..errors import AssumptionError
 from ..quantities import Key, tidy
-from ..trace import Branch
 from .pair import PairStep, pair_readout, pair_step
 from .schedule import branch_gains, over_layers
 
@@ -33,7 +34,7 @@ def branch_moments(branch: Branch, arch: Architecture) -> Attention | FeedForwar
     gains = arch.base_gains
     unit = 1.0 if "query" in normed else gains["attn.query"] * gains["attn.key"]
     head_norm = HeadNorm(arch.head_width, arch.norm) if normed else None
-    return Attention(arch.width, arch.tokens, normed, head_norm, unit)
+    return Attention(arch.width, arch.tokens, arch.head_width, normed, head_norm, unit)
 
 
 @dataclass
@@ -59,7 +60,6 @@ class _Segment:
             [branch_gains(b, arch, layers) for b in branches],
             [over_layers(c, arch, layers) for c in step.coefficients],
         )
-
 
     def branch_inputs(self) -> list[tuple[Array, Array]]:
         """(q, delta) at each branch's input, arrays over the segment's layers."""
@@ -159,7 +159,7 @@ def _forward(segment: _Segment, state: tuple[float, ...]) -> tuple[float, ...]:
         known, m = list(state), multipliers[l]
         try:
             for entering, component, gain in work:
-                known.extend(component.forward(*entering(*known, *m), gain[l]))
+                known.extend(_branch_forward(component, entering(*known, *m), gain[l]))
             result = step.outputs(*known, *m)
         except OverflowError:
             result = [np.inf]
@@ -174,6 +174,13 @@ def _forward(segment: _Segment, state: tuple[float, ...]) -> tuple[float, ...]:
         state = tuple(result[:width])
     segment.known, segment.across = np.array(history), np.array(across)
     return state
+
+
+def _branch_forward(
+    component: Attention | FeedForward, entering: Sequence[float], gains: dict[str, float]
+) -> tuple[float, float]:
+    q, delta = entering
+    return component.forward(q, delta, gains)
 
 
 def _entries(values: Any, shape: tuple[int, int], layers: int) -> Array:
@@ -218,7 +225,9 @@ def _backward(
         layers, known = len(segment.layers), segment.known
         maps, details = _branch_maps(segment)
         flat = [m.reshape(layers, 4).T[k] for m in maps for k in range(4)]
-        matrices = _entries(segment.step.backward(*known.T, *segment.multipliers, *flat), segment.step.shape, layers)
+        matrices = _entries(
+            segment.step.backward(*known.T, *segment.multipliers, *flat), segment.step.shape, layers
+        )
         at_branches = np.empty((layers, matrices.shape[1] - width))
         scales = np.empty(layers)
         for l in range(layers - 1, -1, -1):

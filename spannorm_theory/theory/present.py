@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from sympy import Eq, Expr, collect, count_ops, expand, factor
 
 from .. import symbols
+from ..definitions.trace import Branch, Norm, Value
 from ..symbols import latex
-from ..trace import Branch, Norm, Value
 from .adjoint import Adjoint
 from .growth import Growth
 from .moments import SCALAR, Moments
@@ -34,7 +34,9 @@ def _branch_names(step: Step) -> dict[int, str]:
 class _Named(Moments):
     """Moments that give a name to the second moment entering each norm."""
 
-    def __init__(self, step: Step, record: Callable[[str, Expr], Expr], transfer: Callable[..., Expr]) -> None:
+    def __init__(
+        self, step: Step, record: Callable[[str, Expr], Expr], transfer: Callable[..., Expr]
+    ) -> None:
         super().__init__(step.trace, SCALAR, step.moment, transfer)
         self._entering = {n.source.index for n in step.trace.nodes if isinstance(n, Norm)}
         self._record = record
@@ -157,7 +159,9 @@ def as_latex(recursion: Recursion) -> str:
     if closed.found:
         parts.append(_align([(_quantity(name), latex(value)) for name, value in closed.found.items()]))
     laws = [
-        (_quantity(name), law.latex()) for name, law in recursion.asymptotics().items() if isinstance(law, Growth)
+        (_quantity(name), law.latex())
+        for name, law in recursion.asymptotics().items()
+        if isinstance(law, Growth)
     ]
     if laws:
         parts.append(_align(laws, relation=r"\sim"))

@@ -12,11 +12,11 @@ from sympy import Eq, Expr, Integer, Mul, Symbol, factor, sqrt
 from .. import symbols
 from ..architecture import parse_placement
 from ..components.activations import ACTIVATIONS
+from ..definitions.placements import PLACEMENTS
+from ..definitions.scalings import SCALINGS
 from ..errors import NoClosedForm
-from ..placements import PLACEMENTS
-from ..scalings import SCALINGS
 from .closed_forms import Pairs, product_of_ratios, solve_forward
-from .growth import Growth, growth
+from .growth import Growth
 from .step import Step, concrete_gains, constant_gains, tidy
 
 if TYPE_CHECKING:
@@ -207,7 +207,9 @@ class Recursion:
         found: dict[str, Expr] = {}
         missing: dict[str, str] = {}
         for pair in self.step.pairs:
-            _try(lambda p=pair: self.moment_at(p, symbols.layer), str(self.block.moment(*pair)), found, missing)
+            _try(
+                lambda p=pair: self.moment_at(p, symbols.layer), str(self.block.moment(*pair)), found, missing
+            )
         if len(self.step.trace.streams) == 1:
             _try(self.gradient_ratio, "gamma_0/gamma_L", found, missing)
         else:
@@ -282,6 +284,25 @@ class Recursion:
 
         return laws(self)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Equations, closed forms, laws and bounds as strings that sympy can read."""
+        from .present import equations
+
+        forward, backward = equations(self)
+        closed = self.closed_form()
+        return {
+            "placement": self.placement,
+            "scaling": self.scaling,
+            "activation": self.activation,
+            "forward": {str(e.lhs): str(e.rhs) for e in forward},
+            "backward": {str(e.lhs): str(e.rhs) for e in backward},
+            "closed_form": {name: str(value) for name, value in closed.found.items()},
+            "no_closed_form": closed.missing,
+            "valid_from_layer": closed.start,
+            "large_depth": {name: str(law) for name, law in self.asymptotics().items()},
+            "bounds": {name: [str(low), str(high)] for name, (low, high) in self.bounds().items()},
+        }
+
     def text(self) -> str:
         """Everything derived, as plain text."""
         from .present import as_text
@@ -298,7 +319,9 @@ class Recursion:
         from .present import equations
 
         forward, backward = equations(self)
-        rows = r" \\ ".join(rf"{symbols.latex(e.lhs)} &= {symbols.latex(e.rhs)}" for e in (*forward, *backward))
+        rows = r" \\ ".join(
+            rf"{symbols.latex(e.lhs)} &= {symbols.latex(e.rhs)}" for e in (*forward, *backward)
+        )
         return rf"$\displaystyle \begin{{aligned}} {rows} \end{{aligned}}$"
 
 

@@ -11,7 +11,7 @@ from sympy import Expr, lambdify
 from .. import symbols
 from ..architecture import Architecture
 from ..components.kernels import Array
-from ..trace import Branch
+from ..definitions.trace import Branch
 
 
 @lru_cache(maxsize=1024)

@@ -20,8 +20,8 @@ from sympy import Expr, Float, Integer, Matrix, Mul, Symbol, factor, linear_eq_t
 from .. import symbols
 from ..components.activations import ACTIVATIONS
 from ..components.kernels import ClosedForm
+from ..definitions.trace import Branch, Trace
 from ..errors import NoClosedForm
-from ..trace import Branch, Trace
 from .adjoint import Adjoint
 from .moments import SCALAR, Moments
 
@@ -60,8 +60,8 @@ def concrete_gains(activation: str) -> BranchGain:
             value, slope = (Float(float(f(1.0, 1.0, 1.0))) for f in (entry.kernel.value, entry.kernel.slope))
         else:
             raise NoClosedForm(
-                f"{activation} has no closed-form kernel, and this placement feeds its feed-forward branch an "
-                "unnormalised stream; use constant gains (activation=None) or predict(...)"
+                f"{activation} has no closed-form kernel, and this placement feeds its feed-forward branch "
+                "an unnormalised stream; use constant gains (activation=None) or predict(...)"
             )
         if entry.gated:
             value, slope = value * u, value + slope * u

@@ -82,7 +82,10 @@ class Verification:
     def summary(self) -> str:
         """One line a quantity, and the verdict."""
         n = self.ensemble.networks
-        lines = [f"{self.arch}: {self.theory} theory against {n} networks ({self.ensemble.engine}), k = {self.threshold:.1f}"]
+        lines = [
+            f"{self.arch}: {self.theory} theory against {n} networks "
+            f"({self.ensemble.engine} engine), k = {self.threshold:.1f}"
+        ]
         for row in self.worst().to_dict("records"):
             name = f"{row['quantity']} [{row['stream']}]"
             lines.append(
@@ -92,18 +95,29 @@ class Verification:
             )
         if self.untested:
             lines.append(
-                f"  {self.untested} of {len(self.table)} rows cannot be tested with {n} networks: attention is a "
-                "maximum nearly everywhere, and their mean is carried by rare near ties"
+                f"  {self.untested} of {len(self.table)} rows cannot be tested with {n} networks: attention "
+                "is a maximum nearly everywhere, and their mean is carried by rare near ties"
             )
         lines.append("  PASS" if self.passed else f"  FAIL: {len(self.failures)} of {len(self.table)} rows")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        columns = ["quantity", "stream", "layer", "theory", "estimate", "se", "z", "relative_error", "gate", "verdict"]
+        columns = [
+            "quantity",
+            "stream",
+            "layer",
+            "theory",
+            "estimate",
+            "se",
+            "z",
+            "relative_error",
+            "gate",
+            "verdict",
+        ]
         verdict = "passes" if self.passed else f"fails in {len(self.failures)} of {len(self.table)} rows"
-        return f"<p>{self.arch}: {verdict}. Worst layer of each quantity:</p>" + self.worst()[columns].to_html(
-            index=False, float_format=lambda x: f"{x:.4g}"
-        )
+        return f"<p>{self.arch}: {verdict}. Worst layer of each quantity:</p>" + self.worst()[
+            columns
+        ].to_html(index=False, float_format=lambda x: f"{x:.4g}")
 
 
 def verify(
@@ -141,7 +155,9 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
     profiles = prediction.profiles
     missing = set(samples) - set(profiles)
     if missing:
-        raise InputError(f"the prediction has no {sorted(missing)}; it belongs to another kind of architecture")
+        raise InputError(
+            f"the prediction has no {sorted(missing)}; it belongs to another kind of architecture"
+        )
     networks = ensemble.networks
     rows = sum(s.shape[1] for s in samples.values())
     threshold = float(stats.t.isf(FALSE_ALARM / (2 * rows), networks - 1))
@@ -159,7 +175,8 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
             z = np.where(error > 0, difference / error, 0.0)
             value = np.exp(center) if logarithmic else center
-            relative = np.expm1(difference) if logarithmic else difference / np.abs(profiles[key])
+            scale = np.where(profiles[key] == 0, np.nan, np.abs(profiles[key]))
+            relative = np.expm1(difference) if logarithmic else difference / scale
             filled = {
                 "estimate": value,
                 "se": value * error if logarithmic else error,

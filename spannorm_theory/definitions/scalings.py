@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from sympy import Expr, Integer, sqrt
 
-from . import symbols
-from .errors import InputError
-from .registry import Registry
+from .. import symbols
+from ..errors import InputError
+from ..registry import Registry
 
 ONE = Integer(1)
 WEIGHTS = (
@@ -59,6 +59,7 @@ class ScalingRule:
 
     @property
     def doc(self) -> str:
+        """The definition's docstring."""
         return (self.function.__doc__ or "").strip()
 
 
@@ -94,9 +95,7 @@ def gpt2(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     return _output_projections(1 / sqrt(2 * L))
 
 
-@scaling(
-    "depth-scaled-init", title="output projections / sqrt(L)", source="arXiv:2601.22580", year=2026
-)
+@scaling("depth-scaled-init", title="output projections / sqrt(L)", source="arXiv:2601.22580", year=2026)
 def depth_scaled_init(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     """Output projections (attn.output, ffn.down) x 1/sqrt(L): a reading of SpanNorm's Scale Init.
 

@@ -11,16 +11,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sympy import sqrt
 
-from .errors import InputError, UnknownNameError
-from .registry import Registry
+from ..errors import InputError, UnknownNameError
+from ..registry import Registry
 from .scalings import SCALINGS
 from .trace import Net, Trace, Value, record
 
 Pair = tuple[Value, Value]
+Definition = TypeVar("Definition", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Placement:
 
     @property
     def doc(self) -> str:
+        """The definition's docstring."""
         return (self.function.__doc__ or "").strip()
 
     def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,9 +49,7 @@ class Placement:
                 raise UnknownNameError(f"option of {self.name}", name, self.options)
             expected = type(self.options[name])
             if type(value) is not expected:
-                raise InputError(
-                    f"option {name} of {self.name} must be {expected.__name__}, got {value!r}"
-                )
+                raise InputError(f"option {name} of {self.name} must be {expected.__name__}, got {value!r}")
         return {**self.options, **options}
 
     def trace(self, scaling: str, *, first: bool = False, **options: Any) -> Trace:
@@ -93,10 +93,10 @@ def placement(
     streams: int = 1,
     readout: Callable[..., Value] = _raw,
     replace: bool = False,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+) -> Callable[[Definition], Definition]:
     """Register a placement under ``name``; every feature of the toolkit then works on it."""
 
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+    def register(function: Definition) -> Definition:
         parameters = inspect.signature(function).parameters.values()
         options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         if inspect.Parameter.empty in options.values():
@@ -146,9 +146,7 @@ def hybrid_norm(x: Value, net: Net) -> Value:
     return net.add(n, net.ffn(n))
 
 
-@placement(
-    "hybrid-norm-star", title="HybridNorm*", source="arXiv:2503.04598", year=2025, readout=_final_norm
-)
+@placement("hybrid-norm-star", title="HybridNorm*", source="arXiv:2503.04598", year=2025, readout=_final_norm)
 def hybrid_norm_star(x: Value, net: Net) -> Value:
     """HybridNorm whose first block is a PreNorm block with QKV norm."""
     if not net.first:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sympy import Expr, Integer, sympify
 
-from . import symbols
-from .errors import InputError
+from .. import symbols
+from ..errors import InputError
 from .scalings import Multipliers, ScalingRule
 
 
@@ -68,10 +68,12 @@ class Norm(Value):
 
     @property
     def sources(self) -> tuple[Value, ...]:
+        """The values that this one is computed from."""
         return (self.source,)
 
     @property
     def sublayer(self) -> str | None:
+        """Which branch this value comes straight out of, or None for a stream."""
         return self.source.sublayer
 
 
@@ -89,10 +91,12 @@ class Branch(Value):
 
     @property
     def sources(self) -> tuple[Value, ...]:
+        """The values that this one is computed from."""
         return (self.source,)
 
     @property
     def sublayer(self) -> str | None:
+        """Which branch this value comes straight out of, or None for a stream."""
         return self.kind
 
 
@@ -108,12 +112,17 @@ class Sum(Value):
 
     @property
     def sources(self) -> tuple[Value, ...]:
+        """The values that this one is computed from."""
         return tuple(value for _, value in self.terms)
 
     @property
     def sublayer(self) -> str | None:
+        """The branch that all terms come out of, or None."""
         kinds = {value.sublayer for _, value in self.terms}
         return kinds.pop() if len(kinds) == 1 else None
+
+
+Node = TypeVar("Node", bound=Value)
 
 
 @dataclass(frozen=True)
@@ -126,6 +135,7 @@ class Trace:
 
     @property
     def branches(self) -> tuple[Branch, ...]:
+        """The block's branches in order of computation."""
         return tuple(node for node in self.nodes if isinstance(node, Branch))
 
     @property
@@ -155,7 +165,7 @@ class Net:
         self._rule = rule
         self._nodes: list[Value] = []
 
-    def _keep(self, make: Callable[[int], Any]) -> Any:
+    def _keep(self, make: Callable[[int], Node]) -> Node:
         node = make(len(self._nodes))
         self._nodes.append(node)
         return node

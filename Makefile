@@ -1,0 +1,37 @@
+# make report | test | lint | types | notebooks | bench: each sets up what it needs and does its job.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+# one thread each: two test processes with two threads each would fight over two cores
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: report test lint types notebooks bench clean
+
+report: $(READY)
+	$(BIN)/spannorm report --out report
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/spannorm bench
+
+notebooks: $(READY)
+	$(BIN)/python notebooks/build.py
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[notebooks]' --group dev
+	touch $(READY)
+
+clean:
+	rm -rf .venv report

@@ -1,0 +1,16 @@
+"""Figures of the theory and its checks: depth profiles, rank collapse, comparisons, block diagrams."""
+
+from .diagram import block_diagram
+from .multiples import comparison, weight_gradients
+from .profiles import depth_profile, rank_collapse
+from .style import placement_style, save
+
+__all__ = [
+    "block_diagram",
+    "comparison",
+    "depth_profile",
+    "placement_style",
+    "rank_collapse",
+    "save",
+    "weight_gradients",
+]

@@ -1,0 +1,164 @@
+"""Read the tidy tables of predictions, simulations and verifications as curves over depth.
+
+Ordinates of quantities that live on a log axis are natural logarithms from here on, so that values
+beyond float64's range are drawn like any others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..quantities import QUANTITIES
+
+Array = NDArray[np.float64]
+
+#: what can tell two curves of one quantity apart
+KEYS = ("placement", "scaling", "depth", "width", "tokens", "stream")
+
+
+@dataclass(frozen=True)
+class View:
+    """What an axis shows: a quantity, or one minus it."""
+
+    quantity: str
+    logarithmic: bool
+    label: str
+    complement: bool = False
+
+
+def view(name: str) -> View:
+    """The view called ``name``: a quantity's name, or "rank_collapse" for 1 - token cosine.
+
+    Raises:
+        InputError: no such quantity.
+    """
+    if name == "rank_collapse":
+        return View("token_cosine", True, r"distance from rank one $1-\rho$", complement=True)
+    if name not in QUANTITIES:
+        raise InputError(f"no quantity {name!r}; known: {', '.join([*QUANTITIES, 'rank_collapse'])}")
+    quantity = QUANTITIES[name]
+    return View(name, quantity.logarithmic or name == "branch_share", f"{quantity.label} ${quantity.latex}$")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One quantity of one architecture over its layers; NaN where a table has no value.
+
+    Attributes:
+        theory, estimate: ordinates.
+        lower, upper: estimate minus and plus one standard error (that of the logarithm, se / estimate, where
+            ordinates are logarithms).
+        low, high: bounds.
+    """
+
+    placement: str
+    scaling: str
+    depth: int
+    width: int
+    tokens: int
+    stream: str
+    layer: Array
+    theory: Array
+    estimate: Array
+    lower: Array
+    upper: Array
+    low: Array
+    high: Array
+
+    @property
+    def best(self) -> Array:
+        """The theory where there is one, else the estimate."""
+        return np.where(np.isfinite(self.theory), self.theory, self.estimate)
+
+
+def join(tables: pd.DataFrame | Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """One table in the form of a verification's, from tables of any of the three kinds."""
+    parts = [tables] if isinstance(tables, pd.DataFrame) else list(tables)
+    return pd.concat([_unified(part) for part in parts], ignore_index=True)
+
+
+def _unified(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns log_theory, theory, log_estimate, estimate, relative_se, se, low, high beside the keys."""
+    out = table[[*KEYS, "layer", "quantity"]].copy()
+    missing = pd.Series(np.nan, index=table.index)
+    if "estimate" in table:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            shift = np.log1p(table["relative_error"])
+            spread = (shift / table["z"]).abs()
+            logs = table["log_theory"] + shift
+            ratio = table["se"] / table["estimate"].abs()
+        # where the estimate itself under- or overflows, its logarithm follows from the theory's
+        inside = np.isfinite(table["estimate"]) & (table["estimate"].abs() > 1e-300)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            direct = np.log(table["estimate"].where(table["estimate"] > 0))
+        out["theory"], out["log_theory"] = table["theory"], table["log_theory"]
+        out["estimate"], out["se"] = table["estimate"], table["se"]
+        out["log_estimate"] = direct.where(inside, logs)
+        out["relative_se"] = ratio.where(inside, spread)
+        out["low"], out["high"] = table["low"], table["high"]
+    elif "se" in table:
+        out["theory"] = out["log_theory"] = out["low"] = out["high"] = missing
+        out["estimate"], out["log_estimate"] = table["value"], table["log_value"]
+        out["se"], out["relative_se"] = table["se"], table["relative_se"]
+    else:
+        out["theory"], out["log_theory"] = table["value"], table["log_value"]
+        for name in ("estimate", "log_estimate", "se", "relative_se", "low", "high"):
+            out[name] = missing
+    return out
+
+
+def curves(table: pd.DataFrame, what: View, stream: str) -> list[Curve]:
+    """The curves of a joined table, in its order; ``stream`` "all" takes every stream.
+
+    Raises:
+        InputError: the table has no such rows.
+    """
+    rows = table[table["quantity"] == what.quantity]
+    if stream != "all":
+        rows = rows[rows["stream"] == stream]
+    if rows.empty:
+        there = ", ".join(sorted(set(table["quantity"]))) or "nothing"
+        raise InputError(f"the table has no {what.quantity} of stream {stream!r}; it has {there}")
+    found = []
+    for key, group in rows.groupby(list(KEYS), sort=False):
+        group = group.sort_values("layer")
+        placement, scaling, depth, width, tokens, name = map(str, key)
+        ordinates = _logarithmic(group, what) if what.logarithmic else _plain(group)
+        layer = group["layer"].to_numpy(dtype=float)
+        sizes = int(depth), int(width), int(tokens)
+        found.append(Curve(placement, scaling, *sizes, name, layer, *ordinates))
+    return found
+
+
+def _column(group: pd.DataFrame, name: str) -> Array:
+    return group[name].to_numpy(dtype=float)
+
+
+def _plain(group: pd.DataFrame) -> tuple[Array, ...]:
+    theory, estimate, se = (_column(group, name) for name in ("theory", "estimate", "se"))
+    return theory, estimate, estimate - se, estimate + se, _column(group, "low"), _column(group, "high")
+
+
+def _logarithmic(group: pd.DataFrame, what: View) -> tuple[Array, ...]:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        if what.complement:
+            theory = np.log(_resolved(1 - _column(group, "theory")))
+            distance = _resolved(1 - _column(group, "estimate"))
+            estimate, relative = np.log(distance), _column(group, "se") / distance
+            low = high = np.full_like(theory, np.nan)
+        else:
+            theory, estimate = _column(group, "log_theory"), _column(group, "log_estimate")
+            relative = _column(group, "relative_se")
+            low, high = np.log(_column(group, "low")), np.log(_column(group, "high"))
+        return theory, estimate, estimate - relative, estimate + relative, low, high
+
+
+def _resolved(distance: Array) -> Array:
+    """1 - cosine where the difference is more than rounding, else NaN."""
+    return np.where(distance > 1e-14, distance, np.nan)

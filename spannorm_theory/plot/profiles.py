@@ -1,0 +1,113 @@
+"""Depth profiles: one quantity against the layer, theory over Monte Carlo, for any tidy table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..errors import InputError
+from .curves import Curve, curves, join, view
+from .draw import Look, draw, name_curves
+from .style import COLUMN, new_figure, paper, placement_style, placement_title, sequence_style
+
+#: columns that may tell curves apart by colour
+TELLING = ("placement", "scaling", "width", "tokens")
+
+#: inches that a row of a legend takes
+LEGEND_ROW = 0.155
+
+
+def looks(found: Sequence[Curve], per: str) -> Callable[[Curve], Look]:
+    """How each curve looks and is called, told apart by the column ``per``, depth and stream.
+
+    Raises:
+        InputError: curves differ in another column too, which the figure would hide.
+    """
+    if per not in TELLING:
+        raise InputError(f"per must be one of {', '.join(TELLING)}, got {per!r}")
+    for column in TELLING:
+        values = sorted({str(getattr(curve, column)) for curve in found})
+        if column != per and len(values) > 1:
+            raise InputError(
+                f"the table holds several values of {column} ({', '.join(values)}); select one, or pass "
+                f"per={column!r} and select one {per}"
+            )
+    order = list(dict.fromkeys(getattr(curve, per) for curve in found))
+    depths = sorted({curve.depth for curve in found})
+    paired = {curve.placement for curve in found if curve.stream == "1"}
+
+    def look(curve: Curve) -> Look:
+        value = getattr(curve, per)
+        if per == "placement":
+            style, label = placement_style(value), placement_title(value)
+        else:
+            style = sequence_style(order.index(value))
+            label = str(value) if per == "scaling" else f"{per} {value}"
+        if len(depths) > 1:
+            label = f"{label}, $L={curve.depth}$"
+        if curve.placement in paired:
+            label = f"{label}, stream {curve.stream}"
+        return Look(style.of_stream(curve.stream), label)
+
+    return look
+
+
+def depth_profile(
+    table: pd.DataFrame | Iterable[pd.DataFrame],
+    quantity: str,
+    *,
+    stream: str = "0",
+    ax: Axes | None = None,
+    per: str = "placement",
+    bounds: bool = True,
+    names: bool = True,
+) -> Axes:
+    """Draw a quantity against depth: theory as line, Monte Carlo as points with standard errors, bounds
+    as shade.
+
+    Args:
+        table: a table of ``predict``, ``simulate`` or ``verify``, or several of them.
+        quantity: a name in ``QUANTITIES``, or "rank_collapse" for 1 - token cosine. Squared norms and
+            second moments are shown on a log axis; beyond float64's range the axis has powers of ten
+            for coordinates.
+        stream: "0", "1", a weight matrix's name, or "all".
+        ax: draw here instead of on a figure of its own.
+        per: the column that colours tell apart: "placement", "scaling", "width" or "tokens". Several
+            depths share an axis l/L.
+        bounds: shade what the bounds allow, where a table has any.
+        names: write the curves' names at their ends or in a legend.
+
+    Raises:
+        InputError: nothing to draw, or curves that could not be told apart.
+    """
+    what = view(quantity)
+    found = curves(join(table), what, stream)
+    look = looks(found, per)
+    with paper():
+        axes = new_figure(COLUMN).add_subplot() if ax is None else ax
+        relative = len({curve.depth for curve in found}) > 1
+        ordinate = draw(axes, found, look, logarithmic=what.logarithmic, relative=relative, bounds=bounds)
+        axes.set_ylabel(what.label)
+        if names:
+            rows = name_curves(axes, found, look, ordinate)
+            if ax is None:
+                figure = axes.figure
+                assert isinstance(figure, Figure)
+                figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() + LEGEND_ROW * rows)
+    return axes
+
+
+def rank_collapse(
+    table: pd.DataFrame | Iterable[pd.DataFrame],
+    *,
+    stream: str = "0",
+    ax: Axes | None = None,
+    per: str = "placement",
+    names: bool = True,
+) -> Axes:
+    """Draw 1 - token cosine against depth on a log axis: 1 for orthogonal tokens, towards 0 as all
+    tokens become one. Arguments as for :func:`depth_profile`."""
+    return depth_profile(table, "rank_collapse", stream=stream, ax=ax, per=per, names=names)

@@ -1,0 +1,205 @@
+"""One look for every figure: sizes, fonts, a colour, marker and dash for each placement, stable files.
+
+Colours keep apart under the common colour-vision deficiencies; a marker and a dash go with each, so that
+no curve is told by colour alone. Nothing here changes matplotlib's globals: figures are made and saved
+inside :func:`paper`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from ..architecture import parse_placement
+from ..definitions.placements import PLACEMENTS
+from ..errors import InputError
+
+Dash = tuple[float, tuple[float, ...]] | str
+
+#: widths in inches: one column, one page of NeurIPS and TMLR, two columns of ICML
+COLUMN, PAGE, DOUBLE = 3.25, 5.5, 6.75
+
+RC: dict[str, Any] = {
+    "font.family": "STIXGeneral",
+    "mathtext.fontset": "stix",
+    "text.usetex": False,
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.6,
+    "legend.columnspacing": 1.4,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "xtick.minor.size": 1.6,
+    "ytick.minor.size": 1.6,
+    "axes.axisbelow": True,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "spannorm",
+    "savefig.dpi": 200,
+    "figure.dpi": 100,
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one curve looks.
+
+    Attributes:
+        colour, marker, dash: of the theory's line and the Monte Carlo points.
+        second_dash, second_marker: of the second stream.
+        hollow: markers are drawn as outlines.
+        order: where in the cycle of marked layers its markers start, so that coinciding curves show
+            their markers side by side.
+    """
+
+    colour: str
+    marker: str
+    dash: Dash
+    second_dash: Dash = (0, (1.6, 1.4))
+    second_marker: str = "*"
+    hollow: bool = False
+    order: int = 0
+
+    def of_stream(self, stream: str) -> Style:
+        """The style of a stream: the first as given, any other with the second dash and marker."""
+        if stream == "1":
+            return replace(self, dash=self.second_dash, marker=self.second_marker, order=self.order + 4)
+        return self
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Keywords of a line without markers."""
+        return {"color": self.colour, "linestyle": self.dash, "linewidth": 1.1}
+
+    @property
+    def points(self) -> dict[str, Any]:
+        """Keywords of markers without a line."""
+        size = 5.0 if self.marker == "*" else 3.4
+        face = "white" if self.hollow else self.colour
+        return {
+            "color": self.colour,
+            "linestyle": "none",
+            "marker": self.marker,
+            "markersize": size,
+            "markerfacecolor": face,
+            "markeredgewidth": 0.8 if self.hollow or self.marker in "x+" else 0.3,
+            "markeredgecolor": self.colour if self.hollow or self.marker in "x+" else "white",
+        }
+
+
+_PLACEMENTS: dict[str, Style] = {
+    "no-norm": Style("#6b6b6b", "x", (0, (1, 1.3)), order=0),
+    "pre-norm": Style("#0072b2", "o", (0, (7, 1.6)), order=1),
+    "post-norm": Style("#d55e00", "s", (0, (4, 1.6)), order=2),
+    "span-norm": Style("#00805e", "^", "-", order=3),
+    "hybrid-norm": Style("#7b3fa0", "D", (0, (6, 1.4, 1, 1.4)), order=4),
+    "hybrid-norm-star": Style("#d6659d", "P", (0, (4, 1.2, 1, 1.2, 1, 1.2)), order=5),
+    "siamese-norm": Style("#d99400", "v", "-", second_marker="*", order=6),
+    "siamese-norm-hybrid-pre": Style("#4aa3df", "<", "-", second_marker="X", order=7),
+}
+
+_SPARE_COLOURS = ("#8c2d04", "#3b4cc0", "#5a7d1f", "#99004c", "#006d77", "#4d3b2f")
+_SPARE_MARKERS = ("h", "d", ">", "p", "8", "H", "X")
+_SPARE_DASHES: tuple[Dash, ...] = ("-", (0, (5, 1.5)), (0, (2.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
+
+
+def placement_style(placement: str) -> Style:
+    """The look of a placement, the same in every figure and every process.
+
+    A placement without a style of its own gets one from a checksum of its name. Options keep the colour
+    of the placement and change marker and dash, with hollow markers.
+    """
+    name, options = parse_placement(placement)
+    known = _PLACEMENTS.get(name)
+    number = crc32(name.encode())
+    if known is None:
+        known = Style(
+            _SPARE_COLOURS[number % len(_SPARE_COLOURS)],
+            _SPARE_MARKERS[number // 6 % len(_SPARE_MARKERS)],
+            _SPARE_DASHES[number // 42 % len(_SPARE_DASHES)],
+            order=number % 8,
+        )
+    if not options:
+        return known
+    number = crc32(repr(sorted(options.items())).encode())
+    marker = _SPARE_MARKERS[number % len(_SPARE_MARKERS)]
+    dash = _SPARE_DASHES[1 + number // 7 % (len(_SPARE_DASHES) - 1)]
+    return replace(known, marker=marker, dash=dash, hollow=True, order=known.order + 3)
+
+
+def placement_title(placement: str) -> str:
+    """How figures call a placement: its registered title, with its options behind it."""
+    name, options = parse_placement(placement)
+    title = PLACEMENTS[name].title if name in PLACEMENTS else name
+    changed = ", ".join(f"{key.replace('_', ' ')}={value}" for key, value in sorted(options.items()))
+    return f"{title} ({changed})" if changed else title
+
+
+def sequence_style(index: int) -> Style:
+    """The look of the ``index``-th of several curves that are not told apart by placement."""
+    base = list(_PLACEMENTS.values())[1 + index % (len(_PLACEMENTS) - 1)]
+    return replace(base, dash=_SPARE_DASHES[index % len(_SPARE_DASHES)], order=index)
+
+
+@contextmanager
+def paper() -> Iterator[None]:
+    """The style of the figures, inside a ``with`` block only."""
+    with mpl.rc_context(RC):  # type: ignore[arg-type]  # the stubs want literal keys
+        yield
+
+
+def new_figure(width: float = COLUMN, height: float | None = None) -> Figure:
+    """An empty figure, ``width`` inches wide, that pyplot does not know about."""
+    return Figure(figsize=(width, 0.68 * width if height is None else height), layout="constrained")
+
+
+_METADATA: dict[str, dict[str, Any]] = {
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+    "png": {"Software": None},
+}
+
+
+def render(figure: Figure, form: str) -> bytes:
+    """A figure as "pdf", "svg" or "png" (200 dpi); equal figures give equal bytes."""
+    buffer = BytesIO()
+    with paper():
+        figure.savefig(buffer, format=form, metadata=_METADATA[form])
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as PDF, SVG or PNG, by the suffix; equal figures give equal files.
+
+    Raises:
+        InputError: another suffix, or a file that cannot be written.
+    """
+    path = Path(path)
+    if path.suffix[1:] not in _METADATA:
+        raise InputError(f"figures are saved as .pdf, .svg or .png, got {path.name!r}")
+    try:
+        path.write_bytes(render(figure, path.suffix[1:]))
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+    return path

@@ -1,0 +1,124 @@
+"""What the report computes: for each placement and scaling its derivation and its verification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from ..architecture import Architecture
+from ..definitions.placements import PLACEMENTS, Placement
+from ..errors import AssumptionError, NonFiniteError
+from ..theory.growth import Growth
+from ..theory.predict import predict
+from ..theory.recursion import ClosedForms, Recursion, derive
+from ..verification import Verification, verify
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One placement under one scaling rule.
+
+    Attributes:
+        verification: None where the architecture could not be predicted or simulated.
+        problem: why it could not.
+        table: the verification's table; without one, the theory's values alone, or nothing.
+    """
+
+    arch: Architecture
+    recursion: Recursion
+    verification: Verification | None
+    problem: str
+    table: pd.DataFrame
+
+    @property
+    def entry(self) -> Placement:
+        """The placement's registry entry."""
+        return self.arch.definition
+
+    @cached_property
+    def closed(self) -> ClosedForms:
+        """Closed forms, and why some are missing."""
+        return self.recursion.closed_form()
+
+    @cached_property
+    def laws(self) -> dict[str, Growth | str]:
+        """Large-depth laws by quantity."""
+        return self.recursion.asymptotics()
+
+    @property
+    def passed(self) -> bool:
+        """Whether theory and Monte Carlo were compared and agree."""
+        return self.verification is not None and self.verification.passed
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in a word or two."""
+        if self.verification is None:
+            return "not simulated"
+        if self.passed:
+            return "agrees"
+        return f"{len(self.verification.failures)} of {len(self.table)} rows off"
+
+    @property
+    def worst_z(self) -> float:
+        """The largest |z| of all rows."""
+        return _largest(self.verification, "z")
+
+    @property
+    def worst_gate(self) -> float:
+        """The largest |estimate - theory| as a share of what the gate allows."""
+        return _largest(self.verification, "gate")
+
+    def constant_gain_table(self) -> pd.DataFrame:
+        """The recursion iterated with every branch gain equal to one."""
+        return self.recursion.iterate(self.arch.depth, sigma_a2=1, sigma_f2=1, omega_a2=1, omega_f2=1)
+
+
+def _largest(verification: Verification | None, column: str) -> float:
+    if verification is None:
+        return float("nan")
+    tested = verification.table[verification.table["verdict"] != "rare"]
+    return float(tested[column].abs().max())
+
+
+def architectures(
+    placements: Sequence[str] | None, scalings: Sequence[str], depth: int, width: int, heads: int, tokens: int
+) -> list[Architecture]:
+    """Every placement under every scaling; None takes all registered placements.
+
+    Raises:
+        InputError: a name or size that no architecture can have.
+    """
+    names = list(PLACEMENTS) if placements is None else list(dict.fromkeys(placements))
+    return [
+        Architecture(placement, scaling, depth=depth, width=width, heads=heads, tokens=tokens)
+        for placement in names
+        for scaling in dict.fromkeys(scalings)
+    ]
+
+
+def compute(archs: Sequence[Architecture], networks: int, seed: int) -> Iterator[Cell]:
+    """Derive and verify each architecture in turn."""
+    for arch in archs:
+        recursion = derive(arch.placement, arch.scaling)
+        try:
+            found = verify(arch, networks=networks, seed=seed, progress=False)
+        except (AssumptionError, NonFiniteError) as error:
+            yield Cell(arch, recursion, None, str(error), _theory_alone(arch))
+        else:
+            yield Cell(arch, recursion, found, "", found.table)
+
+
+def _theory_alone(arch: Architecture) -> pd.DataFrame:
+    """The theory in the form of a verification's table; empty where it does not apply."""
+    try:
+        table = predict(arch).drop(columns="theory")
+    except AssumptionError:
+        return pd.DataFrame()
+    table = table.rename(columns={"value": "theory", "log_value": "log_theory"})
+    absent = ("estimate", "se", "z", "relative_error", "allowance", "low", "high", "gate")
+    return table.assign(**dict.fromkeys(absent, np.nan), networks=0, verdict="not simulated")

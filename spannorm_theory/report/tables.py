@@ -1,0 +1,99 @@
+"""The report's tables as CSV, and its record as JSON."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .. import symbols
+from ..theory.growth import Growth
+from .cells import Cell
+
+LIBRARIES = ("numpy", "scipy", "sympy", "pandas", "torch", "matplotlib")
+
+
+def write_tables(cells: Sequence[Cell], folder: Path) -> None:
+    """verification.csv (every layer and quantity), overview.csv (one row a case), laws.csv."""
+    tables = [cell.table for cell in cells if not cell.table.empty]
+    everything = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    everything.to_csv(folder / "verification.csv", index=False, float_format="%.10g")
+    pd.DataFrame([_overview(cell) for cell in cells]).to_csv(
+        folder / "overview.csv", index=False, float_format="%.6g"
+    )
+    pd.DataFrame([row for cell in cells for row in _laws(cell)]).to_csv(folder / "laws.csv", index=False)
+
+
+def _overview(cell: Cell) -> dict[str, Any]:
+    laws = {name: str(law) for name, law in cell.laws.items() if isinstance(law, Growth)}
+    variance = {name: text for name, text in laws.items() if name.startswith("q")}
+    gains = {name: text for name, text in laws.items() if name.startswith("identity")}
+    return {
+        "placement": cell.arch.placement,
+        "scaling": cell.arch.scaling,
+        "variance_law": "; ".join(f"{name}: {text}" for name, text in variance.items()),
+        "gradient_law": laws.get("gamma_0/gamma_L", ""),
+        "identity_gain_law": "; ".join(f"{name}: {text}" for name, text in gains.items()),
+        "verdict": cell.verdict,
+        "worst_z": cell.worst_z,
+        "worst_gate": cell.worst_gate,
+    }
+
+
+def _laws(cell: Cell) -> list[dict[str, Any]]:
+    rows = []
+    for name, law in cell.laws.items():
+        known = isinstance(law, Growth)
+        closed = cell.closed.found.get(name.removesuffix(" at l=L"), "")
+        rows.append(
+            {
+                "placement": cell.arch.placement,
+                "scaling": cell.arch.scaling,
+                "quantity": name,
+                "closed_form": str(closed),
+                "order": str(law.shape(symbols.depth)) if isinstance(law, Growth) else "",
+                "constant": str(law.prefactor) if isinstance(law, Growth) else "",
+                "no_law_because": "" if known else str(law),
+            }
+        )
+    return rows
+
+
+def record(cells: Sequence[Cell], networks: int, seed: int) -> dict[str, Any]:
+    """Versions, architectures, seeds, engines and verdicts: what made the report, and how it came out."""
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("spannorm_theory", *LIBRARIES)},
+        },
+        "networks": networks,
+        "seed": seed,
+        "verdicts": [_verdict(cell) for cell in cells],
+    }
+
+
+def _verdict(cell: Cell) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "architecture": str(cell.arch),
+        "passed": cell.passed,
+        "verdict": cell.verdict,
+    }
+    if cell.verification is None:
+        return {**row, "reason": cell.problem}
+    ensemble = cell.verification.ensemble
+    return {
+        **row,
+        "worst_z": round(cell.worst_z, 3),
+        "worst_gate": round(cell.worst_gate, 4),
+        "rows": len(cell.table),
+        "failed_rows": len(cell.verification.failures),
+        "theory": cell.verification.theory,
+        "networks": ensemble.networks,
+        "engine": ensemble.engine,
+        "device": ensemble.device,
+        "dtype": ensemble.dtype,
+    }

@@ -1,0 +1,166 @@
+r"""The position-resolved theory: token Grams through a stack and back, for any mask and logit scale.
+
+State: the n x n Gram of every pair of streams, G_st = E x(s).x(t) / d, forward; that of the gradients
+backward. A block's trace is evaluated with the GRAM algebra; its branches are element-wise kernels of
+the Gram (feed-forward) and averages over sampled heads (attention); nothing assumes that tokens are
+alike. It is exact for wide streams at any head width, up to the sampling of the heads.
+
+The draws behind the heads are fixed by the seed and the layer, the same there and back and in every
+architecture of one shape, so differences between architectures are not blurred. Layers must not share
+them: a Gram that carries the fluctuation of some draws, mixed by the same draws again, is biased at
+first order in 1/draws instead of second. Draws are split into ``BATCHES`` groups of antithetic pairs
+and the whole recursion is run on each: the prediction is the mean of these runs and its standard error
+follows from their spread.
+
+The loss gradient at the model's output is a random probe: its Gram is the identity. Gradients are
+divided by their size in each block and the exponent is carried apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..architecture import Architecture
+from ..components.kernels import Array
+from ..errors import AssumptionError, InputError
+from ..quantities import Key
+from .gram_block import Block, Draws, Grams, Wiring
+from .predict import Prediction
+
+#: independent recursions behind a prediction
+BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Resolved(Prediction):
+    """A prediction with its positions and its own sampling error.
+
+    Attributes:
+        errors: standard error of every profile.
+        tokens: (stream, "variance") and (stream, "grad_variance") of every token, natural logarithms,
+            to arrays (layers + 1, tokens); ``token_errors`` are their standard errors.
+        grams: the same keys to {layer: token Gram} at the requested layers; those of the gradient are
+            divided by its largest mean second moment over the streams.
+    """
+
+    errors: dict[Key, Array]
+    tokens: dict[Key, Array]
+    token_errors: dict[Key, Array]
+    grams: dict[Key, dict[int, Array]]
+
+
+def predict_gram(arch: Architecture, draws: int = 32, seed: int = 0) -> Prediction:
+    """Profiles of the position-resolved theory.
+
+    Args:
+        draws: attention heads sampled in each layer, a multiple of ``2 * BATCHES``.
+
+    Raises:
+        InputError: ``draws`` is not such a number.
+        AssumptionError: a moment left float64's range.
+    """
+    return resolve(arch, draws=draws, seed=seed)
+
+
+def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence[int] = ()) -> Resolved:
+    """The same with every position; ``layers`` are the boundaries whose Grams are kept."""
+    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1 or draws % (2 * BATCHES):
+        raise InputError(f"draws must be a positive multiple of {2 * BATCHES}, got {draws!r}")
+    draw = [Draws((seed, batch), draws // (2 * BATCHES), arch) for batch in range(BATCHES)]
+    with ThreadPoolExecutor() as pool:
+        runs = list(pool.map(lambda d: _Run(arch, d, layers), draw))
+    profiles, errors = _average([run.profiles for run in runs])
+    tokens, token_errors = _average([run.tokens for run in runs])
+    grams = {key: {l: np.mean([run.grams[key][l] for run in runs], axis=0) for l in layers} for key in tokens}
+    undecided = np.mean([run.undecided for run in runs], axis=0)
+    return Resolved(arch, profiles, "position-resolved", undecided, errors, tokens, token_errors, grams)
+
+
+def _average(runs: list[dict[Key, Array]]) -> tuple[dict[Key, Array], dict[Key, Array]]:
+    """Mean over independent runs, and its standard error."""
+    stacked = {key: np.array([run[key] for run in runs]) for key in runs[0]}
+    # a gradient that is exactly zero has the logarithm -inf in every run
+    finite = {key: np.where(np.isfinite(x), x, 0.0) for key, x in stacked.items()}
+    errors = {key: x.std(axis=0, ddof=1) / np.sqrt(len(runs)) for key, x in finite.items()}
+    return {key: x.mean(axis=0) for key, x in stacked.items()}, errors
+
+
+class _Run:
+    """The recursion with one group of draws, through the stack and back.
+
+    Attributes:
+        profiles, undecided, tokens, grams: as in :class:`Resolved`.
+    """
+
+    def __init__(self, arch: Architecture, draws: Draws, layers: Sequence[int]) -> None:
+        self.arch = arch
+        self.draws = draws
+        self.profiles: dict[Key, Array] = {}
+        self.tokens: dict[Key, Array] = {}
+        self.grams: dict[Key, dict[int, Array]] = {}
+        self._layers = layers
+        first, other = (Wiring.of(arch.block(first=f), arch) for f in (True, False))
+        blocks, last = self._forward(first, other)
+        self.undecided = arch.heads * np.array([block.undecided for block in blocks])
+        readout = Block(Wiring.of(arch.definition.trace_readout(), arch), 0, last, draws)
+        self._backward(blocks, readout.backward([[np.eye(arch.tokens)]])[0])
+
+    def _forward(self, first: Wiring, other: Wiring) -> tuple[list[Block], Grams]:
+        arch, count = self.arch, self.arch.definition.streams
+        n, rho = arch.tokens, arch.input_cosine
+        start = arch.input_variance * ((1 - rho) * np.eye(n) + rho)
+        blocks, states, across = [], [[[start] * count] * count], []
+        for layer in range(arch.depth):
+            block = Block(other if layer else first, layer, states[-1], self.draws)
+            moments = block.forward()
+            states.append(moments.outputs())
+            if not all(np.isfinite(states[-1][s][s]).all() for s in range(count)):
+                raise AssumptionError(
+                    f"the forward variance leaves float64's range at layer {layer}: this placement grows "
+                    "exponentially with depth under this scaling; predict a shallower stack, or use "
+                    "derive(...).iterate for constant branch gains"
+                )
+            pairs = zip(moments.trace.outputs, moments.trace.streams, strict=True)
+            across.append([np.trace(moments.cov(out, stream)) / n for out, stream in pairs])
+            blocks.append(block)
+        self._keep("variance", "token_cosine", states, np.zeros(len(states)))
+        for s, cross in enumerate(np.array(across).T):
+            q = np.exp(self.profiles[str(s), "variance"])
+            self.profiles[str(s), "layer_cosine"] = cross / np.sqrt(q[:-1] * q[1:])
+            self.profiles[str(s), "branch_share"] = (q[:-1] + q[1:] - 2 * cross) / q[:-1]
+        return blocks, states[-1]
+
+    def _backward(self, blocks: list[Block], grads: Grams) -> None:
+        n, count = self.arch.tokens, self.arch.definition.streams
+        kept, exponents = [grads], [0.0]
+        weights = {name: np.full(len(blocks), -np.inf) for name in self.arch.weights}
+        for block in reversed(blocks):
+            grads, norms = block.backward(grads)
+            for name, norm in norms.items():
+                weights[name][block.layer] = np.log(norm) + exponents[-1] if norm > 0 else -np.inf
+            size = max(float(np.trace(grads[s][s])) for s in range(count)) / n
+            grads = [[gram / size for gram in row] for row in grads]
+            kept.append(grads)
+            exponents.append(exponents[-1] + float(np.log(size)))
+        self._keep("grad_variance", "grad_token_cosine", kept[::-1], np.array(exponents[::-1]))
+        self.profiles.update({(name, "weight_grad_norm"): log for name, log in weights.items()})
+
+    def _keep(self, size: str, cosine: str, grams: list[Grams], exponents: Array) -> None:
+        """Profiles, positions and requested Grams of every stream; ``exponents`` of e were divided out."""
+        for s in range(self.arch.definition.streams):
+            diagonals = np.array([state[s][s].diagonal() for state in grams])
+            self.tokens[str(s), size] = np.log(diagonals) + exponents[:, None]
+            self.profiles[str(s), size] = np.log(diagonals.mean(axis=1)) + exponents
+            self.profiles[str(s), cosine] = np.array([token_cosine(state[s][s]) for state in grams])
+            self.grams[str(s), size] = {l: grams[l][s][s] for l in self._layers}
+
+
+def token_cosine(gram: Array) -> float:
+    """Mean over ordered pairs s != t of G_st, over the mean of G_tt, from the differences G_tt - G_st so that
+    it stays accurate where tokens are nearly the same."""
+    n, q = len(gram), gram.diagonal()
+    return float(1 - (q[:, None] - gram).sum() / ((n - 1) * q.sum()))

@@ -1,0 +1,138 @@
+"""One block of the position-resolved recursion: its trace evaluated on token Grams, there and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sympy import Expr
+
+from ..architecture import Architecture
+from ..components.feedforward import FeedForward
+from ..components.kernels import Array
+from ..components.norms import HeadNorm
+from ..components.sampled_attention import SampledAttention
+from ..definitions.trace import Branch, Trace
+from .adjoint import Adjoint
+from .moments import GRAM, Moments
+from .schedule import branch_gains, over_layers
+
+#: covariances of every pair of streams
+Grams = list[list[Array]]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one run."""
+
+    seed: tuple[int, int]
+    heads: int
+    arch: Architecture
+
+    def __call__(self, layer: int) -> Array:
+        """The noise of one layer's heads, for :class:`SampledAttention`."""
+        shape = (2, self.heads, self.arch.tokens, self.arch.head_width)
+        return np.random.default_rng((*self.seed, layer)).standard_normal(shape)
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """A traced block (or readout) with its branches' components and its numbers at every layer."""
+
+    trace: Trace
+    components: dict[int, SampledAttention | FeedForward]
+    gains: dict[int, dict[str, Array]]
+    multipliers: dict[Expr, Array]
+
+    @classmethod
+    def of(cls, trace: Trace, arch: Architecture) -> Wiring:
+        """Everything of a trace that does not depend on the streams."""
+        layers = np.arange(float(arch.depth))
+        return cls(
+            trace,
+            {b.index: _component(b, arch) for b in trace.branches},
+            {b.index: branch_gains(b, arch, layers) for b in trace.branches},
+            {m: over_layers(m, arch, layers) for m in trace.multipliers},
+        )
+
+
+def _component(branch: Branch, arch: Architecture) -> SampledAttention | FeedForward:
+    if branch.kind == "ffn":
+        return FeedForward(arch.nonlinearity, arch.width, arch.hidden)
+    normed = arch.normed(branch.qkv_norm)
+    head_norm = HeadNorm(arch.head_width, arch.norm) if normed else None
+    return SampledAttention(arch.width, arch.mask == "causal", normed, arch.norm, head_norm)
+
+
+class Block:
+    """One block: keeps the incoming Grams and those of its branches, and rebuilds the rest for the
+    backward pass.
+
+    Attributes:
+        undecided: rows of a head's attention weights that are more than a maximum, known once the
+            forward moments are.
+    """
+
+    def __init__(self, wiring: Wiring, layer: int, incoming: Grams, draws: Draws) -> None:
+        self.wiring = wiring
+        self.draws = draws
+        self.layer = layer
+        self.incoming = incoming
+        self.undecided = np.inf
+        self._branches: dict[int, Array] = {}
+
+    def forward(self) -> Moments:
+        """Covariances of all values of the block."""
+        multipliers = self.wiring.multipliers
+        return Moments(
+            self.wiring.trace,
+            GRAM,
+            lambda i, j: self.incoming[i][j],
+            self._transfer,
+            lambda expression: float(multipliers[expression][self.layer]),
+        )
+
+    def _transfer(self, branch: Branch, gram: Array) -> Array:
+        if branch.index not in self._branches:
+            component, gains = self._part(branch)
+            if isinstance(component, SampledAttention):
+                output, undecided = component.forward(gram, gains, self.draws(self.layer))
+                self.undecided = min(self.undecided, undecided)
+            else:
+                q = gram.diagonal()
+                output = gains["ffn.down"] * component.hidden_moment(q[:, None], q[None, :], gram, gains)
+            self._branches[branch.index] = output
+        return self._branches[branch.index]
+
+    def _part(self, branch: Branch) -> tuple[SampledAttention | FeedForward, dict[str, float]]:
+        gains = self.wiring.gains[branch.index].items()
+        return self.wiring.components[branch.index], {name: float(g[self.layer]) for name, g in gains}
+
+    def backward(self, grads: Grams) -> tuple[Grams, dict[str, float]]:
+        """Gradient Grams of the incoming streams from those of the outgoing, and weight-gradient norms."""
+        forward = self.forward()
+        adjoint = Adjoint(forward)
+        norms: dict[str, float] = {}
+
+        def transfer(branch: Branch, grad: Array) -> Array:
+            origin = adjoint.origin[branch.index]
+            gram = forward.cov(origin.source, origin.source)
+            component, gains = self._part(origin)
+            if isinstance(component, SampledAttention):
+                output, noise = forward.cov(origin, origin), self.draws(self.layer)
+                stream, found = component.backward(gram, output, grad, gains, noise)
+            else:
+                q = gram.diagonal()
+                stream = grad * component.gain(q[:, None], q[None, :], gram, gains)
+                found = component.weight_grads_gram(gram, grad, gains)
+            norms.update(found)
+            return stream
+
+        moments = Moments(adjoint.trace, GRAM, lambda i, j: grads[i][j], transfer, _number)
+        return moments.outputs(), norms
+
+
+def _number(factor: Any) -> Any:
+    """A factor of the adjoint: one for each token, or a number that may still be sympy's."""
+    return factor if isinstance(factor, np.ndarray) else float(factor)

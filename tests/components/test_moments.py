@@ -1,0 +1,192 @@
+"""Kernels, norms, overlaps and branches against identities, quadrature and sampling."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import ndtr
+
+from spannorm_theory.components.activations import ACTIVATIONS, activation
+from spannorm_theory.components.attention import Attention
+from spannorm_theory.components.feedforward import FeedForward
+from spannorm_theory.components.kernels import HermiteSeries, gelu_kernel, relu_kernel
+from spannorm_theory.components.norms import HeadNorm
+from spannorm_theory.components.overlaps import OverlapCurve, head_overlaps, overlaps, saturating_overlaps
+from spannorm_theory.errors import AssumptionError, InputError
+
+KERNELS = {name: a.kernel for name, a in ACTIVATIONS.items() if not a.gated}
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("name", KERNELS)
+def test_price_theorem(name: str) -> None:
+    """E phi'(u) phi'(v) is the derivative of E phi(u) phi(v) by the covariance."""
+    kernel, h = KERNELS[name], 1e-5
+    for q1, q2, c in ((1.0, 1.0, 0.3), (0.5, 2.0, -0.4), (3.0, 3.0, 2.5)):
+        numeric = (kernel.value(q1, q2, c + h) - kernel.value(q1, q2, c - h)) / (2 * h)
+        assert kernel.slope(q1, q2, c) == pytest.approx(numeric, rel=1e-7)
+
+
+@pytest.mark.reference
+def test_published_second_moments() -> None:
+    expected = {
+        "gelu": (0.425221, 0.455851),
+        "relu": (0.5, 0.5),
+        "silu": (0.355776, 0.379482),
+    }
+    for name, (value, slope) in expected.items():
+        assert KERNELS[name].value(1.0, 1.0, 1.0) == pytest.approx(value, abs=6e-7)
+        assert KERNELS[name].slope(1.0, 1.0, 1.0) == pytest.approx(slope, abs=6e-7)
+    table = [KERNELS["silu"].value(1.0, 1.0, r) for r in (0.0, 0.2, 0.5, 0.8, 0.95)]
+    assert table == pytest.approx([0.042692, 0.095156, 0.183170, 0.282694, 0.336980], abs=1e-6)
+
+
+@pytest.mark.reference
+def test_closed_form_against_hermite_series() -> None:
+    series = HermiteSeries(lambda x: x * ndtr(x), "gelu")
+    closed = gelu_kernel()
+    for q1, q2, c in ((1.0, 1.0, 1.0), (1.0, 2.0, 0.7), (0.3, 4.0, -0.9)):
+        assert series.value(q1, q2, c) == pytest.approx(closed.value(q1, q2, c), abs=1e-12)
+        assert series.slope(q1, q2, c) == pytest.approx(closed.slope(q1, q2, c), abs=1e-10)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("kernel", [relu_kernel(), gelu_kernel(), KERNELS["silu"]])
+def test_drop_keeps_its_digits_when_tokens_collapse(kernel: object) -> None:
+    slope = kernel.slope(1.0, 1.0, 1.0)  # type: ignore[attr-defined]
+    for delta in (1e-4, 1e-8, 1e-14):
+        top, drop = kernel.drop(1.0, delta)  # type: ignore[attr-defined]
+        assert drop == pytest.approx(slope * delta, rel=2 * np.sqrt(delta) + 1e-12)
+    top, drop = kernel.drop(1.0, 0.5)  # type: ignore[attr-defined]
+    assert drop == pytest.approx(top - kernel.value(1.0, 1.0, 0.5), rel=1e-12)  # type: ignore[attr-defined]
+
+
+@pytest.mark.exact
+def test_gelu_tends_to_relu_for_large_inputs_without_overflow() -> None:
+    for q in (1e8, 1e16, 1e40):
+        assert gelu_kernel().value(q, q, q) / q == pytest.approx(0.5, rel=1e-3)
+        assert gelu_kernel().slope(q, q, q) == pytest.approx(0.5, rel=1e-3)
+
+
+def test_a_jumping_activation_is_refused() -> None:
+    with pytest.raises(AssumptionError, match="has not converged"):
+        HermiteSeries(np.sign, "sign").value(1.0, 1.0, 0.5)
+    with pytest.raises(InputError, match="finite numbers"):
+        activation("bad", lambda x: x / 0 * np.nan if x is None else x[:3], lambda x: x)
+
+
+@pytest.mark.reference
+def test_torch_and_numpy_activations_agree() -> None:
+    import torch
+
+    x = np.linspace(-5, 5, 41)
+    for entry in ACTIVATIONS.values():
+        ours = entry.torch_function(torch.from_numpy(x)).numpy()
+        np.testing.assert_allclose(ours, entry.function(x), atol=1e-12)
+
+
+@pytest.mark.exact
+def test_slope_of_the_normalised_map_is_the_gain_ratio() -> None:
+    """s = omega_f^2 / sigma_f^2 equals the slope of the correlation map at one (Price)."""
+    for name, expected in (
+        ("relu", 1.0),
+        ("reglu", 2.0),
+        ("gelu", 1.07203),
+        ("geglu", 2.07203),
+        ("swiglu", 2.0666),
+    ):
+        ffn = FeedForward(ACTIVATIONS[name], 64, 256)
+        gains = {"ffn.up": 1.0, "ffn.gate": 1.0, "ffn.down": 1.0}
+        sigma2, drop = ffn.forward(1.0, 1e-7, gains)
+        omega2 = ffn.gain(1.0, 1.0, 1.0, gains)
+        assert omega2 / sigma2 == pytest.approx(expected, abs=1e-4)
+        assert drop / 1e-7 / sigma2 == pytest.approx(omega2 / sigma2, rel=1e-3)
+
+
+class TestHeadNorm:
+    def test_gain_of_a_norm_over_few_coordinates(self) -> None:
+        assert HeadNorm(32, "rms").slope(1.0) == pytest.approx(31 / 30)
+        assert HeadNorm(32, "layer").slope(1.0) == pytest.approx(30 / 29)
+        assert HeadNorm(16, "rms").value(1.0) == pytest.approx(1.0)
+
+    @pytest.mark.statistical
+    def test_against_sampling(self) -> None:
+        rng = np.random.default_rng(0)
+        rho, d, n = 0.6, 8, 200_000
+        u = rng.normal(size=(n, d))
+        v = rho * u + np.sqrt(1 - rho**2) * rng.normal(size=(n, d))
+        cosine = (u * v).sum(1) / np.linalg.norm(u, axis=1) / np.linalg.norm(v, axis=1)
+        se = cosine.std() / np.sqrt(n)
+        assert abs(HeadNorm(d, "rms").value(rho) - cosine.mean()) < 4 * se
+
+    def test_too_narrow_heads_are_refused(self) -> None:
+        with pytest.raises(AssumptionError, match="heads of width 2"):
+            HeadNorm(2, "rms")
+
+
+class TestOverlaps:
+    @pytest.mark.statistical
+    @pytest.mark.parametrize(("s2", "rho", "n"), [(1.0, 0.5, 16), (4.0, 0.2, 32), (0.3, -0.02, 24)])
+    def test_against_sampling(self, s2: float, rho: float, n: int) -> None:
+        rng, size = np.random.default_rng(3), 20_000
+        shared, x, y = rng.normal(size=(3, size, n))
+        a = np.sqrt(s2) * (np.sqrt(abs(rho)) * shared + np.sqrt(1 - abs(rho)) * x)
+        b = np.sqrt(s2) * (np.sign(rho) * np.sqrt(abs(rho)) * shared + np.sqrt(1 - abs(rho)) * y)
+        A, B = (np.exp(z) / np.exp(z).sum(1, keepdims=True) for z in (a, b))
+        p2, p11 = (A * A).sum(1), (A * B).sum(1)
+        samples = (p2, p11, p2 - 2 * (A**3).sum(1) + p2**2, p11 - 2 * (A * A * B).sum(1) + p11**2)
+        found = overlaps(s2, rho, n)
+        for value, sample in zip((found.p2, found.p11, found.j, found.j11), samples, strict=True):
+            assert abs(value - sample.mean()) < 4.5 * sample.std() / np.sqrt(size)
+
+    @pytest.mark.exact
+    def test_uniform_and_identical_rows(self) -> None:
+        uniform = overlaps(0.0, 0.3, 20)
+        assert (uniform.p2, uniform.p11) == pytest.approx((0.05, 0.05))
+        same = overlaps(2.0, 1.0, 20)
+        assert same.p11 == pytest.approx(same.p2, rel=1e-6)
+        assert same.j11 == pytest.approx(same.j, rel=1e-6)
+
+    @pytest.mark.law
+    def test_large_logits_follow_the_law(self) -> None:
+        for rho in (0.2, 0.9):
+            exact, law = overlaps(300.0, rho, 48), saturating_overlaps(300.0, rho, 48)
+            assert law.p11 == pytest.approx(exact.p11, rel=0.01)
+            assert law.j == pytest.approx(exact.j, rel=0.01)
+            assert 1 - law.p2 == pytest.approx(1 - exact.p2, rel=0.01)
+            assert law.j11 == pytest.approx(exact.j11, rel=0.05)
+
+    @pytest.mark.reference
+    def test_the_curve_interpolates(self) -> None:
+        curve = OverlapCurve(1.0, 64, 32, False)
+        for rho in (0.0, 0.123, 0.77, 0.99, 1.0):
+            exact = head_overlaps(1 - rho, rho, 64, 32, False)
+            assert curve.forward(rho) == pytest.approx((exact.p2, exact.p11), rel=2e-6)
+            assert curve.all(np.array([rho]))[2:, 0] == pytest.approx((exact.j, exact.j11), rel=2e-6)
+
+    def test_out_of_range_is_refused(self) -> None:
+        with pytest.raises(AssumptionError, match="logit variance"):
+            overlaps(-1.0, 0.0, 8)
+
+
+@pytest.mark.exact
+def test_row_sums_of_one_fix_the_token_mean_of_the_value_gradient() -> None:
+    attention = Attention(256, 32, 64, (), None)
+    gains = {f"attn.{w}": 1.0 for w in ("query", "key", "value", "output")}
+    q, delta = np.ones(3), np.array([1.0, 0.4, 0.01])
+    value = attention.backward(q, delta, gains)["attn.value"]
+    mean_mode = np.array([1.0, 31.0])
+    np.testing.assert_allclose(mean_mode @ value, np.broadcast_to(mean_mode, (3, 2)), rtol=1e-12)
+
+
+@pytest.mark.exact
+def test_query_and_key_gradients_vanish_under_rank_collapse() -> None:
+    attention = Attention(256, 32, 64, (), None)
+    gains = {f"attn.{w}": 1.0 for w in ("query", "key", "value", "output")}
+    q, delta = np.ones(2), np.array([1e-3, 1e-4])
+    maps = attention.backward(q, delta, gains)
+    grad = np.array([[1.0, 0.2], [1.0, 0.2]])
+    norms = attention.weight_grads(q, delta, grad, gains, maps)
+    for name in ("attn.query", "attn.key"):
+        assert norms[name][0] / norms[name][1] == pytest.approx(100, rel=0.01)  # (1 - rho)^2
+    assert norms["attn.value"][0] == pytest.approx(norms["attn.value"][1], rel=0.01)

@@ -1,0 +1,308 @@
+"""Batching, depth, bad input and what an Ensemble reports."""
+
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from spannorm_theory.architecture import Architecture
+from spannorm_theory.definitions.placements import PLACEMENTS, placement
+from spannorm_theory.errors import InputError, NonFiniteError
+from spannorm_theory.metrics import product_norm, second_moments, token_modes
+from spannorm_theory.montecarlo import resources, schedule
+from spannorm_theory.montecarlo.ensemble import simulate
+from spannorm_theory.montecarlo.randomness import CHUNK, Purpose, Randomness
+from spannorm_theory.quantities import QUANTITIES
+
+CPU = torch.device("cpu")
+SMALL = Architecture("span-norm", depth=3, width=32, heads=4, tokens=8)
+
+
+def run(arch=SMALL, **options):
+    return simulate(arch, **{"networks": 8, "device": "cpu", "progress": False} | options)
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    def choose(networks):
+        monkeypatch.setattr(schedule, "_batch_size", lambda *_: networks)
+
+    return choose
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("engine", ["explicit", "implicit"])
+def test_results_do_not_depend_on_batches_or_on_what_is_kept(engine, small_batches, monkeypatch):
+    whole = run(engine=engine).samples
+    for size in (1, 5):
+        small_batches(size)
+        monkeypatch.setattr(schedule, "KEEP", 1 << 15)
+        cut = run(engine=engine).samples
+        for key, sample in whole.items():
+            np.testing.assert_allclose(cut[key], sample, rtol=2e-4, atol=2e-5, err_msg=str(key))
+
+
+@pytest.mark.exact
+def test_a_larger_ensemble_begins_with_the_smaller_one():
+    small, large = run(networks=3).samples, run(networks=6).samples
+    other = run(networks=3, seed=1).samples
+    for key, sample in small.items():
+        np.testing.assert_allclose(large[key][:3], sample, rtol=2e-4, atol=2e-5)
+    assert not np.allclose(other["0", "grad_variance"], small["0", "grad_variance"])
+
+
+@pytest.mark.exact
+def test_random_numbers_by_row_layer_and_purpose():
+    def draw(networks, layer=2, purpose=Purpose.FORWARD, size=CHUNK + 7):
+        return Randomness(5, networks, dtype=torch.float32, device=CPU).normal(layer, purpose, size)
+
+    together = draw(range(4))
+    torch.testing.assert_close(together[2:3], draw([2]), rtol=0, atol=0)
+    assert not torch.equal(together, draw(range(4), layer=3))
+    assert not torch.equal(together, draw(range(4), purpose=Purpose.BACKWARD))
+    double = Randomness(5, range(4), dtype=torch.float64, device=CPU).normal(2, Purpose.FORWARD, CHUNK + 7)
+    assert torch.equal(double, together.double())
+
+
+@pytest.mark.statistical
+def test_random_numbers_are_normal():
+    x = Randomness(1, range(4), dtype=torch.float64, device=CPU).normal(0, Purpose.FORWARD, 1 << 19)
+    assert torch.corrcoef(x).fill_diagonal_(0).abs().max() < 5 / 2**9.5
+    values = x.flatten().numpy()
+    assert stats.kstest(values, "norm").pvalue > 1e-4
+    for bound in (3.0, 4.0, 4.5):
+        expected = 2 * stats.norm.sf(bound) * values.size
+        assert abs((abs(values) > bound).sum() - expected) < 5 * expected**0.5
+    assert abs((values**4).mean() - 3) < 5 * (96 / values.size) ** 0.5
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("engine", ["explicit", "implicit"])
+def test_gradients_far_below_the_smallest_float(engine):
+    arch = Architecture("no-norm", depth=40, width=16, heads=2, tokens=4, init=0.002, activation="linear")
+    shrinking = PLACEMENTS["no-norm"].function
+
+    @placement("shrinking-test", title="", source="test")
+    def shrink(x, net):
+        return shrinking(x, net) * 2**-20
+
+    try:
+        scaled = run(arch.with_(placement="shrinking-test"), networks=2, engine=engine, dtype="float64")
+        plain = run(arch, networks=2, engine=engine, dtype="float64")
+    finally:
+        del PLACEMENTS._entries["shrinking-test"]
+    layers = np.arange(arch.depth + 1)
+    ratio = scaled.samples["0", "grad_variance"] - plain.samples["0", "grad_variance"]
+    expected = -40 * np.log(2) * (arch.depth - layers)
+    np.testing.assert_allclose(ratio, np.broadcast_to(expected, ratio.shape), rtol=1e-3)
+    assert scaled.samples["0", "grad_variance"][0, 0] < -1000
+
+
+@pytest.mark.exact
+def test_engines_agree_on_what_weights_cannot_change():
+    """Post-norm streams have second moment one; the gradient behind them is the probe."""
+    for engine in ("explicit", "implicit"):
+        ensemble = run(Architecture("post-norm", depth=30, width=32, heads=4, tokens=8), engine=engine)
+        np.testing.assert_allclose(ensemble.samples["0", "variance"][:, 1:], 0, atol=1e-5)
+        gamma = ensemble.samples["0", "grad_variance"][:, -1]
+        assert abs(np.exp(gamma).mean() - 1) < 5 * (2 / (8 * 8 * 32)) ** 0.5
+
+
+@pytest.mark.exact
+def test_collapsed_tokens_keep_their_digits():
+    make = torch.Generator().manual_seed(0)
+    common, own = (torch.randn(1, n, 32, generator=make, dtype=torch.float64) for n in (1, 6))
+    x = common + 1e-9 * (own - own.mean(1, keepdim=True))
+    _, rho = second_moments(x)
+    differences = 1e-18 * (own - own.mean(1, keepdim=True)).square().sum()
+    assert 1 - rho.item() == pytest.approx(
+        (6 / 5 * differences / (6 * common.square().sum())).item(), rel=5e-2, abs=3e-16
+    )
+    modes = token_modes(x)
+    torch.testing.assert_close(modes @ modes.mT, token_modes(token_modes(x @ x.mT).mT), atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(token_modes(modes), x)
+    torch.testing.assert_close(
+        product_norm(modes @ modes.mT, own @ own.mT), (modes.mT @ own).square().sum((1, 2)), rtol=1e-9, atol=0
+    )
+
+
+@pytest.mark.exact
+def test_table_has_means_and_intervals_also_of_numbers_too_small_for_a_float():
+    ensemble = run(networks=5)
+    table = ensemble.table
+    assert len(table) == sum(sample.shape[1] for sample in ensemble.samples.values())
+    row = table[(table.quantity == "grad_variance") & (table.layer == 1)].iloc[0]
+    values = np.exp(ensemble.samples["0", "grad_variance"][:, 1])
+    assert row.value == pytest.approx(values.mean())
+    assert row.se == pytest.approx(stats.sem(values))
+    assert (row.low, row.high) == pytest.approx(stats.t.interval(0.95, 4, values.mean(), stats.sem(values)))
+    assert row.geometric == pytest.approx(stats.gmean(values))
+    assert (row.networks, row.stream) == (5, "0")
+    for (_, quantity), sample in ensemble.samples.items():
+        assert sample.dtype == np.float64
+        assert sample.shape == (5, SMALL.depth + (not QUANTITIES[quantity].per_block))
+    tiny = {key: sample - 2e4 for key, sample in ensemble.samples.items() if QUANTITIES[key[1]].logarithmic}
+    deep = type(ensemble)(**{**vars(ensemble), "samples": tiny}).table
+    small = deep[(deep.quantity == "grad_variance") & (deep.layer == 1)].iloc[0]
+    assert small.log_value == pytest.approx(row.log_value - 2e4)
+    assert small.relative_se == pytest.approx(row.relative_se)
+    assert "5 networks" in ensemble._repr_html_()
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_precisions_see_the_same_networks(dtype):
+    tolerance = {"float64": 1e-4, "bfloat16": 0.15}[dtype]
+    reference, other = run(dtype="float32"), run(dtype=dtype)
+    for key in (("0", "token_cosine"), ("0", "grad_variance"), ("ffn.down", "weight_grad_norm")):
+        assert np.abs(other.samples[key] - reference.samples[key]).max() < tolerance
+
+
+@pytest.mark.exact
+def test_auto_says_what_it_took_and_why():
+    assert run().engine == "implicit"
+    wide = run(SMALL.with_(tokens=40))
+    assert (wide.engine, wide.device) == ("explicit", "cpu")
+    assert "tokens" in wide.reason
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"networks": 0}, "networks"),
+        ({"networks": 2.5}, "networks"),
+        ({"seed": -1}, "seed"),
+        ({"dtype": "float16"}, "dtype"),
+        ({"engine": "impicit"}, "implicit"),
+        ({"device": "tpu"}, "device"),
+        ({"device": "cuda:99"}, "not available"),
+        ({"arch": SMALL.with_(tokens=32), "engine": "implicit"}, "engine='explicit'"),
+        ({"arch": SMALL.with_(width=1 << 22, tokens=1 << 20), "engine": "explicit"}, "would fit|reduce"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(options, message):
+    with pytest.raises(InputError, match=message) as caught:
+        run(**options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.exact
+def test_not_finite_is_reported_with_its_place():
+    exploding = Architecture(
+        "no-norm", depth=40, width=32, heads=4, tokens=8, init=100.0, activation="linear"
+    )
+    with pytest.raises(NonFiniteError, match=r"variance of 0 is not finite at layer 3 in \d of \d networks"):
+        run(exploding)
+
+
+@pytest.mark.exact
+def test_out_of_memory_halves_the_batch_and_then_says_so(monkeypatch, small_batches):
+    whole = run()
+    measure, sizes = schedule._Batch._measure, []
+
+    def limited(self, networks, most=2):
+        sizes.append(len(networks))
+        if len(networks) > most:
+            raise torch.OutOfMemoryError
+        return measure(self, networks)
+
+    small_batches(8)
+    monkeypatch.setattr(schedule._Batch, "_measure", limited)
+    halved = run()
+    assert {8, 4, 2} <= set(sizes)
+    np.testing.assert_allclose(halved.samples["0", "variance"], whole.samples["0", "variance"], atol=1e-4)
+    monkeypatch.setattr(schedule._Batch, "_measure", lambda *a: limited(*a, most=0))
+    with pytest.raises(InputError, match=r"does not fit.*width \d+ would fit"):
+        run()
+
+
+@pytest.mark.exact
+def test_interrupt_keeps_the_networks_that_are_finished(monkeypatch, small_batches):
+    small_batches(2)
+    monkeypatch.setattr(schedule, "cores", lambda: 1)
+    measure = schedule._Batch._measure
+
+    def interrupted(self, networks):
+        if networks.start == 4:
+            signal.raise_signal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else (
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            )
+            self.stop.wait(20)
+        return measure(self, networks)
+
+    monkeypatch.setattr(schedule._Batch, "_measure", interrupted)
+    with pytest.warns(RuntimeWarning, match="interrupted"):
+        ensemble = run()
+    assert ensemble.networks == 4
+    assert ensemble.samples["0", "variance"].shape[0] == 4
+
+
+@pytest.mark.exact
+def test_threads_and_denormals_are_left_as_they_were():
+    torch.set_num_threads(before := torch.get_num_threads())
+    run()
+    assert torch.get_num_threads() == before
+    assert (torch.tensor(1e-40) * 1.0).item() != 0
+
+
+@pytest.mark.exact
+def test_progress_goes_to_stderr_only_when_it_takes_long(capfd):
+    run(progress=None)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.exact
+def test_a_placement_that_uses_a_weight_twice_is_refused():
+    @placement("twice-test", title="", source="test")
+    def twice(x, net):
+        return net.add(net.add(x, net.ffn(x)), net.ffn(x))
+
+    try:
+        with pytest.raises(InputError, match="twice"):
+            run(SMALL.with_(placement="twice-test"))
+    finally:
+        del PLACEMENTS._entries["twice-test"]
+
+
+@pytest.mark.exact
+def test_definitions_do_not_import_torch():
+    code = (
+        "import sys, spannorm_theory.architecture, spannorm_theory.metrics; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("engine", ["explicit", "implicit"])
+def test_cuda_has_the_law_of_the_cpu(engine):
+    arch = Architecture("siamese-norm", depth=4, width=64, heads=4, tokens=12)
+    cpu, gpu = (
+        run(arch, networks=500, engine=engine, device=d, seed=s) for d, s in (("cpu", 0), ("cuda", 1))
+    )
+    assert gpu.device.startswith("cuda")
+    keys = [("0", "token_cosine"), ("1", "variance"), ("1", "grad_variance"), ("ffn.up", "weight_grad_norm")]
+    smallest = min(stats.ks_2samp(cpu.samples[k][:, 0], gpu.samples[k][:, 0]).pvalue for k in keys)
+    assert len(keys) * smallest > 1e-3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_no_synchronisation_inside_the_layer_loop():
+    program = schedule.Program(SMALL)
+    from spannorm_theory.montecarlo.implicit import ImplicitWeights
+    from spannorm_theory.montecarlo.stack import Stack
+
+    random = Randomness(0, range(2), dtype=torch.float32, device=torch.device("cuda"))
+    with resources.arithmetic():
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            Stack(program, ImplicitWeights, random, 1).run()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")

@@ -1,0 +1,200 @@
+"""What depth profiles draw: the tables' own numbers, on the right axes, the same way every time."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection
+
+from spannorm_theory.architecture import Architecture
+from spannorm_theory.errors import InputError
+from spannorm_theory.montecarlo.ensemble import simulate
+from spannorm_theory.plot import comparison, depth_profile, rank_collapse, weight_gradients
+from spannorm_theory.quantities import tidy
+from spannorm_theory.theory.predict import predict
+from spannorm_theory.verification import verify
+
+SMALL = {"depth": 4, "width": 32, "heads": 4, "tokens": 8}
+Tables = dict[str, pd.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def verified() -> Tables:
+    names = ("pre-norm", "span-norm", "siamese-norm")
+    return {n: verify(Architecture(n, **SMALL), networks=4, progress=False).table for n in names}
+
+
+def lines(ax: Axes, gid: str) -> list[np.ndarray]:
+    return [np.asarray(line.get_xydata()) for line in ax.lines if line.get_gid() == gid]
+
+
+def rows(table: pd.DataFrame, quantity: str, stream: str = "0") -> pd.DataFrame:
+    return table[(table["quantity"] == quantity) & (table["stream"] == stream)].sort_values("layer")
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("quantity", ["variance", "grad_variance", "token_cosine", "branch_share"])
+def test_theory_line_and_points_are_the_tables_values(verified: Tables, quantity: str) -> None:
+    ax = depth_profile(verified["pre-norm"], quantity)
+    found = rows(verified["pre-norm"], quantity)
+    (line,), (points,) = lines(ax, "theory"), lines(ax, "monte-carlo")
+    np.testing.assert_allclose(line, found[["layer", "theory"]], rtol=1e-12)
+    np.testing.assert_allclose(points, found[["layer", "estimate"]], rtol=1e-12)
+
+
+def bars(ax: Axes) -> np.ndarray:
+    (collection,) = [c for c in ax.collections if isinstance(c, LineCollection)]
+    return np.array([segment[:, 1] for segment in collection.get_segments()])
+
+
+@pytest.mark.exact
+def test_error_bars_are_one_standard_error(verified: Tables) -> None:
+    found = rows(verified["pre-norm"], "token_cosine")
+    drawn = bars(depth_profile(verified["pre-norm"], "token_cosine"))
+    np.testing.assert_allclose(drawn[:, 1] - drawn[:, 0], 2 * found["se"], rtol=1e-9)
+    np.testing.assert_allclose(drawn.mean(axis=1), found["estimate"], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.exact
+def test_error_bars_on_a_log_axis_are_those_of_the_logarithm(verified: Tables) -> None:
+    found = rows(verified["pre-norm"], "grad_variance")
+    drawn = bars(depth_profile(verified["pre-norm"], "grad_variance"))
+    half = (found["se"] / found["estimate"]).to_numpy()
+    np.testing.assert_allclose(np.log(drawn[:, 1] / drawn[:, 0]), 2 * half, rtol=1e-6)
+
+
+@pytest.mark.exact
+def test_bounds_are_shaded_between_low_and_high(verified: Tables) -> None:
+    table = verified["pre-norm"]
+    (shade,) = [c for c in depth_profile(table, "variance").collections if isinstance(c, PolyCollection)]
+    corners = shade.get_paths()[0].vertices
+    found = rows(table, "variance")
+    for name in ("low", "high"):
+        for point in found[["layer", name]].to_numpy():
+            assert np.isclose(corners, point, rtol=1e-9).all(axis=1).any()
+    assert not [
+        c for c in depth_profile(table, "variance", bounds=False).collections if isinstance(c, PolyCollection)
+    ]
+
+
+@pytest.mark.exact
+def test_a_prediction_is_a_line_and_a_simulation_is_points(verified: Tables) -> None:
+    arch = Architecture("span-norm", **SMALL)
+    ax = depth_profile(predict(arch), "variance")
+    assert len(lines(ax, "theory")) == 1
+    assert lines(ax, "monte-carlo") == []
+    table = simulate(arch, networks=3, progress=False).table
+    ax = depth_profile(table, "variance")
+    assert lines(ax, "theory") == []
+    np.testing.assert_allclose(lines(ax, "monte-carlo")[0][:, 1], rows(table, "variance")["value"])
+
+
+def steep(log_ratio: float) -> pd.DataFrame:
+    arch = Architecture("post-norm", **{**SMALL, "depth": 20})
+    return tidy(arch, {("0", "grad_variance"): log_ratio * np.linspace(1, 0, 21)})
+
+
+@pytest.mark.exact
+def test_values_beyond_float64_are_drawn_from_their_logarithms() -> None:
+    table = steep(-2000 * np.log(2.0))
+    assert table["value"].iloc[0] == 0
+    ax = depth_profile(table, "grad_variance")
+    (line,) = lines(ax, "theory")
+    np.testing.assert_allclose(line[0, 1], -2000 * np.log10(2.0))
+    ax.figure.draw_without_rendering()
+    assert any(label.get_text() == "$10^{-600}$" for label in ax.get_yticklabels())
+
+
+@pytest.mark.exact
+def test_log_axes_where_quantities_span_orders_of_magnitude(verified: Tables) -> None:
+    for quantity in ("variance", "grad_variance", "rank_collapse"):
+        assert depth_profile(verified["pre-norm"], quantity).get_yscale() == "log"
+    for quantity in ("token_cosine", "layer_cosine"):
+        assert depth_profile(verified["pre-norm"], quantity).get_yscale() == "linear"
+    assert depth_profile(steep(-300), "grad_variance").get_yscale() == "log"
+
+
+@pytest.mark.exact
+def test_curves_of_two_kinds_of_axis_do_not_mix() -> None:
+    ax = depth_profile(steep(-10), "grad_variance")
+    with pytest.raises(InputError, match="log axis, and these curves need a powers one"):
+        depth_profile(steep(-3000), "grad_variance", ax=ax)
+
+
+@pytest.mark.exact
+def test_rank_collapse_is_one_minus_the_token_cosine(verified: Tables) -> None:
+    (line,) = lines(rank_collapse(verified["span-norm"]), "theory")
+    np.testing.assert_allclose(line[:, 1], 1 - rows(verified["span-norm"], "token_cosine")["theory"])
+
+
+def test_streams_share_a_colour_and_differ_in_dash_and_marker(verified: Tables) -> None:
+    ax = depth_profile(verified["siamese-norm"], "variance", stream="all")
+    first, second = [line for line in ax.lines if line.get_gid() == "theory"]
+    assert first.get_color() == second.get_color()
+    assert first.get_linestyle() != second.get_linestyle()
+    assert first.get_label() == "SiameseNorm, stream 0"
+    assert second.get_label() == "SiameseNorm, stream 1"
+
+
+def test_several_depths_share_a_relative_axis() -> None:
+    tables = [predict(Architecture("pre-norm", **{**SMALL, "depth": depth})) for depth in (3, 6)]
+    ax = depth_profile(tables, "variance")
+    assert "l/L" in ax.get_xlabel()
+    assert all(line[-1, 0] == 1 for line in lines(ax, "theory"))
+
+
+def test_curves_that_could_not_be_told_apart_are_refused(verified: Tables) -> None:
+    tables = [predict(Architecture("pre-norm", scaling, **SMALL)) for scaling in ("unit", "gpt2")]
+    with pytest.raises(InputError, match="several values of scaling"):
+        depth_profile(tables, "variance")
+    assert len(lines(depth_profile(tables, "variance", per="scaling"), "theory")) == 2
+    with pytest.raises(InputError, match="per must be one of"):
+        depth_profile(tables, "variance", per="layer")
+    with pytest.raises(InputError, match="no quantity 'entropy'"):
+        depth_profile(tables, "entropy")
+    with pytest.raises(InputError, match="has no variance of stream '7'"):
+        depth_profile(tables[0], "variance", stream="7")
+
+
+def test_axes_that_are_passed_in_are_used_and_globals_are_left_alone(verified: Tables) -> None:
+    before = dict(mpl.rcParams)
+    own = depth_profile(verified["pre-norm"], "variance")
+    assert depth_profile(verified["span-norm"], "variance", ax=own) is own
+    assert len(lines(own, "theory")) == 2
+    assert dict(mpl.rcParams) == before
+
+
+def test_comparison_has_a_row_for_each_quantity_and_a_column_for_each_scaling() -> None:
+    names = ("pre-norm", "span-norm")
+    tables = [predict(Architecture(p, s, **SMALL)) for s in ("unit", "gpt2") for p in names]
+    figure = comparison(tables, ["variance", "rank_collapse", "token_cosine"], ["gpt2", "unit"])
+    assert len(figure.axes) == 6
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["scaling: gpt2", "scaling: unit"]
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+    assert len(figure.legends) == 1
+    assert [text.get_text() for text in figure.legends[0].texts] == ["PreNorm", "SpanNorm", "theory"]
+    apart = comparison(tables, ["variance"], shared=False)
+    assert apart.axes[0].get_ylim() != apart.axes[1].get_ylim()
+
+
+def test_a_curve_that_explodes_does_not_flatten_the_others() -> None:
+    size = {**SMALL, "depth": 24}
+    tables = [predict(Architecture(p, **size)) for p in ("no-norm", "pre-norm", "post-norm")]
+    (ax,) = comparison(tables, ["variance"]).axes
+    highest = max(rows(t, "variance")["value"].max() for t in tables[1:])
+    assert highest < ax.get_ylim()[1] < 10 * highest
+    assert any("No norm: to" in text.get_text() for text in ax.texts)
+
+
+def test_weight_gradients_has_a_panel_for_each_matrix(verified: Tables) -> None:
+    table = verified["pre-norm"]
+    figure = weight_gradients(table)
+    panels = {ax.get_title(): ax for ax in figure.axes if ax.get_title()}
+    assert set(panels) == set(table.loc[table["quantity"] == "weight_grad_norm", "stream"])
+    (line,) = lines(panels["ffn.up"], "theory")
+    np.testing.assert_allclose(line[:, 1], rows(table, "weight_grad_norm", "ffn.up")["theory"])
+    with pytest.raises(InputError, match="no weight_grad_norm"):
+        weight_gradients(table[table["quantity"] == "variance"])

@@ -1,0 +1,65 @@
+"""Colours, markers and dashes that never change, and files that do not either."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spannorm_theory.architecture import Architecture
+from spannorm_theory.definitions.placements import PLACEMENTS
+from spannorm_theory.errors import InputError
+from spannorm_theory.plot import block_diagram, depth_profile, placement_style, save
+from spannorm_theory.theory.predict import predict
+
+SMALL = {"depth": 4, "width": 32, "heads": 4, "tokens": 8}
+
+
+def test_every_placement_has_a_colour_and_a_marker_of_its_own() -> None:
+    styles = [placement_style(name) for name in PLACEMENTS]
+    assert len({style.colour for style in styles}) == len(styles)
+    assert len({style.marker for style in styles}) == len(styles)
+
+
+def test_a_placement_looks_the_same_in_every_figure() -> None:
+    tables = {p: predict(Architecture(p, **SMALL)) for p in ("pre-norm", "post-norm", "span-norm")}
+
+    def colour(names: list[str]) -> str:
+        ax = depth_profile([tables[name] for name in names], "variance")
+        (line,) = [line for line in ax.lines if line.get_label() == "SpanNorm"]
+        return str(line.get_color())
+
+    expected = placement_style("span-norm").colour
+    assert colour(["span-norm"]) == colour(["pre-norm", "span-norm", "post-norm"]) == expected
+
+
+def test_unknown_placements_and_options_have_stable_looks() -> None:
+    assert placement_style("my-norm") == placement_style("my-norm")
+    plain, varied = placement_style("siamese-norm"), placement_style("siamese-norm(depth_scaling=False)")
+    assert varied.colour == plain.colour
+    assert (varied.marker, varied.dash) != (plain.marker, plain.dash)
+    assert varied.hollow
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "png", "svg"])
+def test_equal_figures_give_equal_files(tmp_path: Path, suffix: str) -> None:
+    arch = Architecture("span-norm", **SMALL)
+    figures = [depth_profile(predict(arch), "variance").figure for _ in range(2)]
+    first, second = (save(f, tmp_path / f"{i}.{suffix}").read_bytes() for i, f in enumerate(figures))
+    assert first == second
+    assert len(first) > 1000
+
+
+def test_fonts_are_embedded_as_truetype(tmp_path: Path) -> None:
+    path = save(block_diagram("span-norm").figure, tmp_path / "block.pdf")
+    content = path.read_bytes()
+    assert b"/FontFile2" in content
+    assert b"/Type3" not in content
+
+
+def test_files_that_cannot_be_written_are_said_in_one_line(tmp_path: Path) -> None:
+    figure = block_diagram("pre-norm").figure
+    with pytest.raises(InputError, match=r"saved as \.pdf, \.svg or \.png"):
+        save(figure, tmp_path / "x.jpg")
+    with pytest.raises(InputError, match="cannot write"):
+        save(figure, tmp_path / "nowhere" / "x.png")

@@ -1,0 +1,216 @@
+"""The report end to end at a tiny size, and what must hold of its folder and page."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64decode
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import spannorm_theory.report.write as write_module
+from spannorm_theory.architecture import Architecture
+from spannorm_theory.errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
+from spannorm_theory.report import cells as cells_module
+from spannorm_theory.report import write_report
+
+TINY = {"depth": 4, "width": 32, "heads": 4, "tokens": 8, "networks": 4, "progress": False}
+PLACEMENTS = ["pre-norm", "siamese-norm"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(tmp_path_factory.mktemp("out") / "deep" / "report", PLACEMENTS, **TINY)
+
+
+@pytest.fixture(scope="module")
+def html(folder: Path) -> str:
+    return (folder / "index.html").read_text(encoding="utf-8")
+
+
+class Page(HTMLParser):
+    """Collects what a page is made of, and refuses elements that do not nest."""
+
+    VOID = frozenset({"meta", "img", "br", "link", "hr"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loads: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.add(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "a":
+            self.links.append(values["href"] or "")
+        else:
+            self.loads += [values[key] or "" for key in ("src", "href", "srcset", "data") if key in values]
+        if "id" in values:
+            self.ids.append(values["id"] or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def parsed(html: str) -> Page:
+    parser = Page()
+    parser.feed(html)
+    assert parser.open == []
+    return parser
+
+
+def test_the_folder_holds_page_figures_tables_and_record(folder: Path) -> None:
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {
+        "index.html",
+        "report.json",
+        "tables/verification.csv",
+        "tables/overview.csv",
+        "tables/laws.csv",
+    } <= names
+    for stem in ("comparison", "forward-variance", "gradient-variance", "token-cosine", "rank-collapse"):
+        assert {f"figures/{stem}.pdf", f"figures/{stem}.png"} <= names
+    for stem in (
+        "weight-gradients-unit",
+        "block-pre-norm-unit",
+        "block-siamese-norm-unit",
+        "profiles-pre-norm",
+    ):
+        assert {f"figures/{stem}.pdf", f"figures/{stem}.png"} <= names
+    assert [path.name for path in folder.parent.iterdir()] == ["report"]
+
+
+def test_the_page_loads_nothing_from_elsewhere(parsed: Page, html: str, folder: Path) -> None:
+    assert parsed.loads
+    assert all(load.startswith("data:") for load in parsed.loads)
+    assert not parsed.tags & {"script", "link", "iframe", "object"}
+    assert "@import" not in html
+    assert not re.search(r"url\(", html)
+    for link in parsed.links:
+        if link.startswith("#"):
+            assert link[1:] in parsed.ids
+        elif not link.startswith("https://"):
+            assert (folder / link).is_file()
+
+
+def test_the_page_has_formulas_and_figures(html: str, parsed: Page) -> None:
+    formulas = re.findall(r"<math.*?</math>", html, flags=re.DOTALL)
+    assert len(formulas) > 30
+    for formula in formulas:
+        ElementTree.fromstring(formula)
+    images = [load for load in parsed.loads if load.startswith("data:image/svg+xml;base64,")]
+    for image in images:
+        ElementTree.fromstring(b64decode(image.partition(",")[2]))
+    assert parsed.tags >= {"h1", "nav", "table", "figure", "figcaption", "details"}
+    assert "it is not the gradient" in html
+    assert "4 independent networks" in html
+
+
+def test_the_record_says_what_was_run_and_how_it_came_out(folder: Path) -> None:
+    record = json.loads((folder / "report.json").read_text())
+    assert record["seed"] == 0
+    assert {"python", "numpy", "torch", "spannorm_theory"} <= set(record["versions"])
+    archs = [Architecture.parse(verdict["architecture"]) for verdict in record["verdicts"]]
+    assert [(a.placement, a.scaling) for a in archs] == [
+        (p, s) for p in PLACEMENTS for s in ("unit", "depth-scaled-init")
+    ]
+    for verdict in record["verdicts"]:
+        assert isinstance(verdict["passed"], bool)
+        assert verdict["networks"] == 4
+
+
+def test_the_tables_hold_every_row(folder: Path) -> None:
+    table = pd.read_csv(folder / "tables" / "verification.csv")
+    record = json.loads((folder / "report.json").read_text())
+    assert len(table) == sum(verdict["rows"] for verdict in record["verdicts"])
+    assert {"theory", "estimate", "se", "z", "verdict", "low", "high"} <= set(table.columns)
+    laws = pd.read_csv(folder / "tables" / "laws.csv")
+    row = laws[(laws["placement"] == "pre-norm") & (laws["scaling"] == "unit")].set_index("quantity")
+    assert row.loc["q at l=L", "order"] == "L"
+
+
+def test_equal_inputs_give_equal_files_and_replace_the_old_report(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    out.mkdir()
+    (out / "report.json").write_text("{}")
+    (out / "stale.txt").write_text("from an earlier report")
+    write_report(out, ["pre-norm"], ["unit"], **TINY)
+    assert not (out / "stale.txt").exists()
+    first = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    write_report(out, ["pre-norm"], ["unit"], **TINY)
+    assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == first
+
+
+def test_a_failure_midway_leaves_the_earlier_report_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "report"
+    out.mkdir()
+    (out / "report.json").write_text("the earlier one")
+
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(write_module, "write_tables", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_report(out, ["pre-norm"], ["unit"], **TINY)
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+    assert [path.name for path in out.iterdir()] == ["report.json"]
+    assert (out / "report.json").read_text() == "the earlier one"
+
+
+def test_targets_that_cannot_be_written_are_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write the report to .*: it is a file"):
+        write_report(tmp_path / "file", ["pre-norm"], **TINY)
+    with pytest.raises(InputError, match=r"cannot write the report to .*Not a directory"):
+        write_report(tmp_path / "file" / "report", ["pre-norm"], **TINY)
+    with pytest.raises(InputError, match="holds something else"):
+        write_report(tmp_path, ["pre-norm"], **TINY)
+    with pytest.raises(InputError, match="at least one placement"):
+        write_report(tmp_path / "out", [], **TINY)
+    with pytest.raises(UnknownNameError, match="did you mean span-norm"):
+        write_report(tmp_path / "out", ["spam-norm"], **TINY)
+    with pytest.raises(InputError, match="at least 3 networks"):
+        write_report(tmp_path / "out", ["pre-norm"], **{**TINY, "networks": 2})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("predicted", [True, False])
+def test_what_cannot_be_simulated_is_said_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, predicted: bool
+) -> None:
+    verify, predict = cells_module.verify, cells_module.predict
+
+    def failing(arch: Architecture, **options: object) -> object:
+        if arch.placement == "no-norm":
+            raise NonFiniteError("variance is not finite at layer 3")
+        return verify(arch, **options)
+
+    def outside(arch: Architecture) -> pd.DataFrame:
+        if not predicted:
+            raise AssumptionError("leaves float64's range")
+        return predict(arch)
+
+    monkeypatch.setattr(cells_module, "verify", failing)
+    monkeypatch.setattr(cells_module, "predict", outside)
+    out = write_report(tmp_path / "report", ["no-norm", "pre-norm"], ["unit"], **TINY)
+    first, second = json.loads((out / "report.json").read_text())["verdicts"]
+    assert (first["passed"], first["verdict"]) == (False, "not simulated")
+    assert first["reason"] == "variance is not finite at layer 3"
+    assert "rows" in second
+    assert "not simulated. variance is not finite at layer 3." in (out / "index.html").read_text()
+    table = pd.read_csv(out / "tables" / "verification.csv")
+    assert ("no-norm" in set(table["placement"])) == predicted
+    assert np.isfinite(table["theory"]).all()

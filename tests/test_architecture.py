@@ -1,0 +1,92 @@
+"""Validation, text form and hash of an architecture."""
+
+from __future__ import annotations
+
+import pytest
+
+from spannorm_theory import Architecture
+from spannorm_theory.architecture import parse_placement
+from spannorm_theory.errors import InputError, UnknownNameError
+
+pytestmark = pytest.mark.exact
+
+EXAMPLES = [
+    Architecture("post-norm"),
+    Architecture("siamese-norm(depth_scaling=False)", "gpt2", depth=3, mask="causal", init=0.02),
+    Architecture(
+        "pre-norm", "layer-index", activation="swiglu", norm="layer", qk_norm=True, logit_variance=4
+    ),
+]
+
+
+@pytest.mark.parametrize("arch", EXAMPLES, ids=str)
+def test_round_trips(arch: Architecture) -> None:
+    assert Architecture.parse(str(arch)) == arch
+    assert Architecture.from_dict(arch.to_dict()) == arch
+    assert hash(Architecture.parse(str(arch))) == hash(arch)
+    assert len({a.key for a in EXAMPLES}) == len(EXAMPLES)
+
+
+def test_key_is_stable_across_processes() -> None:
+    assert Architecture("post-norm").key == Architecture("post-norm", depth=12).key == "e93fd8cdad69d4dd"
+
+
+def test_default_options_leave_the_name_alone() -> None:
+    assert Architecture("siamese-norm(depth_scaling=True)").placement == "siamese-norm"
+    assert parse_placement("x( a = 1 , b='c')") == ("x", {"a": 1, "b": "c"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 100, "heads": 3}, "width must be divisible by heads"),
+        ({"depth": 0}, "depth must be an integer of at least 1, got 0"),
+        ({"depth": 2.0}, "depth must be an integer"),
+        ({"depth": True}, "depth must be an integer"),
+        ({"tokens": 1}, "tokens must be an integer of at least 2"),
+        ({"heads": -2}, "heads must be an integer"),
+        ({"ffn_ratio": 0.001}, "must be a whole number"),
+        ({"ffn_ratio": float("nan")}, "ffn_ratio must be a positive number"),
+        ({"init": -0.02}, "init must be a positive number"),
+        ({"input_cosine": 1.0}, r"input_cosine must lie in \[0, 1\)"),
+        ({"qk_norm": "yes"}, "qk_norm must be True or False"),
+        ({"placement": "post-norm("}, "expected a placement"),
+        ({"placement": "siamese-norm(depth_scaling=1)"}, "must be bool"),
+    ],
+)
+def test_bad_input_is_one_clear_line(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Architecture(**{"placement": "post-norm", **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "near"),
+    [
+        ({"placement": "prenorm"}, "pre-norm"),
+        ({"scaling": "gpt-2"}, "gpt2"),
+        ({"activation": "swigl"}, "swiglu"),
+        ({"mask": "casual"}, "causal"),
+        ({"norm": "rmsnorm"}, "rms"),
+        ({"init": "fanin"}, "fan-in"),
+        ({"placement": "siamese-norm(depth_scalin=True)"}, "depth_scaling"),
+    ],
+)
+def test_unknown_names_suggest_the_nearest(changes: dict[str, str], near: str) -> None:
+    with pytest.raises(UnknownNameError, match=near):
+        Architecture(**{"placement": "post-norm", **changes})
+
+
+def test_unknown_field_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean depth"):
+        Architecture.from_dict({"placement": "post-norm", "dept": 3})
+
+
+def test_unit_branch_gives_he_for_relu() -> None:
+    gains = Architecture("post-norm", activation="relu", init="unit-branch").base_gains
+    assert gains["ffn.up"] == pytest.approx(2.0)
+    assert gains["attn.value"] == 1.0
+
+
+def test_logit_variance_sets_query_and_key() -> None:
+    gains = Architecture("post-norm", logit_variance=16).base_gains
+    assert gains["attn.query"] * gains["attn.key"] == pytest.approx(16.0)

@@ -1,0 +1,130 @@
+"""The gate: a right theory passes, wrong theories fail, and its numbers mean what they say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from spannorm_theory import Architecture
+from spannorm_theory.definitions.placements import PLACEMENTS
+from spannorm_theory.errors import InputError
+from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
+from spannorm_theory.theory.predict import Prediction, predict_profiles
+from spannorm_theory.verification import compare, verify
+
+DEFAULT_NETWORKS = 64
+SPAN = Architecture("span-norm", "depth-scaled-init", depth=12, width=128, heads=4, tokens=32)
+
+
+@pytest.fixture(scope="module")
+def span() -> Ensemble:
+    return simulate(SPAN, networks=DEFAULT_NETWORKS, progress=False)
+
+
+def _theory_of(arch: Architecture) -> Prediction:
+    """The prediction of another architecture, presented as that of the simulated one."""
+    return replace(predict_profiles(arch), arch=SPAN)
+
+
+@pytest.mark.statistical
+def test_the_right_theory_passes(span: Ensemble) -> None:
+    result = compare(predict_profiles(SPAN), span)
+    assert result.passed, result.summary()
+    assert result.table["z"].abs().max() > 0.5
+    assert "PASS" in result.summary()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        SPAN.with_(placement="post-norm"),
+        SPAN.with_(placement="pre-norm"),
+        SPAN.with_(scaling="unit"),
+        SPAN.with_(scaling="gpt2"),
+        SPAN.with_(scaling="layer-index"),
+        SPAN.with_(activation="relu"),
+    ],
+    ids=str,
+)
+def test_a_wrong_theory_fails_at_the_default_number_of_networks(span: Ensemble, wrong: Architecture) -> None:
+    assert not compare(_theory_of(wrong), span).passed
+
+
+@pytest.mark.statistical
+def test_the_identity_gain_is_rejected_as_a_gradient_prediction() -> None:
+    arch = Architecture("post-norm", depth=8, width=128, heads=4, tokens=32)
+    prediction = predict_profiles(arch)
+    skip = prediction.profiles["0", "layer_cosine"]
+    gains = np.concatenate([np.cumsum(2 * np.log(skip)[::-1])[::-1], [0.0]])
+    profiles = {**prediction.profiles, ("0", "grad_variance"): gains}
+    ensemble = simulate(arch, networks=DEFAULT_NETWORKS, progress=False)
+    assert compare(prediction, ensemble).passed
+    assert not compare(replace(prediction, profiles=profiles), ensemble).passed
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("name", PLACEMENTS)
+def test_every_placement_passes_small(name: str) -> None:
+    result = verify(Architecture(name, depth=6, width=128, heads=4, tokens=24), networks=24, progress=False)
+    assert result.passed, result.summary()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("activation", ["relu", "silu", "swiglu", "geglu", "reglu"])
+def test_every_activation_passes_small(activation: str) -> None:
+    arch = Architecture("pre-norm", depth=4, width=128, heads=4, tokens=24, activation=activation)
+    result = verify(arch, networks=24, progress=False)
+    assert result.passed, result.summary()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"norm": "layer"},
+        {"init": "unit-branch", "activation": "relu"},
+        {"init": "xavier"},
+        {"init": 0.02},
+        {"qkv_norm": True},
+        {"qk_norm": True},
+        {"input_cosine": 0.5, "input_variance": 2.0},
+        {"logit_variance": 4.0},
+    ],
+    ids=str,
+)
+def test_every_option_passes_small(changes: dict[str, object]) -> None:
+    arch = Architecture("hybrid-norm", "gpt2", depth=4, width=128, heads=4, tokens=24).with_(**changes)
+    result = verify(arch, networks=24, progress=False)
+    assert result.passed, result.summary()
+
+
+@pytest.mark.exact
+def test_gate_is_k_standard_errors_plus_allowance(span: Ensemble) -> None:
+    prediction = predict_profiles(SPAN)
+    table = compare(prediction, span).table
+    row = table[(table["quantity"] == "token_cosine") & (table["layer"] == 5)].iloc[0]
+    k = compare(prediction, span).threshold
+    expected = abs(row["estimate"] - row["theory"]) / (k * row["se"] + row["allowance"])
+    assert row["gate"] == pytest.approx(expected)
+    sample = span.samples["0", "token_cosine"][:, 5]
+    assert row["estimate"] == pytest.approx(sample.mean())
+    assert row["se"] == pytest.approx(sample.std(ddof=1) / np.sqrt(len(sample)))
+
+
+@pytest.mark.law
+def test_allowance_vanishes_with_width_and_with_branch_size() -> None:
+    from spannorm_theory.theory.finite_width import allowances
+
+    def allowance(arch: Architecture) -> float:
+        return float(allowances(arch, predict_profiles(arch).profiles)["0", "grad_variance"][0])
+
+    assert allowance(SPAN.with_(width=2048)) < allowance(SPAN) / 10
+    assert allowance(SPAN) < allowance(SPAN.with_(scaling="unit")) / 3
+
+
+def test_too_few_networks_are_refused() -> None:
+    with pytest.raises(InputError, match="at least 3 networks"):
+        verify(SPAN, networks=2)
