@@ -41,7 +41,7 @@ def block_change(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tenso
     energy = before.square().sum((-2, -1))
     update = (after - before).square().sum((-2, -1))
     dot = (before * after).sum((-2, -1))
-    return dot / (energy * after.square().sum((-2, -1))).sqrt(), update / energy
+    return dot / (energy.sqrt() * after.square().sum((-2, -1)).sqrt()), update / energy
 
 
 def token_modes(x: torch.Tensor) -> torch.Tensor:

@@ -88,9 +88,9 @@ class ClosedForm:
 
     def _call(self, which: int, q1: ArrayLike, q2: ArrayLike, c: ArrayLike) -> Any:
         if isinstance(c, float):
-            return self._scalar[which](q1, q2, c, float(q1) * float(q2) - c * c)
+            return self._scalar[which](q1, q2, c, max(float(q1) * float(q2) - c * c, 0.0))
         x, y, z = np.broadcast_arrays(q1, q2, c)
-        return self._vector[which](x, y, z, x * y - z * z)
+        return self._vector[which](x, y, z, np.maximum(x * y - z * z, 0.0))
 
     def value(self, q1: ArrayLike, q2: ArrayLike, c: ArrayLike) -> Any:
         """K(q1, q2, c)."""

@@ -41,13 +41,22 @@ class HeadNorm:
     def value(self, rho: Any) -> Any:
         """K(rho), the mean cosine of two normalised vectors."""
         rho = np.clip(rho, -1, 1)
-        return rho * self._front * hyp2f1(0.5, 0.5, self.size / 2 + 1, rho**2)
+        return rho * self._front * _hyp2f1(0.5, self.size / 2 + 1, rho**2)
 
     def slope(self, rho: Any) -> Any:
         """K'(rho); the backward gain of the norm is K'/q."""
         c = self.size / 2 + 1
         x = np.clip(rho, -1, 1) ** 2
-        return self._front * (hyp2f1(0.5, 0.5, c, x) + x / (2 * c) * hyp2f1(1.5, 1.5, c + 1, x))
+        return self._front * (_hyp2f1(0.5, c, x) + x / (2 * c) * _hyp2f1(1.5, c + 1, x))
+
+
+def _hyp2f1(a: float, c: float, x: Any) -> Any:
+    """2F1(a, a; c; x) on [0, 1]; scipy's is undefined for c beyond about 100, where few terms suffice."""
+    if c < 50:
+        return hyp2f1(a, a, c, x)
+    k = np.arange(20)
+    terms = np.cumprod(np.concatenate([[1.0], (a + k) ** 2 / ((c + k) * (k + 1))]))
+    return np.polynomial.polynomial.polyval(x, terms)
 
 
 def normalise(x: torch.Tensor, kind: str) -> torch.Tensor:

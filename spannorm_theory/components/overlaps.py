@@ -22,7 +22,7 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.interpolate import CubicSpline
-from scipy.special import roots_gegenbauer, roots_genlaguerre
+from scipy.linalg import eigh_tridiagonal
 from scipy.stats import norm
 
 from ..errors import AssumptionError
@@ -112,8 +112,10 @@ def _single_row(s: float, n: int, sphere: int = 0) -> tuple[float, float]:
     """P2 and J of one row; logits are Gaussian, or coordinates of a uniform point on a sphere of
     ``sphere`` dimensions and radius sqrt(sphere) (both times s)."""
     if sphere:
-        x, weight = roots_gegenbauer(80, sphere / 2 - 1)
-        z, weight = np.sqrt(sphere) * x, weight / weight.sum()
+        x, weight = np.polynomial.legendre.leggauss(160)
+        z = x * min(np.sqrt(sphere), 8.5)
+        weight = weight * np.exp((sphere - 3) / 2 * np.log1p(-(z**2) / sphere))
+        weight /= weight.sum()
     else:
         step = min(0.1, 0.2 / s)
         z = np.arange(-8.5, 8.5 + step, step)
@@ -166,17 +168,27 @@ def head_overlaps(s2: float, rho: float, keys: int, head_width: int, normed: boo
     values at rho = 0, which depend on the mean alone, and at rho = 1, where the rows are one.
     """
     if not normed:
-        nodes, weights = roots_genlaguerre(HEAD_NODES, head_width / 2 - 1)
-        found = [saturating_overlaps(s2 * 2 * float(x) / head_width, rho, keys) for x in nodes]
+        shares, weights = _query_norms(head_width)
+        found = [saturating_overlaps(s2 * float(x), rho, keys) for x in shares]
         table = np.array([(o.p2, o.p11, o.j, o.j11) for o in found])
-        return Overlaps(*map(float, weights / weights.sum() @ table))
+        return Overlaps(*map(float, weights @ table))
     gaussian = saturating_overlaps(s2, rho, keys)
-    if s2 < 1e-12:
+    if s2 < 1e-6:  # both are uniform to this order
         return gaussian
     p2, j = _single_row(float(np.sqrt(s2)), keys, head_width)
     spread = (p2 - 1 / keys) / (gaussian.p2 - 1 / keys)
     p11 = 1 / keys + (gaussian.p11 - 1 / keys) * spread
     return Overlaps(p2, p11, j, gaussian.j11 * (1 + max(rho, 0.0) * (j / gaussian.j - 1)))
+
+
+@lru_cache(maxsize=256)
+def _query_norms(head_width: int) -> tuple[Array, Array]:
+    """Gauss nodes and weights of chi-square / head_width (Golub and Welsch; no gamma function of the
+    width, which would overflow)."""
+    k = np.arange(HEAD_NODES, dtype=float)
+    alpha = head_width / 2 - 1
+    nodes, vectors = eigh_tridiagonal(2 * k + alpha + 1, np.sqrt(k[1:] * (k[1:] + alpha)))
+    return nodes / (head_width / 2), vectors[0] ** 2
 
 
 class OverlapCurve:

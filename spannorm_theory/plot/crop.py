@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,9 +18,43 @@ STRETCH = 3.0
 LEAST_RANGE, BELOW, ABOVE = 2.0, 0.06, 0.16
 
 
-def crop(axes: Sequence[Axes], panels: Sequence[Sequence[Curve]]) -> None:
-    """Limit panels on one log axis to all placements but one that leaves the others far below, if there is
-    such a one, and write in each panel where that one ends."""
+@dataclass(frozen=True)
+class Limits:
+    """Natural logarithms between which panels are shown, and the placement that leaves them."""
+
+    low: float
+    high: float
+    leaver: str
+
+    def apply(self, ax: Axes, found: Sequence[Curve], ordinate: Ordinate) -> None:
+        """Limit the axes, and name the leaving curve with its greatest value where it leaves."""
+        ax.set_ylim(*ordinate(np.array([self.low, self.high])))
+        for curve in found:
+            if curve.placement == self.leaver and np.nanmax(curve.best) > self.high:
+                self._say(ax, curve)
+                return
+
+    def _say(self, ax: Axes, curve: Curve) -> None:
+        outside = np.flatnonzero(curve.best > self.high)
+        rising = curve.best[0] <= self.high
+        share = float(outside[0] if rising else outside[-1]) / len(curve.layer)
+        right = share < 0.5
+        ax.annotate(
+            rf"{placement_title(curve.placement)}: to $10^{{{np.nanmax(curve.best) / LN10:.0f}}}$",
+            (share, 0.995),
+            xycoords="axes fraction",
+            xytext=(6 if right else -6, 0),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            va="top",
+            fontsize=7,
+            color=placement_style(curve.placement).colour,
+        )
+
+
+def crop_limits(panels: Sequence[Sequence[Curve]]) -> Limits | None:
+    """Limits for panels on one log axis that fit all placements but one, where that one would leave the
+    others in a small part of the axis."""
     tops: dict[str, float] = {}
     bottom = np.inf
     for curve in (curve for panel in panels for curve in panel):
@@ -28,39 +63,9 @@ def crop(axes: Sequence[Axes], panels: Sequence[Sequence[Curve]]) -> None:
             tops[curve.placement] = max(tops.get(curve.placement, -np.inf), float(values.max()))
             bottom = min(bottom, float(values.min()))
     if len(tops) < 2:
-        return
+        return None
     leaver, highest = max(tops.items(), key=lambda item: item[1])
-    top = max(value for name, value in tops.items() if name != leaver)
-    kept = max(top - bottom, LEAST_RANGE)
+    kept = max(max(value for name, value in tops.items() if name != leaver) - bottom, LEAST_RANGE)
     if highest - bottom < STRETCH * kept:
-        return
-    limits = np.array([bottom - BELOW * kept, bottom + (1 + ABOVE) * kept])
-    for ax, panel in zip(axes, panels, strict=True):
-        ordinate = Ordinate("log" if ax.get_yscale() == "log" else "powers")
-        ax.set_ylim(*ordinate(limits))
-        for curve in panel:
-            if curve.placement == leaver and np.nanmax(curve.best) > limits[1]:
-                _say(ax, curve, float(limits[1]))
-                break
-
-
-def _say(ax: Axes, curve: Curve, limit: float) -> None:
-    """Name the curve and its greatest value beside the place where it leaves the panel."""
-    crossing = float(
-        np.flatnonzero(curve.best > limit)[0]
-        if curve.best[0] <= limit
-        else np.flatnonzero(curve.best > limit)[-1]
-    )
-    share = crossing / len(curve.layer)
-    text = rf"{placement_title(curve.placement)}: to $10^{{{np.nanmax(curve.best) / LN10:.0f}}}$"
-    ax.annotate(
-        text,
-        (share, 0.995),
-        xycoords="axes fraction",
-        xytext=(6 if share < 0.5 else -6, 0),
-        textcoords="offset points",
-        ha="left" if share < 0.5 else "right",
-        va="top",
-        fontsize=7,
-        color=placement_style(curve.placement).colour,
-    )
+        return None
+    return Limits(bottom - BELOW * kept, bottom + (1 + ABOVE) * kept, leaver)

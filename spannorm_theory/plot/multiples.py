@@ -12,18 +12,23 @@ from matplotlib.lines import Line2D
 
 from ..definitions.scalings import WEIGHTS
 from ..errors import InputError
-from .crop import crop
+from .crop import crop_limits
 from .curves import Curve, View, curves, join, view
 from .draw import columns_that_fit, draw, handle
 from .profiles import looks
-from .scales import choose_ordinate
+from .scales import LAYER_LABELS, choose_ordinate
 from .style import DOUBLE, new_figure, paper
+
+#: the matrices that act through attention logits
+LOGITS = ("attn.query", "attn.key")
 
 
 def weight_gradients(
     table: pd.DataFrame | Iterable[pd.DataFrame], *, per: str = "placement", width: float = DOUBLE
 ) -> Figure:
-    """Squared weight-gradient norms against depth, one panel for each matrix, on shared axes.
+    """Squared weight-gradient norms against depth, one panel for each matrix.
+
+    Queries and keys, which vanish as tokens become alike, share one value axis, all others another.
 
     Raises:
         InputError: the table has no weight gradients, or curves that could not be told apart.
@@ -36,22 +41,35 @@ def weight_gradients(
     what = view("weight_grad_norm")
     columns = 3 if len(matrices) <= 6 else 4
     rows = -(-len(matrices) // columns)
-    panels = [curves(joined, what, name) for name in matrices]
+    panels = {name: curves(joined, what, name) for name in matrices}
     with paper():
         figure = new_figure(width, 0.5 + 1.55 * rows)
-        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        _fill(axes.flat[: len(matrices)], panels, what, per)
-        for ax, name in zip(axes.flat, matrices, strict=False):
+        grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
+        axes = dict(zip(matrices, grid.flat, strict=False))
+        for logits in (True, False):
+            _share([(axes[name], panels[name]) for name in matrices if (name in LOGITS) is logits], what, per)
+        for at, (name, ax) in enumerate(axes.items()):
             ax.set_title(name)
             ax.set_xlabel("")
-        for ax in list(axes.flat)[len(matrices) :]:
+            beside = matrices[at - 1] if at % columns else None
+            ax.tick_params(labelleft=beside is None or (beside in LOGITS) != (name in LOGITS))
+            ax.tick_params(labelbottom=at + columns >= len(matrices))
+        for ax in list(grid.flat)[len(matrices) :]:
             ax.set_axis_off()
-        for column in range(columns):
-            lowest = max(r for r in range(rows) if r * columns + column < len(matrices))
-            axes[lowest, column].tick_params(labelbottom=True)
-        _one_label(figure, what, panels)
-        _legend(figure, [c for panel in panels for c in panel], per, width)
+        found = [curve for panel in panels.values() for curve in panel]
+        figure.supylabel(what.label, fontsize=8)
+        figure.supxlabel(LAYER_LABELS[len({curve.depth for curve in found}) > 1], fontsize=8)
+        _legend(figure, found, per, width)
     return figure
+
+
+def _share(pairs: Sequence[tuple[Axes, list[Curve]]], what: View, per: str) -> None:
+    """Draw panels on one value axis."""
+    if pairs:
+        axes = [ax for ax, _ in pairs]
+        for ax in axes[1:]:
+            ax.sharey(axes[0])
+        _fill(axes, [panel for _, panel in pairs], what, per)
 
 
 def comparison(
@@ -111,32 +129,26 @@ def _fill(
     bounds: bool = False,
 ) -> None:
     """Draw panels; those that share a value axis get one kind of it."""
-    everything = [curve for panel in panels for curve in panel]
-    ordinate = choose_ordinate(everything, what.logarithmic) if shared else None
-    relative = len({curve.depth for curve in everything}) > 1
-    axes = list(axes)
-    for ax, found in zip(axes, panels, strict=True):
-        ax.grid(visible=True, color="0.92", linewidth=0.5)
-        draw(
-            ax,
-            found,
-            looks(found, per),
-            logarithmic=what.logarithmic,
-            relative=relative,
-            bounds=bounds,
-            ordinate=ordinate,
-        )
-    if what.logarithmic:
-        for group in (
-            [(axes, panels)] if shared else [([ax], [found]) for ax, found in zip(axes, panels, strict=True)]
-        ):
-            crop(*group)
-
-
-def _one_label(figure: Figure, what: View, panels: Sequence[list[Curve]]) -> None:
+    pairs = list(zip(axes, panels, strict=True))
     relative = len({curve.depth for panel in panels for curve in panel}) > 1
-    figure.supylabel(what.label, fontsize=8)
-    figure.supxlabel("relative depth $l/L$" if relative else "layer $l$", fontsize=8)
+    for group in [pairs] if shared else [[pair] for pair in pairs]:
+        limits = crop_limits([found for _, found in group]) if what.logarithmic else None
+        visible = [c for _, found in group for c in found if limits is None or c.placement != limits.leaver]
+        ordinate = choose_ordinate(visible, what.logarithmic)
+        for ax, found in group:
+            ax.grid(visible=True, color="0.92", linewidth=0.5)
+            look = looks(found, per)
+            draw(
+                ax,
+                found,
+                look,
+                logarithmic=what.logarithmic,
+                relative=relative,
+                bounds=bounds,
+                ordinate=ordinate,
+            )
+            if limits is not None:
+                limits.apply(ax, found, ordinate)
 
 
 def _legend(figure: Figure, found: Sequence[Curve], per: str, width: float) -> None:

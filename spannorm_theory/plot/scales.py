@@ -19,6 +19,9 @@ FLOAT_RANGE = 650.0
 #: the least span of an axis, so that noise around a constant looks like noise
 LEAST_SPAN = 0.2
 
+#: label of the layer axis, by whether layers are relative to the depth
+LAYER_LABELS = {False: "layer $l$", True: "relative depth $l/L$"}
+
 
 class _Decades(Locator):
     """Powers of ten; round numbers where an axis spans less than about a decade."""
@@ -31,10 +34,10 @@ class _Decades(Locator):
         low, high = sorted((max(vmin, 1e-320), max(vmax, 1e-320)))
         decades = log10(high) - log10(low)
         if decades < 1:
-            return MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+            return MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
         if decades < 2:
             exponents = range(floor(log10(low)), ceil(log10(high)) + 1)
-            return [m * 10.0**e for e in exponents for m in (1, 3)]
+            return [m * 10.0**e for e in exponents for m in ((1, 2, 5) if decades < 1.5 else (1, 3))]
         step = ceil(decades / 5)
         first = ceil(log10(low) / step - 1e-9) * step
         return [10.0**e for e in range(first, floor(log10(high) + 1e-9) + 1, step)]
@@ -128,10 +131,9 @@ def widen(ax: Axes, found: Sequence[Curve], ordinate: Ordinate) -> None:
 
 def dress_layer_axis(ax: Axes, relative: bool, depth: int) -> None:
     """Ticks and label of the layer axis: l, or l/L where several depths share the axes."""
+    ax.set_xlabel(LAYER_LABELS[relative])
     if relative:
         ax.xaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
-        ax.set_xlabel("relative depth $l/L$")
     else:
         ax.xaxis.set_major_locator(MaxNLocator(min(6, depth), steps=[1, 2, 4, 5, 6, 8, 10], integer=True))
-        ax.set_xlabel("layer $l$")
     ax.margins(x=0.02)

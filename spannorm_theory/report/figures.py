@@ -97,7 +97,7 @@ def profiles(cells: Sequence[Cell], folder: Path) -> Picture | None:
             if stream != streams[-1]:
                 ax.set_xlabel("")
         if len(streams) > 1:
-            row[0].set_title(f"stream {stream}", loc="left")
+            row[0].set_title(f"stream {stream}", loc="left", fontsize=8)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     with paper():
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from html import escape
+import re
+from html import escape, unescape
 from typing import Any
 
 from sympy import Add, Eq, Expr, Integer, Mul, Pow, Rational, Symbol, fraction, together
@@ -79,7 +80,7 @@ class _Printer(MathMLPresentationPrinter):
         if top == 1 and bottom != 1:
             base, exponent = bottom, -exponent
         inner = self._print(base)
-        if not (base.is_Integer and base.is_nonnegative):
+        if not (base.is_Atom and base.is_nonnegative):
             inner = self._fenced(inner)
         return self._element("msup", inner, self._script(exponent))
 
@@ -142,13 +143,12 @@ class _Printer(MathMLPresentationPrinter):
 
     _print_exp = _print_ExpBase
 
-    def _print_ImaginaryUnit(self, e: Expr) -> Any:
-        return self._element("mi", "i")
-
 
 def markup(expression: Expr) -> str:
     """MathML of an expression, without the ``math`` element around it."""
-    return str(_Printer()._print(expression).toxml()).replace("<mo>-</mo>", "<mo>−</mo>")
+    text = str(_Printer()._print(expression).toxml()).replace("<mo>-</mo>", "<mo>−</mo>")
+    # sympy writes some letters as named entities, which only HTML knows
+    return re.sub(r"&(?!lt;|gt;|amp;|#)\w+;", lambda match: unescape(match[0]), text)
 
 
 def inline(expression: Expr) -> str:

@@ -27,7 +27,7 @@ import numpy as np
 from ..architecture import Architecture
 from ..components.kernels import Array
 from ..errors import AssumptionError, InputError
-from ..quantities import Key
+from ..quantities import QUANTITIES, Key
 from .gram_block import Block, Draws, Grams, Wiring
 from .predict import Prediction
 
@@ -81,12 +81,20 @@ def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence
 
 
 def _average(runs: list[dict[Key, Array]]) -> tuple[dict[Key, Array], dict[Key, Array]]:
-    """Mean over independent runs, and its standard error."""
-    stacked = {key: np.array([run[key] for run in runs]) for key in runs[0]}
-    # a gradient that is exactly zero has the logarithm -inf in every run
-    finite = {key: np.where(np.isfinite(x), x, 0.0) for key, x in stacked.items()}
-    errors = {key: x.std(axis=0, ddof=1) / np.sqrt(len(runs)) for key, x in finite.items()}
-    return {key: x.mean(axis=0) for key, x in stacked.items()}, errors
+    """Mean over independent runs and its standard error; of logarithms, the logarithm of the mean and its
+    relative error."""
+    means, errors = {}, {}
+    for key in runs[0]:
+        x = np.array([run[key] for run in runs])
+        mean = x.mean(axis=0)
+        if QUANTITIES[key[1]].logarithmic:
+            largest = np.max(x, axis=0)  # -inf where a gradient is zero in every run
+            shift = np.where(np.isfinite(largest), largest, 0.0)
+            x = np.exp(x - shift)
+            unit = np.where(np.isfinite(largest), x.mean(axis=0), 1.0)
+            mean, x = np.where(np.isfinite(largest), shift + np.log(unit), -np.inf), x / unit
+        means[key], errors[key] = mean, x.std(axis=0, ddof=1) / np.sqrt(len(runs))
+    return means, errors
 
 
 class _Run:

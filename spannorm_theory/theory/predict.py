@@ -7,7 +7,6 @@ exponent carried apart, so that no depth under- or overflows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +34,10 @@ def branch_moments(branch: Branch, arch: Architecture) -> Attention | FeedForwar
     unit = 1.0 if "query" in normed else gains["attn.query"] * gains["attn.key"]
     head_norm = HeadNorm(arch.head_width, arch.norm) if normed else None
     return Attention(arch.width, arch.tokens, arch.head_width, normed, head_norm, unit)
+
+
+#: kernels multiply two second moments, whose product must be in float64's range
+LARGEST_VARIANCE = 1e150
 
 
 @dataclass
@@ -157,30 +160,25 @@ def _forward(segment: _Segment, state: tuple[float, ...]) -> tuple[float, ...]:
     work = list(zip(step.branch_inputs, segment.components, gains, strict=True))
     for l in range(len(segment.layers)):
         known, m = list(state), multipliers[l]
-        try:
-            for entering, component, gain in work:
-                known.extend(_branch_forward(component, entering(*known, *m), gain[l]))
-            result = step.outputs(*known, *m)
-        except OverflowError:
-            result = [np.inf]
-        if not np.isfinite(result).all():
+        largest = max(state)
+        for entering, component, gain in work:
+            q, delta = entering(*known, *m)
+            largest = max(largest, q)
+            if largest > LARGEST_VARIANCE:
+                break
+            known.extend(component.forward(q, delta, gain[l]))
+        if not largest <= LARGEST_VARIANCE:
             raise AssumptionError(
                 f"the forward variance leaves float64's range at layer {int(segment.layers[l])}: this "
                 "placement grows exponentially with depth under this scaling; predict a shallower stack, "
                 "or use derive(...).iterate for constant branch gains"
             )
+        result = step.outputs(*known, *m)
         history.append(known)
         across.append(result[width:])
         state = tuple(result[:width])
     segment.known, segment.across = np.array(history), np.array(across)
     return state
-
-
-def _branch_forward(
-    component: Attention | FeedForward, entering: Sequence[float], gains: dict[str, float]
-) -> tuple[float, float]:
-    q, delta = entering
-    return component.forward(q, delta, gains)
 
 
 def _entries(values: Any, shape: tuple[int, int], layers: int) -> Array:
@@ -239,7 +237,7 @@ def _backward(
             gradients.append(gradient)
             exponents.append(exponents[-1] + float(np.log(size)))
         _collect_weights(segment, details, at_branches, scales, weights, arch.tokens)
-    collected = {name: np.concatenate(parts[::-1]) for name, parts in weights.items()}
+    collected = {name: np.concatenate(parts[::-1]) for name, parts in weights.items() if parts}
     return np.array(gradients[::-1]), np.array(exponents[::-1]), collected
 
 

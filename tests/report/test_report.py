@@ -25,7 +25,8 @@ PLACEMENTS = ["pre-norm", "siamese-norm"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(tmp_path_factory.mktemp("out") / "deep" / "report", PLACEMENTS, **TINY)
+    out = tmp_path_factory.mktemp("out") / "deep" / "report"
+    return write_report(out, PLACEMENTS, ["depth-scaled-init"], **TINY)
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +83,8 @@ def test_the_folder_holds_page_figures_tables_and_record(folder: Path) -> None:
     for stem in ("comparison", "forward-variance", "gradient-variance", "token-cosine", "rank-collapse"):
         assert {f"figures/{stem}.pdf", f"figures/{stem}.png"} <= names
     for stem in (
-        "weight-gradients-unit",
-        "block-pre-norm-unit",
-        "block-siamese-norm-unit",
+        "weight-gradients-depth-scaled-init",
+        "block-siamese-norm-depth-scaled-init",
         "profiles-pre-norm",
     ):
         assert {f"figures/{stem}.pdf", f"figures/{stem}.png"} <= names
@@ -122,9 +122,7 @@ def test_the_record_says_what_was_run_and_how_it_came_out(folder: Path) -> None:
     assert record["seed"] == 0
     assert {"python", "numpy", "torch", "spannorm_theory"} <= set(record["versions"])
     archs = [Architecture.parse(verdict["architecture"]) for verdict in record["verdicts"]]
-    assert [(a.placement, a.scaling) for a in archs] == [
-        (p, s) for p in PLACEMENTS for s in ("unit", "depth-scaled-init")
-    ]
+    assert [(a.placement, a.scaling) for a in archs] == [(p, "depth-scaled-init") for p in PLACEMENTS]
     for verdict in record["verdicts"]:
         assert isinstance(verdict["passed"], bool)
         assert verdict["networks"] == 4
@@ -135,9 +133,9 @@ def test_the_tables_hold_every_row(folder: Path) -> None:
     record = json.loads((folder / "report.json").read_text())
     assert len(table) == sum(verdict["rows"] for verdict in record["verdicts"])
     assert {"theory", "estimate", "se", "z", "verdict", "low", "high"} <= set(table.columns)
-    laws = pd.read_csv(folder / "tables" / "laws.csv")
-    row = laws[(laws["placement"] == "pre-norm") & (laws["scaling"] == "unit")].set_index("quantity")
-    assert row.loc["q at l=L", "order"] == "L"
+    laws = pd.read_csv(folder / "tables" / "laws.csv", dtype=str)
+    row = laws[(laws["placement"] == "pre-norm") & (laws["quantity"] == "q at l=L")].iloc[0]
+    assert (row["order"], row["closed_form"]) == ("1", "(L*q_0 + l*sigma_a^2 + l*sigma_f^2)/L")
 
 
 def test_equal_inputs_give_equal_files_and_replace_the_old_report(folder: Path, tmp_path: Path) -> None:
@@ -145,10 +143,10 @@ def test_equal_inputs_give_equal_files_and_replace_the_old_report(folder: Path, 
     out.mkdir()
     (out / "report.json").write_text("{}")
     (out / "stale.txt").write_text("from an earlier report")
-    write_report(out, ["pre-norm"], ["unit"], **TINY)
+    write_report(out, ["pre-norm"], ["gpt2"], **TINY)
     assert not (out / "stale.txt").exists()
     first = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    write_report(out, ["pre-norm"], ["unit"], **TINY)
+    write_report(out, ["pre-norm"], ["gpt2"], **TINY)
     assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == first
 
 
@@ -162,7 +160,7 @@ def test_a_failure_midway_leaves_the_earlier_report_whole(
     def interrupted(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(write_module, "write_tables", interrupted)
+    monkeypatch.setattr(write_module, "comparisons", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_report(out, ["pre-norm"], ["unit"], **TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
@@ -203,6 +201,7 @@ def test_what_cannot_be_simulated_is_said_and_the_rest_goes_on(
             raise AssumptionError("leaves float64's range")
         return predict(arch)
 
+    monkeypatch.setattr(write_module, "diagrams", lambda cells, folder: [])
     monkeypatch.setattr(cells_module, "verify", failing)
     monkeypatch.setattr(cells_module, "predict", outside)
     out = write_report(tmp_path / "report", ["no-norm", "pre-norm"], ["unit"], **TINY)

@@ -1,0 +1,99 @@
+"""The command line: what it prints, its exit status, and that bad input gives one clear line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from spannorm_theory import Architecture
+from spannorm_theory.cli import FIELDS, main
+
+SMALL = ["--depth", "2", "--width", "32", "--heads", "2", "--tokens", "8"]
+
+
+def test_flags_are_the_fields_of_an_architecture() -> None:
+    fields = {f.name for f in dataclasses.fields(Architecture) if f.init}
+    assert {name for name, _, _ in FIELDS} | {"placement", "scaling"} == fields
+
+
+def test_help_and_import_load_nothing_heavy() -> None:
+    code = (
+        "import sys, spannorm_theory, spannorm_theory.cli as cli; cli.parser().format_help();"
+        "assert not {'torch', 'sympy', 'pandas', 'matplotlib'} & set(sys.modules), sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_theory_does_not_load_torch() -> None:
+    code = (
+        "import sys, spannorm_theory as st; st.predict(st.Architecture('span-norm'));"
+        "st.derive('span-norm').text(); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {"name": "span-norm", "title": "SpanNorm", "year": 2026, "source": "arXiv:2601.22580"} in listed[
+        "placements"
+    ]
+    assert main(["list"]) == 0
+    assert "option depth_scaling=True" in capsys.readouterr().out
+
+
+def test_derive(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["derive", "siamese-norm", "--scaling", "unit"]) == 0
+    text = capsys.readouterr().out
+    assert "q'_11 = b_f + n_3" in text
+    assert "q_11 = l*sigma_a^2 + l*sigma_f^2 + q_0" in text
+    assert "q_11 at l=L: Theta(L), constant sigma_a^2 + sigma_f^2" in text
+    assert main(["derive", "post-norm", "--latex"]) == 0
+    latex = capsys.readouterr().out
+    assert r"\begin{align*}" in latex
+    assert r"\sigma_{a}^{2}" in latex
+    assert latex.count("{") == latex.count("}")
+    assert main(["derive", "pre-norm", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["closed_form"]["identity gain"] == "1"
+
+
+def test_predict_and_simulate_answer_the_same_questions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "pre-norm", *SMALL, "--json"]) == 0
+    theory = json.loads(capsys.readouterr().out)
+    assert main(["simulate", "pre-norm", *SMALL, "--networks", "4", "--quiet", "--json"]) == 0
+    estimate = json.loads(capsys.readouterr().out)
+    key = ("layer", "stream", "quantity")
+    assert {tuple(r[k] for k in key) for r in theory} == {tuple(r[k] for k in key) for r in estimate}
+    assert all(r["se"] >= 0 for r in estimate)
+
+
+def test_verify_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "span-norm", *SMALL, "--networks", "6", "--quiet"]) == 0
+    assert "PASS" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["derive", "postnorm"], "did you mean post-norm"),
+        (["derive", "post-norm", "--scaling", "gpt3"], "did you mean gpt2"),
+        (["predict", "post-norm", "--activation", "gelu2"], "did you mean gelu"),
+        (["predict", "post-norm", "--width", "100", "--heads", "3"], "divisible"),
+        (["predict", "post-norm", "--depth", "0"], "depth must be"),
+        (["verify", "post-norm", "--networks", "1"], "at least 3 networks"),
+        (["simulate", "post-norm", *SMALL, "--device", "cuda:77", "--quiet"], "cuda:77"),
+        (["simulate", "post-norm", *SMALL, "--networks", "0", "--quiet"], "networks"),
+    ],
+)
+def test_bad_input_exits_two_with_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""

@@ -1,0 +1,206 @@
+"""The position-resolved theory against explicit sums, closed forms, the pair theory and Monte Carlo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spannorm_theory.architecture import Architecture
+from spannorm_theory.components.norms import HeadNorm
+from spannorm_theory.components.sampled_attention import SampledAttention
+from spannorm_theory.errors import InputError
+from spannorm_theory.montecarlo.ensemble import simulate
+from spannorm_theory.quantities import QUANTITIES
+from spannorm_theory.theory.gram import predict_gram, resolve, token_cosine
+from spannorm_theory.theory.predict import predict_pair
+
+WIDE = 2**20  # the theory's cost does not depend on it
+UNIFORM = {"attn.query": 1e-9, "attn.key": 1e-9, "attn.value": 1.3, "attn.output": 0.7}
+SHARP = {"attn.query": 2.0, "attn.key": 3.0, "attn.value": 1.3, "attn.output": 0.7}
+
+
+def attention(width: int = 10**12, *, causal: bool = True) -> SampledAttention:
+    return SampledAttention(width, causal, (), "rms", None)
+
+
+def noise(heads: int, tokens: int, head_width: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).standard_normal((2, heads, tokens, head_width))
+
+
+def equal_tokens(n: int, rho: float) -> Any:
+    return (1 - rho) * np.eye(n) + rho
+
+
+def random_gram(n: int, seed: int) -> Any:
+    x = np.random.default_rng(seed).standard_normal((n, 2 * n))
+    return x @ x.T / (2 * n)
+
+
+@pytest.mark.exact
+def test_uniform_causal_attention() -> None:
+    n, q, rho = 24, 1.7, 0.3
+    draws, front = noise(1, n, 8), UNIFORM["attn.value"] * UNIFORM["attn.output"]
+    gram = q * equal_tokens(n, rho)
+    output, undecided = attention().forward(gram, UNIFORM, draws)
+    position = np.arange(1, n + 1)
+    later = np.maximum.outer(position, position)
+    assert output == pytest.approx(front * q * (rho + (1 - rho) / later), rel=1e-7)
+    harmonic = np.cumsum(1 / position)
+    assert undecided == pytest.approx(n - harmonic[-1], rel=1e-7)
+    # a gradient common to all tokens: column sums of A, whose squares have the mean 2 - H_n / n
+    stream, _ = attention().backward(gram, output, np.ones((n, n)), UNIFORM, draws)
+    columns = harmonic[-1] - np.concatenate([[0], harmonic[:-1]])
+    assert np.diag(stream) == pytest.approx(front * columns**2, rel=1e-6)
+    assert np.mean(columns**2) == pytest.approx(2 - harmonic[-1] / n)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("causal", [False, True])
+def test_backward_is_the_explicit_sum_over_softmax_jacobians(causal: bool) -> None:
+    n, size = 6, 5
+    gram, grad, draws = random_gram(n, 1), random_gram(n, 2), noise(2, n, size)
+    branch = attention(causal=causal)
+    output, _ = branch.forward(gram, SHARP, draws)
+    stream, norms = branch.backward(gram, output, grad, SHARP, draws)
+    root = np.linalg.cholesky(gram)
+    values, g = SHARP["attn.value"] * gram, SHARP["attn.output"] * grad
+    expected, value, query, key = (np.zeros((n, n)) for _ in range(4))
+    for head in range(2):
+        for sign in (1, -1):
+            queries = np.sqrt(SHARP["attn.query"]) * root @ draws[0, head]
+            keys = np.sqrt(SHARP["attn.key"]) * root @ draws[1, head]
+            logits = sign * queries @ keys.T / np.sqrt(size)
+            if causal:
+                logits[np.triu_indices(n, 1)] = -np.inf
+            a = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            jacobians = [np.diag(row) - np.outer(row, row) for row in a]
+            expected += SHARP["attn.output"] * a @ values @ a.T / 4
+            value += a.T @ g @ a / 4
+            for i in range(n):
+                for k in range(n):
+                    between = jacobians[i] @ values @ jacobians[k] / 4
+                    query[i, k] += g[i, k] * np.trace(between @ keys @ keys.T) / size
+                    key += g[i, k] * (queries[i] @ queries[k]) / size * between
+    total = SHARP["attn.value"] * value + SHARP["attn.query"] * query + SHARP["attn.key"] * key
+    assert output == pytest.approx(expected, rel=1e-9)
+    assert stream == pytest.approx((total + total.T) / 2, rel=1e-8, abs=1e-12)
+    for name, path in (("query", query), ("key", key), ("value", value)):
+        assert norms[f"attn.{name}"] == pytest.approx(1e24 * (gram * path).sum(), rel=1e-8)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("normed", [(), ("query", "key", "value")])
+def test_collapsed_tokens_pass_the_mean_gradient_alone(normed: tuple[str, ...]) -> None:
+    n, gap = 16, 1e-10
+    branch = SampledAttention(64, True, normed, "rms", HeadNorm(8, "rms") if normed else None)
+    gram, grad, draws = equal_tokens(n, 1 - gap), random_gram(n, 3), noise(4, n, 8)
+    output, _ = branch.forward(gram, SHARP, draws)
+    stream, norms = branch.backward(gram, output, grad, SHARP, draws)
+    # row sums of one keep the token mean of values, and of the gradient
+    front = SHARP["attn.output"] * (HeadNorm(8, "rms").slope(1.0) if normed else SHARP["attn.value"])
+    assert stream.sum() == pytest.approx(front * grad.sum(), rel=1e-6)
+    assert 1 - token_cosine(output) < gap
+    for name in ("attn.query", "attn.key"):  # vanish as the square of the gap
+        assert 1e-5 < norms[name] / (norms["attn.value"] * gap**2) < 10
+
+
+@pytest.mark.exact
+def test_grams_are_positive_and_draws_are_fixed_by_seed_and_layer() -> None:
+    arch = Architecture(
+        "siamese-norm", depth=4, width=64, heads=4, tokens=12, mask="causal", logit_variance=9.0
+    )
+    found = resolve(arch, draws=16, layers=(0, 2, 4))
+    for grams in found.grams.values():
+        for gram in grams.values():
+            assert np.linalg.eigvalsh(gram)[0] > -1e-12 * np.trace(gram)
+    again, other = (predict_gram(arch, draws=16, seed=seed).profiles for seed in (0, 1))
+    deeper = predict_gram(arch.with_(depth=6, scaling="unit"), draws=16).profiles
+    for key, profile in found.profiles.items():
+        np.testing.assert_array_equal(profile, again[key])
+        if key[1] in ("variance", "token_cosine"):
+            assert profile == pytest.approx(deeper[key][: len(profile)], rel=1e-12)
+    assert np.any(found.profiles["0", "grad_variance"] != other["0", "grad_variance"])
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("draws", [0, 24, 32.0, True])
+def test_draws_must_fill_the_batches(draws: Any) -> None:
+    with pytest.raises(InputError, match="multiple of 16"):
+        predict_gram(Architecture("pre-norm", depth=1, width=64), draws=draws)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("placement", ["pre-norm", "span-norm", "siamese-norm"])
+def test_uniform_attention_is_the_pair_theory(placement: str) -> None:
+    arch = Architecture(
+        placement, depth=5, width=WIDE, heads=WIDE // 8, tokens=10, logit_variance=1e-9, input_cosine=0.2
+    )
+    theory, pair = resolve(arch, draws=16), predict_pair(arch)
+    for key, profile in pair.profiles.items():
+        if key[0] not in ("attn.query", "attn.key"):
+            assert theory.profiles[key] == pytest.approx(profile, rel=1e-5, abs=2e-6), key
+
+
+@pytest.mark.exact
+def test_rank_collapse_is_followed_to_rounding() -> None:
+    arch = Architecture(
+        "post-norm", depth=40, width=WIDE, heads=WIDE // 8, tokens=8, activation="relu", logit_variance=1e-9
+    )
+    theory, pair = predict_gram(arch, draws=16).profiles, predict_pair(arch).profiles
+    gap, expected = (1 - profiles["0", "token_cosine"] for profiles in (theory, pair))
+    assert 1e-13 < expected[-1] < 1e-10
+    assert gap == pytest.approx(expected, rel=3e-3)
+    assert theory["0", "grad_variance"] == pytest.approx(pair["0", "grad_variance"], abs=1e-6)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("variance", [1.0, 4.0])
+def test_pair_theory_without_a_mask(variance: float) -> None:
+    """Heads of 256 coordinates, where the pair theory's infinite head width is good to v/d_h."""
+    arch = Architecture(
+        "pre-norm", depth=4, width=8192, heads=32, tokens=24, activation="relu", logit_variance=variance
+    )
+    theory, pair = resolve(arch), predict_pair(arch)
+    for key, profile in pair.profiles.items():
+        allowed = 4 * theory.errors[key] + variance / arch.head_width + 2 / arch.tokens / arch.head_width
+        assert np.all(np.abs(theory.profiles[key] - profile) < allowed), key
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("variance", [1.0, 16.0])
+def test_monte_carlo_under_a_causal_mask(variance: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    arch = Architecture(
+        "pre-norm",
+        depth=3,
+        width=256,
+        heads=16,
+        tokens=24,
+        activation="relu",
+        init="unit-branch",
+        mask="causal",
+        logit_variance=variance,
+    )
+    ensemble = simulate(arch, networks=96, seed=3, engine="implicit", progress=False)
+    theory = resolve(arch)
+
+    def deviation(prediction: Any, key: tuple[str, str]) -> Any:
+        """In standard errors of theory and ensemble, with 1/d allowed."""
+        x = ensemble.samples[key]
+        spread = x.var(axis=0, ddof=1)
+        mean = x.mean(axis=0) + (spread / 2 if QUANTITIES[key[1]].logarithmic else 0)
+        error = np.sqrt(spread / len(x) + spread**2 / (2 * len(x)) + prediction.errors[key] ** 2)
+        return (np.abs(prediction.profiles[key] - mean) - 4 / arch.width) / error
+
+    for key in ensemble.samples:
+        if key[0] not in ("attn.query", "attn.key"):
+            assert np.all(deviation(theory, key) < 4.5), key
+    complete = SampledAttention._before_norm
+    monkeypatch.setattr(
+        SampledAttention,
+        "_before_norm",
+        lambda self, name, gram, gains: complete(self, name, gram, gains) * (name == "value"),
+    )
+    without = deviation(resolve(arch), ("0", "grad_variance"))[0]
+    assert variance < 16 or without > 10

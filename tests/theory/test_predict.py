@@ -1,0 +1,111 @@
+"""Exact identities inside the pair theory's recursion, and the range it covers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import spannorm_theory as st
+from spannorm_theory import Architecture
+from spannorm_theory.definitions.placements import PLACEMENTS
+from spannorm_theory.errors import AssumptionError
+from spannorm_theory.theory.bounds import bounds
+from spannorm_theory.theory.predict import predict_profiles
+
+WIDE = 10**12 // 512 * 512  # finite-width terms vanish
+
+
+@pytest.fixture
+def _attention_only() -> Iterator[None]:
+    @st.placement("attention-only", title="attention-only PostNorm", source="test")
+    def attention_only(x, net):  # type: ignore[no-untyped-def]
+        """N(x + attention(x))."""
+        return net.norm(net.add(x, net.attention(x)))
+
+    yield
+    del PLACEMENTS._entries["attention-only"]
+
+
+@pytest.mark.exact
+@pytest.mark.usefixtures("_attention_only")
+def test_mode_identities_of_attention_only_post_norm() -> None:
+    """Uniform attention, r = 0 at the output: gamma_l/gamma_L follows from the token-mean share alone."""
+    n = 16
+    arch = Architecture(
+        "attention-only", depth=10, width=WIDE, heads=1, tokens=n, logit_variance=1e-14, input_cosine=0.1
+    )
+    p = predict_profiles(arch).profiles
+    rho = p["0", "token_cosine"]
+    share = rho + (1 - rho) / n
+    expected = (1 - 1 / n) * (1 - share[-1]) / (1 - share) + share[-1] / (n * share)
+    np.testing.assert_allclose(np.exp(p["0", "grad_variance"]), expected, rtol=1e-9)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("activation", ["relu", "linear"])
+def test_gradient_telescopes_for_balanced_branches(activation: str) -> None:
+    """Degree-one ffn and fully aligned tokens and gradients: q gamma is conserved by every block."""
+
+    arch = Architecture(
+        "pre-norm", depth=20, width=WIDE, tokens=8, activation=activation, input_cosine=1 - 1e-9
+    )
+    p = predict_profiles(arch).profiles
+    product = p["0", "variance"] + p["0", "grad_variance"]
+    # attention passes only the token mean of a gradient: r = 0 at the top loses it, r -> 1 below
+    assert product[-1] == pytest.approx(0, abs=1e-12)
+    r, gamma = p["0", "grad_token_cosine"], p["0", "grad_variance"]
+    mean_mode = np.log(1 + 7 * r) + gamma + p["0", "variance"]
+    np.testing.assert_allclose(mean_mode, mean_mode[-1], atol=1e-5)
+
+
+@pytest.mark.law
+def test_post_norm_collapses_geometrically_at_the_derived_rate() -> None:
+    """1 - rho shrinks by (1 + s sigma_f^2) / ((1 + sigma_a^2)(1 + sigma_f^2)) per block."""
+    arch = Architecture("post-norm", depth=30, width=WIDE, tokens=64, activation="gelu")
+    rho = predict_profiles(arch).profiles["0", "token_cosine"]
+    sigma2, omega2 = 0.4252214825702987, 0.4558508656492871
+    rate = (1 + omega2) / (2 * (1 + sigma2))
+    drop = np.log(1 - rho)
+    assert drop[24] - drop[23] == pytest.approx(np.log(rate), abs=2e-3)
+
+
+@pytest.mark.law
+def test_pre_norm_collapses_by_a_power_of_depth() -> None:
+    """1 - rho ~ l^-a with a = (sigma_a^2 - (s - 1) sigma_f^2) / (sigma_a^2 + sigma_f^2): .5 for ReLU."""
+    arch = Architecture(
+        "pre-norm", depth=20_000, width=WIDE, tokens=64, activation="relu", init="unit-branch"
+    )
+    rho = predict_profiles(arch).profiles["0", "token_cosine"]
+    slope = np.log((1 - rho[20_000]) / (1 - rho[10_000])) / np.log(2)
+    assert slope == pytest.approx(-0.5, abs=0.02)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("name", PLACEMENTS)
+def test_deep_stacks_stay_finite(name: str) -> None:
+    depth = 12 if name == "no-norm" else 1000
+    p = predict_profiles(Architecture(name, depth=depth, width=512)).profiles
+    for (_, quantity), profile in p.items():
+        if quantity != "weight_grad_norm":  # query gradients may be exactly zero after collapse
+            assert np.isfinite(profile).all()
+
+
+def test_no_norm_overflow_is_an_error_that_names_the_layer() -> None:
+    with pytest.raises(AssumptionError, match="leaves float64's range at layer"):
+        predict_profiles(Architecture("no-norm", depth=2000, width=64, tokens=4, qk_norm=True))
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("scaling", ["unit", "gpt2"])
+@pytest.mark.parametrize("name", PLACEMENTS)
+def test_bounds_contain_the_theory(name: str, scaling: str) -> None:
+    for cosine in (0.0, 0.4, 0.99):
+        arch = Architecture(name, scaling, depth=10, width=2048, tokens=32, input_cosine=cosine)
+        p = predict_profiles(arch).profiles
+        limits = bounds(arch)
+        assert limits or name == "no-norm"
+        for key, (low, high) in limits.items():
+            assert (low - 1e-9 <= p[key]).all()
+            assert (p[key] <= high + 1e-9).all()
