@@ -28,13 +28,17 @@ from .errors import InputError
 from .quantities import QUANTITIES, Key, tidy
 from .theory.bounds import bounds
 from .theory.finite_width import allowances
-from .theory.predict import Prediction, predict_profiles
+from .theory.predict import predict_profiles
+from .theory.prediction import Prediction
 
 if TYPE_CHECKING:
     from .montecarlo.ensemble import Ensemble
 
 #: rare events below this number in a whole ensemble leave a mean without a usable standard error
 FEWEST_EVENTS = 30
+
+#: float32 resolves 1 - rho and moments' logarithms within these
+SMALLEST_DROP, LARGEST_LOG = 1e-5, 25.0
 
 #: probability that a verification of a correct theory fails
 FALSE_ALARM = 1e-3
@@ -127,12 +131,15 @@ def verify(
     seed: int = 0,
     device: str = "auto",
     engine: str = "auto",
+    dtype: str = "auto",
     progress: bool | None = None,
     theory: Prediction | None = None,
 ) -> Verification:
     """Compare the theory of ``arch`` with Monte Carlo over ``networks`` independent networks.
 
     Args:
+        dtype: "float32", "float64", or "auto": float64 where the theory predicts token differences or
+            moments that float32 would round away.
         theory: judge this prediction instead of the theory's own for ``arch`` (to see a wrong theory
             fail).
 
@@ -145,8 +152,32 @@ def verify(
     from .montecarlo.ensemble import simulate
 
     prediction = predict_profiles(arch) if theory is None else theory
-    ensemble = simulate(arch, networks=networks, seed=seed, device=device, engine=engine, progress=progress)
+    if dtype == "auto":
+        dtype = precision(prediction if theory is None else predict_profiles(arch))
+    ensemble = simulate(
+        arch, networks=networks, seed=seed, device=device, engine=engine, dtype=dtype, progress=progress
+    )
     return compare(prediction, ensemble)
+
+
+def precision(prediction: Prediction) -> str:
+    """The floating-point format that resolves what the theory predicts.
+
+    Rounding in float32 gives every token a relative error of 1e-7, a squared difference of 1e-14 that
+    query and key gradients, which fall as (1 - rho)^2, meet first; and where moments grow
+    exponentially, gradients leave its range within a block.
+    """
+    collapsed = any(
+        (profile > 1 - SMALLEST_DROP).any()
+        for (_, quantity), profile in prediction.profiles.items()
+        if quantity == "token_cosine"
+    )
+    grown = any(
+        (np.abs(profile) > LARGEST_LOG).any()
+        for (_, quantity), profile in prediction.profiles.items()
+        if quantity in ("variance", "grad_variance")
+    )
+    return "float64" if collapsed or grown else "float32"
 
 
 def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
@@ -169,6 +200,8 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
     for key, sample in samples.items():
         logarithmic = QUANTITIES[key[1]].logarithmic
         center, error = _cox(sample) if logarithmic else _mean(sample)
+        if prediction.errors is not None:
+            error = np.hypot(error, prediction.errors[key])
         difference = center - profiles[key]
         gate = np.abs(difference) / (threshold * error + allowed[key])
         low, high = limits.get(key, (np.full_like(center, np.nan),) * 2)

@@ -11,7 +11,8 @@ from spannorm_theory import Architecture
 from spannorm_theory.definitions.placements import PLACEMENTS
 from spannorm_theory.errors import InputError
 from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
-from spannorm_theory.theory.predict import Prediction, predict_profiles
+from spannorm_theory.theory.predict import predict_profiles
+from spannorm_theory.theory.prediction import Prediction
 from spannorm_theory.verification import compare, verify
 
 DEFAULT_NETWORKS = 64

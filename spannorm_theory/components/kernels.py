@@ -167,15 +167,14 @@ class HermiteSeries:
         return table[:, inverse].reshape((self.terms, *q.shape))
 
     def _series(self, q1: ArrayLike, q2: ArrayLike, c: ArrayLike, derivative: bool) -> Any:
-        q1, q2, c = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in (q1, q2, c)))
+        q1, q2, c = (np.asarray(x, dtype=float) for x in (q1, q2, c))
         scale = np.sqrt(q1 * q2)
-        products = self.coefficients(q1) * self.coefficients(q2)
         rho = np.clip(c / scale, -1, 1)
-        series = np.polynomial.polynomial.polyval
-        if derivative:
-            k = np.arange(1, self.terms).reshape((-1,) + (1,) * rho.ndim)
-            return series(rho, products[1:] * k, tensor=False) / scale
-        return series(rho, products, tensor=False)
+        a1, a2 = self.coefficients(q1), self.coefficients(q2)
+        total = np.zeros(rho.shape)
+        for k in range(self.terms - 1, int(derivative) - 1, -1):  # Horner
+            total = total * rho + a1[k] * a2[k] * (k if derivative else 1)
+        return total / scale if derivative else total
 
     def value(self, q1: ArrayLike, q2: ArrayLike, c: ArrayLike) -> Any:
         """K(q1, q2, c)."""

@@ -188,7 +188,7 @@ def _query_norms(head_width: int) -> tuple[Array, Array]:
     k = np.arange(HEAD_NODES, dtype=float)
     alpha = head_width / 2 - 1
     nodes, vectors = eigh_tridiagonal(2 * k + alpha + 1, np.sqrt(k[1:] * (k[1:] + alpha)))
-    return nodes / (head_width / 2), vectors[0] ** 2
+    return np.asarray(nodes / (head_width / 2)), np.asarray(vectors[0] ** 2)
 
 
 class OverlapCurve:

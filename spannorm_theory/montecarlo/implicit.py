@@ -140,7 +140,8 @@ class ImplicitProduct(torch.autograd.Function):
         scale, c = factor(total)
         noise = weights.draw(Purpose.BACKWARD, ctx.position, basis.shape[1])
         fresh = torch.bmm(token_modes(scale[..., None] * c).to(basis.dtype), noise)
-        return conditional(token_modes(seen).to(basis.dtype), fresh, basis)[..., : -basis.shape[1]], None, None
+        back = conditional(token_modes(seen).to(basis.dtype), fresh, basis)
+        return back[..., : -basis.shape[1]], None, None
 
 
 def conditional(seen: torch.Tensor, fresh: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:

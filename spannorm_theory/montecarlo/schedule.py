@@ -47,14 +47,17 @@ class Footprint:
         """The footprint of a program's networks."""
         arch = program.arch
         shapes = [arch.weights[name] for name in program.names]
-        entries = arch.tokens * (sum(2 * i + 3 * o for i, o in shapes) + 12 * arch.width * program.streams)
+        inputs, outputs = (sum(sizes) for sizes in zip(*shapes, strict=True))
+        streams = arch.tokens * arch.width * program.streams
         if explicit:
-            entries += sum(i * o for i, o in shapes)
-        return cls(entries * itemsize, arch.tokens * arch.width * program.streams * itemsize)
+            entries = arch.tokens * (inputs + outputs) + sum(i * o for i, o in shapes)
+        else:
+            entries = arch.tokens * (inputs + 2 * outputs + 12 * arch.tokens)
+        return cls((entries + 4 * streams) * itemsize, streams * itemsize)
 
     def needed(self, networks: int, segment: int, depth: int) -> int:
         """Bytes of a batch that keeps ``segment`` blocks at a time."""
-        return networks * ((segment + 1) * self.block + math.ceil(depth / segment) * self.streams)
+        return networks * ((segment + 2) * self.block + math.ceil(depth / segment) * self.streams)
 
     def segment(self, networks: int, depth: int, budget: int) -> int:
         """The largest number of blocks to keep within ``budget``, or what needs the least memory."""

@@ -55,17 +55,16 @@ class Limits:
 def crop_limits(panels: Sequence[Sequence[Curve]]) -> Limits | None:
     """Limits for panels on one log axis that fit all placements but one, where that one would leave the
     others in a small part of the axis."""
-    tops: dict[str, float] = {}
-    bottom = np.inf
-    for curve in (curve for panel in panels for curve in panel):
-        values = curve.best[np.isfinite(curve.best)]
-        if len(values):
-            tops[curve.placement] = max(tops.get(curve.placement, -np.inf), float(values.max()))
-            bottom = min(bottom, float(values.min()))
-    if len(tops) < 2:
+    shown = [curve for panel in panels for curve in panel if np.isfinite(curve.best).any()]
+    if len({curve.placement for curve in shown}) < 2:
         return None
-    leaver, highest = max(tops.items(), key=lambda item: item[1])
-    kept = max(max(value for name, value in tops.items() if name != leaver) - bottom, LEAST_RANGE)
-    if highest - bottom < STRETCH * kept:
+    tops = np.array([curve.best[np.isfinite(curve.best)].max() for curve in shown])
+    bottom = min(curve.best[np.isfinite(curve.best)].min() for curve in shown)
+    leaver = shown[int(tops.argmax())].placement
+    leaves = np.array([curve.placement == leaver for curve in shown])
+    kept = max(tops[~leaves].max() - bottom, LEAST_RANGE)
+    if tops.max() - bottom < STRETCH * kept:
         return None
+    # panels in which the placement behaves are shown in full
+    kept = max(kept, tops[tops - bottom < STRETCH * kept].max() - bottom)
     return Limits(bottom - BELOW * kept, bottom + (1 + ABOVE) * kept, leaver)

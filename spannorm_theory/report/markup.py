@@ -59,7 +59,8 @@ def picture(image: Picture) -> str:
     links = ", ".join(f'<a href="figures/{image.name}.{kind}">{kind.upper()}</a>' for kind in ("pdf", "png"))
     width = round(image.width * 140)
     img = f'<img src="{image.uri}" width="{width}" alt="{escape(image.caption)}">'
-    return f"<figure>{img}<figcaption>{escape(image.caption)} [{links}]</figcaption></figure>"
+    kind = ' class="large"' if image.width > 5 else ""
+    return f"<figure{kind}>{img}<figcaption>{escape(image.caption)} [{links}]</figcaption></figure>"
 
 
 def power_of_ten(log: float) -> str:

@@ -23,6 +23,11 @@ NOT_THE_GRADIENT = (
     "quoted for the gradient; it is not the gradient, which also runs through the branches."
 )
 
+STAGES = (
+    "In steps, with second moments named: n enters a norm, u is at a branch's input (1 where a norm comes "
+    "before it), b at its output, G is the gradient's at its output, T the gradient's that it returns."
+)
+
 #: bounds with shorter texts than this stand on one line
 ONE_LINE = 110
 
@@ -62,6 +67,8 @@ def _source(cell: Cell) -> str:
 
 def _recursion(cell: Cell) -> str:
     parts = [tag("h4", "One block; a prime marks what leaves it")]
+    if cell.entry.streams > 1:
+        parts.append(paragraph(STAGES, class_="note"))
     for one in (*equations(cell.recursion)[0], *equations(cell.recursion)[1]):
         parts.append(folded(mathml.equation(one), str(one), f"<math>{mathml.markup(one.lhs)}</math>"))
     return "".join(parts)

@@ -21,7 +21,7 @@ def write_tables(cells: Sequence[Cell], folder: Path) -> None:
     """verification.csv (every layer and quantity), overview.csv (one row a case), laws.csv."""
     tables = [cell.table for cell in cells if not cell.table.empty]
     everything = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    everything.to_csv(folder / "verification.csv", index=False, float_format="%.10g")
+    everything.to_csv(folder / "verification.csv", index=False)
     pd.DataFrame([_overview(cell) for cell in cells]).to_csv(
         folder / "overview.csv", index=False, float_format="%.6g"
     )

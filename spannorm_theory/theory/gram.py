@@ -20,16 +20,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..architecture import Architecture
 from ..components.kernels import Array
 from ..errors import AssumptionError, InputError
 from ..quantities import QUANTITIES, Key
 from .gram_block import Block, Draws, Grams, Wiring
-from .predict import Prediction
+from .prediction import Prediction
 
 #: independent recursions behind a prediction
 BATCHES = 8
@@ -40,17 +41,15 @@ class Resolved(Prediction):
     """A prediction with its positions and its own sampling error.
 
     Attributes:
-        errors: standard error of every profile.
         tokens: (stream, "variance") and (stream, "grad_variance") of every token, natural logarithms,
             to arrays (layers + 1, tokens); ``token_errors`` are their standard errors.
         grams: the same keys to {layer: token Gram} at the requested layers; those of the gradient are
             divided by its largest mean second moment over the streams.
     """
 
-    errors: dict[Key, Array]
-    tokens: dict[Key, Array]
-    token_errors: dict[Key, Array]
-    grams: dict[Key, dict[int, Array]]
+    tokens: dict[Key, Array] = field(default_factory=dict)
+    token_errors: dict[Key, Array] = field(default_factory=dict)
+    grams: dict[Key, dict[int, Array]] = field(default_factory=dict)
 
 
 def predict_gram(arch: Architecture, draws: int = 32, seed: int = 0) -> Prediction:
@@ -71,7 +70,8 @@ def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1 or draws % (2 * BATCHES):
         raise InputError(f"draws must be a positive multiple of {2 * BATCHES}, got {draws!r}")
     draw = [Draws((seed, batch), draws // (2 * BATCHES), arch) for batch in range(BATCHES)]
-    with ThreadPoolExecutor() as pool:
+    # small matrix products: BLAS threads would only wait for each other
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor() as pool:
         runs = list(pool.map(lambda d: _Run(arch, d, layers), draw))
     profiles, errors = _average([run.profiles for run in runs])
     tokens, token_errors = _average([run.tokens for run in runs])

@@ -22,6 +22,7 @@ from ..definitions.trace import Branch
 from ..errors import AssumptionError
 from ..quantities import Key, tidy
 from .pair import PairStep, pair_readout, pair_step
+from .prediction import Prediction
 from .schedule import branch_gains, over_layers
 
 
@@ -75,27 +76,14 @@ class _Segment:
         return found
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Profiles of a theory.
-
-    Attributes:
-        profiles: (stream, quantity) to an array over layers.
-        theory: "pair" or "position-resolved".
-        undecided: for each block, how many rows of attention weights (over heads and tokens of one
-            network) are expected to be more than a maximum. Query and key gradients come from these
-            alone; where there are few, their mean is carried by rare networks.
-    """
-
-    arch: Architecture
-    profiles: dict[Key, Array]
-    theory: str
-    undecided: Array
-
-
 def predict_profiles(arch: Architecture) -> Prediction:
-    """The theory that fits the architecture."""
-    return predict_pair(arch)
+    """The theory that fits the architecture: the pair theory where tokens are alike, else the
+    position-resolved one."""
+    if arch.mask == "none":
+        return predict_pair(arch)
+    from .gram import predict_gram
+
+    return predict_gram(arch)
 
 
 def predict(arch: Architecture) -> pd.DataFrame:
@@ -103,14 +91,16 @@ def predict(arch: Architecture) -> pd.DataFrame:
 
     Returns:
         columns placement, scaling, depth, width, tokens, layer, stream, quantity, value, log_value
-        (natural), theory; moments per coordinate, weight gradients as squared Frobenius norms. The loss
-        gradient at the model's output has second moment 1 per coordinate.
+        (natural), theory ("pair", or "position-resolved" under a mask), and then se, the theory's own
+        standard error (of the logarithm for squared norms). Moments per coordinate, weight gradients as
+        squared Frobenius norms; the loss gradient at the model's output has second moment 1.
 
     Raises:
         AssumptionError: the architecture is outside the theory's assumptions, or left float64's range.
     """
     prediction = predict_profiles(arch)
-    return tidy(arch, prediction.profiles).assign(theory=prediction.theory)
+    extra = None if prediction.errors is None else {"se": prediction.errors}
+    return tidy(arch, prediction.profiles, extra).assign(theory=prediction.theory)
 
 
 def predict_pair(arch: Architecture) -> Prediction:

@@ -1,0 +1,58 @@
+"""Execute every notebook source in ``src`` and write it, with outputs, beside this file.
+
+Sources are py:percent text; the executed notebooks are byte-stable: cell ids are their positions, and no
+timing, path or environment is recorded.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+HERE = Path(__file__).parent
+
+
+def joined(outputs: list[Any]) -> list[Any]:
+    """Outputs with consecutive pieces of one text stream joined: where the kernel cuts them is chance."""
+    result: list[Any] = []
+    for output in outputs:
+        last = result[-1] if result else None
+        if (
+            last is not None
+            and output.output_type == last.output_type == "stream"
+            and output.name == last.name
+        ):
+            last.text += output.text
+        else:
+            result.append(output)
+    return result
+
+
+def build(source: Path, target: Path) -> None:
+    """Execute ``source`` and write the notebook ``target``."""
+    notebook = jupytext.read(source)
+    notebook.metadata = nbformat.from_dict(
+        {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    )
+    client = NotebookClient(
+        notebook, timeout=600, record_timing=False, resources={"metadata": {"path": str(HERE)}}
+    )
+    client.execute()
+    for position, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{position}"
+        cell.metadata = nbformat.from_dict({})
+        if cell.cell_type == "code":
+            cell.outputs = joined(cell.outputs)
+    notebook.metadata.pop("language_info", None)
+    nbformat.write(notebook, target)
+
+
+if __name__ == "__main__":
+    for path in sorted((HERE / "src").glob("*.py")):
+        build(path, HERE / f"{path.stem}.ipynb")
+        sys.stdout.write(f"{path.stem}.ipynb\n")

@@ -1,0 +1,76 @@
+# %% [markdown]
+# # From a block to its recursion
+#
+# A norm placement is a few lines of Python on the residual stream. This notebook takes four of them and
+# derives what happens to the signal and to the gradient: the step of one block, closed forms in the layer
+# index $l$, laws in the depth $L$, and bounds. No number is fitted and no formula is typed in: all of it
+# follows from the definition.
+
+# %%
+import spannorm_theory as st
+from spannorm_theory.definitions.placements import PLACEMENTS
+
+# %% [markdown]
+# ## Two placements that differ in one symbol
+#
+# PostNorm's feed-forward skip starts at the normalised attention output. SpanNorm's starts at the block's
+# input, so that a skip path crosses one norm in each block instead of two.
+
+# %%
+print("PostNorm:", PLACEMENTS["post-norm"].trace("unit"))
+print("SpanNorm:", PLACEMENTS["span-norm"].trace("unit"))
+
+# %% [markdown]
+# ## One block
+#
+# $q$ is the second moment per coordinate of the stream, $\gamma$ that of the loss gradient; a prime marks the
+# moment after the block. $\sigma_a^2, \sigma_f^2$ are the forward gains of the two branches and $\omega_a^2,
+# \omega_f^2$ their backward gains. They are not equal in general, and much follows from the difference.
+
+# %%
+st.derive("span-norm")
+
+# %%
+st.derive("post-norm")
+
+# %% [markdown]
+# ## The skip path is not the gradient
+#
+# The gain of the skip path alone falls as $2^{-L}$ in PostNorm and as $2^{-L/2}$ in SpanNorm when every branch has
+# unit variance. These numbers are often quoted as gradients. The whole gradient, with
+# $\omega^2 = \sigma^2$, does not decay at all.
+
+# %%
+for name in ("post-norm", "span-norm"):
+    recursion = st.derive(name)
+    print(name)
+    print("  skip path:     ", recursion.asymptotics()["identity gain"])
+    print("  whole gradient:", recursion.asymptotics()["gamma_0/gamma_L"])
+
+# %% [markdown]
+# ## Closed forms and laws
+#
+# PreNorm's variance grows linearly, and its gradient ratio is a ratio of gamma functions that follows a power law
+# in depth with exponent $(\omega_a^2 + \omega_f^2)/(\sigma_a^2 + \sigma_f^2)$.
+
+# %%
+print(st.derive("pre-norm").text())
+
+# %% [markdown]
+# ## Two streams
+#
+# SiameseNorm keeps a bounded stream and a growing one. Its gradients mix in every block, so there is no
+# closed form, and the engine says so; the recursion is still one page.
+
+# %%
+print(st.derive("siamese-norm").text())
+
+# %% [markdown]
+# ## Any depth
+#
+# With constant gains the recursion is iterated with its exponent carried apart, so that
+# a factor of $2^{-10000}$ is a number.
+
+# %%
+table = st.derive("post-norm").iterate(10_000, sigma_a2=1, sigma_f2=1, omega_a2=1, omega_f2=1)
+table[(table["quantity"] == "identity_gain") & table["layer"].isin([0, 5_000, 9_999])]
