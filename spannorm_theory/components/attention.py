@@ -193,13 +193,20 @@ def attention_forward(
     norm: str,
 ) -> torch.Tensor:
     """The branch on tensors (networks, tokens, width); ``linear(x, name)`` applies a weight matrix."""
-    from torch.nn.functional import scaled_dot_product_attention
+    import torch
 
     def project(name: str) -> torch.Tensor:
         y = linear(x, f"attn.{name}").reshape(*x.shape[:-1], heads, -1).transpose(1, 2)
         return normalise(y, norm) if name in normed else y
 
-    mixed = scaled_dot_product_attention(project("query"), project("key"), project("value"), is_causal=causal)
+    # plain operations: torch's fused kernels give NaN for logits beyond about 1e19, which stacks without
+    # norms reach
+    queries, keys = project("query"), project("key")
+    logits = queries @ keys.mT / queries.shape[-1] ** 0.5
+    if causal:
+        ahead = torch.ones(logits.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+        logits = logits.masked_fill(ahead, -torch.inf)
+    mixed = logits.softmax(-1) @ project("value")
     return linear(mixed.transpose(1, 2).flatten(-2), "attn.output")
 
 

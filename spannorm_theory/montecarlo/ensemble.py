@@ -134,6 +134,9 @@ def simulate(
 
 ENGINES: dict[str, MakeWeights] = {"explicit": ExplicitWeights, "implicit": ImplicitWeights}
 
+#: the engines are equally fast where width / tokens is 3.5 (width 64), 2.5 (256) and 2.5 (1024) on a CPU
+FEW = 3
+
 
 def choose_engine(arch: Architecture, engine: str) -> tuple[str, str]:
     """The engine to use and why.
@@ -143,14 +146,14 @@ def choose_engine(arch: Architecture, engine: str) -> tuple[str, str]:
     """
     if engine not in ("auto", *ENGINES):
         raise UnknownNameError("engine", engine, ("auto", *ENGINES))
-    few = arch.tokens < arch.width
-    if engine == "implicit" and not few:
+    n, d = arch.tokens, arch.width
+    if engine == "implicit" and n >= d:
         raise InputError(
-            f"the implicit engine needs fewer tokens than coordinates, got tokens={arch.tokens} and "
-            f"width={arch.width}; use engine='explicit', or 'auto'"
+            f"the implicit engine needs fewer tokens than coordinates, got tokens={n} and width={d}; use "
+            "engine='explicit', or 'auto'"
         )
     if engine != "auto":
         return engine, "asked for"
-    if few:
-        return "implicit", f"fewer tokens ({arch.tokens}) than coordinates ({arch.width})"
-    return "explicit", f"no fewer tokens ({arch.tokens}) than coordinates ({arch.width})"
+    if FEW * n <= d:
+        return "implicit", f"width {d} is at least {FEW} x {n} tokens"
+    return "explicit", f"width {d} is less than {FEW} x {n} tokens"
