@@ -36,8 +36,8 @@ st.derive("post-norm")
 # %% [markdown]
 # ## The skip path is not the gradient
 #
-# The gain of the skip path alone falls as $2^{-L}$ in PostNorm and as $2^{-L/2}$ in SpanNorm when every branch has
-# unit variance. These numbers are often quoted as gradients. The whole gradient, with
+# The gain of the skip path alone falls as $2^{-L}$ in PostNorm and as $2^{-L/2}$ in SpanNorm when every
+# branch has unit variance. These numbers are often quoted as gradients. The whole gradient, with
 # $\omega^2 = \sigma^2$, does not decay at all.
 
 # %%
@@ -50,8 +50,8 @@ for name in ("post-norm", "span-norm"):
 # %% [markdown]
 # ## Closed forms and laws
 #
-# PreNorm's variance grows linearly, and its gradient ratio is a ratio of gamma functions that follows a power law
-# in depth with exponent $(\omega_a^2 + \omega_f^2)/(\sigma_a^2 + \sigma_f^2)$.
+# PreNorm's variance grows linearly, and its gradient ratio is a ratio of gamma functions that follows a
+# power law in depth with exponent $(\omega_a^2 + \omega_f^2)/(\sigma_a^2 + \sigma_f^2)$.
 
 # %%
 print(st.derive("pre-norm").text())
