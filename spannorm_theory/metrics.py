@@ -1,6 +1,7 @@
 """Statistics of token representations, one definition each, on torch tensors.
 
-A representation is X of shape (..., tokens, width). Everything is accumulated in float64. The energy of X
+A representation is X of shape (..., tokens, width), one sequence for each network: metrics are taken of
+each sequence, means over networks come after. Everything is accumulated in float64. The energy of X
 splits into the token-mean mode M = n |mean|^2 and the difference modes D = sum_i |x_i - mean|^2; the token
 cosine is taken from D, which stays accurate when all tokens have become nearly the same.
 """
@@ -53,6 +54,37 @@ def token_modes(x: torch.Tensor) -> torch.Tensor:
     modes = x - (mean - x[..., :1, :]) / (root - 1)
     modes[..., :1, :] = mean
     return modes
+
+
+def log_rank_residual(modes_gram: torch.Tensor) -> torch.Tensor:
+    """ln of |X - 1 xbar^T|_F / |X|_F, xbar the token mean; from the Gram of :func:`token_modes`, (...)."""
+    energies = modes_gram.diagonal(dim1=-2, dim2=-1)
+    return 0.5 * (energies[..., 1:].sum(-1) / energies.sum(-1)).log()
+
+
+def rank_metrics(modes_gram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Stable rank, effective rank and participation ratio of X, each of shape (...).
+
+    They are of the raw X (no token mean or feature mean is taken out), of one sequence. With singular
+    values s_i = sqrt(lambda_i) of X, lambda_i the eigenvalues of its token Gram G:
+
+        stable rank          |X|_F^2 / |X|_2^2 = sum lambda_i / max lambda_i
+        effective rank       exp(-sum p_i ln p_i), p_i = s_i / sum s_j    (Roy and Vetterli, 2007)
+        participation ratio  (tr G)^2 / tr G^2
+
+    Args:
+        modes_gram: Gram of :func:`token_modes`, float64; NaN comes out where it is not finite.
+    """
+    import torch
+
+    finite = modes_gram.isfinite().all(-1).all(-1)[..., None, None]
+    unit = torch.eye(modes_gram.shape[-1], dtype=modes_gram.dtype, device=modes_gram.device)
+    eigenvalues = torch.linalg.eigvalsh(torch.where(finite, modes_gram, unit)).clamp(min=0)
+    eigenvalues = torch.where(finite[..., 0], eigenvalues, torch.nan)
+    share = eigenvalues / eigenvalues.sum(-1, keepdim=True)
+    p = share.sqrt() / share.sqrt().sum(-1, keepdim=True)
+    entropy = -torch.special.xlogy(p, p).sum(-1)
+    return 1 / share[..., -1], entropy.exp(), 1 / share.square().sum(-1)
 
 
 def gram(x: torch.Tensor) -> torch.Tensor:

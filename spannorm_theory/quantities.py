@@ -42,6 +42,10 @@ QUANTITIES: dict[str, Quantity] = {
     for q in (
         Quantity("variance", "forward variance", "q", logarithmic=True),
         Quantity("token_cosine", "token cosine", r"\rho"),
+        Quantity("rank_residual", "rank residual", r"\Vert X-1\bar x^T\Vert/\Vert X\Vert", logarithmic=True),
+        Quantity("stable_rank", "stable rank", r"\Vert X\Vert_F^2/\Vert X\Vert_2^2"),
+        Quantity("effective_rank", "effective rank", r"\exp H(s)"),
+        Quantity("participation_ratio", "participation ratio", r"(\mathrm{tr}\,G)^2/\mathrm{tr}\,G^2"),
         Quantity("grad_variance", "gradient variance", r"\gamma", logarithmic=True),
         Quantity("grad_token_cosine", "gradient token cosine", "r"),
         Quantity("layer_cosine", "cosine across a block", r"\cos(x_l, x_{l+1})", per_block=True),
@@ -76,25 +80,25 @@ def tidy(
         columns placement, scaling, depth, width, tokens, layer, stream, quantity, value, log_value
         (NaN where a value is not positive), and the further columns.
     """
-    frames = []
-    for (stream, quantity), profile in profiles.items():
-        profile = np.asarray(profile, dtype=float)
-        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-            logarithmic = QUANTITIES[quantity].logarithmic
-            value = np.exp(profile) if logarithmic else profile
-            log_value = profile if logarithmic else np.log(np.where(profile > 0, profile, np.nan))
-        columns = {
-            "placement": arch.placement,
-            "scaling": arch.scaling,
-            "depth": arch.depth,
-            "width": arch.width,
-            "tokens": arch.tokens,
-            "layer": np.arange(len(profile)),
-            "stream": stream,
-            "quantity": quantity,
-            "value": value,
-            "log_value": log_value,
-        }
-        columns.update({name: table[stream, quantity] for name, table in (extra or {}).items()})
-        frames.append(pd.DataFrame(columns))
-    return pd.concat(frames, ignore_index=True)
+    keys = list(profiles)
+    parts = [np.asarray(profile, dtype=float) for profile in profiles.values()]
+    lengths = [len(part) for part in parts]
+    logarithmic = np.repeat([QUANTITIES[quantity].logarithmic for _, quantity in keys], lengths)
+    joined = np.concatenate(parts)
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        value = np.where(logarithmic, np.exp(joined), joined)
+        log_value = np.where(logarithmic, joined, np.log(np.where(joined > 0, joined, np.nan)))
+    columns: dict[str, object] = {
+        "placement": arch.placement,
+        "scaling": arch.scaling,
+        "depth": arch.depth,
+        "width": arch.width,
+        "tokens": arch.tokens,
+        "layer": np.concatenate([np.arange(length) for length in lengths]),
+        "stream": np.repeat([stream for stream, _ in keys], lengths),
+        "quantity": np.repeat([quantity for _, quantity in keys], lengths),
+        "value": value,
+        "log_value": log_value,
+    }
+    columns.update({n: np.concatenate([table[key] for key in keys]) for n, table in (extra or {}).items()})
+    return pd.DataFrame(columns)

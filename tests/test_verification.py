@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import spannorm_theory as st
 from spannorm_theory import Architecture
 from spannorm_theory.definitions.placements import PLACEMENTS
 from spannorm_theory.errors import InputError
@@ -52,6 +53,20 @@ def test_the_right_theory_passes(span: Ensemble) -> None:
 )
 def test_a_wrong_theory_fails_at_the_default_number_of_networks(span: Ensemble, wrong: Architecture) -> None:
     assert not compare(_theory_of(wrong), span).passed
+
+
+@pytest.mark.statistical
+def test_a_dropped_norm_fails(span: Ensemble) -> None:
+    @st.placement("span-norm-less", title="SpanNorm without its second norm", source="test")
+    def span_norm_less(x, net):  # type: ignore[no-untyped-def]
+        """N(x + attention(x)) feeds the ffn; the sum is left as it is."""
+        y = net.norm(net.add(x, net.attention(net.norm(x) if net.first else x)))
+        return net.add(x, net.ffn(y))
+
+    try:
+        assert not compare(_theory_of(SPAN.with_(placement="span-norm-less")), span).passed
+    finally:
+        del PLACEMENTS._entries["span-norm-less"]
 
 
 @pytest.mark.statistical

@@ -28,7 +28,7 @@ Samples = dict[Key, NDArray[np.float64]]
 #: bytes that kept intermediate tensors may take on the host, all workers together
 KEEP = 1 << 30
 #: tensor entries of one kind and batch beyond which more networks per operation no longer pay
-FULL = 1 << 20
+FULL = 1 << 19
 
 
 class _Stopped(Exception):

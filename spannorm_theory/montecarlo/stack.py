@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..metrics import block_change, second_moments
+from ..metrics import block_change, gram, log_rank_residual, rank_metrics, second_moments, token_modes
 from ..quantities import Key
 from .program import Program
 from .randomness import Purpose, Randomness
@@ -27,12 +27,22 @@ Streams = list[torch.Tensor]
 
 LN2 = 0.6931471805599453
 
+#: bytes of token Grams that wait for their eigenvalues; on a GPU each batch of eigenvalues costs a
+#: synchronisation, and large batches are faster everywhere
+WAITING = 1 << 26
+
+RANKS = ("stable_rank", "effective_rank", "participation_ratio")
+
 
 @dataclass
 class Record:
-    """Measurements of a batch, per key one float64 tensor (networks,) for each layer."""
+    """Measurements of a batch, per key one float64 tensor (networks,) for each layer.
+
+    Those that need the eigenvalues of token Grams wait for each other until :meth:`finish`.
+    """
 
     values: dict[Key, dict[int, torch.Tensor]] = field(default_factory=dict)
+    _waiting: list[tuple[str, int, torch.Tensor]] = field(default_factory=list)
 
     def put(self, stream: str, quantity: str, layer: int, value: torch.Tensor) -> None:
         """Keep one measurement."""
@@ -44,6 +54,20 @@ class Record:
             q, rho = second_moments(x)
             self.put(str(i), "variance", layer, q.log())
             self.put(str(i), "token_cosine", layer, rho)
+            modes = gram(token_modes(x.double()))
+            self.put(str(i), "rank_residual", layer, log_rank_residual(modes))
+            self._waiting.append((str(i), layer, modes))
+        if sum(modes.nbytes for _, _, modes in self._waiting) > WAITING:
+            self.finish()
+
+    def finish(self) -> None:
+        """Take the eigenvalues that were waiting."""
+        if self._waiting:
+            found = rank_metrics(torch.stack([modes for _, _, modes in self._waiting]))
+            for name, values in zip(RANKS, found, strict=True):
+                for (stream, layer, _), value in zip(self._waiting, values, strict=True):
+                    self.put(stream, name, layer, value)
+            self._waiting.clear()
 
     def block(self, layer: int, before: Streams, after: Streams) -> None:
         """Measure what block ``layer`` did to the streams."""
@@ -119,6 +143,7 @@ class Stack:
         for segment in reversed(segments[:-1]):
             steps = self._kept(segment, starts.pop(), measure=False)
             grads, exponent = self._backward(steps, grads, exponent)
+        self.record.finish()
         return self.record
 
     def _embedding(self) -> torch.Tensor:

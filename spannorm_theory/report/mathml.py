@@ -11,6 +11,7 @@ from sympy.printing.mathml import MathMLPresentationPrinter
 
 from .. import symbols
 from ..theory.growth import Growth
+from ..theory.laws import COLLAPSE
 
 _GREEK = {
     "sigma": "σ",
@@ -171,6 +172,9 @@ def quantity(name: str) -> str:
     if name == "gamma_0/gamma_L":
         first, last = (f"<msub><mi>γ</mi><mi>{at}</mi></msub>" for at in "0L")
         return f"<mrow>{first}<mo>/</mo>{last}</mrow>"
+    if name == COLLAPSE:
+        first, last = (f"<mn>1</mn><mo>-</mo><msub><mi>ρ</mi><mi>{at}</mi></msub>" for at in "0L")
+        return f"<mrow><mo>(</mo>{last}<mo>)</mo><mo>/</mo><mo>(</mo>{first}<mo>)</mo></mrow>"
     head, _, at = name.partition(" at l=")
     base, _, index = head.partition("_")
     if " " in head or not (index.isdigit() or not index):

@@ -10,6 +10,7 @@ from math import isnan
 from .. import symbols
 from ..plot.style import placement_title
 from ..theory.growth import Growth
+from ..theory.laws import COLLAPSE
 from . import mathml
 from .cells import Cell
 from .figures import Picture, slug
@@ -96,6 +97,7 @@ def _overview(groups: Mapping[str, Sequence[Cell]]) -> str:
                     escape(cell.arch.scaling),
                     _orders(cell, [f"{moment} at l=L" for moment in variance]),
                     _orders(cell, ["gamma_0/gamma_L"]),
+                    _orders(cell, [COLLAPSE]),
                     _orders(cell, gains),
                     tag("span", escape(cell.verdict), class_="good" if cell.passed else "bad"),
                     _number(cell.worst_z, ".1f"),
@@ -104,11 +106,13 @@ def _overview(groups: Mapping[str, Sequence[Cell]]) -> str:
             )
     ratio = f"<math>{mathml.quantity('gamma_0/gamma_L')}</math>"
     last = f"<math>{mathml.quantity('q at l=L')}</math>"
+    collapse = f"<math>{mathml.quantity(COLLAPSE)}</math>"
     head = [
         "Placement",
         "Scaling",
         f"Variance {last}",
         f"Gradient {ratio}",
+        f"Token alignment {collapse}",
         "Identity gain",
         "Theory",
         "worst |z|",

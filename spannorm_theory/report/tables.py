@@ -12,6 +12,7 @@ import pandas as pd
 
 from .. import symbols
 from ..theory.growth import Growth
+from ..theory.laws import COLLAPSE
 from .cells import Cell
 
 LIBRARIES = ("numpy", "scipy", "sympy", "pandas", "torch", "matplotlib")
@@ -37,6 +38,7 @@ def _overview(cell: Cell) -> dict[str, Any]:
         "scaling": cell.arch.scaling,
         "variance_law": "; ".join(f"{name}: {text}" for name, text in variance.items()),
         "gradient_law": laws.get("gamma_0/gamma_L", ""),
+        "collapse_law": laws.get(COLLAPSE, ""),
         "identity_gain_law": "; ".join(f"{name}: {text}" for name, text in gains.items()),
         "verdict": cell.verdict,
         "worst_z": cell.worst_z,

@@ -11,6 +11,11 @@ layer l up backward, W_l = sum_{k>=l} v_k (Hanin and Nica, arXiv:1812.05994, for
 plain networks). A mean of a log-normal variable differs from its median by half the variance, so the mean of
 a nonlinear function of it is off by that order: the allowances below are these variances, plus 2/d
 for the norms' own projections and the sampling of the input.
+
+Rank metrics are functions of rho: what rho may be off by moves them, and where they are curved its
+fluctuation shifts their mean. The mean mode's share fluctuates with the streams, by
+rho (1 - rho) sqrt(V_l + 2/d). The largest eigenvalue of nearly uncorrelated tokens fluctuates by the
+Tracy-Widom scale, where the transition to a spike is not resolved.
 """
 
 from __future__ import annotations
@@ -22,6 +27,10 @@ import numpy as np
 from ..architecture import Architecture
 from ..components.kernels import Array
 from ..quantities import Key
+from .rank import largest_eigenvalue, rank_metrics
+
+#: the metrics that are functions of the spectrum
+RANKS = ("stable_rank", "effective_rank", "participation_ratio")
 
 
 def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
@@ -51,6 +60,11 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
             result[stream, quantity] = floor + below / 2
         elif quantity == "token_cosine":
             result[stream, quantity] = floor + (1 - profile) * below
+        elif quantity == "rank_residual":
+            result[stream, quantity] = floor + below / 2
+        elif quantity in RANKS:
+            cosine = profiles[stream, "token_cosine"]
+            result[stream, quantity] = _of_rank(arch, quantity, profile, cosine, below, floor)
         elif quantity == "grad_variance":
             result[stream, quantity] = floor + below[-1] / 2 + above
         elif quantity == "grad_token_cosine":
@@ -65,3 +79,24 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
         else:
             result[stream, quantity] = floor + below[:-1] + above[:-1]
     return result
+
+
+def _of_rank(
+    arch: Architecture, quantity: str, profile: Array, cosine: Array, below: Array, floor: float
+) -> Array:
+    """Allowance of a spectral metric at token cosine ``cosine``."""
+
+    def metric(rho: Array) -> Array:
+        drop = 1 - np.clip(rho, -1 / arch.tokens, 1)
+        return rank_metrics(np.ones_like(drop), drop, arch)[quantity]
+
+    center, off = metric(cosine), floor + (1 - cosine) * below
+    moved = np.maximum(np.abs(metric(cosine + off) - center), np.abs(metric(cosine - off) - center))
+    spread = np.abs(cosine) * (1 - cosine) * np.sqrt(below + floor)
+    curved = np.abs(metric(cosine + spread) + metric(cosine - spread) - 2 * center) / 2
+    allowed = moved + curved + floor * profile
+    if quantity == "stable_rank":
+        edge, scale = largest_eigenvalue(arch.tokens, np.array(1 / arch.width))
+        unresolved = (1 - cosine) * (edge + 3 * scale) * profile > arch.tokens
+        allowed = allowed + np.where(unresolved, profile * scale / edge, 0.0)
+    return np.asarray(allowed)

@@ -31,6 +31,7 @@ from ..errors import AssumptionError, InputError
 from ..quantities import QUANTITIES, Key
 from .gram_block import Block, Draws, Grams, Wiring
 from .prediction import Prediction
+from .rank import rank_metrics_gram
 
 #: independent recursions behind a prediction
 BATCHES = 8
@@ -163,12 +164,16 @@ class _Run:
             diagonals = np.array([state[s][s].diagonal() for state in grams])
             self.tokens[str(s), size] = np.log(diagonals) + exponents[:, None]
             self.profiles[str(s), size] = np.log(diagonals.mean(axis=1)) + exponents
-            self.profiles[str(s), cosine] = np.array([token_cosine(state[s][s]) for state in grams])
+            drops = np.array([token_drop(state[s][s]) for state in grams])
+            self.profiles[str(s), cosine] = 1 - drops
+            if size == "variance":
+                own = np.array([state[s][s] for state in grams])
+                ranks = rank_metrics_gram(own, drops, self.draws.wishart())
+                self.profiles.update({(str(s), name): x for name, x in ranks.items()})
             self.grams[str(s), size] = {l: grams[l][s][s] for l in self._layers}
 
 
-def token_cosine(gram: Array) -> float:
-    """Mean over ordered pairs s != t of G_st, over the mean of G_tt, from the differences G_tt - G_st so that
-    it stays accurate where tokens are nearly the same."""
+def token_drop(gram: Array) -> float:
+    """One minus the token cosine: mean over ordered pairs s != t of G_tt - G_st, over the mean of G_tt."""
     n, q = len(gram), gram.diagonal()
-    return float(1 - (q[:, None] - gram).sum() / ((n - 1) * q.sum()))
+    return float((q[:, None] - gram).sum() / ((n - 1) * q.sum()))

@@ -35,6 +35,16 @@ class Draws:
         shape = (2, self.heads, self.arch.tokens, self.arch.head_width)
         return np.random.default_rng((*self.seed, layer)).standard_normal(shape)
 
+    def wishart(self) -> Array:
+        """T of shape (tokens, min(tokens, width)) with T T^T distributed as Z Z^T / width, Z standard
+        normal of shape (tokens, width): Bartlett's decomposition."""
+        n, d = self.arch.tokens, self.arch.width
+        random = np.random.default_rng((*self.seed, self.arch.depth))
+        factor = np.tril(random.standard_normal((n, min(n, d))), -1)
+        k = np.arange(min(n, d))
+        factor[k, k] = np.sqrt(random.chisquare(d - k))
+        return np.asarray(factor / np.sqrt(d))
+
 
 @dataclass(frozen=True)
 class Wiring:

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sympy import Expr, Integer, exp, expand, factor, log
+from sympy import Symbol, expand, factor
 
 from .. import symbols
 from ..errors import NoClosedForm
+from .closed_forms import Pairs
+from .collapse import collapse_law
 from .growth import Growth, growth
+from .products import linear_law, product_law
 
 if TYPE_CHECKING:
     from .recursion import Recursion
 
 L = symbols.depth
 
+#: names of laws that are not the growth of a moment
+BALANCED = "gradient at the embedding, omega = sigma"
+COLLAPSE = "(1-rho_L)/(1-rho_0)"
+
 
 def laws(recursion: Recursion) -> dict[str, Growth | str]:
-    """Growth of each stream moment at l = L, of gamma_0/gamma_L and of the identity gain."""
+    """Growth of each stream moment at l = L, of gamma_0/gamma_L, of the gradient at the embedding when
+    gains balance, of the distance from token alignment, and of the identity gain."""
     result: dict[str, Growth | str] = {}
     for pair in recursion.step.pairs:
         name = f"{recursion.block.moment(*pair)} at l=L"
-        result[name] = _attempt(lambda p=pair: growth(recursion.moment_at(p, L), L))
+        result[name] = _attempt(lambda p=pair: moment_law(recursion, p))
     single = len(recursion.step.trace.streams) == 1
     if single:
         result["gamma_0/gamma_L"] = _attempt(lambda: gradient_law(recursion))
+    result[BALANCED] = _attempt(lambda: balanced_law(recursion))
+    result[COLLAPSE] = _attempt(lambda: collapse_law(recursion))
     for stream in range(len(recursion.step.trace.streams)):
         name = "identity gain" if single else f"identity gain {stream}"
         result[name] = _attempt(lambda s=stream: growth(recursion.identity_gain(s), L))
@@ -38,31 +48,47 @@ def _attempt(compute: object) -> Growth | str:
         return str(reason)
 
 
+def moment_law(recursion: Recursion, pair: Pairs) -> Growth:
+    """Growth of a stream moment at l = L: of its closed form, else of its linear recurrence."""
+    try:
+        return growth(recursion.moment_at(pair, L), L)
+    except NoClosedForm:
+        state = recursion.step.moment(*pair)
+        others = {recursion.step.moment(*p) for p in recursion.step.pairs} - {state}
+        step = recursion.step.forward[pair]
+        if not isinstance(state, Symbol) or step.free_symbols & others:
+            raise
+        return linear_law(step, state)
+
+
+def balanced_law(recursion: Recursion) -> Growth:
+    """Growth of the gradient at the embedding, per unit gradient at the output, for omega = sigma.
+
+    K = sum_ij gamma_ij q_ij is then conserved by every block, and all streams start as the embedding, so
+    it is K / q_0 with K taken at the readout.
+
+    Raises:
+        NoClosedForm: a stream moment that the readout needs has no closed form; the message gives K.
+    """
+    readout, q0 = recursion.readout, symbols.initial_variance
+    gradients = {pair: readout.backward_matrix[i, 0] for i, pair in enumerate(readout.pairs)}
+    K = sum((1 if i == j else 2) * g * readout.moment(i, j) for (i, j), g in gradients.items())
+    closed = K
+    for pair in readout.pairs:
+        if closed.has(readout.moment(*pair)):
+            try:
+                closed = closed.subs(readout.moment(*pair), recursion.moment_at(pair, L))
+            except NoClosedForm:
+                raise NoClosedForm(
+                    f"({expand(K)})/q_0 at l=L exactly, so bounded whenever stream 0 is, since q_01 <= "
+                    "sqrt(q_00*q_11)"
+                ) from None
+    return growth(factor(closed / q0), L)
+
+
 def gradient_law(recursion: Recursion) -> Growth:
     """Growth of gamma_0/gamma_L: of its closed form, else of the product that its blocks' limit gives."""
     try:
         return growth(recursion.gradient_ratio(), L)
     except NoClosedForm:
         return product_law(recursion.ratio)
-
-
-def product_law(ratio: Expr) -> Growth:
-    """Growth of prod_l ratio(l) from ratio - 1 at large l; its constant, which the first blocks decide,
-    stays open (the symbol C)."""
-    l, constant = symbols.layer, log(symbols.constant)
-    if ratio.has(L):
-        raise NoClosedForm("the ratio of block l depends on l and L, and its product has no closed form")
-    top, bottom = factor(ratio - 1).as_numer_denom()
-    order = growth(expand(top), l) + growth(expand(bottom), l).times(Integer(-1))
-    if order.factorial != 0 or order.rate != 0 or (order.power + 1).is_positive is None:
-        raise NoClosedForm(f"the ratio of block l behaves as 1 + {order}")
-    size = exp(order.constant)
-    if order.power == 0 and order.log_power == 0:
-        return Growth(rate=log(1 + size), constant=constant)
-    if order.power == -1 and order.log_power == 0:
-        return Growth(power=factor(size), constant=constant)
-    if order.power == -1 and order.log_power == -1:
-        return Growth(log_power=factor(size), constant=constant)
-    if (order.power + 1).is_negative:
-        return Growth(constant=constant)
-    raise NoClosedForm(f"the ratio of block l behaves as 1 + {order}")

@@ -23,6 +23,7 @@ from ..errors import AssumptionError
 from ..quantities import Key, tidy
 from .pair import PairStep, pair_readout, pair_step
 from .prediction import Prediction
+from .rank import rank_metrics
 from .schedule import branch_gains, over_layers
 
 
@@ -269,6 +270,7 @@ def _profiles(
         name = str(stream)
         profiles[name, "variance"] = np.log(q)
         profiles[name, "token_cosine"] = 1 - delta / q
+        profiles.update({(name, metric): x for metric, x in rank_metrics(q, delta, arch).items()})
         profiles[name, "grad_variance"] = np.log(gamma) + exponents
         profiles[name, "grad_token_cosine"] = c / gamma
         cross = across[:, stream]

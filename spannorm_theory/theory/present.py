@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from sympy import Eq, Expr, collect, count_ops, expand, factor
 
 from .. import symbols
+from ..components.activations import ACTIVATIONS
 from ..definitions.trace import Branch, Norm, Value
 from ..symbols import latex
 from .adjoint import Adjoint
 from .growth import Growth
+from .laws import BALANCED, COLLAPSE
 from .moments import SCALAR, Moments
 from .step import Step
 
@@ -129,6 +131,9 @@ def as_text(recursion: Recursion) -> str:
     if str(recursion.first.trace) != str(recursion.block.trace):
         lines.append(f"first block: {recursion.first.trace}")
     lines.append(f"readout: {recursion.readout.trace}")
+    if recursion.activation is not None:
+        method = ACTIVATIONS[recursion.activation].kernel.method
+        lines.append(f"feed-forward gains of {recursion.activation} at fan-in initialisation, by {method}")
     lines += ["", "forward, one block (a prime marks the moment after it):"]
     lines += [f"  {e.lhs} = {e.rhs}" for e in forward]
     lines += ["", "backward, one block:"]
@@ -175,6 +180,10 @@ def _align(rows: list[tuple[str, str]], relation: str = "=") -> str:
 
 def _quantity(name: str) -> str:
     """A closed form's name in LaTeX: symbols as maths, words as text."""
+    if name == COLLAPSE:
+        return r"(1 - \rho_L)/(1 - \rho_0)"
+    if name == BALANCED:
+        return r"\gamma_0 \text{ at } \omega = \sigma"
     if name == "gamma_0/gamma_L":
         return r"\gamma_0/\gamma_L"
     if name.startswith("identity gain"):

@@ -294,6 +294,7 @@ class Recursion:
             "placement": self.placement,
             "scaling": self.scaling,
             "activation": self.activation,
+            "gains_by": ACTIVATIONS[self.activation].kernel.method if self.activation else "symbols",
             "forward": {str(e.lhs): str(e.rhs) for e in forward},
             "backward": {str(e.lhs): str(e.rhs) for e in backward},
             "closed_form": {name: str(value) for name, value in closed.found.items()},

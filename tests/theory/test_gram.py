@@ -13,7 +13,7 @@ from spannorm_theory.components.sampled_attention import SampledAttention
 from spannorm_theory.errors import InputError
 from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.quantities import QUANTITIES
-from spannorm_theory.theory.gram import predict_gram, resolve, token_cosine
+from spannorm_theory.theory.gram import predict_gram, resolve, token_drop
 from spannorm_theory.theory.predict import predict_pair
 
 WIDE = 2**20  # the theory's cost does not depend on it
@@ -101,7 +101,7 @@ def test_collapsed_tokens_pass_the_mean_gradient_alone(normed: tuple[str, ...]) 
     # row sums of one keep the token mean of values, and of the gradient
     front = SHARP["attn.output"] * (HeadNorm(8, "rms").slope(1.0) if normed else SHARP["attn.value"])
     assert stream.sum() == pytest.approx(front * grad.sum(), rel=1e-6)
-    assert 1 - token_cosine(output) < gap
+    assert token_drop(output) < gap
     for name in ("attn.query", "attn.key"):  # vanish as the square of the gap
         assert 1e-5 < norms[name] / (norms["attn.value"] * gap**2) < 10
 

@@ -10,6 +10,7 @@ from spannorm_theory import derive, symbols
 from spannorm_theory.definitions.placements import PLACEMENTS
 from spannorm_theory.definitions.scalings import SCALINGS
 from spannorm_theory.errors import NoClosedForm, UnknownNameError
+from spannorm_theory.theory.collapse import collapse_factor
 from spannorm_theory.theory.growth import Growth
 
 L, l, q, q0 = symbols.depth, symbols.layer, symbols.variance, symbols.initial_variance
@@ -269,3 +270,51 @@ def test_bounds_hold_for_gains_that_change_from_layer_to_layer() -> None:
                 ratio *= float(step.backward_matrix[0, 0].subs(gains))
                 state = float(step.forward[0, 0].subs(gains))
             assert low <= ratio <= high
+
+
+class TestCollapse:
+    def test_post_norm_factor_is_the_published_one(self) -> None:
+        """(1 + s sigma_f^2) / ((1 + sigma_a^2)(1 + sigma_f^2)) with s sigma_f^2 = omega_f^2."""
+        factor = collapse_factor(derive("post-norm").step)
+        assert equal(factor, (1 + wf) / ((1 + sa) * (1 + sf)))
+
+    def test_pre_norm_exponent(self) -> None:
+        law = derive("pre-norm").asymptotics()["(1-rho_L)/(1-rho_0)"]
+        assert isinstance(law, Growth)
+        assert equal(law.power, -(sa - (wf - sf)) / (sa + sf))
+
+    @pytest.mark.parametrize("scaling", ["gpt2", "depth-scaled-init", "branch-sqrt-depth"])
+    @pytest.mark.parametrize("name", SINGLE)
+    def test_total_collapse_is_bounded_under_inverse_root_depth(self, name: str, scaling: str) -> None:
+        law = derive(name, scaling).asymptotics()["(1-rho_L)/(1-rho_0)"]
+        assert isinstance(law, Growth)
+        assert law.shape(L) == 1
+
+    def test_span_norm_collapses_more_slowly_than_post_norm(self) -> None:
+        """Attention reaches SpanNorm's stream only through the ffn."""
+        span, post = (collapse_factor(derive(n).step) for n in ("span-norm", "post-norm"))
+        assert float((span / post).subs({sa: 1, sf: 1, wf: 1})) > 1
+        assert equal(span, (1 + sa + wf) / ((1 + sa) * (1 + sf)))
+
+
+def test_cross_moment_of_siamese_streams_grows_as_the_square_root() -> None:
+    law = derive("siamese-norm").asymptotics()["q_01 at l=L"]
+    assert isinstance(law, Growth)
+    s = sa + sf
+    assert equal(law.power, Rational(1, 2))
+    assert equal(law.prefactor, 2 * sqrt(2) * s / (s + 2))
+    table = derive("siamese-norm").iterate(40_000, sigma_a2=0.5, sigma_f2=0.4, omega_a2=1, omega_f2=1)
+    at = table[(table["stream"] == "01") & (table["quantity"] == "variance") & (table["layer"] == 40_000)]
+    expected = float((law.prefactor * law.shape(L)).subs({sa: 0.5, sf: 0.4, L: 40_000}))
+    assert float(at["value"].iloc[0]) == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_gradient_at_the_embedding_for_balanced_gains(name: str) -> None:
+    law = derive(name).asymptotics()["gradient at the embedding, omega = sigma"]
+    assert isinstance(law, Growth)
+    gains = {"sigma_a2": 0.5, "sigma_f2": 0.8, "omega_a2": 0.5, "omega_f2": 0.8}
+    table = derive(name).iterate(50, **gains, q0=2.0)
+    first = table[(table["quantity"] == "grad_variance") & (table["layer"] == 0)]["log_value"].iloc[0]
+    expected = (law.prefactor * law.shape(L)).subs({sa: 0.5, sf: 0.8, q0: 2.0, L: 50})
+    assert float(first) == pytest.approx(float(np.log(float(expected))), abs=1e-9)

@@ -1,0 +1,75 @@
+r"""Rank collapse: how fast tokens align, near alignment, derived from the same trace.
+
+Near rho = 1 a pair of tokens is described by (q, delta), delta = q - p small. Attention averages tokens, so
+in the uniform limit its branch carries no difference between them; a feed-forward branch multiplies a
+small difference by omega_f^2, its backward gain (Price's theorem: the slope of the correlation map at one):
+
+    attention  (u, delta) -> (sigma_a^2 u, 0)          ffn  (u, delta) -> (sigma_f^2 u, omega_f^2 delta)
+
+with sigma_a^2 the gain for aligned tokens. Evaluating a block with these pairs gives the factor by which
+1 - rho = delta / q shrinks. Below 1 the aligned state attracts (rank collapse), above 1 it repels.
+Softmax attention adds only terms of order (1 - rho)^2 v/n to the factor.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sympy import Expr, Mul, Symbol, factor
+
+from .. import symbols
+from ..definitions.trace import Branch
+from ..errors import NoClosedForm
+from .closed_forms import product_of_ratios
+from .growth import Growth, growth
+from .moments import PAIR, Moments, Pair
+from .products import product_law
+from .step import Step, constant_gains, tidy
+
+if TYPE_CHECKING:
+    from .recursion import Recursion
+
+
+def collapse_factor(step: Step) -> Expr:
+    """(1 - rho) after the block over (1 - rho) before it, for one stream near rho = 1.
+
+    Raises:
+        NoClosedForm: several streams, which collapse together at a rate that mixes them.
+    """
+    if len(step.trace.streams) > 1:
+        raise NoClosedForm("several streams collapse together; iterate the pair theory instead")
+    q, delta = step.moment(0, 0), symbols.drop
+
+    def transfer(branch: Branch, cov: Pair) -> Pair:
+        sigma2, omega2 = constant_gains(branch, tidy(cov[0]))
+        return Pair((sigma2, omega2 * cov[1] if branch.kind == "ffn" else 0))
+
+    moments = Moments(step.trace, PAIR, lambda i, j: Pair((q, delta)), transfer)
+    after = moments.cov(step.trace.outputs[0], step.trace.outputs[0])
+    return factor(tidy(after[1] / after[0] * q / delta))
+
+
+def collapse_ratio(recursion: Recursion) -> Expr:
+    """(1 - rho_L) / (1 - rho_0) in closed form, for a stack near rho = 1 throughout.
+
+    Raises:
+        NoClosedForm: there is none; the message says why.
+    """
+    opening = [collapse_factor(s).subs(symbols.layer, l) for l, s in enumerate(recursion.opening)]
+    return Mul(*opening) * product_of_ratios(_factor_at(recursion), recursion.start)
+
+
+def collapse_law(recursion: Recursion) -> Growth:
+    """Large-depth law of (1 - rho_L) / (1 - rho_0): geometric, a power of depth, or a constant."""
+    try:
+        return growth(collapse_ratio(recursion), symbols.depth)
+    except NoClosedForm:
+        return product_law(_factor_at(recursion))
+
+
+def _factor_at(recursion: Recursion) -> Expr:
+    """The factor of a block from ``start`` on, as a function of l."""
+    found, state = collapse_factor(recursion.step), recursion.step.moment(0, 0)
+    if isinstance(state, Symbol) and found.has(state):
+        found = found.subs(state, recursion.moment_at((0, 0), symbols.layer))
+    return factor(found)

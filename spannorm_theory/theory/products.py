@@ -1,0 +1,65 @@
+"""Large-depth growth of products and linear recurrences without closed form, from one block's limit."""
+
+from __future__ import annotations
+
+from sympy import Expr, Integer, Symbol, exp, expand, factor, log, powsimp, together
+
+from .. import symbols
+from ..errors import NoClosedForm
+from .growth import Growth, growth
+
+L = symbols.depth
+
+
+def product_law(ratio: Expr) -> Growth:
+    """Growth of prod_l ratio(l) from ratio - 1 at large l; its constant, which the first blocks decide,
+    stays open (the symbol C)."""
+    l, constant = symbols.layer, log(symbols.constant)
+    if ratio.has(L):
+        raise NoClosedForm("the ratio of block l depends on l and L, and its product has no closed form")
+    order = _order(ratio - 1, l)
+    if order.factorial != 0 or order.rate != 0 or (order.power + 1).is_positive is None:
+        raise NoClosedForm(f"the ratio of block l behaves as 1 + {order}")
+    size = exp(order.constant)
+    if order.power == 0 and order.log_power == 0:
+        return Growth(rate=log(1 + size), constant=constant)
+    if order.power == -1 and order.log_power == 0:
+        return Growth(power=factor(size), constant=constant)
+    if order.power == -1 and order.log_power == -1:
+        return Growth(log_power=factor(size), constant=constant)
+    if (order.power + 1).is_negative:
+        return Growth(constant=constant)
+    raise NoClosedForm(f"the ratio of block l behaves as 1 + {order}")
+
+
+def linear_law(step: Expr, state: Symbol) -> Growth:
+    """Growth of q_L for q_{l+1} = a(l) q_l + b(l) with a = 1 - alpha/l and b = beta l^-s at large l.
+
+    The balance of q' = -alpha q / l + beta l^-s gives q ~ beta / (1 - s + alpha) l^(1 - s), whatever the
+    first blocks were, as long as 1 - s + alpha > 0.
+
+    Raises:
+        NoClosedForm: the step is not of this form.
+    """
+    l = symbols.layer
+    step = expand(step)
+    a = step.coeff(state, 1)
+    b = step - a * state
+    if b.has(state) or step.has(L):
+        raise NoClosedForm("its step is not linear with coefficients in l alone")
+    # a holds square roots: 1 - a = (1 - a^2) / 2 at leading order, and a^2 is rational
+    lost, added = (
+        _order(together(1 - a**2), l),
+        growth(powsimp(b), l),
+    )
+    alpha = factor(exp(lost.constant) / 2)
+    denominator = factor(1 + added.power + alpha)
+    if lost.power != -1 or lost.log_power != 0 or added.rate != 0 or not denominator.is_positive:
+        raise NoClosedForm("its linear recurrence does not balance as a power of l")
+    return Growth(power=added.power + 1, constant=added.constant - log(denominator))
+
+
+def _order(expression: Expr, l: Symbol) -> Growth:
+    """Growth of a rational expression, numerator over denominator."""
+    top, bottom = factor(expression).as_numer_denom()
+    return growth(expand(top), l) + growth(expand(bottom), l).times(Integer(-1))

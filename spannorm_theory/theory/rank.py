@@ -1,0 +1,122 @@
+r"""Rank metrics of a token representation from its moments, with the finite width's correction.
+
+For tokens of second moment q and drop delta = q - p between two of them, the rows of T X (T rotates the
+token mean into row 0) are independent Gaussians: row 0 of variance q + (n-1) p per coordinate, the
+n - 1 differences of variance delta. In units of delta the eigenvalues of X X^T / d are those of a
+Marchenko-Pastur law of aspect y = (n-1)/d with one spike 1 + theta, theta = n p / delta. On
+lambda = |1 + sqrt(y) e^{i phi}|^2 three measures make up sum_i f(lambda_i):
+
+    bulk     (n-1) (2/pi) sin(phi)^2 / lambda dphi              Marchenko and Pastur, 1967
+    edges    [f(lambda_-) + f(lambda_+)]/4 - int f dphi / 2pi   1/n term of real entries: Bai and
+                                                                Silverstein, 2004, Ann. Probab. 32, eq. 5.13
+    spike    (1/pi) Re[u/(u - theta) - u/(1 + u)] dphi, u = sqrt(y) e^{i phi}, and, for |theta| > sqrt(y),
+             a point at lambda_s = (1 + theta)(1 + y/theta)     Baik, Ben Arous and Peche, 2005
+
+(the spike's measure is the spectral shift, the argument of det(X X^T - lambda) with row 0 over that
+without, which factorises as (1 + conj u)(theta - u)). The largest eigenvalue is lambda_s, or the edge of
+all n rows with its Tracy-Widom mean where that is larger.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import entr
+
+from ..architecture import Architecture
+from ..components.kernels import Array
+
+#: nodes of the quadrature over phi; its error is exp(-2 NODES |ln(|theta|/sqrt(y))|) next to the pole
+NODES = 48
+
+#: mean of the Tracy-Widom law of real matrices (Bornemann, 2010, arXiv:0904.1581)
+TRACY_WIDOM_MEAN = -1.2065335745820
+
+
+def rank_metrics(q: Array, delta: Array, arch: Architecture) -> dict[str, Array]:
+    """All rank metrics by name, of the shape of q and delta; of the residual its logarithm."""
+    spread = np.full_like(q, 1 / arch.width)
+    return {
+        "rank_residual": log_rank_residual(q, delta, arch.tokens),
+        "stable_rank": stable_rank(q, delta, arch.tokens, spread),
+        "effective_rank": effective_rank(q, delta, arch.tokens, spread),
+        "participation_ratio": participation_ratio(q, delta, arch.tokens, spread),
+    }
+
+
+def rank_metrics_gram(grams: Array, drops: Array, factor: Array) -> dict[str, Array]:
+    """The same where tokens are not alike, for one sample of the coordinates.
+
+    Args:
+        grams: (layers, tokens, tokens), per coordinate.
+        drops: (layers,), one minus the token cosine.
+        factor: T of shape (tokens, k) with T T^T a draw of Z Z^T / d, Z standard normal (tokens, d):
+            G^(1/2) Z Z^T G^(1/2) / d, the Gram of d Gaussian coordinates, has the spectrum of T^T G T.
+    """
+    eigenvalues = np.maximum(np.linalg.eigvalsh(factor.T @ grams @ factor), 0)
+    share = eigenvalues / eigenvalues.sum(axis=-1, keepdims=True)
+    p = np.sqrt(share) / np.sqrt(share).sum(axis=-1, keepdims=True)
+    return {
+        "rank_residual": log_rank_residual(np.ones_like(drops), drops, grams.shape[-1]),
+        "stable_rank": 1 / share[..., -1],
+        "effective_rank": np.exp(entr(p).sum(axis=-1)),
+        "participation_ratio": 1 / np.square(share).sum(axis=-1),
+    }
+
+
+def log_rank_residual(q: Array, delta: Array, tokens: int) -> Array:
+    """ln of |X - 1 xbar^T|_F / |X|_F = sqrt((1 - 1/n) delta / q), an identity at any width."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(0.5 * np.log((1 - 1 / tokens) * delta / q))
+
+
+def participation_ratio(q: Array, delta: Array, tokens: int, spread: Array) -> Array:
+    """(tr G)^2 / tr G^2 = n / (1 + (n-1) E cos^2), with E cos^2 = rho^2 + (1 - rho^2)^2 / d the second
+    moment of a sample correlation; ``spread`` is 1/d."""
+    rho = 1 - delta / q
+    return np.asarray(tokens / (1 + (tokens - 1) * (rho**2 + (1 - rho**2) ** 2 * spread)))
+
+
+def stable_rank(q: Array, delta: Array, tokens: int, spread: Array) -> Array:
+    """|X|_F^2 / |X|_2^2 = n q / lambda_1; ``spread`` is 1/d."""
+    theta, y = _spike(q, delta, tokens), (tokens - 1) * spread
+    edge, scale = largest_eigenvalue(tokens, spread)
+    outside = np.maximum(theta, np.sqrt(y))
+    spike = np.where(theta > np.sqrt(y), (1 + outside) * (1 + y / outside), 0.0)
+    largest = np.maximum(spike, edge + TRACY_WIDOM_MEAN * scale) / (1 + theta / tokens)  # over q
+    return np.asarray(tokens / largest)
+
+
+def largest_eigenvalue(tokens: int, spread: Array) -> tuple[Array, Array]:
+    """Centre and scale of the largest eigenvalue of uncorrelated tokens (Johnstone, 2001, Ann. Statist.
+    29), over d times their variance; ``spread`` is 1/d."""
+    other, own = np.sqrt(np.maximum(1 / spread - 1, 1)), np.sqrt(tokens)
+    scale = (other + own) * (1 / other + 1 / own) ** (1 / 3)
+    return np.asarray((other + own) ** 2 * spread), np.asarray(scale * spread)
+
+
+def _spike(q: Array, delta: Array, tokens: int) -> Array:
+    """theta, kept finite where delta underflows."""
+    return np.asarray(tokens * (q - delta) / np.maximum(delta, np.finfo(float).tiny * q * tokens))
+
+
+def effective_rank(q: Array, delta: Array, tokens: int, spread: Array) -> Array:
+    """exp of the Shannon entropy of the normalised singular values of X (Roy and Vetterli, 2007);
+    ``spread`` is 1/d."""
+    theta, y = (x[..., None] for x in (_spike(q, delta, tokens), (tokens - 1) * spread))
+    root = np.sqrt(y)
+    cosine = np.cos((np.arange(NODES) + 0.5) * np.pi / NODES)
+    u = root * cosine
+    eigenvalues = 1 + y + 2 * u
+    outside = np.abs(theta) > root
+    apart = np.where(outside, theta, root)
+    ratio = np.where(outside, root / apart, theta / root)
+    inner = ratio * (ratio - cosine) / (1 + ratio * (ratio - 2 * cosine))
+    shift = np.where(outside, inner, 1 - inner)
+    weight = ((2 * (tokens - 1) * (1 - cosine**2) - y - u) / eigenvalues - 0.5 + shift) / NODES
+    points = np.concatenate([(1 - root) ** 2, (1 + root) ** 2, (1 + apart) * (1 + y / apart)], axis=-1)
+    eigenvalues = np.concatenate([eigenvalues, points], axis=-1)
+    weight = np.concatenate([weight, np.broadcast_to(0.25, (*theta.shape[:-1], 2)), outside], axis=-1)
+    s = np.sqrt(np.maximum(eigenvalues, 0))
+    total = np.sum(weight * s, axis=-1)
+    logs = np.log(np.where(s > 0, s, 1.0))
+    return np.asarray(np.exp(np.log(total) - np.sum(weight * s * logs, axis=-1) / total))
