@@ -141,6 +141,19 @@ def test_allowance_vanishes_with_width_and_with_branch_size() -> None:
     assert allowance(SPAN) < allowance(SPAN.with_(scaling="unit")) / 3
 
 
+@pytest.mark.statistical
+def test_every_network_is_held_against_the_bounds(span: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
+    prediction = predict_profiles(SPAN)
+    table = compare(prediction, span).table
+    assert (table[table["low"].notna()]["outside"] == 0).all()
+    key = ("0", "grad_variance")
+    shifted = {key: (prediction.profiles[key] + 3, prediction.profiles[key] + 4)}
+    monkeypatch.setattr("spannorm_theory.verification.bounds", lambda arch: shifted)
+    result = compare(prediction, span)
+    assert (result.failures["verdict"] == "out of bounds").all()
+    assert (result.failures["outside"] == DEFAULT_NETWORKS).all()
+
+
 def test_too_few_networks_are_refused() -> None:
     with pytest.raises(InputError, match="at least 3 networks"):
         verify(SPAN, networks=2)

@@ -23,6 +23,7 @@ from ..components.attention import Attention
 from ..components.kernels import Array
 from ..definitions.trace import Branch, Norm
 from ..quantities import Key
+from .ends import loss_interval
 from .predict import branch_moments
 from .recursion import derive
 from .schedule import branch_gains
@@ -43,7 +44,7 @@ def gain_intervals(arch: Architecture) -> dict[str, tuple[Interval, Interval]] |
         gains = branch_gains(plain, arch, np.zeros(1))
         moments = branch_moments(plain, arch)
         if isinstance(moments, Attention):
-            result["attention"] = _attention_interval(moments, gains)
+            result["attention"] = _attention_interval(moments, gains, min(0.0, arch.input_cosine))
         else:
             one = {name: float(g[0]) for name, g in gains.items()}
             forward = moments.forward(1.0, 0.0, one)[0]
@@ -59,11 +60,13 @@ def _unit_stream(arch: Architecture, branch: Branch) -> bool:
     return position is not None and recursion.fixed.get((position, position)) == 1
 
 
-def _attention_interval(moments: Attention, gains: dict[str, Array]) -> tuple[Interval, Interval]:
-    rho = np.linspace(0, 1, 201)
+def _attention_interval(
+    moments: Attention, gains: dict[str, Array], lowest: float
+) -> tuple[Interval, Interval]:
+    rho = np.linspace(lowest, 1, 201)
     one = {name: float(g[0]) for name, g in gains.items()}
     forward = np.array([moments.forward(1.0, 1.0 - r, one)[0] for r in rho])
-    maps = moments.backward(np.ones_like(rho), 1 - rho, gains)["stream"]
+    maps = moments.backward(np.ones_like(rho), 1 - rho, 1 / moments.width, gains)["stream"]
     backward = np.concatenate([maps[:, 0, 0], maps[:, 0, 0] + maps[:, 0, 1]])
     return (float(forward.min()), float(forward.max())), (float(backward.min()), float(backward.max()))
 
@@ -81,8 +84,9 @@ def _compiled(step: Step) -> tuple[Callable[..., Any], Callable[..., Any], tuple
 def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
     """Lower and upper bounds of ``variance`` and ``grad_variance`` (natural logarithms) by stream.
 
-    The gradient starts as a probe of second moment 1 at the model's output. Empty where no bound is
-    known: a branch reads an unnormed stream and its gains are not bounded.
+    The gradient starts with what the loss allows at the model's output. Empty where no bound is
+    known: a branch reads an unnormed stream and its gains are not bounded. Under a mask early tokens
+    collect the gradients of many, which the intervals here do not cover: only the variance is bounded.
     """
     intervals = gain_intervals(arch)
     if intervals is None:
@@ -91,7 +95,7 @@ def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
     recursion = derive(arch.placement, arch.scaling)
     steps = [recursion.first] + [recursion.block] * (arch.depth - 1)
     pairs = recursion.block.pairs
-    low = high = np.full(len(pairs), arch.input_variance)
+    low = high = np.full(len(pairs), arch.input_second_moment)
     lows, highs = [low], [high]
     for l, step in enumerate(steps):
         corners = _corners(step, l, arch, low, high, sa, sf, wa, wf, which=0)
@@ -103,7 +107,8 @@ def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
     result: dict[Key, tuple[Array, Array]] = {}
     for s, at in enumerate(streams):
         result[str(s), "variance"] = np.log(np.array(lows)[:, at]), np.log(np.array(highs)[:, at])
-        result[str(s), "grad_variance"] = gradient_low[:, at], gradient_high[:, at]
+        if arch.mask == "none":
+            result[str(s), "grad_variance"] = gradient_low[:, at], gradient_high[:, at]
     return result
 
 
@@ -143,8 +148,8 @@ def _backward(
     unit: Interval = (1.0, 1.0)
     start = _corners(recursion.readout, 0, arch, lows[-1], highs[-1], unit, unit, unit, unit, which=1)
     low, high = start.min(axis=0)[:, 0], start.max(axis=0)[:, 0]
-    found = [(np.log(low), np.log(high))]
-    shift_low = shift_high = 0.0
+    shift_low, shift_high = np.log(loss_interval(arch))
+    found = [(np.log(low) + shift_low, np.log(high) + shift_high)]
     for l in range(len(steps) - 1, -1, -1):
         corners = _corners(steps[l], l, arch, lows[l], highs[l], *gains, which=1)
         # every entry and every gradient moment is non-negative, so the map is monotone in each

@@ -39,6 +39,20 @@ def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
     return np.asarray(4 * (1 - np.clip(cosines, -1, 1).min(axis=0) ** 2) / arch.width)
 
 
+def fluctuations(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, Array]:
+    """Standard deviation over networks of the logarithm of a stream's second moment (sqrt V_l) and of its
+    gradient's (sqrt(V_L + W_l)), beside the sampling of the input, sqrt(2 / d)."""
+    v = block_variances(arch, profiles)
+    below = np.concatenate([[0.0], np.cumsum(v)])
+    above = np.concatenate([np.cumsum(v[::-1])[::-1], [0.0]])
+    floor = 2 / arch.width
+    return {
+        key: np.sqrt(floor + (below if key[1] == "variance" else below[-1] + above))
+        for key in profiles
+        if key[1] in ("variance", "grad_variance")
+    }
+
+
 def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, Array]:
     """Absolute difference to allow between a finite network's mean and the wide limit.
 
@@ -88,7 +102,7 @@ def _of_rank(
 
     def metric(rho: Array) -> Array:
         drop = 1 - np.clip(rho, -1 / arch.tokens, 1)
-        return rank_metrics(np.ones_like(drop), drop, arch)[quantity]
+        return rank_metrics(np.ones_like(drop), drop, np.full_like(drop, 1 / arch.width), arch)[quantity]
 
     center, off = metric(cosine), floor + (1 - cosine) * below
     moved = np.maximum(np.abs(metric(cosine + off) - center), np.abs(metric(cosine - off) - center))

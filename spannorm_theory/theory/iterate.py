@@ -25,7 +25,7 @@ Numbers = list[float]
 _GAINS = (symbols.sigma_a2, symbols.sigma_f2, symbols.omega_a2, symbols.omega_f2)
 
 
-class _Compiled:
+class Compiled:
     """Numeric forward, backward and identity maps of one step at given gains and depth."""
 
     def __init__(self, step: Step, gains: Mapping[Expr, float], depth: int) -> None:
@@ -65,8 +65,8 @@ def iterate(
         if not (value > 0 or (value == 0 and name in gains)) or value == float("inf"):
             raise InputError(f"{name} must be a positive number, got {value!r}")
     values = dict(zip(_GAINS, gains.values(), strict=True))
-    first = _Compiled(recursion.first, values, depth)
-    block = _Compiled(recursion.block, values, depth)
+    first = Compiled(recursion.first, values, depth)
+    block = Compiled(recursion.block, values, depth)
     rescale = scales_with_streams(recursion.block)
     pairs = recursion.block.pairs
     state, shift = [q0] * len(pairs), 0.0
@@ -102,8 +102,8 @@ def iterate(
 
 def _gradients(
     recursion: Recursion,
-    first: _Compiled,
-    block: _Compiled,
+    first: Compiled,
+    block: Compiled,
     states: list[Numbers],
     shift: float,
     gamma_out: float,

@@ -1,0 +1,87 @@
+r"""Where token alignment settles: the map of rho over one block, its fixed points, and how soon rho rises.
+
+At the stream moments that a layer has, one block maps a token cosine rho to rho'. A fixed point attracts
+if the slope of the map there is below one. rho = 1 is always a fixed point of dense blocks (equal tokens
+stay equal); whether it attracts is rank collapse, and its slope is the collapse factor of
+:mod:`spannorm_theory.theory.collapse` at finite n. Gated branches can repel it, and tokens then settle at
+a cosine below one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+
+from ..architecture import Architecture
+from ..components.attention import require_exchangeable
+from ..components.kernels import Array
+from ..errors import AssumptionError
+from .predict import _forward as forward
+from .predict import _Segment as Segment
+from .predict import predict_profiles
+
+#: offset from rho = 1 at which its slope is taken, and spacing of the scan for fixed points
+NEAR_ONE = 1e-6
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """A cosine that a block leaves as it is, and the slope of the map there."""
+
+    rho: float
+    slope: float
+
+    @property
+    def attracts(self) -> bool:
+        """Whether nearby cosines approach it from block to block."""
+        return abs(self.slope) < 1
+
+
+def alignment_map(arch: Architecture, rho: Array, layer: int) -> Array:
+    """rho after block ``layer`` for each rho in front of it, at the variance the stream has there.
+
+    Raises:
+        AssumptionError: tokens are not exchangeable, or the placement has several streams.
+    """
+    require_exchangeable(arch.mask)
+    if arch.definition.streams > 1:
+        raise AssumptionError(
+            "the map of rho is of one stream; this placement has several, whose cosines move together"
+        )
+    q = float(np.exp(predict_profiles(arch).profiles["0", "variance"][layer]))
+    segment = Segment.of(arch, layer == 0, np.array([float(layer)]))
+    after = []
+    for value in np.atleast_1d(rho):
+        state = forward(segment, (q, q * (1 - float(value))))
+        after.append(1 - state[1] / state[0])
+    return np.array(after)
+
+
+def fixed_points(arch: Architecture, layer: int | None = None) -> list[FixedPoint]:
+    """Fixed points of the map of rho over block ``layer`` (default: the last), in rising order."""
+    layer = arch.depth - 1 if layer is None else layer
+
+    def gap(rho: float) -> float:
+        return float(alignment_map(arch, np.array([rho]), layer)[0]) - rho
+
+    grid = np.linspace(0, 1 - 1e-3, 60)
+    gaps = alignment_map(arch, grid, layer) - grid
+    roots = [
+        float(brentq(gap, a, b, xtol=1e-10))
+        for a, b, left, right in zip(grid[:-1], grid[1:], gaps[:-1], gaps[1:], strict=True)
+        if left * right < 0
+    ]
+    found = []
+    for rho in roots:
+        ends = alignment_map(arch, np.array([rho - NEAR_ONE, rho + NEAR_ONE]), layer)
+        found.append(FixedPoint(rho, float(ends[1] - ends[0]) / (2 * NEAR_ONE)))
+    near = float(alignment_map(arch, np.array([1 - NEAR_ONE]), layer)[0])
+    return [*found, FixedPoint(1.0, (1 - near) / NEAR_ONE)]
+
+
+def depth_of_cosine(arch: Architecture, target: float = 0.5) -> int | None:
+    """The first layer whose token cosine (of the first stream) reaches ``target``; None if none does."""
+    reached = np.flatnonzero(predict_profiles(arch).profiles["0", "token_cosine"] >= target)
+    return int(reached[0]) if len(reached) else None
