@@ -26,7 +26,6 @@ drop = Symbol("delta", nonnegative=True)
 initial_variance = Symbol("q_0", positive=True)
 grad_variance = Symbol("gamma", positive=True)
 grad_covariance = Symbol("c", real=True)
-final_grad_variance = Symbol("gamma_L", positive=True)
 
 #: second moments of two pre-activations, their covariance c, and q_1 q_2 - c^2
 kernel_arguments = (
@@ -40,8 +39,6 @@ kernel_arguments = (
 constant = Symbol("C", positive=True)
 
 running = Symbol("k", integer=True, nonnegative=True)
-exponent = Symbol("kappa", real=True)
-small = Symbol("epsilon", positive=True)
 factor = Symbol("lambda", positive=True)
 
 #: constant branch gains: the forward and backward second moment of each kind of branch

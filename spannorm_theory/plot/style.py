@@ -24,8 +24,8 @@ from ..errors import InputError
 
 Dash = tuple[float, tuple[float, ...]] | str
 
-#: widths in inches: one column, one page of NeurIPS and TMLR, two columns of ICML
-COLUMN, PAGE, DOUBLE = 3.25, 5.5, 6.75
+#: widths in inches: one column and two columns of ICML
+COLUMN, DOUBLE = 3.25, 6.75
 
 RC: dict[str, Any] = {
     "font.family": "STIXGeneral",

@@ -12,9 +12,10 @@ import pandas as pd
 from ..architecture import Architecture
 from ..definitions.placements import PLACEMENTS, Placement
 from ..errors import AssumptionError, NonFiniteError
+from ..theory.closed_forms import ClosedForms
 from ..theory.growth import Growth
 from ..theory.predict import predict
-from ..theory.recursion import ClosedForms, Recursion, derive
+from ..theory.recursion import Recursion, derive
 from ..verification import Verification, verify
 
 

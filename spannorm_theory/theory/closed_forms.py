@@ -7,7 +7,8 @@ that are rational in l (gamma functions). Everything else is said to have none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from sympy import (
     Add,
@@ -24,7 +25,6 @@ from sympy import (
     harmonic,
     product,
     rf,
-    simplify,
     summation,
 )
 from sympy.core.function import AppliedUndef
@@ -127,6 +127,25 @@ def _finite(expression: Expr) -> Expr:
     return expression.replace(factorial, lambda n: gamma(n + 1))
 
 
-def is_zero(expression: Expr) -> bool:
-    """Whether an expression vanishes identically, by simplification."""
-    return bool(simplify(expression) == Integer(0))
+@dataclass(frozen=True)
+class ClosedForms:
+    """Closed forms by name, valid from layer ``start`` on, and what has none."""
+
+    found: dict[str, Expr]
+    missing: dict[str, str]
+    start: int
+
+    def __getitem__(self, name: str) -> Expr:
+        try:
+            return self.found[name]
+        except KeyError:
+            reason = self.missing.get(name, f"known: {', '.join(self.found)}")
+            raise NoClosedForm(f"no closed form for {name}: {reason}") from None
+
+
+def attempt(compute: Callable[[], Expr], name: str, found: dict[str, Expr], missing: dict[str, str]) -> None:
+    """File a closed form under ``found``, or the reason why there is none under ``missing``."""
+    try:
+        found[name] = compute()
+    except NoClosedForm as reason:
+        missing[name] = str(reason)

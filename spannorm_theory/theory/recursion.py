@@ -15,7 +15,7 @@ from ..components.activations import ACTIVATIONS
 from ..definitions.placements import PLACEMENTS
 from ..definitions.scalings import SCALINGS
 from ..errors import NoClosedForm
-from .closed_forms import Pairs, product_of_ratios, solve_forward
+from .closed_forms import ClosedForms, Pairs, attempt, product_of_ratios, solve_forward
 from .growth import Growth
 from .step import Step, concrete_gains, constant_gains, tidy
 
@@ -207,16 +207,16 @@ class Recursion:
         found: dict[str, Expr] = {}
         missing: dict[str, str] = {}
         for pair in self.step.pairs:
-            _try(
+            attempt(
                 lambda p=pair: self.moment_at(p, symbols.layer), str(self.block.moment(*pair)), found, missing
             )
         if len(self.step.trace.streams) == 1:
-            _try(self.gradient_ratio, "gamma_0/gamma_L", found, missing)
+            attempt(self.gradient_ratio, "gamma_0/gamma_L", found, missing)
         else:
             missing["gradient ratio"] = "the gradients of several streams mix in every block"
         for stream in range(len(self.step.trace.streams)):
             name = "identity gain" if len(self.step.trace.streams) == 1 else f"identity gain {stream}"
-            _try(lambda s=stream: self.identity_gain(s), name, found, missing)
+            attempt(lambda s=stream: self.identity_gain(s), name, found, missing)
         return ClosedForms(found, missing, self.start)
 
     def conserved(self) -> tuple[Expr, Expr]:
@@ -324,29 +324,6 @@ class Recursion:
             rf"{symbols.latex(e.lhs)} &= {symbols.latex(e.rhs)}" for e in (*forward, *backward)
         )
         return rf"$\displaystyle \begin{{aligned}} {rows} \end{{aligned}}$"
-
-
-@dataclass(frozen=True)
-class ClosedForms:
-    """Closed forms by name, valid from layer ``start`` on, and what has none."""
-
-    found: dict[str, Expr]
-    missing: dict[str, str]
-    start: int
-
-    def __getitem__(self, name: str) -> Expr:
-        try:
-            return self.found[name]
-        except KeyError:
-            reason = self.missing.get(name, f"known: {', '.join(self.found)}")
-            raise NoClosedForm(f"no closed form for {name}: {reason}") from None
-
-
-def _try(compute: Any, name: str, found: dict[str, Expr], missing: dict[str, str]) -> None:
-    try:
-        found[name] = compute()
-    except NoClosedForm as reason:
-        missing[name] = str(reason)
 
 
 def _next(symbol: Symbol) -> Symbol:

@@ -143,14 +143,6 @@ class Step:
             for out, stream in zip(self.trace.outputs, self.trace.streams, strict=False)
         ]
 
-    def branch_shares(self) -> list[Expr]:
-        """E|x_{l+1} - x_l|^2 / E|x_l|^2 of each stream."""
-        m = self._moments
-        return [
-            tidy((m.cov(out, out) + m.cov(x, x) - 2 * m.cov(out, x)) / m.cov(x, x))
-            for out, x in zip(self.trace.outputs, self.trace.streams, strict=True)
-        ]
-
 
 def tidy(expression: Any) -> Expr:
     """A rational expression in factored form; one with roots is only put over one denominator."""

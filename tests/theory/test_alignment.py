@@ -22,9 +22,9 @@ RATIOS = {"swiglu": 0.9, "reglu": 0.9, "gelu": 0.05}
 def _ratios() -> Iterator[None]:
     """Scaling rules that set sigma_a^2 / sigma_f^2 for each activation."""
     for name, ratio in RATIOS.items():
-        sigma2 = float(ACTIVATIONS[name].kernel.value(1.0, 1.0, 1.0))
+        gain = sqrt(Float(ratio * float(ACTIVATIONS[name].kernel.value(1.0, 1.0, 1.0))))
 
-        def rule(sublayer, l, L, d, gain=sqrt(Float(ratio * sigma2))):  # type: ignore[no-untyped-def]
+        def rule(sublayer, l, L, d, gain=gain):  # type: ignore[no-untyped-def]
             """Sets the attention branch's gain."""
             return Multipliers(gains={"attn.output": gain})
 
