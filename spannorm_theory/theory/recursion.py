@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from sympy import Eq, Expr, Integer, Mul, Symbol, factor, sqrt
@@ -207,16 +207,15 @@ class Recursion:
         found: dict[str, Expr] = {}
         missing: dict[str, str] = {}
         for pair in self.step.pairs:
-            attempt(
-                lambda p=pair: self.moment_at(p, symbols.layer), str(self.block.moment(*pair)), found, missing
-            )
+            name = str(self.block.moment(*pair))
+            attempt(partial(self.moment_at, pair, symbols.layer), name, found, missing)
         if len(self.step.trace.streams) == 1:
             attempt(self.gradient_ratio, "gamma_0/gamma_L", found, missing)
         else:
             missing["gradient ratio"] = "the gradients of several streams mix in every block"
         for stream in range(len(self.step.trace.streams)):
             name = "identity gain" if len(self.step.trace.streams) == 1 else f"identity gain {stream}"
-            attempt(lambda s=stream: self.identity_gain(s), name, found, missing)
+            attempt(partial(self.identity_gain, stream), name, found, missing)
         return ClosedForms(found, missing, self.start)
 
     def conserved(self) -> tuple[Expr, Expr]:
