@@ -19,6 +19,8 @@ from .errors import InputError, UnknownNameError
 
 MASKS = ("none", "causal")
 NORMS = ("rms", "layer")
+INPUTS = ("gaussian", "zipf")
+LOSSES = ("probe", "mean", "last", "cross-entropy")
 
 _CALL = re.compile(r"^([\w.+*-]+?)(?:\((.*)\))?$")
 
@@ -68,7 +70,16 @@ class Architecture:
         init: "fan-in", "unit-branch", "xavier", or the standard deviation of every weight.
         logit_variance: variance of the attention logits for an input of unit second moment whose
             tokens are uncorrelated; None takes what ``init`` gives. Ignored under QK norm.
-        input_variance, input_cosine: q and rho of the Gaussian input; rho in [0, 1).
+        inputs: "gaussian" (tokens of cosine ``input_cosine``) or "zipf" (ids drawn independently from
+            Zipf's law over ``vocabulary`` types, through a Gaussian embedding).
+        input_variance: q of a Gaussian input, or of the embedding.
+        input_cosine: rho of a Gaussian input, in (-1/(tokens - 1), 1).
+        position_variance: second moment of learned positions that are added to a "zipf" embedding.
+        loss: "probe" (gradient at the output independent N(0, 1)), "mean" (one such row for all
+            tokens, as of a mean-pooled output), "last" (at the last token only, sqrt(tokens) times
+            N(0, 1)), or "cross-entropy" (mean over tokens, with a random unembedding of gain 1 and labels
+            drawn independently from Zipf's law over ``vocabulary`` types).
+        vocabulary: number of types of "zipf" inputs and of "cross-entropy".
 
     Raises:
         InputError: a size, name or option that no architecture can have.
@@ -88,8 +99,12 @@ class Architecture:
     qkv_norm: bool = False
     init: str | float = "fan-in"
     logit_variance: float | None = None
+    inputs: str = "gaussian"
     input_variance: float = 1.0
     input_cosine: float = 0.0
+    position_variance: float = 0.0
+    loss: str = "probe"
+    vocabulary: int = 32_000
     options: Mapping[str, Any] = field(init=False, repr=False, compare=False)
     name: str = field(init=False, repr=False, compare=False)
 
@@ -107,11 +122,12 @@ class Architecture:
         for size in ("depth", "width", "heads"):
             _positive_integer(size, getattr(self, size))
         _positive_integer("tokens", self.tokens, least=2)
+        _positive_integer("vocabulary", self.vocabulary, least=2)
         if self.width % self.heads:
             raise InputError(f"width must be divisible by heads, got width={self.width}, heads={self.heads}")
-        for kind, value, known in (("mask", self.mask, MASKS), ("norm", self.norm, NORMS)):
-            if value not in known:
-                raise UnknownNameError(kind, value, known)
+        for kind, known in (("mask", MASKS), ("norm", NORMS), ("inputs", INPUTS), ("loss", LOSSES)):
+            if getattr(self, kind) not in known:
+                raise UnknownNameError(kind, getattr(self, kind), known)
         for flag in ("qk_norm", "qkv_norm"):
             if not isinstance(getattr(self, flag), bool):
                 raise InputError(f"{flag} must be True or False, got {getattr(self, flag)!r}")
@@ -134,9 +150,31 @@ class Architecture:
             raise InputError(
                 f"ffn_ratio * width must be a whole number, got {self.ffn_ratio} * {self.width} = {hidden}"
             )
-        if not isinstance(self.input_cosine, (int, float)) or not 0 <= self.input_cosine < 1:
-            raise InputError(f"input_cosine must lie in [0, 1), got {self.input_cosine!r}")
-        object.__setattr__(self, "input_cosine", float(self.input_cosine))
+        self._check_ends()
+
+    def _check_ends(self) -> None:
+        lowest = -1 / (self.tokens - 1)
+        if not isinstance(self.input_cosine, (int, float)) or not lowest < self.input_cosine < 1:
+            raise InputError(
+                f"input_cosine must lie in ({lowest:.4g}, 1) for {self.tokens} tokens, got "
+                f"{self.input_cosine!r}"
+            )
+        position = self.position_variance
+        number = isinstance(position, (int, float)) and not isinstance(position, bool)
+        if not number or not 0 <= position < math.inf:
+            raise InputError(f"position_variance must be a number of at least 0, got {position!r}")
+        if self.inputs == "zipf" and self.input_cosine:
+            raise InputError(
+                "input_cosine belongs to inputs='gaussian'; that of inputs='zipf' follows from vocabulary "
+                "and position_variance"
+            )
+        if self.inputs != "zipf" and position:
+            raise InputError("position_variance belongs to inputs='zipf'")
+        unused = self.inputs != "zipf" and self.loss != "cross-entropy"
+        if unused and self.vocabulary != Architecture.vocabulary:
+            raise InputError("vocabulary belongs to inputs='zipf' and loss='cross-entropy'; neither is set")
+        for key in ("input_cosine", "position_variance"):
+            object.__setattr__(self, key, float(getattr(self, key)))
 
     @property
     def definition(self) -> Placement:
@@ -157,6 +195,11 @@ class Architecture:
     def hidden(self) -> int:
         """Hidden width of the feed-forward branch."""
         return round(self.ffn_ratio * self.width)
+
+    @property
+    def input_second_moment(self) -> float:
+        """q_0, positions included."""
+        return self.input_variance + self.position_variance
 
     @property
     def weights(self) -> dict[str, tuple[int, int]]:

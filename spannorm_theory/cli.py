@@ -1,4 +1,4 @@
-"""The ``spannorm`` command: list, derive, predict, simulate, verify, report.
+"""The ``spannorm`` command: list, derive, predict, simulate, verify, report, bench.
 
 Exit status 0: good; 1: a check failed; 2: bad input, with one line on stderr. Heavy imports happen
 inside the commands, so that ``--help`` answers at once.
@@ -32,8 +32,12 @@ FIELDS: tuple[tuple[str, type, str], ...] = (
     ("qkv_norm", bool, "normalise queries, keys and values over each head"),
     ("init", str, "fan-in, unit-branch, xavier, or a standard deviation"),
     ("logit_variance", float, "variance of the attention logits for unit input"),
-    ("input_variance", float, "second moment of the input per coordinate"),
-    ("input_cosine", float, "cosine between input tokens"),
+    ("inputs", str, "gaussian, or zipf (token ids through an embedding)"),
+    ("input_variance", float, "second moment of the input (or embedding) per coordinate"),
+    ("input_cosine", float, "cosine between gaussian input tokens"),
+    ("position_variance", float, "second moment of learned positions of a zipf input"),
+    ("loss", str, "probe, mean, last or cross-entropy"),
+    ("vocabulary", int, "types of zipf inputs and of cross-entropy"),
 )
 
 
@@ -58,6 +62,23 @@ def _run_flags(parser: argparse.ArgumentParser, networks: int) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu or cuda")
     group.add_argument("--engine", default="auto", help="auto, explicit or implicit")
     group.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _bench_flags(bench: argparse.ArgumentParser) -> None:
+    study = bench.add_mutually_exclusive_group()
+    study.add_argument("--precision", action="store_true", help="float32 and bfloat16 against float64")
+    study.add_argument("--accuracy", action="store_true", help="both theories against Monte Carlo")
+    bench.add_argument("--quick", action="store_true", help="small sizes that take seconds")
+    bench.add_argument("--placements", nargs="+", help="speed takes the first (default: span-norm)")
+    bench.add_argument("--scalings", nargs="+", help="speed takes the first (default: depth-scaled-init)")
+    bench.add_argument("--mask", nargs="+", default=["none"], help="none, causal or both (default: none)")
+    bench.add_argument("--widths", nargs="+", type=int, help="of speed, and of the accuracy's width sweep")
+    for flag in ("--width", "--heads", "--tokens", "--depth", "--networks"):
+        bench.add_argument(flag, type=int, help="default: depends on the study")
+    bench.add_argument("--repeats", type=int, default=3, help="of speed (default: 3)")
+    bench.add_argument("--seed", type=int, default=0)
+    bench.add_argument("--out", help="folder for the figure of speed, PDF and PNG")
+    bench.add_argument("--quiet", action="store_true", help="no progress lines")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -102,6 +123,9 @@ def parser() -> argparse.ArgumentParser:
         report.add_argument(flag, type=int, default=default)
     report.add_argument("--seed", type=int, default=0)
     report.add_argument("--quiet", action="store_true", help="no progress bar")
+    _bench_flags(
+        command("bench", "How fast the engines are; or what precision costs; or how accurate theory is.")
+    )
     return top
 
 
@@ -243,6 +267,12 @@ def _report(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _bench(args: argparse.Namespace) -> int:
+    from .bench.command import run_bench
+
+    return run_bench(args)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": _list,
     "derive": _derive,
@@ -250,6 +280,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "simulate": _simulate,
     "verify": _verify,
     "report": _report,
+    "bench": _bench,
 }
 
 

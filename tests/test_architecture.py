@@ -12,6 +12,7 @@ pytestmark = pytest.mark.exact
 
 EXAMPLES = [
     Architecture("post-norm"),
+    Architecture("span-norm", inputs="zipf", position_variance=0.5, loss="cross-entropy", vocabulary=100),
     Architecture("siamese-norm(depth_scaling=False)", "gpt2", depth=3, mask="causal", init=0.02),
     Architecture(
         "pre-norm", "layer-index", activation="swiglu", norm="layer", qk_norm=True, logit_variance=4
@@ -28,7 +29,7 @@ def test_round_trips(arch: Architecture) -> None:
 
 
 def test_key_is_stable_across_processes() -> None:
-    assert Architecture("post-norm").key == Architecture("post-norm", depth=12).key == "e93fd8cdad69d4dd"
+    assert Architecture("post-norm").key == Architecture("post-norm", depth=12).key == "1a29a8c702b46cb6"
 
 
 def test_default_options_leave_the_name_alone() -> None:
@@ -48,7 +49,7 @@ def test_default_options_leave_the_name_alone() -> None:
         ({"ffn_ratio": 0.001}, "must be a whole number"),
         ({"ffn_ratio": float("nan")}, "ffn_ratio must be a positive number"),
         ({"init": -0.02}, "init must be a positive number"),
-        ({"input_cosine": 1.0}, r"input_cosine must lie in \[0, 1\)"),
+        ({"input_cosine": 1.0}, r"input_cosine must lie in \(-0.01587, 1\)"),
         ({"qk_norm": "yes"}, "qk_norm must be True or False"),
         ({"placement": "post-norm("}, "expected a placement"),
         ({"placement": "siamese-norm(depth_scaling=1)"}, "must be bool"),

@@ -13,9 +13,10 @@ queries, keys or values replace s_W (q, p) by (1, K(rho)) forward and s_W by K'/
 kernel of a norm over a head. Gradients at the logits are A * (D - sum A D), D_ij = g_i . V_j, with g
 independent of the forward pass.
 
-Leading finite-width terms: the tokens' sample correlations add (1 - P2)^2 / d to J and J11 on the query
-path; and attention weights lean towards the keys they read, which by Stein's lemma gives the mixed
-values a mean (1 - P2)(1 - rho) q along each query, second moment q_V v ((1 - rho)(1 - P2))^2 / d.
+Leading finite-width terms: the tokens' sample correlations, of variance V (1/d for Gaussian tokens), add
+(1 - P2)^2 V to J and J11 on the query path; and attention weights lean towards the keys they read, which
+by Stein's lemma gives the mixed values a mean (1 - P2)(1 - rho) q along each query, second moment
+q_V v ((1 - rho)(1 - P2))^2 / d.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Attention:
         output = gains["attn.output"]
         return (
             output * (q_v - delta_v * (1 - p2) + own),
-            output * (delta_v * (p2 - p11) + own * (1 - rho)),
+            output * max(delta_v * (p2 - p11) + own * (1 - rho), 0.0),  # rounding near collapse
         )
 
     @property
@@ -113,12 +114,14 @@ class Attention:
         rho = np.asarray(rho, dtype=float)
         return np.asarray(1 - self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)[0])
 
-    def backward(self, q: Array, delta: Array, gains: Gains) -> dict[str, Array]:
+    def backward(self, q: Array, delta: Array, spread: Any, gains: Gains) -> dict[str, Array]:
         """Linear maps from (gamma, c) at the branch output to (gamma, c) at the gradient of each
         projection's output, one 2 x 2 matrix for each layer; "stream" is their sum at the input.
 
         Args:
             q, delta: moments of the branch input, shape (layers,).
+            spread: V, the variance over pairs of tokens of their covariance, over delta^2; 1/d for
+                Gaussian tokens.
             gains: sigma_W^2 of each matrix, floats or shape (layers,).
         Returns:
             shape (layers, 2, 2) for "attn.query", "attn.key", "attn.value" and "stream".
@@ -127,7 +130,7 @@ class Attention:
         v, rho = self._logits(q, delta, gains)
         rho = np.asarray(rho, dtype=float)
         p2, p11, j, j11 = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
-        finite = (1 - p2) ** 2 / self.width
+        finite = (1 - p2) ** 2 * spread
         output = gains["attn.output"]
         _, delta_v = self._projected("value", q, delta, gains["attn.value"])
         _, delta_k = self._projected("key", q, delta, gains["attn.key"])
@@ -153,7 +156,7 @@ class Attention:
         return {**maps, "stream": stream}
 
     def weight_grads(
-        self, q: Array, delta: Array, grad: Array, gains: Gains, maps: Mapping[str, Array]
+        self, q: Array, delta: Array, spread: Any, grad: Array, gains: Gains, maps: Mapping[str, Array]
     ) -> dict[str, Array]:
         """E |dLoss/dW|_F^2 of each matrix; ``grad`` (layers, 2) holds (gamma, c) at the branch output."""
         n, p = self.tokens, q - delta
@@ -169,7 +172,7 @@ class Attention:
             g, c = at_projection[:, 0] * one / gains[name], at_projection[:, 1] * two / gains[name]
             result[name] = front * (q * g + (n - 1) * p * c)
         # keys' weight gradients see the sample correlation that their stream gradients do not
-        result["attn.key"] = result["attn.key"] * (1 + (1 - p2) ** 2 / (self.width * j))
+        result["attn.key"] = result["attn.key"] * (1 + (1 - p2) ** 2 * spread / j)
         # rows that lean towards similar keys add to what values receive, as to what they give
         leaning = front * lean * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
         one, _ = self._back("value", q, delta, gains["attn.value"])

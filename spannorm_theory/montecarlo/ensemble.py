@@ -105,8 +105,8 @@ def simulate(
 ) -> Ensemble:
     """Measure independent random networks of ``arch``, forward and backward, at every layer.
 
-    Each network reads one sequence of Gaussian tokens; the gradient behind the readout is N(0, 1) per
-    coordinate. Results depend on ``seed`` and not on how networks are batched.
+    Each network reads one sequence and has one loss, as the architecture says (:mod:`.ends`). Results
+    depend on ``seed`` and not on how networks are batched.
 
     Args:
         networks: how many, at least 1 (2 for standard errors).

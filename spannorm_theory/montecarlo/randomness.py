@@ -28,6 +28,8 @@ class Purpose(IntEnum):
     LOSS = 1
     FORWARD = 2
     BACKWARD = 3
+    IDS = 4
+    LABELS = 5
 
 
 class Randomness:
@@ -67,6 +69,10 @@ class Randomness:
                 generator = torch.Generator(self.device).manual_seed(int(state[0] >> np.uint64(1)))
                 row.normal_(generator=generator)
         return out[:, :size].to(self.dtype)
+
+    def only(self, network: int) -> Randomness:
+        """The random numbers of one of the networks."""
+        return Randomness(self.seed, [network], dtype=self.dtype, device=self.device, executor=self._executor)
 
     def _sequence(self, network: int, layer: int, purpose: Purpose, chunk: int = 0) -> np.random.SeedSequence:
         return np.random.SeedSequence(self.seed, spawn_key=(network, layer, purpose, chunk))

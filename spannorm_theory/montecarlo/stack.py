@@ -18,8 +18,9 @@ import torch
 
 from ..metrics import block_change, gram, log_rank_residual, rank_metrics, second_moments, token_modes
 from ..quantities import Key
+from .ends import embedding, loss_gradient
 from .program import Program
-from .randomness import Purpose, Randomness
+from .randomness import Randomness
 from .weights import Matrix, Weights
 
 MakeWeights = Callable[[dict[str, Matrix], Randomness, int], Weights]
@@ -147,13 +148,7 @@ class Stack:
         return self.record
 
     def _embedding(self) -> torch.Tensor:
-        """Gaussian tokens of second moment q and cosine rho: sqrt(q) (sqrt(rho) common + sqrt(1-rho) own)."""
-        arch = self.program.arch
-        n, d, rho = arch.tokens, arch.width, arch.input_cosine
-        noise = self.random.normal(0, Purpose.INPUT, (n + 1) * d).view(-1, n + 1, d)
-        x = (1 - rho) ** 0.5 * noise[:, 1:] + rho**0.5 * noise[:, :1]
-        embedding: torch.Tensor = arch.input_variance**0.5 * x
-        return embedding
+        return embedding(self.program.arch, self.random)
 
     def _block(self, layer: int, streams: Streams) -> Streams:
         return self.program.block(layer, streams, self._weights(layer))
@@ -183,12 +178,12 @@ class Stack:
         return steps
 
     def _loss(self, streams: Streams) -> tuple[Streams, torch.Tensor]:
-        """Gradients in front of the readout, of a loss whose gradient behind it is N(0, 1)."""
+        """Gradients in front of the readout."""
         inputs = [x.detach().requires_grad_() for x in streams]
         with torch.enable_grad():
             output = self.program.readout(inputs)
-        probe = self.random.normal(0, Purpose.LOSS, output[0].numel()).view_as(output)
-        grads = _gradients([output], inputs, [probe])
+        gradient = loss_gradient(self.program.arch, self.random, output)
+        grads = _gradients([output], inputs, [gradient])
         exponent = torch.zeros(len(output), dtype=torch.float64, device=output.device)
         grads, exponent = _rescaled(grads, exponent)
         self.record.gradient(self.program.arch.depth, grads, exponent)

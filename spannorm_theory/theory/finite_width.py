@@ -15,7 +15,10 @@ for the norms' own projections and the sampling of the input.
 Rank metrics are functions of rho: what rho may be off by moves them, and where they are curved its
 fluctuation shifts their mean. The mean mode's share fluctuates with the streams, by
 rho (1 - rho) sqrt(V_l + 2/d). The largest eigenvalue of nearly uncorrelated tokens fluctuates by the
-Tracy-Widom scale, where the transition to a spike is not resolved.
+Tracy-Widom scale, where the transition to a spike is not resolved. The position-resolved theory
+leaves out that covariances spread over pairs of tokens (:mod:`.spread`), by at most V_l / 4 beyond 1/d; the
+pair theory knows the second moment of that spread and not the shape, which repeated token ids make
+another one than the Marchenko-Pastur law's.
 """
 
 from __future__ import annotations
@@ -99,16 +102,21 @@ def _of_rank(
     arch: Architecture, quantity: str, profile: Array, cosine: Array, below: Array, floor: float
 ) -> Array:
     """Allowance of a spectral metric at token cosine ``cosine``."""
+    sample = np.full_like(cosine, 1 / arch.width)
 
-    def metric(rho: Array) -> Array:
+    def metric(rho: Array, spread: Array = sample) -> Array:
         drop = 1 - np.clip(rho, -1 / arch.tokens, 1)
-        return rank_metrics(np.ones_like(drop), drop, np.full_like(drop, 1 / arch.width), arch)[quantity]
+        return rank_metrics(np.ones_like(drop), drop, spread, arch)[quantity]
 
-    center, off = metric(cosine), floor + (1 - cosine) * below
+    center, off = metric(cosine), (1 - cosine) * (floor + below)
     moved = np.maximum(np.abs(metric(cosine + off) - center), np.abs(metric(cosine - off) - center))
-    spread = np.abs(cosine) * (1 - cosine) * np.sqrt(below + floor)
-    curved = np.abs(metric(cosine + spread) + metric(cosine - spread) - 2 * center) / 2
+    apart = np.abs(cosine) * (1 - cosine) * np.sqrt(below + floor)
+    curved = np.abs(metric(cosine + apart) + metric(cosine - apart) - 2 * center) / 2
     allowed = moved + curved + floor * profile
+    if arch.mask != "none":
+        allowed = allowed + np.abs(metric(cosine, sample + below / 4) - center)
+    elif arch.inputs == "zipf" and quantity != "participation_ratio":
+        allowed = allowed + np.abs(profile - center)
     if quantity == "stable_rank":
         edge, scale = largest_eigenvalue(arch.tokens, np.array(1 / arch.width))
         unresolved = (1 - cosine) * (edge + 3 * scale) * profile > arch.tokens

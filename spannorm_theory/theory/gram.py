@@ -12,7 +12,7 @@ first order in 1/draws instead of second. Draws are split into ``BATCHES`` group
 and the whole recursion is run on each: the prediction is the mean of these runs and its standard error
 follows from their spread.
 
-The loss gradient at the model's output is a random probe: its Gram is the identity. Gradients are
+Both ends are those of :mod:`.ends`; each run reads its own token ids, where there are any. Gradients are
 divided by their size in each block and the exponent is carried apart.
 """
 
@@ -29,6 +29,7 @@ from ..architecture import Architecture
 from ..components.kernels import Array
 from ..errors import AssumptionError, InputError
 from ..quantities import QUANTITIES, Key
+from .ends import input_gram, loss_gram
 from .gram_block import Block, Draws, Grams, Wiring
 from .prediction import Prediction
 from .rank import rank_metrics_gram
@@ -116,12 +117,13 @@ class _Run:
         blocks, last = self._forward(first, other)
         self.undecided = arch.heads * np.array([block.undecided for block in blocks])
         readout = Block(Wiring.of(arch.definition.trace_readout(), arch), 0, last, draws)
-        self._backward(blocks, readout.backward([[np.eye(arch.tokens)]])[0])
+        gradient = loss_gram(arch, readout.forward().outputs()[0][0])
+        size = float(gradient.diagonal().mean())
+        self._backward(blocks, readout.backward([[gradient / size]])[0], float(np.log(size)))
 
     def _forward(self, first: Wiring, other: Wiring) -> tuple[list[Block], Grams]:
         arch, count = self.arch, self.arch.definition.streams
-        n, rho = arch.tokens, arch.input_cosine
-        start = arch.input_variance * ((1 - rho) * np.eye(n) + rho)
+        n, start = arch.tokens, input_gram(arch, self.draws.ids())
         blocks, states, across = [], [[[start] * count] * count], []
         for layer in range(arch.depth):
             block = Block(other if layer else first, layer, states[-1], self.draws)
@@ -143,9 +145,9 @@ class _Run:
             self.profiles[str(s), "branch_share"] = (q[:-1] + q[1:] - 2 * cross) / q[:-1]
         return blocks, states[-1]
 
-    def _backward(self, blocks: list[Block], grads: Grams) -> None:
+    def _backward(self, blocks: list[Block], grads: Grams, exponent: float) -> None:
         n, count = self.arch.tokens, self.arch.definition.streams
-        kept, exponents = [grads], [0.0]
+        kept, exponents = [grads], [exponent]
         weights = {name: np.full(len(blocks), -np.inf) for name in self.arch.weights}
         for block in reversed(blocks):
             grads, norms = block.backward(grads)
@@ -162,7 +164,8 @@ class _Run:
         """Profiles, positions and requested Grams of every stream; ``exponents`` of e were divided out."""
         for s in range(self.arch.definition.streams):
             diagonals = np.array([state[s][s].diagonal() for state in grams])
-            self.tokens[str(s), size] = np.log(diagonals) + exponents[:, None]
+            with np.errstate(divide="ignore"):  # tokens that a loss does not read
+                self.tokens[str(s), size] = np.log(diagonals) + exponents[:, None]
             self.profiles[str(s), size] = np.log(diagonals.mean(axis=1)) + exponents
             drops = np.array([token_drop(state[s][s]) for state in grams])
             self.profiles[str(s), cosine] = 1 - drops

@@ -35,6 +35,10 @@ class Draws:
         shape = (2, self.heads, self.arch.tokens, self.arch.head_width)
         return np.random.default_rng((*self.seed, layer)).standard_normal(shape)
 
+    def ids(self) -> np.random.Generator:
+        """What draws the token ids of the input."""
+        return np.random.default_rng((*self.seed, self.arch.depth + 1))
+
     def wishart(self) -> Array:
         """T of shape (tokens, min(tokens, width)) with T T^T distributed as Z Z^T / width, Z standard
         normal of shape (tokens, width): Bartlett's decomposition."""

@@ -21,10 +21,12 @@ from ..components.norms import HeadNorm
 from ..definitions.trace import Branch
 from ..errors import AssumptionError
 from ..quantities import Key, tidy
+from .ends import input_moments, input_spread, loss_moments
 from .pair import PairStep, pair_readout, pair_step
 from .prediction import Prediction
 from .rank import rank_metrics
 from .schedule import branch_gains, over_layers
+from .spread import Spread
 
 
 def branch_moments(branch: Branch, arch: Architecture) -> Attention | FeedForward:
@@ -53,6 +55,7 @@ class _Segment:
     multipliers: list[Array]
     known: Array = field(default_factory=lambda: np.empty(0))
     across: Array = field(default_factory=lambda: np.empty(0))
+    spread: Spread = field(init=False)
 
     @classmethod
     def of(cls, arch: Architecture, first: bool, layers: Array) -> _Segment:
@@ -94,7 +97,8 @@ def predict(arch: Architecture) -> pd.DataFrame:
         columns placement, scaling, depth, width, tokens, layer, stream, quantity, value, log_value
         (natural), theory ("pair", or "position-resolved" under a mask), and then se, the theory's own
         standard error (of the logarithm for squared norms). Moments per coordinate, weight gradients as
-        squared Frobenius norms; the loss gradient at the model's output has second moment 1.
+        squared Frobenius norms; the loss gradient at the model's output has second moment 1, that of a
+        cross-entropy its own.
 
     Raises:
         AssumptionError: the architecture is outside the theory's assumptions, or left float64's range.
@@ -116,15 +120,17 @@ def predict_pair(arch: Architecture) -> Prediction:
         _Segment.of(arch, False, np.arange(1.0, arch.depth)),
     ]
     segments = [s for s in segments if len(s.layers)]
-    q, rho = arch.input_variance, arch.input_cosine
     pairs = len(segments[0].step.pairs)
-    state: tuple[float, ...] = (q, q * (1 - rho)) * pairs
+    state: tuple[float, ...] = input_moments(arch) * pairs
+    spread: list[float] = [input_spread(arch)] * pairs
     for segment in segments:
         state = _forward(segment, state)
+        spread = _spread(segment, spread, arch)
     states = np.concatenate([s.known[:, : 2 * pairs] for s in segments] + [np.array([state])])
     across = np.concatenate([s.across for s in segments])
+    spreads = np.concatenate([s.spread.streams for s in segments] + [np.array([spread])])
     gradients, exponents, weights = _backward(arch, segments, state)
-    profiles = _profiles(arch, segments[0].step, states, across, gradients, exponents, weights)
+    profiles = _profiles(arch, segments[0].step, states, spreads, across, gradients, exponents, weights)
     undecided = np.concatenate([_undecided(s, arch) for s in segments])
     return Prediction(arch, profiles, "pair", undecided)
 
@@ -172,6 +178,18 @@ def _forward(segment: _Segment, state: tuple[float, ...]) -> tuple[float, ...]:
     return state
 
 
+def _spread(segment: _Segment, start: list[float], arch: Architecture) -> list[float]:
+    """Iterate V, the variance over pairs of tokens, through a segment."""
+    slopes = [
+        None if isinstance(component, Attention) else component.gain(q, q, q - delta, gains)
+        for component, gains, (q, delta) in zip(
+            segment.components, segment.gains, segment.branch_inputs(), strict=True
+        )
+    ]
+    segment.spread = Spread(segment.step, segment.known, segment.multipliers, slopes, start, 1 / arch.width)
+    return segment.spread.last
+
+
 def _entries(values: Any, shape: tuple[int, int], layers: int) -> Array:
     """A compiled matrix as an array (layers, rows, columns)."""
     columns = [np.broadcast_to(np.asarray(v, dtype=float), (layers,)) for v in values]
@@ -183,11 +201,11 @@ def _branch_maps(segment: _Segment) -> tuple[list[Array], list[tuple[Any, ...]]]
     maps: list[Array] = []
     details: list[tuple[Any, ...]] = []
     layers = len(segment.layers)
-    for component, gains, (q, delta) in zip(
-        segment.components, segment.gains, segment.branch_inputs(), strict=True
+    for component, gains, (q, delta), spread in zip(
+        segment.components, segment.gains, segment.branch_inputs(), segment.spread.branches.T, strict=True
     ):
         if isinstance(component, Attention):
-            found = component.backward(q, delta, gains)
+            found = component.backward(q, delta, spread, gains)
             maps.append(found["stream"])
             details.append((q, delta, found))
         else:
@@ -207,8 +225,9 @@ def _backward(
     width = 2 * len(segments[0].step.pairs)
     readout = pair_readout(arch.name)
     start = _entries(readout.backward(*last), readout.shape, 1)[0]
-    gradient = start @ np.array([1.0, 0.0])[: start.shape[1]]  # a random probe: gamma = 1, c = 0
-    gradients, exponents = [gradient], [0.0]
+    gamma, c = loss_moments(arch, *readout.outputs(*last)[:2])
+    gradient = start @ np.array([1.0, c / gamma])
+    gradients, exponents = [gradient], [float(np.log(gamma))]
     weights: dict[str, list[Array]] = {name: [] for name in arch.weights}
     for segment in reversed(segments):
         layers, known = len(segment.layers), segment.known
@@ -240,12 +259,12 @@ def _collect_weights(
     weights: dict[str, list[Array]],
     tokens: int,
 ) -> None:
-    for i, (component, gains, (q, delta, maps)) in enumerate(
-        zip(segment.components, segment.gains, details, strict=True)
+    for i, (component, gains, spread, (q, delta, maps)) in enumerate(
+        zip(segment.components, segment.gains, segment.spread.branches.T, details, strict=True)
     ):
         grad = at_branches[:, 2 * i : 2 * i + 2]
         if isinstance(component, Attention):
-            norms = component.weight_grads(q, delta, grad, gains, maps)
+            norms = component.weight_grads(q, delta, spread, grad, gains, maps)
         else:
             norms = component.weight_grads(q, q - delta, grad[:, 0], grad[:, 1], gains, tokens)
         for name, value in norms.items():
@@ -257,6 +276,7 @@ def _profiles(
     arch: Architecture,
     step: PairStep,
     states: Array,
+    spreads: Array,
     across: Array,
     gradients: Array,
     exponents: Array,
@@ -270,7 +290,8 @@ def _profiles(
         name = str(stream)
         profiles[name, "variance"] = np.log(q)
         profiles[name, "token_cosine"] = 1 - delta / q
-        profiles.update({(name, metric): x for metric, x in rank_metrics(q, delta, arch).items()})
+        ranks = rank_metrics(q, delta, spreads[:, at // 2], arch)
+        profiles.update({(name, metric): x for metric, x in ranks.items()})
         profiles[name, "grad_variance"] = np.log(gamma) + exponents
         profiles[name, "grad_token_cosine"] = c / gamma
         cross = across[:, stream]

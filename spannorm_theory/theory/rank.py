@@ -25,21 +25,24 @@ from scipy.special import entr
 from ..architecture import Architecture
 from ..components.kernels import Array
 
-#: nodes of the quadrature over phi; its error is exp(-2 NODES |ln(|theta|/sqrt(y))|) next to the pole
+#: nodes of the quadrature over phi
 NODES = 48
 
 #: mean of the Tracy-Widom law of real matrices (Bornemann, 2010, arXiv:0904.1581)
 TRACY_WIDOM_MEAN = -1.2065335745820
 
 
-def rank_metrics(q: Array, delta: Array, arch: Architecture) -> dict[str, Array]:
-    """All rank metrics by name, of the shape of q and delta; of the residual its logarithm."""
-    spread = np.full_like(q, 1 / arch.width)
+def rank_metrics(q: Array, delta: Array, spread: Array, arch: Architecture) -> dict[str, Array]:
+    """All rank metrics by name, of the shape of q and delta; of the residual its logarithm.
+
+    ``spread`` is the V of :mod:`.spread`, which takes the place of 1/d: the law of the differences is then
+    Marchenko-Pastur's of the right second moment.
+    """
     return {
         "rank_residual": log_rank_residual(q, delta, arch.tokens),
         "stable_rank": stable_rank(q, delta, arch.tokens, spread),
         "effective_rank": effective_rank(q, delta, arch.tokens, spread),
-        "participation_ratio": participation_ratio(q, delta, arch.tokens, spread),
+        "participation_ratio": participation_ratio(q, delta, arch.tokens, arch.width, spread),
     }
 
 
@@ -69,11 +72,12 @@ def log_rank_residual(q: Array, delta: Array, tokens: int) -> Array:
         return np.asarray(0.5 * np.log((1 - 1 / tokens) * delta / q))
 
 
-def participation_ratio(q: Array, delta: Array, tokens: int, spread: Array) -> Array:
+def participation_ratio(q: Array, delta: Array, tokens: int, width: int, spread: Array) -> Array:
     """(tr G)^2 / tr G^2 = n / (1 + (n-1) E cos^2), with E cos^2 = rho^2 + (1 - rho^2)^2 / d the second
-    moment of a sample correlation; ``spread`` is 1/d."""
+    moment of a sample correlation, and (1 - rho)^2 (V - 1/d) beyond."""
     rho = 1 - delta / q
-    return np.asarray(tokens / (1 + (tokens - 1) * (rho**2 + (1 - rho**2) ** 2 * spread)))
+    square = rho**2 + (1 - rho**2) ** 2 / width + (1 - rho) ** 2 * (spread - 1 / width)
+    return np.asarray(tokens / (1 + (tokens - 1) * square))
 
 
 def stable_rank(q: Array, delta: Array, tokens: int, spread: Array) -> Array:
@@ -113,9 +117,12 @@ def effective_rank(q: Array, delta: Array, tokens: int, spread: Array) -> Array:
     inner = ratio * (ratio - cosine) / (1 + ratio * (ratio - 2 * cosine))
     shift = np.where(outside, inner, 1 - inner)
     weight = ((2 * (tokens - 1) * (1 - cosine**2) - y - u) / eigenvalues - 0.5 + shift) / NODES
+    # next to its pole the quadrature misses mass, which lies at that edge
+    missed = 1.0 - outside - shift.mean(axis=-1, keepdims=True)
+    edges = np.concatenate([np.where(theta < 0, missed, 0.0), np.where(theta < 0, 0.0, missed)], axis=-1)
     points = np.concatenate([(1 - root) ** 2, (1 + root) ** 2, (1 + apart) * (1 + y / apart)], axis=-1)
     eigenvalues = np.concatenate([eigenvalues, points], axis=-1)
-    weight = np.concatenate([weight, np.broadcast_to(0.25, (*theta.shape[:-1], 2)), outside], axis=-1)
+    weight = np.concatenate([weight, edges + 0.25, outside], axis=-1)
     s = np.sqrt(np.maximum(eigenvalues, 0))
     total = np.sum(weight * s, axis=-1)
     logs = np.log(np.where(s > 0, s, 1.0))

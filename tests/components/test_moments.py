@@ -174,7 +174,7 @@ def test_row_sums_of_one_fix_the_token_mean_of_the_value_gradient() -> None:
     attention = Attention(256, 32, 64, (), None)
     gains = {f"attn.{w}": 1.0 for w in ("query", "key", "value", "output")}
     q, delta = np.ones(3), np.array([1.0, 0.4, 0.01])
-    value = attention.backward(q, delta, gains)["attn.value"]
+    value = attention.backward(q, delta, 1 / attention.width, gains)["attn.value"]
     mean_mode = np.array([1.0, 31.0])
     np.testing.assert_allclose(mean_mode @ value, np.broadcast_to(mean_mode, (3, 2)), rtol=1e-12)
 
@@ -184,9 +184,10 @@ def test_query_and_key_gradients_vanish_under_rank_collapse() -> None:
     attention = Attention(256, 32, 64, (), None)
     gains = {f"attn.{w}": 1.0 for w in ("query", "key", "value", "output")}
     q, delta = np.ones(2), np.array([1e-3, 1e-4])
-    maps = attention.backward(q, delta, gains)
+    spread = 1 / attention.width
+    maps = attention.backward(q, delta, spread, gains)
     grad = np.array([[1.0, 0.2], [1.0, 0.2]])
-    norms = attention.weight_grads(q, delta, grad, gains, maps)
+    norms = attention.weight_grads(q, delta, spread, grad, gains, maps)
     for name in ("attn.query", "attn.key"):
         assert norms[name][0] / norms[name][1] == pytest.approx(100, rel=0.01)  # (1 - rho)^2
     assert norms["attn.value"][0] == pytest.approx(norms["attn.value"][1], rel=0.01)

@@ -121,6 +121,12 @@ def test_every_statistic_of_every_layer(placement, segment):
         for l, tensors in enumerate(boundaries):
             for i, x in enumerate(tensors):
                 expected[str(i), "variance", l], expected[str(i), "token_cosine", l] = moments(x)
+                s = torch.linalg.svdvals(x)
+                p = s / s.sum()
+                expected[str(i), "rank_residual", l] = ((x - x.mean(0)).norm() / x.norm()).log().item()
+                expected[str(i), "stable_rank", l] = ((s / s[0]) ** 2).sum().item()
+                expected[str(i), "effective_rank", l] = (-(p * p.log()).sum()).exp().item()
+                expected[str(i), "participation_ratio", l] = ((s**2).sum() ** 2 / (s**4).sum()).item()
                 g = next(grads)
                 expected[str(i), "grad_variance", l], expected[str(i), "grad_token_cosine", l] = moments(g)
         for l in range(arch.depth):

@@ -49,7 +49,9 @@ def test_measured_metrics_are_the_definitions(shape: tuple[int, int], rho: float
     modes = gram(token_modes(torch.from_numpy(x)))
     measured = [log_rank_residual(modes), *rank_metrics(modes)]
     expected = np.transpose([by_definition(one) for one in x])
-    np.testing.assert_allclose([m.numpy() for m in measured], expected, rtol=1e-4 if rho > 0.99 else 1e-7)
+    # eigenvalues are right to 1e-16 of the largest, so that a vanishing singular value is right to 1e-8
+    rounded = rho > 0.99 or shape[0] > shape[1]
+    np.testing.assert_allclose([m.numpy() for m in measured], expected, rtol=1e-4 if rounded else 1e-9)
 
 
 @pytest.mark.exact
@@ -70,7 +72,7 @@ def test_theory_limits() -> None:
     assert [wide[m] for m in METRICS] == pytest.approx([16, 16, 16], rel=1e-4)
     collapsed = theory_of(1 - 1e-15, 16, 64)
     assert [collapsed[m] for m in METRICS] == pytest.approx([1, 1, 1], abs=1e-5)
-    assert collapsed["rank_residual"] == pytest.approx(0.5 * np.log(15 / 16 * 1.11e-15), abs=0.01)
+    assert collapsed["rank_residual"] == pytest.approx(0.5 * np.log(15 / 16 * (1 - (1 - 1e-15))))
     halfway = theory_of(0.5, 16, 10**12)
     assert halfway["stable_rank"] == pytest.approx(16 / 8.5, rel=1e-6)
     assert halfway["participation_ratio"] == pytest.approx(16 / (1 + 15 / 4), rel=1e-6)
@@ -105,7 +107,7 @@ def test_theory_against_gaussian_samples(n: int, d: int, rho: float) -> None:
 @pytest.mark.exact
 def test_spike_measure_is_continuous_through_its_transition() -> None:
     n, d = 64, 256
-    theta = np.sqrt((n - 1) / d) * (1 + np.array([-2e-2, 2e-2]))
+    theta = np.sqrt((n - 1) / d) * (1 + np.array([-1e-3, 1e-3]))
     values = [theory_of(t / (n + t), n, d)["effective_rank"] for t in theta]
     assert values[0] == pytest.approx(values[1], rel=2e-4)
 

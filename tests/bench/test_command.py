@@ -1,0 +1,87 @@
+"""``spannorm bench``: exit status, tables and JSON of each study."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from spannorm_theory.bench import accuracy, precision, regimes, speed
+from spannorm_theory.cli import main
+
+TINY = ["--width", "32", "--heads", "2", "--tokens", "6", "--depth", "2", "--networks", "3"]
+
+
+def test_speed(tmp_path, capsys):
+    arguments = ["--quick", "--widths", "32", "--tokens", "4", "--depth", "2", "--repeats", "1"]
+    assert main(["bench", *arguments, "--out", str(tmp_path / "figures")]) == 0
+    captured = capsys.readouterr()
+    assert "a/c" in captured.out
+    assert "memory a/c" in captured.out
+    assert "speed: span-norm depth-scaled-init" in captured.err
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"speed.pdf", "speed.png"}
+
+
+def test_precision(capsys):
+    arguments = ["bench", "--precision", "--placements", "pre-norm", "--scalings", "unit", *TINY]
+    assert main([*arguments, "--json", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    rows = json.loads(captured.out)["precision"]
+    assert {row["dtype"] for row in rows} == set(precision.DTYPES)
+    assert main([*arguments, "--quiet"]) == 0
+    assert "at_layer" in capsys.readouterr().out
+
+
+def test_accuracy_has_three_tables(capsys, monkeypatch):
+    seen = {}
+
+    def table(name, count):
+        def make(*arguments):
+            seen[name] = arguments[:count]
+            return pd.DataFrame({"met": [True]})
+
+        return make
+
+    monkeypatch.setattr(accuracy, "accuracy", table("accuracy", 2))
+    monkeypatch.setattr(regimes, "hard_regime", table("hard", 1))
+    monkeypatch.setattr(regimes, "width_sweep", table("sweep", 3))
+    assert main(["bench", "--accuracy", "--quiet", "--json", "--mask", "none", "causal"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"hard regime", "width sweep", "accuracy"}
+    archs, networks = seen["accuracy"]
+    assert len(archs) == 2 * 5 * 2
+    assert networks == 64
+    assert {(a.width, a.heads, a.tokens, a.depth, a.activation) for a in archs} == {
+        (1024, 16, 64, 48, "gelu")
+    }
+    assert seen["hard"] == (32,)
+    assert seen["sweep"][1] == regimes.WIDTHS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--placements", "siamese-norm", "--quick"], "no module of siamese-norm"),
+        (["--precision", "--placements", "postnorm"], "did you mean post-norm"),
+        (["--accuracy", "--mask", "diagonal"], "mask"),
+        (["--quick", "--repeats", "0"], "at least 1 repeat"),
+    ],
+)
+def test_bad_input_exits_two_with_one_line(arguments, message, capsys):
+    assert main(["bench", "--quiet", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_studies_exclude_each_other(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", "--precision", "--accuracy"])
+    assert stop.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_the_standard_sizes_are_those_that_were_asked_for():
+    widths, tokens = ({size[i] for size in speed.SIZES} for i in range(2))
+    assert widths == {256, 512, 1024, 2048, 4096}
+    assert tokens == {16, 32, 64, 128}

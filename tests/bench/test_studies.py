@@ -1,0 +1,95 @@
+"""Precision and accuracy: the promised columns, on sizes that take seconds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spannorm_theory.architecture import Architecture
+from spannorm_theory.bench import accuracy, precision, regimes
+from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
+from spannorm_theory.theory.predict import predict_pair
+
+TINY = {"width": 32, "heads": 2, "tokens": 6, "depth": 2}
+
+
+def test_precision_falls_with_the_number_of_bits():
+    table = precision.precision([Architecture("pre-norm", **TINY)], networks=3)
+    assert list(table.columns) == [
+        *("placement", "scaling", "dtype", "quantity", "stream", "layer", "median", "largest")
+    ]
+    assert (table["median"] <= table["largest"]).all()
+    found = precision.summary(table).set_index(["dtype", "quantity"])["largest"]
+    for quantity in ("variance", "token_cosine", "grad_variance", "weight_grad_norm"):
+        assert 0 < found["float32", quantity] < 1e-4
+        assert 100 * found["float32", quantity] < found["bfloat16", quantity] < 1
+
+
+def test_a_precision_that_cannot_hold_the_numbers_differs_infinitely():
+    exact = simulate(Architecture("no-norm", **TINY), 2, dtype="float64", progress=False)
+    table = precision._differences(exact, None, "bfloat16")
+    assert np.isinf(table["largest"]).all()
+
+
+@pytest.mark.statistical
+def test_accuracy_shows_the_worst_layer_of_both_theories():
+    archs = accuracy.cases(["siamese-norm"], ["unit"], ["none", "causal"], **TINY)
+    table = accuracy.accuracy(archs, networks=8)
+    assert list(table.columns) == [
+        *("placement", "scaling", "mask", "theory", "quantity", "stream", "layer", "predicted"),
+        *("estimate", "geometric", "error", "se", "z", "target", "met"),
+    ]
+    assert set(zip(table["mask"], table["theory"], strict=True)) == {
+        ("none", "pair"),
+        ("none", "position-resolved"),
+        ("causal", "position-resolved"),
+    }
+    one = table[(table["mask"] == "none") & (table["theory"] == "pair")]
+    assert set(one["quantity"]) == set(accuracy.TOLERANCES)
+    assert (one["quantity"] == "weight_grad_norm").sum() == 1
+    assert (one["quantity"] == "variance").sum() == 2
+    assert (table["met"] == ((table["error"].abs() <= table["target"]) | (table["z"].abs() <= 4))).all()
+    assert table.loc[table["quantity"] == "variance", "error"].notna().all()
+    gradients = table[table["quantity"] == "grad_variance"]
+    assert (gradients["geometric"] <= gradients["estimate"] * 1.2).all()
+    assert (gradients["target"] == 0.1).all()
+    assert accuracy.tolerance("grad_variance", "depth-scaled-init") == 0.05
+
+
+@pytest.mark.exact
+def test_error_is_theory_over_estimate_and_a_wrong_theory_misses():
+    arch = Architecture("pre-norm", **TINY)
+    theory = predict_pair(arch)
+    samples = {key: np.stack([x + 0.1, x - 0.1]) for key, x in theory.profiles.items()}
+    ensemble = Ensemble(arch, 2, 0, "cpu", "explicit", "", "float64", samples)
+    table = accuracy.errors(theory, ensemble).set_index(["quantity", "stream"])
+    variance = 0.1**2 / 2 * 2  # Cox: half the sample variance of +-0.1
+    assert np.allclose(table.loc[("variance", "0"), "error"], np.exp(-variance) - 1)
+    assert np.allclose(table.loc[("token_cosine", "0"), "error"], 0, atol=1e-12)
+
+
+def test_hard_regime_compares_three_theories():
+    sizes = {"width": 32, "heads": 2, "tokens": 6, "depth": 2}
+    table = regimes.hard_regime(networks=6, sizes=sizes)
+    assert list(table["case"]) == ["logit variance 1", "logit variance 4", "logit variance 16", "causal"]
+    for theory in ("pair", "position", "published"):
+        assert (table[f"{theory}_se"].dropna() > 0).all()
+    assert pd.isna(table["pair"].iloc[-1])
+    assert table["published"].iloc[0] > table["published"].iloc[2]
+
+
+@pytest.mark.exact
+def test_published_closure_is_uniform_attention_without_logits():
+    arch = Architecture("pre-norm", **TINY, logit_variance=4.0)
+    norms = regimes.published(arch).profiles
+    assert norms["attn.query", "weight_grad_norm"].max() < norms["attn.value", "weight_grad_norm"].min() - 15
+    assert regimes.published(arch.with_(mask="causal")).profiles["0", "variance"] == pytest.approx(
+        norms["0", "variance"]
+    )
+
+
+def test_width_sweep():
+    table = regimes.width_sweep(Architecture("post-norm", depth=2, tokens=4), (32, 64), networks=6)
+    assert list(table["width"]) == [32, 64]
+    assert list(table["depth_over_width"]) == [2 / 32, 2 / 64]
+    assert (table["geometric"] <= 1).all()
+    assert {"pair", "pair_se", "position", "position_se", "mc_se"} <= set(table.columns)

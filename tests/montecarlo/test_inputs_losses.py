@@ -1,0 +1,170 @@
+"""Inputs and losses: their laws, and that theory and Monte Carlo agree on each of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from spannorm_theory import Architecture
+from spannorm_theory.errors import AssumptionError, InputError
+from spannorm_theory.metrics import second_moments
+from spannorm_theory.montecarlo.ends import embedding, loss_gradient, token_ids
+from spannorm_theory.montecarlo.ensemble import simulate
+from spannorm_theory.montecarlo.randomness import Purpose, Randomness
+from spannorm_theory.theory.ends import input_gram, input_moments, input_spread, loss_gram, loss_moments
+from spannorm_theory.theory.predict import predict_profiles
+from spannorm_theory.unigram import collision_probability, ids, zipf
+from spannorm_theory.verification import compare, verify
+
+BASE = Architecture("span-norm", depth=4, width=128, heads=4, tokens=24)
+ENDS = [
+    {"loss": "mean"},
+    {"loss": "last"},
+    {"loss": "cross-entropy", "vocabulary": 64},
+    {"inputs": "zipf", "vocabulary": 500},
+    {"inputs": "zipf", "position_variance": 0.5, "vocabulary": 64, "loss": "cross-entropy"},
+    {"input_cosine": -0.03},
+]
+
+
+def random(networks: int, dtype: torch.dtype = torch.float64) -> Randomness:
+    return Randomness(0, range(networks), dtype=dtype, device=torch.device("cpu"))
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("mask", ["none", "causal"])
+@pytest.mark.parametrize("ends", ENDS, ids=str)
+def test_every_input_and_loss_passes(ends: dict[str, object], mask: str) -> None:
+    result = verify(BASE.with_(mask=mask, **ends), networks=32, progress=False)
+    assert result.theory == ("pair" if mask == "none" else "position-resolved")
+    assert result.passed, result.summary()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("placement", ["pre-norm", "siamese-norm"])
+def test_readouts_with_a_norm_pass_the_loss_on(placement: str) -> None:
+    arch = BASE.with_(placement=placement, inputs="zipf", loss="cross-entropy", vocabulary=2000)
+    result = verify(arch, networks=24, progress=False)
+    assert result.passed, result.summary()
+
+
+@pytest.mark.statistical
+def test_a_wrong_loss_or_input_is_rejected() -> None:
+    arch = BASE.with_(loss="cross-entropy", vocabulary=64)
+    ensemble = simulate(arch, networks=32, progress=False)
+    assert compare(predict_profiles(arch), ensemble).passed
+    for wrong in (BASE, BASE.with_(loss="mean"), arch.with_(vocabulary=16), arch.with_(inputs="zipf")):
+        prediction = predict_profiles(wrong)
+        profiles = dict(prediction.profiles)
+        # the size of the gradient alone would give it away
+        shift = predict_profiles(arch).profiles["0", "grad_variance"][-1] - profiles["0", "grad_variance"][-1]
+        for key in profiles:
+            if "grad" in key[1] and key[1] != "grad_token_cosine":
+                profiles[key] = profiles[key] + shift
+        assert not compare(replace(prediction, arch=arch, profiles=profiles), ensemble).passed, wrong
+
+
+@pytest.mark.reference
+def test_collision_probability() -> None:
+    assert collision_probability(32_000) == pytest.approx(0.01372, abs=5e-6)
+    assert collision_probability(2) == pytest.approx((1 + 1 / 4) / (1.5**2))
+    assert zipf(7).sum() == pytest.approx(1)
+    assert ids(np.array([0.0, 1 - 1e-12]), 7).tolist() == [0, 6]
+
+
+@pytest.mark.statistical
+def test_ids_follow_the_law() -> None:
+    arch = BASE.with_(inputs="zipf", vocabulary=50)
+    drawn = token_ids(arch, random(2000), Purpose.IDS)
+    frequency = torch.bincount(drawn.flatten(), minlength=50).numpy() / drawn.numel()
+    law = zipf(50)
+    assert (np.abs(frequency - law) < 5 * np.sqrt(law / drawn.numel())).all()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "ends", [{"input_cosine": 0.4}, {"input_cosine": -0.04}, *ENDS[3:5], {"input_variance": 3.0}], ids=str
+)
+def test_embedding_has_the_moments_of_the_theory(ends: dict[str, object]) -> None:
+    arch = BASE.with_(**ends)
+    q, rho = second_moments(embedding(arch, random(600)))
+    expected, drop = input_moments(arch)
+    for sample, value in ((q, expected), (q * rho, expected - drop)):
+        error = sample.std().item() / len(sample) ** 0.5
+        assert abs(sample.mean().item() - value) < 4 * error + 1e-12
+    grams = np.array([input_gram(arch, np.random.default_rng(seed)) for seed in range(600)])
+    q_gram = np.trace(grams, axis1=1, axis2=2).mean() / arch.tokens
+    assert q_gram == pytest.approx(expected)
+
+
+@pytest.mark.exact
+def test_equal_ids_have_one_embedding() -> None:
+    arch = BASE.with_(inputs="zipf", vocabulary=5)
+    x, drawn = embedding(arch, random(3)), token_ids(arch, random(3), Purpose.IDS)
+    same = (x[:, :, None] == x[:, None, :]).all(-1)
+    assert torch.equal(same, drawn[:, :, None] == drawn[:, None, :])
+    repeats = input_spread(arch) - 1 / arch.width
+    assert repeats == pytest.approx(collision_probability(5) / (1 - collision_probability(5)))
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("ends", [{}, *ENDS[:3]], ids=str)
+@pytest.mark.parametrize("rho", [0.0, 0.8])
+def test_loss_gradient_has_the_moments_of_the_theory(ends: dict[str, object], rho: float) -> None:
+    arch = BASE.with_(input_cosine=rho, **ends)
+    output = embedding(arch, random(100))
+    gradient = loss_gradient(arch, random(100), output / output.square().mean(-1, keepdim=True).sqrt())
+    found, cosine = second_moments(gradient)
+    gamma, c = loss_moments(arch, 1.0, 1 - rho)
+    lean = 2 / arch.width
+    for sample, value in ((found, gamma), (found * cosine, c)):
+        error = sample.std().item() / len(sample) ** 0.5
+        assert abs(sample.mean().item() - value) < 4 * error + lean * gamma
+    resolved = loss_gram(arch, (1 - rho) * np.eye(arch.tokens) + rho)
+    assert np.trace(resolved) / arch.tokens == pytest.approx(gamma)
+    assert (resolved.sum() - np.trace(resolved)) / arch.tokens / (arch.tokens - 1) == pytest.approx(
+        c, abs=1e-9
+    )
+
+
+@pytest.mark.reference
+def test_cross_entropy_is_torch_s() -> None:
+    arch = BASE.with_(loss="cross-entropy", vocabulary=30)
+    draws, output = random(2), embedding(BASE, random(2)).requires_grad_()
+    weights = draws.normal(0, Purpose.LOSS, 128 * 30).view(2, 128, 30) / 128**0.5
+    labels = token_ids(arch, draws, Purpose.LABELS)
+    for i in range(2):
+        loss = torch.nn.functional.cross_entropy(output[i] @ weights[i], labels[i])
+        (expected,) = torch.autograd.grad(loss, output)
+        torch.testing.assert_close(loss_gradient(arch, draws, output)[i], expected[i])
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input_cosine": -1 / 23}, r"input_cosine must lie in \(-0.04348, 1\)"),
+        ({"input_cosine": 1.0}, "input_cosine must lie in"),
+        ({"inputs": "zipf", "input_cosine": 0.1}, "belongs to inputs='gaussian'"),
+        ({"position_variance": 0.1}, "belongs to inputs='zipf'"),
+        ({"inputs": "zipf", "position_variance": -1}, "at least 0"),
+        ({"vocabulary": 100}, "vocabulary belongs to"),
+        ({"inputs": "zipf", "vocabulary": 1}, "vocabulary must be an integer of at least 2"),
+        ({"loss": "sum"}, "unknown loss 'sum'"),
+        ({"inputs": "zip"}, "did you mean zipf"),
+    ],
+)
+def test_bad_ends_are_one_clear_line(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        BASE.with_(**changes)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.exact
+def test_huge_logits_are_refused() -> None:
+    arch = Architecture("no-norm", loss="cross-entropy")
+    with pytest.raises(AssumptionError, match="cross-entropy needs logits of variance below 64"):
+        loss_moments(arch, 100.0, 50.0)
