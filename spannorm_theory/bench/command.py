@@ -111,6 +111,8 @@ def _readable_speed(table: pd.DataFrame) -> pd.DataFrame:
             f"{m:.3g} ({a:.3g}-{b:.3g})" for m, a, b in zip(middle, least, most, strict=True)
         ]
     for name in speed.CONTESTANTS:
+        shown[f"{name} cpu s"] = table[f"{name}_cpu"]
+    for name in speed.CONTESTANTS:
         shown[f"{name} MiB"] = table[f"{name}_mib"].round().astype(int)
     ratios = {
         "a/c": "plain_over_implicit",
@@ -122,7 +124,7 @@ def _readable_speed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 NOTES = {
-    "speed": "Seconds of one network, median (least-most), and peak memory: (a) plain modules, (b) explicit "
+    "speed": "Seconds of one network, median (least-most), processor seconds of all cores, and peak memory: (a) plain modules, (b) explicit "
     "engine, (c) implicit engine, (d) floor. Plain and explicit run the given number of blocks; their time, "
     "and plain's memory, is scaled to the depth.",
     "precision": "Difference to float64 on the same networks, relative, of cosines absolute: median over "

@@ -75,6 +75,7 @@ class Contestant:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.seconds: list[float] = []
+        self.cpu: list[float] = []
         self.peak = self.base = 0.0
 
     def __enter__(self) -> Contestant:
@@ -98,6 +99,7 @@ class Contestant:
         self._process.stdin.flush()
         answer = self._answer()
         self.seconds.append(answer["seconds"])
+        self.cpu.append(answer["cpu"])
         self.peak = answer["peak"]
 
     def _answer(self) -> dict[str, float]:
@@ -133,8 +135,8 @@ def speed(
 
     Returns:
         columns placement, scaling, width, tokens, depth, repeats, blocks; for each contestant its median
-        seconds for one network, with least and most ("plain", "plain_min", "plain_max", ...) and its peak
-        memory in MiB ("plain_mib"); plain_over_implicit, explicit_over_implicit, implicit_over_floor,
+        seconds for one network, with least and most ("plain", "plain_min", "plain_max", ...), processor
+        seconds of all cores ("plain_cpu"), and peak memory in MiB ("plain_mib"); plain_over_implicit, explicit_over_implicit, implicit_over_floor,
         and memory_ratio, plain over implicit.
     """
     if repeats < 1:
@@ -169,6 +171,7 @@ def _row(arch: Architecture, repeats: int) -> dict[str, Any]:
         row[name] = median(contestant.seconds) * scale
         row[f"{name}_min"] = min(contestant.seconds) * scale
         row[f"{name}_max"] = max(contestant.seconds) * scale
+        row[f"{name}_cpu"] = median(contestant.cpu) * scale
         row[f"{name}_mib"] = contestant.peak
     whole = arch.depth / plain.plan.arch.depth
     row["plain_mib"] = plain.base + (plain.peak - plain.base) * whole

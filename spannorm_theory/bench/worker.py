@@ -1,7 +1,7 @@
 """One contestant of the speed benchmark, run as ``python -m spannorm_theory.bench.worker JOB``.
 
-Writes one JSON line when it is ready and one for every line that it reads: seconds for each network, and
-the process's peak memory so far.
+Writes one JSON line when it is ready and one for every line that it reads: seconds and processor
+seconds for each network, and the process's peak memory so far.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
@@ -87,10 +87,11 @@ def main() -> None:
         return
     print(json.dumps({"base": base}), flush=True)
     for _ in sys.stdin:
-        start = perf_counter()
+        start, start_cpu = perf_counter(), process_time()
         run()
-        seconds = (perf_counter() - start) / job["networks"]
-        print(json.dumps({"seconds": seconds, "peak": memory("VmHWM")}), flush=True)
+        seconds, cpu = perf_counter() - start, process_time() - start_cpu
+        answer = {"seconds": seconds / job["networks"], "cpu": cpu / job["networks"], "peak": memory("VmHWM")}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

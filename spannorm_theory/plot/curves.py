@@ -102,7 +102,9 @@ def _unified(table: pd.DataFrame) -> pd.DataFrame:
         out["log_estimate"] = direct.where(inside, logs)
         out["relative_se"] = ratio.where(inside, spread)
         out["low"], out["high"] = table["low"], table["high"]
-    elif "se" in table:
+        # a mean carried by events that the ensemble may have missed is no measurement of it
+        out.loc[table["verdict"] == "rare", ["estimate", "log_estimate"]] = np.nan
+    elif "networks" in table:
         out["theory"] = out["log_theory"] = out["low"] = out["high"] = missing
         out["estimate"], out["log_estimate"] = table["value"], table["log_value"]
         out["se"], out["relative_se"] = table["se"], table["relative_se"]

@@ -29,6 +29,7 @@ def test_every_contestant_runs_in_a_process_of_its_own():
     assert (found["width"], found["tokens"], found["depth"], found["blocks"]) == (32, 4, 2, 2)
     for name in CONTESTANTS:
         assert 0 < found[f"{name}_min"] <= found[name] <= found[f"{name}_max"]
+        assert found[f"{name}_cpu"] > 0
         assert 50 < found[f"{name}_mib"] < 5000
     assert found["plain_over_implicit"] == found["plain"] / found["implicit"]
     assert found["explicit_over_implicit"] == found["explicit"] / found["implicit"]
@@ -53,7 +54,10 @@ def test_what_a_worker_refuses_is_said_in_one_line():
 
 def test_a_worker_that_dies_is_named():
     plan = Plan("nobody", SMALL, 1)
-    with pytest.raises(InputError, match=r"nobody could not run pre-norm.*KeyError"), Contestant(plan) as dead:
+    with (
+        pytest.raises(InputError, match=r"nobody could not run pre-norm.*KeyError"),
+        Contestant(plan) as dead,
+    ):
         dead.wait_until_ready()
 
 
@@ -73,7 +77,7 @@ def test_worker_answers_every_line(capsys, monkeypatch):
     ready, *answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert ready["base"] > 0
     assert len(answers) == 2
-    assert all(answer["seconds"] > 0 for answer in answers)
+    assert all(answer["seconds"] > 0 and answer["cpu"] > 0 for answer in answers)
 
 
 def test_figure(tmp_path):

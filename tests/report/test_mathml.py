@@ -24,7 +24,6 @@ PLUS_ONE = f"<mrow>{SIGMA_A}<mo>+</mo><mn>1</mn></mrow>"
         (s.sigma_a2, SIGMA_A),
         (s.sigma_a2**2, SIGMA_A.replace("<mn>2", "<mn>4")),
         (s.initial_variance, "<msub><mi>q</mi><mn>0</mn></msub>"),
-        (s.final_grad_variance, "<msub><mi>γ</mi><mi>L</mi></msub>"),
         (s.stream_moment(s.variance, 0, 1, 2), "<msub><mi>q</mi><mn>01</mn></msub>"),
         (s.after(s.variance), "<msup><mi>q</mi><mo>′</mo></msup>"),
         (
