@@ -124,9 +124,9 @@ def _readable_speed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 NOTES = {
-    "speed": "Seconds of one network, median (least-most), processor seconds of all cores, and peak memory: (a) plain modules, (b) explicit "
-    "engine, (c) implicit engine, (d) floor. Plain and explicit run the given number of blocks; their time, "
-    "and plain's memory, is scaled to the depth.",
+    "speed": "Seconds of one network, median (least-most), processor seconds of all cores, and peak memory: "
+    "(a) plain modules, (b) explicit engine, (c) implicit engine, (d) floor. Plain and explicit run the "
+    "given number of blocks; their time, and plain's memory, is scaled to the depth.",
     "precision": "Difference to float64 on the same networks, relative, of cosines absolute: median over "
     "layers and networks, and the largest.",
     "accuracy": "The worst layer of each quantity: error of each theory (relative, of cosines absolute), "

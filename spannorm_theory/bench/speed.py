@@ -135,9 +135,9 @@ def speed(
 
     Returns:
         columns placement, scaling, width, tokens, depth, repeats, blocks; for each contestant its median
-        seconds for one network, with least and most ("plain", "plain_min", "plain_max", ...), processor
-        seconds of all cores ("plain_cpu"), and peak memory in MiB ("plain_mib"); plain_over_implicit, explicit_over_implicit, implicit_over_floor,
-        and memory_ratio, plain over implicit.
+        seconds for one network, with least and most ("plain", "plain_min", "plain_max"), processor seconds
+        of all cores ("plain_cpu"), and peak memory in MiB ("plain_mib"); plain_over_implicit,
+        explicit_over_implicit, implicit_over_floor, and memory_ratio, plain over implicit.
     """
     if repeats < 1:
         raise InputError(f"a benchmark needs at least 1 repeat, got {repeats!r}")

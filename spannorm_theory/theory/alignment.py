@@ -18,9 +18,8 @@ from ..architecture import Architecture
 from ..components.attention import require_exchangeable
 from ..components.kernels import Array
 from ..errors import AssumptionError
-from .predict import _forward as forward
-from .predict import _Segment as Segment
 from .predict import predict_profiles
+from .segment import Segment, forward
 
 #: offset from rho = 1 at which its slope is taken, and spacing of the scan for fixed points
 NEAR_ONE = 1e-6

@@ -24,9 +24,9 @@ from ..components.kernels import Array
 from ..definitions.trace import Branch, Norm
 from ..quantities import Key
 from .ends import loss_interval
-from .predict import branch_moments
 from .recursion import derive
 from .schedule import branch_gains
+from .segment import branch_moments
 from .step import Step
 
 Interval = tuple[float, float]

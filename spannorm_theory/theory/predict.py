@@ -7,7 +7,6 @@ exponent carried apart, so that no depth under- or overflows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,69 +14,13 @@ import pandas as pd
 
 from ..architecture import Architecture
 from ..components.attention import Attention, require_exchangeable
-from ..components.feedforward import FeedForward
 from ..components.kernels import Array
-from ..components.norms import HeadNorm
-from ..definitions.trace import Branch
-from ..errors import AssumptionError
 from ..quantities import Key, tidy
 from .ends import input_moments, input_spread, loss_moments
-from .pair import PairStep, pair_readout, pair_step
+from .pair import PairStep, pair_readout
 from .prediction import Prediction
 from .rank import rank_metrics
-from .schedule import branch_gains, over_layers
-from .spread import Spread
-
-
-def branch_moments(branch: Branch, arch: Architecture) -> Attention | FeedForward:
-    """The moments of a traced branch with the architecture's components."""
-    if branch.kind == "ffn":
-        return FeedForward(arch.nonlinearity, arch.width, arch.hidden)
-    normed = arch.normed(branch.qkv_norm)
-    gains = arch.base_gains
-    unit = 1.0 if "query" in normed else gains["attn.query"] * gains["attn.key"]
-    head_norm = HeadNorm(arch.head_width, arch.norm) if normed else None
-    return Attention(arch.width, arch.tokens, arch.head_width, normed, head_norm, unit)
-
-
-#: kernels multiply two second moments, whose product must be in float64's range
-LARGEST_VARIANCE = 1e150
-
-
-@dataclass
-class _Segment:
-    """A run of blocks with one wiring: its compiled step and its numbers at each layer."""
-
-    step: PairStep
-    layers: Array
-    components: list[Attention | FeedForward]
-    gains: list[dict[str, Array]]
-    multipliers: list[Array]
-    known: Array = field(default_factory=lambda: np.empty(0))
-    across: Array = field(default_factory=lambda: np.empty(0))
-    spread: Spread = field(init=False)
-
-    @classmethod
-    def of(cls, arch: Architecture, first: bool, layers: Array) -> _Segment:
-        step = pair_step(arch.name, arch.scaling, tuple(sorted(arch.options.items())), first)
-        branches = step.trace.branches
-        return cls(
-            step,
-            layers,
-            [branch_moments(b, arch) for b in branches],
-            [branch_gains(b, arch, layers) for b in branches],
-            [over_layers(c, arch, layers) for c in step.coefficients],
-        )
-
-    def branch_inputs(self) -> list[tuple[Array, Array]]:
-        """(q, delta) at each branch's input, arrays over the segment's layers."""
-        width = 2 * len(self.step.pairs)
-        found = []
-        for i, entering in enumerate(self.step.branch_inputs):
-            values = entering(*self.known.T[: width + 2 * i], *self.multipliers)
-            q, delta = (np.broadcast_to(np.asarray(x, dtype=float), self.layers.shape) for x in values)
-            found.append((q, delta))
-        return found
+from .segment import Segment, advance_spread, forward, undecided
 
 
 def predict_profiles(arch: Architecture) -> Prediction:
@@ -116,78 +59,23 @@ def predict_pair(arch: Architecture) -> Prediction:
     """
     require_exchangeable(arch.mask)
     segments = [
-        _Segment.of(arch, True, np.zeros(1)),
-        _Segment.of(arch, False, np.arange(1.0, arch.depth)),
+        Segment.of(arch, True, np.zeros(1)),
+        Segment.of(arch, False, np.arange(1.0, arch.depth)),
     ]
     segments = [s for s in segments if len(s.layers)]
     pairs = len(segments[0].step.pairs)
     state: tuple[float, ...] = input_moments(arch) * pairs
     spread: list[float] = [input_spread(arch)] * pairs
     for segment in segments:
-        state = _forward(segment, state)
-        spread = _spread(segment, spread, arch)
+        state = forward(segment, state)
+        spread = advance_spread(segment, spread, arch)
     states = np.concatenate([s.known[:, : 2 * pairs] for s in segments] + [np.array([state])])
     across = np.concatenate([s.across for s in segments])
     spreads = np.concatenate([s.spread.streams for s in segments] + [np.array([spread])])
     gradients, exponents, weights = _backward(arch, segments, state)
     profiles = _profiles(arch, segments[0].step, states, spreads, across, gradients, exponents, weights)
-    undecided = np.concatenate([_undecided(s, arch) for s in segments])
-    return Prediction(arch, profiles, "pair", undecided)
-
-
-def _undecided(segment: _Segment, arch: Architecture) -> Array:
-    rows = np.full(len(segment.layers), float(arch.heads * arch.tokens))
-    for component, gains, (q, delta) in zip(
-        segment.components, segment.gains, segment.branch_inputs(), strict=True
-    ):
-        if isinstance(component, Attention):
-            rows = np.minimum(rows, arch.heads * arch.tokens * component.undecided(q, delta, gains))
-    return rows
-
-
-def _forward(segment: _Segment, state: tuple[float, ...]) -> tuple[float, ...]:
-    """Iterate a segment; keeps the state and branch moments at each block, and what crosses it."""
-    step, width = segment.step, len(state)
-    history, across = [], []
-    gains = [
-        [dict(zip(g, row, strict=True)) for row in np.stack(list(g.values()), axis=1).tolist()]
-        for g in segment.gains
-    ]
-    multipliers = np.array(segment.multipliers).reshape(-1, len(segment.layers)).T.tolist()
-    work = list(zip(step.branch_inputs, segment.components, gains, strict=True))
-    for l in range(len(segment.layers)):
-        known, m = list(state), multipliers[l]
-        largest = max(state)
-        for entering, component, gain in work:
-            q, delta = entering(*known, *m)
-            largest = max(largest, q)
-            if largest > LARGEST_VARIANCE:
-                break
-            known.extend(component.forward(q, delta, gain[l]))
-        if not largest <= LARGEST_VARIANCE:
-            raise AssumptionError(
-                f"the forward variance leaves float64's range at layer {int(segment.layers[l])}: this "
-                "placement grows exponentially with depth under this scaling; predict a shallower stack, "
-                "or use derive(...).iterate for constant branch gains"
-            )
-        result = step.outputs(*known, *m)
-        history.append(known)
-        across.append(result[width:])
-        state = tuple(result[:width])
-    segment.known, segment.across = np.array(history), np.array(across)
-    return state
-
-
-def _spread(segment: _Segment, start: list[float], arch: Architecture) -> list[float]:
-    """Iterate V, the variance over pairs of tokens, through a segment."""
-    slopes = [
-        None if isinstance(component, Attention) else component.gain(q, q, q - delta, gains)
-        for component, gains, (q, delta) in zip(
-            segment.components, segment.gains, segment.branch_inputs(), strict=True
-        )
-    ]
-    segment.spread = Spread(segment.step, segment.known, segment.multipliers, slopes, start, 1 / arch.width)
-    return segment.spread.last
+    rows = np.concatenate([undecided(s, arch) for s in segments])
+    return Prediction(arch, profiles, "pair", rows)
 
 
 def _entries(values: Any, shape: tuple[int, int], layers: int) -> Array:
@@ -196,7 +84,7 @@ def _entries(values: Any, shape: tuple[int, int], layers: int) -> Array:
     return np.stack(columns, axis=1).reshape(layers, *shape)
 
 
-def _branch_maps(segment: _Segment) -> tuple[list[Array], list[tuple[Any, ...]]]:
+def _branch_maps(segment: Segment) -> tuple[list[Array], list[tuple[Any, ...]]]:
     """The 2 x 2 backward map of each branch at each layer, and what its weight gradients need."""
     maps: list[Array] = []
     details: list[tuple[Any, ...]] = []
@@ -219,7 +107,7 @@ def _branch_maps(segment: _Segment) -> tuple[list[Array], list[tuple[Any, ...]]]
 
 
 def _backward(
-    arch: Architecture, segments: list[_Segment], last: tuple[float, ...]
+    arch: Architecture, segments: list[Segment], last: tuple[float, ...]
 ) -> tuple[Array, Array, dict[str, Array]]:
     """Gradient state at every boundary (mantissas), their exponents (base e), weight-gradient norms."""
     width = 2 * len(segments[0].step.pairs)
@@ -252,7 +140,7 @@ def _backward(
 
 
 def _collect_weights(
-    segment: _Segment,
+    segment: Segment,
     details: list[tuple[Any, ...]],
     at_branches: Array,
     scales: Array,

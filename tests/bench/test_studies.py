@@ -81,7 +81,7 @@ def test_hard_regime_compares_three_theories():
 def test_published_closure_is_uniform_attention_without_logits():
     arch = Architecture("pre-norm", **TINY, logit_variance=4.0)
     norms = regimes.published(arch).profiles
-    assert norms["attn.query", "weight_grad_norm"].max() < norms["attn.value", "weight_grad_norm"].min() - 15
+    assert norms["attn.query", "weight_grad_norm"].max() < norms["attn.value", "weight_grad_norm"].min() - 9
     assert regimes.published(arch.with_(mask="causal")).profiles["0", "variance"] == pytest.approx(
         norms["0", "variance"]
     )
