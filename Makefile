@@ -3,16 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-# one thread each: two test processes with two threads each would fight over two cores
-export OMP_NUM_THREADS ?= 2
-
 .PHONY: report test lint types notebooks bench clean
 
 report: $(READY)
 	$(BIN)/spannorm report --out report
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -83,7 +83,7 @@ class Verification:
 
     def worst(self) -> pd.DataFrame:
         """The row with the largest use of its gate for each quantity and stream."""
-        tested = self.table[self.table["verdict"] != "rare"]
+        tested = self.table[~self.table["verdict"].isin(["rare", "not predicted"])]
         index = tested.groupby(["quantity", "stream"], sort=False)["gate"].idxmax()
         return tested.loc[index].reset_index(drop=True)
 
@@ -242,8 +242,9 @@ def _mean(sample: Array) -> tuple[Array, Array]:
 
 def _cox(logs: Array) -> tuple[Array, Array]:
     """Cox' estimate of the logarithm of a mean, and its standard error, from samples' logarithms."""
-    n, variance = len(logs), logs.var(axis=0, ddof=1)
-    return logs.mean(axis=0) + variance / 2, np.sqrt(variance / n + variance**2 / (2 * (n - 1)))
+    with np.errstate(invalid="ignore"):  # a gradient that is exactly zero has no logarithm
+        n, variance = len(logs), logs.var(axis=0, ddof=1)
+        return logs.mean(axis=0) + variance / 2, np.sqrt(variance / n + variance**2 / (2 * (n - 1)))
 
 
 def _verdicts(table: pd.DataFrame, undecided: Array) -> Any:
@@ -252,4 +253,6 @@ def _verdicts(table: pd.DataFrame, undecided: Array) -> Any:
     gradient = table["quantity"].isin(["grad_variance", "grad_token_cosine", "weight_grad_norm"])
     outside = table["outside"] > 0
     rare = gradient & (events < FEWEST_EVENTS)
-    return np.select([rare, table["gate"] > 1, outside], ["rare", "off", "out of bounds"], default="ok")
+    # a gate that is no number must not pass
+    conditions = [table["theory"].isna(), rare, ~(table["gate"] <= 1), outside]
+    return np.select(conditions, ["not predicted", "rare", "off", "out of bounds"], default="ok")

@@ -157,3 +157,13 @@ def test_every_network_is_held_against_the_bounds(span: Ensemble, monkeypatch: p
 def test_too_few_networks_are_refused() -> None:
     with pytest.raises(InputError, match="at least 3 networks"):
         verify(SPAN, networks=2)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("scaling", ["unit", "depth-scaled-init"])
+@pytest.mark.parametrize("name", ["pre-norm", "span-norm", "siamese-norm"])
+def test_position_resolved_theory_passes_under_a_mask(name: str, scaling: str) -> None:
+    arch = Architecture(name, scaling, depth=4, width=128, heads=4, tokens=24, mask="causal")
+    result = verify(arch, networks=24, progress=False)
+    assert result.theory == "position-resolved"
+    assert result.passed, result.summary()

@@ -111,7 +111,7 @@ class SampledAttention:
         query, key, value = (self._projected(name, gram, gains) for name in ("query", "key", "value"))
         twice = t.T @ t / len(t) * key.trace() / value.trace() / gains["attn.key"]
         norms["attn.key"] += self.width * float((query * g * twice).sum())
-        norms["attn.output"] = self.width**2 * float((output * grad).sum())
+        norms["attn.output"] = self.width**2 * float((output * grad).sum() / gains["attn.output"])
         return _symmetric(stream), norms
 
     def _heads(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, Array, Array]:

@@ -30,10 +30,7 @@ import numpy as np
 from ..architecture import Architecture
 from ..components.kernels import Array
 from ..quantities import Key
-from .rank import largest_eigenvalue, rank_metrics
-
-#: the metrics that are functions of the spectrum
-RANKS = ("stable_rank", "effective_rank", "participation_ratio")
+from .rank import SPECTRAL, largest_eigenvalue, rank_metrics
 
 
 def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
@@ -79,7 +76,7 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
             result[stream, quantity] = floor + (1 - profile) * below
         elif quantity == "rank_residual":
             result[stream, quantity] = floor + below / 2
-        elif quantity in RANKS:
+        elif quantity in SPECTRAL:
             cosine = profiles[stream, "token_cosine"]
             result[stream, quantity] = _of_rank(arch, quantity, profile, cosine, below, floor)
         elif quantity == "grad_variance":

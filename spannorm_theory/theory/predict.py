@@ -19,8 +19,11 @@ from ..quantities import Key, tidy
 from .ends import input_moments, input_spread, loss_moments
 from .pair import PairStep, pair_readout
 from .prediction import Prediction
-from .rank import rank_metrics
+from .rank import SPECTRAL, rank_metrics
 from .segment import Segment, advance_spread, forward, undecided
+
+#: attention rows whose 1 - P2 is below this are no mixtures of many tokens
+LEAST_OPEN = 0.75
 
 
 def predict_profiles(arch: Architecture) -> Prediction:
@@ -75,7 +78,20 @@ def predict_pair(arch: Architecture) -> Prediction:
     gradients, exponents, weights = _backward(arch, segments, state)
     profiles = _profiles(arch, segments[0].step, states, spreads, across, gradients, exponents, weights)
     rows = np.concatenate([undecided(s, arch) for s in segments])
+    _decline_spectra(profiles, rows / (arch.heads * arch.tokens))
     return Prediction(arch, profiles, "pair", rows)
+
+
+def _decline_spectra(profiles: dict[Key, Array], open_share: Array) -> None:
+    """Leave spectral metrics unpredicted (NaN) above a block whose attention picks single keys.
+
+    Their V recursion takes each branch of attention as a mixture of many tokens. Where 1 - P2 has fallen
+    below ``LEAST_OPEN`` tokens that pick the same key become copies of it, a structure it has not.
+    """
+    closed = np.append(0, np.cumsum(open_share < LEAST_OPEN)) > 0
+    for key, profile in profiles.items():
+        if key[1] in SPECTRAL:
+            profiles[key] = np.where(closed, np.nan, profile)
 
 
 def _entries(values: Any, shape: tuple[int, int], layers: int) -> Array:

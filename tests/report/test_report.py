@@ -18,6 +18,7 @@ from spannorm_theory.architecture import Architecture
 from spannorm_theory.errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
 from spannorm_theory.report import cells as cells_module
 from spannorm_theory.report import write_report
+from spannorm_theory.theory.rank import SPECTRAL
 
 TINY = {"depth": 4, "width": 32, "heads": 4, "tokens": 8, "networks": 4, "progress": False}
 PLACEMENTS = ["pre-norm", "siamese-norm"]
@@ -212,4 +213,5 @@ def test_what_cannot_be_simulated_is_said_and_the_rest_goes_on(
     assert "not simulated. variance is not finite at layer 3." in (out / "index.html").read_text()
     table = pd.read_csv(out / "tables" / "verification.csv")
     assert ("no-norm" in set(table["placement"])) == predicted
-    assert np.isfinite(table["theory"]).all()
+    predicted = ~table["quantity"].isin(SPECTRAL)  # the theory declines those of saturated attention
+    assert np.isfinite(table["theory"][predicted]).all()

@@ -13,6 +13,7 @@ from spannorm_theory.definitions.placements import PLACEMENTS
 from spannorm_theory.errors import AssumptionError
 from spannorm_theory.theory.bounds import bounds
 from spannorm_theory.theory.predict import predict_profiles
+from spannorm_theory.theory.rank import SPECTRAL
 
 WIDE = 10**12 // 512 * 512  # finite-width terms vanish
 
@@ -90,7 +91,17 @@ def test_deep_stacks_stay_finite(name: str) -> None:
     for (_, quantity), profile in p.items():
         # query gradients and differences may be exactly zero after collapse
         if quantity not in ("weight_grad_norm", "rank_residual"):
-            assert np.isfinite(profile).all()
+            assert np.isfinite(profile).all() or (name == "no-norm" and quantity in SPECTRAL)
+
+
+@pytest.mark.exact
+def test_spectra_are_declined_where_attention_picks_single_keys() -> None:
+    arch = Architecture("no-norm", depth=8, width=512)
+    p = predict_profiles(arch).profiles
+    assert np.isnan(p["0", "effective_rank"]).tolist() == [False] * 4 + [True] * 5
+    assert np.isfinite(
+        predict_profiles(arch.with_(placement="pre-norm")).profiles["0", "effective_rank"]
+    ).all()
 
 
 def test_no_norm_overflow_is_an_error_that_names_the_layer() -> None:
