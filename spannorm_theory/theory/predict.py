@@ -25,6 +25,9 @@ from .segment import Segment, advance_spread, forward, undecided
 #: attention rows whose 1 - P2 is below this are no mixtures of many tokens
 LEAST_OPEN = 0.75
 
+#: n (V - 1/d) up to which leading order describes a spectrum: at 0.5 the effective rank is off by 5 %
+LARGEST_EXCESS = 0.5
+
 
 def predict_profiles(arch: Architecture) -> Prediction:
     """The theory that fits the architecture: the pair theory where tokens are alike, else the
@@ -78,20 +81,27 @@ def predict_pair(arch: Architecture) -> Prediction:
     gradients, exponents, weights = _backward(arch, segments, state)
     profiles = _profiles(arch, segments[0].step, states, spreads, across, gradients, exponents, weights)
     rows = np.concatenate([undecided(s, arch) for s in segments])
-    _decline_spectra(profiles, rows / (arch.heads * arch.tokens))
+    own = [segments[0].step.pairs.index((s, s)) for s in range(arch.definition.streams)]
+    excess = arch.tokens * (spreads[:, own] - 1 / arch.width)
+    _decline_spectra(profiles, rows / (arch.heads * arch.tokens), excess)
     return Prediction(arch, profiles, "pair", rows)
 
 
-def _decline_spectra(profiles: dict[Key, Array], open_share: Array) -> None:
-    """Leave spectral metrics unpredicted (NaN) above a block whose attention picks single keys.
+def _decline_spectra(profiles: dict[Key, Array], open_share: Array, excess: Array) -> None:
+    """Leave rank metrics unpredicted (NaN) where what they rest on does not hold.
 
-    Their V recursion takes each branch of attention as a mixture of many tokens. Where 1 - P2 has fallen
-    below ``LEAST_OPEN`` tokens that pick the same key become copies of it, a structure it has not.
+    Spectra use V at leading order in ``excess`` = n (V - 1/d), shape (layers, streams): beyond
+    ``LARGEST_EXCESS`` the second order, which is left out, is no longer small. And above a block whose
+    attention picks single keys (1 - P2 below ``LEAST_OPEN``) tokens become copies of one key, and the
+    distance between all of them fluctuates as a whole from network to network.
     """
     closed = np.append(0, np.cumsum(open_share < LEAST_OPEN)) > 0
-    for key, profile in profiles.items():
-        if key[1] in SPECTRAL:
-            profiles[key] = np.where(closed, np.nan, profile)
+    for (stream, quantity), profile in profiles.items():
+        if quantity in SPECTRAL:
+            declined = closed | (excess[:, int(stream)] > LARGEST_EXCESS)
+            profiles[stream, quantity] = np.where(declined, np.nan, profile)
+        elif quantity == "rank_residual":
+            profiles[stream, quantity] = np.where(closed, np.nan, profile)
 
 
 def _entries(values: Any, shape: tuple[int, int], layers: int) -> Array:
