@@ -213,5 +213,6 @@ def test_what_cannot_be_simulated_is_said_and_the_rest_goes_on(
     assert "not simulated. variance is not finite at layer 3." in (out / "index.html").read_text()
     table = pd.read_csv(out / "tables" / "verification.csv")
     assert ("no-norm" in set(table["placement"])) == predicted
-    predicted = ~table["quantity"].isin([*SPECTRAL, "rank_residual"])  # the theory declines those of saturated attention
+    # the theory declines the rank metrics of saturated attention
+    predicted = ~table["quantity"].isin([*SPECTRAL, "rank_residual"])
     assert np.isfinite(table["theory"][predicted]).all()
