@@ -65,6 +65,9 @@ QUANTITIES: dict[str, Quantity] = {
     )
 }
 
+#: the metrics that are functions of the whole spectrum
+SPECTRAL = ("stable_rank", "effective_rank", "participation_ratio")
+
 
 def tidy(
     arch: Architecture,

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ..metrics import block_change, gram, log_rank_residual, rank_metrics, second_moments, token_modes
-from ..quantities import Key
+from ..quantities import SPECTRAL, Key
 from .ends import embedding, loss_gradient
 from .program import Program
 from .randomness import Randomness
@@ -31,8 +31,6 @@ LN2 = 0.6931471805599453
 #: bytes of token Grams that wait for their eigenvalues; on a GPU each batch of eigenvalues costs a
 #: synchronisation, and large batches are faster everywhere
 WAITING = 1 << 26
-
-RANKS = ("stable_rank", "effective_rank", "participation_ratio")
 
 
 @dataclass
@@ -65,7 +63,7 @@ class Record:
         """Take the eigenvalues that were waiting."""
         if self._waiting:
             found = rank_metrics(torch.stack([modes for _, _, modes in self._waiting]))
-            for name, values in zip(RANKS, found, strict=True):
+            for name, values in zip(SPECTRAL, found, strict=True):
                 for (stream, layer, _), value in zip(self._waiting, values, strict=True):
                     self.put(stream, name, layer, value)
             self._waiting.clear()

@@ -29,8 +29,8 @@ import numpy as np
 
 from ..architecture import Architecture
 from ..components.kernels import Array
-from ..quantities import Key
-from .rank import SPECTRAL, largest_eigenvalue, rank_metrics
+from ..quantities import SPECTRAL, Key
+from .rank import largest_eigenvalue, rank_metrics
 
 
 def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
@@ -112,8 +112,6 @@ def _of_rank(
     allowed = moved + curved + floor * profile
     if arch.mask != "none":
         allowed = allowed + np.abs(metric(cosine, sample + below / 4) - center)
-    elif arch.inputs == "zipf" and quantity != "participation_ratio":
-        allowed = allowed + np.abs(profile - center)
     if quantity == "stable_rank":
         edge, scale = largest_eigenvalue(arch.tokens, np.array(1 / arch.width))
         unresolved = (1 - cosine) * (edge + 3 * scale) * profile > arch.tokens

@@ -15,11 +15,11 @@ import pandas as pd
 from ..architecture import Architecture
 from ..components.attention import Attention, require_exchangeable
 from ..components.kernels import Array
-from ..quantities import Key, tidy
+from ..quantities import SPECTRAL, Key, tidy
 from .ends import input_moments, input_spread, loss_moments
 from .pair import PairStep, pair_readout
 from .prediction import Prediction
-from .rank import SPECTRAL, rank_metrics
+from .rank import rank_metrics
 from .segment import Segment, advance_spread, forward, undecided
 
 #: attention rows whose 1 - P2 is below this are no mixtures of many tokens
@@ -83,6 +83,8 @@ def predict_pair(arch: Architecture) -> Prediction:
     rows = np.concatenate([undecided(s, arch) for s in segments])
     own = [segments[0].step.pairs.index((s, s)) for s in range(arch.definition.streams)]
     excess = arch.tokens * (spreads[:, own] - 1 / arch.width)
+    if arch.inputs == "zipf":  # repeated tokens: V is not small, and is no Marchenko-Pastur spectrum
+        excess = np.full_like(excess, np.inf)
     _decline_spectra(profiles, rows / (arch.heads * arch.tokens), excess)
     return Prediction(arch, profiles, "pair", rows)
 

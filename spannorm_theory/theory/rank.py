@@ -32,10 +32,6 @@ NODES = 48
 TRACY_WIDOM_MEAN = -1.2065335745820
 
 
-#: the metrics that are functions of the whole spectrum
-SPECTRAL = ("stable_rank", "effective_rank", "participation_ratio")
-
-
 def rank_metrics(q: Array, delta: Array, spread: Array, arch: Architecture) -> dict[str, Array]:
     """All rank metrics by name, of the shape of q and delta; of the residual its logarithm.
 

@@ -16,9 +16,9 @@ import pytest
 import spannorm_theory.report.write as write_module
 from spannorm_theory.architecture import Architecture
 from spannorm_theory.errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
+from spannorm_theory.quantities import SPECTRAL
 from spannorm_theory.report import cells as cells_module
 from spannorm_theory.report import write_report
-from spannorm_theory.theory.rank import SPECTRAL
 
 TINY = {"depth": 4, "width": 32, "heads": 4, "tokens": 8, "networks": 4, "progress": False}
 PLACEMENTS = ["pre-norm", "siamese-norm"]

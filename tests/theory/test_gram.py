@@ -12,10 +12,9 @@ from spannorm_theory.components.norms import HeadNorm
 from spannorm_theory.components.sampled_attention import SampledAttention
 from spannorm_theory.errors import InputError
 from spannorm_theory.montecarlo.ensemble import simulate
-from spannorm_theory.quantities import QUANTITIES
+from spannorm_theory.quantities import QUANTITIES, SPECTRAL
 from spannorm_theory.theory.gram import predict_gram, resolve, token_drop
 from spannorm_theory.theory.predict import predict_pair
-from spannorm_theory.theory.rank import SPECTRAL
 
 WIDE = 2**20  # the theory's cost does not depend on it
 UNIFORM = {"attn.query": 1e-9, "attn.key": 1e-9, "attn.value": 1.3, "attn.output": 0.7}

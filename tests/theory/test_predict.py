@@ -11,9 +11,9 @@ import spannorm_theory as st
 from spannorm_theory import Architecture
 from spannorm_theory.definitions.placements import PLACEMENTS
 from spannorm_theory.errors import AssumptionError
+from spannorm_theory.quantities import SPECTRAL
 from spannorm_theory.theory.bounds import bounds
 from spannorm_theory.theory.predict import predict_profiles
-from spannorm_theory.theory.rank import SPECTRAL
 
 WIDE = 10**12 // 512 * 512  # finite-width terms vanish
 
