@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from sympy import Integer
+
 from .components.activations import ACTIVATIONS, Activation
 from .components.initialisation import NAMED_INITS, matrix_gains
 from .definitions.placements import PLACEMENTS, Placement
 from .definitions.scalings import SCALINGS
-from .definitions.trace import Trace
+from .definitions.trace import QK, QKV, Branch, Trace
 from .errors import InputError, UnknownNameError
 
 MASKS = ("none", "causal")
@@ -117,7 +119,7 @@ class Architecture:
         object.__setattr__(self, "placement", f"{name}({arguments})" if arguments else name)
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "options", merged)
-        SCALINGS[self.scaling]
+        SCALINGS[self.scaling].check(name)
         ACTIVATIONS[self.activation]
         for size in ("depth", "width", "heads"):
             _positive_integer(size, getattr(self, size))
@@ -198,8 +200,15 @@ class Architecture:
 
     @property
     def input_second_moment(self) -> float:
-        """q_0, positions included."""
-        return self.input_variance + self.position_variance
+        """q_0, positions and the scaling rule's factor on the embedding included."""
+        return sum(self.embedding_moments)
+
+    @property
+    def embedding_moments(self) -> tuple[float, float]:
+        """Second moments of the tokens' and of the positions' embedding, the scaling rule included."""
+        factor = SCALINGS[self.scaling].embedding(Integer(self.depth), Integer(self.width))
+        square = float(factor) ** 2
+        return self.input_variance * square, self.position_variance * square
 
     @property
     def weights(self) -> dict[str, tuple[int, int]]:
@@ -217,16 +226,29 @@ class Architecture:
         """sigma_W^2 = inputs x variance of an entry, for each matrix, before the scaling rule."""
         return matrix_gains(self.init, self.weights, self.nonlinearity, self.logit_variance)
 
-    def normed(self, qkv_norm: bool) -> tuple[str, ...]:
-        """Which projections of an attention branch carry a norm over each head; ``qkv_norm`` is what
-        the placement asks for."""
-        if qkv_norm or self.qkv_norm:
-            return ("query", "key", "value")
-        return ("query", "key") if self.qk_norm else ()
+    def normed(self, branch: Branch) -> tuple[str, ...]:
+        """Which projections of an attention branch carry a norm over each head, by the placement's wish or
+        this architecture's."""
+        own = QKV if self.qkv_norm else QK if self.qk_norm else ()
+        return max(branch.normed, own, key=len)
 
-    def block(self, first: bool = False) -> Trace:
-        """The traced definition of one block under the scaling rule."""
-        return self.definition.trace(self.scaling, first=first, **self.options)
+    def block(self, layer: int) -> Trace:
+        """The traced definition of block ``layer`` under the scaling rule."""
+        return self.definition.trace_at(self.scaling, layer, self.depth, **self.options)
+
+    @property
+    def runs(self) -> list[tuple[Trace, range]]:
+        """Consecutive blocks of one wiring, with their indices."""
+        questions = self.definition.questions(self.scaling, **self.options)
+        positions = [questions.position(layer, self.depth) for layer in range(self.depth)]
+        starts = [l for l in range(self.depth) if l == 0 or positions[l] != positions[l - 1]]
+        stops = [*starts[1:], self.depth]
+        return [(self.block(start), range(start, stop)) for start, stop in zip(starts, stops, strict=True)]
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """Every wiring that a block of the stack has."""
+        return tuple(dict.fromkeys(trace for trace, _ in self.runs))
 
     def with_(self, **changes: Any) -> Architecture:
         """A copy with some fields replaced."""

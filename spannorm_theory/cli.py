@@ -111,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     _run_flags(verify, networks=64)
     report = command("report", "Derive, verify and draw the standard comparison; writes one folder.")
     report.add_argument("--out", default="report", help="folder to write (default: report)")
-    report.add_argument("--placements", nargs="+", help="default: all registered placements")
+    report.add_argument("--placements", nargs="+", help="default: the eight standard ones")
     report.add_argument("--scalings", nargs="+", default=["unit", "depth-scaled-init"])
     for flag, default in (
         ("--depth", 48),

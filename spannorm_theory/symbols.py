@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sympy import Symbol
+from sympy import Expr, Function, Symbol
 from sympy import latex as sympy_latex
 
 layer = Symbol("l", integer=True, nonnegative=True)
@@ -78,6 +78,12 @@ def after(symbol: Symbol) -> Symbol:
     """The same moment after the block: q' of q."""
     base, underscore, index = symbol.name.partition("_")
     return Symbol(f"{base}'{underscore}{index}", **symbol.assumptions0)
+
+
+def moments_of(activation: str, variance: Expr) -> tuple[Expr, Expr]:
+    """E phi(u)^2 and E phi'(u)^2 for u ~ N(0, variance), of an activation without a closed form."""
+    value, slope = Function(f"M_{activation}", positive=True), Function(f"S_{activation}", positive=True)
+    return value(variance), slope(variance)
 
 
 def positive(name: str) -> Symbol:

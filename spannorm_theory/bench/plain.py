@@ -125,8 +125,8 @@ class PlainStack(nn.Module):
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
-        scaled = any(multiplier != 1 for multiplier in arch.block().multipliers)
-        if arch.placement not in BLOCKS or scaled or arch.normed(False):
+        scaled = any(multiplier != 1 for trace in arch.traces for multiplier in trace.multipliers)
+        if arch.placement not in BLOCKS or scaled or arch.qk_norm or arch.qkv_norm:
             raise InputError(
                 f"there is no module of {arch} to compare with; use one of {', '.join(BLOCKS)}, a scaling "
                 "rule that scales weights only, and no norm inside attention"

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import expit, ndtr
+from scipy.special import erf, expit, ndtr
 
 from ..errors import InputError
 from ..registry import Registry
-from .kernels import Array, HermiteSeries, Kernel, gelu_kernel, linear_kernel, relu_kernel
+from .kernels import Array, HermiteSeries, Kernel, erf_kernel, gelu_kernel, linear_kernel, relu_kernel
 
 if TYPE_CHECKING:
     import torch
@@ -111,6 +111,17 @@ for _name, _title, _source, _function, _kernel, _gated in (
         kernel=_kernel,
         gated=_gated,
     )
+
+
+def _torch_method(name: str) -> Callable[[Any], Any]:
+    def call(x: Any) -> Any:
+        return getattr(x, name)()
+
+    return call
+
+
+activation("tanh", np.tanh, _torch_method("tanh"), title="tanh", source="classical")
+activation("erf", erf, _torch_method("erf"), title="erf", source="arXiv:2604.11890", kernel=erf_kernel())
 
 
 def _identity(x: Any) -> Any:

@@ -47,6 +47,7 @@ class Attention:
         normed: which of "query", "key", "value" carry a norm over each head.
         head_norm: the kernel of that norm.
         unit_logits: v for an input of second moment 1; overlaps along its curve are tabulated.
+        inner_norm: whether a norm stands in front of the output projection.
     """
 
     width: int
@@ -55,6 +56,7 @@ class Attention:
     normed: tuple[str, ...]
     head_norm: HeadNorm | None
     unit_logits: float = 1.0
+    inner_norm: bool = False
 
     def _projected(self, name: str, q: Any, delta: Any, gain: Any) -> tuple[Any, Any]:
         """Second moment of a query, key or value coordinate, and its drop between tokens."""
@@ -82,11 +84,16 @@ class Attention:
         p2, p11 = self._overlap_pair(v, rho)
         q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
         own = q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self.width
-        output = gains["attn.output"]
-        return (
-            output * (q_v - delta_v * (1 - p2) + own),
-            output * max(delta_v * (p2 - p11) + own * (1 - rho), 0.0),  # rounding near collapse
-        )
+        mixed = q_v - delta_v * (1 - p2) + own
+        drop = max(delta_v * (p2 - p11) + own * (1 - rho), 0.0)  # rounding near collapse
+        output = gains["attn.output"] / (mixed if self.inner_norm else 1.0)
+        return output * mixed, output * drop
+
+    def _shrunk(self, q_v: Any, delta_v: Any, v: Any, rho: Any, p2: Any) -> Any:
+        """What the inner norm multiplies second moments by."""
+        if not self.inner_norm:
+            return 1.0
+        return 1 / (q_v - delta_v * (1 - p2) + q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self.width)
 
     @property
     def _curve(self) -> OverlapCurve:
@@ -131,8 +138,8 @@ class Attention:
         rho = np.asarray(rho, dtype=float)
         p2, p11, j, j11 = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
         finite = (1 - p2) ** 2 * spread
-        output = gains["attn.output"]
-        _, delta_v = self._projected("value", q, delta, gains["attn.value"])
+        q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
+        output = gains["attn.output"] * self._shrunk(q_v, delta_v, v, rho, p2)
         _, delta_k = self._projected("key", q, delta, gains["attn.key"])
         q_q, delta_q = self._projected("query", q, delta, gains["attn.query"])
         zero = np.zeros_like(rho)
@@ -176,13 +183,13 @@ class Attention:
         # rows that lean towards similar keys add to what values receive, as to what they give
         leaning = front * lean * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
         one, _ = self._back("value", q, delta, gains["attn.value"])
-        result["attn.value"] = (
-            result["attn.value"] + gains["attn.output"] * one / gains["attn.value"] * q * leaning
-        )
         q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
+        shrunk = self._shrunk(q_v, delta_v, v, rho, p2)
+        output = gains["attn.output"] * shrunk
+        result["attn.value"] = result["attn.value"] + output * one / gains["attn.value"] * q * leaning
         mixed, drop = q_v - delta_v * (1 - p2), delta_v * (p2 - p11)
         plain = front * (mixed * grad[:, 0] + (n - 1) * (mixed - drop) * grad[:, 1])
-        result["attn.output"] = plain + q_v * leaning
+        result["attn.output"] = (plain + q_v * leaning) * shrunk
         return result
 
 
@@ -194,6 +201,7 @@ def attention_forward(
     causal: bool,
     normed: tuple[str, ...],
     norm: str,
+    inner_norm: str | None = None,
 ) -> torch.Tensor:
     """The branch on tensors (networks, tokens, width); ``linear(x, name)`` applies a weight matrix."""
     import torch
@@ -209,8 +217,8 @@ def attention_forward(
     if causal:
         ahead = torch.ones(logits.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
         logits = logits.masked_fill(ahead, -torch.inf)
-    mixed = logits.softmax(-1) @ project("value")
-    return linear(mixed.transpose(1, 2).flatten(-2), "attn.output")
+    mixed = (logits.softmax(-1) @ project("value")).transpose(1, 2).flatten(-2)
+    return linear(mixed if inner_norm is None else normalise(mixed, inner_norm), "attn.output")
 
 
 def require_exchangeable(mask: str) -> None:

@@ -8,7 +8,9 @@ c per coordinate (q1 = q2 = c for one token),
     gradient covariance = G s_down dk/dc                    (G: that of the branch output)
 
 with s_W the gains (inputs x variance of an entry). K is the kernel of phi, and dk/dc follows from
-Price's theorem; for a gated branch it has one term for each of the two paths.
+Price's theorem; for a gated branch it has one term for each of the two paths. A norm in front of W_down
+(``inner_norm``) divides k, and dk/dc, by the roots of the two tokens' own k; LayerNorm first takes off
+the product of the tokens' means, which is k at c = 0.
 """
 
 from __future__ import annotations
@@ -16,8 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .activations import Activation
 from .kernels import Array
+from .norms import normalise
 
 if TYPE_CHECKING:
     import torch
@@ -28,36 +33,71 @@ Gains = Mapping[str, Any]
 class FeedForward:
     """Moments of one feed-forward branch; ``gains`` maps each matrix to its sigma_W^2."""
 
-    def __init__(self, activation: Activation, width: int, hidden: int) -> None:
+    def __init__(
+        self, activation: Activation, width: int, hidden: int, inner_norm: str | None = None
+    ) -> None:
         self.activation = activation
         self.kernel = activation.kernel
         self.width = width
         self.hidden = hidden
+        self.inner_norm = inner_norm
+
+    def _mean(self, q: Any, gains: Gains) -> Any:
+        """Square of the mean of a hidden coordinate, where the inner norm takes it off."""
+        if self.inner_norm != "layer":
+            return 0.0
+        return self._raw(q, q, np.zeros_like(q), gains)
+
+    def _size(self, q1: Any, q2: Any, gains: Gains) -> Any:
+        """What the inner norm divides the second moment between two tokens by."""
+        if self.inner_norm is None:
+            return 1.0
+        one, two = (self._raw(q, q, q, gains) - self._mean(q, gains) for q in (q1, q2))
+        return np.sqrt(one * two)
 
     def hidden_moment(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """Second moment per coordinate of what W_down reads, between two tokens."""
+        k = self._raw(q1, q2, c, gains)
+        if self.inner_norm is None:
+            return k
+        return (k - np.sqrt(self._mean(q1, gains) * self._mean(q2, gains))) / self._size(q1, q2, gains)
+
+    def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """Covariance of the branch output between two tokens."""
+        return gains["ffn.down"] * self.hidden_moment(q1, q2, c, gains)
+
+    def _raw(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """k: second moment per hidden coordinate between two tokens."""
         s = gains["ffn.gate"] if self.activation.gated else gains["ffn.up"]
         k = self.kernel.value(s * q1, s * q2, s * c)
         return k * (gains["ffn.up"] * c) if self.activation.gated else k
 
     def paths(self, q1: Any, q2: Any, c: Any, gains: Gains) -> dict[str, Any]:
-        """Gain from the gradient at a hidden coordinate to that at each pre-activation."""
+        """Gain from the gradient at what W_down reads to that at each pre-activation."""
+        size = self._size(q1, q2, gains)
         s = gains["ffn.gate"] if self.activation.gated else gains["ffn.up"]
         slope = self.kernel.slope(s * q1, s * q2, s * c)
         if not self.activation.gated:
-            return {"ffn.up": slope}
+            return {"ffn.up": slope / size}
         value = self.kernel.value(s * q1, s * q2, s * c)
-        return {"ffn.up": value, "ffn.gate": slope * (gains["ffn.up"] * c)}
+        return {"ffn.up": value / size, "ffn.gate": slope * (gains["ffn.up"] * c) / size}
 
     def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
         """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
-        down, up = gains["ffn.down"], gains["ffn.up"]
+        k, drop = self._hidden(q, delta, gains)
+        if self.inner_norm is not None:
+            own = k - float(self._mean(q, gains))
+            k, drop = 1.0, drop / own
+        return gains["ffn.down"] * k, gains["ffn.down"] * drop
+
+    def _hidden(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
+        """k of one token and its drop between two."""
+        up = gains["ffn.up"]
         if not self.activation.gated:
-            k, drop = self.kernel.drop(up * q, up * delta)
-            return down * k, down * drop
+            return self.kernel.drop(up * q, up * delta)
         gate = gains["ffn.gate"]
         k, drop = self.kernel.drop(gate * q, gate * delta)
-        return down * up * k * q, down * up * (k * delta + drop * (q - delta))
+        return up * k * q, up * (k * delta + drop * (q - delta))
 
     def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Gain from the gradient at the branch output to that at its input."""
@@ -91,11 +131,16 @@ class FeedForward:
 
 
 def ffn_forward(
-    x: torch.Tensor, linear: Callable[[torch.Tensor, str], torch.Tensor], activation: Activation
+    x: torch.Tensor,
+    linear: Callable[[torch.Tensor, str], torch.Tensor],
+    activation: Activation,
+    inner_norm: str | None = None,
 ) -> torch.Tensor:
     """The branch on tensors (..., tokens, width); ``linear(x, name)`` applies a weight matrix."""
     if activation.gated:
         hidden = activation.torch_function(linear(x, "ffn.gate")) * linear(x, "ffn.up")
     else:
         hidden = activation.torch_function(linear(x, "ffn.up"))
+    if inner_norm is not None:
+        hidden = normalise(hidden, inner_norm)
     return linear(hidden, "ffn.down")

@@ -212,6 +212,13 @@ def gelu_kernel() -> ClosedForm:
     return ClosedForm(value)
 
 
+def erf_kernel() -> ClosedForm:
+    """phi(x) = erf(x): the arc-sine kernel (Williams, 1997). 1 + s^2 of s = 2c/sqrt((1+2q1)(1+2q2)) is
+    written with D, so that the angle is exact near one token."""
+    det = 1 + 2 * Q1 + 2 * Q2 + 4 * D
+    return ClosedForm(2 / pi * atan(2 * C / sqrt(det)), 4 / (pi * sqrt(det)))
+
+
 def linear_kernel() -> ClosedForm:
     """phi(x) = x."""
     return ClosedForm(C, Rational(1))

@@ -59,6 +59,7 @@ class SampledAttention:
         normed: which of "query", "key", "value" carry a norm over each head.
         norm: "rms" or "layer", the kind of that norm.
         head_norm: its kernel.
+        inner_norm: whether a norm stands in front of the output projection.
     """
 
     width: int
@@ -66,14 +67,19 @@ class SampledAttention:
     normed: tuple[str, ...]
     norm: str
     head_norm: HeadNorm | None
+    inner_norm: bool = False
 
     def forward(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, float]:
         """Token Gram of the branch output from that of its input, (tokens, tokens) both; and how many of a
         head's rows of weights are more than a maximum, E sum_i (1 - sum_j A_ij^2)."""
         _, keys, a = self._heads(gram, gains, noise)
-        mixed = _mean_rows(a @ self._values(keys, gram, gains), a)
+        mixed = self._mixed(keys, a, gram, gains)
         undecided = len(gram) - float(np.einsum("shij,shij->", a, a)) / (2 * len(keys))
-        return gains["attn.output"] * _symmetric(mixed), undecided
+        return gains["attn.output"] * (mixed / _scale(mixed) if self.inner_norm else mixed), undecided
+
+    def _mixed(self, keys: Array, a: Array, gram: Array, gains: Gains) -> Array:
+        """Gram of the mixed values."""
+        return _symmetric(_mean_rows(a @ self._values(keys, gram, gains), a))
 
     def backward(
         self, gram: Array, output: Array, grad: Array, gains: Gains, noise: Array
@@ -91,6 +97,8 @@ class SampledAttention:
         values = _centred(self._values(keys, gram, gains))
         khat, qhat = _second_moments(_tokens_centred(keys)), _second_moments(queries)
         g = gains["attn.output"] * grad
+        if self.inner_norm:
+            g = g / _scale(self._mixed(keys, weights, gram, gains))
         h = qhat * g
         av, ak, ha = a @ values, a @ khat, h @ a
         b = av @ at

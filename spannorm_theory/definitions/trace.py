@@ -5,20 +5,26 @@ each call adds a node. Every reader (moments, adjoint, torch, diagram) interpret
 a placement is written once and can never mean two things.
 
 Four kinds of node suffice: an incoming :class:`Stream`, a :class:`Norm`, the output of a
-:class:`Branch` (attention or feed-forward), and a :class:`Sum` with coefficients.
+:class:`Branch` (attention, feed-forward, or an element-wise function that stands for a norm), and a
+:class:`Sum` with coefficients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from sympy import Expr, Integer, sympify
+from sympy import Expr, Integer
 
-from .. import symbols
-from ..errors import InputError
-from .scalings import Multipliers, ScalingRule
+if TYPE_CHECKING:
+    from .net import Net
+
+#: branches with weights, each with the prefix of its matrices' names
+SUBLAYERS = {"attention": "attn.", "ffn": "ffn."}
+
+#: what QK norm and QKV norm are norms of
+QK, QKV = ("query", "key"), ("query", "key", "value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +38,7 @@ class Value:
         return self.net.sum([(Integer(1), self), (Integer(1), other)])
 
     def __mul__(self, factor: Any) -> Sum:
-        return self.net.sum([(sympify(factor), self)])
+        return self.net.sum([(factor, self)])
 
     __rmul__ = __mul__
 
@@ -42,9 +48,9 @@ class Value:
         return ()
 
     @property
-    def sublayer(self) -> str | None:
-        """Which branch this value comes straight out of, or None for a stream."""
-        return None
+    def sublayers(self) -> frozenset[str]:
+        """The branches that this value comes straight out of; none if a stream is in it."""
+        return frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,22 +78,37 @@ class Norm(Value):
         return (self.source,)
 
     @property
-    def sublayer(self) -> str | None:
-        """Which branch this value comes straight out of, or None for a stream."""
-        return self.source.sublayer
+    def sublayers(self) -> frozenset[str]:
+        """The branches that this value comes straight out of; none if a stream is in it."""
+        return self.source.sublayers
 
 
 @dataclass(frozen=True, eq=False)
 class Branch(Value):
-    """The output of an attention or feed-forward branch; its last weight matrix is fresh."""
+    """The output of a branch of ``kind`` "attention" or "ffn", whose last weight matrix is fresh, or of
+    an element-wise activation, whose kind is its name.
+
+    Attributes:
+        normed: which of "query", "key" and "value" the placement norms over each head.
+        inner_norm: whether a norm stands in front of the last weight matrix.
+        gains: the scaling rule's factor on the standard deviation of each matrix.
+    """
 
     kind: str
     source: Value
-    qkv_norm: bool
-    gains: Mapping[str, Expr]
+    normed: tuple[str, ...] = ()
+    inner_norm: bool = False
+    gains: Mapping[str, Expr] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.kind}{'[qkv-norm]' if self.qkv_norm else ''}({self.source})"
+        norms = {0: "", 2: "qk-norm", 3: "qkv-norm"}[len(self.normed)]
+        marks = ", ".join(filter(None, [norms, "inner-norm" if self.inner_norm else ""]))
+        return f"{self.kind}{f'[{marks}]' if marks else ''}({self.source})"
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether this is an activation that stands for a norm, and has no weights."""
+        return self.kind not in SUBLAYERS
 
     @property
     def sources(self) -> tuple[Value, ...]:
@@ -95,9 +116,9 @@ class Branch(Value):
         return (self.source,)
 
     @property
-    def sublayer(self) -> str | None:
-        """Which branch this value comes straight out of, or None for a stream."""
-        return self.kind
+    def sublayers(self) -> frozenset[str]:
+        """The branches that this value comes straight out of; none if a stream is in it."""
+        return frozenset() if self.elementwise else frozenset({self.kind})
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,13 +137,10 @@ class Sum(Value):
         return tuple(value for _, value in self.terms)
 
     @property
-    def sublayer(self) -> str | None:
-        """The branch that all terms come out of, or None."""
-        kinds = {value.sublayer for _, value in self.terms}
-        return kinds.pop() if len(kinds) == 1 else None
-
-
-Node = TypeVar("Node", bound=Value)
+    def sublayers(self) -> frozenset[str]:
+        """The branches that this value comes straight out of; none if a stream is in it."""
+        parts = [value.sublayers for _, value in self.terms]
+        return frozenset().union(*parts) if all(parts) else frozenset()
 
 
 @dataclass(frozen=True)
@@ -146,103 +164,3 @@ class Trace:
 
     def __str__(self) -> str:
         return ", ".join(str(output) for output in self.outputs)
-
-
-class Net:
-    """What a placement's definition sees: the operations of a transformer block.
-
-    Attributes:
-        first: whether this is the first block of the stack.
-        layer, depth, width: the symbols l (zero-based block index), L and d, for multipliers.
-    """
-
-    layer = symbols.layer
-    depth = symbols.depth
-    width = symbols.width
-
-    def __init__(self, rule: ScalingRule, *, first: bool = False) -> None:
-        self.first = first
-        self._rule = rule
-        self._nodes: list[Value] = []
-
-    def _keep(self, make: Callable[[int], Node]) -> Node:
-        node = make(len(self._nodes))
-        self._nodes.append(node)
-        return node
-
-    def _multipliers(self, sublayer: str) -> Multipliers:
-        return self._rule.multipliers(sublayer)
-
-    def norm(self, x: Value) -> Norm:
-        """Norm(x): per token, x divided by its root mean square over coordinates, gain 1."""
-        self._check(x)
-        return self._keep(lambda i: Norm(self, i, x))
-
-    def attention(self, x: Value, *, qkv_norm: bool = False) -> Branch:
-        """Multi-head softmax attention of ``x``, with output projection; ``qkv_norm`` normalises
-        queries, keys and values over each head."""
-        return self.branch("attention", x, qkv_norm)
-
-    def ffn(self, x: Value) -> Branch:
-        """The feed-forward branch of ``x``."""
-        return self.branch("ffn", x, False)
-
-    def branch(self, kind: str, x: Value, qkv_norm: bool = False) -> Branch:
-        """The output of a branch of ``kind`` ("attention" or "ffn") on ``x``."""
-        self._check(x)
-        gains = dict(self._multipliers(kind).gains)
-        return self._keep(lambda i: Branch(self, i, kind, x, qkv_norm, gains))
-
-    def add(self, stream: Value, branch: Value) -> Sum:
-        """alpha * stream + beta * branch, with the scaling rule's multipliers for that sublayer."""
-        self._check(stream)
-        self._check(branch)
-        if branch.sublayer is None:
-            raise InputError(
-                "net.add(stream, branch) needs a branch (attention or ffn output) as its second argument; "
-                "add two streams with a plain +"
-            )
-        rule = self._multipliers(branch.sublayer)
-        return self.sum([(rule.skip, stream), (rule.branch, branch)])
-
-    def sum(self, terms: list[tuple[Expr, Value]]) -> Sum:
-        """A linear combination, without any multiplier of the scaling rule."""
-        for _, value in terms:
-            self._check(value)
-        return self._keep(lambda i: Sum(self, i, tuple(terms)))
-
-    def stream(self, position: int) -> Stream:
-        """The incoming stream at ``position`` (called by the tracer, before the definition runs)."""
-        return self._keep(lambda i: Stream(self, i, position))
-
-    def finish(self, streams: tuple[Stream, ...], outputs: tuple[Value, ...]) -> Trace:
-        """Everything that has been recorded."""
-        return Trace(streams, tuple(self._nodes), outputs)
-
-    def _check(self, value: object) -> None:
-        if not isinstance(value, Value) or value.net is not self:
-            raise InputError(
-                f"a placement works on the streams it is given and on what net returns; got {value!r}"
-            )
-
-
-def record(
-    definition: Callable[..., Any],
-    rule: ScalingRule,
-    streams: int,
-    *,
-    first: bool = False,
-    options: Mapping[str, Any] | None = None,
-) -> Trace:
-    """Call ``definition`` on ``streams`` symbolic streams and return the trace.
-
-    Raises:
-        InputError: the definition returns something else than values of this trace.
-    """
-    net = Net(rule, first=first)
-    inputs = tuple(net.stream(position) for position in range(streams))
-    result = definition(inputs[0] if streams == 1 else inputs, net, **(options or {}))
-    outputs = result if isinstance(result, tuple) else (result,)
-    for output in outputs:
-        net._check(output)
-    return net.finish(inputs, outputs)

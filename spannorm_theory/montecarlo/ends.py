@@ -25,12 +25,12 @@ def embedding(arch: Architecture, random: Randomness) -> torch.Tensor:
         if arch.input_cosine:
             mean, rho = x.mean(1, keepdim=True), arch.input_cosine
             x = (1 - rho) ** 0.5 * (x - mean) + (1 + (n - 1) * rho) ** 0.5 * mean
-        return float(arch.input_variance**0.5) * x
+        return float(arch.input_second_moment**0.5) * x
     rows, positions = random.normal(0, Purpose.INPUT, 2 * n * d).view(-1, 2, n, d).unbind(1)
     drawn = token_ids(arch, random, Purpose.IDS)
     first = (drawn[:, :, None] == drawn[:, None, :]).int().argmax(-1)  # where each id occurs first
     rows = rows.gather(1, first[..., None].expand(-1, -1, d))
-    own, position = arch.input_variance**0.5, arch.position_variance**0.5
+    own, position = (moment**0.5 for moment in arch.embedding_moments)
     return float(own) * rows + float(position) * positions
 
 

@@ -12,14 +12,13 @@ from sympy import Expr, lambdify
 
 from .. import symbols
 from ..architecture import Architecture
+from ..components.activations import ACTIVATIONS
 from ..components.attention import attention_forward
 from ..components.feedforward import ffn_forward
 from ..components.norms import normalise
-from ..definitions.trace import Branch, Norm, Stream, Sum, Trace
+from ..definitions.trace import SUBLAYERS, Branch, Norm, Stream, Sum, Trace
 from ..errors import InputError
 from .weights import Matrix, Weights
-
-SUBLAYERS = {"attention": "attn.", "ffn": "ffn."}
 
 
 class Program:
@@ -33,24 +32,15 @@ class Program:
     def __init__(self, arch: Architecture) -> None:
         self.arch = arch
         self.streams = arch.definition.streams
-        self._first, self._other = arch.block(first=True), arch.block()
+        self._blocks = [trace for trace, layers in arch.runs for _ in layers]
         self._readout = arch.definition.trace_readout()
         self._coefficients: dict[Expr, list[float]] = {}
-        for trace in (self._first, self._other, self._readout):
-            self._check(trace)
+        for trace in (*arch.traces, self._readout):
             self._evaluate(trace.multipliers)
             self._evaluate([gain for branch in trace.branches for gain in branch.gains.values()])
-        used = {b.kind for b in (*self._first.branches, *self._other.branches)}
-        self.names = tuple(n for n in arch.weights if any(n.startswith(SUBLAYERS[kind]) for kind in used))
+        prefixes = {SUBLAYERS[b.kind] for t in arch.traces for b in t.branches if not b.elementwise}
+        self.names = tuple(name for name in arch.weights if name.startswith(tuple(prefixes)))
         self._gains = arch.base_gains
-
-    def _check(self, trace: Trace) -> None:
-        kinds = [branch.kind for branch in trace.branches]
-        if len(kinds) != len(set(kinds)):
-            raise InputError(
-                f"the placement {self.arch.name} applies a branch twice in one block, but a block has one "
-                "attention and one feed-forward branch and each weight is used once"
-            )
 
     def _evaluate(self, expressions: Sequence[Expr]) -> None:
         """Values of expressions in (l, L, d) at every layer."""
@@ -63,12 +53,9 @@ class Program:
                 )
                 self._coefficients[expression] = [float(value) for value in values]
 
-    def _trace(self, layer: int) -> Trace:
-        return self._first if layer == 0 else self._other
-
     def matrices(self, layer: int) -> dict[str, Matrix]:
         """The law of each weight matrix of a block."""
-        gains = {name: gain for branch in self._trace(layer).branches for name, gain in branch.gains.items()}
+        gains = {name: gain for branch in self._blocks[layer].branches for name, gain in branch.gains.items()}
         result = {}
         for name in self.names:
             inputs, outputs = self.arch.weights[name]
@@ -78,7 +65,7 @@ class Program:
 
     def block(self, layer: int, streams: Sequence[torch.Tensor], weights: Weights) -> list[torch.Tensor]:
         """The streams after block ``layer``."""
-        return self._run(self._trace(layer), layer, streams, weights)
+        return self._run(self._blocks[layer], layer, streams, weights)
 
     def readout(self, streams: Sequence[torch.Tensor]) -> torch.Tensor:
         """The model's output."""
@@ -106,15 +93,19 @@ class Program:
 
     def _branch(self, node: Branch, x: torch.Tensor, weights: Any) -> torch.Tensor:
         arch = self.arch
+        if node.elementwise:
+            return ACTIVATIONS[node.kind].torch_function(x)
+        inner_norm = arch.norm if node.inner_norm else None
         if node.kind == "ffn":
-            return ffn_forward(x, weights, arch.nonlinearity)
-        normed: tuple[str, ...] = ()
-        if node.qkv_norm or arch.qkv_norm:
-            normed = ("query", "key", "value")
-        elif arch.qk_norm:
-            normed = ("query", "key")
+            return ffn_forward(x, weights, arch.nonlinearity, inner_norm)
         return attention_forward(
-            x, weights, heads=arch.heads, causal=arch.mask == "causal", normed=normed, norm=arch.norm
+            x,
+            weights,
+            heads=arch.heads,
+            causal=arch.mask == "causal",
+            normed=arch.normed(node),
+            norm=arch.norm,
+            inner_norm=inner_norm,
         )
 
 

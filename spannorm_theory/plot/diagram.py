@@ -12,7 +12,7 @@ from sympy import Expr, Pow, Rational, fraction, latex, simplify
 
 from ..architecture import parse_placement
 from ..definitions.placements import PLACEMENTS
-from ..definitions.trace import Branch, Norm, Stream, Trace, Value
+from ..definitions.trace import SUBLAYERS, Branch, Norm, Stream, Trace, Value
 from .layout import RADIUS, Box, Layout, Point, Wire, arrange
 from .style import paper, placement_title
 
@@ -95,9 +95,11 @@ def _lines(node: Value, streams: int) -> tuple[str, ...]:
     if not isinstance(node, Branch):
         return ()
     lines = [NAMES.get(node.kind, node.kind)]
-    if node.qkv_norm:
-        lines.append("with QKV norm")
-    prefix = "attn." if node.kind == "attention" else f"{node.kind}."
+    if node.normed:
+        lines.append("with QKV norm" if "value" in node.normed else "with QK norm")
+    if node.inner_norm:
+        lines.append("with inner norm")
+    prefix = SUBLAYERS.get(node.kind, "")
     for matrix, gain in node.gains.items():
         if matrix.startswith(prefix) and gain != 1:
             lines.append(rf"${MATRICES[matrix]} \times {inline(gain)}$")
@@ -187,7 +189,7 @@ def _draw_box(ax: Axes, box: Box, size: float) -> None:
     if isinstance(node, Stream):
         _text_lines(ax, box, size)
     elif isinstance(node, (Norm, Branch)):
-        kind = "norm" if isinstance(node, Norm) else node.kind
+        kind = "norm" if isinstance(node, Norm) or node.elementwise else node.kind
         left, bottom = box.x - box.width / 2, box.y - box.height / 2
         patch = FancyBboxPatch(
             (left, bottom),

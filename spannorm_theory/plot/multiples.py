@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..definitions.scalings import WEIGHTS
+from ..definitions.rule import WEIGHTS
 from ..errors import InputError
 from .crop import crop_limits
 from .curves import Curve, View, curves, join, view

@@ -119,6 +119,32 @@ _PLACEMENTS: dict[str, Style] = {
     "siamese-norm-hybrid-pre": Style("#4aa3df", "<", "-", second_marker="X", order=7),
 }
 
+#: placements beside those, in an order that never changes: each has a pair of spare colour and marker
+_OTHERS = (
+    "sandwich",
+    "peri-ln",
+    "output-norm",
+    "olmo2",
+    "swin-v2",
+    "parallel-pre",
+    "parallel-post",
+    "parallel-peri",
+    "deepnorm",
+    "admin",
+    "keel",
+    "b2t",
+    "ngpt",
+    "ln-scaling",
+    "gpas",
+    "mix-ln",
+    "sub-ln",
+    "normformer",
+    "residual",
+    "siamese-norm-post-pre",
+    "hyper-connections",
+    "dyt",
+    "derf",
+)
 _SPARE_COLOURS = ("#8c2d04", "#3b4cc0", "#5a7d1f", "#99004c", "#006d77", "#4d3b2f")
 _SPARE_MARKERS = ("h", "d", ">", "p", "8", "H", "X")
 _SPARE_DASHES: tuple[Dash, ...] = ("-", (0, (5, 1.5)), (0, (2.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
@@ -132,12 +158,12 @@ def placement_style(placement: str) -> Style:
     """
     name, options = parse_placement(placement)
     known = _PLACEMENTS.get(name)
-    number = crc32(name.encode())
+    number = _OTHERS.index(name) if name in _OTHERS else crc32(name.encode())
     if known is None:
         known = Style(
             _SPARE_COLOURS[number % len(_SPARE_COLOURS)],
-            _SPARE_MARKERS[number // 6 % len(_SPARE_MARKERS)],
-            _SPARE_DASHES[number // 42 % len(_SPARE_DASHES)],
+            _SPARE_MARKERS[number % len(_SPARE_MARKERS)],
+            _SPARE_DASHES[number // 6 % len(_SPARE_DASHES)],
             order=number % 8,
         )
     if not options:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..architecture import Architecture
-from ..definitions.placements import PLACEMENTS, Placement
+from ..definitions.placements import STANDARD, Placement
 from ..errors import AssumptionError, NonFiniteError
 from ..theory.closed_forms import ClosedForms
 from ..theory.growth import Growth
@@ -89,12 +89,12 @@ def _largest(verification: Verification | None, column: str) -> float:
 def architectures(
     placements: Sequence[str] | None, scalings: Sequence[str], depth: int, width: int, heads: int, tokens: int
 ) -> list[Architecture]:
-    """Every placement under every scaling; None takes all registered placements.
+    """Every placement under every scaling; None takes the eight standard placements.
 
     Raises:
         InputError: a name or size that no architecture can have.
     """
-    names = list(PLACEMENTS) if placements is None else list(dict.fromkeys(placements))
+    names = list(STANDARD) if placements is None else list(dict.fromkeys(placements))
     return [
         Architecture(placement, scaling, depth=depth, width=width, heads=heads, tokens=tokens)
         for placement in names

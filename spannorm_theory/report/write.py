@@ -41,7 +41,8 @@ def write_report(
 
     Args:
         out: the folder to write; an earlier report there is replaced.
-        placements: registered names, with options in brackets if they have any; None takes all.
+        placements: registered names, with options in brackets if they have any; None takes the eight
+            standard ones.
         scalings: registered scaling rules.
         depth, width, heads, tokens: L, d, H and n of every architecture.
         networks: independent random networks for each case, at least 3.

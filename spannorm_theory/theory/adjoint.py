@@ -18,8 +18,9 @@ from typing import Any
 
 from sympy import Integer
 
-from ..definitions.scalings import Multipliers, ScalingRule
-from ..definitions.trace import Branch, Net, Norm, Sum, Value
+from ..definitions.net import Net
+from ..definitions.rule import Multipliers, ScalingRule
+from ..definitions.trace import Branch, Norm, Sum, Value
 from ..errors import InputError
 from .moments import Moments
 
@@ -54,7 +55,7 @@ class Adjoint:
                 pending[node.source.index].append((1 / forward.rms(node.source), gradient))
             elif isinstance(node, Branch):
                 self.at_branch[node.index] = gradient
-                back = net.branch(node.kind, gradient, node.qkv_norm)
+                back = net.branch(node.kind, gradient, node.normed, node.inner_norm)
                 self.origin[back.index] = node
                 pending[node.source.index].append((Integer(1), back))
             else:

@@ -50,7 +50,7 @@ def alignment_map(arch: Architecture, rho: Array, layer: int) -> Array:
             "the map of rho is of one stream; this placement has several, whose cosines move together"
         )
     q = float(np.exp(predict_profiles(arch).profiles["0", "variance"][layer]))
-    segment = Segment.of(arch, layer == 0, np.array([float(layer)]))
+    segment = Segment.of(arch, arch.block(layer), np.array([float(layer)]))
     after = []
     for value in np.atleast_1d(rho):
         state = forward(segment, (q, q * (1 - float(value))))

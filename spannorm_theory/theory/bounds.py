@@ -10,6 +10,7 @@ corners, and intervals can be iterated block by block.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -24,7 +25,7 @@ from ..components.kernels import Array
 from ..definitions.trace import Branch, Norm
 from ..quantities import Key
 from .ends import loss_interval
-from .recursion import derive
+from .recursion import Recursion, derive
 from .schedule import branch_gains
 from .segment import branch_moments
 from .step import Step
@@ -36,11 +37,13 @@ def gain_intervals(arch: Architecture) -> dict[str, tuple[Interval, Interval]] |
     """Forward and backward gain of each kind of branch at unit input, over all correlations, before
     the scaling rule; None where a branch's gain also depends on the size of an unnormed input."""
     result: dict[str, tuple[Interval, Interval]] = {}
-    for branch in arch.block().branches:
-        normed = bool(arch.normed(branch.qkv_norm)) and len(arch.normed(branch.qkv_norm)) == 3
-        if not (isinstance(branch.source, Norm) or _unit_stream(arch, branch) or normed):
+    recursion = derive(arch.placement, arch.scaling)
+    parts = [part for part in (recursion, recursion.before) if part is not None]
+    for part, branch in [(p, branch) for p in parts for branch in p.block.trace.branches]:
+        free = "value" in arch.normed(branch) and branch.kind == "attention"
+        if branch.elementwise or not (isinstance(branch.source, Norm) or _unit_stream(part, branch) or free):
             return None
-        plain = Branch(branch.net, branch.index, branch.kind, branch.source, branch.qkv_norm, {})
+        plain = replace(branch, gains={})
         gains = branch_gains(plain, arch, np.zeros(1))
         moments = branch_moments(plain, arch)
         if isinstance(moments, Attention):
@@ -53,9 +56,8 @@ def gain_intervals(arch: Architecture) -> dict[str, tuple[Interval, Interval]] |
     return result
 
 
-def _unit_stream(arch: Architecture, branch: Branch) -> bool:
+def _unit_stream(recursion: Recursion, branch: Branch) -> bool:
     """Whether the branch reads a stream that every block leaves with second moment one."""
-    recursion = derive(arch.placement, arch.scaling)
     position = getattr(branch.source, "position", None)
     return position is not None and recursion.fixed.get((position, position)) == 1
 
@@ -93,7 +95,7 @@ def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
         return {}
     (sa, wa), (sf, wf) = intervals["attention"], intervals["ffn"]
     recursion = derive(arch.placement, arch.scaling)
-    steps = [recursion.first] + [recursion.block] * (arch.depth - 1)
+    steps = recursion.steps(arch.depth)
     pairs = recursion.block.pairs
     low = high = np.full(len(pairs), arch.input_second_moment)
     lows, highs = [low], [high]

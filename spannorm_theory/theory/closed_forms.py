@@ -35,7 +35,7 @@ from ..errors import NoClosedForm
 Pairs = tuple[int, int]
 
 
-def solve_linear(step: Expr, state: Expr, start: int, initial: Expr) -> Expr:
+def solve_linear(step: Expr, state: Expr, start: Expr, initial: Expr) -> Expr:
     """q_l for l >= ``start`` from q_{l+1} = ``step``(q_l, l) and q_start = ``initial``.
 
     Raises:
@@ -57,7 +57,7 @@ def solve_linear(step: Expr, state: Expr, start: int, initial: Expr) -> Expr:
     raise NoClosedForm("its linear recurrence has coefficients that depend on l")
 
 
-def _sum(term: Expr, start: int) -> Expr:
+def _sum(term: Expr, start: Expr) -> Expr:
     """sum_{k=start}^{l-1} of a rational term; sympy leaves sums of 1/(k + c), c > 0, as they are."""
     l, k = symbols.layer, symbols.running
     total = Integer(0)
@@ -74,7 +74,7 @@ def _sum(term: Expr, start: int) -> Expr:
 
 
 def solve_forward(
-    steps: Mapping[Pairs, Expr], moments: Mapping[Pairs, Expr], start: int, initial: Mapping[Pairs, Expr]
+    steps: Mapping[Pairs, Expr], moments: Mapping[Pairs, Expr], start: Expr, initial: Mapping[Pairs, Expr]
 ) -> tuple[dict[Pairs, Expr], dict[Pairs, str]]:
     """Closed form of each stream moment for l >= ``start``, and the reason for each that has none.
 
@@ -100,23 +100,23 @@ def solve_forward(
     return solved, reasons
 
 
-def product_of_ratios(ratio: Expr, first: Expr | int) -> Expr:
-    """prod_{k=first}^{L-1} ratio(k), for a per-block gradient ratio in (l, L).
+def product_of_ratios(ratio: Expr, first: Expr, stop: Expr = symbols.depth) -> Expr:
+    """prod_{k=first}^{stop-1} ratio(k), for a per-block gradient ratio in (l, L); by default up to L.
 
     Raises:
         NoClosedForm: the product cannot be expressed by powers and gamma functions.
     """
-    l, k, L = symbols.layer, symbols.running, symbols.depth
+    l, k = symbols.layer, symbols.running
     ratio = factor(ratio)
     if not ratio.has(l):
-        return ratio ** (L - first)
+        return ratio ** (stop - first)
     top, bottom = ratio.as_numer_denom()
     if not (top.is_polynomial(l) and bottom.is_polynomial(l)):
         raise NoClosedForm("the ratio of block l is not rational in l")
     factors = [f for part in (top, bottom) for f in Mul.make_args(part) if f.has(l)]
     if any(f.as_base_exp()[0].as_poly(l).degree() > 2 for f in factors):
         raise NoClosedForm("the gradient ratio of block l has factors of degree three or more in l")
-    return _finite(product(ratio.subs(l, k), (k, first, L - 1)))
+    return _finite(product(ratio.subs(l, k), (k, first, stop - 1)))
 
 
 def _finite(expression: Expr) -> Expr:
@@ -133,7 +133,7 @@ class ClosedForms:
 
     found: dict[str, Expr]
     missing: dict[str, str]
-    start: int
+    start: Expr
 
     def __getitem__(self, name: str) -> Expr:
         try:

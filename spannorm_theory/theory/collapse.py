@@ -42,21 +42,23 @@ def collapse_factor(step: Step) -> Expr:
 
     def transfer(branch: Branch, cov: Pair) -> Pair:
         sigma2, omega2 = constant_gains(branch, tidy(cov[0]))
-        return Pair((sigma2, omega2 * cov[1] if branch.kind == "ffn" else 0))
+        return Pair((sigma2, 0 if branch.kind == "attention" else omega2 * cov[1]))
 
     moments = Moments(step.trace, PAIR, lambda i, j: Pair((q, delta)), transfer)
     after = moments.cov(step.trace.outputs[0], step.trace.outputs[0])
     return factor(tidy(after[1] / after[0] * q / delta))
 
 
-def collapse_ratio(recursion: Recursion) -> Expr:
-    """(1 - rho_L) / (1 - rho_0) in closed form, for a stack near rho = 1 throughout.
+def collapse_ratio(recursion: Recursion, stop: Expr = symbols.depth) -> Expr:
+    """(1 - rho) at layer ``stop`` over that at 0 in closed form, for a stack near rho = 1 throughout.
 
     Raises:
         NoClosedForm: there is none; the message says why.
     """
     opening = [collapse_factor(s).subs(symbols.layer, l) for l, s in enumerate(recursion.opening)]
-    return Mul(*opening) * product_of_ratios(_factor_at(recursion), recursion.start)
+    if recursion.before is not None:
+        opening = [collapse_ratio(recursion.before, recursion.start)]
+    return Mul(*opening) * product_of_ratios(_factor_at(recursion), recursion.start, stop)
 
 
 def collapse_law(recursion: Recursion) -> Growth:

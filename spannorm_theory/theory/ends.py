@@ -36,7 +36,7 @@ def input_moments(arch: Architecture) -> tuple[float, float]:
     """q_0 and its drop between two tokens."""
     q = arch.input_second_moment
     if arch.inputs == "zipf":
-        return q, q - collision_probability(arch.vocabulary) * arch.input_variance
+        return q, q - collision_probability(arch.vocabulary) * arch.embedding_moments[0]
     return q, q * (1 - arch.input_cosine)
 
 
@@ -46,7 +46,7 @@ def input_spread(arch: Architecture) -> float:
     spread = 1 / arch.width
     if arch.inputs == "zipf":
         collision = collision_probability(arch.vocabulary)
-        spread += collision * (1 - collision) * (arch.input_variance / input_moments(arch)[1]) ** 2
+        spread += collision * (1 - collision) * (arch.embedding_moments[0] / input_moments(arch)[1]) ** 2
     return spread
 
 
@@ -56,9 +56,10 @@ def input_gram(arch: Architecture, random: np.random.Generator) -> Array:
     if arch.inputs == "zipf":
         drawn = ids(random.random(n), arch.vocabulary)
         same = (drawn[:, None] == drawn[None, :]).astype(float)
-        return np.asarray(arch.input_variance * same + arch.position_variance * np.eye(n))
+        own, position = arch.embedding_moments
+        return np.asarray(own * same + position * np.eye(n))
     rho = arch.input_cosine
-    return np.asarray(arch.input_variance * ((1 - rho) * np.eye(n) + rho))
+    return np.asarray(arch.input_second_moment * ((1 - rho) * np.eye(n) + rho))
 
 
 def loss_moments(arch: Architecture, q: float, delta: float) -> tuple[float, float]:

@@ -66,7 +66,7 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
     below = np.concatenate([[0.0], np.cumsum(v)])
     above = np.concatenate([np.cumsum(v[::-1])[::-1], [0.0]])
     floor = 2 / arch.width
-    normed = any("query" in arch.normed(b.qkv_norm) for b in arch.block().branches if b.kind == "attention")
+    normed = any("query" in arch.normed(b) for t in arch.traces for b in t.branches if b.kind == "attention")
     sphere = 3 / arch.head_width if normed else 0.0
     result: dict[Key, Array] = {}
     for (stream, quantity), profile in profiles.items():

@@ -113,20 +113,20 @@ class _Run:
         self.tokens: dict[Key, Array] = {}
         self.grams: dict[Key, dict[int, Array]] = {}
         self._layers = layers
-        first, other = (Wiring.of(arch.block(first=f), arch) for f in (True, False))
-        blocks, last = self._forward(first, other)
+        known = {trace: Wiring.of(trace, arch) for trace in arch.traces}
+        blocks, last = self._forward([known[trace] for trace, layers in arch.runs for _ in layers])
         self.undecided = arch.heads * np.array([block.undecided for block in blocks])
         readout = Block(Wiring.of(arch.definition.trace_readout(), arch), 0, last, draws)
         gradient = loss_gram(arch, readout.forward().outputs()[0][0])
         size = float(gradient.diagonal().mean())
         self._backward(blocks, readout.backward([[gradient / size]])[0], float(np.log(size)))
 
-    def _forward(self, first: Wiring, other: Wiring) -> tuple[list[Block], Grams]:
+    def _forward(self, wirings: list[Wiring]) -> tuple[list[Block], Grams]:
         arch, count = self.arch, self.arch.definition.streams
         n, start = arch.tokens, input_gram(arch, self.draws.ids())
         blocks, states, across = [], [[[start] * count] * count], []
-        for layer in range(arch.depth):
-            block = Block(other if layer else first, layer, states[-1], self.draws)
+        for layer, wiring in enumerate(wirings):
+            block = Block(wiring, layer, states[-1], self.draws)
             moments = block.forward()
             states.append(moments.outputs())
             if not all(np.isfinite(states[-1][s][s]).all() for s in range(count)):

@@ -12,11 +12,14 @@ from ..architecture import Architecture
 from ..components.feedforward import FeedForward
 from ..components.kernels import Array
 from ..components.norms import HeadNorm
+from ..components.pointwise import Pointwise
 from ..components.sampled_attention import SampledAttention
 from ..definitions.trace import Branch, Trace
 from .adjoint import Adjoint
 from .moments import GRAM, Moments
 from .schedule import branch_gains, over_layers
+
+Component = SampledAttention | FeedForward | Pointwise
 
 #: covariances of every pair of streams
 Grams = list[list[Array]]
@@ -55,7 +58,7 @@ class Wiring:
     """A traced block (or readout) with its branches' components and its numbers at every layer."""
 
     trace: Trace
-    components: dict[int, SampledAttention | FeedForward]
+    components: dict[int, Component]
     gains: dict[int, dict[str, Array]]
     multipliers: dict[Expr, Array]
 
@@ -71,12 +74,17 @@ class Wiring:
         )
 
 
-def _component(branch: Branch, arch: Architecture) -> SampledAttention | FeedForward:
+def _component(branch: Branch, arch: Architecture) -> Component:
+    if branch.elementwise:
+        return Pointwise(branch.kind)
+    inner_norm = arch.norm if branch.inner_norm else None
     if branch.kind == "ffn":
-        return FeedForward(arch.nonlinearity, arch.width, arch.hidden)
-    normed = arch.normed(branch.qkv_norm)
+        return FeedForward(arch.nonlinearity, arch.width, arch.hidden, inner_norm)
+    normed = arch.normed(branch)
     head_norm = HeadNorm(arch.head_width, arch.norm) if normed else None
-    return SampledAttention(arch.width, arch.mask == "causal", normed, arch.norm, head_norm)
+    return SampledAttention(
+        arch.width, arch.mask == "causal", normed, arch.norm, head_norm, branch.inner_norm
+    )
 
 
 class Block:
@@ -115,11 +123,11 @@ class Block:
                 self.undecided = min(self.undecided, undecided)
             else:
                 q = gram.diagonal()
-                output = gains["ffn.down"] * component.hidden_moment(q[:, None], q[None, :], gram, gains)
+                output = component.output(q[:, None], q[None, :], gram, gains)
             self._branches[branch.index] = output
         return self._branches[branch.index]
 
-    def _part(self, branch: Branch) -> tuple[SampledAttention | FeedForward, dict[str, float]]:
+    def _part(self, branch: Branch) -> tuple[Component, dict[str, float]]:
         gains = self.wiring.gains[branch.index].items()
         return self.wiring.components[branch.index], {name: float(g[self.layer]) for name, g in gains}
 

@@ -16,7 +16,7 @@ from sympy import Expr, lambdify
 
 from .. import symbols
 from ..errors import InputError
-from .step import Step, tidy
+from .step import Step, numeric_moments, tidy
 
 if TYPE_CHECKING:
     from .recursion import Recursion
@@ -35,7 +35,7 @@ class Compiled:
         values = list(fixed.values())
 
         def compile_(expressions: list[Expr]) -> Callable[..., Numbers]:
-            function = lambdify(names, expressions, modules="math", cse=True)
+            function = lambdify(names, expressions, modules=[numeric_moments(), "math"], cse=True)
             return lambda state, l: function(*state, l, *values)
 
         self.forward = compile_(list(step.forward.values()))
@@ -65,14 +65,14 @@ def iterate(
         if not (value > 0 or (value == 0 and name in gains)) or value == float("inf"):
             raise InputError(f"{name} must be a positive number, got {value!r}")
     values = dict(zip(_GAINS, gains.values(), strict=True))
-    first = Compiled(recursion.first, values, depth)
-    block = Compiled(recursion.block, values, depth)
-    rescale = scales_with_streams(recursion.block)
+    steps = recursion.steps(depth)
+    known = {step: Compiled(step, values, depth) for step in dict.fromkeys(steps)}
+    blocks = [known[step] for step in steps]
+    rescale = all(scales_with_streams(step) for step in known)
     pairs = recursion.block.pairs
     state, shift = [q0] * len(pairs), 0.0
     states, shifts, identity = [], [], []
-    for l in range(depth):
-        compiled = block if l else first
+    for l, compiled in enumerate(blocks):
         states.append(state)
         shifts.append(shift)
         identity.append([log(g) for g in compiled.identity(state, l)])
@@ -82,7 +82,7 @@ def iterate(
             state = [x / state[0] for x in state]
     states.append(state)
     shifts.append(shift)
-    gradients, exponents = _gradients(recursion, first, block, states, shift, gamma_out)
+    gradients, exponents = _gradients(recursion, blocks, states, shift, gamma_out)
     from_layer = np.cumsum(np.array(identity)[::-1], axis=0)[::-1]
     rows: list[tuple[Any, ...]] = []
     for at, (i, j) in enumerate(pairs):
@@ -102,8 +102,7 @@ def iterate(
 
 def _gradients(
     recursion: Recursion,
-    first: Compiled,
-    block: Compiled,
+    blocks: list[Compiled],
     states: list[Numbers],
     shift: float,
     gamma_out: float,
@@ -111,12 +110,12 @@ def _gradients(
     """Gradient moments at every boundary: mantissas and natural exponents."""
     readout = recursion.readout
     last = [x * exp(min(shift, 600.0)) for x in states[-1]]
-    known = {readout.moment(*p): x for p, x in zip(recursion.block.pairs, last, strict=True)}
-    start = [float(m.subs(known)) * gamma_out for m in readout.backward_matrix[:, 0]]
-    gradient, exponent = np.array(start), 0.0
+    moments = [readout.moment(*p) for p in recursion.block.pairs]
+    compiled = lambdify(moments, list(readout.backward_matrix[:, 0]), modules=[numeric_moments(), "math"])
+    gradient, exponent = np.array(compiled(*last), dtype=float) * gamma_out, 0.0
     found, exponents = [list(gradient)], [exponent]
     for l in range(len(states) - 2, -1, -1):
-        compiled = block if l else first
+        compiled = blocks[l]
         matrix = np.array(compiled.backward(states[l], l)).reshape(compiled.shape)
         gradient = matrix @ gradient
         size = float(np.abs(gradient).max())

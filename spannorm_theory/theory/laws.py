@@ -71,6 +71,8 @@ def balanced_law(recursion: Recursion) -> Growth:
         NoClosedForm: a stream moment that the readout needs has no closed form; the message gives K.
     """
     readout, q0 = recursion.readout, symbols.initial_variance
+    if any(branch.elementwise for branch in (*recursion.block.trace.branches, *readout.trace.branches)):
+        raise NoClosedForm("an element-wise function in a norm's place keeps no balance")
     gradients = {pair: readout.backward_matrix[i, 0] for i, pair in enumerate(readout.pairs)}
     K = sum((1 if i == j else 2) * g * readout.moment(i, j) for (i, j), g in gradients.items())
     closed = K

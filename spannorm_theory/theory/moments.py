@@ -22,6 +22,7 @@ import numpy as np
 from sympy import Expr, sqrt
 
 from ..definitions.trace import Branch, Norm, Stream, Sum, Trace, Value
+from ..errors import InputError
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,10 @@ class Moments:
         if v.index < w.index:
             return algebra.transpose(self.cov(w, v))
         if isinstance(v, Norm):
-            return algebra.left(1 / self.rms(v.source), self.cov(v.source, w))
+            rms = self.rms(v.source)
+            if np.ndim(rms) == 0 and rms == 0:
+                raise InputError(f"the definition norms {v.source}, which is always zero")
+            return algebra.left(1 / rms, self.cov(v.source, w))
         if isinstance(v, Sum):
             total = None
             for factor, value in v.terms:

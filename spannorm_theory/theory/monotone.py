@@ -45,6 +45,8 @@ def closed_bounds(recursion: Recursion) -> dict[str, tuple[Expr, Expr]]:
     """See :meth:`Recursion.bounds`."""
     sigma, omega = symbols.sigma_a2, symbols.omega_a2
     result: dict[str, tuple[Expr, Expr]] = {}
+    if recursion.before is not None:  # two recursions, one behind the other
+        return result
     for pair in recursion.step.pairs:
         try:
             value = recursion.moment_at(pair, symbols.layer)

@@ -16,7 +16,6 @@ from typing import Any
 from sympy import Expr, Matrix, Symbol, lambdify, linear_eq_to_matrix
 
 from .. import symbols
-from ..definitions.placements import PLACEMENTS
 from ..definitions.trace import Branch, Trace
 from .adjoint import Adjoint
 from .moments import PAIR, Moments, Pair
@@ -130,13 +129,7 @@ def _root(x: Any) -> Any:
     return x**0.5
 
 
-@lru_cache(maxsize=512)
-def pair_step(placement: str, scaling: str, options: tuple[tuple[str, Any], ...], first: bool) -> PairStep:
-    """The compiled block of a placement under a scaling rule."""
-    return PairStep(PLACEMENTS[placement].trace(scaling, first=first, **dict(options)))
-
-
-@lru_cache(maxsize=128)
-def pair_readout(placement: str) -> PairStep:
-    """The compiled readout of a placement."""
-    return PairStep(PLACEMENTS[placement].trace_readout())
+@lru_cache(maxsize=1024)
+def pair_step(trace: Trace) -> PairStep:
+    """The compiled block or readout."""
+    return PairStep(trace)

@@ -17,10 +17,10 @@ from ..components.attention import Attention, require_exchangeable
 from ..components.kernels import Array
 from ..quantities import SPECTRAL, Key, tidy
 from .ends import input_moments, input_spread, loss_moments
-from .pair import PairStep, pair_readout
+from .pair import PairStep
 from .prediction import Prediction
 from .rank import rank_metrics
-from .segment import Segment, advance_spread, forward, undecided
+from .segment import Readout, Segment, advance_spread, forward, undecided
 
 #: attention rows whose 1 - P2 is below this are no mixtures of many tokens
 LEAST_OPEN = 0.75
@@ -64,11 +64,7 @@ def predict_pair(arch: Architecture) -> Prediction:
         AssumptionError: tokens are not exchangeable (a mask), or a moment left float64's range.
     """
     require_exchangeable(arch.mask)
-    segments = [
-        Segment.of(arch, True, np.zeros(1)),
-        Segment.of(arch, False, np.arange(1.0, arch.depth)),
-    ]
-    segments = [s for s in segments if len(s.layers)]
+    segments = [Segment.of(arch, trace, np.array(layers, dtype=float)) for trace, layers in arch.runs]
     pairs = len(segments[0].step.pairs)
     state: tuple[float, ...] = input_moments(arch) * pairs
     spread: list[float] = [input_spread(arch)] * pairs
@@ -139,10 +135,9 @@ def _backward(
 ) -> tuple[Array, Array, dict[str, Array]]:
     """Gradient state at every boundary (mantissas), their exponents (base e), weight-gradient norms."""
     width = 2 * len(segments[0].step.pairs)
-    readout = pair_readout(arch.name)
-    start = _entries(readout.backward(*last), readout.shape, 1)[0]
-    gamma, c = loss_moments(arch, *readout.outputs(*last)[:2])
-    gradient = start @ np.array([1.0, c / gamma])
+    readout = Readout.of(arch, last)
+    gamma, c = loss_moments(arch, readout.q, readout.delta)
+    gradient = readout.gradient @ np.array([1.0, c / gamma])
     gradients, exponents = [gradient], [float(np.log(gamma))]
     weights: dict[str, list[Array]] = {name: [] for name in arch.weights}
     for segment in reversed(segments):

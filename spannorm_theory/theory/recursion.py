@@ -3,7 +3,7 @@ r"""``derive``: the variance and gradient recursion of a placement under a scali
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from ..definitions.scalings import SCALINGS
 from ..errors import NoClosedForm
 from .closed_forms import ClosedForms, Pairs, attempt, product_of_ratios, solve_forward
 from .growth import Growth
-from .step import Step, concrete_gains, constant_gains, tidy
+from .step import BranchGain, Step, concrete_gains, constant_gains, tidy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,11 +57,33 @@ class Recursion:
     activation: str | None
     name: str
     options: Mapping[str, Any] = field(repr=False)
+    early: bool = field(default=False, repr=False)
+
+    @property
+    def _gains(self) -> BranchGain:
+        return constant_gains if self.activation is None else concrete_gains(self.activation)
 
     def _step(self, first: bool, known: Mapping[Pairs, Expr] | None = None) -> Step:
-        trace = PLACEMENTS[self.name].trace(self.scaling, first=first, **self.options)
-        gains = constant_gains if self.activation is None else concrete_gains(self.activation)
-        return Step(trace, gains, tuple((known or {}).items()))
+        entry = PLACEMENTS[self.name]
+        trace = entry.trace(self.scaling, first=first, early=self.early, **self.options)
+        return Step(trace, self._gains, tuple((known or {}).items()))
+
+    def steps(self, depth: int) -> list[Step]:
+        """The formulas of every block of a stack of ``depth``."""
+        found = {step.trace: step for step in (self.first, self.block)}
+        entry, result = PLACEMENTS[self.name], []
+        questions = entry.questions(self.scaling, **self.options)
+        for layer in range(depth):
+            at = questions.position(layer, depth)
+            trace = entry.trace(self.scaling, first=at.first, early=at.early, turn=at.turn, **self.options)
+            result.append(found.setdefault(trace, Step(trace, self._gains)))
+        return result
+
+    @cached_property
+    def before(self) -> Recursion | None:
+        """The recursion of the early blocks, where they are wired in another way."""
+        fraction = PLACEMENTS[self.name].questions(self.scaling, **self.options).fraction
+        return replace(self, early=True) if fraction and not self.early else None
 
     @cached_property
     def block(self) -> Step:
@@ -83,7 +105,9 @@ class Recursion:
     def opening(self) -> tuple[Step, ...]:
         """Blocks that differ from the rest, with their incoming moments filled in: block 0 where it is
         wired differently or reads a stream that later blocks find normed, and the one after it
-        where block 0 leaves something else than later blocks do."""
+        where block 0 leaves something else than later blocks do. Behind early blocks, none."""
+        if self.before is not None:
+            return ()
         q0 = symbols.initial_variance
         known: dict[Pairs, Expr] = dict.fromkeys(self.block.pairs, q0)
         first = self._step(True, known)
@@ -97,9 +121,12 @@ class Recursion:
         return (first, self._step(False, after))
 
     @property
-    def start(self) -> int:
-        """The first block from which :attr:`step` holds."""
-        return len(self.opening)
+    def start(self) -> Expr:
+        """The first block from which :attr:`step` holds; behind early blocks a L, as if that were whole."""
+        if self.before is None:
+            return Integer(len(self.opening))
+        fraction = PLACEMENTS[self.name].questions(self.scaling, **self.options).fraction
+        return Integer(1) * fraction * symbols.depth
 
     @cached_property
     def step(self) -> Step:
@@ -126,7 +153,11 @@ class Recursion:
 
     @cached_property
     def initial(self) -> list[dict[Pairs, Expr]]:
-        """Stream moments at l = 0, ..., start."""
+        """Stream moments at l = 0, ..., start; behind early blocks, those at start."""
+        if self.before is not None:
+            if self.fixed:
+                raise NoClosedForm("early and late blocks both fix stream moments, to different values")
+            return [{pair: self.before.moment_at(pair, self.start) for pair in self.block.pairs}]
         rows = [dict.fromkeys(self.block.pairs, symbols.initial_variance)]
         for l, step in enumerate(self.opening):
             rows.append({p: tidy(f.subs(symbols.layer, l)) for p, f in step.forward.items()})
@@ -165,30 +196,30 @@ class Recursion:
             matrix = matrix.subs(state, self.moment_at((0, 0), symbols.layer))
         return factor(matrix) if matrix.is_rational_function() else matrix
 
-    @property
-    def _opening_ratio(self) -> Expr:
-        return Mul(*(s.backward_matrix[0, 0].subs(symbols.layer, l) for l, s in enumerate(self.opening)))
-
-    def gradient_ratio(self) -> Expr:
-        """gamma_0 / gamma_L in closed form.
+    def gradient_ratio(self, stop: Expr = symbols.depth) -> Expr:
+        """gamma_0 / gamma_stop in closed form; by default of the whole stack.
 
         Raises:
             NoClosedForm: there is none; the message says why.
         """
-        return self._opening_ratio * product_of_ratios(self.ratio, self.start)
+        opening = Mul(*(s.backward_matrix[0, 0].subs(symbols.layer, l) for l, s in enumerate(self.opening)))
+        if self.before is not None:
+            opening = self.before.gradient_ratio(self.start)
+        return opening * product_of_ratios(self.ratio, self.start, stop)
 
     @cached_property
     def readout(self) -> Step:
         """From the last block's output to the model's output."""
         return Step(PLACEMENTS[self.name].trace_readout(), constant_gains)
 
-    def identity_gain(self, stream: int = 0) -> Expr:
-        """Amplitude gain of the skip path alone from the input to the last block's output.
+    def identity_gain(self, stream: int = 0, stop: Expr = symbols.depth) -> Expr:
+        """Amplitude gain of the skip path alone from the input to layer ``stop``, by default the last
+        block's output.
 
         The product of all norm and skip factors, as often quoted for gradients. It is not the
         gradient: the branches carry most of what the norms divide away.
         """
-        gain: Expr = Integer(1)
+        gain: Expr = Integer(1) if self.before is None else self.before.identity_gain(stream, self.start)
         for l, step in enumerate(self.opening):
             gain *= step.identity[stream].subs(symbols.layer, l)
         block = self.step.identity[stream]
@@ -198,7 +229,7 @@ class Recursion:
                 block = block.subs(state, self.moment_at(pair, symbols.layer))
         if block == 1:
             return gain
-        return gain * sqrt(product_of_ratios(tidy(block**2), self.start))
+        return gain * sqrt(product_of_ratios(tidy(block**2), self.start, stop))
 
     # --- what the user reads -----------------------------------------------------------------
 
@@ -298,7 +329,7 @@ class Recursion:
             "backward": {str(e.lhs): str(e.rhs) for e in backward},
             "closed_form": {name: str(value) for name, value in closed.found.items()},
             "no_closed_form": closed.missing,
-            "valid_from_layer": closed.start,
+            "valid_from_layer": int(closed.start) if closed.start.is_Integer else str(closed.start),
             "large_depth": {name: str(law) for name, law in self.asymptotics().items()},
             "bounds": {name: [str(low), str(high)] for name, (low, high) in self.bounds().items()},
         }

@@ -11,7 +11,7 @@ from sympy import Expr, lambdify
 from .. import symbols
 from ..architecture import Architecture
 from ..components.kernels import Array
-from ..definitions.trace import Branch
+from ..definitions.trace import SUBLAYERS, Branch
 
 
 @lru_cache(maxsize=1024)
@@ -27,7 +27,9 @@ def over_layers(expression: Expr, arch: Architecture, layers: Array) -> Array:
 
 def branch_gains(branch: Branch, arch: Architecture, layers: Array) -> dict[str, Array]:
     """sigma_W^2 of each matrix of a branch at each layer, the scaling rule included."""
-    prefix = "attn." if branch.kind == "attention" else "ffn."
+    if branch.elementwise:
+        return {}
+    prefix = SUBLAYERS[branch.kind]
     gains = {}
     for name, base in arch.base_gains.items():
         if name.startswith(prefix):

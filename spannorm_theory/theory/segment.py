@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,22 +12,28 @@ from ..components.attention import Attention
 from ..components.feedforward import FeedForward
 from ..components.kernels import Array
 from ..components.norms import HeadNorm
-from ..definitions.trace import Branch
+from ..components.pointwise import Pointwise
+from ..definitions.trace import Branch, Trace
 from ..errors import AssumptionError
 from .pair import PairStep, pair_step
 from .schedule import branch_gains, over_layers
 from .spread import Spread
 
+Component = Attention | FeedForward | Pointwise
 
-def branch_moments(branch: Branch, arch: Architecture) -> Attention | FeedForward:
+
+def branch_moments(branch: Branch, arch: Architecture) -> Component:
     """The moments of a traced branch with the architecture's components."""
+    if branch.elementwise:
+        return Pointwise(branch.kind)
+    inner_norm = arch.norm if branch.inner_norm else None
     if branch.kind == "ffn":
-        return FeedForward(arch.nonlinearity, arch.width, arch.hidden)
-    normed = arch.normed(branch.qkv_norm)
+        return FeedForward(arch.nonlinearity, arch.width, arch.hidden, inner_norm)
+    normed = arch.normed(branch)
     gains = arch.base_gains
     unit = 1.0 if "query" in normed else gains["attn.query"] * gains["attn.key"]
     head_norm = HeadNorm(arch.head_width, arch.norm) if normed else None
-    return Attention(arch.width, arch.tokens, arch.head_width, normed, head_norm, unit)
+    return Attention(arch.width, arch.tokens, arch.head_width, normed, head_norm, unit, branch.inner_norm)
 
 
 #: kernels multiply two second moments, whose product must be in float64's range
@@ -39,7 +46,7 @@ class Segment:
 
     step: PairStep
     layers: Array
-    components: list[Attention | FeedForward]
+    components: list[Component]
     gains: list[dict[str, Array]]
     multipliers: list[Array]
     known: Array = field(default_factory=lambda: np.empty(0))
@@ -47,9 +54,9 @@ class Segment:
     spread: Spread = field(init=False)
 
     @classmethod
-    def of(cls, arch: Architecture, first: bool, layers: Array) -> Segment:
-        """The (first or any other) block of an architecture at ``layers``."""
-        step = pair_step(arch.name, arch.scaling, tuple(sorted(arch.options.items())), first)
+    def of(cls, arch: Architecture, trace: Trace, layers: Array) -> Segment:
+        """The blocks of one wiring of an architecture, at ``layers``."""
+        step = pair_step(trace)
         branches = step.trace.branches
         return cls(
             step,
@@ -85,8 +92,10 @@ def forward(segment: Segment, state: tuple[float, ...]) -> tuple[float, ...]:
     """Iterate a segment; keeps the state and branch moments at each block, and what crosses it."""
     step, width = segment.step, len(state)
     history, across = [], []
-    gains = [
-        [dict(zip(g, row, strict=True)) for row in np.stack(list(g.values()), axis=1).tolist()]
+    gains: list[list[dict[str, float]]] = [
+        [dict(zip(g, row, strict=True)) for row in zip(*(x.tolist() for x in g.values()), strict=True)]
+        if g
+        else [{}] * len(segment.layers)
         for g in segment.gains
     ]
     multipliers = np.array(segment.multipliers).reshape(-1, len(segment.layers)).T.tolist()
@@ -112,6 +121,34 @@ def forward(segment: Segment, state: tuple[float, ...]) -> tuple[float, ...]:
         state = tuple(result[:width])
     segment.known, segment.across = np.array(history), np.array(across)
     return state
+
+
+@dataclass(frozen=True)
+class Readout:
+    """The readout at the stream moments behind the last block.
+
+    Attributes:
+        q, delta: of the model's output.
+        gradient: (2 x stream pairs, 2), from (gamma, c) at the output to the gradient state there.
+    """
+
+    q: float
+    delta: float
+    gradient: Array
+
+    @classmethod
+    def of(cls, arch: Architecture, state: Sequence[float]) -> Readout:
+        """Evaluate an architecture's readout, which may hold element-wise functions but no weights."""
+        step = pair_step(arch.definition.trace_readout())
+        known, maps = list(state), []
+        for entering, branch in zip(step.branch_inputs, step.trace.branches, strict=True):
+            component = Pointwise(branch.kind)
+            q, delta = (float(x) for x in entering(*known))
+            known.extend(component.forward(q, delta, {}))
+            maps += [float(component.gain(q, q, q, {})), 0.0, 0.0, float(component.gain(q, q, q - delta, {}))]
+        q, delta = step.outputs(*known)[:2]
+        rows = np.array(step.backward(*known, *maps), dtype=float).reshape(step.shape)
+        return cls(q, delta, rows[: len(state)])
 
 
 def advance_spread(segment: Segment, start: list[float], arch: Architecture) -> list[float]:

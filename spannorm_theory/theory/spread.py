@@ -10,7 +10,8 @@ shares w = delta / (delta + delta_f) of the sum's drop, and eta = K' delta / del
     V' = (w + (1 - w) eta)^2 V + (1 - w^2) / d,
 
 so V stays 1/d where branches forget (eta = 0) and grows by up to 1/d with each ffn that answers
-linearly (eta = 1). Attention mixes values of all tokens and forgets. Leading order in V; the deviations of
+linearly (eta = 1). Attention mixes values of all tokens and forgets. An element-wise function in a norm's
+place draws nothing: what it keeps, eta^2 V, is filled up to 1/d. Leading order in V; the deviations of
 several streams are taken as common.
 """
 
@@ -72,7 +73,8 @@ class Spread:
                 outside = known[:, drops[pairs + i]]
                 answers[:, i] = slope * inside / np.where(outside == 0, 1.0, outside)
         rows = np.concatenate([np.stack(entering, axis=1), leaving], axis=1)
-        kept = np.square(rows[..., :pairs].sum(axis=-1))
+        passed = answers * np.array([branch.elementwise for branch in step.trace.branches])
+        kept = np.square(rows[..., :pairs].sum(axis=-1) + (rows[..., pairs:] * passed[:, None]).sum(axis=-1))
         added = (fresh * (1 - kept)).tolist()
         now = list(start)
         found_streams, found_branches = [], []

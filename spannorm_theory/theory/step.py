@@ -2,9 +2,10 @@ r"""One block's step as formulas: constant branch gains, or concrete activations
 
 With constant gains a branch whose input has second moment u puts out sigma^2 u (degree one: what
 linear maps, ReLU and attention at a fixed token cosine do; exact for any branch that reads a normed
-stream, where u = 1), and multiplies the gradient's second moment by omega^2. A branch with QKV norm
-puts out sigma^2 whatever u is, and multiplies by omega^2/u. A scaling rule's gains on the value
-path multiply both.
+stream, where u = 1), and multiplies the gradient's second moment by omega^2. A branch with QKV norm, or
+with a norm in front of its last matrix, puts out sigma^2 whatever u is, and multiplies by omega^2/u. A
+scaling rule's gains on the value path multiply both; only that of the last matrix, or of the output
+projection under QKV norm, where a norm takes the others away.
 """
 
 from __future__ import annotations
@@ -28,21 +29,54 @@ from .moments import SCALAR, Moments
 #: matrices through which a branch's output is linear
 VALUE_PATH = {"attention": ("attn.value", "attn.output"), "ffn": ("ffn.up", "ffn.down")}
 
+ONE = Integer(1)
+
 BranchGain = Callable[[Branch, Expr], tuple[Expr, Expr]]
+
+
+def scale_free(branch: Branch) -> bool:
+    """Whether the branch puts out the same whatever the size of its input."""
+    return branch.inner_norm or "value" in branch.normed
 
 
 def rule_gain(branch: Branch) -> Expr:
     """What the scaling rule multiplies the branch's second moment by."""
-    return Mul(*(branch.gains.get(name, Integer(1)) ** 2 for name in VALUE_PATH[branch.kind]))
+    names = VALUE_PATH[branch.kind]
+    return Mul(*(branch.gains.get(name, ONE) ** 2 for name in names[scale_free(branch) :]))
 
 
 def constant_gains(branch: Branch, u: Expr) -> tuple[Expr, Expr]:
     """Second moment of the branch and backward gain, with the constant gains of its kind."""
+    if branch.elementwise:
+        return elementwise_gains(branch.kind, u)
     sigma2, omega2 = symbols.GAINS[branch.kind]
     scale = rule_gain(branch)
-    if branch.qkv_norm:
+    if scale_free(branch):
         return scale * sigma2, scale * omega2 / u
     return scale * sigma2 * u, scale * omega2
+
+
+def elementwise_gains(activation: str, u: Expr) -> tuple[Expr, Expr]:
+    """E phi^2 and E phi'^2 of an activation in a norm's place, for an input of second moment u: formulas
+    where its kernel is a closed form, functions of u by name where it is not."""
+    kernel = ACTIVATIONS[activation].kernel
+    if isinstance(kernel, ClosedForm):
+        value, slope = kernel.moments(u)
+        return value, slope
+    return symbols.moments_of(activation, u)
+
+
+def numeric_moments() -> dict[str, Callable[[float], float]]:
+    """The functions of :func:`elementwise_gains` by name, for compiled formulas."""
+
+    def at_one_token(function: Callable[..., Any]) -> Callable[[float], float]:
+        return lambda q: float(function(q, q, q))
+
+    found: dict[str, Callable[[float], float]] = {}
+    for name, entry in ACTIVATIONS.items():
+        found[f"M_{name}"] = at_one_token(entry.kernel.value)
+        found[f"S_{name}"] = at_one_token(entry.kernel.slope)
+    return found
 
 
 def concrete_gains(activation: str) -> BranchGain:
@@ -65,6 +99,8 @@ def concrete_gains(activation: str) -> BranchGain:
             )
         if entry.gated:
             value, slope = value * u, value + slope * u
+        if branch.inner_norm:
+            value, slope = ONE, slope / value
         return scale * value, scale * slope
 
     return gains

@@ -63,7 +63,7 @@ def test_scaling_multiplies_branches_and_weights() -> None:
 
 @pytest.mark.usefixtures("_clean_registries")
 def test_a_users_placement_and_rule_work_everywhere_at_once() -> None:
-    @st.placement("b2t", title="B2T", source="arXiv:2206.00330", year=2022)
+    @st.placement("my-b2t", title="B2T", source="arXiv:2206.00330", year=2022)
     def b2t(x, net):  # type: ignore[no-untyped-def]
         y = net.norm(net.add(x, net.attention(x)))
         return net.norm(net.add(y, net.ffn(y)) + x)
@@ -72,9 +72,9 @@ def test_a_users_placement_and_rule_work_everywhere_at_once() -> None:
     def half(sublayer, l, L, d):  # type: ignore[no-untyped-def]
         return Multipliers(branch=Integer(1) / 2)
 
-    r = st.derive("b2t", "half")
+    r = st.derive("my-b2t", "half")
     assert r.moment_at((0, 0), symbols.layer) == 1
-    arch = st.Architecture("b2t", "half", depth=3, width=64, heads=4, tokens=16)
+    arch = st.Architecture("my-b2t", "half", depth=3, width=64, heads=4, tokens=16)
     assert st.verify(arch, networks=8, progress=False).passed
     with pytest.raises(InputError, match="exists already"):
         st.placement("b2t", title="", source="")(b2t)
@@ -91,9 +91,9 @@ def test_a_users_placement_and_rule_work_everywhere_at_once() -> None:
     ],
 )
 def test_broken_definitions_are_refused(definition: object, message: str) -> None:
-    st.placement("broken", title="broken", source="user")(definition)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=message):
-        st.Architecture("broken").block()
+        st.placement("broken", title="broken", source="user")(definition)  # type: ignore[arg-type]
+    assert "broken" not in PLACEMENTS
 
 
 def test_unknown_weight_in_a_rule_is_refused() -> None:

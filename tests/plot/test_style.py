@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spannorm_theory.architecture import Architecture
-from spannorm_theory.definitions.placements import PLACEMENTS
+from spannorm_theory.definitions.placements import PLACEMENTS, STANDARD
 from spannorm_theory.errors import InputError
 from spannorm_theory.plot import block_diagram, depth_profile, placement_style, save
 from spannorm_theory.theory.predict import predict
@@ -16,9 +16,11 @@ SMALL = {"depth": 4, "width": 32, "heads": 4, "tokens": 8}
 
 
 def test_every_placement_has_a_colour_and_a_marker_of_its_own() -> None:
-    styles = [placement_style(name) for name in PLACEMENTS]
+    styles = [placement_style(name) for name in STANDARD]
     assert len({style.colour for style in styles}) == len(styles)
     assert len({style.marker for style in styles}) == len(styles)
+    every = [placement_style(name) for name in PLACEMENTS]
+    assert len({(style.colour, style.marker) for style in every}) == len(every)
 
 
 def test_a_placement_looks_the_same_in_every_figure() -> None:

@@ -8,7 +8,7 @@ import pytest
 from sympy import Expr, exp, gamma, harmonic, sqrt
 
 from spannorm_theory import symbols as s
-from spannorm_theory.definitions.placements import PLACEMENTS
+from spannorm_theory.definitions.placements import STANDARD
 from spannorm_theory.report import mathml
 from spannorm_theory.theory.growth import Growth
 from spannorm_theory.theory.recursion import derive
@@ -50,7 +50,7 @@ def test_names_and_forms(expression: Expr, expected: str) -> None:
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("name", list(PLACEMENTS))
+@pytest.mark.parametrize("name", list(STANDARD))
 def test_everything_derived_prints_as_well_formed_mathml(name: str) -> None:
     recursion = derive(name, "depth-scaled-init")
     formulas = [mathml.equation(equation) for equation in (*recursion.forward, *recursion.backward)]

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from spannorm_theory import Architecture, derive, symbols
-from spannorm_theory.definitions.placements import PLACEMENTS
+from spannorm_theory.definitions.placements import PLACEMENTS, STANDARD
 from spannorm_theory.theory.bounds import bounds, gain_intervals
 from spannorm_theory.theory.iterate import Compiled
 
 
 @pytest.mark.exact
 @pytest.mark.parametrize("scaling", ["unit", "depth-scaled-init", "layer-index"])
-@pytest.mark.parametrize("name", [n for n in PLACEMENTS if n != "no-norm"])
+@pytest.mark.parametrize("name", [n for n in STANDARD if n != "no-norm"])
 def test_random_gains_in_every_layer_stay_inside(name: str, scaling: str) -> None:
     arch = Architecture(name, scaling, depth=8, width=512, tokens=32)
     intervals = gain_intervals(arch)

@@ -9,7 +9,7 @@ import pytest
 
 import spannorm_theory as st
 from spannorm_theory import Architecture
-from spannorm_theory.definitions.placements import PLACEMENTS
+from spannorm_theory.definitions.placements import PLACEMENTS, STANDARD
 from spannorm_theory.errors import AssumptionError
 from spannorm_theory.quantities import SPECTRAL
 from spannorm_theory.theory.bounds import bounds
@@ -84,7 +84,7 @@ def test_pre_norm_collapses_by_a_power_of_depth() -> None:
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("name", PLACEMENTS)
+@pytest.mark.parametrize("name", STANDARD)
 def test_deep_stacks_stay_finite(name: str) -> None:
     depth = 12 if name == "no-norm" else 1000
     p = predict_profiles(Architecture(name, depth=depth, width=512)).profiles
@@ -112,7 +112,7 @@ def test_no_norm_overflow_is_an_error_that_names_the_layer() -> None:
 
 @pytest.mark.exact
 @pytest.mark.parametrize("scaling", ["unit", "gpt2"])
-@pytest.mark.parametrize("name", PLACEMENTS)
+@pytest.mark.parametrize("name", STANDARD)
 def test_bounds_contain_the_theory(name: str, scaling: str) -> None:
     for cosine in (0.0, 0.4, 0.99):
         arch = Architecture(name, scaling, depth=10, width=2048, tokens=32, input_cosine=cosine)

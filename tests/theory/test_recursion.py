@@ -7,7 +7,7 @@ import pytest
 from sympy import E, Expr, Rational, exp, gamma, simplify, sqrt
 
 from spannorm_theory import derive, symbols
-from spannorm_theory.definitions.placements import PLACEMENTS
+from spannorm_theory.definitions.placements import PLACEMENTS, STANDARD
 from spannorm_theory.definitions.scalings import SCALINGS
 from spannorm_theory.errors import NoClosedForm, UnknownNameError
 from spannorm_theory.theory.collapse import collapse_factor
@@ -17,8 +17,16 @@ L, l, q, q0 = symbols.depth, symbols.layer, symbols.variance, symbols.initial_va
 sa, sf, wa, wf = symbols.sigma_a2, symbols.sigma_f2, symbols.omega_a2, symbols.omega_f2
 BALANCED = {wa: sa, wf: sf}
 UNIT = {sa: 1, sf: 1, wa: 1, wf: 1, q0: 1}
-SINGLE = [name for name, p in PLACEMENTS.items() if p.streams == 1]
+SINGLE = [name for name in STANDARD if PLACEMENTS[name].streams == 1]
 DOUBLE = [name for name, p in PLACEMENTS.items() if p.streams == 2]
+RULES = ["unit", "gpt2", "depth-scaled-init", "branch-sqrt-depth", "layer-index"]
+
+#: every standard placement under five rules, every placement under its own, every rule somewhere
+PAIRS = dict.fromkeys(
+    [(name, rule) for name in STANDARD for rule in RULES]
+    + [(name, rule) for name, p in PLACEMENTS.items() for rule in ("unit", p.scaling)]
+    + [((rule.only or ("pre-norm",))[0], name) for name, rule in SCALINGS.items()]
+)
 
 pytestmark = pytest.mark.exact
 
@@ -191,8 +199,7 @@ def test_gelu_fills_in_its_exact_moments() -> None:
     assert float(step) == pytest.approx(0.4252214825702987, abs=1e-15)
 
 
-@pytest.mark.parametrize("scaling", SCALINGS)
-@pytest.mark.parametrize("name", PLACEMENTS)
+@pytest.mark.parametrize(("name", "scaling"), PAIRS)
 def test_closed_forms_agree_with_iterating_the_step(name: str, scaling: str) -> None:
     r = derive(name, scaling)
     gains = {"sigma_a2": 0.3, "sigma_f2": 0.7, "omega_a2": 0.4, "omega_f2": 1.1}
@@ -204,7 +211,7 @@ def test_closed_forms_agree_with_iterating_the_step(name: str, scaling: str) -> 
         symbol = str(r.block.moment(*pair))
         if symbol in closed.found:
             stream = str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}{pair[1]}"
-            for layer in (r.start, 7, depth):
+            for layer in (int(r.start.subs(L, depth)), 20, depth):
                 expected = float(closed[symbol].subs({**values, L: depth, l: layer}).evalf())
                 assert table["variance", stream, layer] == pytest.approx(np.log(expected), abs=1e-9)
     if "gamma_0/gamma_L" in closed.found:
@@ -219,7 +226,7 @@ def test_closed_forms_agree_with_iterating_the_step(name: str, scaling: str) -> 
 
 
 @pytest.mark.law
-@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("scaling", RULES)
 @pytest.mark.parametrize("name", SINGLE)
 def test_laws_agree_with_iterating_to_great_depth(name: str, scaling: str) -> None:
     r = derive(name, scaling)
@@ -240,7 +247,7 @@ def test_laws_agree_with_iterating_to_great_depth(name: str, scaling: str) -> No
     assert far - near == pytest.approx(far_law - near_law, rel=1e-3, abs=2e-3)
 
 
-@pytest.mark.parametrize("name", PLACEMENTS)
+@pytest.mark.parametrize("name", STANDARD)
 def test_depth_ten_thousand_gives_finite_logarithms(name: str) -> None:
     table = derive(name).iterate(10_000, sigma_a2=1, sigma_f2=1, omega_a2=1.5, omega_f2=0.5)
     assert np.isfinite(table["log_value"]).all()

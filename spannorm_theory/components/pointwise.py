@@ -1,0 +1,44 @@
+r"""An element-wise activation in a norm's place (DyT, Derf): no weights, only its kernel.
+
+For two tokens with second moments q1, q2 and covariance c per coordinate, the output has covariance
+K(q1, q2, c), and a gradient's covariance is multiplied by dK/dc (Price's theorem).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .activations import ACTIVATIONS
+from .kernels import Array
+
+Gains = Mapping[str, Any]
+
+
+class Pointwise:
+    """Moments of a registered activation of every coordinate; ``gains`` is empty, there are no weights."""
+
+    def __init__(self, activation: str) -> None:
+        self.kernel = ACTIVATIONS[activation].kernel
+
+    def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
+        """Second moment of the output and its drop between tokens, for input (q, q - delta)."""
+        return self.kernel.drop(q, delta)
+
+    def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """K, element-wise in the token Gram."""
+        return self.kernel.value(q1, q2, c)
+
+    def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """Gain from the gradient at the output to that at the input."""
+        return self.kernel.slope(q1, q2, c)
+
+    def weight_grads(
+        self, q: Any, p: Any, gamma: Any, cross: Any, gains: Gains, tokens: int
+    ) -> dict[str, Any]:
+        """Nothing: there are no weights."""
+        return {}
+
+    def weight_grads_gram(self, gram: Array, grad: Array, gains: Gains) -> dict[str, float]:
+        """Nothing: there are no weights."""
+        return {}
