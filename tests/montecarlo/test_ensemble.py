@@ -268,15 +268,11 @@ def test_progress_goes_to_stderr_only_when_it_takes_long(capfd):
 
 @pytest.mark.exact
 def test_a_placement_that_uses_a_weight_twice_is_refused():
-    @placement("twice-test", title="", source="test")
     def twice(x, net):
         return net.add(net.add(x, net.ffn(x)), net.ffn(x))
 
-    try:
-        with pytest.raises(InputError, match="twice"):
-            run(SMALL.with_(placement="twice-test"))
-    finally:
-        del PLACEMENTS._entries["twice-test"]
+    with pytest.raises(InputError, match="twice"):
+        placement("twice-test", title="", source="test")(twice)
 
 
 @pytest.mark.exact
