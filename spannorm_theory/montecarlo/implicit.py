@@ -54,6 +54,9 @@ GROUPS = (
     ("ffn.down",),
 )
 
+#: rows smaller than this count as zero
+TINY = 1e-150
+
 
 class ImplicitWeights(Weights):
     """Products with Gaussian matrices, drawn from what the matrices have been seen to do."""
@@ -132,15 +135,14 @@ class ImplicitProduct(torch.autograd.Function):
         total, seen = torch.zeros_like(k), k.new_zeros(k.shape, dtype=basis.dtype)
         for name, g, z in zip(weights.group(ctx.position), grads, parts, strict=True):
             std = weights.matrices[name].std
-            modes = token_modes(g)
-            own = gram(modes)
+            own = gram(token_modes(g))
             weights.grad_norms[name] = product_norm(k, own)
             total.add_(own, alpha=std**2)
-            seen.baddbmm_(modes.to(z.dtype), z.mT, alpha=std)
+            seen.baddbmm_(g.to(z.dtype), z.mT, alpha=std)
         scale, c = factor(total)
         noise = weights.draw(Purpose.BACKWARD, ctx.position, basis.shape[1])
         fresh = torch.bmm(token_modes(scale[..., None] * c).to(basis.dtype), noise)
-        back = conditional(token_modes(seen).to(basis.dtype), fresh, basis)
+        back = conditional(seen, fresh, basis)
         return back[..., : -basis.shape[1]], None, None
 
 
@@ -152,13 +154,12 @@ def conditional(seen: torch.Tensor, fresh: torch.Tensor, basis: torch.Tensor) ->
 def factor(k: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Scales t (networks, n) and lower triangular C with K = diag(t) C C^T diag(t), for a Gram K that
     may be singular; t is NaN where K is not finite."""
-    n = k.shape[-1]
     scale = k.diagonal(dim1=-2, dim2=-1).sqrt()
-    inverse = _reciprocal(scale)
-    unit = k * (inverse[..., :, None] * inverse[..., None, :])
-    unit.diagonal(dim1=-2, dim2=-1).add_(widening(n))
+    inverse = scale.clamp(min=TINY).reciprocal()
+    unit = k * inverse[..., None] * inverse[..., None, :]
+    unit.diagonal(dim1=-2, dim2=-1).add_(widening(k.shape[-1]))
     c, failed = torch.linalg.cholesky_ex(unit)
-    return torch.where(failed[..., None] == 0, scale, torch.nan), c
+    return scale.masked_fill(failed[..., None] != 0, torch.nan), c
 
 
 def orthonormal(
@@ -166,7 +167,7 @@ def orthonormal(
 ) -> torch.Tensor:
     """V^T = C^{-1} (diag(1/t) X, sqrt(e) 1) for the token modes X; shape (networks, n, inputs + n)."""
     networks, n, inputs = modes.shape
-    root = torch.where(scale == 0, 1.0, scale)[..., None] * c
+    root = scale.clamp(min=TINY)[..., None] * c
     basis = modes.new_empty((networks, n, inputs + n), dtype=dtype)
     basis[..., :inputs] = torch.linalg.solve_triangular(root.mT, modes.mT, upper=True, left=False).mT
     extra = widening(n) ** 0.5 * torch.eye(n, dtype=c.dtype, device=c.device)
@@ -178,6 +179,3 @@ def widening(tokens: int) -> float:
     """e: the share of a row's energy that its extra input has."""
     return 16 * tokens * torch.finfo(torch.float64).eps
 
-
-def _reciprocal(scale: torch.Tensor) -> torch.Tensor:
-    return torch.where(scale > 0, 1 / scale, 0.0)
