@@ -54,8 +54,8 @@ GROUPS = (
     ("ffn.down",),
 )
 
-#: rows smaller than this count as zero
-TINY = 1e-150
+#: scale of a row of zeros; its square is zero too
+ZERO = 1e-200
 
 
 class ImplicitWeights(Weights):
@@ -116,15 +116,19 @@ class ImplicitProduct(torch.autograd.Function):
         """s T R Z for each matrix; T goes back from token modes to tokens."""
         group = weights.group(position)
         matrices = [weights.matrices[name] for name in group]
-        z = weights.draw(Purpose.FORWARD, position, x.shape[1])
+        tokens, inputs = x.shape[1:]
+        z = weights.draw(Purpose.FORWARD, position, tokens)
         parts = torch.split(z, [m.outputs for m in matrices], 2)
-        modes = token_modes(x).double()
-        k = gram(modes)
+        wide = x.new_empty((len(x), tokens, inputs + tokens), dtype=torch.float64)
+        modes = wide[..., :inputs].copy_(token_modes(x))
+        k = torch.bmm(modes, modes.mT)
         scale, c = factor(k)
-        root = token_modes(scale[..., None] * c).to(x.dtype)
+        lower = scale[..., None] * c
+        root = token_modes(lower).to(x.dtype)
         ctx.weights, ctx.position = weights, position
         if x.requires_grad:
-            ctx.save_for_backward(orthonormal(modes, scale, c, x.dtype), k, *parts)
+            wide[..., inputs:] = torch.diag_embed(widening(tokens) ** 0.5 * scale)
+            ctx.save_for_backward(orthonormal(wide, lower).to(x.dtype), k, *parts)
         return tuple(torch.bmm(m.std * root, part) for m, part in zip(matrices, parts, strict=True))
 
     @staticmethod
@@ -140,8 +144,8 @@ class ImplicitProduct(torch.autograd.Function):
             total.add_(own, alpha=std**2)
             seen.baddbmm_(g.to(z.dtype), z.mT, alpha=std)
         scale, c = factor(total)
-        noise = weights.draw(Purpose.BACKWARD, ctx.position, basis.shape[1])
-        fresh = torch.bmm(token_modes(scale[..., None] * c).to(basis.dtype), noise)
+        root = token_modes(scale[..., None] * c).to(basis.dtype)
+        fresh = torch.bmm(root, weights.draw(Purpose.BACKWARD, ctx.position, basis.shape[1]))
         back = conditional(seen, fresh, basis)
         return back[..., : -basis.shape[1]], None, None
 
@@ -154,25 +158,18 @@ def conditional(seen: torch.Tensor, fresh: torch.Tensor, basis: torch.Tensor) ->
 def factor(k: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Scales t (networks, n) and lower triangular C with K = diag(t) C C^T diag(t), for a Gram K that
     may be singular; t is NaN where K is not finite."""
-    scale = k.diagonal(dim1=-2, dim2=-1).sqrt()
-    inverse = scale.clamp(min=TINY).reciprocal()
-    unit = k * inverse[..., None] * inverse[..., None, :]
+    scale = k.diagonal(dim1=-2, dim2=-1).sqrt().clamp_(min=ZERO)
+    unit = (k / scale[..., None]).div_(scale[..., None, :])
     unit.diagonal(dim1=-2, dim2=-1).add_(widening(k.shape[-1]))
     c, failed = torch.linalg.cholesky_ex(unit)
-    return scale.masked_fill(failed[..., None] != 0, torch.nan), c
+    return scale.masked_fill_(failed[..., None] != 0, torch.nan), c
 
 
-def orthonormal(
-    modes: torch.Tensor, scale: torch.Tensor, c: torch.Tensor, dtype: torch.dtype
-) -> torch.Tensor:
-    """V^T = C^{-1} (diag(1/t) X, sqrt(e) 1) for the token modes X; shape (networks, n, inputs + n)."""
-    networks, n, inputs = modes.shape
-    root = scale.clamp(min=TINY)[..., None] * c
-    basis = modes.new_empty((networks, n, inputs + n), dtype=dtype)
-    basis[..., :inputs] = torch.linalg.solve_triangular(root.mT, modes.mT, upper=True, left=False).mT
-    extra = widening(n) ** 0.5 * torch.eye(n, dtype=c.dtype, device=c.device)
-    basis[..., inputs:] = torch.linalg.solve_triangular(c, extra.expand_as(c), upper=False)
-    return basis
+def orthonormal(wide: torch.Tensor, lower: torch.Tensor) -> torch.Tensor:
+    """V^T = (diag(t) C)^{-1} (X, sqrt(e) diag(t)), in the memory of the wider X it is given."""
+    v = wide.mT
+    torch.linalg.solve_triangular(lower.mT, v, upper=True, left=False, out=v)
+    return wide
 
 
 def widening(tokens: int) -> float:
