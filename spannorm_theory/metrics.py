@@ -43,7 +43,8 @@ def _moments(
 def _energy(x: torch.Tensor) -> torch.Tensor:
     import torch
 
-    return torch.linalg.vector_norm(x, dim=(-2, -1)).square()
+    norm: torch.Tensor = torch.linalg.vector_norm(x, dim=(-2, -1))
+    return norm.square()
 
 
 def block_change(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -175,4 +175,3 @@ def orthonormal(wide: torch.Tensor, lower: torch.Tensor) -> torch.Tensor:
 def widening(tokens: int) -> float:
     """e: the share of a row's energy that its extra input has."""
     return 16 * tokens * torch.finfo(torch.float64).eps
-

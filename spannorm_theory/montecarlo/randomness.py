@@ -3,7 +3,7 @@
 A network's numbers never depend on which other networks it is computed with, nor on the order in which
 layers are visited, so a batch can be cut anywhere and a layer can be drawn again in the backward pass
 instead of being kept. They are drawn in float32 whatever the precision of the run, so that runs in
-different precisions see the same weights.
+different precisions see the same numbers.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class Randomness:
         def fill(task: tuple[torch.Tensor, int, int]) -> None:
             slab, first, span = task
             networks = self.networks[first : first + len(slab)]
-            generators = [np.random.SFC64(self._sequence(network, layer, purpose, span)) for network in networks]
+            generators = [
+                np.random.SFC64(self._sequence(network, layer, purpose, span)) for network in networks
+            ]
             for numbers in torch.split(slab, CHUNK, 1):
                 _box_muller(numbers, generators)
 
