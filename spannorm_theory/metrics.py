@@ -22,13 +22,29 @@ def second_moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         q, the mean over tokens and coordinates of x^2, and rho = p / q, p the mean over ordered pairs
         of distinct tokens of x_s.x_t / width: rho = 1 - n D / ((n - 1) (M + D)).
     """
-    n, d = x.shape[-2:]
     x = x.double()
     mean = x.mean(-2, keepdim=True)
-    common = n * mean.square().sum((-2, -1))
-    differences = (x - mean).square().sum((-2, -1))
+    return _moments(x.shape[-2] * _energy(mean), _energy(x - mean), *x.shape[-2:])
+
+
+def gram_moments(modes_gram: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """:func:`second_moments` from the Gram of :func:`token_modes`."""
+    energies = modes_gram.diagonal(dim1=-2, dim2=-1)
+    return _moments(energies[..., 0], energies[..., 1:].sum(-1), modes_gram.shape[-1], width)
+
+
+def _moments(
+    common: torch.Tensor, differences: torch.Tensor, tokens: int, width: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     energy = common + differences
-    return energy / (n * d), 1 - n / (n - 1) * differences / energy
+    return energy / (tokens * width), 1 - tokens / (tokens - 1) * differences / energy
+
+
+def _energy(x: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    norm: torch.Tensor = torch.linalg.vector_norm(x, dim=(-2, -1))
+    return norm.square()
 
 
 def block_change(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,10 +55,9 @@ def block_change(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tenso
         branch_share = sum |x_{l+1} - x_l|^2 / sum |x_l|^2, sums over tokens.
     """
     before, after = before.double(), after.double()
-    energy = before.square().sum((-2, -1))
-    update = (after - before).square().sum((-2, -1))
-    dot = (before * after).sum((-2, -1))
-    return dot / (energy.sqrt() * after.square().sum((-2, -1)).sqrt()), update / energy
+    energy, final, update = _energy(before), _energy(after), _energy(after - before)
+    dot = (energy + final - update) / 2  # an absolute error of rounding in the cosine
+    return dot / (energy.sqrt() * final.sqrt()), update / energy
 
 
 def token_modes(x: torch.Tensor) -> torch.Tensor:
@@ -50,9 +65,9 @@ def token_modes(x: torch.Tensor) -> torch.Tensor:
     row 0 is sqrt(n) times the mean, the others span the differences between tokens."""
     x = x if x.dtype.itemsize >= 4 else x.float()
     root = math.sqrt(x.shape[-2])
-    mean = root * x.mean(-2, keepdim=True)
-    modes = x - (mean - x[..., :1, :]) / (root - 1)
-    modes[..., :1, :] = mean
+    mean = x.mean(-2, keepdim=True)
+    modes = x - mean.lerp(x[..., :1, :], 1 / (1 - root))  # (root mean - x_0) / (root - 1)
+    modes[..., :1, :] = root * mean
     return modes
 
 

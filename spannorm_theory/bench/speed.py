@@ -38,8 +38,8 @@ QUICK_DEPTH = 4
 
 #: blocks x width^2 that plain and explicit run at most, and their least number of blocks
 LARGEST_STACK, FEWEST_BLOCKS = 4 << 20, 2
-#: an ensemble has two networks for each core, more where they are small
-NETWORKS, SMALL = 2, 2048
+#: networks of an ensemble: at least, at most, and up to which entries of all their streams
+FEWEST, MOST, ENTRIES = 2, 8, 1 << 17
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Plan:
     @classmethod
     def of(cls, contestant: str, arch: Architecture) -> Plan:
         """As much of ``arch`` as takes seconds."""
-        networks = max(NETWORKS, min(8, SMALL // arch.width))
+        networks = max(FEWEST, min(MOST, ENTRIES // (arch.width * arch.tokens)))
         if contestant in ("plain", "explicit"):
             blocks = max(FEWEST_BLOCKS, LARGEST_STACK // arch.width**2)
             arch = arch.with_(depth=min(arch.depth, blocks))

@@ -113,8 +113,10 @@ def simulate(
         device: "auto", "cpu", "cuda" or "cuda:<index>".
         engine: "explicit" draws every weight matrix; "implicit" draws only what the measurements see,
             with the same law; "auto" takes the cheaper one.
-        dtype: "float32", "float64" or "bfloat16"; statistics are float64 in any case, and the random
-            numbers are the same.
+        dtype: "float32", "float64" or "bfloat16"; statistics are float64 in any case. The random numbers
+            are the same in every precision, hence the matrices of the explicit engine. The implicit
+            engine multiplies them by factors of Grams; where tokens have collapsed, rounding turns
+            these factors, and its networks in two precisions agree in law only.
         progress: False shows no progress bar; otherwise there is one after two seconds.
 
     Raises:

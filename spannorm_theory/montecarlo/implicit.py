@@ -54,6 +54,9 @@ GROUPS = (
     ("ffn.down",),
 )
 
+#: scale of a row of zeros; its square is zero too
+ZERO = 1e-200
+
 
 class ImplicitWeights(Weights):
     """Products with Gaussian matrices, drawn from what the matrices have been seen to do."""
@@ -113,15 +116,19 @@ class ImplicitProduct(torch.autograd.Function):
         """s T R Z for each matrix; T goes back from token modes to tokens."""
         group = weights.group(position)
         matrices = [weights.matrices[name] for name in group]
-        z = weights.draw(Purpose.FORWARD, position, x.shape[1])
+        tokens, inputs = x.shape[1:]
+        z = weights.draw(Purpose.FORWARD, position, tokens)
         parts = torch.split(z, [m.outputs for m in matrices], 2)
-        modes = token_modes(x).double()
-        k = gram(modes)
+        wide = x.new_empty((len(x), tokens, inputs + tokens), dtype=torch.float64)
+        modes = wide[..., :inputs].copy_(token_modes(x))
+        k = torch.bmm(modes, modes.mT)
         scale, c = factor(k)
-        root = token_modes(scale[..., None] * c).to(x.dtype)
+        lower = scale[..., None] * c
+        root = token_modes(lower).to(x.dtype)
         ctx.weights, ctx.position = weights, position
         if x.requires_grad:
-            ctx.save_for_backward(orthonormal(modes, scale, c, x.dtype), k, *parts)
+            wide[..., inputs:] = torch.diag_embed(widening(tokens) ** 0.5 * scale)
+            ctx.save_for_backward(orthonormal(wide, lower).to(x.dtype), k, *parts)
         return tuple(torch.bmm(m.std * root, part) for m, part in zip(matrices, parts, strict=True))
 
     @staticmethod
@@ -132,15 +139,14 @@ class ImplicitProduct(torch.autograd.Function):
         total, seen = torch.zeros_like(k), k.new_zeros(k.shape, dtype=basis.dtype)
         for name, g, z in zip(weights.group(ctx.position), grads, parts, strict=True):
             std = weights.matrices[name].std
-            modes = token_modes(g)
-            own = gram(modes)
+            own = gram(token_modes(g))
             weights.grad_norms[name] = product_norm(k, own)
             total.add_(own, alpha=std**2)
-            seen.baddbmm_(modes.to(z.dtype), z.mT, alpha=std)
+            seen.baddbmm_(g.to(z.dtype), z.mT, alpha=std)
         scale, c = factor(total)
-        noise = weights.draw(Purpose.BACKWARD, ctx.position, basis.shape[1])
-        fresh = torch.bmm(token_modes(scale[..., None] * c).to(basis.dtype), noise)
-        back = conditional(token_modes(seen).to(basis.dtype), fresh, basis)
+        root = token_modes(scale[..., None] * c).to(basis.dtype)
+        fresh = torch.bmm(root, weights.draw(Purpose.BACKWARD, ctx.position, basis.shape[1]))
+        back = conditional(seen, fresh, basis)
         return back[..., : -basis.shape[1]], None, None
 
 
@@ -152,32 +158,20 @@ def conditional(seen: torch.Tensor, fresh: torch.Tensor, basis: torch.Tensor) ->
 def factor(k: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Scales t (networks, n) and lower triangular C with K = diag(t) C C^T diag(t), for a Gram K that
     may be singular; t is NaN where K is not finite."""
-    n = k.shape[-1]
-    scale = k.diagonal(dim1=-2, dim2=-1).sqrt()
-    inverse = _reciprocal(scale)
-    unit = k * (inverse[..., :, None] * inverse[..., None, :])
-    unit.diagonal(dim1=-2, dim2=-1).add_(widening(n))
+    scale = k.diagonal(dim1=-2, dim2=-1).sqrt().clamp_(min=ZERO)
+    unit = (k / scale[..., None]).div_(scale[..., None, :])
+    unit.diagonal(dim1=-2, dim2=-1).add_(widening(k.shape[-1]))
     c, failed = torch.linalg.cholesky_ex(unit)
-    return torch.where(failed[..., None] == 0, scale, torch.nan), c
+    return scale.masked_fill_(failed[..., None] != 0, torch.nan), c
 
 
-def orthonormal(
-    modes: torch.Tensor, scale: torch.Tensor, c: torch.Tensor, dtype: torch.dtype
-) -> torch.Tensor:
-    """V^T = C^{-1} (diag(1/t) X, sqrt(e) 1) for the token modes X; shape (networks, n, inputs + n)."""
-    networks, n, inputs = modes.shape
-    root = torch.where(scale == 0, 1.0, scale)[..., None] * c
-    basis = modes.new_empty((networks, n, inputs + n), dtype=dtype)
-    basis[..., :inputs] = torch.linalg.solve_triangular(root.mT, modes.mT, upper=True, left=False).mT
-    extra = widening(n) ** 0.5 * torch.eye(n, dtype=c.dtype, device=c.device)
-    basis[..., inputs:] = torch.linalg.solve_triangular(c, extra.expand_as(c), upper=False)
-    return basis
+def orthonormal(wide: torch.Tensor, lower: torch.Tensor) -> torch.Tensor:
+    """V^T = (diag(t) C)^{-1} (X, sqrt(e) diag(t)), in the memory of the wider X it is given."""
+    v = wide.mT
+    torch.linalg.solve_triangular(lower.mT, v, upper=True, left=False, out=v)
+    return wide
 
 
 def widening(tokens: int) -> float:
     """e: the share of a row's energy that its extra input has."""
     return 16 * tokens * torch.finfo(torch.float64).eps
-
-
-def _reciprocal(scale: torch.Tensor) -> torch.Tensor:
-    return torch.where(scale > 0, 1 / scale, 0.0)

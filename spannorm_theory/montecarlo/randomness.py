@@ -3,7 +3,7 @@
 A network's numbers never depend on which other networks it is computed with, nor on the order in which
 layers are visited, so a batch can be cut anywhere and a layer can be drawn again in the backward pass
 instead of being kept. They are drawn in float32 whatever the precision of the run, so that runs in
-different precisions see the same weights.
+different precisions see the same numbers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from enum import IntEnum
 import numpy as np
 import torch
 
-#: numbers drawn from one CPU generator; part of what fixes the values, and small enough to stay in cache
-CHUNK = 1 << 16
+#: numbers drawn from one CPU generator, and of those at a time, few enough to stay in cache; both are part
+#: of what fixes the values
+SPAN, CHUNK = 1 << 18, 1 << 16
 
 
 class Purpose(IntEnum):
@@ -74,19 +75,23 @@ class Randomness:
         """The random numbers of one of the networks."""
         return Randomness(self.seed, [network], dtype=self.dtype, device=self.device, executor=self._executor)
 
-    def _sequence(self, network: int, layer: int, purpose: Purpose, chunk: int = 0) -> np.random.SeedSequence:
-        return np.random.SeedSequence(self.seed, spawn_key=(network, layer, purpose, chunk))
+    def _sequence(self, network: int, layer: int, purpose: Purpose, span: int = 0) -> np.random.SeedSequence:
+        return np.random.SeedSequence(self.seed, spawn_key=(network, layer, purpose, span))
 
     def _fill_on_cpu(self, out: torch.Tensor, layer: int, purpose: Purpose) -> None:
         def fill(task: tuple[torch.Tensor, int, int]) -> None:
-            slab, first, chunk = task
+            slab, first, span = task
             networks = self.networks[first : first + len(slab)]
-            _box_muller(slab, [self._sequence(network, layer, purpose, chunk) for network in networks])
+            generators = [
+                np.random.SFC64(self._sequence(network, layer, purpose, span)) for network in networks
+            ]
+            for numbers in torch.split(slab, CHUNK, 1):
+                _box_muller(numbers, generators)
 
         tasks = []
-        for chunk, columns in enumerate(torch.split(out, CHUNK, 1)):
+        for span, columns in enumerate(torch.split(out, SPAN, 1)):
             rows = max(1, CHUNK // columns.shape[1])
-            tasks += [(slab, i * rows, chunk) for i, slab in enumerate(torch.split(columns, rows))]
+            tasks += [(slab, i * rows, span) for i, slab in enumerate(torch.split(columns, rows))]
         for _ in map(fill, tasks) if self._executor is None else self._executor.map(fill, tasks):
             pass
 
@@ -101,10 +106,12 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
+#: 2^-32: half of what separates two values of u
+_HALF_STEP = torch.tensor(2.0**-32)
 
 
-def _box_muller(out: torch.Tensor, sequences: Sequence[np.random.SeedSequence]) -> None:
-    """Fill each float32 row with N(0, 1) numbers of its own sequence: torch's CPU generator keeps 32
+def _box_muller(out: torch.Tensor, generators: Sequence[np.random.SFC64]) -> None:
+    """Fill each float32 row with N(0, 1) numbers of its own generator: torch's CPU generator keeps 32
     bits of its seed, too few for one seed per layer, and numpy's normals take four times as long.
 
     Args:
@@ -112,12 +119,12 @@ def _box_muller(out: torch.Tensor, sequences: Sequence[np.random.SeedSequence]) 
     """
     rows, columns = out.shape
     half = columns // 2
-    for i, sequence in enumerate(sequences):
-        _scratch.words[i * half : (i + 1) * half] = np.random.SFC64(sequence).random_raw(half)
+    for i, generator in enumerate(generators):
+        _scratch.words[i * half : (i + 1) * half] = generator.random_raw(half)
     values = _scratch.values[: rows * columns].copy_(_scratch.bits[: rows * columns])
-    # 2^31 u for u in (0, 1]: |k| is finest near zero, where the tail comes from; the largest radius is 6.7
+    # u in (0, 1] from |k| <= 2^31, finest near zero, where the tail comes from; the largest radius is 6.7
     radius, angle = values.view(rows, 2, half).unbind(1)
-    radius.abs_().add_(0.5).mul_(2.0**-31).log_().mul_(-2).sqrt_()
+    torch.add(_HALF_STEP, radius.abs_(), alpha=2.0**-31, out=radius).log_().mul_(-2).sqrt_()
     angle.mul_(math.pi * 2.0**-31)
     torch.cos(angle, out=out[:, :half]).mul_(radius)
     torch.sin(angle, out=out[:, half:]).mul_(radius)

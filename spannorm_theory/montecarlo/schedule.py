@@ -26,7 +26,7 @@ from .weights import ExplicitWeights
 Samples = dict[Key, NDArray[np.float64]]
 
 #: bytes that kept intermediate tensors may take on the host, all workers together
-KEEP = 1 << 30
+KEEP = 640 << 20
 #: tensor entries of one kind and batch beyond which more networks per operation no longer pay
 FULL = 1 << 19
 

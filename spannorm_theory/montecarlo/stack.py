@@ -16,7 +16,15 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..metrics import block_change, gram, log_rank_residual, rank_metrics, second_moments, token_modes
+from ..metrics import (
+    block_change,
+    gram,
+    gram_moments,
+    log_rank_residual,
+    rank_metrics,
+    second_moments,
+    token_modes,
+)
 from ..quantities import SPECTRAL, Key
 from .ends import embedding, loss_gradient
 from .program import Program
@@ -50,10 +58,10 @@ class Record:
     def boundary(self, layer: int, streams: Streams) -> None:
         """Measure the streams in front of block ``layer``."""
         for i, x in enumerate(streams):
-            q, rho = second_moments(x)
+            modes = gram(token_modes(x.double()))
+            q, rho = gram_moments(modes, x.shape[-1])
             self.put(str(i), "variance", layer, q.log())
             self.put(str(i), "token_cosine", layer, rho)
-            modes = gram(token_modes(x.double()))
             self.put(str(i), "rank_residual", layer, log_rank_residual(modes))
             self._waiting.append((str(i), layer, modes))
         if sum(modes.nbytes for _, _, modes in self._waiting) > WAITING:
@@ -77,15 +85,17 @@ class Record:
 
     def gradient(self, layer: int, grads: Streams, exponent: torch.Tensor) -> None:
         """Measure gradients that have been divided by 2^exponent."""
+        shift = 2 * LN2 * exponent
         for i, g in enumerate(grads):
             gamma, r = second_moments(g)
-            self.put(str(i), "grad_variance", layer, gamma.log() + 2 * LN2 * exponent)
+            self.put(str(i), "grad_variance", layer, gamma.log() + shift)
             self.put(str(i), "grad_token_cosine", layer, r)
 
     def weight_grads(self, layer: int, norms: dict[str, torch.Tensor], exponent: torch.Tensor) -> None:
         """Measure the weight gradients of block ``layer``, of a loss divided by 2^exponent."""
-        for name, norm in norms.items():
-            self.put(name, "weight_grad_norm", layer, norm.log() + 2 * LN2 * exponent)
+        logarithms = torch.stack(list(norms.values())).log() + 2 * LN2 * exponent
+        for name, value in zip(norms, logarithms, strict=True):
+            self.put(name, "weight_grad_norm", layer, value)
 
 
 @dataclass
