@@ -206,7 +206,11 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
         center, error = _cox(sample) if logarithmic else _mean(sample)
         if prediction.errors is not None:
             error = np.hypot(error, prediction.errors[key])
-        difference = center - profiles[key]
+        # gradients that are zero in theory and in every network have no logarithm
+        nothing = np.isneginf(profiles[key]) & np.isneginf(sample).all(axis=0)
+        center, error = np.where(nothing, -np.inf, center), np.where(nothing, 0.0, error)
+        with np.errstate(invalid="ignore"):
+            difference = np.where(nothing, 0.0, center - profiles[key])
         gate = np.abs(difference) / (threshold * error + allowed[key])
         low, high = limits.get(key, (np.full_like(center, np.nan),) * 2)
         slack = allowed[key] + reach * spread[key] if key in limits else np.nan

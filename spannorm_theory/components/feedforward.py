@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .activations import Activation
 from .kernels import Array
 
@@ -58,6 +60,18 @@ class FeedForward:
         gate = gains["ffn.gate"]
         k, drop = self.kernel.drop(gate * q, gate * delta)
         return down * up * k * q, down * up * (k * delta + drop * (q - delta))
+
+    def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """Covariance of the branch between two tokens."""
+        return gains["ffn.down"] * self.hidden_moment(q1, q2, c, gains)
+
+    def response(self, q: Array, delta: Array, gains: Gains) -> Array:
+        """Slope of the branch's covariance in that of its input: the backward gain, by Price's theorem."""
+        return np.asarray(self.gain(q, q, q - delta, gains))
+
+    def scatter(self, q: Array, delta: Array, gains: Gains) -> Array:
+        """Variance over pairs of tokens of the branch's covariance, at one covariance of its input."""
+        return np.zeros_like(q)
 
     def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Gain from the gradient at the branch output to that at its input."""

@@ -14,6 +14,7 @@ from .. import symbols
 from ..architecture import Architecture
 from ..components.attention import attention_forward
 from ..components.feedforward import ffn_forward
+from ..components.moe import moe_forward
 from ..components.norms import normalise
 from ..definitions.trace import Branch, Norm, Stream, Sum, Trace
 from ..errors import InputError
@@ -27,7 +28,7 @@ class Program:
 
     Attributes:
         streams: number of residual streams.
-        names: the weight matrices that its blocks use.
+        names: the weight matrices that its blocks use; experts share names.
     """
 
     def __init__(self, arch: Architecture) -> None:
@@ -73,8 +74,14 @@ class Program:
         for name in self.names:
             inputs, outputs = self.arch.weights[name]
             gain = self._coefficients[gains[name]][layer] if name in gains else 1.0
-            result[name] = Matrix(inputs, outputs, sqrt(self._gains[name] / inputs) * abs(gain))
+            matrix = Matrix(inputs, outputs, sqrt(self._gains[name] / inputs) * abs(gain))
+            result.update(dict.fromkeys(self.copies(name), matrix))
         return result
+
+    def copies(self, name: str) -> list[str]:
+        """What the matrices that go by ``name`` are called in a block's weights."""
+        count = self.arch.copies(name)
+        return [name] if count == 1 else [f"{name}.{i}" for i in range(count)]
 
     def block(self, layer: int, streams: Sequence[torch.Tensor], weights: Weights) -> list[torch.Tensor]:
         """The streams after block ``layer``."""
@@ -106,6 +113,18 @@ class Program:
 
     def _branch(self, node: Branch, x: torch.Tensor, weights: Any) -> torch.Tensor:
         arch = self.arch
+        if node.kind == "ffn" and arch.experts > 1:
+            out, weights.observed["ffn.router", "load_imbalance"] = moe_forward(
+                x,
+                weights,
+                arch.nonlinearity,
+                experts=arch.experts,
+                top_k=arch.top_k,
+                shared=arch.shared_experts,
+                renormalised=arch.gates == "renormalised",
+                whole=weights.whole,
+            )
+            return out
         if node.kind == "ffn":
             return ffn_forward(x, weights, arch.nonlinearity)
         normed: tuple[str, ...] = ()

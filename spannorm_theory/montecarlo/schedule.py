@@ -46,7 +46,7 @@ class Footprint:
     def of(cls, program: Program, itemsize: int, explicit: bool) -> Footprint:
         """The footprint of a program's networks."""
         arch = program.arch
-        shapes = [arch.weights[name] for name in program.names]
+        shapes = [arch.weights[name] for name in program.names for _ in program.copies(name)]
         inputs, outputs = (sum(sizes) for sizes in zip(*shapes, strict=True))
         streams = arch.tokens * arch.width * program.streams
         if explicit:

@@ -87,6 +87,9 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
             result[stream, quantity] = floor + (1 - profile**2) * (below[:-1] + v)
         elif quantity == "branch_share":
             result[stream, quantity] = floor + profile * (below[:-1] + v)
+        elif quantity == "load_imbalance":
+            largest = arch.experts / arch.top_k - 1
+            result[stream, quantity] = largest * floor + (largest - profile) * (below[:-1] + v)
         elif stream in ("attn.query", "attn.key"):
             spread = arch.tokens * below[:-1] / 4
             result[stream, quantity] = floor + below[:-1] * 2 + above[:-1] + np.log1p(spread) + sphere

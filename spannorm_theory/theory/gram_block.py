@@ -11,12 +11,14 @@ from sympy import Expr
 from ..architecture import Architecture
 from ..components.feedforward import FeedForward
 from ..components.kernels import Array
+from ..components.moe import MixtureOfExperts
 from ..components.norms import HeadNorm
 from ..components.sampled_attention import SampledAttention
 from ..definitions.trace import Branch, Trace
 from .adjoint import Adjoint
 from .moments import GRAM, Moments
 from .schedule import branch_gains, over_layers
+from .segment import feedforward_moments
 
 #: covariances of every pair of streams
 Grams = list[list[Array]]
@@ -73,7 +75,7 @@ class Wiring:
 
 def _component(branch: Branch, arch: Architecture) -> SampledAttention | FeedForward:
     if branch.kind == "ffn":
-        return FeedForward(arch.nonlinearity, arch.width, arch.hidden)
+        return feedforward_moments(arch)
     normed = arch.normed(branch.qkv_norm)
     head_norm = HeadNorm(arch.head_width, arch.norm) if normed else None
     return SampledAttention(arch.width, arch.mask == "causal", normed, arch.norm, head_norm)
@@ -115,9 +117,18 @@ class Block:
                 self.undecided = min(self.undecided, undecided)
             else:
                 q = gram.diagonal()
-                output = gains["ffn.down"] * component.hidden_moment(q[:, None], q[None, :], gram, gains)
+                output = component.output(q[:, None], q[None, :], gram, gains)
             self._branches[branch.index] = output
         return self._branches[branch.index]
+
+    def load_imbalance(self) -> float:
+        """Mean squared coefficient of variation of the experts' loads; zero without a router."""
+        forward = self.forward()
+        for branch in self.wiring.trace.branches:
+            component, gains = self._part(branch)
+            if isinstance(component, MixtureOfExperts):
+                return component.load_imbalance_gram(forward.cov(branch.source, branch.source), gains)
+        return 0.0
 
     def _part(self, branch: Branch) -> tuple[SampledAttention | FeedForward, dict[str, float]]:
         gains = self.wiring.gains[branch.index].items()

@@ -15,6 +15,7 @@ import pandas as pd
 from ..architecture import Architecture
 from ..components.attention import Attention, require_exchangeable
 from ..components.kernels import Array
+from ..components.moe import MixtureOfExperts
 from ..quantities import SPECTRAL, Key, tidy
 from .ends import input_moments, input_spread, loss_moments
 from .pair import PairStep, pair_readout
@@ -80,6 +81,9 @@ def predict_pair(arch: Architecture) -> Prediction:
     spreads = np.concatenate([s.spread.streams for s in segments] + [np.array([spread])])
     gradients, exponents, weights = _backward(arch, segments, state)
     profiles = _profiles(arch, segments[0].step, states, spreads, across, gradients, exponents, weights)
+    if arch.experts > 1:
+        loads = np.concatenate([_load_imbalance(s, arch) for s in segments])
+        profiles["ffn.router", "load_imbalance"] = loads
     rows = np.concatenate([undecided(s, arch) for s in segments])
     own = [segments[0].step.pairs.index((s, s)) for s in range(arch.definition.streams)]
     excess = arch.tokens * (spreads[:, own] - 1 / arch.width)
@@ -104,6 +108,16 @@ def _decline_spectra(profiles: dict[Key, Array], open_share: Array, excess: Arra
             profiles[stream, quantity] = np.where(declined, np.nan, profile)
         elif quantity == "rank_residual":
             profiles[stream, quantity] = np.where(closed, np.nan, profile)
+
+
+def _load_imbalance(segment: Segment, arch: Architecture) -> Array:
+    parts = zip(segment.components, segment.gains, segment.branch_inputs(), strict=True)
+    found = [
+        component.load_imbalance(q, delta, gains, arch.tokens)
+        for component, gains, (q, delta) in parts
+        if isinstance(component, MixtureOfExperts)
+    ]
+    return found[0] if found else np.zeros(len(segment.layers))
 
 
 def _entries(values: Any, shape: tuple[int, int], layers: int) -> Array:

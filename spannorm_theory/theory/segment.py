@@ -9,6 +9,7 @@ import numpy as np
 from ..architecture import Architecture
 from ..components.attention import Attention
 from ..components.feedforward import FeedForward
+from ..components.moe import MixtureOfExperts
 from ..components.kernels import Array
 from ..components.norms import HeadNorm
 from ..definitions.trace import Branch
@@ -18,10 +19,26 @@ from .schedule import branch_gains, over_layers
 from .spread import Spread
 
 
+def feedforward_moments(arch: Architecture) -> FeedForward:
+    """The moments of an architecture's feed-forward branch, dense or of experts."""
+    if arch.experts == 1:
+        return FeedForward(arch.nonlinearity, arch.width, arch.hidden)
+    return MixtureOfExperts(
+        arch.nonlinearity,
+        arch.width,
+        arch.hidden,
+        experts=arch.experts,
+        top_k=arch.top_k,
+        shared=arch.shared_experts,
+        renormalised=arch.gates == "renormalised",
+        unit_logits=arch.base_gains["ffn.router"],
+    )
+
+
 def branch_moments(branch: Branch, arch: Architecture) -> Attention | FeedForward:
     """The moments of a traced branch with the architecture's components."""
     if branch.kind == "ffn":
-        return FeedForward(arch.nonlinearity, arch.width, arch.hidden)
+        return feedforward_moments(arch)
     normed = arch.normed(branch.qkv_norm)
     gains = arch.base_gains
     unit = 1.0 if "query" in normed else gains["attn.query"] * gains["attn.key"]
@@ -116,11 +133,13 @@ def forward(segment: Segment, state: tuple[float, ...]) -> tuple[float, ...]:
 
 def advance_spread(segment: Segment, start: list[float], arch: Architecture) -> list[float]:
     """Iterate V, the variance over pairs of tokens, through a segment."""
-    slopes = [
-        None if isinstance(component, Attention) else component.gain(q, q, q - delta, gains)
+    answers = [
+        None
+        if isinstance(component, Attention)
+        else (component.response(q, delta, gains), component.scatter(q, delta, gains))
         for component, gains, (q, delta) in zip(
             segment.components, segment.gains, segment.branch_inputs(), strict=True
         )
     ]
-    segment.spread = Spread(segment.step, segment.known, segment.multipliers, slopes, start, 1 / arch.width)
+    segment.spread = Spread(segment.step, segment.known, segment.multipliers, answers, start, 1 / arch.width)
     return segment.spread.last

@@ -1,0 +1,190 @@
+r"""Overlaps of top-k gates whose router logits are Gaussian: what routing does to moments of two tokens.
+
+A router gives each token E independent logits of variance v; at one expert the logits of two tokens have
+correlation rho. The k largest logits choose the experts, and a softmax over the chosen ("renormalised") or
+over all experts ("softmax") makes their gates g, zero elsewhere. With g, g' the gates of two tokens and
+w, w' the weights of the softmax that made them,
+
+    A  = E sum_e g_e^2                 O = E sum_e g_e g'_e              (rho = 1: O = A)
+    R  = E sum_ej (dg_e/dz_j)(dg'_e/dz'_j) = E[S (sum_j w_j w'_j) + sum_e g_e g'_e (1 - g_e - g'_e)],
+         S = sum_e g_e g'_e, as dg_e/dz_j = g_e (1[e = j] - w_j): which experts are chosen has zero derivative
+    C  = expected share of the k experts that two tokens have in common
+    U  = variance of S over pairs of tokens of one router, around what either token explains
+       = E (S_12 - S_13 - S_42 + S_43)^2 / 4 of four tokens.
+
+Near rho = 1 one token's k-th and (k+1)-th logits change places with probability proportional to
+t = sqrt((1 - rho)/2), so the gap A - O = t h(t) has infinite slope in rho, and a smooth h:
+
+    h(0) = (2/sqrt(pi)) f(0) E[g*^2],   f(0) = E!/((k-1)! (E-k-1)!) int phi^2 Phi^(E-k-1) (1-Phi)^(k-1),
+
+f the density of the difference of those two logits (at unit variance) at zero, g* the gate there.
+
+Method. Points of a circle z(a) = w_1 cos a + w_2 sin a, w_1 and w_2 standard Gaussian vectors, have
+correlation cos(a - b): M equidistant points of one circle give M samples of a token and M samples of a pair
+for each of M/2 correlations, and every change of places on the way round is met. Scrambled Sobol points take
+the place of random w. Gaps are means of sum (g - g')^2/2, which loses no digits; h(0) is computed apart, and
+splines in t join them. U comes from four tokens at a time, at correlations from 0 to 1; it is taken as
+constant below 0. ``errors`` are standard errors over independent scramblings.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.interpolate import CubicSpline
+from scipy.special import gammaln, log_ndtr, ndtr, ndtri
+from scipy.stats import norm, qmc
+
+from .kernels import Array
+
+#: points on a circle, independent scramblings, and numbers in one array of logits of a scrambling
+POINTS, SCRAMBLINGS, SIZE = 64, 8, 1 << 17
+
+#: the largest t of two uncorrelated tokens
+UNCORRELATED = 0.5**0.5
+
+#: logit variances beyond which gates are equal, or one-hot but for near ties whose share falls as 1/sqrt(v)
+SMALLEST_V, LARGEST_V = 1e-6, 1e4
+
+#: step in ln v of the tables between which other logit variances are interpolated
+LOG_STEP = 1.0
+
+
+def top_gates(logits: Array, top_k: int, renormalised: bool) -> tuple[Array, Array, Array]:
+    """Gates g, softmax weights w and the choice (1 or 0), for logits of shape (..., experts)."""
+    experts = logits.shape[-1]
+    least = np.partition(logits, experts - top_k, axis=-1)[..., experts - top_k, None]
+    chosen = logits >= least
+    w = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    if renormalised:
+        w = w * chosen
+    w /= w.sum(axis=-1, keepdims=True)
+    return w * chosen, w, chosen.astype(float)
+
+
+class Routing:
+    """The overlaps above as functions of t = sqrt((1 - rho)/2), for one logit variance.
+
+    Attributes:
+        own: A.
+        errors: standard errors of "own", and the largest over t of those of "gap" (relative), "router"
+            (relative to R of one token) and "common".
+    """
+
+    def __init__(self, experts: int, top_k: int, renormalised: bool, logit_variance: float) -> None:
+        self.experts, self.top_k, self.renormalised = experts, top_k, renormalised
+        found = [self._sample(logit_variance, seed) for seed in range(SCRAMBLINGS)]
+        tables = np.array(found)
+        mean = tables.mean(axis=0)
+        error = tables.std(axis=0, ddof=1) / np.sqrt(SCRAMBLINGS)
+        t = np.sin(np.pi * np.arange(POINTS // 2 + 1) / POINTS)
+        own, gap, router, common = mean
+        self.own = float(own[0])
+        slope = np.concatenate([[self._slope_at_one(logit_variance)], gap[1:] / t[1:]])
+        self._spline = CubicSpline(t, np.stack([slope, router, common], axis=1))
+        self._derivative = self._spline.derivative()
+        self._scatter = self._scatter_curve(logit_variance)
+        least = np.finfo(float).tiny
+        self.errors = {
+            "own": float(error[0, 0]),
+            "gap": float((error[1] / np.maximum(gap, least)).max()),
+            "router": float(error[2].max() / max(router[0], least)),
+            "common": float(error[3].max()),
+        }
+
+    def _sample(self, logit_variance: float, seed: int) -> Array:
+        """A, the gap, R and C at each angle; shape (4, POINTS/2 + 1)."""
+        experts, k = self.experts, self.top_k
+        circles = max(64, 1 << int(np.log2(SIZE / (POINTS * experts))))
+        sobol = qmc.Sobol(2 * experts, rng=np.random.default_rng((seed, experts, k)))
+        w = ndtri(np.clip(sobol.random(circles), 1e-16, 1 - 1e-16)).reshape(circles, 2, experts)
+        angle = 2 * np.pi * np.arange(POINTS) / POINTS
+        basis = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        z = np.sqrt(logit_variance) * (basis @ w)
+        g, weights, chosen = top_gates(z, k, self.renormalised)
+        s = g @ g.mT
+        own = np.diagonal(s, axis1=1, axis2=2)
+        gap = ((own[:, :, None] + own[:, None, :]) / 2 - s).mean(axis=0)
+        square = g**2 @ g.mT
+        router = (s * (1 + weights @ weights.mT) - square - square.mT).mean(axis=0)
+        common = np.einsum("cae,cbe->ab", chosen, chosen) / (circles * k)
+        rows = np.arange(POINTS)
+        found = []
+        for table in (gap, router, common):
+            around = [table[rows, (rows + lag) % POINTS].mean() for lag in range(POINTS // 2 + 1)]
+            found.append(around)
+        return np.array([np.full(POINTS // 2 + 1, own.mean()), *found])
+
+    def _slope_at_one(self, logit_variance: float) -> float:
+        """h(0), by quadrature over the value x of the tied logits and samples of the others."""
+        experts, k = self.experts, self.top_k
+        if k == experts:
+            return 0.0
+        x = np.linspace(-8.5, 8.5, 171)
+        above, below = log_ndtr(-x), log_ndtr(x)
+        front = gammaln(experts + 1) - gammaln(k) - gammaln(experts - k)
+        density = np.exp(2 * norm.logpdf(x) + (experts - k - 1) * below + (k - 1) * above + front)
+        density *= x[1] - x[0]
+        dimensions = k - 1 + (0 if self.renormalised else experts - k - 1)
+        gate = np.ones_like(x)
+        if dimensions:
+            u = qmc.Sobol(dimensions, rng=np.random.default_rng((experts, k))).random(256)
+            u = np.clip(u, 1e-12, 1 - 1e-12)
+            # P(z > x) = 1 - Phi(x) = Phi(-x): higher logits are minus lower ones of -x
+            higher = -ndtri(u[None, :, : k - 1] * ndtr(-x)[:, None, None])
+            lower = ndtri(u[None, :, k - 1 :] * ndtr(x)[:, None, None])
+            root = np.sqrt(logit_variance)
+            others = np.exp(root * (higher - x[:, None, None])).sum(axis=-1)
+            if not self.renormalised:
+                others += 1 + np.exp(root * (lower - x[:, None, None])).sum(axis=-1)
+            gate = (1 / (1 + others) ** 2).mean(axis=-1)
+        elif not self.renormalised:
+            gate = np.full_like(x, 0.25)
+        return float(2 / np.sqrt(np.pi) * (density @ gate))
+
+    def _scatter_curve(self, logit_variance: float) -> CubicSpline:
+        """U/t: swaps of experts make U proportional to t near one."""
+        t = np.linspace(0, UNCORRELATED, 13)[1:]
+        samples = max(256, SIZE // (16 * self.experts))
+        normal = np.random.default_rng((self.experts, self.top_k)).standard_normal((5, samples, self.experts))
+        found = []
+        for x in t:
+            drop = 2 * x**2
+            z = np.sqrt(max(1 - drop, 0.0)) * normal[0] + np.sqrt(min(drop, 1.0)) * normal[1:]
+            g = top_gates(np.sqrt(logit_variance) * z, self.top_k, self.renormalised)[0]
+            rest = ((g[0] - g[3]) * (g[1] - g[2])).sum(axis=-1)  # S_12 - S_13 - S_42 + S_43
+            found.append(np.mean(rest**2) / (4 * x))
+        return CubicSpline(np.append(0.0, t), [found[0], *found])
+
+    def gap(self, t: ArrayLike) -> Array:
+        """A - O."""
+        return np.asarray(t * self._spline(t)[..., 0])
+
+    def gap_slope(self, t: ArrayLike) -> Array:
+        """d gap / dt."""
+        return np.asarray(self._spline(t)[..., 0] + t * self._derivative(t)[..., 0])
+
+    def router(self, t: ArrayLike) -> Array:
+        """R."""
+        return np.asarray(self._spline(t)[..., 1])
+
+    def common(self, t: ArrayLike) -> Array:
+        """C."""
+        return np.asarray(self._spline(t)[..., 2])
+
+    def scatter(self, t: ArrayLike) -> Array:
+        """U."""
+        x = np.minimum(t, UNCORRELATED)
+        return np.asarray(x * self._scatter(x))
+
+
+def routing(experts: int, top_k: int, renormalised: bool, logit_variance: float) -> Routing:
+    """The :class:`Routing` of a logit variance, made once."""
+    return _routing(experts, top_k, renormalised, min(max(logit_variance, SMALLEST_V), LARGEST_V))
+
+
+@lru_cache(maxsize=256)
+def _routing(experts: int, top_k: int, renormalised: bool, logit_variance: float) -> Routing:
+    return Routing(experts, top_k, renormalised, logit_variance)
