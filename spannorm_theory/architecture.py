@@ -153,7 +153,9 @@ class Architecture:
         if self.experts == 1:
             for key in ("shared_experts", "gates"):
                 if getattr(self, key) != getattr(Architecture, key):
-                    raise InputError(f"{key}={getattr(self, key)!r} needs experts of at least 2, got experts=1")
+                    raise InputError(
+                        f"{key}={getattr(self, key)!r} needs experts of at least 2, got experts=1"
+                    )
 
     def _check_numbers(self) -> None:
         if isinstance(self.init, str) and self.init not in NAMED_INITS:

@@ -14,9 +14,11 @@ overlaps A, O, R of :mod:`.routing` at the logits' variance v = s_router q and c
 S the number of shared experts. Router gradients are dLoss/dz_j = sum_e (g.f_e) dg_e/dz_j, with g the
 gradient at the branch output, taken as independent of the experts' outputs f_e, which are independent of each
 other; which experts are chosen has zero derivative. What the gradient knows of f_e (a norm behind the add
-removes its part along the stream, a share g_e^2 K/q) is left out.
+removes its part along the stream, a share g_e^2 K/q) is left out, and stated in
+:mod:`spannorm_theory.theory.finite_width`.
 
-Routing differs from pair to pair of tokens however wide the streams are; moments here are means over pairs.
+Routing differs from pair to pair of tokens however wide the streams are; moments are means over pairs, and
+:meth:`MixtureOfExperts.scatter` is the variance.
 """
 
 from __future__ import annotations
@@ -108,6 +110,18 @@ class MixtureOfExperts(FeedForward):
         own = float(self._own(q, gains))
         gap = float(self._mean(Routing.gap, q, _distance(delta / q), gains))
         return own * k, own * drop + (k - drop) * gap
+
+    def bend(self, q: float, delta: float, gains: Gains, spread: float) -> float:
+        """What the drop changes by where pairs of tokens differ: ``spread`` is the variance over pairs of
+        their covariance over delta^2, at most 1; second order, as the gap is concave."""
+        k, drop = super().forward(q, delta, gains)
+        bend = float(self._mean(Routing.gap_bend, q, _distance(delta / q), gains))
+        return (k - drop) * bend * min(spread, 1.0) / 2
+
+    def unevenness(self) -> tuple[float, float]:
+        """``uneven`` and ``lean`` of :class:`Routing` for an input of second moment 1."""
+        table = self._routing(self.unit_logits)
+        return table.uneven, table.lean
 
     def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Covariance of the branch between two tokens of equal second moments."""

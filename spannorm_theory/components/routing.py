@@ -22,7 +22,7 @@ f the density of the difference of those two logits (at unit variance) at zero, 
 Method. Points of a circle z(a) = w_1 cos a + w_2 sin a, w_1 and w_2 standard Gaussian vectors, have
 correlation cos(a - b): M equidistant points of one circle give M samples of a token and M samples of a pair
 for each of M/2 correlations, and every change of places on the way round is met. Scrambled Sobol points take
-the place of random w. Gaps are means of sum (g - g')^2/2, which loses no digits; h(0) is computed apart, and
+the place of random w. Gaps are (A + A')/2 - O of the same samples; h(0) is computed apart, and
 splines in t join them. U comes from four tokens at a time, at correlations from 0 to 1; it is taken as
 constant below 0. ``errors`` are standard errors over independent scramblings.
 """
@@ -30,17 +30,20 @@ constant below 0. ``errors`` are standard errors over independent scramblings.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
-from scipy.special import gammaln, log_ndtr, ndtr, ndtri
+from scipy.special import gammaln, log_ndtr, logsumexp, ndtr, ndtri
 from scipy.stats import norm, qmc
 
 from .kernels import Array
 
 #: points on a circle, independent scramblings, and numbers in one array of logits of a scrambling
 POINTS, SCRAMBLINGS, SIZE = 64, 8, 1 << 17
+
+#: points of a scrambling for what one token alone decides
+SINGLE = 1 << 12
 
 #: the largest t of two uncorrelated tokens
 UNCORRELATED = 0.5**0.5
@@ -50,6 +53,11 @@ SMALLEST_V, LARGEST_V = 1e-6, 1e4
 
 #: step in ln v of the tables between which other logit variances are interpolated
 LOG_STEP = 1.0
+
+
+def _normal(u: Array) -> Array:
+    """Standard Gaussians from uniform numbers in [0, 1)."""
+    return np.asarray(ndtri(np.clip(u, 1e-15, 1 - 1e-15)))
 
 
 def top_gates(logits: Array, top_k: int, renormalised: bool) -> tuple[Array, Array, Array]:
@@ -69,53 +77,74 @@ class Routing:
 
     Attributes:
         own: A.
+        uneven: variance over tokens of a = sum_e g_e^2, over A^2.
+        lean: E sum_j (da/dz_j)^2 / (4a) over R of one token: the share of the router's gradient that moves
+            the size of the branch's output.
         errors: standard errors of "own", and the largest over t of those of "gap" (relative), "router"
             (relative to R of one token) and "common".
     """
 
     def __init__(self, experts: int, top_k: int, renormalised: bool, logit_variance: float) -> None:
         self.experts, self.top_k, self.renormalised = experts, top_k, renormalised
+        least = 1e-30
         found = [self._sample(logit_variance, seed) for seed in range(SCRAMBLINGS)]
         tables = np.array(found)
         mean = tables.mean(axis=0)
         error = tables.std(axis=0, ddof=1) / np.sqrt(SCRAMBLINGS)
         t = np.sin(np.pi * np.arange(POINTS // 2 + 1) / POINTS)
-        own, gap, router, common = mean
-        self.own = float(own[0])
+        gap, router, common = mean
+        sizes = np.array([self._sizes(logit_variance, seed) for seed in range(SCRAMBLINGS)])
+        own, square, moved = sizes.mean(axis=0)
+        self.own, self.uneven = float(own), float(square / own**2 - 1)
+        self.lean = float(moved / router[0]) if router[0] > least else 0.0
         slope = np.concatenate([[self._slope_at_one(logit_variance)], gap[1:] / t[1:]])
         self._spline = CubicSpline(t, np.stack([slope, router, common], axis=1))
-        self._derivative = self._spline.derivative()
+        self._first, self._second = self._spline.derivative(), self._spline.derivative(2)
         self._scatter = self._scatter_curve(logit_variance)
-        least = np.finfo(float).tiny
         self.errors = {
-            "own": float(error[0, 0]),
-            "gap": float((error[1] / np.maximum(gap, least)).max()),
-            "router": float(error[2].max() / max(router[0], least)),
-            "common": float(error[3].max()),
+            "own": float(sizes[:, 0].std(ddof=1) / np.sqrt(SCRAMBLINGS)),
+            "gap": float((error[0] / np.maximum(gap, least)).max()),
+            "router": float(error[1].max() / max(router[0], least)),
+            "common": float(error[2].max()),
         }
 
     def _sample(self, logit_variance: float, seed: int) -> Array:
-        """A, the gap, R and C at each angle; shape (4, POINTS/2 + 1)."""
+        """The gap, R and C at each angle; shape (3, POINTS/2 + 1)."""
         experts, k = self.experts, self.top_k
         circles = max(64, 1 << int(np.log2(SIZE / (POINTS * experts))))
         sobol = qmc.Sobol(2 * experts, rng=np.random.default_rng((seed, experts, k)))
-        w = ndtri(np.clip(sobol.random(circles), 1e-16, 1 - 1e-16)).reshape(circles, 2, experts)
+        w = _normal(sobol.random(circles)).reshape(circles, 2, experts)
         angle = 2 * np.pi * np.arange(POINTS) / POINTS
         basis = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         z = np.sqrt(logit_variance) * (basis @ w)
         g, weights, chosen = top_gates(z, k, self.renormalised)
-        s = g @ g.mT
-        own = np.diagonal(s, axis1=1, axis2=2)
-        gap = ((own[:, :, None] + own[:, None, :]) / 2 - s).mean(axis=0)
-        square = g**2 @ g.mT
-        router = (s * (1 + weights @ weights.mT) - square - square.mT).mean(axis=0)
-        common = np.einsum("cae,cbe->ab", chosen, chosen) / (circles * k)
+
+        def mean(a: Array, b: Array) -> Array:
+            """Of sum_e a_e b_e between any two points, over circles."""
+            left, right = (np.moveaxis(x, 1, 0).reshape(POINTS, -1) for x in (a, b))
+            return np.asarray(left @ right.T / circles)
+
+        s = mean(g, g)
+        own = s.diagonal()
+        gap = (own[:, None] + own[None, :]) / 2 - s
+        square = mean(g**2, g)
+        router = s + np.mean((g @ g.mT) * (weights @ weights.mT), axis=0) - square - square.T
+        common = mean(chosen, chosen) / k
         rows = np.arange(POINTS)
         found = []
         for table in (gap, router, common):
             around = [table[rows, (rows + lag) % POINTS].mean() for lag in range(POINTS // 2 + 1)]
             found.append(around)
-        return np.array([np.full(POINTS // 2 + 1, own.mean()), *found])
+        return np.array(found)
+
+    def _sizes(self, logit_variance: float, seed: int) -> Array:
+        """Means over tokens of a = sum_e g_e^2, of a^2, and of sum_j (da/dz_j)^2 / (4a)."""
+        sobol = qmc.Sobol(self.experts, rng=np.random.default_rng((seed, self.experts, self.top_k)))
+        z = np.sqrt(logit_variance) * _normal(sobol.random(SINGLE))
+        g, w, _ = top_gates(z, self.top_k, self.renormalised)
+        a = (g**2).sum(axis=-1, keepdims=True)
+        moved = ((g**2 - a * w) ** 2 / a).sum(axis=-1)  # da/dz_j = 2 (g_j^2 - a w_j)
+        return np.array([a.mean(), np.mean(a**2), moved.mean()])
 
     def _slope_at_one(self, logit_variance: float) -> float:
         """h(0), by quadrature over the value x of the tied logits and samples of the others."""
@@ -131,15 +160,14 @@ class Routing:
         gate = np.ones_like(x)
         if dimensions:
             u = qmc.Sobol(dimensions, rng=np.random.default_rng((experts, k))).random(256)
-            u = np.clip(u, 1e-12, 1 - 1e-12)
+            u = np.clip(u, 1e-15, 1 - 1e-15)
             # P(z > x) = 1 - Phi(x) = Phi(-x): higher logits are minus lower ones of -x
             higher = -ndtri(u[None, :, : k - 1] * ndtr(-x)[:, None, None])
             lower = ndtri(u[None, :, k - 1 :] * ndtr(x)[:, None, None])
             root = np.sqrt(logit_variance)
-            others = np.exp(root * (higher - x[:, None, None])).sum(axis=-1)
-            if not self.renormalised:
-                others += 1 + np.exp(root * (lower - x[:, None, None])).sum(axis=-1)
-            gate = (1 / (1 + others) ** 2).mean(axis=-1)
+            tied = np.zeros((len(x), 256, 1 if self.renormalised else 2))
+            apart = root * (np.concatenate([higher, lower], axis=2) - x[:, None, None])
+            gate = np.exp(-2 * logsumexp(np.concatenate([tied, apart], axis=2), axis=2)).mean(axis=1)
         elif not self.renormalised:
             gate = np.full_like(x, 0.25)
         return float(2 / np.sqrt(np.pi) * (density @ gate))
@@ -158,23 +186,29 @@ class Routing:
             found.append(np.mean(rest**2) / (4 * x))
         return CubicSpline(np.append(0.0, t), [found[0], *found])
 
-    def gap(self, t: ArrayLike) -> Array:
+    def gap(self, t: Any) -> Array:
         """A - O."""
         return np.asarray(t * self._spline(t)[..., 0])
 
-    def gap_slope(self, t: ArrayLike) -> Array:
+    def gap_slope(self, t: Any) -> Array:
         """d gap / dt."""
-        return np.asarray(self._spline(t)[..., 0] + t * self._derivative(t)[..., 0])
+        return np.asarray(self._spline(t)[..., 0] + t * self._first(t)[..., 0])
 
-    def router(self, t: ArrayLike) -> Array:
+    def gap_bend(self, t: Any) -> Array:
+        """x^2 d^2 gap/dx^2 with x = 1 - rho = 2 t^2, which is -gap/4 near rho = 1."""
+        t = np.asarray(t)
+        h, first, second = (f(t)[..., 0] for f in (self._spline, self._first, self._second))
+        return np.asarray(t * (t**2 * second + t * first - h) / 4)
+
+    def router(self, t: Any) -> Array:
         """R."""
         return np.asarray(self._spline(t)[..., 1])
 
-    def common(self, t: ArrayLike) -> Array:
+    def common(self, t: Any) -> Array:
         """C."""
         return np.asarray(self._spline(t)[..., 2])
 
-    def scatter(self, t: ArrayLike) -> Array:
+    def scatter(self, t: Any) -> Array:
         """U."""
         x = np.minimum(t, UNCORRELATED)
         return np.asarray(x * self._scatter(x))

@@ -29,6 +29,9 @@ LEAST_OPEN = 0.75
 #: n (V - 1/d) up to which leading order describes a spectrum: at 0.5 the effective rank is off by 5 %
 LARGEST_EXCESS = 0.5
 
+#: V up to which second order describes what experts make of pairs that differ
+LARGEST_SPREAD = 0.5
+
 
 def predict_profiles(arch: Architecture) -> Prediction:
     """The theory that fits the architecture: the pair theory where tokens are alike, else the
@@ -71,11 +74,9 @@ def predict_pair(arch: Architecture) -> Prediction:
     ]
     segments = [s for s in segments if len(s.layers)]
     pairs = len(segments[0].step.pairs)
-    state: tuple[float, ...] = input_moments(arch) * pairs
-    spread: list[float] = [input_spread(arch)] * pairs
-    for segment in segments:
-        state = forward(segment, state)
-        spread = advance_spread(segment, spread, arch)
+    state, spread = _iterate(arch, segments)
+    if arch.experts > 1:  # experts answer to how unlike pairs of tokens are, which the first pass found
+        state, spread = _iterate(arch, segments, [s.spread.branches for s in segments])
     states = np.concatenate([s.known[:, : 2 * pairs] for s in segments] + [np.array([state])])
     across = np.concatenate([s.across for s in segments])
     spreads = np.concatenate([s.spread.streams for s in segments] + [np.array([spread])])
@@ -90,7 +91,31 @@ def predict_pair(arch: Architecture) -> Prediction:
     if arch.inputs == "zipf":  # repeated tokens: V is not small, and is no Marchenko-Pastur spectrum
         excess = np.full_like(excess, np.inf)
     _decline_spectra(profiles, rows / (arch.heads * arch.tokens), excess)
+    if arch.experts > 1:
+        _decline_unlike_pairs(profiles, spreads[:, own])
     return Prediction(arch, profiles, "pair", rows)
+
+
+def _iterate(
+    arch: Architecture, segments: list[Segment], spreads: list[Array] | None = None
+) -> tuple[tuple[float, ...], list[float]]:
+    """The forward pass: the state and V behind the last block."""
+    pairs = len(segments[0].step.pairs)
+    state: tuple[float, ...] = input_moments(arch) * pairs
+    spread: list[float] = [input_spread(arch)] * pairs
+    for i, segment in enumerate(segments):
+        state = forward(segment, state, None if spreads is None else spreads[i])
+        spread = advance_spread(segment, spread, arch)
+    return state, spread
+
+
+def _decline_unlike_pairs(profiles: dict[Key, Array], spreads: Array) -> None:
+    """Leave the rank residual unpredicted from the first layer on whose V, shape (layers, streams), is
+    beyond ``LARGEST_SPREAD``: few tokens are then routed unlike the others, and carry all differences."""
+    for stream, spread in enumerate(spreads.T):
+        profile = profiles[str(stream), "rank_residual"]
+        unlike = np.maximum.accumulate(spread) > LARGEST_SPREAD
+        profiles[str(stream), "rank_residual"] = np.where(unlike, np.nan, profile)
 
 
 def _decline_spectra(profiles: dict[Key, Array], open_share: Array, excess: Array) -> None:

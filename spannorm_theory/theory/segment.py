@@ -9,8 +9,8 @@ import numpy as np
 from ..architecture import Architecture
 from ..components.attention import Attention
 from ..components.feedforward import FeedForward
-from ..components.moe import MixtureOfExperts
 from ..components.kernels import Array
+from ..components.moe import MixtureOfExperts
 from ..components.norms import HeadNorm
 from ..definitions.trace import Branch
 from ..errors import AssumptionError
@@ -98,8 +98,11 @@ def undecided(segment: Segment, arch: Architecture) -> Array:
     return rows
 
 
-def forward(segment: Segment, state: tuple[float, ...]) -> tuple[float, ...]:
-    """Iterate a segment; keeps the state and branch moments at each block, and what crosses it."""
+def forward(segment: Segment, state: tuple[float, ...], spreads: Array | None = None) -> tuple[float, ...]:
+    """Iterate a segment; keeps the state and branch moments at each block, and what crosses it.
+
+    ``spreads`` (layers, branches), V at each branch's input, corrects branches of experts for it.
+    """
     step, width = segment.step, len(state)
     history, across = [], []
     gains = [
@@ -111,12 +114,14 @@ def forward(segment: Segment, state: tuple[float, ...]) -> tuple[float, ...]:
     for l in range(len(segment.layers)):
         known, m = list(state), multipliers[l]
         largest = max(state)
-        for entering, component, gain in work:
+        for i, (entering, component, gain) in enumerate(work):
             q, delta = entering(*known, *m)
             largest = max(largest, q)
             if largest > LARGEST_VARIANCE:
                 break
             known.extend(component.forward(q, delta, gain[l]))
+            if spreads is not None and isinstance(component, MixtureOfExperts):
+                known[-1] += component.bend(q, delta, gain[l], spreads[l, i])
         if not largest <= LARGEST_VARIANCE:
             raise AssumptionError(
                 f"the forward variance leaves float64's range at layer {int(segment.layers[l])}: this "

@@ -11,8 +11,8 @@ shares w = delta / (delta + delta_f) of the sum's drop, and eta = K' delta / del
 
 so V stays 1/d where branches forget (eta = 0) and grows by up to 1/d with each ffn that answers
 linearly (eta = 1). Experts route pairs of tokens unlike at any width: that adds (1 - w)^2 times the variance
-over pairs of their covariance, over delta_f^2. Attention mixes values of all tokens and forgets. Leading order in V; the deviations of
-several streams are taken as common.
+over pairs of their covariance, over delta_f^2. Attention mixes values of all tokens and forgets. Leading
+order in V; the deviations of several streams are taken as common.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Spread:
                 inside = _drops(function(*known.T[: 2 * (pairs + i)], *multipliers), 1, len(known))[:, 0]
                 outside = known[:, drops[pairs + i]]
                 outside = np.where(outside == 0, 1.0, outside)
-                slopes[:, i], own[:, i] = answer[0] * inside / outside, answer[1] / outside**2
+                slopes[:, i], own[:, i] = answer[0] * inside / outside, answer[1] / outside / outside
         rows = np.concatenate([np.stack(entering, axis=1), leaving], axis=1)
         kept = np.square(rows[..., :pairs].sum(axis=-1))
         scattered = np.einsum("lob,lb->lo", np.square(rows[..., pairs:]), own)
