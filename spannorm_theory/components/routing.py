@@ -87,16 +87,15 @@ class Routing:
     def __init__(self, experts: int, top_k: int, renormalised: bool, logit_variance: float) -> None:
         self.experts, self.top_k, self.renormalised = experts, top_k, renormalised
         least = 1e-30
-        found = [self._sample(logit_variance, seed) for seed in range(SCRAMBLINGS)]
+        sizes = np.array([self._sizes(logit_variance, seed) for seed in range(SCRAMBLINGS)])
+        own, square, moved, alone = sizes.mean(axis=0)
+        self.own, self.uneven = float(own), float(square / own**2 - 1)
+        self.lean = float(moved / alone) if alone > least else 0.0
+        found = [self._sample(logit_variance, seed, own, alone) for seed in range(SCRAMBLINGS)]
         tables = np.array(found)
-        mean = tables.mean(axis=0)
+        gap, router, common = tables.mean(axis=0)
         error = tables.std(axis=0, ddof=1) / np.sqrt(SCRAMBLINGS)
         t = np.sin(np.pi * np.arange(POINTS // 2 + 1) / POINTS)
-        gap, router, common = mean
-        sizes = np.array([self._sizes(logit_variance, seed) for seed in range(SCRAMBLINGS)])
-        own, square, moved = sizes.mean(axis=0)
-        self.own, self.uneven = float(own), float(square / own**2 - 1)
-        self.lean = float(moved / router[0]) if router[0] > least else 0.0
         slope = np.concatenate([[self._slope_at_one(logit_variance)], gap[1:] / t[1:]])
         self._spline = CubicSpline(t, np.stack([slope, router, common], axis=1))
         self._first, self._second = self._spline.derivative(), self._spline.derivative(2)
@@ -108,8 +107,9 @@ class Routing:
             "common": float(error[2].max()),
         }
 
-    def _sample(self, logit_variance: float, seed: int) -> Array:
-        """The gap, R and C at each angle; shape (3, POINTS/2 + 1)."""
+    def _sample(self, logit_variance: float, seed: int, own: float, alone: float) -> Array:
+        """The gap, R and C at each angle; shape (3, POINTS/2 + 1). What these circles have too much of A and
+        of R of one token (``own`` and ``alone`` are better known) is divided out."""
         experts, k = self.experts, self.top_k
         circles = max(64, 1 << int(np.log2(SIZE / (POINTS * experts))))
         sobol = qmc.Sobol(2 * experts, rng=np.random.default_rng((seed, experts, k)))
@@ -125,11 +125,13 @@ class Routing:
             return np.asarray(left @ right.T / circles)
 
         s = mean(g, g)
-        own = s.diagonal()
-        gap = (own[:, None] + own[None, :]) / 2 - s
+        sizes = s.diagonal()
+        gap = ((sizes[:, None] + sizes[None, :]) / 2 - s) * (own / sizes.mean())
         square = mean(g**2, g)
         router = s + np.mean((g @ g.mT) * (weights @ weights.mT), axis=0) - square - square.T
         common = mean(chosen, chosen) / k
+        if alone > 0:
+            router *= alone / np.mean(router.diagonal())
         rows = np.arange(POINTS)
         found = []
         for table in (gap, router, common):
@@ -138,13 +140,14 @@ class Routing:
         return np.array(found)
 
     def _sizes(self, logit_variance: float, seed: int) -> Array:
-        """Means over tokens of a = sum_e g_e^2, of a^2, and of sum_j (da/dz_j)^2 / (4a)."""
+        """Means over tokens of a = sum_e g_e^2, of a^2, of sum_j (da/dz_j)^2 / (4a), and R of one token."""
         sobol = qmc.Sobol(self.experts, rng=np.random.default_rng((seed, self.experts, self.top_k)))
         z = np.sqrt(logit_variance) * _normal(sobol.random(SINGLE))
         g, w, _ = top_gates(z, self.top_k, self.renormalised)
         a = (g**2).sum(axis=-1, keepdims=True)
         moved = ((g**2 - a * w) ** 2 / a).sum(axis=-1)  # da/dz_j = 2 (g_j^2 - a w_j)
-        return np.array([a.mean(), np.mean(a**2), moved.mean()])
+        alone = a[:, 0] * (1 + (w**2).sum(axis=-1)) - 2 * (g**3).sum(axis=-1)
+        return np.array([a.mean(), np.mean(a**2), moved.mean(), max(alone.mean(), 0.0)])
 
     def _slope_at_one(self, logit_variance: float) -> float:
         """h(0), by quadrature over the value x of the tied logits and samples of the others."""
