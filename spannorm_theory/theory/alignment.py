@@ -22,10 +22,10 @@ from .predict import predict_profiles
 from .segment import Segment, forward
 
 #: offset from rho = 1 at which its slope is taken
-NEAR_ONE = 1e-6
+NEAR_ONE = 1e-9
 
 #: cosines between which fixed points are looked for; experts have theirs close to one
-SCAN = np.append(np.linspace(0, 0.98, 50), 1 - np.geomspace(0.01, 1e-5, 13))
+SCAN = np.append(np.linspace(0, 0.98, 50), 1 - np.geomspace(0.01, 1e-8, 25))
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def fixed_points(arch: Architecture, layer: int | None = None) -> list[FixedPoin
 
     gaps = block(SCAN) - SCAN
     roots = [
-        float(brentq(gap, a, b, xtol=1e-10))
+        float(brentq(gap, a, b, xtol=1e-13))
         for a, b, left, right in zip(SCAN[:-1], SCAN[1:], gaps[:-1], gaps[1:], strict=True)
         if left * right < 0
     ]

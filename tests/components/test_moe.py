@@ -144,7 +144,7 @@ def test_response_and_bend_are_derivatives_of_the_covariance() -> None:
     experts, q, h = branch(8, 1, False), np.array([1.0]), 1e-3
     for delta in (0.9, 0.2, 0.02):
         step = h * delta
-        low, mid, high = (experts.output(1.0, 1.0, 1 - delta + s, GAINS) for s in (-step, 0, step))
+        low, high = (experts.output(1.0, 1.0, 1 - delta + s, GAINS) for s in (-step, step))
         response = experts.response(q, np.array([delta]), GAINS)
         assert response == pytest.approx((high - low) / (2 * step), rel=1e-4)
         table, x = routing(8, 1, False, 1.0), delta

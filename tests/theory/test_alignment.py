@@ -74,11 +74,11 @@ def test_aligned_tokens_attract_in_post_norm_at_the_collapse_factor() -> None:
 
 @pytest.fixture
 def _strong_attention() -> Iterator[None]:
-    """A scaling rule that multiplies sigma_a^2 by the block's second symbol, set in tests."""
+    """Scaling rules that multiply sigma_a^2."""
     names = []
-    for ratio in (4, 16):
+    for ratio, root in ((4, 2), (16, 4)):
 
-        def rule(sublayer, l, L, d, gain=sqrt(ratio)):  # type: ignore[no-untyped-def]
+        def rule(sublayer, l, L, d, gain=Float(root)):  # type: ignore[no-untyped-def] # noqa: B008
             """Sets the attention branch's gain."""
             return Multipliers(gains={"attn.output": gain})
 
