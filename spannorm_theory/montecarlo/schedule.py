@@ -52,7 +52,8 @@ class Footprint:
         if explicit:
             entries = arch.tokens * (inputs + outputs) + sum(i * o for i, o in shapes)
         else:
-            entries = arch.tokens * (inputs + 2 * outputs + 12 * arch.tokens)
+            grams = 12 * len(program.copies("ffn.down"))  # every expert has its own
+            entries = arch.tokens * (inputs + 2 * outputs + grams * arch.tokens)
         return cls((entries + 4 * streams) * itemsize, streams * itemsize)
 
     def needed(self, networks: int, segment: int, depth: int) -> int:
