@@ -51,10 +51,16 @@ def alignment_map(arch: Architecture, rho: Array, layer: int) -> Array:
 
 
 class _Map:
-    """rho in front of a block to rho behind it."""
+    """rho in front of a block to rho behind it, with the block's numbers found once."""
 
     def __init__(self, arch: Architecture, layer: int) -> None:
-        self._q, self._segment = _block(arch, layer)
+        require_exchangeable(arch.mask)
+        if arch.definition.streams > 1:
+            raise AssumptionError(
+                "the map of rho is of one stream; this placement has several, whose cosines move together"
+            )
+        self._q = float(np.exp(predict_profiles(arch).profiles["0", "variance"][layer]))
+        self._segment = Segment.of(arch, layer == 0, np.array([float(layer)]))
 
     def __call__(self, rho: Array) -> Array:
         after = []
@@ -62,17 +68,6 @@ class _Map:
             state = forward(self._segment, (self._q, self._q * (1 - float(value))))
             after.append(1 - state[1] / state[0])
         return np.array(after)
-
-
-def _block(arch: Architecture, layer: int) -> tuple[float, Segment]:
-    """A block and the second moment in front of it."""
-    require_exchangeable(arch.mask)
-    if arch.definition.streams > 1:
-        raise AssumptionError(
-            "the map of rho is of one stream; this placement has several, whose cosines move together"
-        )
-    q = float(np.exp(predict_profiles(arch).profiles["0", "variance"][layer]))
-    return q, Segment.of(arch, layer == 0, np.array([float(layer)]))
 
 
 def fixed_points(arch: Architecture, layer: int | None = None) -> list[FixedPoint]:
