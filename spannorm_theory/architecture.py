@@ -23,6 +23,7 @@ MASKS = ("none", "causal")
 NORMS = ("rms", "layer")
 INPUTS = ("gaussian", "zipf")
 LOSSES = ("probe", "mean", "last", "cross-entropy")
+GATES = ("renormalised", "softmax")
 
 _CALL = re.compile(r"^([\w.+*-]+?)(?:\((.*)\))?$")
 
@@ -64,12 +65,16 @@ class Architecture:
         depth: L, number of blocks of one attention and one feed-forward sublayer.
         width, heads, tokens: d, H and n; d must be divisible by H.
         activation: a registered activation; gated ones have a third matrix.
-        ffn_ratio: hidden width of the feed-forward branch over d.
+        ffn_ratio: hidden width of the feed-forward branch, or of each expert, over d.
+        experts: E, feed-forward experts among which a router chooses for each token; 1 is a dense branch.
+        top_k: experts that a token is sent to.
+        shared_experts: experts that every token is sent to beside them, with gate 1.
+        gates: "renormalised" (softmax weights over the chosen experts) or "softmax" (over all experts).
         mask: "none" (every token sees every token) or "causal".
         norm: "rms" or "layer"; both with gain 1 and epsilon 0.
         qk_norm, qkv_norm: normalise queries and keys (and values) over each head, in addition to
             what the placement itself asks for.
-        init: "fan-in", "unit-branch", "xavier", or the standard deviation of every weight.
+        init: "fan-in", "unit-branch" (of each expert), "xavier", or the standard deviation of every weight.
         logit_variance: variance of the attention logits for an input of unit second moment whose
             tokens are uncorrelated; None takes what ``init`` gives. Ignored under QK norm.
         inputs: "gaussian" (tokens of cosine ``input_cosine``) or "zipf" (ids drawn independently from
@@ -107,6 +112,10 @@ class Architecture:
     position_variance: float = 0.0
     loss: str = "probe"
     vocabulary: int = 32_000
+    experts: int = 1
+    top_k: int = 1
+    shared_experts: int = 0
+    gates: str = "renormalised"
     options: Mapping[str, Any] = field(init=False, repr=False, compare=False)
     name: str = field(init=False, repr=False, compare=False)
 
@@ -127,13 +136,28 @@ class Architecture:
         _positive_integer("vocabulary", self.vocabulary, least=2)
         if self.width % self.heads:
             raise InputError(f"width must be divisible by heads, got width={self.width}, heads={self.heads}")
-        for kind, known in (("mask", MASKS), ("norm", NORMS), ("inputs", INPUTS), ("loss", LOSSES)):
+        names = {"mask": MASKS, "norm": NORMS, "inputs": INPUTS, "loss": LOSSES, "gates": GATES}
+        for kind, known in names.items():
             if getattr(self, kind) not in known:
                 raise UnknownNameError(kind, getattr(self, kind), known)
         for flag in ("qk_norm", "qkv_norm"):
             if not isinstance(getattr(self, flag), bool):
                 raise InputError(f"{flag} must be True or False, got {getattr(self, flag)!r}")
         self._check_numbers()
+        self._check_experts()
+
+    def _check_experts(self) -> None:
+        _positive_integer("experts", self.experts)
+        _positive_integer("top_k", self.top_k)
+        _positive_integer("shared_experts", self.shared_experts, least=0)
+        if self.top_k > self.experts:
+            raise InputError(f"top_k={self.top_k} experts of experts={self.experts} cannot be chosen")
+        if self.experts == 1:
+            for key in ("shared_experts", "gates"):
+                if getattr(self, key) != getattr(Architecture, key):
+                    raise InputError(
+                        f"{key}={getattr(self, key)!r} needs experts of at least 2, got experts=1"
+                    )
 
     def _check_numbers(self) -> None:
         if isinstance(self.init, str) and self.init not in NAMED_INITS:
@@ -212,14 +236,21 @@ class Architecture:
 
     @property
     def weights(self) -> dict[str, tuple[int, int]]:
-        """Each weight matrix of a block with its shape (inputs, outputs)."""
+        """Each kind of weight matrix of a block with its shape (inputs, outputs)."""
         d, m = self.width, self.hidden
         shapes = {f"attn.{name}": (d, d) for name in ("query", "key", "value", "output")}
         shapes["ffn.up"] = (d, m)
         if self.nonlinearity.gated:
             shapes["ffn.gate"] = (d, m)
         shapes["ffn.down"] = (m, d)
+        if self.experts > 1:
+            shapes["ffn.router"] = (d, self.experts)
         return shapes
+
+    def copies(self, name: str) -> int:
+        """How many matrices of a block go by ``name``: one for each expert of those of an expert."""
+        expert = self.experts > 1 and name in ("ffn.up", "ffn.gate", "ffn.down")
+        return self.experts + self.shared_experts if expert else 1
 
     @property
     def base_gains(self) -> dict[str, float]:

@@ -38,6 +38,10 @@ FIELDS: tuple[tuple[str, type, str], ...] = (
     ("position_variance", float, "second moment of learned positions of a zipf input"),
     ("loss", str, "probe, mean, last or cross-entropy"),
     ("vocabulary", int, "types of zipf inputs and of cross-entropy"),
+    ("experts", int, "feed-forward experts; 1 is a dense branch"),
+    ("top_k", int, "experts that a token is sent to"),
+    ("shared_experts", int, "experts that every token is sent to beside them"),
+    ("gates", str, "renormalised (over the chosen experts) or softmax (over all)"),
 )
 
 

@@ -40,6 +40,12 @@ class Quantity:
 QUANTITIES: dict[str, Quantity] = {
     q.name: q
     for q in (
+        Quantity(
+            "load_imbalance",
+            "load imbalance",
+            r"\mathrm{var}_e N_e/\bar N^2",
+            per_block=True,
+        ),
         Quantity("variance", "forward variance", "q", logarithmic=True),
         Quantity("token_cosine", "token cosine", r"\rho"),
         Quantity("rank_residual", "rank residual", r"\Vert X-1\bar x^T\Vert/\Vert X\Vert", logarithmic=True),

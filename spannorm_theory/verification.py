@@ -206,12 +206,12 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
         center, error = _cox(sample) if logarithmic else _mean(sample)
         if prediction.errors is not None:
             error = np.hypot(error, prediction.errors[key])
+        # gradients that are zero in theory and in every network have no logarithm
+        nothing = np.isneginf(profiles[key]) & np.isneginf(sample).all(axis=0)
+        center, error = np.where(nothing, -np.inf, center), np.where(nothing, 0.0, error)
         with np.errstate(invalid="ignore"):
-            difference = center - profiles[key]
-        # the gradient of a branch that is multiplied by zero: nothing to estimate, and nothing to miss
-        zero = np.isneginf(profiles[key]) & np.isneginf(sample).all(axis=0)
-        difference, error = np.where(zero, 0.0, difference), np.where(zero, 0.0, error)
-        with np.errstate(invalid="ignore"):  # a theory of zero against something is no number, and fails
+            difference = np.where(nothing, 0.0, center - profiles[key])
+            # a theory of zero against something else is no number, and fails
             gate = np.abs(difference) / (threshold * error + allowed[key])
         low, high = limits.get(key, (np.full_like(center, np.nan),) * 2)
         slack = allowed[key] + reach * spread[key] if key in limits else np.nan

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.exact
 EXAMPLES = [
     Architecture("post-norm"),
     Architecture("span-norm", inputs="zipf", position_variance=0.5, loss="cross-entropy", vocabulary=100),
+    Architecture("pre-norm", experts=8, top_k=2, shared_experts=1, gates="softmax"),
     Architecture("siamese-norm(depth_scaling=False)", "gpt2", depth=3, mask="causal", init=0.02),
     Architecture(
         "pre-norm", "layer-index", activation="swiglu", norm="layer", qk_norm=True, logit_variance=4
@@ -29,7 +30,7 @@ def test_round_trips(arch: Architecture) -> None:
 
 
 def test_key_is_stable_across_processes() -> None:
-    assert Architecture("post-norm").key == Architecture("post-norm", depth=12).key == "1a29a8c702b46cb6"
+    assert Architecture("post-norm").key == Architecture("post-norm", depth=12).key == "2219c70c2e675d14"
 
 
 def test_default_options_leave_the_name_alone() -> None:
@@ -50,6 +51,12 @@ def test_default_options_leave_the_name_alone() -> None:
         ({"ffn_ratio": float("nan")}, "ffn_ratio must be a positive number"),
         ({"init": -0.02}, "init must be a positive number"),
         ({"input_cosine": 1.0}, r"input_cosine must lie in \(-0.01587, 1\)"),
+        ({"experts": 0}, "experts must be an integer of at least 1"),
+        ({"experts": 4, "top_k": 5}, "top_k=5 experts of experts=4 cannot be chosen"),
+        ({"top_k": 2}, "top_k=2 experts of experts=1 cannot be chosen"),
+        ({"shared_experts": 1}, "shared_experts=1 needs experts of at least 2"),
+        ({"gates": "softmax"}, "gates='softmax' needs experts of at least 2"),
+        ({"experts": 4, "shared_experts": -1}, "shared_experts must be an integer of at least 0"),
         ({"qk_norm": "yes"}, "qk_norm must be True or False"),
         ({"placement": "post-norm("}, "expected a placement"),
         ({"placement": "siamese-norm(depth_scaling=1)"}, "must be bool"),
@@ -68,6 +75,7 @@ def test_bad_input_is_one_clear_line(changes: dict[str, object], message: str) -
         ({"activation": "swigl"}, "swiglu"),
         ({"mask": "casual"}, "causal"),
         ({"norm": "rmsnorm"}, "rms"),
+        ({"experts": 4, "gates": "renormalized"}, "renormalised"),
         ({"init": "fanin"}, "fan-in"),
         ({"placement": "siamese-norm(depth_scalin=True)"}, "depth_scaling"),
     ],

@@ -154,6 +154,59 @@ def test_every_network_is_held_against_the_bounds(span: Ensemble, monkeypatch: p
     assert (result.failures["outside"] == DEFAULT_NETWORKS).all()
 
 
+MOE = Architecture("pre-norm", depth=3, width=256, heads=4, tokens=24, experts=8, top_k=2)
+SWITCH = MOE.with_(top_k=1, gates="softmax")
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("arch", [MOE, SWITCH], ids=["8-choose-2", "switch"])
+@pytest.mark.parametrize("name", ["pre-norm", "post-norm"])
+def test_experts_pass(name: str, arch: Architecture) -> None:
+    result = verify(arch.with_(placement=name), networks=16, progress=False)
+    assert result.passed, result.summary()
+    assert {"ffn.router"} < set(result.table["stream"])
+
+
+@pytest.mark.statistical
+def test_experts_pass_under_a_mask() -> None:
+    arch = MOE.with_(width=128, depth=4, mask="causal", shared_experts=1, activation="swiglu")
+    result = verify(arch, networks=16, progress=False)
+    assert result.passed, result.summary()
+
+
+@pytest.fixture(scope="module")
+def moe() -> Ensemble:
+    return simulate(MOE, networks=DEFAULT_NETWORKS, progress=False)
+
+
+def _without(monkeypatch: pytest.MonkeyPatch, method: str) -> Prediction:
+    """The prediction of a theory of experts in which an overlap is zero."""
+    monkeypatch.setattr(f"spannorm_theory.components.routing.Routing.{method}", lambda self, t: 0.0 * t)
+    return predict_profiles(MOE)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("overlap", ["gap", "router"])
+def test_a_wrong_theory_of_experts_fails(
+    moe: Ensemble, overlap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dense kernel, which keeps similar tokens at one expert; and a router without gradients."""
+    assert compare(predict_profiles(MOE), moe).passed
+    wrong = _without(monkeypatch, overlap)
+    if overlap == "router":  # judge the gradients of everything else
+        key = ("ffn.router", "weight_grad_norm")
+        right = compare(predict_profiles(MOE), moe).table
+        wrong.profiles[key] = np.log(right[right["stream"] == key[0]]["estimate"].to_numpy()[-MOE.depth :])
+    assert not compare(wrong, moe).passed
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("changes", [{"gates": "softmax"}, {"top_k": 3}, {"experts": 4}], ids=str)
+def test_a_theory_of_other_experts_fails(moe: Ensemble, changes: dict[str, object]) -> None:
+    wrong = replace(predict_profiles(MOE.with_(**changes)), arch=MOE)
+    assert not compare(wrong, moe).passed
+
+
 def test_too_few_networks_are_refused() -> None:
     with pytest.raises(InputError, match="at least 3 networks"):
         verify(SPAN, networks=2)

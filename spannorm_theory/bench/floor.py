@@ -46,7 +46,8 @@ def groups(arch: Architecture) -> Iterator[tuple[int, list[int]]]:
     """Inputs and outputs of the matrices that are drawn together."""
     for group in GROUPS:
         shapes = [arch.weights[name] for name in group if name in arch.weights]
-        yield shapes[0][0], [outputs for _, outputs in shapes]
+        if shapes:
+            yield shapes[0][0], [outputs for _, outputs in shapes]
 
 
 def block_numbers(arch: Architecture) -> dict[Purpose, int]:

@@ -42,7 +42,7 @@ class FeedForward:
         self.hidden = hidden
         self.inner_norm = inner_norm
 
-    def _mean(self, q: Any, gains: Gains) -> Any:
+    def _mean_square(self, q: Any, gains: Gains) -> Any:
         """Square of the mean of a hidden coordinate, where the inner norm takes it off."""
         if self.inner_norm != "layer":
             return 0.0
@@ -52,7 +52,7 @@ class FeedForward:
         """What the inner norm divides the second moment between two tokens by."""
         if self.inner_norm is None:
             return 1.0
-        one, two = (self._raw(q, q, q, gains) - self._mean(q, gains) for q in (q1, q2))
+        one, two = (self._raw(q, q, q, gains) - self._mean_square(q, gains) for q in (q1, q2))
         return np.sqrt(one * two)
 
     def hidden_moment(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
@@ -60,7 +60,7 @@ class FeedForward:
         k = self._raw(q1, q2, c, gains)
         if self.inner_norm is None:
             return k
-        return (k - np.sqrt(self._mean(q1, gains) * self._mean(q2, gains))) / self._size(q1, q2, gains)
+        return (k - np.sqrt(self._mean_square(q1, gains) * self._mean_square(q2, gains))) / self._size(q1, q2, gains)
 
     def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Covariance of the branch output between two tokens."""
@@ -86,7 +86,7 @@ class FeedForward:
         """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
         k, drop = self._hidden(q, delta, gains)
         if self.inner_norm is not None:
-            own = k - float(self._mean(q, gains))
+            own = k - float(self._mean_square(q, gains))
             k, drop = 1.0, drop / own
         return gains["ffn.down"] * k, gains["ffn.down"] * drop
 
@@ -98,6 +98,14 @@ class FeedForward:
         gate = gains["ffn.gate"]
         k, drop = self.kernel.drop(gate * q, gate * delta)
         return up * k * q, up * (k * delta + drop * (q - delta))
+
+    def response(self, q: Array, delta: Array, gains: Gains) -> Array:
+        """Slope of the branch's covariance in that of its input: the backward gain, by Price's theorem."""
+        return np.asarray(self.gain(q, q, q - delta, gains))
+
+    def scatter(self, q: Array, delta: Array, gains: Gains) -> Array:
+        """Variance over pairs of tokens of the branch's covariance, at one covariance of its input."""
+        return np.zeros_like(q)
 
     def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Gain from the gradient at the branch output to that at its input."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .activations import ACTIVATIONS
 from .kernels import Array
 
@@ -32,6 +34,14 @@ class Pointwise:
     def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Gain from the gradient at the output to that at the input."""
         return self.kernel.slope(q1, q2, c)
+
+    def response(self, q: Array, delta: Array, gains: Gains) -> Array:
+        """Slope of the output's covariance in that of its input."""
+        return np.asarray(self.gain(q, q, q - delta, gains))
+
+    def scatter(self, q: Array, delta: Array, gains: Gains) -> Array:
+        """Variance over pairs of tokens of the output's covariance, at one covariance of its input: none."""
+        return np.zeros_like(q)
 
     def weight_grads(
         self, q: Any, p: Any, gamma: Any, cross: Any, gains: Gains, tokens: int

@@ -46,12 +46,13 @@ from ..metrics import gram, product_norm, token_modes
 from .randomness import Purpose, Randomness
 from .weights import Matrix, Weights
 
-#: matrices that read the same input
+#: matrices that read the same input; experts number theirs, and each expert's are a group of their own
 GROUPS = (
     ("attn.query", "attn.key", "attn.value"),
     ("attn.output",),
     ("ffn.gate", "ffn.up"),
     ("ffn.down",),
+    ("ffn.router",),
 )
 
 #: scale of a row of zeros; its square is zero too
@@ -61,9 +62,13 @@ ZERO = 1e-200
 class ImplicitWeights(Weights):
     """Products with Gaussian matrices, drawn from what the matrices have been seen to do."""
 
+    whole = True
+
     def __init__(self, matrices: Mapping[str, Matrix], random: Randomness, layer: int) -> None:
         super().__init__(matrices, random, layer)
-        groups = (tuple(name for name in group if name in matrices) for group in GROUPS)
+        numbers = list(dict.fromkeys(name.partition(".")[2].partition(".")[2] for name in matrices))
+        stems = (tuple(f"{name}.{i}" if i else name for name in group) for group in GROUPS for i in numbers)
+        groups = (tuple(name for name in group if name in matrices) for group in stems)
         self._groups = [group for group in groups if group]
         self._pending: dict[str, torch.Tensor] = {}
         self._source: torch.Tensor | None = None

@@ -15,6 +15,7 @@ from ..architecture import Architecture
 from ..components.activations import ACTIVATIONS
 from ..components.attention import attention_forward
 from ..components.feedforward import ffn_forward
+from ..components.moe import moe_forward
 from ..components.norms import normalise
 from ..definitions.trace import SUBLAYERS, Branch, Norm, Stream, Sum, Trace
 from ..errors import InputError
@@ -26,7 +27,7 @@ class Program:
 
     Attributes:
         streams: number of residual streams.
-        names: the weight matrices that its blocks use.
+        names: the weight matrices that its blocks use; experts share names.
     """
 
     def __init__(self, arch: Architecture) -> None:
@@ -60,8 +61,14 @@ class Program:
         for name in self.names:
             inputs, outputs = self.arch.weights[name]
             gain = self._coefficients[gains[name]][layer] if name in gains else 1.0
-            result[name] = Matrix(inputs, outputs, sqrt(self._gains[name] / inputs) * abs(gain))
+            matrix = Matrix(inputs, outputs, sqrt(self._gains[name] / inputs) * abs(gain))
+            result.update(dict.fromkeys(self.copies(name), matrix))
         return result
+
+    def copies(self, name: str) -> list[str]:
+        """What the matrices that go by ``name`` are called in a block's weights."""
+        count = self.arch.copies(name)
+        return [name] if count == 1 else [f"{name}.{i}" for i in range(count)]
 
     def block(self, layer: int, streams: Sequence[torch.Tensor], weights: Weights) -> list[torch.Tensor]:
         """The streams after block ``layer``."""
@@ -96,6 +103,18 @@ class Program:
         if node.elementwise:
             return ACTIVATIONS[node.kind].torch_function(x)
         inner_norm = arch.norm if node.inner_norm else None
+        if node.kind == "ffn" and arch.experts > 1:
+            out, weights.observed["ffn.router", "load_imbalance"] = moe_forward(
+                x,
+                weights,
+                arch.nonlinearity,
+                experts=arch.experts,
+                top_k=arch.top_k,
+                shared=arch.shared_experts,
+                renormalised=arch.gates == "renormalised",
+                whole=weights.whole,
+            )
+            return out
         if node.kind == "ffn":
             return ffn_forward(x, weights, arch.nonlinearity, inner_norm)
         return attention_forward(

@@ -46,13 +46,14 @@ class Footprint:
     def of(cls, program: Program, itemsize: int, explicit: bool) -> Footprint:
         """The footprint of a program's networks."""
         arch = program.arch
-        shapes = [arch.weights[name] for name in program.names]
+        shapes = [arch.weights[name] for name in program.names for _ in program.copies(name)]
         inputs, outputs = (sum(sizes) for sizes in zip(*shapes, strict=True))
         streams = arch.tokens * arch.width * program.streams
         if explicit:
             entries = arch.tokens * (inputs + outputs) + sum(i * o for i, o in shapes)
         else:
-            entries = arch.tokens * (inputs + 2 * outputs + 12 * arch.tokens)
+            grams = 12 * len(program.copies("ffn.down"))  # every expert has its own
+            entries = arch.tokens * (inputs + 2 * outputs + grams * arch.tokens)
         return cls((entries + 4 * streams) * itemsize, streams * itemsize)
 
     def needed(self, networks: int, segment: int, depth: int) -> int:

@@ -145,7 +145,9 @@ class Stack:
             starts.append(streams)
             with torch.no_grad():
                 for layer in segment:
-                    streams = self._measured(layer, streams, self._block(layer, streams))
+                    weights = self._weights(layer)
+                    after = self.program.block(layer, streams, weights)
+                    streams = self._measured(layer, streams, after, weights)
         steps = self._kept(segments[-1], streams, measure=True)
         grads, exponent = self._loss(steps[-1].outputs)
         grads, exponent = self._backward(steps, grads, exponent)
@@ -158,14 +160,13 @@ class Stack:
     def _embedding(self) -> torch.Tensor:
         return embedding(self.program.arch, self.random)
 
-    def _block(self, layer: int, streams: Streams) -> Streams:
-        return self.program.block(layer, streams, self._weights(layer))
-
     def _weights(self, layer: int) -> Weights:
         return self._make_weights(self.program.matrices(layer), self.random, layer)
 
-    def _measured(self, layer: int, before: Streams, after: Streams) -> Streams:
+    def _measured(self, layer: int, before: Streams, after: Streams, weights: Weights) -> Streams:
         with torch.no_grad():
+            for (stream, quantity), value in weights.observed.items():
+                self.record.put(stream, quantity, layer, value)
             self.record.block(layer, before, after)
             self.record.boundary(layer + 1, after)
         self._tick()
@@ -181,7 +182,7 @@ class Stack:
                 outputs = self.program.block(layer, inputs, weights)
             steps.append(Step(layer, inputs, outputs, weights))
             if measure:
-                self._measured(layer, streams, outputs)
+                self._measured(layer, streams, outputs, weights)
             streams = outputs
         return steps
 
@@ -204,10 +205,12 @@ class Stack:
         while steps:
             step = steps.pop()
             grads = _gradients(step.outputs, step.inputs, grads)
-            norms = step.weights.grad_norms
-            self.record.weight_grads(
-                step.layer, {n: norms.get(n, unreached) for n in self.program.names}, exponent
-            )
+            found = step.weights.grad_norms
+            norms = {
+                name: sum((found.get(copy, unreached) for copy in self.program.copies(name)), unreached)
+                for name in self.program.names
+            }
+            self.record.weight_grads(step.layer, norms, exponent)
             grads, exponent = _rescaled(grads, exponent)
             self.record.gradient(step.layer, grads, exponent)
             self._tick()

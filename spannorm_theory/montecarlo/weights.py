@@ -15,6 +15,7 @@ import torch
 
 from ..errors import InputError
 from ..metrics import gram, product_norm, token_modes
+from ..quantities import Key
 from .randomness import Purpose, Randomness
 
 
@@ -32,11 +33,17 @@ class Weights:
 
     Attributes:
         grad_norms: after a backward pass |dLoss/dW|_F^2 of each matrix, float64 of shape (networks,).
+        observed: what branches measured of themselves on the way, per (stream, quantity) one tensor
+            (networks,).
+        whole: whether a matrix's random numbers depend on how many tokens it is applied to.
     """
+
+    whole = False
 
     def __init__(self, matrices: Mapping[str, Matrix], random: Randomness, layer: int) -> None:
         self.matrices = matrices
         self.grad_norms: dict[str, torch.Tensor] = {}
+        self.observed: dict[Key, torch.Tensor] = {}
         self._random = random
         self._layer = layer
         self._used: set[str] = set()

@@ -4,7 +4,7 @@ At the stream moments that a layer has, one block maps a token cosine rho to rho
 if the slope of the map there is below one. rho = 1 is always a fixed point of dense blocks (equal tokens
 stay equal); whether it attracts is rank collapse, and its slope is the collapse factor of
 :mod:`spannorm_theory.theory.collapse` at finite n. Gated branches can repel it, and tokens then settle at
-a cosine below one.
+a cosine below one; so does a router over experts, however flat it is: the slope at one is infinite.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from ..errors import AssumptionError
 from .predict import predict_profiles
 from .segment import Segment, forward
 
-#: offset from rho = 1 at which its slope is taken, and spacing of the scan for fixed points
-NEAR_ONE = 1e-6
+#: offset from rho = 1 at which its slope is taken
+NEAR_ONE = 1e-9
+
+#: cosines between which fixed points are looked for; experts have theirs close to one
+SCAN = np.append(np.linspace(0, 0.98, 50), 1 - np.geomspace(0.01, 1e-8, 25))
 
 
 @dataclass(frozen=True)
@@ -44,39 +47,48 @@ def alignment_map(arch: Architecture, rho: Array, layer: int) -> Array:
     Raises:
         AssumptionError: tokens are not exchangeable, or the placement has several streams.
     """
-    require_exchangeable(arch.mask)
-    if arch.definition.streams > 1:
-        raise AssumptionError(
-            "the map of rho is of one stream; this placement has several, whose cosines move together"
-        )
-    q = float(np.exp(predict_profiles(arch).profiles["0", "variance"][layer]))
-    segment = Segment.of(arch, arch.block(layer), np.array([float(layer)]))
-    after = []
-    for value in np.atleast_1d(rho):
-        state = forward(segment, (q, q * (1 - float(value))))
-        after.append(1 - state[1] / state[0])
-    return np.array(after)
+    return _Map(arch, layer)(rho)
+
+
+class _Map:
+    """rho in front of a block to rho behind it, with the block's numbers found once."""
+
+    def __init__(self, arch: Architecture, layer: int) -> None:
+        require_exchangeable(arch.mask)
+        if arch.definition.streams > 1:
+            raise AssumptionError(
+                "the map of rho is of one stream; this placement has several, whose cosines move together"
+            )
+        self._q = float(np.exp(predict_profiles(arch).profiles["0", "variance"][layer]))
+        self._segment = Segment.of(arch, arch.block(layer), np.array([float(layer)]))
+
+    def __call__(self, rho: Array) -> Array:
+        after = []
+        for value in np.atleast_1d(rho):
+            state = forward(self._segment, (self._q, self._q * (1 - float(value))))
+            after.append(1 - state[1] / state[0])
+        return np.array(after)
 
 
 def fixed_points(arch: Architecture, layer: int | None = None) -> list[FixedPoint]:
     """Fixed points of the map of rho over block ``layer`` (default: the last), in rising order."""
-    layer = arch.depth - 1 if layer is None else layer
+    block = _Map(arch, arch.depth - 1 if layer is None else layer)
 
     def gap(rho: float) -> float:
-        return float(alignment_map(arch, np.array([rho]), layer)[0]) - rho
+        return float(block(np.array([rho]))[0]) - rho
 
-    grid = np.linspace(0, 1 - 1e-3, 60)
-    gaps = alignment_map(arch, grid, layer) - grid
+    gaps = block(SCAN) - SCAN
     roots = [
-        float(brentq(gap, a, b, xtol=1e-10))
-        for a, b, left, right in zip(grid[:-1], grid[1:], gaps[:-1], gaps[1:], strict=True)
+        float(brentq(gap, a, b, xtol=1e-13))
+        for a, b, left, right in zip(SCAN[:-1], SCAN[1:], gaps[:-1], gaps[1:], strict=True)
         if left * right < 0
     ]
     found = []
     for rho in roots:
-        ends = alignment_map(arch, np.array([rho - NEAR_ONE, rho + NEAR_ONE]), layer)
-        found.append(FixedPoint(rho, float(ends[1] - ends[0]) / (2 * NEAR_ONE)))
-    near = float(alignment_map(arch, np.array([1 - NEAR_ONE]), layer)[0])
+        step = min(NEAR_ONE, (1 - rho) / 10)
+        ends = block(np.array([rho - step, rho + step]))
+        found.append(FixedPoint(rho, float(ends[1] - ends[0]) / (2 * step)))
+    near = float(block(np.array([1 - NEAR_ONE]))[0])
     return [*found, FixedPoint(1.0, (1 - near) / NEAR_ONE)]
 
 

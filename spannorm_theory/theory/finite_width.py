@@ -19,6 +19,12 @@ Tracy-Widom scale, where the transition to a spike is not resolved. The position
 leaves out that covariances spread over pairs of tokens (:mod:`.spread`), by at most V_l / 4 beyond 1/d; the
 pair theory knows the second moment of that spread and not the shape, which repeated token ids make
 another one than the Marchenko-Pastur law's.
+
+Experts leave two terms at any width. A token with large gates has a longer branch output, which norms behind
+it divide its gradient by: weight gradients of experts, sums of a gradient times gates, are less by up to
+the branch's share times the relative variance of sum g^2. And these norms remove the part of the gradient
+along the stream, which holds the experts' outputs: the router's gradient is less by up to that share, in as
+far as it moves the size of the output.
 """
 
 from __future__ import annotations
@@ -29,8 +35,10 @@ import numpy as np
 
 from ..architecture import Architecture
 from ..components.kernels import Array
+from ..components.moe import MixtureOfExperts
 from ..quantities import SPECTRAL, Key
 from .rank import largest_eigenvalue, rank_metrics
+from .segment import feedforward_moments
 
 
 def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
@@ -87,12 +95,28 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
             result[stream, quantity] = floor + (1 - profile**2) * (below[:-1] + v)
         elif quantity == "branch_share":
             result[stream, quantity] = floor + profile * (below[:-1] + v)
+        elif quantity == "load_imbalance":
+            largest = arch.experts / arch.top_k - 1
+            result[stream, quantity] = largest * floor + (largest - profile) * (below[:-1] + v)
         elif stream in ("attn.query", "attn.key"):
             spread = arch.tokens * below[:-1] / 4
             result[stream, quantity] = floor + below[:-1] * 2 + above[:-1] + np.log1p(spread) + sphere
         else:
             result[stream, quantity] = floor + below[:-1] + above[:-1]
+            if quantity == "weight_grad_norm" and stream.startswith("ffn."):
+                result[stream, quantity] = result[stream, quantity] + _of_routing(arch, stream, profiles)
     return result
+
+
+def _of_routing(arch: Architecture, name: str, profiles: Mapping[Key, Array]) -> Array | float:
+    """What the theory of experts leaves out of the weight gradient ``name`` of each block."""
+    component = feedforward_moments(arch, None)
+    if not isinstance(component, MixtureOfExperts):
+        return 0.0
+    streams = range(arch.definition.streams)
+    share = np.max([profiles[str(s), "branch_share"] for s in streams], axis=0)
+    uneven, lean = component.unevenness()
+    return np.asarray(np.minimum(share, 1.0) * (uneven + (lean if name == "ffn.router" else 0.0)))
 
 
 def _of_rank(

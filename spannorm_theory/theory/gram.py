@@ -116,6 +116,8 @@ class _Run:
         known = {trace: Wiring.of(trace, arch) for trace in arch.traces}
         blocks, last = self._forward([known[trace] for trace, layers in arch.runs for _ in layers])
         self.undecided = arch.heads * np.array([block.undecided for block in blocks])
+        if arch.experts > 1:
+            self.profiles["ffn.router", "load_imbalance"] = np.array([b.load_imbalance() for b in blocks])
         readout = Block(Wiring.of(arch.definition.trace_readout(), arch), 0, last, draws)
         gradient = loss_gram(arch, readout.forward().outputs()[0][0])
         size = float(gradient.diagonal().mean())

@@ -11,6 +11,7 @@ from sympy import Expr
 from ..architecture import Architecture
 from ..components.feedforward import FeedForward
 from ..components.kernels import Array
+from ..components.moe import MixtureOfExperts
 from ..components.norms import HeadNorm
 from ..components.pointwise import Pointwise
 from ..components.sampled_attention import SampledAttention
@@ -18,6 +19,7 @@ from ..definitions.trace import Branch, Trace
 from .adjoint import Adjoint
 from .moments import GRAM, Moments
 from .schedule import branch_gains, over_layers
+from .segment import feedforward_moments
 
 Component = SampledAttention | FeedForward | Pointwise
 
@@ -79,7 +81,7 @@ def _component(branch: Branch, arch: Architecture) -> Component:
         return Pointwise(branch.kind)
     inner_norm = arch.norm if branch.inner_norm else None
     if branch.kind == "ffn":
-        return FeedForward(arch.nonlinearity, arch.width, arch.hidden, inner_norm)
+        return feedforward_moments(arch, inner_norm)
     normed = arch.normed(branch)
     head_norm = HeadNorm(arch.head_width, arch.norm) if normed else None
     return SampledAttention(
@@ -126,6 +128,15 @@ class Block:
                 output = component.output(q[:, None], q[None, :], gram, gains)
             self._branches[branch.index] = output
         return self._branches[branch.index]
+
+    def load_imbalance(self) -> float:
+        """Mean squared coefficient of variation of the experts' loads; zero without a router."""
+        forward = self.forward()
+        for branch in self.wiring.trace.branches:
+            component, gains = self._part(branch)
+            if isinstance(component, MixtureOfExperts):
+                return component.load_imbalance_gram(forward.cov(branch.source, branch.source), gains)
+        return 0.0
 
     def _part(self, branch: Branch) -> tuple[Component, dict[str, float]]:
         gains = self.wiring.gains[branch.index].items()

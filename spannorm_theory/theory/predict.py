@@ -15,6 +15,7 @@ import pandas as pd
 from ..architecture import Architecture
 from ..components.attention import Attention, require_exchangeable
 from ..components.kernels import Array
+from ..components.moe import MixtureOfExperts
 from ..quantities import SPECTRAL, Key, tidy
 from .ends import input_moments, input_spread, loss_moments
 from .pair import PairStep
@@ -27,6 +28,9 @@ LEAST_OPEN = 0.75
 
 #: n (V - 1/d) up to which leading order describes a spectrum: at 0.5 the effective rank is off by 5 %
 LARGEST_EXCESS = 0.5
+
+#: V up to which second order describes what experts make of pairs that differ
+LARGEST_SPREAD = 0.5
 
 
 def predict_profiles(arch: Architecture) -> Prediction:
@@ -66,23 +70,48 @@ def predict_pair(arch: Architecture) -> Prediction:
     require_exchangeable(arch.mask)
     segments = [Segment.of(arch, trace, np.array(layers, dtype=float)) for trace, layers in arch.runs]
     pairs = len(segments[0].step.pairs)
-    state: tuple[float, ...] = input_moments(arch) * pairs
-    spread: list[float] = [input_spread(arch)] * pairs
-    for segment in segments:
-        state = forward(segment, state)
-        spread = advance_spread(segment, spread, arch)
+    state, spread = _iterate(arch, segments)
+    if arch.experts > 1:  # experts answer to how unlike pairs of tokens are, which the first pass found
+        state, spread = _iterate(arch, segments, [s.spread.branches for s in segments])
     states = np.concatenate([s.known[:, : 2 * pairs] for s in segments] + [np.array([state])])
     across = np.concatenate([s.across for s in segments])
     spreads = np.concatenate([s.spread.streams for s in segments] + [np.array([spread])])
     gradients, exponents, weights = _backward(arch, segments, state)
     profiles = _profiles(arch, segments[0].step, states, spreads, across, gradients, exponents, weights)
+    if arch.experts > 1:
+        loads = np.concatenate([_load_imbalance(s, arch) for s in segments])
+        profiles["ffn.router", "load_imbalance"] = loads
     rows = np.concatenate([undecided(s, arch) for s in segments])
     own = [segments[0].step.pairs.index((s, s)) for s in range(arch.definition.streams)]
     excess = arch.tokens * (spreads[:, own] - 1 / arch.width)
     if arch.inputs == "zipf":  # repeated tokens: V is not small, and is no Marchenko-Pastur spectrum
         excess = np.full_like(excess, np.inf)
     _decline_spectra(profiles, rows / (arch.heads * arch.tokens), excess)
+    if arch.experts > 1:
+        _decline_unlike_pairs(profiles, spreads[:, own])
     return Prediction(arch, profiles, "pair", rows)
+
+
+def _iterate(
+    arch: Architecture, segments: list[Segment], spreads: list[Array] | None = None
+) -> tuple[tuple[float, ...], list[float]]:
+    """The forward pass: the state and V behind the last block."""
+    pairs = len(segments[0].step.pairs)
+    state: tuple[float, ...] = input_moments(arch) * pairs
+    spread: list[float] = [input_spread(arch)] * pairs
+    for i, segment in enumerate(segments):
+        state = forward(segment, state, None if spreads is None else spreads[i])
+        spread = advance_spread(segment, spread, arch)
+    return state, spread
+
+
+def _decline_unlike_pairs(profiles: dict[Key, Array], spreads: Array) -> None:
+    """Leave the rank residual unpredicted from the first layer on whose V, shape (layers, streams), is
+    beyond ``LARGEST_SPREAD``: few tokens are then routed unlike the others, and carry all differences."""
+    for stream, spread in enumerate(spreads.T):
+        profile = profiles[str(stream), "rank_residual"]
+        unlike = np.maximum.accumulate(spread) > LARGEST_SPREAD
+        profiles[str(stream), "rank_residual"] = np.where(unlike, np.nan, profile)
 
 
 def _decline_spectra(profiles: dict[Key, Array], open_share: Array, excess: Array) -> None:
@@ -100,6 +129,16 @@ def _decline_spectra(profiles: dict[Key, Array], open_share: Array, excess: Arra
             profiles[stream, quantity] = np.where(declined, np.nan, profile)
         elif quantity == "rank_residual":
             profiles[stream, quantity] = np.where(closed, np.nan, profile)
+
+
+def _load_imbalance(segment: Segment, arch: Architecture) -> Array:
+    parts = zip(segment.components, segment.gains, segment.branch_inputs(), strict=True)
+    found = [
+        component.load_imbalance(q, delta, gains, arch.tokens)
+        for component, gains, (q, delta) in parts
+        if isinstance(component, MixtureOfExperts)
+    ]
+    return found[0] if found else np.zeros(len(segment.layers))
 
 
 def _entries(values: Any, shape: tuple[int, int], layers: int) -> Array:

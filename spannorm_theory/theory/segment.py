@@ -11,6 +11,7 @@ from ..architecture import Architecture
 from ..components.attention import Attention
 from ..components.feedforward import FeedForward
 from ..components.kernels import Array
+from ..components.moe import MixtureOfExperts
 from ..components.norms import HeadNorm
 from ..components.pointwise import Pointwise
 from ..definitions.trace import Branch, Trace
@@ -22,13 +23,29 @@ from .spread import Spread
 Component = Attention | FeedForward | Pointwise
 
 
+def feedforward_moments(arch: Architecture, inner_norm: str | None) -> FeedForward:
+    """The moments of an architecture's feed-forward branch, dense or of experts."""
+    if arch.experts == 1:
+        return FeedForward(arch.nonlinearity, arch.width, arch.hidden, inner_norm)
+    return MixtureOfExperts(
+        arch.nonlinearity,
+        arch.width,
+        arch.hidden,
+        experts=arch.experts,
+        top_k=arch.top_k,
+        shared=arch.shared_experts,
+        renormalised=arch.gates == "renormalised",
+        unit_logits=arch.base_gains["ffn.router"],
+    )
+
+
 def branch_moments(branch: Branch, arch: Architecture) -> Component:
     """The moments of a traced branch with the architecture's components."""
     if branch.elementwise:
         return Pointwise(branch.kind)
     inner_norm = arch.norm if branch.inner_norm else None
     if branch.kind == "ffn":
-        return FeedForward(arch.nonlinearity, arch.width, arch.hidden, inner_norm)
+        return feedforward_moments(arch, inner_norm)
     normed = arch.normed(branch)
     gains = arch.base_gains
     unit = 1.0 if "query" in normed else gains["attn.query"] * gains["attn.key"]
@@ -88,8 +105,11 @@ def undecided(segment: Segment, arch: Architecture) -> Array:
     return rows
 
 
-def forward(segment: Segment, state: tuple[float, ...]) -> tuple[float, ...]:
-    """Iterate a segment; keeps the state and branch moments at each block, and what crosses it."""
+def forward(segment: Segment, state: tuple[float, ...], spreads: Array | None = None) -> tuple[float, ...]:
+    """Iterate a segment; keeps the state and branch moments at each block, and what crosses it.
+
+    ``spreads`` (layers, branches), V at each branch's input, corrects branches of experts for it.
+    """
     step, width = segment.step, len(state)
     history, across = [], []
     gains: list[list[dict[str, float]]] = [
@@ -103,12 +123,14 @@ def forward(segment: Segment, state: tuple[float, ...]) -> tuple[float, ...]:
     for l in range(len(segment.layers)):
         known, m = list(state), multipliers[l]
         largest = max(state)
-        for entering, component, gain in work:
+        for i, (entering, component, gain) in enumerate(work):
             q, delta = entering(*known, *m)
             largest = max(largest, q)
             if largest > LARGEST_VARIANCE:
                 break
             known.extend(component.forward(q, delta, gain[l]))
+            if spreads is not None and isinstance(component, MixtureOfExperts):
+                known[-1] += component.bend(q, delta, gain[l], spreads[l, i])
         if not largest <= LARGEST_VARIANCE:
             raise AssumptionError(
                 f"the forward variance leaves float64's range at layer {int(segment.layers[l])}: this "
@@ -153,11 +175,13 @@ class Readout:
 
 def advance_spread(segment: Segment, start: list[float], arch: Architecture) -> list[float]:
     """Iterate V, the variance over pairs of tokens, through a segment."""
-    slopes = [
-        None if isinstance(component, Attention) else component.gain(q, q, q - delta, gains)
+    answers = [
+        None
+        if isinstance(component, Attention)
+        else (component.response(q, delta, gains), component.scatter(q, delta, gains))
         for component, gains, (q, delta) in zip(
             segment.components, segment.gains, segment.branch_inputs(), strict=True
         )
     ]
-    segment.spread = Spread(segment.step, segment.known, segment.multipliers, slopes, start, 1 / arch.width)
+    segment.spread = Spread(segment.step, segment.known, segment.multipliers, answers, start, 1 / arch.width)
     return segment.spread.last

@@ -10,9 +10,10 @@ shares w = delta / (delta + delta_f) of the sum's drop, and eta = K' delta / del
     V' = (w + (1 - w) eta)^2 V + (1 - w^2) / d,
 
 so V stays 1/d where branches forget (eta = 0) and grows by up to 1/d with each ffn that answers
-linearly (eta = 1). Attention mixes values of all tokens and forgets. An element-wise function in a norm's
-place draws nothing: what it keeps, eta^2 V, is filled up to 1/d. Leading order in V; the deviations of
-several streams are taken as common.
+linearly (eta = 1). Experts route pairs of tokens unlike at any width: that adds (1 - w)^2 times the variance
+over pairs of their covariance, over delta_f^2. Attention mixes values of all tokens and forgets. An
+element-wise function in a norm's place draws nothing: what it keeps, eta^2 V, is filled up to 1/d. Leading
+order in V; the deviations of several streams are taken as common.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Spread:
         step: PairStep,
         known: Array,
         multipliers: Sequence[Array],
-        slopes: Sequence[Array | None],
+        answers: Sequence[tuple[Array, Array] | None],
         start: Sequence[float],
         fresh: float,
     ) -> None:
@@ -47,7 +48,8 @@ class Spread:
 
         Args:
             known: (layers, numbers) as the step's forward functions take them, before the multipliers.
-            slopes: K' of each ffn branch, None for branches that forget.
+            answers: K' of each ffn branch and the variance over pairs that it adds by itself; None for
+                branches that forget.
             fresh: 1/d.
         """
         pairs, branches = len(step.pairs), len(step.branch_inputs)
@@ -66,19 +68,21 @@ class Spread:
 
         entering = [shares(f, pairs + i, 1)[:, 0] for i, f in enumerate(step.branch_inputs)]
         leaving = shares(step.outputs, pairs + branches, pairs)
-        answers = np.zeros((len(known), branches))
-        for i, (function, slope) in enumerate(zip(step.branch_inputs, slopes, strict=True)):
-            if slope is not None:
+        slopes, own = np.zeros((2, len(known), branches))
+        for i, (function, answer) in enumerate(zip(step.branch_inputs, answers, strict=True)):
+            if answer is not None:
                 inside = _drops(function(*known.T[: 2 * (pairs + i)], *multipliers), 1, len(known))[:, 0]
                 outside = known[:, drops[pairs + i]]
-                answers[:, i] = slope * inside / np.where(outside == 0, 1.0, outside)
+                outside = np.where(outside == 0, 1.0, outside)
+                slopes[:, i], own[:, i] = answer[0] * inside / outside, answer[1] / outside / outside
         rows = np.concatenate([np.stack(entering, axis=1), leaving], axis=1)
-        passed = answers * np.array([branch.elementwise for branch in step.trace.branches])
+        passed = slopes * np.array([branch.elementwise for branch in step.trace.branches])
         kept = np.square(rows[..., :pairs].sum(axis=-1) + (rows[..., pairs:] * passed[:, None]).sum(axis=-1))
-        added = (fresh * (1 - kept)).tolist()
+        scattered = np.einsum("lob,lb->lo", np.square(rows[..., pairs:]), own)
+        added = (fresh * (1 - kept) + scattered).tolist()
         now = list(start)
         found_streams, found_branches = [], []
-        for row, new, answer in zip(rows.tolist(), added, answers.tolist(), strict=True):
+        for row, new, answer in zip(rows.tolist(), added, slopes.tolist(), strict=True):
             found_streams.append(now)
             roots = [v**0.5 for v in now]
             inputs = []

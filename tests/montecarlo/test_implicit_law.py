@@ -54,6 +54,7 @@ def smallest_p_value(left, right):
         ("post-norm", {"width": 96}),
         ("span-norm", {"activation": "swiglu"}),
         ("siamese-norm", {"mask": "causal"}),
+        ("post-norm", {"depth": 2, "experts": 3, "top_k": 2, "gates": "softmax", "shared_experts": 1}),
     ],
 )
 def test_same_law_and_same_dependence(placement, changes):

@@ -11,6 +11,7 @@ from sympy import Float, sqrt
 
 import spannorm_theory as st
 from spannorm_theory.components.activations import ACTIVATIONS
+from spannorm_theory.components.routing import routing
 from spannorm_theory.definitions.scalings import SCALINGS, Multipliers
 from spannorm_theory.errors import AssumptionError
 from spannorm_theory.theory.alignment import alignment_map, depth_of_cosine, fixed_points
@@ -69,6 +70,65 @@ def test_aligned_tokens_attract_in_post_norm_at_the_collapse_factor() -> None:
     sigma2, omega2 = 0.4252214825702987, 0.4558508656492871
     assert aligned.rho == 1
     assert aligned.slope == pytest.approx((1 + omega2) / (2 * (1 + sigma2)), abs=1e-5)
+
+
+@pytest.fixture
+def _strong_attention() -> Iterator[None]:
+    """Scaling rules that multiply sigma_a^2."""
+    names = []
+    for ratio, root in ((4, 2), (16, 4)):
+
+        def rule(sublayer, l, L, d, gain=Float(root)):  # type: ignore[no-untyped-def] # noqa: B008
+            """Sets the attention branch's gain."""
+            return Multipliers(gains={"attn.output": gain})
+
+        names.append(f"attention-{ratio}")
+        st.scaling(names[-1], title="test", source="test")(rule)
+    yield
+    for name in names:
+        del SCALINGS._entries[name]
+
+
+@pytest.mark.law
+@pytest.mark.usefixtures("_strong_attention")
+@pytest.mark.parametrize(("top_k", "gates"), [(2, "renormalised"), (1, "softmax")])
+def test_experts_settle_at_the_square_of_the_branch_ratio(top_k: int, gates: str) -> None:
+    """1 - rho* -> (c sigma_f^2 / sigma_a^2)^2 in PreNorm, c the coefficient of sqrt(1 - rho)."""
+    table = routing(8, top_k, gates == "renormalised", 1.0)
+    sigma2 = table.own * 0.4252214825702987
+    c = float(table.gap(1e-9)) / 1e-9 / sqrt(2) / table.own
+    found = []
+    for ratio in (4, 16):
+        arch = st.Architecture(
+            "pre-norm",
+            f"attention-{ratio}",
+            depth=200,
+            width=2**20,
+            heads=1,
+            tokens=2**16,
+            experts=8,
+            top_k=top_k,
+            gates=gates,
+            logit_variance=1e-9,
+        )
+        settled, aligned = fixed_points(arch)
+        assert settled.attracts
+        assert aligned.slope > 1
+        found.append((1 - settled.rho) / float(c * sigma2 / ratio) ** 2)
+    assert abs(found[1] - 1) < 0.05
+    assert abs(found[1] - 1) < abs(found[0] - 1)
+
+
+@pytest.mark.reference
+def test_experts_stop_the_collapse_of_post_norm() -> None:
+    arch = st.Architecture("post-norm", depth=60, width=2**16, tokens=256)
+    (dense,) = fixed_points(arch)
+    assert dense.attracts
+    for changes, settled in (({"top_k": 2}, 0.0188), ({"gates": "softmax"}, 0.0019)):
+        below, aligned = fixed_points(arch.with_(experts=8, **changes))
+        assert not aligned.attracts
+        assert below.attracts
+        assert 1 - below.rho == pytest.approx(settled, rel=0.1)
 
 
 def test_depth_of_a_cosine() -> None:

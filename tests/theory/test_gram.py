@@ -144,6 +144,19 @@ def test_uniform_attention_is_the_pair_theory(placement: str) -> None:
 
 
 @pytest.mark.exact
+def test_experts_under_uniform_attention_are_the_pair_theory() -> None:
+    """But for the spread over pairs that routing leaves at any width, which the pair theory knows of."""
+    arch = Architecture(
+        "pre-norm", depth=4, width=WIDE, heads=WIDE // 8, tokens=10, logit_variance=1e-9, input_cosine=0.2
+    ).with_(experts=8, top_k=2, shared_experts=1)
+    theory, pair = resolve(arch, draws=16), predict_pair(arch)
+    assert set(theory.profiles) == set(pair.profiles)
+    for key, profile in pair.profiles.items():
+        if key[0] not in ("attn.query", "attn.key") and key[1] not in SPECTRAL:
+            assert theory.profiles[key] == pytest.approx(profile, rel=2e-3, abs=2e-4), key
+
+
+@pytest.mark.exact
 def test_rank_collapse_is_followed_to_rounding() -> None:
     arch = Architecture(
         "post-norm", depth=40, width=WIDE, heads=WIDE // 8, tokens=8, activation="relu", logit_variance=1e-9

@@ -1,0 +1,249 @@
+r"""The mixture-of-experts branch: a router sends each token to k of E feed-forward experts.
+
+    z = x W_router,   f(x) = sum_e g_e(z) f_e(x) + sum of the shared experts' f_s(x)
+
+with gates g of the k largest logits, divided by their sum ("renormalised") or not ("softmax": k = 1 is
+Switch, arXiv:2101.03961; k = 2 renormalised is arXiv:2401.04088). Experts are independent feed-forward
+branches of one law. With (K, G) the covariance and backward gain of one expert between two tokens, and the
+overlaps A, O, R of :mod:`.routing` at the logits' variance v = s_router q and correlation rho = p/q,
+
+    forward   second moment (A + S) K(q),   covariance (O + S) K(p)
+    value     gradient covariance x (O + S) G(p)
+    router    gradient covariance x s_router K(p) R
+
+S the number of shared experts. Router gradients are dLoss/dz_j = sum_e (g.f_e) dg_e/dz_j, with g the
+gradient at the branch output, taken as independent of the experts' outputs f_e, which are independent of each
+other; which experts are chosen has zero derivative. What the gradient knows of f_e (a norm behind the add
+removes its part along the stream, a share g_e^2 K/q) is left out, and stated in
+:mod:`spannorm_theory.theory.finite_width`.
+
+Routing differs from pair to pair of tokens however wide the streams are; moments are means over pairs, and
+:meth:`MixtureOfExperts.scatter` is the variance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import AssumptionError
+from .activations import Activation
+from .feedforward import FeedForward, Gains, ffn_forward
+from .kernels import Array
+from .routing import LARGEST_V, LOG_STEP, Routing, routing
+
+if TYPE_CHECKING:
+    import torch
+
+Linear = Callable[["torch.Tensor", str], "torch.Tensor"]
+
+
+class MixtureOfExperts(FeedForward):
+    """Moments of one branch of experts; ``hidden`` is the width of one expert.
+
+    Weight-gradient norms of "ffn.up", "ffn.gate" and "ffn.down" are summed over all experts, the shared
+    ones included.
+    """
+
+    def __init__(
+        self,
+        activation: Activation,
+        width: int,
+        hidden: int,
+        *,
+        experts: int,
+        top_k: int,
+        shared: int,
+        renormalised: bool,
+        unit_logits: float,
+    ) -> None:
+        """``unit_logits`` is v for an input of second moment 1, whose overlaps are not interpolated."""
+        super().__init__(activation, width, hidden)
+        self.experts, self.top_k, self.shared = experts, top_k, shared
+        self.renormalised = renormalised
+        self.unit_logits = unit_logits
+
+    def _tables(self, v: float) -> list[tuple[float, Routing]]:
+        """Tables with their weights in the interpolation at logit variance v."""
+        if abs(v - self.unit_logits) < 1e-9 * v:
+            return [(1.0, self._routing(self.unit_logits))]
+        x = np.log(v) / LOG_STEP
+        knots = np.floor(x) + np.arange(-1, 3)
+        weights = [
+            float(np.prod([(x - b) / (a - b) for b in knots if b != a])) for a in knots
+        ]  # cubic Lagrange interpolation in ln v
+        return [(w, self._routing(float(np.exp(LOG_STEP * a)))) for w, a in zip(weights, knots, strict=True)]
+
+    def _routing(self, v: float) -> Routing:
+        return routing(self.experts, self.top_k, self.renormalised, v)
+
+    def _mean(self, quantity: Callable[[Routing, Any], Any], q: Any, t: Any, gains: Gains) -> Any:
+        """An overlap at t of tokens of second moment q."""
+        v = np.asarray(gains["ffn.router"] * q, dtype=float)
+        if v.size == 1 or np.ptp(v) <= 1e-9 * v.flat[0]:
+            return sum(w * quantity(table, t) for w, table in self._tables(float(v.flat[0])))
+        v, t = np.broadcast_arrays(v, t)
+        flat = [
+            sum(w * quantity(table, x) for w, table in self._tables(float(u)))
+            for u, x in zip(v.flat, t.flat, strict=True)
+        ]
+        return np.reshape(flat, v.shape)
+
+    def _own(self, q: Any, gains: Gains) -> Any:
+        """A + S."""
+        return self._mean(lambda table, t: table.own + 0 * t, q, 0.0, gains) + self.shared
+
+    def _overlap(self, q: Any, t: Any, gains: Gains) -> Any:
+        """O + S."""
+        return self._own(q, gains) - self._mean(Routing.gap, q, t, gains)
+
+    def _router(self, q: Any, t: Any, gains: Gains) -> Any:
+        """R, which falls as 1/sqrt(v) where gates are one-hot but for near ties."""
+        beyond = np.maximum(np.asarray(gains["ffn.router"] * q) / LARGEST_V, 1.0)
+        return self._mean(Routing.router, q, t, gains) / np.sqrt(beyond)
+
+    def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
+        """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
+        k, drop = super().forward(q, delta, gains)
+        own = float(self._own(q, gains))
+        gap = float(self._mean(Routing.gap, q, _distance(delta / q), gains))
+        return own * k, own * drop + (k - drop) * gap
+
+    def bend(self, q: float, delta: float, gains: Gains, spread: float) -> float:
+        """What the drop changes by where pairs of tokens differ: ``spread`` is the variance over pairs of
+        their covariance over delta^2, at most 1; second order, as the gap is concave."""
+        k, drop = super().forward(q, delta, gains)
+        bend = float(self._mean(Routing.gap_bend, q, _distance(delta / q), gains))
+        return (k - drop) * bend * min(spread, 1.0) / 2
+
+    def unevenness(self) -> tuple[float, float]:
+        """``uneven`` and ``lean`` of :class:`Routing` for an input of second moment 1."""
+        table = self._routing(self.unit_logits)
+        return table.uneven, table.lean
+
+    def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """Covariance of the branch between two tokens of equal second moments."""
+        q, t = _alike(q1, q2, c)
+        return self._overlap(q, t, gains) * super().output(q1, q2, c, gains)
+
+    def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """Gain from the gradient at the branch output to that at its input, value and router path."""
+        q, t = _alike(q1, q2, c)
+        value = self._overlap(q, t, gains) * super().gain(q1, q2, c, gains)
+        return value + gains["ffn.router"] * super().output(q1, q2, c, gains) * self._router(q, t, gains)
+
+    def response(self, q: Array, delta: Array, gains: Gains) -> Array:
+        """Slope of the branch's covariance in that of its input, which backward gains do not see: O falls
+        by (d gap/dt)/(4 q t) a unit of covariance."""
+        t = np.sqrt(np.maximum(delta / q, np.finfo(float).tiny) / 2)
+        expert = self._overlap(q, t, gains) * super().gain(q, q, q - delta, gains)
+        rerouted = self._mean(Routing.gap_slope, q, t, gains) / (4 * q * t)
+        return np.asarray(expert + rerouted * super().output(q, q, q - delta, gains))
+
+    def scatter(self, q: Array, delta: Array, gains: Gains) -> Array:
+        """Variance over pairs of tokens of the branch's covariance, from routing alone."""
+        found = self._mean(Routing.scatter, q, _distance(delta / q), gains)
+        return np.asarray(found * super().output(q, q, q - delta, gains) ** 2)
+
+    def load_imbalance(self, q: Array, delta: Array, gains: Gains, tokens: int) -> Array:
+        """Mean squared coefficient of variation of the experts' loads N_e = number of tokens sent to e:
+        E sum_e N_e^2 / (tokens k)^2 - 1 = E (1 + (tokens - 1) C) / (k tokens) - 1."""
+        common = self._mean(Routing.common, q, _distance(delta / q), gains)
+        return np.asarray(self.experts * (1 + (tokens - 1) * common) / (self.top_k * tokens) - 1)
+
+    def load_imbalance_gram(self, gram: Array, gains: Gains) -> float:
+        """The same from the token Gram of the input."""
+        q, t = _alike(gram.diagonal()[:, None], gram.diagonal()[None, :], gram)
+        return float(self.experts / self.top_k * self._mean(Routing.common, q, t, gains).mean() - 1)
+
+    def weight_grads(
+        self, q: Any, p: Any, gamma: Any, cross: Any, gains: Gains, tokens: int
+    ) -> dict[str, Any]:
+        """E |dLoss/dW|_F^2 of each kind of matrix, for tokens that are all alike; experts are summed."""
+        t = _distance(1 - p / q)
+        one, two = self._own(q, gains), self._overlap(q, t, gains)
+        found = super().weight_grads(q, p, one * gamma, two * cross, gains, tokens)
+        own = q * super().output(q, q, q, gains) * self._router(q, 0.0 * t, gains) * gamma
+        other = p * super().output(q, q, p, gains) * self._router(q, t, gains) * cross
+        return {**found, "ffn.router": self.width**2 * tokens * (own + (tokens - 1) * other)}
+
+    def weight_grads_gram(self, gram: Array, grad: Array, gains: Gains) -> dict[str, float]:
+        """The same from the full token Grams of the input and of the gradient at the output."""
+        q1, q2 = gram.diagonal()[:, None], gram.diagonal()[None, :]
+        q, t = _alike(q1, q2, gram)
+        found = super().weight_grads_gram(gram, grad * self._overlap(q, t, gains), gains)
+        seen = gram * grad * super().output(q1, q2, gram, gains) * self._router(q, t, gains)
+        return {**found, "ffn.router": self.width**2 * float(seen.sum())}
+
+
+def _distance(drop: Any) -> Any:
+    """t = sqrt((1 - rho)/2) from 1 - rho."""
+    return np.sqrt(np.clip(drop, 0, 2) / 2)
+
+
+def _alike(q1: Any, q2: Any, c: Any) -> tuple[Any, Any]:
+    """Second moment and t of pairs of tokens.
+
+    Raises:
+        AssumptionError: the second moments of two tokens differ by more than 1e-6.
+    """
+    if np.any(np.abs(q1 - q2) > 1e-6 * q1):
+        raise AssumptionError(
+            "experts choose by logits of one variance for all tokens, but the feed-forward branch reads a "
+            "stream whose second moment differs between positions; use a placement that norms it, or no mask"
+        )
+    q = np.max(q1)
+    return q if np.ndim(q1) == 2 else q1, _distance(1 - c / np.sqrt(q1 * q2))
+
+
+def moe_forward(
+    x: torch.Tensor,
+    linear: Linear,
+    activation: Activation,
+    *,
+    experts: int,
+    top_k: int,
+    shared: int,
+    renormalised: bool,
+    whole: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The branch on tensors (networks, tokens, width), and the squared coefficient of variation of the
+    experts' loads, float64 (networks,).
+
+    Args:
+        linear: ``linear(x, name)`` applies a weight matrix; those of expert e are called "ffn.up.<e>" and
+            so on, the shared ones come last.
+        whole: give every expert all tokens, zero rows for those that it does not receive, instead of the
+            tokens that it receives: tensors of one shape whatever the routing.
+    """
+    import torch
+
+    logits = linear(x, "ffn.router")
+    best = logits.topk(top_k, dim=-1).indices
+    chosen = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, best, True)
+    if renormalised:
+        gates = logits.masked_fill(~chosen, -torch.inf).softmax(-1)
+    else:
+        gates = logits.softmax(-1).masked_fill(~chosen, 0.0)
+    loads = chosen.double().sum(1)
+    imbalance = loads.var(-1, correction=0) / loads.mean(-1).square()
+
+    def expert(tokens: torch.Tensor, number: int) -> torch.Tensor:
+        return ffn_forward(tokens, lambda y, name: linear(y, f"{name}.{number}"), activation)
+
+    out = torch.zeros_like(x)
+    for e in range(experts):
+        rows = x.shape[1] if whole else int(loads[:, e].max())
+        if not rows:
+            continue
+        # the tokens of this expert first, in every network
+        order = chosen[:, :, e].to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :rows, None]
+        mine = order.expand(-1, -1, x.shape[2])
+        received = chosen[:, :, e, None].gather(1, order)
+        y = expert(x.gather(1, mine) * received, e)
+        out = out.scatter_add(1, mine, y * gates[:, :, e, None].gather(1, order))
+    for s in range(experts, experts + shared):
+        out = out + expert(x, s)
+    return out, imbalance
