@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import sqrt
-from typing import Any
-
 import numpy as np
 import torch
 from sympy import Expr, lambdify
 
 from .. import symbols
 from ..architecture import Architecture
-from ..components.attention import attention_forward
+from ..components.attention_op import attention_forward
 from ..components.feedforward import ffn_forward
 from ..components.norms import normalise
 from ..definitions.trace import Branch, Norm, Stream, Sum, Trace
 from ..errors import InputError
+from .randomness import Purpose
 from .weights import Matrix, Weights
 
 SUBLAYERS = {"attention": "attn.", "ffn": "ffn."}
@@ -104,18 +103,20 @@ class Program:
             values[node.index] = value
         return [values[output.index] for output in trace.outputs]
 
-    def _branch(self, node: Branch, x: torch.Tensor, weights: Any) -> torch.Tensor:
+    def _branch(self, node: Branch, x: torch.Tensor, weights: Weights | None) -> torch.Tensor:
         arch = self.arch
+        assert weights is not None
         if node.kind == "ffn":
-            return ffn_forward(x, weights, arch.nonlinearity)
-        normed: tuple[str, ...] = ()
-        if node.qkv_norm or arch.qkv_norm:
-            normed = ("query", "key", "value")
-        elif arch.qk_norm:
-            normed = ("query", "key")
-        return attention_forward(
-            x, weights, heads=arch.heads, causal=arch.mask == "causal", normed=normed, norm=arch.norm
+            y = ffn_forward(x, weights, arch.nonlinearity)
+            return weights.dropout(y, Purpose.FFN_DROPOUT, arch.dropout)
+        y = attention_forward(
+            x,
+            weights,
+            arch=arch,
+            normed=arch.normed(node.qkv_norm),
+            drop=lambda a: weights.dropout(a, Purpose.WEIGHT_DROPOUT, arch.attention_dropout),
         )
+        return weights.dropout(y, Purpose.ATTENTION_DROPOUT, arch.dropout)
 
 
 def _combine(terms: list[tuple[float, torch.Tensor]]) -> torch.Tensor:

@@ -53,6 +53,10 @@ class Footprint:
             entries = arch.tokens * (inputs + outputs) + sum(i * o for i, o in shapes)
         else:
             entries = arch.tokens * (inputs + 2 * outputs + 12 * arch.tokens)
+        if arch.dropout:
+            entries += 4 * arch.tokens * arch.width
+        if arch.attention_dropout:
+            entries += 2 * arch.heads * arch.tokens**2
         return cls((entries + 4 * streams) * itemsize, streams * itemsize)
 
     def needed(self, networks: int, segment: int, depth: int) -> int:

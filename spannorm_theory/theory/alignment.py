@@ -2,7 +2,7 @@ r"""Where token alignment settles: the map of rho over one block, its fixed poin
 
 At the stream moments that a layer has, one block maps a token cosine rho to rho'. A fixed point attracts
 if the slope of the map there is below one. rho = 1 is always a fixed point of dense blocks (equal tokens
-stay equal); whether it attracts is rank collapse, and its slope is the collapse factor of
+stay equal, but for dropout); whether it attracts is rank collapse, and its slope is the collapse factor of
 :mod:`spannorm_theory.theory.collapse` at finite n. Gated branches can repel it, and tokens then settle at
 a cosine below one.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from ..architecture import Architecture
-from ..components.attention import require_exchangeable
+from ..components.attention_op import require_exchangeable
 from ..components.kernels import Array
 from ..errors import AssumptionError
 from .predict import predict_profiles
@@ -44,7 +44,7 @@ def alignment_map(arch: Architecture, rho: Array, layer: int) -> Array:
     Raises:
         AssumptionError: tokens are not exchangeable, or the placement has several streams.
     """
-    require_exchangeable(arch.mask)
+    require_exchangeable(arch)
     if arch.definition.streams > 1:
         raise AssumptionError(
             "the map of rho is of one stream; this placement has several, whose cosines move together"
@@ -76,6 +76,8 @@ def fixed_points(arch: Architecture, layer: int | None = None) -> list[FixedPoin
     for rho in roots:
         ends = alignment_map(arch, np.array([rho - NEAR_ONE, rho + NEAR_ONE]), layer)
         found.append(FixedPoint(rho, float(ends[1] - ends[0]) / (2 * NEAR_ONE)))
+    if arch.dropout or arch.attention_dropout:  # equal tokens do not stay equal
+        return found
     near = float(alignment_map(arch, np.array([1 - NEAR_ONE]), layer)[0])
     return [*found, FixedPoint(1.0, (1 - near) / NEAR_ONE)]
 

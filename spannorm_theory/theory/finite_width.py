@@ -67,7 +67,7 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
     above = np.concatenate([np.cumsum(v[::-1])[::-1], [0.0]])
     floor = 2 / arch.width
     normed = any("query" in arch.normed(b.qkv_norm) for b in arch.block().branches if b.kind == "attention")
-    sphere = 3 / arch.head_width if normed else 0.0
+    sphere = 3 / arch.head_width if normed and arch.qk_norm_over == "head" else 0.0
     result: dict[Key, Array] = {}
     for (stream, quantity), profile in profiles.items():
         if quantity == "variance":
@@ -110,7 +110,7 @@ def _of_rank(
     apart = np.abs(cosine) * (1 - cosine) * np.sqrt(below + floor)
     curved = np.abs(metric(cosine + apart) + metric(cosine - apart) - 2 * center) / 2
     allowed = moved + curved + floor * profile
-    if arch.mask != "none":
+    if not arch.exchangeable:
         allowed = allowed + np.abs(metric(cosine, sample + below / 4) - center)
     if quantity == "stable_rank":
         edge, scale = largest_eigenvalue(arch.tokens, np.array(1 / arch.width))

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..architecture import Architecture
 from ..components.attention import Attention
+from ..components.dropout import dropped_pair
 from ..components.feedforward import FeedForward
 from ..components.kernels import Array
 from ..components.norms import HeadNorm
@@ -24,9 +25,31 @@ def branch_moments(branch: Branch, arch: Architecture) -> Attention | FeedForwar
         return FeedForward(arch.nonlinearity, arch.width, arch.hidden)
     normed = arch.normed(branch.qkv_norm)
     gains = arch.base_gains
-    unit = 1.0 if "query" in normed else gains["attn.query"] * gains["attn.key"]
-    head_norm = HeadNorm(arch.head_width, arch.norm) if normed else None
-    return Attention(arch.width, arch.tokens, arch.head_width, normed, head_norm, unit)
+    factor = 1 / arch.head_width if arch.logit_scale == "linear" else 1.0
+    unit = factor if "query" in normed else factor * gains["attn.query"] * gains["attn.key"]
+    over_width = arch.qk_norm_over == "width"
+    require_whole_norms(arch)
+    head_norm = HeadNorm(arch.width if over_width else arch.head_width, arch.norm) if normed else None
+    return Attention(
+        arch.width,
+        arch.tokens,
+        arch.head_width,
+        normed,
+        head_norm,
+        unit,
+        logit_factor=factor,
+        over_width=over_width,
+        dropout=arch.attention_dropout,
+    )
+
+
+def require_whole_norms(arch: Architecture) -> None:
+    """Refuse norms that run over another width for keys than for queries."""
+    if arch.qk_norm_over == "width" and arch.kv_heads is not None:
+        raise AssumptionError(
+            f"norms over the width of kv_heads={arch.kv_heads} shared heads are not derived; use "
+            "qk_norm_over='head', or kv_heads=None"
+        )
 
 
 #: kernels multiply two second moments, whose product must be in float64's range
@@ -42,6 +65,7 @@ class Segment:
     components: list[Attention | FeedForward]
     gains: list[dict[str, Array]]
     multipliers: list[Array]
+    dropout: float
     known: Array = field(default_factory=lambda: np.empty(0))
     across: Array = field(default_factory=lambda: np.empty(0))
     spread: Spread = field(init=False)
@@ -57,6 +81,7 @@ class Segment:
             [branch_moments(b, arch) for b in branches],
             [branch_gains(b, arch, layers) for b in branches],
             [over_layers(c, arch, layers) for c in step.coefficients],
+            arch.dropout,
         )
 
     def branch_inputs(self) -> list[tuple[Array, Array]]:
@@ -84,7 +109,7 @@ def undecided(segment: Segment, arch: Architecture) -> Array:
 def forward(segment: Segment, state: tuple[float, ...]) -> tuple[float, ...]:
     """Iterate a segment; keeps the state and branch moments at each block, and what crosses it."""
     step, width = segment.step, len(state)
-    history, across = [], []
+    history, across, rate = [], [], segment.dropout
     gains = [
         [dict(zip(g, row, strict=True)) for row in np.stack(list(g.values()), axis=1).tolist()]
         for g in segment.gains
@@ -99,7 +124,8 @@ def forward(segment: Segment, state: tuple[float, ...]) -> tuple[float, ...]:
             largest = max(largest, q)
             if largest > LARGEST_VARIANCE:
                 break
-            known.extend(component.forward(q, delta, gain[l]))
+            moments = component.forward(q, delta, gain[l])
+            known.extend(dropped_pair(*moments, rate) if rate else moments)
         if not largest <= LARGEST_VARIANCE:
             raise AssumptionError(
                 f"the forward variance leaves float64's range at layer {int(segment.layers[l])}: this "
