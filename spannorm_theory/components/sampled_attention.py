@@ -17,7 +17,7 @@ Khat = K K^T / d_h, Qhat alike, and "o" the element-wise product, the Grams are
     at the keys    E sum_ik H_ik M_i V M_k,  H = Qhat o G
 
 Since M_i 1 = 0, V and K enter centred over tokens in the last two, and so does X in the keys' weight
-gradient, which keeps the vanishing of these paths under rank collapse accurate.
+gradient (without rotations), which keeps the vanishing of these paths under rank collapse accurate.
 
 (:mod:`.softmax_paths`). Rotary embedding turns queries and keys at their positions and the gradients that
 arrive there back. Logits over d_h instead of its root scale queries' and keys' gradients alike. Heads that
@@ -135,7 +135,8 @@ class SampledAttention:
         for name, found in at_output.items():
             back = self._before_norm(name, gram, gains)
             stream += gains[f"attn.{name}"] * back * found
-            read = _centred(back * gram) if name == "key" else back * gram
+            # gradients at keys have no token mean, unless each is turned by an angle of its own
+            read = _centred(back * gram) if name == "key" and not self.rope else back * gram
             norms[f"attn.{name}"] = self.width**2 * float((read * found).sum())
         twice = self._read_twice(a, _centred(values), queries, gram, gains)
         norms["attn.key"] += self.width * float((g * twice).sum())

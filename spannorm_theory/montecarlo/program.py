@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import sqrt
+
 import numpy as np
 import torch
 from sympy import Expr, lambdify
