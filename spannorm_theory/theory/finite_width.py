@@ -6,6 +6,8 @@ d coordinates. A block whose skip keeps the cosine c has two such adds, 1 - g = 
 
     v_l = 4 (1 - c_l^2) / d.
 
+Heads that share keys and values leave kv_heads d_h coordinates to what all tokens have in common: the
+size of an attention output of share g = 1 - c then fluctuates by g^2 2 (1 / (kv_heads d_h) - 1/d) more.
 Fluctuations accumulate as independent increments: up to layer l forward, V_l = sum_{k<l} v_k, and from
 layer l up backward, W_l = sum_{k>=l} v_k (Hanin and Nica, arXiv:1812.05994, for the same mechanism in
 plain networks). A mean of a log-normal variable differs from its median by half the variance, so the mean of
@@ -36,7 +38,10 @@ from .rank import largest_eigenvalue, rank_metrics
 def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
     """v_l of each block, the largest over streams; shape (depth,)."""
     cosines = np.array([profiles[str(s), "layer_cosine"] for s in range(arch.definition.streams)])
-    return np.asarray(4 * (1 - np.clip(cosines, -1, 1).min(axis=0) ** 2) / arch.width)
+    cosine = np.clip(cosines, -1, 1).min(axis=0)
+    values = arch.weights["attn.value"][1]
+    shared = 2 * (1 - cosine) ** 2 * (1 / values - 1 / arch.width)
+    return np.asarray(4 * (1 - cosine**2) / arch.width + shared)
 
 
 def fluctuations(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, Array]:
