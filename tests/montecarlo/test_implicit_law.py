@@ -54,6 +54,7 @@ def smallest_p_value(left, right):
         ("post-norm", {"width": 96}),
         ("span-norm", {"activation": "swiglu"}),
         ("siamese-norm", {"mask": "causal"}),
+        ("post-norm", {"kv_heads": 2, "positions": "rope", "attention_dropout": 0.2, "dropout": 0.1}),
     ],
 )
 def test_same_law_and_same_dependence(placement, changes):
