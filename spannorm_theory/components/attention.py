@@ -7,7 +7,7 @@ whose logits follow from (q, p), and gains s_W (inputs x variance of an entry),
     forward   q_out = s_o [q_V - delta_V (1 - P2)],    q_out - p_out = s_o delta_V (P2 - P11)
     value     s_o s_V [gamma P2 + (n-1) c P11]         (row sums of one fix the token mean)
     query     s_o delta_V  s_K delta s_Q               [gamma J,  c J11]
-    key       s_o delta_V  s_K s_Q [q gamma J + (n-1) p c J11],  token covariance -that/(n-1)
+    key       s_o delta_V  s_K s_Q q [gamma J + (n-1) c E r J11(r)],  token covariance -that/(n-1)
 
 with (q, p)_V of the values and the overlaps of :mod:`spannorm_theory.components.overlaps`. Norms on
 queries, keys or values replace s_W (q, p) by (1, K(rho)) forward and s_W by K'/q backward, K the exact
@@ -31,7 +31,8 @@ where one row meets itself at one key: with e = p / (1 - p),
 since sum_j (diag A - A A^T)_jj'^2 over j, j' is J. Rows no longer sum to one, and common values reach the
 gradient at the logits.
 
-Leading finite-width terms: the tokens' sample correlations, of variance V (1/d for Gaussian tokens), add
+Leading finite-width terms: the cosine r of two queries fluctuates by 1/d_h around rho, which n - 1 pairs
+of tokens add up to order n/d_h in the key path (:func:`~.overlaps.head_overlaps`); the tokens' sample correlations, of variance V (1/d for Gaussian tokens), add
 (1 - P2)^2 V to J and J11 on the query path; and attention weights lean towards the keys they read, which
 by Stein's lemma gives the mixed values a mean (1 - P2)(1 - rho) q along each query, second moment
 q_V v ((1 - rho)(1 - P2))^2 / d.
@@ -136,7 +137,7 @@ class Attention:
             head_overlaps(float(a * (1 - r)), float(r), self.tokens, self.head_width, self._spherical)
             for a, r in zip(np.broadcast_to(v, rho.shape), rho, strict=True)
         ]
-        return np.array([(o.p2, o.p11, o.j, o.j11) for o in found]).T
+        return np.array([(o.p2, o.p11, o.j, o.j11, o.tilt) for o in found]).T
 
     def undecided(self, q: Array, delta: Array, gains: Gains) -> Array:
         """1 - P2: the share of attention rows that are more than a maximum, at each layer."""
@@ -159,14 +160,14 @@ class Attention:
         n = self.tokens
         v, rho = self._logits(q, delta, gains)
         rho = np.asarray(rho, dtype=float)
-        p2, p11, j, j11 = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
+        p2, p11, j, j11, tilt = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
         finite = (1 - p2) ** 2 * spread
         output = gains["attn.output"]
         q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
         _, delta_k = self._projected("key", q, delta, gains["attn.key"])
         delta_k = self.logit_factor * delta_k
         single = self._alone * q_v
-        q_q, delta_q = self._projected("query", q, delta, gains["attn.query"])
+        q_q, _ = self._projected("query", q, delta, gains["attn.query"])
         zero = np.zeros_like(rho)
 
         def rows(*entries: Any) -> Array:
@@ -182,7 +183,7 @@ class Attention:
         scale = self.logit_factor
         to_key = (
             scale * q_q * (delta_v + single) * j,
-            scale * (n - 1) * (q_q - delta_q) * delta_v * j11,
+            scale * (n - 1) * q_q * delta_v * tilt,
         )
         key = rows(*to_key, *(-k / (n - 1) for k in to_key))
         maps = {"attn.value": value, "attn.query": query, "attn.key": key}
@@ -201,7 +202,7 @@ class Attention:
         front = self.width**2 * n
         v, rho = self._logits(q, delta, gains)
         rho = np.asarray(rho, dtype=float)
-        p2, p11, j, _ = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
+        p2, p11, *_ = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
         lean = v * ((1 - rho) * (1 - p2)) ** 2 / self.width
         result = {}
         for name in ("attn.query", "attn.key", "attn.value"):
@@ -211,8 +212,12 @@ class Attention:
             result[name] = front * (q * g + (n - 1) * p * c)
         # keys' weight gradients see the sample correlation that their stream gradients do not
         q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
-        correlated = delta_v / (delta_v + self._alone * q_v)
-        result["attn.key"] = result["attn.key"] * (1 + correlated * (1 - p2) ** 2 * spread / j)
+        q_q, _ = self._projected("query", q, delta, gains["attn.query"])
+        one, two = self._back("key", q, delta, gains["attn.key"])
+        twice = self.logit_factor * gains["attn.output"] * delta_v * q_q * (1 - p2) ** 2 * spread
+        result["attn.key"] = result["attn.key"] + front * twice * (
+            (q * one - p * two) / gains["attn.key"] * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
+        )
         # rows that lean towards similar keys add to what values receive, as to what they give
         leaning = front * lean * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
         one, _ = self._back("value", q, delta, gains["attn.value"])
