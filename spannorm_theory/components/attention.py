@@ -31,11 +31,11 @@ where one row meets itself at one key: with e = p / (1 - p),
 since sum_j (diag A - A A^T)_jj'^2 over j, j' is J. Rows no longer sum to one, and common values reach the
 gradient at the logits.
 
-Leading finite-width terms: the cosine r of two queries fluctuates by 1/d_h around rho, which n - 1 pairs
-of tokens add up to order n/d_h in the key path (:func:`~.overlaps.head_overlaps`); the tokens' sample correlations, of variance V (1/d for Gaussian tokens), add
-(1 - P2)^2 V to J and J11 on the query path; and attention weights lean towards the keys they read, which
-by Stein's lemma gives the mixed values a mean (1 - P2)(1 - rho) q along each query, second moment
-q_V v ((1 - rho)(1 - P2))^2 / d.
+Leading finite-width terms: the cosine r of two queries fluctuates by 1/d_h around rho, which n - 1 pairs of
+tokens add up to order n/d_h in the key path (:func:`~.overlaps.head_overlaps`); the tokens' sample
+correlations, of variance V (1/d for Gaussian tokens), add (1 - P2)^2 V to J and J11 on the query path; and
+attention weights lean towards the keys they read, which by Stein's lemma gives the mixed values a mean (1 -
+P2)(1 - rho) q along each query, second moment q_V v ((1 - rho)(1 - P2))^2 / d.
 """
 
 from __future__ import annotations

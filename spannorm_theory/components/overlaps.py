@@ -169,11 +169,11 @@ def head_overlaps(s2: float, rho: float, keys: int, head_width: int, normed: boo
     """Overlaps for heads of finite width, whose logits are not quite independent Gaussians.
 
     The correlation of two rows is the cosine r of their queries, which fluctuates around rho with variance
-    (1 - rho^2)^2 / d_h: two nodes of r beside rho carry it. Keys collect r J11(r) from pairs of rows,
-    which does not vanish at rho = 0. Without a norm the logits of one row are Gaussian with variance s^2 |q|^2 / E|q|^2, a chi-square
-    over ``head_width`` coordinates: the overlaps are averaged over it (exact for one row; two rows are
-    given a common |q|, right at rho = 0 and rho = 1). With norms on queries and keys the logits are
-    coordinates of points on a sphere: exact for one row; for two, P11 and J11 move between their
+    (1 - rho^2)^2 / d_h: two nodes of r beside rho carry it. Keys collect r J11(r) from pairs of rows, which
+    does not vanish at rho = 0. Without a norm the logits of one row are Gaussian with variance s^2 |q|^2 /
+    E|q|^2, a chi-square over ``head_width`` coordinates: the overlaps are averaged over it (exact for one
+    row; two rows are given a common |q|, right at rho = 0 and rho = 1). With norms on queries and keys the
+    logits are coordinates of points on a sphere: exact for one row; for two, P11 and J11 move between their
     values at rho = 0, which depend on the mean alone, and at rho = 1, where the rows are one.
     """
     if not normed:
