@@ -13,6 +13,7 @@ from typing import Any
 from sympy import Integer
 
 from .components.activations import ACTIVATIONS, Activation
+from .components.attention_fields import check_attention
 from .components.initialisation import NAMED_INITS, matrix_gains
 from .definitions.placements import PLACEMENTS, Placement
 from .definitions.scalings import SCALINGS
@@ -74,6 +75,13 @@ class Architecture:
         norm: "rms" or "layer"; both with gain 1 and epsilon 0.
         qk_norm, qkv_norm: normalise queries and keys (and values) over each head, in addition to
             what the placement itself asks for.
+        qk_norm_over: "head", or "width": those norms divide by the root mean square over all heads.
+        kv_heads: key and value heads, each shared by heads / kv_heads query heads; None for one each.
+        positions: "none", or "rope" (rotary embedding of queries and keys, base 1e4).
+        window: a token sees itself and window - 1 tokens before it (causal mask only); None for all.
+        logit_scale: logits are q.k over "sqrt" or "linear" of the head width.
+        dropout: rate of inverted dropout on the output of each branch.
+        attention_dropout: rate of inverted dropout on attention weights.
         init: "fan-in", "unit-branch" (of each expert), "xavier", or the standard deviation of every weight.
         logit_variance: variance of the attention logits for an input of unit second moment whose
             tokens are uncorrelated; None takes what ``init`` gives. Ignored under QK norm.
@@ -104,6 +112,13 @@ class Architecture:
     norm: str = "rms"
     qk_norm: bool = False
     qkv_norm: bool = False
+    qk_norm_over: str = "head"
+    kv_heads: int | None = None
+    positions: str = "none"
+    window: int | None = None
+    logit_scale: str = "sqrt"
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
     init: str | float = "fan-in"
     logit_variance: float | None = None
     inputs: str = "gaussian"
@@ -145,6 +160,8 @@ class Architecture:
                 raise InputError(f"{flag} must be True or False, got {getattr(self, flag)!r}")
         self._check_numbers()
         self._check_experts()
+        for key, value in check_attention(self).items():
+            object.__setattr__(self, key, value)
 
     def _check_experts(self) -> None:
         _positive_integer("experts", self.experts)
@@ -158,6 +175,11 @@ class Architecture:
                     raise InputError(
                         f"{key}={getattr(self, key)!r} needs experts of at least 2, got experts=1"
                     )
+        elif any(b.inner_norm and b.kind == "ffn" for trace in self.traces for b in trace.branches):
+            raise InputError(
+                f"{self.name} norms the hidden layer of its feed-forward branch, which is not modelled for "
+                f"experts={self.experts}; use another placement, or experts=1"
+            )
 
     def _check_numbers(self) -> None:
         if isinstance(self.init, str) and self.init not in NAMED_INITS:
@@ -218,6 +240,17 @@ class Architecture:
         return self.width // self.heads
 
     @property
+    def exchangeable(self) -> bool:
+        """Whether tokens are alike: neither a mask nor positions tell them apart."""
+        return self.mask == "none" and self.positions == "none"
+
+    @property
+    def special_attention(self) -> bool:
+        """Whether attention is more than softmax(mask(Q K^T / sqrt(d_h))) V, or there is dropout."""
+        plain = (self.kv_heads, self.positions, self.window, self.logit_scale) == (None, "none", None, "sqrt")
+        return not plain or self.dropout + self.attention_dropout > 0
+
+    @property
     def hidden(self) -> int:
         """Hidden width of the feed-forward branch."""
         return round(self.ffn_ratio * self.width)
@@ -239,6 +272,8 @@ class Architecture:
         """Each kind of weight matrix of a block with its shape (inputs, outputs)."""
         d, m = self.width, self.hidden
         shapes = {f"attn.{name}": (d, d) for name in ("query", "key", "value", "output")}
+        if self.kv_heads is not None:
+            shapes["attn.key"] = shapes["attn.value"] = (d, self.kv_heads * self.head_width)
         shapes["ffn.up"] = (d, m)
         if self.nonlinearity.gated:
             shapes["ffn.gate"] = (d, m)
@@ -255,7 +290,10 @@ class Architecture:
     @property
     def base_gains(self) -> dict[str, float]:
         """sigma_W^2 = inputs x variance of an entry, for each matrix, before the scaling rule."""
-        return matrix_gains(self.init, self.weights, self.nonlinearity, self.logit_variance)
+        product = self.logit_variance
+        if product is not None and self.logit_scale == "linear":
+            product *= self.head_width
+        return matrix_gains(self.init, self.weights, self.nonlinearity, product)
 
     def normed(self, branch: Branch) -> tuple[str, ...]:
         """Which projections of an attention branch carry a norm over each head, by the placement's wish or

@@ -64,6 +64,8 @@ def token_modes(x: torch.Tensor) -> torch.Tensor:
     """T X with T the orthogonal, symmetric tokens x tokens reflection that takes the token mean to row 0:
     row 0 is sqrt(n) times the mean, the others span the differences between tokens."""
     x = x if x.dtype.itemsize >= 4 else x.float()
+    if x.shape[-2] == 1:
+        return x
     root = math.sqrt(x.shape[-2])
     mean = x.mean(-2, keepdim=True)
     modes = x - mean.lerp(x[..., :1, :], 1 / (1 - root))  # (root mean - x_0) / (root - 1)

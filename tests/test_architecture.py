@@ -18,6 +18,8 @@ EXAMPLES = [
     Architecture(
         "pre-norm", "layer-index", activation="swiglu", norm="layer", qk_norm=True, logit_variance=4
     ),
+    Architecture("pre-norm", mask="causal", window=9, positions="rope", kv_heads=2, logit_scale="linear"),
+    Architecture("pre-norm", dropout=0.1, attention_dropout=0.2, qk_norm=True, qk_norm_over="width"),
 ]
 
 
@@ -30,7 +32,7 @@ def test_round_trips(arch: Architecture) -> None:
 
 
 def test_key_is_stable_across_processes() -> None:
-    assert Architecture("post-norm").key == Architecture("post-norm", depth=12).key == "2219c70c2e675d14"
+    assert Architecture("post-norm").key == Architecture("post-norm", depth=12).key == "87d4cb7bce8587b9"
 
 
 def test_default_options_leave_the_name_alone() -> None:
@@ -58,6 +60,16 @@ def test_default_options_leave_the_name_alone() -> None:
         ({"gates": "softmax"}, "gates='softmax' needs experts of at least 2"),
         ({"experts": 4, "shared_experts": -1}, "shared_experts must be an integer of at least 0"),
         ({"qk_norm": "yes"}, "qk_norm must be True or False"),
+        ({"kv_heads": 3}, "kv_heads must divide heads.*kv_heads=3, heads=8"),
+        ({"kv_heads": True}, "kv_heads must divide heads"),
+        ({"positions": "rope", "width": 24, "ffn_ratio": 1}, "even head width, got width / heads = 3"),
+        ({"window": 8}, "set mask='causal', got mask='none'"),
+        ({"window": 1, "mask": "causal"}, "integer of at least 2"),
+        ({"window": 64, "mask": "causal"}, "window=64 has no effect on 64 tokens"),
+        ({"qk_norm_over": "width"}, "has no effect without norms on queries and keys"),
+        ({"qk_norm_over": "width", "qk_norm": True, "heads": 1}, "has no effect with one head"),
+        ({"dropout": 1.0}, r"dropout must be a probability in \[0, 1\), got 1.0"),
+        ({"attention_dropout": -0.1}, "attention_dropout must be a probability"),
         ({"placement": "post-norm("}, "expected a placement"),
         ({"placement": "siamese-norm(depth_scaling=1)"}, "must be bool"),
     ],
@@ -77,6 +89,9 @@ def test_bad_input_is_one_clear_line(changes: dict[str, object], message: str) -
         ({"norm": "rmsnorm"}, "rms"),
         ({"experts": 4, "gates": "renormalized"}, "renormalised"),
         ({"init": "fanin"}, "fan-in"),
+        ({"positions": "rotary"}, "rope"),
+        ({"logit_scale": "linea"}, "linear"),
+        ({"qk_norm_over": "heads"}, "head"),
         ({"placement": "siamese-norm(depth_scalin=True)"}, "depth_scaling"),
     ],
 )
@@ -94,6 +109,18 @@ def test_unit_branch_gives_he_for_relu() -> None:
     gains = Architecture("post-norm", activation="relu", init="unit-branch").base_gains
     assert gains["ffn.up"] == pytest.approx(2.0)
     assert gains["attn.value"] == 1.0
+
+
+def test_as_many_key_heads_as_heads_is_the_default() -> None:
+    assert Architecture("post-norm", kv_heads=8) == Architecture("post-norm")
+    assert Architecture("post-norm", kv_heads=2).weights["attn.value"] == (256, 64)
+    assert Architecture("hybrid-norm", qk_norm_over="width").qk_norm_over == "width"
+
+
+def test_logit_variance_is_that_of_the_logits_however_they_are_scaled() -> None:
+    arch = Architecture("post-norm", logit_variance=16, logit_scale="linear")
+    gains = arch.base_gains
+    assert gains["attn.query"] * gains["attn.key"] / arch.head_width == pytest.approx(16.0)
 
 
 def test_logit_variance_sets_query_and_key() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from spannorm_theory import Architecture
 from spannorm_theory.definitions.placements import PLACEMENTS, STANDARD
 from spannorm_theory.errors import InputError
 from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
+from spannorm_theory.quantities import SPECTRAL
 from spannorm_theory.theory.predict import predict_profiles
 from spannorm_theory.theory.prediction import Prediction
 from spannorm_theory.verification import compare, verify
@@ -115,6 +117,51 @@ def test_every_option_passes_small(changes: dict[str, object]) -> None:
     arch = Architecture("hybrid-norm", "gpt2", depth=4, width=128, heads=4, tokens=24).with_(**changes)
     result = verify(arch, networks=24, progress=False)
     assert result.passed, result.summary()
+
+
+#: each with a theory that leaves it out
+ATTENTION: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        {"placement": "pre-norm", "positions": "rope", "input_cosine": 0.9, "logit_variance": 4.0},
+        {"positions": "none"},
+    ),
+    (
+        {
+            "placement": "post-norm",
+            "positions": "rope",
+            "mask": "causal",
+            "input_cosine": 0.9,
+            "logit_variance": 4.0,
+        },
+        {"positions": "none"},
+    ),
+    ({"placement": "post-norm", "kv_heads": 1, "init": "xavier"}, {"kv_heads": None}),
+    ({"placement": "pre-norm", "dropout": 0.2}, {"dropout": 0.0}),
+    ({"placement": "post-norm", "attention_dropout": 0.5}, {"attention_dropout": 0.0}),
+    (
+        {"placement": "pre-norm", "attention_dropout": 0.5, "mask": "causal", "positions": "rope"},
+        {"attention_dropout": 0.0},
+    ),
+    ({"placement": "post-norm", "logit_scale": "linear"}, {"logit_scale": "sqrt"}),
+    ({"placement": "pre-norm", "mask": "causal", "window": 4}, {"window": None}),
+    (
+        {"placement": "post-norm", "qk_norm": True, "qk_norm_over": "width", "logit_scale": "linear"},
+        {"qk_norm": False, "qk_norm_over": "head", "logit_scale": "sqrt"},
+    ),
+]
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(("changes", "wrong"), ATTENTION, ids=str)
+def test_attention_variants_pass_and_their_absence_fails(
+    changes: dict[str, Any], wrong: dict[str, Any]
+) -> None:
+    arch = Architecture(**{"depth": 4, "width": 128, "heads": 4, "tokens": 24, **changes})
+    ensemble = simulate(arch, networks=24, progress=False)
+    result = compare(predict_profiles(arch), ensemble)
+    assert result.passed, result.summary()
+    failures = compare(replace(predict_profiles(arch.with_(**wrong)), arch=arch), ensemble).failures
+    assert not failures[~failures["quantity"].isin(SPECTRAL)].empty  # which dropout leaves unpredicted
 
 
 @pytest.mark.exact

@@ -67,7 +67,7 @@ def cases(
 def predictions(arch: Architecture) -> dict[str, Prediction]:
     """What each theory says; the pair theory has nothing to say under a mask."""
     found = {"position-resolved": predict_gram(arch)}
-    return {"pair": predict_pair(arch), **found} if arch.mask == "none" else found
+    return {"pair": predict_pair(arch), **found} if arch.exchangeable else found
 
 
 def accuracy(

@@ -126,10 +126,11 @@ class PlainStack(nn.Module):
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
         scaled = any(multiplier != 1 for trace in arch.traces for multiplier in trace.multipliers)
-        if arch.placement not in BLOCKS or scaled or arch.qk_norm or arch.qkv_norm:
+        normed = arch.qk_norm or arch.qkv_norm
+        if arch.placement not in BLOCKS or scaled or normed or arch.special_attention:
             raise InputError(
                 f"there is no module of {arch} to compare with; use one of {', '.join(BLOCKS)}, a scaling "
-                "rule that scales weights only, and no norm inside attention"
+                "rule that scales weights only, no norm inside attention, and plain attention"
             )
         self.arch = arch
         block = BLOCKS[arch.placement]

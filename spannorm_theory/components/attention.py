@@ -1,4 +1,5 @@
-r"""Multi-head softmax attention: moments for tokens that are all alike, and the torch operation.
+r"""Multi-head softmax attention: moments for tokens that are all alike. (Its torch operation is
+:func:`spannorm_theory.components.attention_op.attention_forward`.)
 
 For two tokens with second moment q and covariance p = q - delta, rows A and B of attention weights
 whose logits follow from (q, p), and gains s_W (inputs x variance of an entry),
@@ -6,34 +7,48 @@ whose logits follow from (q, p), and gains s_W (inputs x variance of an entry),
     forward   q_out = s_o [q_V - delta_V (1 - P2)],    q_out - p_out = s_o delta_V (P2 - P11)
     value     s_o s_V [gamma P2 + (n-1) c P11]         (row sums of one fix the token mean)
     query     s_o delta_V  s_K delta s_Q               [gamma J,  c J11]
-    key       s_o delta_V  s_K s_Q [q gamma J + (n-1) p c J11],  token covariance -that/(n-1)
+    key       s_o delta_V  s_K s_Q q [gamma J + (n-1) c E r J11(r)],  token covariance -that/(n-1)
 
 with (q, p)_V of the values and the overlaps of :mod:`spannorm_theory.components.overlaps`. Norms on
 queries, keys or values replace s_W (q, p) by (1, K(rho)) forward and s_W by K'/q backward, K the exact
 kernel of a norm over a head. Gradients at the logits are A * (D - sum A D), D_ij = g_i . V_j, with g
-independent of the forward pass.
+independent of the forward pass. Logits over d_h instead of its root divide v, and with it the query and
+key rows, by d_h.
 
-Leading finite-width terms: the tokens' sample correlations, of variance V (1/d for Gaussian tokens), add
-(1 - P2)^2 V to J and J11 on the query path; and attention weights lean towards the keys they read, which
-by Stein's lemma gives the mixed values a mean (1 - P2)(1 - rho) q along each query, second moment
-q_V v ((1 - rho)(1 - P2))^2 / d.
+Keys and values that several heads share (``kv_heads``) leave all of this as it is: given the forward pass
+the gradients behind two heads are independent, W_O having independent rows for each, so the gradient at a
+shared key or value is a sum of independent terms, as many as there are fewer coordinates. Heads of one
+group are only less independent of each other.
+
+Dropout of rate p on the weights, A M / (1 - p) with M independent for each pair of tokens and head, acts
+where one row meets itself at one key: with e = p / (1 - p),
+
+    forward   q_out gains s_o e q_V P2, covariances nothing
+    value     gamma gains s_o s_V e P2 gamma
+    query     delta_V J becomes (delta_V + e q_V) J for one token
+    key       the same for gamma's share
+
+since sum_j (diag A - A A^T)_jj'^2 over j, j' is J. Rows no longer sum to one, and common values reach the
+gradient at the logits.
+
+Leading finite-width terms: the cosine r of two queries fluctuates by 1/d_h around rho, which n - 1 pairs of
+tokens add up to order n/d_h in the key path (:func:`~.overlaps.head_overlaps`); the tokens' sample
+correlations, of variance V (1/d for Gaussian tokens), add (1 - P2)^2 V to J and J11 on the query path; and
+attention weights lean towards the keys they read, which by Stein's lemma gives the mixed values a mean (1 -
+P2)(1 - rho) q along each query, second moment q_V v ((1 - rho)(1 - P2))^2 / d.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..errors import AssumptionError
 from .kernels import Array
-from .norms import HeadNorm, normalise
+from .norms import HeadNorm
 from .overlaps import OverlapCurve, head_overlaps, overlap_curve
-
-if TYPE_CHECKING:
-    import torch
 
 Gains = Mapping[str, Any]
 
@@ -48,6 +63,9 @@ class Attention:
         head_norm: the kernel of that norm.
         unit_logits: v for an input of second moment 1; overlaps along its curve are tabulated.
         inner_norm: whether a norm stands in front of the output projection.
+        logit_factor: 1, or 1/d_h for logits that are divided by the head width instead of its root.
+        over_width: the norms run over all heads; ``head_norm`` is then that of the whole width.
+        dropout: rate of dropout on attention weights.
     """
 
     width: int
@@ -57,6 +75,19 @@ class Attention:
     head_norm: HeadNorm | None
     unit_logits: float = 1.0
     inner_norm: bool = False
+    logit_factor: float = 1.0
+    over_width: bool = False
+    dropout: float = 0.0
+
+    @property
+    def _spherical(self) -> bool:
+        """Whether a head's queries and keys lie on a sphere."""
+        return "query" in self.normed and not self.over_width
+
+    @property
+    def _alone(self) -> float:
+        """p / (1 - p): what dropout adds to second moments of attention weights, key by key."""
+        return self.dropout / (1 - self.dropout)
 
     def _projected(self, name: str, q: Any, delta: Any, gain: Any) -> tuple[Any, Any]:
         """Second moment of a query, key or value coordinate, and its drop between tokens."""
@@ -73,8 +104,8 @@ class Attention:
     def _logits(self, q: Any, delta: Any, gains: Gains) -> tuple[Any, Any]:
         """Logit variance v between tokens' queries and keys, and the cosine that rows see."""
         if "query" in self.normed and self.head_norm is not None:
-            return 1.0, self.head_norm.value(1 - delta / q)
-        return gains["attn.query"] * gains["attn.key"] * q**2, 1 - delta / q
+            return self.logit_factor, self.head_norm.value(1 - delta / q)
+        return self.logit_factor * gains["attn.query"] * gains["attn.key"] * q**2, 1 - delta / q
 
     def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
         """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
@@ -84,8 +115,9 @@ class Attention:
         p2, p11 = self._overlap_pair(v, rho)
         q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
         own = q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self.width
-        mixed = q_v - delta_v * (1 - p2) + own
-        drop = max(delta_v * (p2 - p11) + own * (1 - rho), 0.0)  # rounding near collapse
+        single = self._alone * q_v * p2
+        mixed = q_v - delta_v * (1 - p2) + own + single
+        drop = max(delta_v * (p2 - p11) + own * (1 - rho), 0.0) + single  # rounding near collapse
         output = gains["attn.output"] / (mixed if self.inner_norm else 1.0)
         return output * mixed, output * drop
 
@@ -93,27 +125,27 @@ class Attention:
         """What the inner norm multiplies second moments by."""
         if not self.inner_norm:
             return 1.0
-        return 1 / (q_v - delta_v * (1 - p2) + q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self.width)
+        own = q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self.width
+        return 1 / (q_v - delta_v * (1 - p2) + own + self._alone * q_v * p2)
 
     @property
     def _curve(self) -> OverlapCurve:
-        return overlap_curve(self.unit_logits, self.tokens, self.head_width, "query" in self.normed)
+        return overlap_curve(self.unit_logits, self.tokens, self.head_width, self._spherical)
 
     def _overlap_pair(self, v: float, rho: float) -> tuple[float, float]:
         if abs(v - self.unit_logits) < 1e-9 * v:
             return self._curve.forward(rho)
-        found = head_overlaps(v * (1 - rho), rho, self.tokens, self.head_width, "query" in self.normed)
+        found = head_overlaps(v * (1 - rho), rho, self.tokens, self.head_width, self._spherical)
         return found.p2, found.p11
 
     def _overlap_arrays(self, v: Array, rho: Array) -> Array:
         if np.all(np.abs(v - self.unit_logits) < 1e-9 * v):
             return self._curve.all(rho)
-        normed = "query" in self.normed
         found = [
-            head_overlaps(float(a * (1 - r)), float(r), self.tokens, self.head_width, normed)
+            head_overlaps(float(a * (1 - r)), float(r), self.tokens, self.head_width, self._spherical)
             for a, r in zip(np.broadcast_to(v, rho.shape), rho, strict=True)
         ]
-        return np.array([(o.p2, o.p11, o.j, o.j11) for o in found]).T
+        return np.array([(o.p2, o.p11, o.j, o.j11, o.tilt) for o in found]).T
 
     def undecided(self, q: Array, delta: Array, gains: Gains) -> Array:
         """1 - P2: the share of attention rows that are more than a maximum, at each layer."""
@@ -136,12 +168,14 @@ class Attention:
         n = self.tokens
         v, rho = self._logits(q, delta, gains)
         rho = np.asarray(rho, dtype=float)
-        p2, p11, j, j11 = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
+        p2, p11, j, j11, tilt = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
         finite = (1 - p2) ** 2 * spread
         q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
         output = gains["attn.output"] * self._shrunk(q_v, delta_v, v, rho, p2)
         _, delta_k = self._projected("key", q, delta, gains["attn.key"])
-        q_q, delta_q = self._projected("query", q, delta, gains["attn.query"])
+        delta_k = self.logit_factor * delta_k
+        single = self._alone * q_v
+        q_q, _ = self._projected("query", q, delta, gains["attn.query"])
         zero = np.zeros_like(rho)
 
         def rows(*entries: Any) -> Array:
@@ -150,9 +184,15 @@ class Attention:
 
         total = (1.0, n - 1.0)  # the token mean of the gradient passes unchanged
         own = (p2, (n - 1) * p11)
-        value = rows(*own, *((t - o) / (n - 1) for t, o in zip(total, own, strict=True)))
-        query = rows(delta_v * delta_k * (j + finite), zero, zero, delta_v * delta_k * (j11 + finite))
-        to_key = (delta_v * q_q * j, delta_v * (n - 1) * (q_q - delta_q) * j11)
+        passed = ((t - o) / (n - 1) for t, o in zip(total, own, strict=True))
+        value = rows((1 + self._alone) * p2, own[1], *passed)
+        one = delta_k * (delta_v * (j + finite) + single * j)
+        query = rows(one, zero, zero, delta_k * delta_v * (j11 + finite))
+        scale = self.logit_factor
+        to_key = (
+            scale * q_q * (delta_v + single) * j,
+            scale * (n - 1) * q_q * delta_v * tilt,
+        )
         key = rows(*to_key, *(-k / (n - 1) for k in to_key))
         maps = {"attn.value": value, "attn.query": query, "attn.key": key}
         maps = {name: np.asarray(output)[..., None, None] * m for name, m in maps.items()}
@@ -170,7 +210,7 @@ class Attention:
         front = self.width**2 * n
         v, rho = self._logits(q, delta, gains)
         rho = np.asarray(rho, dtype=float)
-        p2, p11, j, _ = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
+        p2, p11, *_ = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
         lean = v * ((1 - rho) * (1 - p2)) ** 2 / self.width
         result = {}
         for name in ("attn.query", "attn.key", "attn.value"):
@@ -179,7 +219,13 @@ class Attention:
             g, c = at_projection[:, 0] * one / gains[name], at_projection[:, 1] * two / gains[name]
             result[name] = front * (q * g + (n - 1) * p * c)
         # keys' weight gradients see the sample correlation that their stream gradients do not
-        result["attn.key"] = result["attn.key"] * (1 + (1 - p2) ** 2 * spread / j)
+        q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
+        q_q, _ = self._projected("query", q, delta, gains["attn.query"])
+        one, two = self._back("key", q, delta, gains["attn.key"])
+        twice = self.logit_factor * gains["attn.output"] * delta_v * q_q * (1 - p2) ** 2 * spread
+        result["attn.key"] = result["attn.key"] + front * twice * (
+            (q * one - p * two) / gains["attn.key"] * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
+        )
         # rows that lean towards similar keys add to what values receive, as to what they give
         leaning = front * lean * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
         one, _ = self._back("value", q, delta, gains["attn.value"])
@@ -187,44 +233,8 @@ class Attention:
         shrunk = self._shrunk(q_v, delta_v, v, rho, p2)
         output = gains["attn.output"] * shrunk
         result["attn.value"] = result["attn.value"] + output * one / gains["attn.value"] * q * leaning
-        mixed, drop = q_v - delta_v * (1 - p2), delta_v * (p2 - p11)
+        single = self._alone * q_v * p2
+        mixed, drop = q_v - delta_v * (1 - p2) + single, delta_v * (p2 - p11) + single
         plain = front * (mixed * grad[:, 0] + (n - 1) * (mixed - drop) * grad[:, 1])
         result["attn.output"] = (plain + q_v * leaning) * shrunk
         return result
-
-
-def attention_forward(
-    x: torch.Tensor,
-    linear: Callable[[torch.Tensor, str], torch.Tensor],
-    *,
-    heads: int,
-    causal: bool,
-    normed: tuple[str, ...],
-    norm: str,
-    inner_norm: str | None = None,
-) -> torch.Tensor:
-    """The branch on tensors (networks, tokens, width); ``linear(x, name)`` applies a weight matrix."""
-    import torch
-
-    def project(name: str) -> torch.Tensor:
-        y = linear(x, f"attn.{name}").reshape(*x.shape[:-1], heads, -1).transpose(1, 2)
-        return normalise(y, norm) if name in normed else y
-
-    # plain operations: torch's fused kernels give NaN for logits beyond about 1e19, which stacks without
-    # norms reach
-    queries, keys = project("query"), project("key")
-    logits = queries @ keys.mT / queries.shape[-1] ** 0.5
-    if causal:
-        ahead = torch.ones(logits.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
-        logits = logits.masked_fill(ahead, -torch.inf)
-    mixed = (logits.softmax(-1) @ project("value")).transpose(1, 2).flatten(-2)
-    return linear(mixed if inner_norm is None else normalise(mixed, inner_norm), "attn.output")
-
-
-def require_exchangeable(mask: str) -> None:
-    """Refuse masks under which tokens are not alike."""
-    if mask != "none":
-        raise AssumptionError(
-            f"the pair theory needs exchangeable tokens, but under mask={mask!r} they are not alike; use the "
-            "position-resolved theory"
-        )

@@ -60,7 +60,9 @@ class FeedForward:
         k = self._raw(q1, q2, c, gains)
         if self.inner_norm is None:
             return k
-        return (k - np.sqrt(self._mean_square(q1, gains) * self._mean_square(q2, gains))) / self._size(q1, q2, gains)
+        return (k - np.sqrt(self._mean_square(q1, gains) * self._mean_square(q2, gains))) / self._size(
+            q1, q2, gains
+        )
 
     def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Covariance of the branch output between two tokens."""

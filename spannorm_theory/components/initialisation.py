@@ -20,7 +20,7 @@ def matrix_gains(
     init: str | float,
     shapes: Mapping[str, tuple[int, int]],
     activation: Activation,
-    logit_variance: float | None = None,
+    logit_product: float | None = None,
 ) -> dict[str, float]:
     """sigma_W^2 of each matrix.
 
@@ -30,7 +30,7 @@ def matrix_gains(
             (2 inputs / (inputs + outputs)), or a standard deviation s (inputs x s^2).
         shapes: (inputs, outputs) of each matrix.
         activation: decides the gain of ffn.up under "unit-branch".
-        logit_variance: if given, sets attn.query and attn.key to its square root each.
+        logit_product: if given, the product of the gains of attn.query and attn.key, which are equal.
     """
     if isinstance(init, str):
         gains = {
@@ -41,8 +41,8 @@ def matrix_gains(
         gains = {name: rows * init**2 for name, (rows, _) in shapes.items()}
     if init == "unit-branch":
         gains["ffn.up"] = _unit_branch_gain(activation)
-    if logit_variance is not None:
-        gains["attn.query"] = gains["attn.key"] = sqrt(logit_variance)
+    if logit_product is not None:
+        gains["attn.query"] = gains["attn.key"] = sqrt(logit_product)
     return gains
 
 

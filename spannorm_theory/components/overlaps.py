@@ -49,6 +49,13 @@ class Overlaps:
     j11: float
 
 
+@dataclass(frozen=True)
+class HeadOverlaps(Overlaps):
+    """Overlaps in heads of finite width, and ``tilt`` = E[r J11(r)] over the cosine r of two queries."""
+
+    tilt: float
+
+
 def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
     """Row overlaps for logits of variance ``s2`` and row correlation ``rho`` over ``keys`` keys.
 
@@ -158,27 +165,45 @@ def saturating_overlaps(s2: float, rho: float, keys: int) -> Overlaps:
 
 
 @lru_cache(maxsize=65536)
-def head_overlaps(s2: float, rho: float, keys: int, head_width: int, normed: bool) -> Overlaps:
+def head_overlaps(s2: float, rho: float, keys: int, head_width: int, normed: bool) -> HeadOverlaps:
     """Overlaps for heads of finite width, whose logits are not quite independent Gaussians.
 
-    Without a norm the logits of one row are Gaussian with variance s^2 |q|^2 / E|q|^2, a chi-square
-    over ``head_width`` coordinates: the overlaps are averaged over it (exact for one row; two rows are
-    given a common |q|, right at rho = 0 and rho = 1). With norms on queries and keys the logits are
-    coordinates of points on a sphere: exact for one row; for two, P11 and J11 move between their
+    The correlation of two rows is the cosine r of their queries, which fluctuates around rho with variance
+    (1 - rho^2)^2 / d_h: two nodes of r beside rho carry it. Keys collect r J11(r) from pairs of rows, which
+    does not vanish at rho = 0. Without a norm the logits of one row are Gaussian with variance s^2 |q|^2 /
+    E|q|^2, a chi-square over ``head_width`` coordinates: the overlaps are averaged over it (exact for one
+    row; two rows are given a common |q|, right at rho = 0 and rho = 1). With norms on queries and keys the
+    logits are coordinates of points on a sphere: exact for one row; for two, P11 and J11 move between their
     values at rho = 0, which depend on the mean alone, and at rho = 1, where the rows are one.
     """
     if not normed:
         shares, weights = _query_norms(head_width)
-        found = [saturating_overlaps(s2 * float(x), rho, keys) for x in shares]
-        table = np.array([(o.p2, o.p11, o.j, o.j11) for o in found])
-        return Overlaps(*map(float, weights @ table))
-    gaussian = saturating_overlaps(s2, rho, keys)
+        middle = HEAD_NODES // 2
+        found = [
+            _over_cosines(s2 * float(x), rho, keys, (1 - rho**2) / np.sqrt(head_width * weights[middle]))
+            if i == middle
+            else _over_cosines(s2 * float(x), rho, keys, 0.0)
+            for i, x in enumerate(shares)
+        ]
+        table = np.array([(o.p2, o.p11, o.j, o.j11, o.tilt) for o in found])
+        return HeadOverlaps(*map(float, weights @ table))
+    gaussian = _over_cosines(s2, rho, keys, (1 - rho**2) / np.sqrt(head_width))
     if s2 < 1e-6:  # both are uniform to this order
         return gaussian
     p2, j = _single_row(float(np.sqrt(s2)), keys, head_width)
     spread = (p2 - 1 / keys) / (gaussian.p2 - 1 / keys)
     p11 = 1 / keys + (gaussian.p11 - 1 / keys) * spread
-    return Overlaps(p2, p11, j, gaussian.j11 * (1 + max(rho, 0.0) * (j / gaussian.j - 1)))
+    sphere = 1 + max(rho, 0.0) * (j / gaussian.j - 1)
+    return HeadOverlaps(p2, p11, j, gaussian.j11 * sphere, gaussian.tilt * sphere)
+
+
+def _over_cosines(s2: float, rho: float, keys: int, deviation: float) -> HeadOverlaps:
+    """Means over a row correlation of standard deviation ``deviation`` around rho."""
+    nodes = [max(-1.0, min(float(rho + x), 1.0)) for x in ((-deviation, deviation) if deviation else (0.0,))]
+    found = [saturating_overlaps(s2, r, keys) for r in nodes]
+    p2, p11, j, j11 = np.mean([(o.p2, o.p11, o.j, o.j11) for o in found], axis=0).tolist()
+    tilt = sum(r * o.j11 for r, o in zip(nodes, found, strict=True)) / len(nodes)
+    return HeadOverlaps(p2, p11, j, j11, tilt)
 
 
 @lru_cache(maxsize=256)
@@ -192,8 +217,8 @@ def _query_norms(head_width: int) -> tuple[Array, Array]:
 
 
 class OverlapCurve:
-    """Overlaps along s^2 = v (1 - rho), the logits that tokens of cosine rho give: P2, P11, J and J11
-    as splines in rho, made once for each (v, keys) and kind of head."""
+    """Overlaps along s^2 = v (1 - rho), the logits that tokens of cosine rho give: P2, P11, J, J11
+    and the tilt as splines in rho, made once for each (v, keys) and kind of head."""
 
     nodes = 32
 
@@ -205,7 +230,7 @@ class OverlapCurve:
         found = [
             head_overlaps(logit_variance * float(1 - r), float(r), keys, head_width, normed) for r in self.rho
         ]
-        table = np.array([(o.p2, o.p11, o.j, o.j11) for o in found])
+        table = np.array([(o.p2, o.p11, o.j, o.j11, o.tilt) for o in found])
         self._spline = CubicSpline(self.rho, table)
         self._pieces = [
             tuple(map(float, piece))
@@ -221,7 +246,7 @@ class OverlapCurve:
         return ((a2 * x + b2) * x + c2) * x + d2, ((a11 * x + b11) * x + c11) * x + d11
 
     def all(self, rho: Array) -> Array:
-        """P2, P11, J, J11 for an array of cosines; shape (4, layers)."""
+        """P2, P11, J, J11 and the tilt for an array of cosines; shape (5, layers)."""
         return np.asarray(self._spline(np.clip(rho, self.rho[0], 1.0))).T
 
 

@@ -13,13 +13,16 @@ Khat = K K^T / d_h, Qhat alike, and "o" the element-wise product, the Grams are
 
     output         s_O E[A V A^T]
     at the values  E[A^T G A]
-    at the queries G o E[F],  F_ik = tr(M_i V M_k Khat):  F = S + S^T + B o (A Khat A^T),
-                   S = (A (V o Khat) / 2 - (A V) o (A Khat)) A^T,  B = A V A^T
-    at the keys    E sum_ik H_ik M_i V M_k,  H = Qhat o G:  V o (A^T H A) + U + U^T,
-                   U = A^T ((H o B) A / 2 - (A V) o (H A))
+    at the queries G o E[F],  F_ik = tr(M_i V M_k Khat)
+    at the keys    E sum_ik H_ik M_i V M_k,  H = Qhat o G
 
 Since M_i 1 = 0, V and K enter centred over tokens in the last two, and so does X in the keys' weight
-gradient, which keeps the vanishing of these paths under rank collapse accurate.
+gradient (without rotations), which keeps the vanishing of these paths under rank collapse accurate.
+
+(:mod:`.softmax_paths`). Rotary embedding turns queries and keys at their positions and the gradients that
+arrive there back. Logits over d_h instead of its root scale queries' and keys' gradients alike. Heads that
+share keys and values have the same averages (:mod:`.attention`). Dropout of the weights adds, with
+e = p / (1 - p), e sum_j A_ij^2 V_jj to the output's diagonal and e sum_i A_ij^2 G_ii to that at the values.
 
 Finite width: values are read from the same d coordinates as keys, whose sample covariances over d and
 then d_h coordinates make up Khat. So given the keys, the values' Gram is not s_V X but, off its diagonal,
@@ -28,7 +31,7 @@ then d_h coordinates make up Khat. So given the keys, the values' Gram is not s_
 
 (least squares), with a diagonal that a norm fixes: the part that is not seen through the keys is
 rescaled for each token to keep it. The keys' weight gradient reads X twice; there the sample covariance adds
-t t^T / d to F, t_i = tr(M_i V).
+t t^T / d to F, t_i = tr(M_i V); under rotation the terms of t keep their keys' angles.
 """
 
 from __future__ import annotations
@@ -40,6 +43,19 @@ import numpy as np
 
 from .kernels import Array
 from .norms import HeadNorm
+from .positions import hidden, rotated
+from .softmax_paths import (
+    diagonal,
+    dropout_grams,
+    grams,
+    mean_columns,
+    mean_rows,
+    root,
+    rotated_grams,
+    second_moments,
+    tokens_centred,
+    transposed,
+)
 
 Gains = Mapping[str, float]
 
@@ -60,6 +76,11 @@ class SampledAttention:
         norm: "rms" or "layer", the kind of that norm.
         head_norm: its kernel.
         inner_norm: whether a norm stands in front of the output projection.
+        window: how many tokens a token sees under the causal mask; None for all.
+        rope: whether queries and keys are rotated by their positions.
+        logit_factor: 1, or 1/d_h for logits that are divided by the head width instead of its root.
+        over_width: the norms run over all heads; ``head_norm`` is then that of the whole width.
+        dropout: rate of dropout on attention weights.
     """
 
     width: int
@@ -68,69 +89,127 @@ class SampledAttention:
     norm: str
     head_norm: HeadNorm | None
     inner_norm: bool = False
+    window: int | None = None
+    rope: bool = False
+    logit_factor: float = 1.0
+    over_width: bool = False
+    dropout: float = 0.0
 
     def forward(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, float]:
         """Token Gram of the branch output from that of its input, (tokens, tokens) both; and how many of a
         head's rows of weights are more than a maximum, E sum_i (1 - sum_j A_ij^2)."""
-        _, keys, a = self._heads(gram, gains, noise)
+        keys, _, _, a = self._heads(gram, gains, noise)
         mixed = self._mixed(keys, a, gram, gains)
         undecided = len(gram) - float(np.einsum("shij,shij->", a, a)) / (2 * len(keys))
         return gains["attn.output"] * (mixed / _scale(mixed) if self.inner_norm else mixed), undecided
 
     def _mixed(self, keys: Array, a: Array, gram: Array, gains: Gains) -> Array:
         """Gram of the mixed values."""
-        return _symmetric(_mean_rows(a @ self._values(keys, gram, gains), a))
+        values = self._values(keys, gram, gains)
+        mixed = mean_rows(a @ values, a)
+        if self.dropout:
+            alone = a**2 @ diagonal(values)[..., None]
+            mixed = mixed + np.diag(self._alone * alone.mean(axis=(0, 1))[:, 0])
+        return _symmetric(mixed)
 
     def backward(
-        self, gram: Array, output: Array, grad: Array, gains: Gains, noise: Array
+        self,
+        gram: Array,
+        output: Array,
+        grad: Array,
+        gains: Gains,
+        noise: Array,
+        random: np.random.Generator | None = None,
     ) -> tuple[Array, dict[str, float]]:
         """Gradient Gram at the branch input, and E |dLoss/dW|_F^2 of each matrix.
 
         Args:
             gram, output: token Grams of the branch input and output.
             grad: token Gram of the gradient at the branch output.
+            random: draws values and gradients under rotary embedding.
         """
-        queries, keys, weights = self._heads(gram, gains, noise)
+        plain, queries, keys, weights = self._heads(gram, gains, noise)
         # rows that are one maximum have no Jacobian; the expansions would leave their rounding errors
         a = weights * (1 - weights.max(axis=-1, keepdims=True) > DECIDED)
-        at = _transposed(a)
-        values = _centred(self._values(keys, gram, gains))
-        khat, qhat = _second_moments(_tokens_centred(keys)), _second_moments(queries)
-        g = gains["attn.output"] * grad
+        values, g = self._values(plain, gram, gains), gains["attn.output"] * grad
         if self.inner_norm:
-            g = g / _scale(self._mixed(keys, weights, gram, gains))
-        h = qhat * g
-        av, ak, ha = a @ values, a @ khat, h @ a
-        b = av @ at
-        s = _mean_rows(a @ (values * khat / 2) - av * ak, a)
-        u = _mean_columns(a, (h * b / 2) @ a - av * ha)
-        at_output = {
-            "query": g * (s + s.T + (b * (ak @ at)).mean(axis=(0, 1))),
-            "key": (values * (at @ ha)).mean(axis=(0, 1)) + u + u.T,
-            "value": _mean_columns(weights, g @ weights),
-        }
+            g = g / _scale(self._mixed(plain, weights, gram, gains))
+        at_values = mean_columns(weights, g @ weights)
+        if self.dropout:
+            alone = g.diagonal() @ np.square(weights).mean(axis=(0, 1))
+            at_values = at_values + np.diag(self._alone * alone)
+        at_queries, at_keys = self._paths(a, values, queries, keys, g, random)
+        at_output = {"query": at_queries, "key": at_keys, "value": at_values}
         stream, norms = np.zeros_like(gram), {}
         for name, found in at_output.items():
             back = self._before_norm(name, gram, gains)
             stream += gains[f"attn.{name}"] * back * found
-            read = _centred(back * gram) if name == "key" else back * gram
+            # gradients at keys have no token mean, unless each is turned by an angle of its own
+            read = _centred(back * gram) if name == "key" and not self.rope else back * gram
             norms[f"attn.{name}"] = self.width**2 * float((read * found).sum())
-        t = ((a @ _diagonal(values)[..., None])[..., 0] - _diagonal(b)).reshape(-1, len(gram))
-        query, key, value = (self._projected(name, gram, gains) for name in ("query", "key", "value"))
-        twice = t.T @ t / len(t) * key.trace() / value.trace() / gains["attn.key"]
-        norms["attn.key"] += self.width * float((query * g * twice).sum())
+        twice = self._read_twice(a, _centred(values), queries, gram, gains)
+        norms["attn.key"] += self.width * float((g * twice).sum())
         norms["attn.output"] = self.width**2 * float((output * grad).sum() / gains["attn.output"])
         return _symmetric(stream), norms
 
-    def _heads(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, Array, Array]:
-        """Queries and keys, (heads, tokens, head width); weights, (2, heads, tokens, tokens)."""
-        root = _root(gram)
+    @property
+    def _alone(self) -> float:
+        """p / (1 - p) of the weights' dropout."""
+        return self.dropout / (1 - self.dropout)
+
+    def _paths(
+        self,
+        a: Array,
+        values: Array,
+        queries: Array,
+        keys: Array,
+        grad: Array,
+        random: np.random.Generator | None,
+    ) -> tuple[Array, Array]:
+        """Gradient Grams at queries and keys, in front of a rotation."""
+        keys = tokens_centred(keys)
+        sizes = self._alone * diagonal(values) if self.dropout else None
+        if self.rope:
+            assert random is not None
+            found = rotated_grams(a, values, queries, keys, grad, random, sizes)
+        else:
+            found = grams(a, _centred(values), queries, keys, grad)
+            if sizes is not None:
+                more = dropout_grams(a, sizes, queries, keys, grad)
+                found = found[0] + more[0], found[1] + more[1]
+        return self.logit_factor * found[0], self.logit_factor * found[1]
+
+    def _read_twice(self, a: Array, values: Array, queries: Array, gram: Array, gains: Gains) -> Array:
+        """t_i t_k q_i.q_k / d_h, in units of what the keys' weight gradient reads."""
+        query, key, value = (self._projected(name, gram, gains) for name in ("query", "key", "value"))
+        at_keys = a * (diagonal(values)[:, None, :] - a @ values)
+        if self.rope:
+            # sum_j t_ij R_{i-j} q_i: R_j^T of the rotated query, coordinate pair by coordinate pair
+            ones = np.ones((a.shape[-1], queries.shape[-1] // 2))
+            turns = rotated(np.concatenate([ones, np.zeros_like(ones)], axis=-1))
+            cos, sin = np.split(at_keys @ turns, 2, axis=-1)
+            first, second = np.split(queries, 2, axis=-1)
+            t = np.concatenate([first * cos + second * sin, second * cos - first * sin], axis=-1)
+            twice = mean_rows(t, t) / t.shape[-1]
+        else:
+            t = at_keys.sum(axis=-1).reshape(-1, len(gram))
+            twice = query * (t.T @ t / len(t))
+        return np.asarray(self.logit_factor * twice * key.trace() / value.trace() / gains["attn.key"])
+
+    def _heads(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, Array, Array, Array]:
+        """Keys as they are, then queries and keys as the logits read them, (heads, tokens, head width);
+        weights, (2, heads, tokens, tokens)."""
+        factor = root(gram)
         queries, keys = (
-            self._normalised(name, np.sqrt(gains[f"attn.{name}"]) * (root @ xi))
+            self._normalised(name, np.sqrt(gains[f"attn.{name}"]) * (factor @ xi), gram, gains)
             for name, xi in zip(("query", "key"), noise, strict=True)
         )
-        logits = queries @ _transposed(_tokens_centred(keys)) / np.sqrt(queries.shape[-1])
-        return queries, keys, _softmax(np.stack([logits, -logits]), self.causal)
+        plain = keys
+        if self.rope:
+            queries, keys = rotated(queries), rotated(keys)
+        logits = queries @ transposed(tokens_centred(keys)) * np.sqrt(self.logit_factor / queries.shape[-1])
+        unseen = hidden(len(gram), self.causal, self.window)
+        return plain, queries, keys, _softmax(np.stack([logits, -logits]), unseen)
 
     def _values(self, keys: Array, gram: Array, gains: Gains) -> Array:
         """Gram of the values given the keys, (heads, tokens, tokens)."""
@@ -138,13 +217,15 @@ class SampledAttention:
         mean = self._projected("value", gram, gains)
         size = mean.diagonal()
         ratio = np.sqrt(w * size / self._projected("key", gram, gains).diagonal())
-        seen = _second_moments(ratio[:, None] * keys)
-        rest = np.sqrt(np.maximum(1 - _diagonal(seen) / size, 0))
+        seen = second_moments(ratio[:, None] * keys)
+        rest = np.sqrt(np.maximum(1 - diagonal(seen) / size, 0))
         return np.asarray(seen + rest[:, :, None] * mean * rest[:, None, :])
 
-    def _normalised(self, name: str, x: Array) -> Array:
+    def _normalised(self, name: str, x: Array, gram: Array, gains: Gains) -> Array:
         if name not in self.normed:
             return x
+        if self.over_width:  # the other heads' coordinates fix the norm
+            return np.asarray(x / np.sqrt(gains[f"attn.{name}"] * gram.diagonal())[:, None])
         if self.norm == "layer":
             x = x - x.mean(axis=-1, keepdims=True)
         return np.asarray(x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True)))
@@ -163,52 +244,16 @@ class SampledAttention:
         return np.asarray(self.head_norm.slope(gram / scale) / (gains[f"attn.{name}"] * scale))
 
 
-def _root(gram: Array) -> Array:
-    """Cholesky factor; the diagonal is raised by what rounding may take from a collapsed Gram."""
-    floor = len(gram) * np.finfo(float).eps
-    return np.asarray(np.linalg.cholesky(gram + np.diag(floor * gram.diagonal())), dtype=float)
-
-
-def _softmax(logits: Array, causal: bool) -> Array:
-    if causal:
-        hidden = np.triu(np.ones(logits.shape[-2:], dtype=bool), 1)
-        logits = np.where(hidden, -np.inf, logits)
+def _softmax(logits: Array, unseen: Array | None) -> Array:
+    if unseen is not None:
+        logits = np.where(unseen, -np.inf, logits)
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(weights / weights.sum(axis=-1, keepdims=True), dtype=float)
 
 
-def _mean_rows(left: Array, right: Array) -> Array:
-    """Mean over heads of L R^T, as one matrix product."""
-    joined = [np.moveaxis(x, -2, 0).reshape(x.shape[-2], -1) for x in (left, right)]
-    return np.asarray(joined[0] @ joined[1].T * (left.shape[-1] / joined[0].shape[-1]))
-
-
-def _mean_columns(left: Array, right: Array) -> Array:
-    """Mean over heads of L^T R, as one matrix product."""
-    joined = [x.reshape(-1, x.shape[-1]) for x in (left, right)]
-    return np.asarray(joined[0].T @ joined[1] * (left.shape[-2] / len(joined[0])))
-
-
-def _second_moments(x: Array) -> Array:
-    """x x^T over the coordinates of a head."""
-    return np.asarray(x @ _transposed(x) / x.shape[-1])
-
-
-def _tokens_centred(x: Array) -> Array:
-    return np.asarray(x - x.mean(axis=-2, keepdims=True))
-
-
 def _centred(x: Array) -> Array:
     """P x P, P the projection off the token mean, for symmetric x."""
-    return _tokens_centred(_transposed(_tokens_centred(x)))
-
-
-def _transposed(x: Array) -> Array:
-    return x.swapaxes(-1, -2)
-
-
-def _diagonal(x: Array) -> Array:
-    return x.diagonal(axis1=-2, axis2=-1)
+    return tokens_centred(transposed(tokens_centred(x)))
 
 
 def _symmetric(x: Array) -> Array:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import sqrt
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +12,13 @@ from sympy import Expr, lambdify
 from .. import symbols
 from ..architecture import Architecture
 from ..components.activations import ACTIVATIONS
-from ..components.attention import attention_forward
+from ..components.attention_op import attention_forward
 from ..components.feedforward import ffn_forward
 from ..components.moe import moe_forward
 from ..components.norms import normalise
 from ..definitions.trace import SUBLAYERS, Branch, Norm, Stream, Sum, Trace
 from ..errors import InputError
+from .randomness import Purpose
 from .weights import Matrix, Weights
 
 
@@ -98,34 +98,41 @@ class Program:
             values[node.index] = value
         return [values[output.index] for output in trace.outputs]
 
-    def _branch(self, node: Branch, x: torch.Tensor, weights: Any) -> torch.Tensor:
+    def _branch(self, node: Branch, x: torch.Tensor, weights: Weights | None) -> torch.Tensor:
         arch = self.arch
         if node.elementwise:
             return ACTIVATIONS[node.kind].torch_function(x)
+        assert weights is not None
         inner_norm = arch.norm if node.inner_norm else None
-        if node.kind == "ffn" and arch.experts > 1:
-            out, weights.observed["ffn.router", "load_imbalance"] = moe_forward(
-                x,
-                weights,
-                arch.nonlinearity,
-                experts=arch.experts,
-                top_k=arch.top_k,
-                shared=arch.shared_experts,
-                renormalised=arch.gates == "renormalised",
-                whole=weights.whole,
-            )
-            return out
         if node.kind == "ffn":
-            return ffn_forward(x, weights, arch.nonlinearity, inner_norm)
-        return attention_forward(
+            if arch.experts > 1:
+                y = self._experts(x, weights)
+            else:
+                y = ffn_forward(x, weights, arch.nonlinearity, inner_norm)
+            return weights.dropout(y, Purpose.FFN_DROPOUT, arch.dropout)
+        y = attention_forward(
             x,
             weights,
-            heads=arch.heads,
-            causal=arch.mask == "causal",
+            arch=arch,
             normed=arch.normed(node),
-            norm=arch.norm,
             inner_norm=inner_norm,
+            drop=lambda a: weights.dropout(a, Purpose.WEIGHT_DROPOUT, arch.attention_dropout),
         )
+        return weights.dropout(y, Purpose.ATTENTION_DROPOUT, arch.dropout)
+
+    def _experts(self, x: torch.Tensor, weights: Weights) -> torch.Tensor:
+        arch = self.arch
+        out, weights.observed["ffn.router", "load_imbalance"] = moe_forward(
+            x,
+            weights,
+            arch.nonlinearity,
+            experts=arch.experts,
+            top_k=arch.top_k,
+            shared=arch.shared_experts,
+            renormalised=arch.gates == "renormalised",
+            whole=weights.whole,
+        )
+        return out
 
 
 def _combine(terms: list[tuple[float, torch.Tensor]]) -> torch.Tensor:

@@ -16,6 +16,7 @@ from enum import IntEnum
 
 import numpy as np
 import torch
+from scipy.special import ndtri
 
 #: numbers drawn from one CPU generator, and of those at a time, few enough to stay in cache; both are part
 #: of what fixes the values
@@ -31,6 +32,9 @@ class Purpose(IntEnum):
     BACKWARD = 3
     IDS = 4
     LABELS = 5
+    ATTENTION_DROPOUT = 6
+    FFN_DROPOUT = 7
+    WEIGHT_DROPOUT = 8
 
 
 class Randomness:
@@ -60,6 +64,14 @@ class Randomness:
 
     def normal(self, layer: int, purpose: Purpose, size: int) -> torch.Tensor:
         """Independent N(0, 1) numbers of shape (networks, size)."""
+        return self._drawn(layer, purpose, size).to(self.dtype)
+
+    def kept(self, layer: int, purpose: Purpose, size: int, rate: float) -> torch.Tensor:
+        """Independent booleans of shape (networks, size), true with probability 1 - rate: the same in every
+        precision."""
+        return self._drawn(layer, purpose, size) > float(ndtri(rate))
+
+    def _drawn(self, layer: int, purpose: Purpose, size: int) -> torch.Tensor:
         even = size + size % 2
         out = torch.empty(len(self.networks), even, device=self.device)
         if self.device.type == "cpu":
@@ -69,7 +81,7 @@ class Randomness:
                 state = self._sequence(network, layer, purpose).generate_state(1, np.uint64)
                 generator = torch.Generator(self.device).manual_seed(int(state[0] >> np.uint64(1)))
                 row.normal_(generator=generator)
-        return out[:, :size].to(self.dtype)
+        return out[:, :size]
 
     def only(self, network: int) -> Randomness:
         """The random numbers of one of the networks."""

@@ -54,6 +54,10 @@ class Footprint:
         else:
             grams = 12 * len(program.copies("ffn.down"))  # every expert has its own
             entries = arch.tokens * (inputs + 2 * outputs + grams * arch.tokens)
+        if arch.dropout:
+            entries += 4 * arch.tokens * arch.width
+        if arch.attention_dropout:
+            entries += 2 * arch.heads * arch.tokens**2
         return cls((entries + 4 * streams) * itemsize, streams * itemsize)
 
     def needed(self, networks: int, segment: int, depth: int) -> int:

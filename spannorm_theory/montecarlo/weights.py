@@ -58,6 +58,13 @@ class Weights:
         self._used.add(name)
         return self._apply(x, name)
 
+    def dropout(self, x: torch.Tensor, purpose: Purpose, rate: float) -> torch.Tensor:
+        """Inverted dropout of ``x``; the mask is the same whenever the block is computed."""
+        if not rate:
+            return x
+        kept = self._random.kept(self._layer, purpose, x[0].numel(), rate)
+        return x * kept.view(x.shape).to(x.dtype) / (1 - rate)
+
     def _apply(self, x: torch.Tensor, name: str) -> torch.Tensor:
         raise NotImplementedError
 

@@ -2,7 +2,7 @@ r"""Where token alignment settles: the map of rho over one block, its fixed poin
 
 At the stream moments that a layer has, one block maps a token cosine rho to rho'. A fixed point attracts
 if the slope of the map there is below one. rho = 1 is always a fixed point of dense blocks (equal tokens
-stay equal); whether it attracts is rank collapse, and its slope is the collapse factor of
+stay equal, but for dropout); whether it attracts is rank collapse, and its slope is the collapse factor of
 :mod:`spannorm_theory.theory.collapse` at finite n. Gated branches can repel it, and tokens then settle at
 a cosine below one; so does a router over experts, however flat it is: the slope at one is infinite.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from ..architecture import Architecture
-from ..components.attention import require_exchangeable
+from ..components.attention_op import require_exchangeable
 from ..components.kernels import Array
 from ..errors import AssumptionError
 from .predict import predict_profiles
@@ -54,7 +54,7 @@ class _Map:
     """rho in front of a block to rho behind it, with the block's numbers found once."""
 
     def __init__(self, arch: Architecture, layer: int) -> None:
-        require_exchangeable(arch.mask)
+        require_exchangeable(arch)
         if arch.definition.streams > 1:
             raise AssumptionError(
                 "the map of rho is of one stream; this placement has several, whose cosines move together"
@@ -88,6 +88,8 @@ def fixed_points(arch: Architecture, layer: int | None = None) -> list[FixedPoin
         step = min(NEAR_ONE, (1 - rho) / 10)
         ends = block(np.array([rho - step, rho + step]))
         found.append(FixedPoint(rho, float(ends[1] - ends[0]) / (2 * step)))
+    if arch.dropout or arch.attention_dropout:  # equal tokens do not stay equal
+        return found
     near = float(block(np.array([1 - NEAR_ONE]))[0])
     return [*found, FixedPoint(1.0, (1 - near) / NEAR_ONE)]
 

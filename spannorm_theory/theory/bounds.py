@@ -45,13 +45,13 @@ def gain_intervals(arch: Architecture) -> dict[str, tuple[Interval, Interval]] |
             return None
         plain = replace(branch, gains={})
         gains = branch_gains(plain, arch, np.zeros(1))
-        moments = branch_moments(plain, arch)
+        moments, kept = branch_moments(plain, arch), 1 - arch.dropout
         if isinstance(moments, Attention):
-            result["attention"] = _attention_interval(moments, gains, min(0.0, arch.input_cosine))
+            result["attention"] = _attention_interval(moments, gains, min(0.0, arch.input_cosine), kept)
         else:
             one = {name: float(g[0]) for name, g in gains.items()}
-            forward = moments.forward(1.0, 0.0, one)[0]
-            backward = float(moments.gain(1.0, 1.0, 1.0, one))
+            forward = moments.forward(1.0, 0.0, one)[0] / kept
+            backward = float(moments.gain(1.0, 1.0, 1.0, one)) / kept
             result["ffn"] = (forward, forward), (backward, backward)
     return result
 
@@ -63,13 +63,13 @@ def _unit_stream(recursion: Recursion, branch: Branch) -> bool:
 
 
 def _attention_interval(
-    moments: Attention, gains: dict[str, Array], lowest: float
+    moments: Attention, gains: dict[str, Array], lowest: float, kept: float
 ) -> tuple[Interval, Interval]:
     rho = np.linspace(lowest, 1, 201)
     one = {name: float(g[0]) for name, g in gains.items()}
-    forward = np.array([moments.forward(1.0, 1.0 - r, one)[0] for r in rho])
+    forward = np.array([moments.forward(1.0, 1.0 - r, one)[0] for r in rho]) / kept
     maps = moments.backward(np.ones_like(rho), 1 - rho, 1 / moments.width, gains)["stream"]
-    backward = np.concatenate([maps[:, 0, 0], maps[:, 0, 0] + maps[:, 0, 1]])
+    backward = np.concatenate([maps[:, 0, 0] / kept, maps[:, 0, 0] / kept + maps[:, 0, 1]])
     return (float(forward.min()), float(forward.max())), (float(backward.min()), float(backward.max()))
 
 
@@ -88,10 +88,11 @@ def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
 
     The gradient starts with what the loss allows at the model's output. Empty where no bound is
     known: a branch reads an unnormed stream and its gains are not bounded. Under a mask early tokens
-    collect the gradients of many, which the intervals here do not cover: only the variance is bounded.
+    collect the gradients of many, which the intervals here do not cover: only the variance is bounded (and
+    not with attention dropout, which adds more to rows of few keys).
     """
     intervals = gain_intervals(arch)
-    if intervals is None:
+    if intervals is None or (arch.attention_dropout and not arch.exchangeable):
         return {}
     (sa, wa), (sf, wf) = intervals["attention"], intervals["ffn"]
     recursion = derive(arch.placement, arch.scaling)
@@ -109,7 +110,7 @@ def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
     result: dict[Key, tuple[Array, Array]] = {}
     for s, at in enumerate(streams):
         result[str(s), "variance"] = np.log(np.array(lows)[:, at]), np.log(np.array(highs)[:, at])
-        if arch.mask == "none":
+        if arch.exchangeable:
             result[str(s), "grad_variance"] = gradient_low[:, at], gradient_high[:, at]
     return result
 

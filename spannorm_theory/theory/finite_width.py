@@ -6,6 +6,8 @@ d coordinates. A block whose skip keeps the cosine c has two such adds, 1 - g = 
 
     v_l = 4 (1 - c_l^2) / d.
 
+Heads that share keys and values leave kv_heads d_h coordinates to what all tokens have in common: the
+size of an attention output of share g = 1 - c then fluctuates by g^2 2 (1 / (kv_heads d_h) - 1/d) more.
 Fluctuations accumulate as independent increments: up to layer l forward, V_l = sum_{k<l} v_k, and from
 layer l up backward, W_l = sum_{k>=l} v_k (Hanin and Nica, arXiv:1812.05994, for the same mechanism in
 plain networks). A mean of a log-normal variable differs from its median by half the variance, so the mean of
@@ -44,7 +46,10 @@ from .segment import feedforward_moments
 def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
     """v_l of each block, the largest over streams; shape (depth,)."""
     cosines = np.array([profiles[str(s), "layer_cosine"] for s in range(arch.definition.streams)])
-    return np.asarray(4 * (1 - np.clip(cosines, -1, 1).min(axis=0) ** 2) / arch.width)
+    cosine = np.clip(cosines, -1, 1).min(axis=0)
+    values = arch.weights["attn.value"][1]
+    shared = 2 * (1 - cosine) ** 2 * (1 / values - 1 / arch.width)
+    return np.asarray(4 * (1 - cosine**2) / arch.width + shared)
 
 
 def fluctuations(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, Array]:
@@ -75,7 +80,7 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
     above = np.concatenate([np.cumsum(v[::-1])[::-1], [0.0]])
     floor = 2 / arch.width
     normed = any("query" in arch.normed(b) for t in arch.traces for b in t.branches if b.kind == "attention")
-    sphere = 3 / arch.head_width if normed else 0.0
+    sphere = 3 / arch.head_width if normed and arch.qk_norm_over == "head" else 0.0
     result: dict[Key, Array] = {}
     for (stream, quantity), profile in profiles.items():
         if quantity == "variance":
@@ -134,7 +139,7 @@ def _of_rank(
     apart = np.abs(cosine) * (1 - cosine) * np.sqrt(below + floor)
     curved = np.abs(metric(cosine + apart) + metric(cosine - apart) - 2 * center) / 2
     allowed = moved + curved + floor * profile
-    if arch.mask != "none":
+    if not arch.exchangeable:
         allowed = allowed + np.abs(metric(cosine, sample + below / 4) - center)
     if quantity == "stable_rank":
         edge, scale = largest_eigenvalue(arch.tokens, np.array(1 / arch.width))

@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 from ..architecture import Architecture
 from ..components.kernels import Array
 from ..errors import AssumptionError, InputError
-from ..quantities import QUANTITIES, Key
+from ..quantities import QUANTITIES, SPECTRAL, Key
 from .ends import input_gram, loss_gram
 from .gram_block import Block, Draws, Grams, Wiring
 from .prediction import Prediction
@@ -174,6 +174,9 @@ class _Run:
             if size == "variance":
                 own = np.array([state[s][s] for state in grams])
                 ranks = rank_metrics_gram(own, drops, self.draws.wishart())
+                if self.arch.dropout or self.arch.attention_dropout:
+                    # masks are no Gaussian noise: their spectra are not derived
+                    ranks |= {name: np.full(len(own), np.nan) for name in SPECTRAL}
                 self.profiles.update({(str(s), name): x for name, x in ranks.items()})
             self.grams[str(s), size] = {l: grams[l][s][s] for l in self._layers}
 

@@ -9,6 +9,7 @@ import numpy as np
 from sympy import Expr
 
 from ..architecture import Architecture
+from ..components.dropout import dropped_gram
 from ..components.feedforward import FeedForward
 from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
@@ -19,7 +20,7 @@ from ..definitions.trace import Branch, Trace
 from .adjoint import Adjoint
 from .moments import GRAM, Moments
 from .schedule import branch_gains, over_layers
-from .segment import feedforward_moments
+from .segment import feedforward_moments, require_whole_norms
 
 Component = SampledAttention | FeedForward | Pointwise
 
@@ -39,6 +40,10 @@ class Draws:
         """The noise of one layer's heads, for :class:`SampledAttention`."""
         shape = (2, self.heads, self.arch.tokens, self.arch.head_width)
         return np.random.default_rng((*self.seed, layer)).standard_normal(shape)
+
+    def probes(self, layer: int) -> np.random.Generator:
+        """What draws values and gradients of one layer where the theory samples them."""
+        return np.random.default_rng((*self.seed, layer, 1))
 
     def ids(self) -> np.random.Generator:
         """What draws the token ids of the input."""
@@ -83,9 +88,21 @@ def _component(branch: Branch, arch: Architecture) -> Component:
     if branch.kind == "ffn":
         return feedforward_moments(arch, inner_norm)
     normed = arch.normed(branch)
-    head_norm = HeadNorm(arch.head_width, arch.norm) if normed else None
+    over_width = arch.qk_norm_over == "width"
+    require_whole_norms(arch)
+    head_norm = HeadNorm(arch.width if over_width else arch.head_width, arch.norm) if normed else None
     return SampledAttention(
-        arch.width, arch.mask == "causal", normed, arch.norm, head_norm, branch.inner_norm
+        arch.width,
+        arch.mask == "causal",
+        normed,
+        arch.norm,
+        head_norm,
+        branch.inner_norm,
+        window=arch.window,
+        rope=arch.positions == "rope",
+        logit_factor=1 / arch.head_width if arch.logit_scale == "linear" else 1.0,
+        over_width=over_width,
+        dropout=arch.attention_dropout,
     )
 
 
@@ -127,7 +144,7 @@ class Block:
                 q = gram.diagonal()
                 output = component.output(q[:, None], q[None, :], gram, gains)
             self._branches[branch.index] = output
-        return self._branches[branch.index]
+        return dropped_gram(self._branches[branch.index], self.draws.arch.dropout)
 
     def load_imbalance(self) -> float:
         """Mean squared coefficient of variation of the experts' loads; zero without a router."""
@@ -150,11 +167,14 @@ class Block:
 
         def transfer(branch: Branch, grad: Array) -> Array:
             origin = adjoint.origin[branch.index]
+            grad = dropped_gram(grad, self.draws.arch.dropout)
             gram = forward.cov(origin.source, origin.source)
             component, gains = self._part(origin)
             if isinstance(component, SampledAttention):
-                output, noise = forward.cov(origin, origin), self.draws(self.layer)
-                stream, found = component.backward(gram, output, grad, gains, noise)
+                forward.cov(origin, origin)
+                output, noise = self._branches[origin.index], self.draws(self.layer)
+                probes = self.draws.probes(self.layer)
+                stream, found = component.backward(gram, output, grad, gains, noise, probes)
             else:
                 q = gram.diagonal()
                 stream = grad * component.gain(q[:, None], q[None, :], gram, gains)

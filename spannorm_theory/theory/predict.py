@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ..architecture import Architecture
-from ..components.attention import Attention, require_exchangeable
+from ..components.attention import Attention
+from ..components.attention_op import require_exchangeable
 from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
 from ..quantities import SPECTRAL, Key, tidy
@@ -36,7 +37,7 @@ LARGEST_SPREAD = 0.5
 def predict_profiles(arch: Architecture) -> Prediction:
     """The theory that fits the architecture: the pair theory where tokens are alike, else the
     position-resolved one."""
-    if arch.mask == "none":
+    if arch.exchangeable:
         return predict_pair(arch)
     from .gram import predict_gram
 
@@ -48,10 +49,10 @@ def predict(arch: Architecture) -> pd.DataFrame:
 
     Returns:
         columns placement, scaling, depth, width, tokens, layer, stream, quantity, value, log_value
-        (natural), theory ("pair", or "position-resolved" under a mask), and then se, the theory's own
-        standard error (of the logarithm for squared norms). Moments per coordinate, weight gradients as
-        squared Frobenius norms; the loss gradient at the model's output has second moment 1, that of a
-        cross-entropy its own.
+        (natural), theory ("pair", or "position-resolved" under a mask or with positions), and then se, the
+        theory's own standard error (of the logarithm for squared norms). Moments per coordinate, weight
+        gradients as squared Frobenius norms; the loss gradient at the model's output has second moment
+        1, that of a cross-entropy its own. NaN is what the theory does not predict.
 
     Raises:
         AssumptionError: the architecture is outside the theory's assumptions, or left float64's range.
@@ -65,9 +66,9 @@ def predict_pair(arch: Architecture) -> Prediction:
     """Iterate the pair theory through the stack and back.
 
     Raises:
-        AssumptionError: tokens are not exchangeable (a mask), or a moment left float64's range.
+        AssumptionError: tokens are not exchangeable (a mask, positions), or a moment left float64's range.
     """
-    require_exchangeable(arch.mask)
+    require_exchangeable(arch)
     segments = [Segment.of(arch, trace, np.array(layers, dtype=float)) for trace, layers in arch.runs]
     pairs = len(segments[0].step.pairs)
     state, spread = _iterate(arch, segments)
@@ -85,6 +86,8 @@ def predict_pair(arch: Architecture) -> Prediction:
     own = [segments[0].step.pairs.index((s, s)) for s in range(arch.definition.streams)]
     excess = arch.tokens * (spreads[:, own] - 1 / arch.width)
     if arch.inputs == "zipf":  # repeated tokens: V is not small, and is no Marchenko-Pastur spectrum
+        excess = np.full_like(excess, np.inf)
+    if arch.dropout or arch.attention_dropout:  # masks are no Gaussian noise: the spread is not derived
         excess = np.full_like(excess, np.inf)
     _decline_spectra(profiles, rows / (arch.heads * arch.tokens), excess)
     if arch.experts > 1:
@@ -149,6 +152,7 @@ def _entries(values: Any, shape: tuple[int, int], layers: int) -> Array:
 
 def _branch_maps(segment: Segment) -> tuple[list[Array], list[tuple[Any, ...]]]:
     """The 2 x 2 backward map of each branch at each layer, and what its weight gradients need."""
+    kept = np.array([1 / (1 - segment.dropout), 1.0])  # of (gamma, c), through a branch's dropout
     maps: list[Array] = []
     details: list[tuple[Any, ...]] = []
     layers = len(segment.layers)
@@ -157,14 +161,14 @@ def _branch_maps(segment: Segment) -> tuple[list[Array], list[tuple[Any, ...]]]:
     ):
         if isinstance(component, Attention):
             found = component.backward(q, delta, spread, gains)
-            maps.append(found["stream"])
+            maps.append(found["stream"] * kept)
             details.append((q, delta, found))
         else:
             one = component.gain(q, q, q, gains)
             two = component.gain(q, q, q - delta, gains)
             zero = np.zeros(layers)
             flat = np.stack([one + zero, zero, zero, two + zero], axis=1)
-            maps.append(flat.reshape(layers, 2, 2))
+            maps.append(flat.reshape(layers, 2, 2) * kept)
             details.append((q, delta, None))
     return maps, details
 
@@ -212,7 +216,7 @@ def _collect_weights(
     for i, (component, gains, spread, (q, delta, maps)) in enumerate(
         zip(segment.components, segment.gains, segment.spread.branches.T, details, strict=True)
     ):
-        grad = at_branches[:, 2 * i : 2 * i + 2]
+        grad = at_branches[:, 2 * i : 2 * i + 2] * np.array([1 / (1 - segment.dropout), 1.0])
         if isinstance(component, Attention):
             norms = component.weight_grads(q, delta, spread, grad, gains, maps)
         else:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..architecture import Architecture
 from ..components.attention import Attention
+from ..components.dropout import dropped_pair
 from ..components.feedforward import FeedForward
 from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
@@ -48,9 +49,32 @@ def branch_moments(branch: Branch, arch: Architecture) -> Component:
         return feedforward_moments(arch, inner_norm)
     normed = arch.normed(branch)
     gains = arch.base_gains
-    unit = 1.0 if "query" in normed else gains["attn.query"] * gains["attn.key"]
-    head_norm = HeadNorm(arch.head_width, arch.norm) if normed else None
-    return Attention(arch.width, arch.tokens, arch.head_width, normed, head_norm, unit, branch.inner_norm)
+    factor = 1 / arch.head_width if arch.logit_scale == "linear" else 1.0
+    unit = factor if "query" in normed else factor * gains["attn.query"] * gains["attn.key"]
+    over_width = arch.qk_norm_over == "width"
+    require_whole_norms(arch)
+    head_norm = HeadNorm(arch.width if over_width else arch.head_width, arch.norm) if normed else None
+    return Attention(
+        arch.width,
+        arch.tokens,
+        arch.head_width,
+        normed,
+        head_norm,
+        unit,
+        branch.inner_norm,
+        logit_factor=factor,
+        over_width=over_width,
+        dropout=arch.attention_dropout,
+    )
+
+
+def require_whole_norms(arch: Architecture) -> None:
+    """Refuse norms that run over another width for keys than for queries."""
+    if arch.qk_norm_over == "width" and arch.kv_heads is not None:
+        raise AssumptionError(
+            f"norms over the width of kv_heads={arch.kv_heads} shared heads are not derived; use "
+            "qk_norm_over='head', or kv_heads=None"
+        )
 
 
 #: kernels multiply two second moments, whose product must be in float64's range
@@ -66,6 +90,7 @@ class Segment:
     components: list[Component]
     gains: list[dict[str, Array]]
     multipliers: list[Array]
+    dropout: float
     known: Array = field(default_factory=lambda: np.empty(0))
     across: Array = field(default_factory=lambda: np.empty(0))
     spread: Spread = field(init=False)
@@ -81,6 +106,7 @@ class Segment:
             [branch_moments(b, arch) for b in branches],
             [branch_gains(b, arch, layers) for b in branches],
             [over_layers(c, arch, layers) for c in step.coefficients],
+            arch.dropout,
         )
 
     def branch_inputs(self) -> list[tuple[Array, Array]]:
@@ -111,7 +137,7 @@ def forward(segment: Segment, state: tuple[float, ...], spreads: Array | None = 
     ``spreads`` (layers, branches), V at each branch's input, corrects branches of experts for it.
     """
     step, width = segment.step, len(state)
-    history, across = [], []
+    history, across, rate = [], [], segment.dropout
     gains: list[list[dict[str, float]]] = [
         [dict(zip(g, row, strict=True)) for row in zip(*(x.tolist() for x in g.values()), strict=True)]
         if g
@@ -128,9 +154,10 @@ def forward(segment: Segment, state: tuple[float, ...], spreads: Array | None = 
             largest = max(largest, q)
             if largest > LARGEST_VARIANCE:
                 break
-            known.extend(component.forward(q, delta, gain[l]))
+            moments = component.forward(q, delta, gain[l])
             if spreads is not None and isinstance(component, MixtureOfExperts):
-                known[-1] += component.bend(q, delta, gain[l], spreads[l, i])
+                moments = moments[0], moments[1] + component.bend(q, delta, gain[l], spreads[l, i])
+            known.extend(dropped_pair(*moments, rate) if rate else moments)
         if not largest <= LARGEST_VARIANCE:
             raise AssumptionError(
                 f"the forward variance leaves float64's range at layer {int(segment.layers[l])}: this "

@@ -162,7 +162,27 @@ class TestOverlaps:
         for rho in (0.0, 0.123, 0.77, 0.99, 1.0):
             exact = head_overlaps(1 - rho, rho, 64, 32, False)
             assert curve.forward(rho) == pytest.approx((exact.p2, exact.p11), rel=2e-6)
-            assert curve.all(np.array([rho]))[2:, 0] == pytest.approx((exact.j, exact.j11), rel=2e-6)
+            found = curve.all(np.array([rho]))[2:, 0]
+            assert found == pytest.approx((exact.j, exact.j11, exact.tilt), rel=2e-6)
+
+    @pytest.mark.statistical
+    def test_cosines_of_queries_fluctuate_over_a_head(self) -> None:
+        """P11, J11 and E r J11(r) of two rows whose queries have few coordinates."""
+        rng, size, n, width, rho, v = np.random.default_rng(4), 60_000, 16, 24, 0.2, 1.5
+        x, y = rng.normal(size=(2, size, width))
+        y = rho * x + np.sqrt(1 - rho**2) * y
+        keys = rng.normal(size=(size, n, width)) * np.sqrt(v * (1 - rho) / width)
+        A, B = (np.exp(np.einsum("sjd,sd->sj", keys, q)) for q in (x, y))
+        A, B = (w / w.sum(1, keepdims=True) for w in (A, B))
+        p11 = (A * B).sum(1)
+        j11 = p11 - (A * A * B).sum(1) - (A * B * B).sum(1) + p11**2
+        tilt = (x * y).mean(1) * j11
+        found = head_overlaps(v * (1 - rho), rho, n, width, False)
+        for value, sample in ((found.p11, p11), (found.j11, j11), (found.tilt, tilt)):
+            # lengths of the two queries are taken as common, which costs a fraction of 1 / width
+            error = 4.5 * sample.std() / np.sqrt(size) + value / width / 2
+            assert abs(value - sample.mean()) < error
+        assert abs(rho * found.j11 - tilt.mean()) > error  # what a fixed cosine would say
 
     def test_out_of_range_is_refused(self) -> None:
         with pytest.raises(AssumptionError, match="logit variance"):

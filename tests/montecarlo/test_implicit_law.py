@@ -55,6 +55,7 @@ def smallest_p_value(left, right):
         ("span-norm", {"activation": "swiglu"}),
         ("siamese-norm", {"mask": "causal"}),
         ("post-norm", {"depth": 2, "experts": 3, "top_k": 2, "gates": "softmax", "shared_experts": 1}),
+        ("post-norm", {"kv_heads": 2, "positions": "rope", "attention_dropout": 0.2, "dropout": 0.1}),
     ],
 )
 def test_same_law_and_same_dependence(placement, changes):

@@ -1,0 +1,23 @@
+r"""Inverted dropout of a branch's output: y -> m y / (1 - p), m one with probability 1 - p, else zero.
+
+Masks are independent over tokens and coordinates and the same there and back. So a second moment is
+divided by 1 - p, forward and backward, and what two tokens share is left as it is: of a pair (q, delta)
+the drop grows by what q does, and equal tokens do not stay equal.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .kernels import Array
+
+
+def dropped_pair(q: float, delta: float, rate: float) -> tuple[float, float]:
+    """Second moment and drop between two tokens, behind dropout."""
+    own = q * rate / (1 - rate)
+    return q + own, delta + own
+
+
+def dropped_gram(gram: Array, rate: float) -> Array:
+    """Token Gram behind dropout, of a stream or of its gradient."""
+    return np.asarray(gram + np.diag(gram.diagonal() * (rate / (1 - rate)))) if rate else gram
