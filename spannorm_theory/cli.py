@@ -85,7 +85,7 @@ def _bench_flags(bench: argparse.ArgumentParser) -> None:
 def _sweep_flags(sweep: argparse.ArgumentParser) -> None:
     sweep.add_argument("specification", nargs="?", metavar="SPEC.toml", help="what to measure")
     job = sweep.add_mutually_exclusive_group()
-    job.add_argument("--preset", metavar="NAME", help="a phase diagram: depth-branch, cosine-logits or balance")
+    job.add_argument("--preset", metavar="NAME", help="a phase diagram (an unknown NAME lists them)")
     job.add_argument("--status", action="store_true", help="say what is done, running and failed")
     job.add_argument("--export", metavar="FILE", help="write the store's table as .parquet or .csv")
     job.add_argument("--merge", metavar="STORE", help="take over the cells of another store")
@@ -140,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
         report.add_argument(flag, type=int, default=default)
     report.add_argument("--seed", type=int, default=0)
     report.add_argument("--quiet", action="store_true", help="no progress bar")
-    _sweep_flags(command("sweep", "Measure many architectures; what is finished is kept and never done again."))
+    _sweep_flags(command("sweep", "Measure many architectures; what is finished is kept."))
     _bench_flags(
         command("bench", "How fast the engines are; or what precision costs; or how accurate theory is.")
     )

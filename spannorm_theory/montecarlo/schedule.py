@@ -83,7 +83,8 @@ class Job:
 
 
 def run(job: Job, networks: int, progress: bool, first: int = 0) -> tuple[Samples, int]:
-    """Measure ``networks`` networks, the first of index ``first``; returns the samples and how many were finished.
+    """Measure ``networks`` networks from the index ``first`` on; returns the samples and how many were
+    finished.
 
     Raises:
         NonFiniteError: a measurement is infinite or undefined.

@@ -1,4 +1,7 @@
-"""What a sweep consists of: a specification, cut into cells that are each a pure function of their text."""
+"""What a sweep consists of: a specification, cut into cells that are each a pure function of their text.
+
+Architectures are imported where they are made: a worker that reads cells does not need them.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..architecture import Architecture
 from ..errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from ..architecture import Architecture
 
 #: networks of one cell where the specification leaves it open
 CHUNK = 16
@@ -110,7 +115,9 @@ class Specification:
     @classmethod
     def parse(cls, text: str) -> Specification:
         """The inverse of :attr:`text`."""
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(text).items()}
+        values: dict[str, Any] = json.loads(text)
+        for name in ("archs", "seeds", "imports"):
+            values[name] = tuple(values[name])
         return cls(**values)
 
 
@@ -136,6 +143,8 @@ def specify(
     Raises:
         InputError: a value that cannot be used, or an architecture or seed that comes twice.
     """
+    from ..architecture import Architecture
+
     _import(imports)
     listed = grid(archs) if isinstance(archs, Mapping) else list(archs)
     if not listed:
@@ -170,9 +179,7 @@ def specify(
     texts = tuple(str(arch) for arch in listed)
     _refuse_duplicates("architecture", texts)
     _refuse_duplicates("seed", seeds)
-    return Specification(
-        texts, networks, chunk, seeds, engine, dtype, _device_kind(device), tuple(imports)
-    )
+    return Specification(texts, networks, chunk, seeds, engine, dtype, _device_kind(device), tuple(imports))
 
 
 def _import(modules: Sequence[str]) -> None:
@@ -207,6 +214,8 @@ def grid(values: Mapping[str, Any]) -> list[Architecture]:
     Raises:
         InputError: an unknown field, or a combination that no architecture can have.
     """
+    from ..architecture import Architecture
+
     known = [f.name for f in fields(Architecture) if f.init]
     for key in values:
         if key not in known:
@@ -225,6 +234,8 @@ def read_specification(path: str | Path, **overrides: Any) -> Specification:
     Raises:
         InputError: the file cannot be read, is not TOML, or holds an unknown field.
     """
+    from ..architecture import Architecture
+
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -239,7 +250,7 @@ def read_specification(path: str | Path, **overrides: Any) -> Specification:
         raise InputError(f"{path} has both seed and seeds; keep one")
     table, listed = values.pop("grid", {}), values.pop("architecture", [])
     if not isinstance(table, Mapping) or not isinstance(listed, list):
-        raise InputError(f"{path}: grid is one table, written [grid]; architecture is written [[architecture]]")
+        raise InputError(f"{path}: write one table [grid], and each architecture as [[architecture]]")
     if "seeds" in values:
         values["seed"] = values.pop("seeds")
     _import(values.get("imports", ()))  # before names that they register are looked up
@@ -250,6 +261,8 @@ def read_specification(path: str | Path, **overrides: Any) -> Specification:
 def fields_of(arch: str) -> dict[str, Any]:
     """The fields that an architecture's text form gives, defaults included, without building it: a store
     may name definitions that are not registered here."""
+    from ..architecture import Architecture
+
     words = arch.split()
     values = {f.name: f.default for f in fields(Architecture) if f.init}
     values.update(zip(("placement", "scaling"), words, strict=False))

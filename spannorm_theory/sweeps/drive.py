@@ -148,8 +148,8 @@ class Driver:
     def _rebuild(self, error: BrokenExecutor) -> None:
         if not isinstance(self.executor, LocalPool):
             raise StoreError(
-                f"the executor ended ({error or type(error).__name__}); finished cells are safe: run the same "
-                "sweep again with a new one"
+                f"the executor ended ({error or type(error).__name__}); finished cells are safe: "
+                "run the same sweep again with a new one"
             ) from None
         self.executor.rebuild()
 
@@ -160,7 +160,7 @@ class Driver:
             if self.store.has(cell.key):
                 self.report(Outcome(cell.key, "done"))
             elif tried < ATTEMPTS:
-                self.suspects.append(cell) if isinstance(self.executor, LocalPool) else self.queue.append(cell)
+                (self.suspects if isinstance(self.executor, LocalPool) else self.queue).append(cell)
             else:
                 message = f"{why}, {tried} times"
                 self.store.record_failure(cell, message)

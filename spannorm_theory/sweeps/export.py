@@ -76,11 +76,11 @@ def _to_csv(path: Path, first: pd.DataFrame, rest: Iterator[pd.DataFrame]) -> in
 
 def _to_parquet(path: Path, first: pd.DataFrame, rest: Iterator[pd.DataFrame]) -> int:
     whole = pa.Table.from_pandas(first, preserve_index=False).replace_schema_metadata(None)
-    rows = 0
+    rows: int = 0
     with pq.ParquetWriter(path, whole.schema, compression="zstd") as writer:
         while True:
             writer.write_table(whole)
-            rows += whole.num_rows
+            rows += int(whole.num_rows)
             portion = next(rest, None)
             if portion is None:
                 return rows

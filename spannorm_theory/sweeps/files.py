@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 from uuid import uuid4
 
 from ..errors import StoreError
@@ -62,10 +61,9 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, exclusive: b
             temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any, *, exclusive: bool = False) -> bool:
-    """Write a JSON file whole."""
-    text = json.dumps(value, indent=1).encode()
-    return write_whole(path, lambda file: file.write(text), exclusive=exclusive)
+def write_bytes(path: Path, content: bytes, *, exclusive: bool = False) -> bool:
+    """Write a file whole from its content."""
+    return write_whole(path, lambda file: file.write(content), exclusive=exclusive)
 
 
 @contextmanager

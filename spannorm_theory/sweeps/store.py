@@ -106,17 +106,20 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             if fresh:
                 manifest = {"format": FORMAT, "version": __version__, **protocol}
-                files.write_json(folder / "manifest.json", manifest, exclusive=True)
+                content = json.dumps(manifest, indent=1).encode()
+                files.write_bytes(folder / "manifest.json", content, exclusive=True)
         store = cls(folder)
         store._require(__version__, protocol)
         with files.reporting(folder):
             for name in FOLDERS:
                 (folder / name).mkdir(exist_ok=True)
-            target = folder / "specifications" / f"{specification.key}.json"
-            text = specification.text.encode()
-            files.write_whole(target, lambda file: file.write(text), exclusive=True)
+            store._keep(specification)
             store._tidy_up()
         return store
+
+    def _keep(self, specification: Specification) -> None:
+        target = self.path / "specifications" / f"{specification.key}.json"
+        files.write_bytes(target, specification.text.encode(), exclusive=True)
 
     def _require(self, version: str, protocol: dict[str, Any]) -> None:
         if self.version != version:
@@ -127,7 +130,8 @@ class Store:
         for name, value in protocol.items():
             if self.protocol[name] != value:
                 raise StoreError(
-                    f"the store at {self.path} has {name}={self.protocol[name]}, not {value}: use another store"
+                    f"the store at {self.path} has {name}={self.protocol[name]}, not {value}: use "
+                    "another store"
                 )
 
     def _tidy_up(self) -> None:
@@ -159,9 +163,7 @@ class Store:
     def write(self, cell: Cell, statistics: Statistics, info: dict[str, Any]) -> None:
         """Keep a finished cell."""
         with files.reporting(self.path):
-            files.write_whole(
-                self.cell_path(cell.key), lambda file: write_cell(file, cell, statistics, info)
-            )
+            files.write_whole(self.cell_path(cell.key), lambda file: write_cell(file, cell, statistics, info))
 
     def set_aside(self, key: str) -> Path:
         """Move a damaged cell out of the way; returns where it went."""
@@ -186,7 +188,7 @@ class Store:
         """Keep the error of a cell."""
         value = {"cell": cell.text, "error": error, "details": details}
         with files.reporting(self.path):
-            files.write_json(self.path / "failed" / f"{cell.key}.json", value)
+            files.write_bytes(self.path / "failed" / f"{cell.key}.json", json.dumps(value, indent=1).encode())
 
     def failure(self, key: str) -> Failure | None:
         """The recorded error of a cell that is not finished."""
@@ -255,21 +257,19 @@ class Store:
             if self.has(key):
                 ours = self.read(key)
                 if ours.digest != theirs.digest:
+                    cell, gap = theirs.cell, _difference(ours.statistics, theirs.statistics)
                     raise StoreError(
-                        f"the cell {key} ({theirs.cell.arch}, networks from {theirs.cell.first}, seed "
-                        f"{theirs.cell.seed}) has other numbers in {other.path} than in {self.path} (relative "
-                        f"difference {_difference(ours.statistics, theirs.statistics):.1e}); nothing was merged"
+                        f"the cell {key} ({cell.arch}, networks from {cell.first}, seed {cell.seed}) has "
+                        f"other numbers in {other.path} than in {self.path} (relative difference {gap:.1e}); "
+                        "nothing was merged"
                     )
             else:
                 new.append(key)
         with files.reporting(self.path):
             for specification in other.specifications():
-                target = self.path / "specifications" / f"{specification.key}.json"
-                text = specification.text.encode()
-                files.write_whole(target, lambda file, text=text: file.write(text), exclusive=True)
+                self._keep(specification)
             for key in new:
-                content = other.cell_path(key).read_bytes()
-                files.write_whole(self.cell_path(key), lambda file, content=content: file.write(content))
+                files.write_bytes(self.cell_path(key), other.cell_path(key).read_bytes())
         return len(new)
 
 
