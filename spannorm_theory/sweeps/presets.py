@@ -15,15 +15,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from sympy import Expr, Rational, root
 
 from ..architecture import Architecture
 from ..definitions.scalings import Multipliers, scaling
-from ..errors import AssumptionError, UnknownNameError
+from ..errors import AssumptionError, InputError, UnknownNameError
 from ..quantities import QUANTITIES
 from .cells import specify
-from .export import sweep_table
 from .run import Sweep, run
 
 BRANCH_SCALES = (0.125, 0.1875, 0.25, 0.375, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -178,6 +176,8 @@ def run_preset(
         overrides: networks and device, where they differ from the preset's.
         options: as of :func:`run.run`.
     """
+    from matplotlib.figure import Figure
+
     from ..plot import phase_diagram, save
 
     chosen = preset(name)
@@ -186,7 +186,7 @@ def run_preset(
     result = run(specification, **options)
     if not result.passed:
         return result, []
-    table = chosen.table(sweep_table(result.store, result.cells))
+    table = chosen.table(result.table)
     axes = phase_diagram(
         table,
         chosen.x,
@@ -196,7 +196,10 @@ def run_preset(
         title=chosen.title,
     )
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write figures to {out}: {error.strerror or error}") from None
     figure = axes[0].figure
     assert isinstance(figure, Figure)
     return result, [save(figure, folder / f"phase-{name}.{form}") for form in ("pdf", "png")]
