@@ -255,7 +255,7 @@ def test_a_conflicting_cell_stops_a_merge(tmp_path):
     assert snapshot(tmp_path / "a") == before
     with pytest.raises(InputError, match="with itself"):
         ours.store.merge(Store(tmp_path / "a"))
-    truncate(other.store.cell_path(other.cells[0].key))
+    truncate(other.store.cell_path(min(other.store.finished())))
     with pytest.raises(DamagedCellError):
         ours.store.merge(other.store)
     assert snapshot(tmp_path / "a") == before
@@ -285,7 +285,7 @@ def test_an_export_is_the_table(suffix, tmp_path, monkeypatch):
     result = filled(tmp_path / "store", specify(archs, networks=4, device="cpu"))
     path = tmp_path / f"out.{suffix}"
     assert export(result.store, path) == len(result.table)
-    found = pd.read_csv(path) if suffix == "csv" else pd.read_parquet(path)
+    found = pd.read_csv(path, dtype={"stream": str}) if suffix == "csv" else pd.read_parquet(path)
     pd.testing.assert_frame_equal(found, result.table, check_dtype=False, rtol=1e-14)
     assert {"init", "logit_variance", "architecture", "heads"} <= set(found)
     assert "mask" not in found
