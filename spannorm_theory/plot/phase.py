@@ -134,7 +134,7 @@ def _contours(left: Axes, right: Axes, grid: NDArray[np.float64], norm: Normaliz
     # to the edges of the outer cells, so that both panels show the same area
     rows, columns = (np.concatenate([[0], np.arange(size) + 0.5, [size]]) for size in grid.shape)
     masked = np.ma.masked_invalid(np.pad(grid, 1, mode="edge"))
-    if min(grid.shape) < 2 or not np.ptp(masked.compressed()) > 0:
+    if len(np.unique(masked.compressed())) < 2:
         left.pcolormesh(grid, norm=norm, cmap=colours).set_gid("theory")
         return
     fine = np.linspace(float(masked.min()), float(masked.max()), 60)

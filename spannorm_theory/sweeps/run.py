@@ -166,7 +166,7 @@ def run(
     )
     whole = False
     try:
-        missing, damaged = _missing(folder, cells, retry_failed)
+        missing, damaged = missing_cells(folder, cells, retry_failed)
         bar.initial = bar.n = len(cells) - len(missing)
         driver.run(missing)
         whole = True
@@ -192,7 +192,7 @@ def run(
     )
 
 
-def _missing(store: Store, cells: Sequence[Cell], retry_failed: bool) -> tuple[list[Cell], list[Path]]:
+def missing_cells(store: Store, cells: Sequence[Cell], retry_failed: bool) -> tuple[list[Cell], list[Path]]:
     """The cells to compute; files that are not what was written are moved aside."""
     finished = store.finished()
     failed = {failure.cell.key for failure in store.failures()}
