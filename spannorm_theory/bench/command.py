@@ -132,7 +132,7 @@ def _readable_speed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 NOTES = {
-    "sweep cost": "Seconds of one cell of 16 networks on one core, and the exponent of its growth.",
+    "sweep cost": "Processor seconds of one cell of 16 networks, and the exponent of its growth.",
     "sweep store": "Seconds for one cell: what the store adds to a worker, and a check; whole stores.",
     "sweep pool": "Empty cells through the default pool: seconds in all, and for one cell.",
     "sweep scale": "Simulated: hours and efficiency of cells on workers behind one scheduler and one store.",

@@ -6,7 +6,7 @@ import heapq
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from ..sweeps.worker import Samples, Task, run_task, simulate_cells
 BASE: dict[str, Any] = {"depth": 24, "width": 256, "heads": 8, "tokens": 32}
 GROWTH: dict[str, tuple[int, ...]] = {
     "depth": (12, 24, 48),
-    "width": (128, 256, 512, 1024),
+    "width": (128, 256, 512),
     "tokens": (16, 32, 64),
     "networks": (4, 16, 64),
 }
@@ -46,8 +46,9 @@ def specification(cells: int) -> Specification:
     return specify(archs, networks=min(10, cells), chunk=1, device="cpu")
 
 
-def cell_cost(sizes: dict[str, tuple[int, ...]], repeats: int = 3) -> pd.DataFrame:
-    """Seconds of one cell on one core while one size changes, and its exponent between neighbours."""
+def cell_cost(sizes: dict[str, tuple[int, ...]], repeats: int = 2) -> pd.DataFrame:
+    """Processor seconds of one cell while one size changes, and its exponent between neighbours. A cell
+    runs on one core, and other work on the machine disturbs these least."""
     rows = []
     for name, values in sizes.items():
         times: list[float] = []
@@ -56,7 +57,7 @@ def cell_cost(sizes: dict[str, tuple[int, ...]], repeats: int = 3) -> pd.DataFra
             networks = value if name == "networks" else NETWORKS
             arch = Architecture("span-norm", "depth-scaled-init", **changed)
             (cell,) = specify([arch], networks=networks, chunk=networks, device="cpu").cells()
-            times.append(min(_seconds(simulate_cells, [cell]) for _ in range(repeats)))
+            times.append(min(_seconds(simulate_cells, [cell], clock=process_time) for _ in range(repeats)))
             growth = (
                 np.log(times[-1] / times[-2]) / np.log(value / values[len(times) - 2])
                 if len(times) > 1
@@ -66,10 +67,12 @@ def cell_cost(sizes: dict[str, tuple[int, ...]], repeats: int = 3) -> pd.DataFra
     return pd.DataFrame(rows, columns=["size", "value", "seconds", "exponent"])
 
 
-def _seconds(function: Callable[..., object], *arguments: Any) -> float:
-    start = perf_counter()
+def _seconds(
+    function: Callable[..., object], *arguments: Any, clock: Callable[[], float] = perf_counter
+) -> float:
+    start = clock()
     function(*arguments)
-    return perf_counter() - start
+    return clock() - start
 
 
 def pool_cost(cells: int) -> pd.DataFrame:
@@ -152,7 +155,7 @@ def tables(quick: bool, progress: Callable[[str], object]) -> dict[str, pd.DataF
     """Everything, as ``spannorm bench --sweep`` prints it."""
     progress("cells")
     sizes = {name: values[:2] for name, values in GROWTH.items()} if quick else GROWTH
-    cost = cell_cost(sizes, repeats=1 if quick else 3)
+    cost = cell_cost(sizes, repeats=1 if quick else 2)
     progress("store")
     store = store_cost((20, 40) if quick else (100, 1_000, 10_000))
     progress("pool")

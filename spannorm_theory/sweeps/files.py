@@ -30,10 +30,15 @@ def reporting(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(
-            f"cannot write to the store at {path}: {error.strerror or error}; finished cells are safe, and "
-            "the same sweep goes on from them once that is mended"
-        ) from None
+        raise StoreError(unwritable(path, error)) from None
+
+
+def unwritable(path: str | Path, error: OSError) -> str:
+    """One line about a store that the system will not let us write."""
+    return (
+        f"cannot write to the store at {path}: {error.strerror or error}; finished cells are safe, and the "
+        "same sweep goes on from them once that is mended"
+    )
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], *, exclusive: bool = False) -> bool:

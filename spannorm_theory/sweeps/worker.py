@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from .. import __version__
 from ..errors import StoreError, UnknownNameError
 from .cells import Cell
+from .files import unwritable
 from .statistics import Array, Statistics, summarise
 from .store import Store
 
@@ -115,8 +116,10 @@ def run_task(task: Task) -> list[Outcome]:
         return outcomes
     except StoreError as error:
         message = str(error)
-    except (OSError, ImportError) as error:
-        message = f"a worker cannot use the store at {task.store}: {error}"
+    except OSError as error:
+        message = unwritable(task.store, error)
+    except ImportError as error:
+        message = f"a worker cannot import what imports names: {error}"
     return [Outcome(cell.key, "unwritable", message) for cell in task.cells]
 
 
