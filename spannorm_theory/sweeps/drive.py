@@ -132,6 +132,7 @@ class Driver:
         self.pending.clear()
         self._rebuild(error)
         suspected = [c for c in lost if not self.store.has(c.key) and self.store.abandoned(c.key)]
+        self.store.tidy_up()
         rest = [cell for cell in lost if cell not in suspected]
         self.queue.extendleft(reversed(rest))
         if alone:

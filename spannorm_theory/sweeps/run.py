@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -178,6 +179,9 @@ def run(
         bar.close()
         if isinstance(pool, LocalPool):
             pool.close() if whole else pool.abandon()
+        if not whole:
+            with suppress(OSError):
+                folder.tidy_up()
     mine = {cell.key for cell in cells}
     failures = [failure for failure in folder.failures() if failure.cell.key in mine]
     return Sweep(

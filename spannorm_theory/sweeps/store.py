@@ -114,7 +114,7 @@ class Store:
             for name in FOLDERS:
                 (folder / name).mkdir(exist_ok=True)
             store._keep(specification)
-            store._tidy_up()
+            store.tidy_up()
         return store
 
     def _keep(self, specification: Specification) -> None:
@@ -134,7 +134,7 @@ class Store:
                     "another store"
                 )
 
-    def _tidy_up(self) -> None:
+    def tidy_up(self) -> None:
         """Remove what processes that died have left: claims that nobody holds, unfinished files."""
         for path in _entries(self.path / "claims"):
             with files.claim(path):

@@ -309,3 +309,17 @@ def test_claims_exclude_each_other_and_end_with_their_owner(tmp_path):
     assert store.abandoned("a")
     Store.create(tmp_path / "store", specification())
     assert not store.abandoned("a")
+
+
+def test_unfinished_files_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path):
+    spec = specification()
+    store = Store.create(tmp_path / "store", spec)
+    dead, alive = (store.cell_path(key).with_suffix(".parquet.0.tmp") for key in ("a", "b"))
+    dead.touch()
+    alive.touch()
+    with store.claim("b"):
+        Store.create(tmp_path / "store", spec)
+        assert not dead.exists()
+        assert alive.exists()
+    store.tidy_up()
+    assert not alive.exists()
