@@ -50,6 +50,8 @@ def cell_cost(sizes: dict[str, tuple[int, ...]], repeats: int = 2) -> pd.DataFra
     """Processor seconds of one cell while one size changes, and its exponent between neighbours. A cell
     runs on one core, and other work on the machine disturbs these least."""
     rows = []
+    warm_up = specify([Architecture("span-norm", depth=1)], networks=1, device="cpu").cells()
+    simulate_cells(warm_up)
     for name, values in sizes.items():
         times: list[float] = []
         for value in values:
