@@ -31,6 +31,7 @@ OWN = "this package"
 
 def _branch(scale: float) -> Callable[..., Multipliers]:
     def rule(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
+        """Every branch output times a constant, in the forward pass."""
         return Multipliers(branch=Rational(scale))
 
     return rule
@@ -38,6 +39,8 @@ def _branch(scale: float) -> Callable[..., Multipliers]:
 
 def _balance(ratio: float) -> Callable[..., Multipliers]:
     def rule(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
+        """attn.output and ffn.down times constants whose product is 1, so that the ratio of the two
+        branches' second moments is multiplied by another."""
         quarter = root(Rational(ratio), 4)
         return Multipliers(gains={"ffn.down": quarter, "attn.output": 1 / quarter})
 
