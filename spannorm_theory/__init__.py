@@ -4,6 +4,7 @@
 
     st.derive("span-norm")                              the recursion, closed forms, laws
     st.predict(arch), st.simulate(arch), st.verify(arch)   numbers, Monte Carlo, and their comparison
+    st.sweep(archs)                                     Monte Carlo of many, kept in a store
 
 Names are imported when first used, so that importing the package costs nothing and torch is loaded
 only by what simulates.
@@ -31,6 +32,9 @@ _HOME = {
     "verify": "verification",
     "Verification": "verification",
     "write_report": "report",
+    "sweep": "sweeps.run",
+    "Sweep": "sweeps.run",
+    "Store": "sweeps.store",
     "placements": "catalogue",
     "scalings": "catalogue",
     "activations": "catalogue",
@@ -48,6 +52,9 @@ if TYPE_CHECKING:
     from .montecarlo.ensemble import Ensemble as Ensemble
     from .montecarlo.ensemble import simulate as simulate
     from .report import write_report as write_report
+    from .sweeps.run import Sweep as Sweep
+    from .sweeps.run import sweep as sweep
+    from .sweeps.store import Store as Store
     from .theory.predict import predict as predict
     from .theory.recursion import Recursion as Recursion
     from .theory.recursion import derive as derive

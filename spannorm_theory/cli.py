@@ -1,4 +1,4 @@
-"""The ``spannorm`` command: list, derive, predict, simulate, verify, report, bench.
+"""The ``spannorm`` command: list, derive, predict, simulate, verify, report, sweep, bench.
 
 Exit status 0: good; 1: a check failed; 2: bad input, with one line on stderr. Heavy imports happen
 inside the commands, so that ``--help`` answers at once.
@@ -79,6 +79,7 @@ def _bench_flags(bench: argparse.ArgumentParser) -> None:
     study = bench.add_mutually_exclusive_group()
     study.add_argument("--precision", action="store_true", help="float32 and bfloat16 against float64")
     study.add_argument("--accuracy", action="store_true", help="both theories against Monte Carlo")
+    study.add_argument("--sweep", action="store_true", help="what a sweep's cells, store and scheduler cost")
     bench.add_argument("--quick", action="store_true", help="small sizes that take seconds")
     bench.add_argument("--placements", nargs="+", help="speed takes the first (default: span-norm)")
     bench.add_argument("--scalings", nargs="+", help="speed takes the first (default: depth-scaled-init)")
@@ -90,6 +91,22 @@ def _bench_flags(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--seed", type=int, default=0)
     bench.add_argument("--out", help="folder for the figure of speed, PDF and PNG")
     bench.add_argument("--quiet", action="store_true", help="no progress lines")
+
+
+def _sweep_flags(sweep: argparse.ArgumentParser) -> None:
+    sweep.add_argument("specification", nargs="?", metavar="SPEC.toml", help="what to measure")
+    job = sweep.add_mutually_exclusive_group()
+    job.add_argument("--preset", metavar="NAME", help="a phase diagram (an unknown NAME lists them)")
+    job.add_argument("--status", action="store_true", help="say what is done, running and failed")
+    job.add_argument("--export", metavar="FILE", help="write the store's table as .parquet or .csv")
+    job.add_argument("--merge", metavar="STORE", help="take over the cells of another store")
+    sweep.add_argument("--store", default="results", help="folder of the results (default: results)")
+    sweep.add_argument("--workers", type=int, help="processes (default: one for each core or CUDA device)")
+    sweep.add_argument("--networks", type=int, help="in place of the specification's")
+    sweep.add_argument("--device", help="auto, cpu or cuda, in place of the specification's")
+    sweep.add_argument("--retry-failed", action="store_true", help="try failed cells again")
+    sweep.add_argument("--out", default="figures", help="folder for a preset's figure (default: figures)")
+    sweep.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -134,6 +151,7 @@ def parser() -> argparse.ArgumentParser:
         report.add_argument(flag, type=int, default=default)
     report.add_argument("--seed", type=int, default=0)
     report.add_argument("--quiet", action="store_true", help="no progress bar")
+    _sweep_flags(command("sweep", "Measure many architectures; what is finished is kept."))
     _bench_flags(
         command("bench", "How fast the engines are; or what precision costs; or how accurate theory is.")
     )
@@ -278,6 +296,12 @@ def _report(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _sweep(args: argparse.Namespace) -> int:
+    from .sweeps.command import run_sweep
+
+    return run_sweep(args)
+
+
 def _bench(args: argparse.Namespace) -> int:
     from .bench.command import run_bench
 
@@ -291,6 +315,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "simulate": _simulate,
     "verify": _verify,
     "report": _report,
+    "sweep": _sweep,
     "bench": _bench,
 }
 

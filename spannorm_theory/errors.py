@@ -26,6 +26,10 @@ class NonFiniteError(SpannormError, ArithmeticError):
     """A run produced an infinite or undefined number."""
 
 
+class StoreError(SpannormError):
+    """A store of a sweep that cannot be used, read or written as it is."""
+
+
 class UnknownNameError(InputError):
     """A name that is in no registry; the message lists the nearest valid ones."""
 

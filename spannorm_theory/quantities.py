@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .architecture import Architecture
+if TYPE_CHECKING:
+    from .architecture import Architecture
 
 Array = NDArray[np.float64]
 Key = tuple[str, str]

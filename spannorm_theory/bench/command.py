@@ -23,7 +23,9 @@ Tables = dict[str, pd.DataFrame]
 def run_bench(args: argparse.Namespace) -> int:
     """Run one study, print its tables; writes the figure where one was asked for."""
     progress = _silent if args.quiet else _say
-    study = _accuracy if args.accuracy else _precision if args.precision else _speed
+    study = (
+        _accuracy if args.accuracy else _precision if args.precision else _sweeps if args.sweep else _speed
+    )
     tables = study(args, progress)
     if args.json:
         print(json.dumps({name: json.loads(t.to_json(orient="records")) for name, t in tables.items()}))
@@ -94,6 +96,12 @@ def _accuracy(args: argparse.Namespace, progress: Callable[[str], object]) -> Ta
     }
 
 
+def _sweeps(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
+    from . import sweeps
+
+    return sweeps.tables(args.quick, progress)
+
+
 def _text(name: str, table: pd.DataFrame) -> str:
     if name == "speed":
         table = _readable_speed(table)
@@ -124,6 +132,10 @@ def _readable_speed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 NOTES = {
+    "sweep cost": "Processor seconds of one cell of 16 networks, and the exponent of its growth.",
+    "sweep store": "Seconds for one cell: what the store adds to a worker, and a check; whole stores.",
+    "sweep pool": "Empty cells through the default pool: seconds in all, and for one cell.",
+    "sweep scale": "Simulated: hours and efficiency of cells on workers behind one scheduler and one store.",
     "speed": "Seconds of one network, median (least-most), processor seconds of all cores, and peak memory: "
     "(a) plain modules, (b) explicit engine, (c) implicit engine, (d) floor. Plain and explicit run the "
     "given number of blocks; their time, and plain's memory, is scaled to the depth.",

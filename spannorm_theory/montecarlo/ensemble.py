@@ -102,6 +102,7 @@ def simulate(
     engine: str = "auto",
     dtype: str = "float32",
     progress: bool | None = None,
+    first: int = 0,
 ) -> Ensemble:
     """Measure independent random networks of ``arch``, forward and backward, at every layer.
 
@@ -118,19 +119,20 @@ def simulate(
             engine multiplies them by factors of Grams; where tokens have collapsed, rounding turns
             these factors, and its networks in two precisions agree in law only.
         progress: False shows no progress bar; otherwise there is one after two seconds.
+        first: index of the first network, so that parts of one ensemble can be measured apart.
 
     Raises:
         InputError: a value that cannot be used, or a size that does not fit into memory.
         NonFiniteError: a measurement is infinite or undefined.
     """
-    for name, value, least in (("networks", networks, 1), ("seed", seed, 0)):
+    for name, value, least in (("networks", networks, 1), ("seed", seed, 0), ("first", first, 0)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise InputError(f"{name} must be an integer of at least {least}, got {value!r}")
     if dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)
     used, reason = choose_engine(arch, engine)
     job = Job(Program(arch), ENGINES[used], int(seed), choose_device(device), DTYPES[dtype])
-    samples, finished = run(job, int(networks), progress is not False)
+    samples, finished = run(job, int(networks), progress is not False, int(first))
     return Ensemble(arch, finished, int(seed), str(job.device), used, reason, dtype, samples)
 
 

@@ -87,8 +87,9 @@ class Job:
         return Footprint.of(self.program, self.dtype.itemsize, self.make_weights is ExplicitWeights)
 
 
-def run(job: Job, networks: int, progress: bool) -> tuple[Samples, int]:
-    """Measure ``networks`` networks; returns the samples and how many were finished.
+def run(job: Job, networks: int, progress: bool, first: int = 0) -> tuple[Samples, int]:
+    """Measure ``networks`` networks from the index ``first`` on; returns the samples and how many were
+    finished.
 
     Raises:
         NonFiniteError: a measurement is infinite or undefined.
@@ -101,7 +102,8 @@ def run(job: Job, networks: int, progress: bool) -> tuple[Samples, int]:
     budget = free // 2 if job.device.type == "cuda" else min(KEEP, free // 2)
     size = _batch_size(job, networks, workers, budget // workers)
     segment = footprint.segment(size, depth, budget // workers)
-    batches = [range(i, min(i + size, networks)) for i in range(0, networks, size)]
+    last = first + networks
+    batches = [range(i, min(i + size, last)) for i in range(first, last, size)]
     stop = threading.Event()
     bar = tqdm(
         total=2 * depth * networks, unit="block", delay=2, disable=not progress, desc=job.program.arch.name

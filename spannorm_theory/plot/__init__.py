@@ -2,6 +2,7 @@
 
 from .diagram import block_diagram
 from .multiples import comparison, weight_gradients
+from .phase import phase_diagram
 from .profiles import depth_profile, rank_collapse
 from .style import placement_style, save
 
@@ -9,6 +10,7 @@ __all__ = [
     "block_diagram",
     "comparison",
     "depth_profile",
+    "phase_diagram",
     "placement_style",
     "rank_collapse",
     "save",

@@ -1,0 +1,275 @@
+"""What a sweep consists of: a specification, cut into cells that are each a pure function of their text.
+
+Architectures are imported where they are made: a worker that reads cells does not need them.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from ..architecture import Architecture
+
+#: networks of one cell where the specification leaves it open
+CHUNK = 16
+ENGINES = ("auto", "explicit", "implicit")
+DTYPES = ("float32", "float64", "bfloat16")
+#: the kinds of device; each draws random numbers of its own, so a cell names one
+DEVICES = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Networks ``first`` to ``first + count - 1`` of the ensemble that ``seed`` gives ``arch``.
+
+    Attributes:
+        arch: the architecture's text form.
+        device: "cpu" or "cuda"; the same seed gives other networks on the other kind.
+    """
+
+    arch: str
+    seed: int
+    first: int
+    count: int
+    engine: str
+    dtype: str
+    device: str
+
+    @property
+    def text(self) -> str:
+        """The canonical text form; :meth:`parse` is its inverse."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def key(self) -> str:
+        """A hash of the text form, the same in every process: the name of the cell's file."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:32]
+
+    @classmethod
+    def parse(cls, text: str) -> Cell:
+        """The cell of a text form.
+
+        Raises:
+            InputError: the text is not one that :attr:`text` made.
+        """
+        try:
+            cell = cls(**json.loads(text))
+        except (ValueError, TypeError):
+            raise InputError(f"expected the text form of a cell, got {text[:80]!r}") from None
+        if cell.text != text:
+            raise InputError(f"expected the text form of a cell, got {text[:80]!r}")
+        return cell
+
+
+@dataclass(frozen=True)
+class Specification:
+    """Everything that a sweep was asked for.
+
+    Attributes:
+        archs: text forms of the architectures.
+        networks: independent networks of each architecture and seed, a multiple of ``chunk``.
+        chunk: networks of one cell.
+        imports: modules that workers import first; they register placements, scaling rules or
+            activations that ``archs`` name.
+    """
+
+    archs: tuple[str, ...]
+    networks: int
+    chunk: int
+    seeds: tuple[int, ...]
+    engine: str
+    dtype: str
+    device: str
+    imports: tuple[str, ...] = ()
+
+    def cells(self) -> list[Cell]:
+        """Every cell, architecture by architecture, so that chunks of one ensemble are neighbours."""
+        return [
+            Cell(arch, seed, first, self.chunk, self.engine, self.dtype, self.device)
+            for arch in self.archs
+            for seed in self.seeds
+            for first in range(0, self.networks, self.chunk)
+        ]
+
+    @property
+    def text(self) -> str:
+        """The canonical text form."""
+        return json.dumps(asdict(self), sort_keys=True, indent=1)
+
+    @property
+    def key(self) -> str:
+        """A hash of the text form."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:32]
+
+    @classmethod
+    def parse(cls, text: str) -> Specification:
+        """The inverse of :attr:`text`."""
+        values: dict[str, Any] = json.loads(text)
+        for name in ("archs", "seeds", "imports"):
+            values[name] = tuple(values[name])
+        return cls(**values)
+
+
+def specify(
+    archs: Iterable[Architecture] | Mapping[str, Any],
+    *,
+    networks: int = 64,
+    chunk: int | None = None,
+    seed: int | Sequence[int] = 0,
+    engine: str = "auto",
+    dtype: str = "float32",
+    device: str = "auto",
+    imports: Sequence[str] = (),
+) -> Specification:
+    """Check what a sweep is asked for.
+
+    Args:
+        archs: architectures, or a grid: fields of ``Architecture``, each with a value or a list of values,
+            of which every combination is taken.
+        chunk: networks of one cell; None takes 16, or all where there are fewer.
+        seed: one seed, or several, each of which gives every architecture ``networks`` of its own.
+
+    Raises:
+        InputError: a value that cannot be used, or an architecture or seed that comes twice.
+    """
+    from ..architecture import Architecture
+
+    _import(imports)
+    listed = grid(archs) if isinstance(archs, Mapping) else list(archs)
+    if not listed:
+        raise InputError("a sweep needs at least one architecture")
+    for arch in listed:
+        if not isinstance(arch, Architecture):
+            raise InputError(f"expected architectures or a grid of fields, got {arch!r}")
+    seeds = tuple(seed) if isinstance(seed, Sequence) else (seed,)
+    if not seeds:
+        raise InputError("a sweep needs at least one seed")
+    if chunk is None:
+        chunk = min(CHUNK, networks) if isinstance(networks, int) else CHUNK
+    for name, value, least in (
+        ("networks", networks, 1),
+        ("chunk", chunk, 1),
+        *(("seed", one, 0) for one in seeds),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InputError(f"{name} must be an integer of at least {least}, got {value!r}")
+    if networks % chunk:
+        near = max(chunk, networks // chunk * chunk)
+        raise InputError(
+            f"networks must be a multiple of chunk, got {networks} and {chunk}; take {near} or {near + chunk}"
+        )
+    for kind, name, known in (
+        ("engine", engine, ENGINES),
+        ("dtype", dtype, DTYPES),
+        ("device", device, ("auto", *DEVICES)),
+    ):
+        if name not in known:
+            raise UnknownNameError(kind, name, known)
+    texts = tuple(str(arch) for arch in listed)
+    _refuse_duplicates("architecture", texts)
+    _refuse_duplicates("seed", seeds)
+    return Specification(texts, networks, chunk, seeds, engine, dtype, _device_kind(device), tuple(imports))
+
+
+def _import(modules: Sequence[str]) -> None:
+    if isinstance(modules, str) or not all(isinstance(module, str) for module in modules):
+        raise InputError(f"imports must be a list of modules, got {modules!r}")
+    for module in modules:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise InputError(f"imports: cannot import {module!r}: {error}") from None
+
+
+def _refuse_duplicates(kind: str, values: Sequence[object]) -> None:
+    seen: set[object] = set()
+    for value in values:
+        if value in seen:
+            raise InputError(f"the {kind} {value} comes twice in the sweep; its cells would be duplicates")
+        seen.add(value)
+
+
+def _device_kind(name: str) -> str:
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def grid(values: Mapping[str, Any]) -> list[Architecture]:
+    """Every combination of the given values, the last field varying fastest.
+
+    Raises:
+        InputError: an unknown field, or a combination that no architecture can have.
+    """
+    from ..architecture import Architecture
+
+    known = [f.name for f in fields(Architecture) if f.init]
+    for key in values:
+        if key not in known:
+            raise UnknownNameError("field of Architecture", key, known)
+    axes = [list(v) if isinstance(v, (list, tuple)) else [v] for v in values.values()]
+    return [Architecture.from_dict(dict(zip(values, c, strict=True))) for c in itertools.product(*axes)]
+
+
+#: what a specification file may hold beside ``grid`` and ``architecture``
+OPTIONS = ("networks", "chunk", "seed", "seeds", "engine", "dtype", "device", "imports")
+
+
+def read_specification(path: str | Path, **overrides: Any) -> Specification:
+    """The specification of a TOML file: options, one table ``[grid]`` and any ``[[architecture]]``.
+
+    Raises:
+        InputError: the file cannot be read, is not TOML, or holds an unknown field.
+    """
+    from ..architecture import Architecture
+
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not TOML: {error}") from None
+    known = (*OPTIONS, "grid", "architecture")
+    for key in values:
+        if key not in known:
+            raise UnknownNameError("field of a sweep", key, known)
+    if "seed" in values and "seeds" in values:
+        raise InputError(f"{path} has both seed and seeds; keep one")
+    table, listed = values.pop("grid", {}), values.pop("architecture", [])
+    if not isinstance(table, Mapping) or not isinstance(listed, list):
+        raise InputError(f"{path}: write one table [grid], and each architecture as [[architecture]]")
+    if "seeds" in values:
+        values["seed"] = values.pop("seeds")
+    _import(values.get("imports", ()))  # before names that they register are looked up
+    archs = [*(grid(table) if table else []), *(Architecture.from_dict(a) for a in listed)]
+    return specify(archs, **{**values, **overrides})
+
+
+def fields_of(arch: str) -> dict[str, Any]:
+    """The fields that an architecture's text form gives, defaults included, without building it: a store
+    may name definitions that are not registered here."""
+    from ..architecture import Architecture
+
+    words = arch.split()
+    values = {f.name: f.default for f in fields(Architecture) if f.init}
+    values.update(zip(("placement", "scaling"), words, strict=False))
+    for word in words[2:]:
+        key, _, value = word.partition("=")
+        try:
+            values[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            values[key] = value
+    return values

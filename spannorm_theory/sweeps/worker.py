@@ -1,0 +1,181 @@
+"""What a worker does: claim cells, measure them, write them into the store, and say how it went.
+
+Everything that crosses a process boundary is plain text, so that any executor can carry it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from .. import __version__
+from ..errors import StoreError, UnknownNameError
+from .cells import Cell
+from .files import unwritable
+from .statistics import Array, Statistics, summarise
+from .store import Store
+
+Samples = Mapping[tuple[str, str], Array]
+#: from cells that are neighbours in one ensemble to their samples, and what was used
+Measure = Callable[[Sequence[Cell]], tuple[Samples, dict[str, Any]]]
+
+#: the environment variable that gives a worker a device of its own
+DEVICE = "SPANNORM_SWEEP_DEVICE"
+
+
+class Outcome(NamedTuple):
+    """What became of a cell: "done", "failed", "busy" (another process has it), or "unwritable"."""
+
+    key: str
+    state: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Cells for one submission.
+
+    Attributes:
+        fuse: measure cells that are neighbours in one ensemble at once, to fill a device.
+        measure: what measures cells; a function of a module.
+    """
+
+    store: str
+    cells: tuple[Cell, ...]
+    imports: tuple[str, ...]
+    fuse: bool
+    measure: Measure
+
+
+def simulate_cells(cells: Sequence[Cell]) -> tuple[Samples, dict[str, Any]]:
+    """Monte Carlo of cells that are neighbours in one ensemble, on one thread."""
+    from ..architecture import Architecture
+    from ..montecarlo.ensemble import simulate
+
+    cell = cells[0]
+    device = os.environ.get(DEVICE, cell.device) if cell.device == "cuda" else cell.device
+    networks = sum(c.count for c in cells)
+    with one_thread():
+        ensemble = simulate(
+            Architecture.parse(cell.arch),
+            networks=networks,
+            seed=cell.seed,
+            device=device,
+            engine=cell.engine,
+            dtype=cell.dtype,
+            progress=False,
+            first=cell.first,
+        )
+    if ensemble.networks != networks:
+        raise KeyboardInterrupt
+    return ensemble.samples, {"device": ensemble.device, "engine": ensemble.engine}
+
+
+_users, _lock, _limits = 0, threading.Lock(), ExitStack()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for every operation, as long as any thread of this process is inside; then as before."""
+    global _users
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    with _lock:
+        _users += 1
+        if _users == 1:
+            _limits.callback(torch.set_num_threads, torch.get_num_threads())
+            _limits.enter_context(threadpool_limits(1))
+            torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _limits.close()
+
+
+def run_task(task: Task) -> list[Outcome]:
+    """Work through a task's cells; never raises an error of a cell."""
+    try:
+        for module in task.imports:
+            import_module(module)
+        store = Store(task.store)
+        outcomes: list[Outcome] = []
+        for group in neighbours(task.cells) if task.fuse else [(cell,) for cell in task.cells]:
+            outcomes += _run_group(store, group, task.measure)
+        return outcomes
+    except StoreError as error:
+        message = str(error)
+    except OSError as error:
+        message = unwritable(task.store, error)
+    except ImportError as error:
+        message = f"a worker cannot import what imports names: {error}"
+    return [Outcome(cell.key, "unwritable", message) for cell in task.cells]
+
+
+def neighbours(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
+    """Cells in runs of consecutive networks of one ensemble."""
+    runs: list[list[Cell]] = []
+    for cell in cells:
+        last = runs[-1][-1] if runs else None
+        if last is not None and cell == Cell(**{**vars(last), "first": last.first + last.count}):
+            runs[-1].append(cell)
+        else:
+            runs.append([cell])
+    return [tuple(run) for run in runs]
+
+
+def _run_group(store: Store, cells: Sequence[Cell], measure: Measure) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    with ExitStack() as claims:
+        free: list[Cell] = []
+        for cell in cells:
+            if not claims.enter_context(store.claim(cell.key)):
+                outcomes.append(Outcome(cell.key, "busy"))
+            elif store.has(cell.key):
+                outcomes.append(Outcome(cell.key, "done"))
+            elif failure := store.failure(cell.key):
+                outcomes.append(Outcome(cell.key, "failed", failure.error))
+            else:
+                free.append(cell)
+        for run in neighbours(free):
+            outcomes += _measure_run(store, run, measure)
+    return outcomes
+
+
+def _measure_run(store: Store, run: Sequence[Cell], measure: Measure) -> list[Outcome]:
+    start = time.perf_counter()
+    try:
+        samples, used = measure(run)
+        statistics = list(_chunks(run, samples))
+    except Exception as error:
+        if len(run) > 1:  # find out which of them it is
+            return [outcome for cell in run for outcome in _measure_run(store, (cell,), measure)]
+        message = f"{type(error).__name__}: {error}"
+        if isinstance(error, UnknownNameError):
+            message += " (a worker knows what it imports: name the module that registers it in imports)"
+        store.record_failure(run[0], message, traceback.format_exc())
+        return [Outcome(run[0].key, "failed", message)]
+    seconds = (time.perf_counter() - start) / len(run)
+    info = {"version": __version__, "host": socket.gethostname(), "seconds": seconds, **used}
+    for cell, one in zip(run, statistics, strict=True):
+        store.write(cell, one, info)
+    return [Outcome(cell.key, "done") for cell in run]
+
+
+def _chunks(run: Sequence[Cell], samples: Samples) -> Iterator[Statistics]:
+    """The statistics of each cell of a run."""
+    first = 0
+    for cell in run:
+        yield summarise({key: sample[first : first + cell.count] for key, sample in samples.items()})
+        first += cell.count
