@@ -27,8 +27,11 @@ then d_h coordinates make up Khat. So given the keys, the values' Gram is not s_
     V = s_V [(1 - w) X + w Khat / s_K],   w = d_h / (d + d_h)
 
 (least squares), with a diagonal that a norm fixes: the part that is not seen through the keys is
-rescaled for each token to keep it. The keys' weight gradient reads X twice; there the sample covariance adds
-t t^T / d to F, t_i = tr(M_i V).
+rescaled for each token to keep it. In a stack, X itself differs from network to network: the variance V_x of
+its entries off the token mean is 1/d and more (:mod:`spannorm_theory.theory.spread`). With the covariances
+of a Wishart matrix, V_x (X_ac X_bd + X_ad X_bc), it adds V_x t t^T to F, t_i = tr(M_i V): (V_x - 1/d) t t^T
+for the queries, whose keys and values share the 1/d already, and all of it in the keys' weight
+gradient, which reads X twice.
 """
 
 from __future__ import annotations
@@ -76,13 +79,14 @@ class SampledAttention:
         return gains["attn.output"] * _symmetric(mixed), undecided
 
     def backward(
-        self, gram: Array, output: Array, grad: Array, gains: Gains, noise: Array
+        self, gram: Array, output: Array, grad: Array, gains: Gains, noise: Array, spread: float
     ) -> tuple[Array, dict[str, float]]:
         """Gradient Gram at the branch input, and E |dLoss/dW|_F^2 of each matrix.
 
         Args:
             gram, output: token Grams of the branch input and output.
             grad: token Gram of the gradient at the branch output.
+            spread: V_x, at least 1/d.
         """
         queries, keys, weights = self._heads(gram, gains, noise)
         # rows that are one maximum have no Jacobian; the expansions would leave their rounding errors
@@ -96,8 +100,11 @@ class SampledAttention:
         b = av @ at
         s = _mean_rows(a @ (values * khat / 2) - av * ak, a)
         u = _mean_columns(a, (h * b / 2) @ a - av * ha)
+        query, key, value = (self._projected(name, gram, gains) for name in ("query", "key", "value"))
+        t = ((a @ _diagonal(values)[..., None])[..., 0] - _diagonal(b)).reshape(-1, len(gram))
+        shared = t.T @ t / len(t) * key.trace() / value.trace()
         at_output = {
-            "query": g * (s + s.T + (b * (ak @ at)).mean(axis=(0, 1))),
+            "query": g * (s + s.T + (b * (ak @ at)).mean(axis=(0, 1)) + (spread - 1 / self.width) * shared),
             "key": (values * (at @ ha)).mean(axis=(0, 1)) + u + u.T,
             "value": _mean_columns(weights, g @ weights),
         }
@@ -107,10 +114,7 @@ class SampledAttention:
             stream += gains[f"attn.{name}"] * back * found
             read = _centred(back * gram) if name == "key" else back * gram
             norms[f"attn.{name}"] = self.width**2 * float((read * found).sum())
-        t = ((a @ _diagonal(values)[..., None])[..., 0] - _diagonal(b)).reshape(-1, len(gram))
-        query, key, value = (self._projected(name, gram, gains) for name in ("query", "key", "value"))
-        twice = t.T @ t / len(t) * key.trace() / value.trace() / gains["attn.key"]
-        norms["attn.key"] += self.width * float((query * g * twice).sum())
+        norms["attn.key"] += self.width**2 * spread * float((query * g * shared).sum() / gains["attn.key"])
         norms["attn.output"] = self.width**2 * float((output * grad).sum() / gains["attn.output"])
         return _symmetric(stream), norms
 

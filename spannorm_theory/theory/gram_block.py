@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -119,15 +121,25 @@ class Block:
             self._branches[branch.index] = output
         return self._branches[branch.index]
 
+    def pair_moments(self) -> Array:
+        """Position averages in the order of :class:`~.pair.PairStep`: second moment and its drop between
+        tokens, of each pair of incoming streams and then of each branch's output."""
+        count = len(self.incoming)
+        grams = [self.incoming[i][j] for i, j in combinations_with_replacement(range(count), 2)]
+        grams += [self._branches[b.index] for b in self.wiring.trace.branches]
+        return np.array([x for gram in grams for x in (gram.diagonal().mean(), mean_drop(gram))])
+
     def _part(self, branch: Branch) -> tuple[SampledAttention | FeedForward, dict[str, float]]:
         gains = self.wiring.gains[branch.index].items()
         return self.wiring.components[branch.index], {name: float(g[self.layer]) for name, g in gains}
 
-    def backward(self, grads: Grams) -> tuple[Grams, dict[str, float]]:
-        """Gradient Grams of the incoming streams from those of the outgoing, and weight-gradient norms."""
+    def backward(self, grads: Grams, spread: Sequence[float] = ()) -> tuple[Grams, dict[str, float]]:
+        """Gradient Grams of the incoming streams from those of the outgoing, and weight-gradient norms;
+        ``spread`` is V at each branch's input."""
         forward = self.forward()
         adjoint = Adjoint(forward)
         norms: dict[str, float] = {}
+        spreads = dict(zip((b.index for b in self.wiring.trace.branches), spread, strict=True))
 
         def transfer(branch: Branch, grad: Array) -> Array:
             origin = adjoint.origin[branch.index]
@@ -135,7 +147,7 @@ class Block:
             component, gains = self._part(origin)
             if isinstance(component, SampledAttention):
                 output, noise = forward.cov(origin, origin), self.draws(self.layer)
-                stream, found = component.backward(gram, output, grad, gains, noise)
+                stream, found = component.backward(gram, output, grad, gains, noise, spreads[origin.index])
             else:
                 q = gram.diagonal()
                 stream = grad * component.gain(q[:, None], q[None, :], gram, gains)
@@ -145,6 +157,12 @@ class Block:
 
         moments = Moments(adjoint.trace, GRAM, lambda i, j: grads[i][j], transfer, _number)
         return moments.outputs(), norms
+
+
+def mean_drop(gram: Array) -> float:
+    """Mean over ordered pairs s != t of G_tt - G_st."""
+    n = len(gram)
+    return float((gram.diagonal()[:, None] - gram).sum() / (n * (n - 1)))
 
 
 def _number(factor: Any) -> Any:

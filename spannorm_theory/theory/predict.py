@@ -20,7 +20,7 @@ from .ends import input_moments, input_spread, loss_moments
 from .pair import PairStep, pair_readout
 from .prediction import Prediction
 from .rank import rank_metrics
-from .segment import Segment, advance_spread, forward, undecided
+from .segment import Segment, advance_spread, forward, segments_of, undecided
 
 #: attention rows whose 1 - P2 is below this are no mixtures of many tokens
 LEAST_OPEN = 0.75
@@ -64,11 +64,7 @@ def predict_pair(arch: Architecture) -> Prediction:
         AssumptionError: tokens are not exchangeable (a mask), or a moment left float64's range.
     """
     require_exchangeable(arch.mask)
-    segments = [
-        Segment.of(arch, True, np.zeros(1)),
-        Segment.of(arch, False, np.arange(1.0, arch.depth)),
-    ]
-    segments = [s for s in segments if len(s.layers)]
+    segments = segments_of(arch)
     pairs = len(segments[0].step.pairs)
     state: tuple[float, ...] = input_moments(arch) * pairs
     spread: list[float] = [input_spread(arch)] * pairs

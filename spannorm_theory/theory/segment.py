@@ -33,6 +33,12 @@ def branch_moments(branch: Branch, arch: Architecture) -> Attention | FeedForwar
 LARGEST_VARIANCE = 1e150
 
 
+def segments_of(arch: Architecture) -> list[Segment]:
+    """The stack's runs of blocks: the first block, and all others where there are any."""
+    first, other = np.zeros(1), np.arange(1.0, arch.depth)
+    return [Segment.of(arch, layers is first, layers) for layers in (first, other) if len(layers)]
+
+
 @dataclass
 class Segment:
     """A run of blocks with one wiring: its compiled step and its numbers at each layer."""

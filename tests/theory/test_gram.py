@@ -50,7 +50,7 @@ def test_uniform_causal_attention() -> None:
     harmonic = np.cumsum(1 / position)
     assert undecided == pytest.approx(n - harmonic[-1], rel=1e-7)
     # a gradient common to all tokens: column sums of A, whose squares have the mean 2 - H_n / n
-    stream, _ = attention().backward(gram, output, np.ones((n, n)), UNIFORM, draws)
+    stream, _ = attention().backward(gram, output, np.ones((n, n)), UNIFORM, draws, 0.0)
     columns = harmonic[-1] - np.concatenate([[0], harmonic[:-1]])
     assert np.diag(stream) == pytest.approx(front * columns**2, rel=1e-6)
     assert np.mean(columns**2) == pytest.approx(2 - harmonic[-1] / n)
@@ -63,7 +63,7 @@ def test_backward_is_the_explicit_sum_over_softmax_jacobians(causal: bool) -> No
     gram, grad, draws = random_gram(n, 1), random_gram(n, 2), noise(2, n, size)
     branch = attention(causal=causal)
     output, _ = branch.forward(gram, SHARP, draws)
-    stream, norms = branch.backward(gram, output, grad, SHARP, draws)
+    stream, norms = branch.backward(gram, output, grad, SHARP, draws, 0.0)
     root = np.linalg.cholesky(gram)
     values, g = SHARP["attn.value"] * gram, SHARP["attn.output"] * grad
     expected, value, query, key = (np.zeros((n, n)) for _ in range(4))
@@ -97,7 +97,7 @@ def test_collapsed_tokens_pass_the_mean_gradient_alone(normed: tuple[str, ...]) 
     branch = SampledAttention(64, True, normed, "rms", HeadNorm(8, "rms") if normed else None)
     gram, grad, draws = equal_tokens(n, 1 - gap), random_gram(n, 3), noise(4, n, 8)
     output, _ = branch.forward(gram, SHARP, draws)
-    stream, norms = branch.backward(gram, output, grad, SHARP, draws)
+    stream, norms = branch.backward(gram, output, grad, SHARP, draws, 0.0)
     # row sums of one keep the token mean of values, and of the gradient
     front = SHARP["attn.output"] * (HeadNorm(8, "rms").slope(1.0) if normed else SHARP["attn.value"])
     assert stream.sum() == pytest.approx(front * grad.sum(), rel=1e-6)
