@@ -4,8 +4,8 @@ State: the n x n Gram of every pair of streams, G_st = E x(s).x(t) / d, forward;
 backward. A block's trace is evaluated with the GRAM algebra; its branches are element-wise kernels of
 the Gram (feed-forward) and averages over sampled heads (attention); nothing assumes that tokens are
 alike. It is exact for wide streams at any head width, up to the sampling of the heads. What a finite
-width adds to the gradients of queries and keys, the spread V of pair covariances over networks, follows
-the recursion of :mod:`.spread` with the Grams' averages over positions.
+width adds to the gradients of queries and keys, the spread V of pair covariances (:mod:`.spread`) and the
+variance U of their mean over networks (:mod:`.fluctuation`), follows from the Grams' averages over positions.
 
 The draws behind the heads are fixed by the seed and the layer, the same there and back and in every
 architecture of one shape, so differences between architectures are not blurred. Layers must not share
@@ -35,7 +35,7 @@ from .ends import input_gram, loss_gram
 from .gram_block import Block, Draws, Grams, Wiring, mean_drop
 from .prediction import Prediction
 from .rank import rank_metrics_gram
-from .segment import Segment, advance_spread, segments_of
+from .segment import FiniteWidth, Segment, advance_finite_width, segments_of
 
 #: independent recursions behind a prediction
 BATCHES = 8
@@ -125,8 +125,8 @@ class _Run:
         readout = Block(Wiring.of(arch.definition.trace_readout(), arch), 0, last, draws)
         gradient = loss_gram(arch, readout.forward().outputs()[0][0])
         size = float(gradient.diagonal().mean())
-        spread = _spread(arch, segments, np.array([block.pair_moments() for block in blocks]))
-        self._backward(blocks, spread, readout.backward([[gradient / size]])[0], float(np.log(size)))
+        finite = _finite_width(arch, segments, np.array([block.pair_moments() for block in blocks]))
+        self._backward(blocks, finite, readout.backward([[gradient / size]])[0], float(np.log(size)))
 
     def _forward(self, first: Wiring, other: Wiring) -> tuple[list[Block], Grams]:
         arch, count = self.arch, self.arch.definition.streams
@@ -152,12 +152,14 @@ class _Run:
             self.profiles[str(s), "branch_share"] = (q[:-1] + q[1:] - 2 * cross) / q[:-1]
         return blocks, states[-1]
 
-    def _backward(self, blocks: list[Block], spread: Array, grads: Grams, exponent: float) -> None:
+    def _backward(
+        self, blocks: list[Block], finite: tuple[Array, Array], grads: Grams, exponent: float
+    ) -> None:
         n, count = self.arch.tokens, self.arch.definition.streams
         kept, exponents = [grads], [exponent]
         weights = {name: np.full(len(blocks), -np.inf) for name in self.arch.weights}
         for block in reversed(blocks):
-            grads, norms = block.backward(grads, spread[block.layer])
+            grads, norms = block.backward(grads, *(x[block.layer] for x in finite))
             for name, norm in norms.items():
                 weights[name][block.layer] = np.log(norm) + exponents[-1] if norm > 0 else -np.inf
             size = max(float(np.trace(grads[s][s])) for s in range(count)) / n
@@ -183,16 +185,18 @@ class _Run:
             self.grams[str(s), size] = {l: grams[l][s][s] for l in self._layers}
 
 
-def _spread(arch: Architecture, segments: Sequence[Segment], known: Array) -> Array:
-    """V at each branch's input, (layers, branches), from what :meth:`Block.pair_moments` found in each block.
+def _finite_width(arch: Architecture, segments: Sequence[Segment], known: Array) -> tuple[Array, Array]:
+    """V and U at each branch's input, (layers, branches), from each block's :meth:`Block.pair_moments`.
 
     Grams hold what repeated token ids share, so V starts as that of Gaussian tokens."""
-    state, found = [1 / arch.width] * len(segments[0].step.pairs), []
+    state = FiniteWidth([1 / arch.width] * len(segments[0].step.pairs))
+    found = []
     for segment in segments:
         here = replace(segment, known=known[segment.layers.astype(int)])
-        state = advance_spread(here, state, arch)
-        found.append(here.spread.branches)
-    return np.concatenate(found)
+        state = advance_finite_width(here, state, arch)
+        found.append((here.spread.branches, here.stray))
+    spread, stray = (np.concatenate(x) for x in zip(*found, strict=True))
+    return spread, stray
 
 
 def token_drop(gram: Array) -> float:

@@ -17,6 +17,7 @@ from ..components.norms import HeadNorm
 from ..components.sampled_attention import SampledAttention
 from ..definitions.trace import Branch, Trace
 from .adjoint import Adjoint
+from .fluctuation import QUADRATIC
 from .moments import GRAM, Moments
 from .schedule import branch_gains, over_layers
 
@@ -133,13 +134,16 @@ class Block:
         gains = self.wiring.gains[branch.index].items()
         return self.wiring.components[branch.index], {name: float(g[self.layer]) for name, g in gains}
 
-    def backward(self, grads: Grams, spread: Sequence[float] = ()) -> tuple[Grams, dict[str, float]]:
+    def backward(
+        self, grads: Grams, spread: Sequence[float] = (), stray: Sequence[float] = ()
+    ) -> tuple[Grams, dict[str, float]]:
         """Gradient Grams of the incoming streams from those of the outgoing, and weight-gradient norms;
-        ``spread`` is V at each branch's input."""
+        ``spread`` and ``stray`` are V and U at each branch's input."""
         forward = self.forward()
         adjoint = Adjoint(forward)
         norms: dict[str, float] = {}
-        spreads = dict(zip((b.index for b in self.wiring.trace.branches), spread, strict=True))
+        branches = [b.index for b in self.wiring.trace.branches]
+        finite = {b: (float(v), float(u)) for b, v, u in zip(branches, spread, stray, strict=True)}
 
         def transfer(branch: Branch, grad: Array) -> Array:
             origin = adjoint.origin[branch.index]
@@ -147,7 +151,9 @@ class Block:
             component, gains = self._part(origin)
             if isinstance(component, SampledAttention):
                 output, noise = forward.cov(origin, origin), self.draws(self.layer)
-                stream, found = component.backward(gram, output, grad, gains, noise, spreads[origin.index])
+                v, u = finite[origin.index]
+                stream, found = component.backward(gram, output, grad, gains, noise, v)
+                found |= {name: found[name] * float(np.exp(2 * u)) for name in QUADRATIC}
             else:
                 q = gram.diagonal()
                 stream = grad * component.gain(q[:, None], q[None, :], gram, gains)

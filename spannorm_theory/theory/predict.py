@@ -17,10 +17,11 @@ from ..components.attention import Attention, require_exchangeable
 from ..components.kernels import Array
 from ..quantities import SPECTRAL, Key, tidy
 from .ends import input_moments, input_spread, loss_moments
+from .fluctuation import QUADRATIC
 from .pair import PairStep, pair_readout
 from .prediction import Prediction
 from .rank import rank_metrics
-from .segment import Segment, advance_spread, forward, segments_of, undecided
+from .segment import FiniteWidth, Segment, advance_finite_width, forward, segments_of, undecided
 
 #: attention rows whose 1 - P2 is below this are no mixtures of many tokens
 LEAST_OPEN = 0.75
@@ -67,13 +68,13 @@ def predict_pair(arch: Architecture) -> Prediction:
     segments = segments_of(arch)
     pairs = len(segments[0].step.pairs)
     state: tuple[float, ...] = input_moments(arch) * pairs
-    spread: list[float] = [input_spread(arch)] * pairs
+    finite = FiniteWidth([input_spread(arch)] * pairs)
     for segment in segments:
         state = forward(segment, state)
-        spread = advance_spread(segment, spread, arch)
+        finite = advance_finite_width(segment, finite, arch)
     states = np.concatenate([s.known[:, : 2 * pairs] for s in segments] + [np.array([state])])
     across = np.concatenate([s.across for s in segments])
-    spreads = np.concatenate([s.spread.streams for s in segments] + [np.array([spread])])
+    spreads = np.concatenate([s.spread.streams for s in segments] + [np.array([finite.spread])])
     gradients, exponents, weights = _backward(arch, segments, state)
     profiles = _profiles(arch, segments[0].step, states, spreads, across, gradients, exponents, weights)
     rows = np.concatenate([undecided(s, arch) for s in segments])
@@ -181,7 +182,9 @@ def _collect_weights(
             norms = component.weight_grads(q, q - delta, grad[:, 0], grad[:, 1], gains, tokens)
         for name, value in norms.items():
             with np.errstate(divide="ignore"):
-                weights[name].append(np.log(np.maximum(value, 0)) + scales)
+                log = np.log(np.maximum(value, 0)) + scales
+            # quadratic in the drop, whose logarithm has the variance U over networks
+            weights[name].append(log + 2 * segment.stray[:, i] if name in QUADRATIC else log)
 
 
 def _profiles(
