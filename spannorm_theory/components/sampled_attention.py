@@ -32,6 +32,10 @@ its entries off the token mean is 1/d and more (:mod:`spannorm_theory.theory.spr
 of a Wishart matrix, V_x (X_ac X_bd + X_ad X_bc), it adds V_x t t^T to F, t_i = tr(M_i V): (V_x - 1/d) t t^T
 for the queries, whose keys and values share the 1/d already, and all of it in the keys' weight
 gradient, which reads X twice.
+
+A norm on queries or keys takes from each token's gradient what points along it: of a query
+z_i M_i V M_i z_i^T / d_h with its logits z_i, of a key sum_ik G_ik z_ij z_kj (M_i V M_k)_jj / d_h. As weights
+follow logits, these exceed the 1/d_h of a random direction, and for keys add up over the rows that read them.
 """
 
 from __future__ import annotations
@@ -108,6 +112,17 @@ class SampledAttention:
             "key": (values * (at @ ha)).mean(axis=(0, 1)) + u + u.T,
             "value": _mean_columns(weights, g @ weights),
         }
+        for name in sorted({"query", "key"} & set(self.normed)):
+            z = queries @ _transposed(keys) / np.sqrt(keys.shape[-1])
+            if name == "query":
+                y = a * z - a * (a * z).sum(axis=-1, keepdims=True)
+                along = g.diagonal() * ((y @ values) * y).sum(axis=-1).mean(axis=(0, 1))
+            else:
+                y = a * z
+                along = (_diagonal(values)[:, None] * y - 2 * av * y) * (g @ y) + ((g * b) @ y) * y
+                along = along.sum(axis=-2).mean(axis=(0, 1))
+            # the isotropic share is in the norm's kernel
+            at_output[name] -= np.diag(along - at_output[name].diagonal()) / keys.shape[-1]
         stream, norms = np.zeros_like(gram), {}
         for name, found in at_output.items():
             back = self._before_norm(name, gram, gains)
