@@ -78,17 +78,17 @@ def advance_fluctuation(segment: Segment, start: Covariance, width: int) -> tupl
 
 def _along(function: Callable[..., Any], known: Array, moved: Array, multipliers: Sequence[Array]) -> Array:
     """Derivatives of a function's first (q, drop) along each direction; (2, directions, layers)."""
-    found = []
-    for direction in moved:
-        up, down = (
-            _values(function(*(known + h * direction), *multipliers), known.shape[1]) for h in (STEP, -STEP)
+    up, down = (
+        _values(
+            function(*(known[:, None] + h * moved.swapaxes(0, 1)), *multipliers), len(moved), known.shape[1]
         )
-        found.append((up - down) / (2 * STEP))
-    return np.stack(found, axis=1)
+        for h in (STEP, -STEP)
+    )
+    return np.asarray((up - down) / (2 * STEP))
 
 
-def _values(values: Any, layers: int) -> Array:
-    return np.stack([np.broadcast_to(np.asarray(v, dtype=float), (layers,)) for v in values[:2]])
+def _values(values: Any, *shape: int) -> Array:
+    return np.stack([np.broadcast_to(np.asarray(v, dtype=float), shape) for v in values[:2]])
 
 
 def _response(

@@ -17,6 +17,8 @@ several streams are taken as common.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import sqrt
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -78,18 +80,18 @@ class Spread:
         found_streams, found_branches = [], []
         for row, new, answer in zip(rows.tolist(), added, answers.tolist(), strict=True):
             found_streams.append(now)
-            roots = [v**0.5 for v in now]
+            roots = list(map(sqrt, now))
             inputs = []
             for i in range(branches):
                 inputs.append(_mixed(row[i], roots) + new[i])
-                roots.append(answer[i] * inputs[i] ** 0.5)
+                roots.append(answer[i] * sqrt(inputs[i]))
             found_branches.append(inputs)
             now = [_mixed(row[branches + k], roots) + new[branches + k] for k in range(pairs)]
         self.streams, self.branches, self.last = np.array(found_streams), np.array(found_branches), now
 
 
 def _mixed(weights: Sequence[float], roots: Sequence[float]) -> float:
-    total: float = sum(w * r for w, r in zip(weights, roots, strict=False))
+    total: float = sum(map(mul, weights, roots))  # up to the sources that are there so far
     return total * total
 
 
