@@ -18,7 +18,7 @@ from ..architecture import Architecture
 from ..montecarlo.ensemble import Ensemble, simulate
 from ..quantities import QUANTITIES
 from ..theory.gram import predict_gram
-from ..theory.predict import predict_pair
+from ..theory.predict import predict_pair, predict_profiles
 from ..theory.prediction import Prediction
 from ..verification import compare, precision
 
@@ -87,15 +87,16 @@ def accuracy(
     frames = []
     for arch in archs:
         progress(f"accuracy: {arch}")
-        frames += list(_judged(arch, networks, seed))
+        dtype = precision(predict_profiles(arch))
+        ensemble = simulate(arch, networks=networks, seed=seed, dtype=dtype, progress=False)
+        frames += list(judged(ensemble))
     return pd.concat(frames, ignore_index=True)
 
 
-def _judged(arch: Architecture, networks: int, seed: int) -> Iterator[pd.DataFrame]:
-    found = predictions(arch)
-    dtype = precision(found["position-resolved"])
-    ensemble = simulate(arch, networks=networks, seed=seed, dtype=dtype, progress=False)
-    for prediction in found.values():
+def judged(ensemble: Ensemble) -> Iterator[pd.DataFrame]:
+    """The rows of :func:`accuracy` for each theory of an ensemble that was already simulated."""
+    arch = ensemble.arch
+    for prediction in predictions(arch).values():
         rows = errors(prediction, ensemble)
         rows = rows[rows["quantity"].isin(TOLERANCES)]
         rows = rows.assign(target=[tolerance(q, arch.scaling) for q in rows["quantity"]])

@@ -15,7 +15,7 @@ from .accuracy import errors, predictions
 
 #: pre-norm ReLU: the stack on which published closures are known to fail
 HARD = {"depth": 8, "width": 512, "heads": 8, "tokens": 128, "activation": "relu"}
-HARD_NETWORKS = 32
+HARD_NETWORKS = 64
 LOGIT_VARIANCES = (1.0, 4.0, 16.0)
 
 WIDTHS = (128, 256, 512, 1024, 2048)
@@ -37,6 +37,9 @@ def hard_cases(sizes: dict[str, int] | None = None) -> dict[str, Architecture]:
     """The architectures of :func:`hard_regime` by name; ``sizes`` replaces some of ``HARD``."""
     base = Architecture("pre-norm", **{**HARD, **(sizes or {})})  # type: ignore[arg-type]
     found = {f"logit variance {v:g}": base.with_(logit_variance=v) for v in LOGIT_VARIANCES}
+    strongest = base.with_(logit_variance=max(LOGIT_VARIANCES))
+    heads = {h: strongest.with_(heads=h) for h in (base.heads // 2, 2 * base.heads)}
+    found |= {f"logit variance {max(LOGIT_VARIANCES):g}, {h} heads": arch for h, arch in heads.items()}
     return {**found, "causal": base.with_(mask="causal", logit_variance=1.0)}
 
 

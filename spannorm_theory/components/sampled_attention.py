@@ -30,8 +30,15 @@ then d_h coordinates make up Khat. So given the keys, the values' Gram is not s_
     V = s_V [(1 - w) X + w Khat / s_K],   w = d_h / (d + d_h)
 
 (least squares), with a diagonal that a norm fixes: the part that is not seen through the keys is
-rescaled for each token to keep it. The keys' weight gradient reads X twice; there the sample covariance adds
-t t^T / d to F, t_i = tr(M_i V); under rotation the terms of t keep their keys' angles.
+rescaled for each token to keep it. In a stack, X itself differs from network to network: the variance V_x of
+its entries off the token mean is 1/d and more (:mod:`spannorm_theory.theory.spread`). With the covariances
+of a Wishart matrix, V_x (X_ac X_bd + X_ad X_bc), it adds V_x t t^T to F, t_i = tr(M_i V): (V_x - 1/d) t t^T
+for the queries, whose keys and values share the 1/d already, and all of it in the keys' weight
+gradient, which reads X twice; under rotation the terms of t keep their keys' angles (left out for queries).
+
+A norm on queries or keys takes from each token's gradient what points along it: of a query
+z_i M_i V M_i z_i^T / d_h with its logits z_i, of a key sum_ik G_ik z_ij z_kj (M_i V M_k)_jj / d_h. As weights
+follow logits, these exceed the 1/d_h of a random direction, and for keys add up over the rows that read them.
 """
 
 from __future__ import annotations
@@ -119,6 +126,7 @@ class SampledAttention:
         grad: Array,
         gains: Gains,
         noise: Array,
+        spread: float,
         random: np.random.Generator | None = None,
     ) -> tuple[Array, dict[str, float]]:
         """Gradient Gram at the branch input, and E |dLoss/dW|_F^2 of each matrix.
@@ -126,6 +134,7 @@ class SampledAttention:
         Args:
             gram, output: token Grams of the branch input and output.
             grad: token Gram of the gradient at the branch output.
+            spread: V_x, at least 1/d.
             random: draws values and gradients under rotary embedding.
         """
         plain, queries, keys, weights = self._heads(gram, gains, noise)
@@ -139,7 +148,16 @@ class SampledAttention:
             alone = g.diagonal() @ np.square(weights).mean(axis=(0, 1))
             at_values = at_values + np.diag(self._alone * alone)
         at_queries, at_keys = self._paths(a, values, queries, keys, g, random)
+        if not self.rope:
+            at_queries = at_queries + (spread - 1 / self.width) * g * self._answers(a, values, gram, gains)
         at_output = {"query": at_queries, "key": at_keys, "value": at_values}
+        if self.norm_per_head:
+            for name in sorted({"query", "key"} & set(self.normed)):
+                along = self._along(name, a, _centred(values), queries, keys, g)
+                # the isotropic share is in the norm's kernel
+                at_output[name] = at_output[name] - np.diag(
+                    (along - at_output[name].diagonal()) / keys.shape[-1]
+                )
         stream, norms = np.zeros_like(gram), {}
         for name, found in at_output.items():
             back = self._before_norm(name, gram, gains)
@@ -148,7 +166,7 @@ class SampledAttention:
             read = _centred(back * gram) if name == "key" and not self.rope else back * gram
             norms[f"attn.{name}"] = self.width**2 * float((read * found).sum())
         twice = self._read_twice(a, _centred(values), queries, gram, gains)
-        norms["attn.key"] += self.width * float((g * twice).sum())
+        norms["attn.key"] += self.width**2 * spread * float((g * twice).sum())
         norms["attn.output"] = self.width**2 * float((output * grad).sum() / gains["attn.output"])
         return _symmetric(stream), norms
 
@@ -178,6 +196,30 @@ class SampledAttention:
                 more = dropout_grams(a, sizes, queries, keys, grad)
                 found = found[0] + more[0], found[1] + more[1]
         return self.logit_factor * found[0], self.logit_factor * found[1]
+
+    @property
+    def norm_per_head(self) -> bool:
+        """Whether norms on queries and keys hold each head to a sphere."""
+        return bool(self.normed) and not self.over_width
+
+    def _along(self, name: str, a: Array, values: Array, queries: Array, keys: Array, grad: Array) -> Array:
+        """d_h times what a query's or key's gradient has along it, (tokens,)."""
+        z = queries @ transposed(keys) * np.sqrt(self.logit_factor / keys.shape[-1])
+        y = a * z
+        if name == "query":
+            y = y - a * y.sum(axis=-1, keepdims=True)
+            return np.asarray(grad.diagonal() * ((y @ values) * y).sum(axis=-1).mean(axis=(0, 1)))
+        av = a @ values
+        b = av @ transposed(a)
+        along = (diagonal(values)[:, None] * y - 2 * av * y) * (grad @ y) + ((grad * b) @ y) * y
+        return np.asarray(along.sum(axis=-2).mean(axis=(0, 1)))
+
+    def _answers(self, a: Array, values: Array, gram: Array, gains: Gains) -> Array:
+        """t t^T, in units of what queries receive."""
+        key, value = (self._projected(name, gram, gains) for name in ("key", "value"))
+        centred = _centred(values)
+        t = (a * (diagonal(centred)[:, None, :] - a @ centred)).sum(axis=-1).reshape(-1, len(gram))
+        return np.asarray(self.logit_factor * (t.T @ t / len(t)) * key.trace() / value.trace())
 
     def _read_twice(self, a: Array, values: Array, queries: Array, gram: Array, gains: Gains) -> Array:
         """t_i t_k q_i.q_k / d_h, in units of what the keys' weight gradient reads."""

@@ -5,6 +5,19 @@ attention lies between its extremes over rho, the backward gain between its extr
 (rho, r), which is linear in r. The block's step is monotone in each gain and in each incoming moment
 (the tests sample the interior of the boxes), so its extremes over the box of all of them lie at
 corners, and intervals can be iterated block by block.
+
+Where those extremes are not those of one curve, attention is bounded for any weights A: under a mask,
+whose tokens are unlike, and on unnormed streams, whose logits grow. For a gradient Gram G >= 0 of mean
+gamma, a value Gram 0 <= V <= s_V u, keys alike, and rows A_i with softmax Jacobians M_i,
+
+    values   gamma / n <= tr(A^T G A) / n <= n gamma     |A_i|^2 >= 1/n;  |A|_1 |A|_inf <= n
+    queries  tr(M_i V M_i K) <= tr(M_i V) tr(M_i K) <= s_V s_K u^2
+    keys     sum_ik G_ik Q_ik tr(M_i V M_k) <= n^2 gamma s_Q s_V u^2
+
+so that the backward gain of the mean over tokens lies in s_O s_V [1/n, n + (n + 1) v], v = s_Q s_K u^2 the
+logit variance: loose, as it must hold for weights that all pick one key. A feed-forward branch on an
+unnormed stream has the extremes of its gains over all sizes of its input, where these are finite (not when
+gated: its gain grows with its input).
 """
 
 from __future__ import annotations
@@ -22,7 +35,7 @@ from .. import symbols
 from ..architecture import Architecture
 from ..components.attention import Attention
 from ..components.kernels import Array
-from ..definitions.trace import Branch, Norm
+from ..definitions.trace import Branch, Norm, Stream
 from ..quantities import Key
 from .ends import loss_interval
 from .recursion import Recursion, derive
@@ -32,28 +45,71 @@ from .step import Step
 
 Interval = tuple[float, float]
 
+#: second moments of an unnormed feed-forward input, from where activations are linear to where they are
+#: straight on each side
+SIZES = np.logspace(-8, 8, 161)
 
-def gain_intervals(arch: Architecture) -> dict[str, tuple[Interval, Interval]] | None:
-    """Forward and backward gain of each kind of branch at unit input, over all correlations, before
-    the scaling rule; None where a branch's gain also depends on the size of an unnormed input."""
+
+def gain_intervals(arch: Architecture, largest: float = 1.0) -> dict[str, tuple[Interval, Interval]] | None:
+    """Forward and backward gain of each kind of branch, relative to its input's second moment, over all
+    correlations and before the scaling rule. ``largest`` bounds the second moment of unnormed streams; None
+    where a branch's gain is not bounded."""
     result: dict[str, tuple[Interval, Interval]] = {}
     recursion = derive(arch.placement, arch.scaling)
     parts = [part for part in (recursion, recursion.before) if part is not None]
     for part, branch in [(p, branch) for p in parts for branch in p.block.trace.branches]:
-        free = "value" in arch.normed(branch) and branch.kind == "attention"
-        if branch.elementwise or not (isinstance(branch.source, Norm) or _unit_stream(part, branch) or free):
+        unit = _sized(arch, part, branch)
+        plain_stream = isinstance(branch.source, Stream)
+        if branch.elementwise or not (unit or branch.kind == "ffn" or plain_stream):
             return None
         plain = replace(branch, gains={})
         gains = branch_gains(plain, arch, np.zeros(1))
         moments, kept = branch_moments(plain, arch), 1 - arch.dropout
         if isinstance(moments, Attention):
-            result["attention"] = _attention_interval(moments, gains, min(0.0, arch.input_cosine), kept)
+            if unit and arch.exchangeable:
+                result["attention"] = _attention_interval(moments, gains, min(0.0, arch.input_cosine), kept)
+            elif arch.attention_dropout:  # it adds to rows of few keys
+                return None
+            else:
+                result["attention"] = _any_weights(moments, gains, 1.0 if unit else largest, kept)
         else:
             one = {name: float(g[0]) for name, g in gains.items()}
-            forward = moments.forward(1.0, 0.0, one)[0] / kept
-            backward = float(moments.gain(1.0, 1.0, 1.0, one)) / kept
-            result["ffn"] = (forward, forward), (backward, backward)
+            sizes = np.ones(1) if unit else SIZES
+            forward = moments.output(sizes, sizes, sizes, one) / sizes
+            backward = moments.gain(sizes, sizes, sizes, one)
+            if not unit and max(x[-1] / x[-2] for x in (forward, backward)) > 1.1:
+                return None
+            result["ffn"] = _range(forward / kept), _range(backward / kept)
     return result
+
+
+def _sized(arch: Architecture, recursion: Recursion, branch: Branch) -> bool:
+    """Whether the branch's gains do not depend on the size of its input, as that is one or normed away."""
+    free = branch.kind == "attention" and "value" in arch.normed(branch)
+    return isinstance(branch.source, Norm) or _unit_stream(recursion, branch) or free
+
+
+def _range(x: Array) -> Interval:
+    return float(x.min()), float(x.max())
+
+
+def _any_weights(
+    moments: Attention, gains: dict[str, Array], u: float, kept: float
+) -> tuple[Interval, Interval]:
+    """Gains for any mask and any weights, at an input of second moment up to u."""
+    n, one = moments.tokens, {name: float(g[0]) for name, g in gains.items()}
+    size, back = {}, {}
+    for name in ("query", "key", "value"):
+        kernel = moments.head_norm if name in moments.normed else None
+        size[name] = one[f"attn.{name}"] * u if kernel is None else 1.0
+        back[name] = one[f"attn.{name}"] if kernel is None else float(kernel.slope(1.0)) / u
+    output = one["attn.output"] / kept
+    paths = size["value"] * (size["key"] * back["query"] + n * size["query"] * back["key"])
+    forward = output * size["value"] / u
+    return (forward / n, forward), (
+        output * back["value"] / n,
+        output * (n * back["value"] + moments.logit_factor * paths),
+    )
 
 
 def _unit_stream(recursion: Recursion, branch: Branch) -> bool:
@@ -87,14 +143,13 @@ def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
     """Lower and upper bounds of ``variance`` and ``grad_variance`` (natural logarithms) by stream.
 
     The gradient starts with what the loss allows at the model's output. Empty where no bound is
-    known: a branch reads an unnormed stream and its gains are not bounded. Under a mask early tokens
-    collect the gradients of many, which the intervals here do not cover: only the variance is bounded (and
-    not with attention dropout, which adds more to rows of few keys).
+    known: a branch reads an unnormed stream and its gains are not bounded.
     """
     intervals = gain_intervals(arch)
     if intervals is None or (arch.attention_dropout and not arch.exchangeable):
         return {}
-    (sa, wa), (sf, wf) = intervals["attention"], intervals["ffn"]
+    sa, sf = intervals["attention"][0], intervals["ffn"][0]
+    wa = wf = (1.0, 1.0)
     recursion = derive(arch.placement, arch.scaling)
     steps = recursion.steps(arch.depth)
     pairs = recursion.block.pairs
@@ -106,12 +161,16 @@ def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
         lows.append(low)
         highs.append(high)
     streams = [pairs.index((s, s)) for s in range(arch.definition.streams)]
-    gradient_low, gradient_high = _backward(arch, recursion, steps, lows, highs, (sa, sf, wa, wf))
+    if all(_sized(arch, branch) for branch in arch.block().branches):
+        found = [intervals] * arch.depth
+    else:
+        found = [gain_intervals(arch, float(high.max())) or intervals for high in highs[:-1]]
+    gains = [(sa, sf, here["attention"][1], here["ffn"][1]) for here in found]
+    gradient_low, gradient_high = _backward(arch, recursion, steps, lows, highs, gains)
     result: dict[Key, tuple[Array, Array]] = {}
     for s, at in enumerate(streams):
         result[str(s), "variance"] = np.log(np.array(lows)[:, at]), np.log(np.array(highs)[:, at])
-        if arch.exchangeable:
-            result[str(s), "grad_variance"] = gradient_low[:, at], gradient_high[:, at]
+        result[str(s), "grad_variance"] = gradient_low[:, at], gradient_high[:, at]
     return result
 
 
@@ -145,7 +204,7 @@ def _backward(
     steps: list[Step],
     lows: list[Array],
     highs: list[Array],
-    gains: tuple[Interval, Interval, Interval, Interval],
+    gains: list[tuple[Interval, Interval, Interval, Interval]],
 ) -> tuple[Array, Array]:
     """Bounds of the logarithms of the gradient moments at every boundary, by stream pair."""
     unit: Interval = (1.0, 1.0)
@@ -154,7 +213,7 @@ def _backward(
     shift_low, shift_high = np.log(loss_interval(arch))
     found = [(np.log(low) + shift_low, np.log(high) + shift_high)]
     for l in range(len(steps) - 1, -1, -1):
-        corners = _corners(steps[l], l, arch, lows[l], highs[l], *gains, which=1)
+        corners = _corners(steps[l], l, arch, lows[l], highs[l], *gains[l], which=1)
         # every entry and every gradient moment is non-negative, so the map is monotone in each
         low, high = corners.min(axis=0) @ low, corners.max(axis=0) @ high
         shift_low, shift_high = shift_low + np.log(low.max()), shift_high + np.log(high.max())

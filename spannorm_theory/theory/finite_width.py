@@ -17,9 +17,9 @@ for the norms' own projections and the sampling of the input.
 Rank metrics are functions of rho: what rho may be off by moves them, and where they are curved its
 fluctuation shifts their mean. The mean mode's share fluctuates with the streams, by
 rho (1 - rho) sqrt(V_l + 2/d). The largest eigenvalue of nearly uncorrelated tokens fluctuates by the
-Tracy-Widom scale, where the transition to a spike is not resolved. The position-resolved theory
-leaves out that covariances spread over pairs of tokens (:mod:`.spread`), by at most V_l / 4 beyond 1/d; the
-pair theory knows the second moment of that spread and not the shape, which repeated token ids make
+Tracy-Widom scale, where the transition to a spike is not resolved. The spectra of the position-resolved
+theory leave out that covariances spread over pairs of tokens (:mod:`.spread`), by at most V_l / 4 beyond 1/d;
+the pair theory knows the second moment of that spread and not the shape, which repeated token ids make
 another one than the Marchenko-Pastur law's.
 
 Experts leave two terms at any width. A token with large gates has a longer branch output, which norms behind
@@ -39,6 +39,7 @@ from ..architecture import Architecture
 from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
 from ..quantities import SPECTRAL, Key
+from .fluctuation import QUADRATIC
 from .rank import largest_eigenvalue, rank_metrics
 from .segment import feedforward_moments
 
@@ -70,10 +71,12 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
     """Absolute difference to allow between a finite network's mean and the wide limit.
 
     For logarithmic quantities it is on the logarithm (a relative difference). Query and key gradients
-    feel the spread of token cosines around their mean, which starts at 1/d and grows by at most v_l in
-    each block; over n tokens it multiplies their squared norm by up to 1 + n (1/d + V_l / 4). Under QK norm
-    keys lie on a sphere of head-width dimensions: those that a row attends to have 3 s^2 / d_h less
-    of their length across the query.
+    have their spread over pairs and networks in the theory, and are allowed what other weights are. But the
+    pair theory holds the cosine of two queries fixed, which over a head's d_h coordinates varies by 1/d_h:
+    rows of like queries read like keys, whose gradients then add up, (n - 1) r (1 - rho) / d_h of the
+    squared norm at most (s^2 e^{-s^2} of that for independent logits). Under QK norm keys lie on a sphere
+    of head-width dimensions: those that a row attends to have 3 s^2 / d_h less of their length across the
+    query.
     """
     v = block_variances(arch, profiles)
     below = np.concatenate([[0.0], np.cumsum(v)])
@@ -103,9 +106,8 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
         elif quantity == "load_imbalance":
             largest = arch.experts / arch.top_k - 1
             result[stream, quantity] = largest * floor + (largest - profile) * (below[:-1] + v)
-        elif stream in ("attn.query", "attn.key"):
-            spread = arch.tokens * below[:-1] / 4
-            result[stream, quantity] = floor + below[:-1] * 2 + above[:-1] + np.log1p(spread) + sphere
+        elif stream in QUADRATIC:
+            result[stream, quantity] = floor + below[:-1] + above[:-1] + sphere
         else:
             result[stream, quantity] = floor + below[:-1] + above[:-1]
             if quantity == "weight_grad_norm" and stream.startswith("ffn."):

@@ -3,7 +3,9 @@ r"""The position-resolved theory: token Grams through a stack and back, for any 
 State: the n x n Gram of every pair of streams, G_st = E x(s).x(t) / d, forward; that of the gradients
 backward. A block's trace is evaluated with the GRAM algebra; its branches are element-wise kernels of
 the Gram (feed-forward) and averages over sampled heads (attention); nothing assumes that tokens are
-alike. It is exact for wide streams at any head width, up to the sampling of the heads.
+alike. It is exact for wide streams at any head width, up to the sampling of the heads. What a finite
+width adds to the gradients of queries and keys, the spread V of pair covariances (:mod:`.spread`) and the
+variance U of their mean over networks (:mod:`.fluctuation`), follows from the Grams' averages over positions.
 
 The draws behind the heads are fixed by the seed and the layer, the same there and back and in every
 architecture of one shape, so differences between architectures are not blurred. Layers must not share
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -30,9 +32,10 @@ from ..components.kernels import Array
 from ..errors import AssumptionError, InputError
 from ..quantities import QUANTITIES, SPECTRAL, Key
 from .ends import input_gram, loss_gram
-from .gram_block import Block, Draws, Grams, Wiring
+from .gram_block import Block, Draws, Grams, Wiring, mean_drop
 from .prediction import Prediction
 from .rank import rank_metrics_gram
+from .segment import FiniteWidth, Segment, advance_finite_width, segments_of
 
 #: independent recursions behind a prediction
 BATCHES = 8
@@ -74,7 +77,8 @@ def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence
     draw = [Draws((seed, batch), draws // (2 * BATCHES), arch) for batch in range(BATCHES)]
     # small matrix products: BLAS threads would only wait for each other
     with threadpool_limits(1, "blas"), ThreadPoolExecutor() as pool:
-        runs = list(pool.map(lambda d: _Run(arch, d, layers), draw))
+        segments = segments_of(arch)
+        runs = list(pool.map(lambda d: _Run(arch, d, segments, layers), draw))
     profiles, errors = _average([run.profiles for run in runs])
     tokens, token_errors = _average([run.tokens for run in runs])
     grams = {key: {l: np.mean([run.grams[key][l] for run in runs], axis=0) for l in layers} for key in tokens}
@@ -106,7 +110,9 @@ class _Run:
         profiles, undecided, tokens, grams: as in :class:`Resolved`.
     """
 
-    def __init__(self, arch: Architecture, draws: Draws, layers: Sequence[int]) -> None:
+    def __init__(
+        self, arch: Architecture, draws: Draws, segments: Sequence[Segment], layers: Sequence[int]
+    ) -> None:
         self.arch = arch
         self.draws = draws
         self.profiles: dict[Key, Array] = {}
@@ -121,7 +127,8 @@ class _Run:
         readout = Block(Wiring.of(arch.definition.trace_readout(), arch), 0, last, draws)
         gradient = loss_gram(arch, readout.forward().outputs()[0][0])
         size = float(gradient.diagonal().mean())
-        self._backward(blocks, readout.backward([[gradient / size]])[0], float(np.log(size)))
+        finite = _finite_width(arch, segments, np.array([block.pair_moments() for block in blocks]))
+        self._backward(blocks, finite, readout.backward([[gradient / size]])[0], float(np.log(size)))
 
     def _forward(self, wirings: list[Wiring]) -> tuple[list[Block], Grams]:
         arch, count = self.arch, self.arch.definition.streams
@@ -147,12 +154,14 @@ class _Run:
             self.profiles[str(s), "branch_share"] = (q[:-1] + q[1:] - 2 * cross) / q[:-1]
         return blocks, states[-1]
 
-    def _backward(self, blocks: list[Block], grads: Grams, exponent: float) -> None:
+    def _backward(
+        self, blocks: list[Block], finite: tuple[Array, Array], grads: Grams, exponent: float
+    ) -> None:
         n, count = self.arch.tokens, self.arch.definition.streams
         kept, exponents = [grads], [exponent]
         weights = {name: np.full(len(blocks), -np.inf) for name in self.arch.weights}
         for block in reversed(blocks):
-            grads, norms = block.backward(grads)
+            grads, norms = block.backward(grads, *(x[block.layer] for x in finite))
             for name, norm in norms.items():
                 weights[name][block.layer] = np.log(norm) + exponents[-1] if norm > 0 else -np.inf
             size = max(float(np.trace(grads[s][s])) for s in range(count)) / n
@@ -181,7 +190,20 @@ class _Run:
             self.grams[str(s), size] = {l: grams[l][s][s] for l in self._layers}
 
 
+def _finite_width(arch: Architecture, segments: Sequence[Segment], known: Array) -> tuple[Array, Array]:
+    """V and U at each branch's input, (layers, branches), from each block's :meth:`Block.pair_moments`.
+
+    Grams hold what repeated token ids share, so V starts as that of Gaussian tokens."""
+    state = FiniteWidth([1 / arch.width] * len(segments[0].step.pairs))
+    found = []
+    for segment in segments:
+        here = replace(segment, known=known[segment.layers.astype(int)])
+        state = advance_finite_width(here, state, arch)
+        found.append((here.spread.branches, here.stray))
+    spread, stray = (np.concatenate(x) for x in zip(*found, strict=True))
+    return spread, stray
+
+
 def token_drop(gram: Array) -> float:
     """One minus the token cosine: mean over ordered pairs s != t of G_tt - G_st, over the mean of G_tt."""
-    n, q = len(gram), gram.diagonal()
-    return float((q[:, None] - gram).sum() / ((n - 1) * q.sum()))
+    return mean_drop(gram) / float(gram.diagonal().mean())

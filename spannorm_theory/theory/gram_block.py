@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from ..components.pointwise import Pointwise
 from ..components.sampled_attention import SampledAttention
 from ..definitions.trace import Branch, Trace
 from .adjoint import Adjoint
+from .fluctuation import QUADRATIC
 from .moments import GRAM, Moments
 from .schedule import branch_gains, over_layers
 from .segment import feedforward_moments, require_whole_norms
@@ -155,15 +158,28 @@ class Block:
                 return component.load_imbalance_gram(forward.cov(branch.source, branch.source), gains)
         return 0.0
 
+    def pair_moments(self) -> Array:
+        """Position averages in the order of :class:`~.pair.PairStep`: second moment and its drop between
+        tokens, of each pair of incoming streams and then of each branch's output."""
+        count = len(self.incoming)
+        grams = [self.incoming[i][j] for i, j in combinations_with_replacement(range(count), 2)]
+        grams += [self._branches[b.index] for b in self.wiring.trace.branches]
+        return np.array([x for gram in grams for x in (gram.diagonal().mean(), mean_drop(gram))])
+
     def _part(self, branch: Branch) -> tuple[Component, dict[str, float]]:
         gains = self.wiring.gains[branch.index].items()
         return self.wiring.components[branch.index], {name: float(g[self.layer]) for name, g in gains}
 
-    def backward(self, grads: Grams) -> tuple[Grams, dict[str, float]]:
-        """Gradient Grams of the incoming streams from those of the outgoing, and weight-gradient norms."""
+    def backward(
+        self, grads: Grams, spread: Sequence[float] = (), stray: Sequence[float] = ()
+    ) -> tuple[Grams, dict[str, float]]:
+        """Gradient Grams of the incoming streams from those of the outgoing, and weight-gradient norms;
+        ``spread`` and ``stray`` are V and U at each branch's input."""
         forward = self.forward()
         adjoint = Adjoint(forward)
         norms: dict[str, float] = {}
+        branches = [b.index for b in self.wiring.trace.branches]
+        finite = {b: (float(v), float(u)) for b, v, u in zip(branches, spread, stray, strict=True)}
 
         def transfer(branch: Branch, grad: Array) -> Array:
             origin = adjoint.origin[branch.index]
@@ -174,7 +190,9 @@ class Block:
                 forward.cov(origin, origin)
                 output, noise = self._branches[origin.index], self.draws(self.layer)
                 probes = self.draws.probes(self.layer)
-                stream, found = component.backward(gram, output, grad, gains, noise, probes)
+                v, u = finite[origin.index]
+                stream, found = component.backward(gram, output, grad, gains, noise, v, probes)
+                found |= {name: found[name] * float(np.exp(2 * u)) for name in QUADRATIC}
             else:
                 q = gram.diagonal()
                 stream = grad * component.gain(q[:, None], q[None, :], gram, gains)
@@ -184,6 +202,12 @@ class Block:
 
         moments = Moments(adjoint.trace, GRAM, lambda i, j: grads[i][j], transfer, _number)
         return moments.outputs(), norms
+
+
+def mean_drop(gram: Array) -> float:
+    """Mean over ordered pairs s != t of G_tt - G_st."""
+    n = len(gram)
+    return float((gram.diagonal()[:, None] - gram).sum() / (n * (n - 1)))
 
 
 def _number(factor: Any) -> Any:

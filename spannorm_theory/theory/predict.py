@@ -19,10 +19,19 @@ from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
 from ..quantities import SPECTRAL, Key, tidy
 from .ends import input_moments, input_spread, loss_moments
+from .fluctuation import QUADRATIC
 from .pair import PairStep
 from .prediction import Prediction
 from .rank import rank_metrics
-from .segment import Readout, Segment, advance_spread, forward, undecided
+from .segment import (
+    FiniteWidth,
+    Readout,
+    Segment,
+    advance_finite_width,
+    forward,
+    segments_of,
+    undecided,
+)
 
 #: attention rows whose 1 - P2 is below this are no mixtures of many tokens
 LEAST_OPEN = 0.75
@@ -69,14 +78,14 @@ def predict_pair(arch: Architecture) -> Prediction:
         AssumptionError: tokens are not exchangeable (a mask, positions), or a moment left float64's range.
     """
     require_exchangeable(arch)
-    segments = [Segment.of(arch, trace, np.array(layers, dtype=float)) for trace, layers in arch.runs]
+    segments = segments_of(arch)
     pairs = len(segments[0].step.pairs)
-    state, spread = _iterate(arch, segments)
+    state, finite = _iterate(arch, segments)
     if arch.experts > 1:  # experts answer to how unlike pairs of tokens are, which the first pass found
-        state, spread = _iterate(arch, segments, [s.spread.branches for s in segments])
+        state, finite = _iterate(arch, segments, [s.spread.branches for s in segments])
     states = np.concatenate([s.known[:, : 2 * pairs] for s in segments] + [np.array([state])])
     across = np.concatenate([s.across for s in segments])
-    spreads = np.concatenate([s.spread.streams for s in segments] + [np.array([spread])])
+    spreads = np.concatenate([s.spread.streams for s in segments] + [np.array([finite.spread])])
     gradients, exponents, weights = _backward(arch, segments, state)
     profiles = _profiles(arch, segments[0].step, states, spreads, across, gradients, exponents, weights)
     if arch.experts > 1:
@@ -97,15 +106,15 @@ def predict_pair(arch: Architecture) -> Prediction:
 
 def _iterate(
     arch: Architecture, segments: list[Segment], spreads: list[Array] | None = None
-) -> tuple[tuple[float, ...], list[float]]:
-    """The forward pass: the state and V behind the last block."""
+) -> tuple[tuple[float, ...], FiniteWidth]:
+    """The forward pass: the state behind the last block, and what a finite width makes of it."""
     pairs = len(segments[0].step.pairs)
     state: tuple[float, ...] = input_moments(arch) * pairs
-    spread: list[float] = [input_spread(arch)] * pairs
+    finite = FiniteWidth([input_spread(arch)] * pairs)
     for i, segment in enumerate(segments):
         state = forward(segment, state, None if spreads is None else spreads[i])
-        spread = advance_spread(segment, spread, arch)
-    return state, spread
+        finite = advance_finite_width(segment, finite, arch)
+    return state, finite
 
 
 def _decline_unlike_pairs(profiles: dict[Key, Array], spreads: Array) -> None:
@@ -223,7 +232,9 @@ def _collect_weights(
             norms = component.weight_grads(q, q - delta, grad[:, 0], grad[:, 1], gains, tokens)
         for name, value in norms.items():
             with np.errstate(divide="ignore"):
-                weights[name].append(np.log(np.maximum(value, 0)) + scales)
+                log = np.log(np.maximum(value, 0)) + scales
+            # quadratic in the drop, whose logarithm has the variance U over networks
+            weights[name].append(log + 2 * segment.stray[:, i] if name in QUADRATIC else log)
 
 
 def _profiles(

@@ -17,6 +17,7 @@ from ..components.norms import HeadNorm
 from ..components.pointwise import Pointwise
 from ..definitions.trace import Branch, Trace
 from ..errors import AssumptionError
+from .fluctuation import Covariance, advance_fluctuation
 from .pair import PairStep, pair_step
 from .schedule import branch_gains, over_layers
 from .spread import Spread
@@ -81,9 +82,20 @@ def require_whole_norms(arch: Architecture) -> None:
 LARGEST_VARIANCE = 1e150
 
 
+def segments_of(arch: Architecture) -> list[Segment]:
+    """The stack's runs of blocks of one wiring."""
+    return [Segment.of(arch, trace, np.array(layers, dtype=float)) for trace, layers in arch.runs]
+
+
 @dataclass
 class Segment:
-    """A run of blocks with one wiring: its compiled step and its numbers at each layer."""
+    """A run of blocks with one wiring: its compiled step and its numbers at each layer.
+
+    Attributes:
+        known: (layers, numbers) in front of each block and behind each of its branches, as the step takes
+            them.
+        spread, stray: how covariances vary over token pairs, and the drop over networks.
+    """
 
     step: PairStep
     layers: Array
@@ -94,6 +106,7 @@ class Segment:
     known: Array = field(default_factory=lambda: np.empty(0))
     across: Array = field(default_factory=lambda: np.empty(0))
     spread: Spread = field(init=False)
+    stray: Array = field(init=False)
 
     @classmethod
     def of(cls, arch: Architecture, trace: Trace, layers: Array) -> Segment:
@@ -200,15 +213,25 @@ class Readout:
         return cls(q, delta, rows[: len(state)])
 
 
-def advance_spread(segment: Segment, start: list[float], arch: Architecture) -> list[float]:
-    """Iterate V, the variance over pairs of tokens, through a segment."""
+@dataclass(frozen=True)
+class FiniteWidth:
+    """What a finite width makes of a stack in front of some block: V of each stream pair, and the
+    covariance of :mod:`.fluctuation`."""
+
+    spread: list[float]
+    deviations: Covariance = (0.0, 0.0, 0.0)
+
+
+def advance_finite_width(segment: Segment, start: FiniteWidth, arch: Architecture) -> FiniteWidth:
+    """Iterate it through a segment whose moments are known; keeps V and U at each branch's input."""
     answers = [
-        None
-        if isinstance(component, Attention)
-        else (component.response(q, delta, gains), component.scatter(q, delta, gains))
+        (component.response(q, delta, gains), component.scatter(q, delta, gains))
         for component, gains, (q, delta) in zip(
             segment.components, segment.gains, segment.branch_inputs(), strict=True
         )
     ]
-    segment.spread = Spread(segment.step, segment.known, segment.multipliers, answers, start, 1 / arch.width)
-    return segment.spread.last
+    segment.spread = Spread(
+        segment.step, segment.known, segment.multipliers, answers, start.spread, 1 / arch.width
+    )
+    segment.stray, deviations = advance_fluctuation(segment, start.deviations, arch.width)
+    return FiniteWidth(segment.spread.last, deviations)

@@ -11,7 +11,8 @@ shares w = delta / (delta + delta_f) of the sum's drop, and eta = K' delta / del
 
 so V stays 1/d where branches forget (eta = 0) and grows by up to 1/d with each ffn that answers
 linearly (eta = 1). Experts route pairs of tokens unlike at any width: that adds (1 - w)^2 times the variance
-over pairs of their covariance, over delta_f^2. Attention mixes values of all tokens and forgets. An
+over pairs of their covariance, over delta_f^2. Attention mixes values of all tokens and forgets; the values
+that it mixes, and how much two rows of weights overlap, draw another 1/d each at leading order. An
 element-wise function in a norm's place draws nothing: what it keeps, eta^2 V, is filled up to 1/d. Leading
 order in V; the deviations of several streams are taken as common.
 """
@@ -19,6 +20,8 @@ order in V; the deviations of several streams are taken as common.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import sqrt
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -40,7 +43,7 @@ class Spread:
         step: PairStep,
         known: Array,
         multipliers: Sequence[Array],
-        answers: Sequence[tuple[Array, Array] | None],
+        answers: Sequence[tuple[Array, Array]],
         start: Sequence[float],
         fresh: float,
     ) -> None:
@@ -48,8 +51,7 @@ class Spread:
 
         Args:
             known: (layers, numbers) as the step's forward functions take them, before the multipliers.
-            answers: K' of each ffn branch and the variance over pairs that it adds by itself; None for
-                branches that forget.
+            answers: K' of each branch, and the variance over pairs of its covariance that it adds by itself.
             fresh: 1/d.
         """
         pairs, branches = len(step.pairs), len(step.branch_inputs)
@@ -69,12 +71,11 @@ class Spread:
         entering = [shares(f, pairs + i, 1)[:, 0] for i, f in enumerate(step.branch_inputs)]
         leaving = shares(step.outputs, pairs + branches, pairs)
         slopes, own = np.zeros((2, len(known), branches))
-        for i, (function, answer) in enumerate(zip(step.branch_inputs, answers, strict=True)):
-            if answer is not None:
-                inside = _drops(function(*known.T[: 2 * (pairs + i)], *multipliers), 1, len(known))[:, 0]
-                outside = known[:, drops[pairs + i]]
-                outside = np.where(outside == 0, 1.0, outside)
-                slopes[:, i], own[:, i] = answer[0] * inside / outside, answer[1] / outside / outside
+        for i, (function, (slope, scatter)) in enumerate(zip(step.branch_inputs, answers, strict=True)):
+            inside = _drops(function(*known.T[: 2 * (pairs + i)], *multipliers), 1, len(known))[:, 0]
+            outside = known[:, drops[pairs + i]]
+            outside = np.where(outside == 0, 1.0, outside)
+            slopes[:, i], own[:, i] = slope * inside / outside, scatter / outside / outside
         rows = np.concatenate([np.stack(entering, axis=1), leaving], axis=1)
         passed = slopes * np.array([branch.elementwise for branch in step.trace.branches])
         kept = np.square(rows[..., :pairs].sum(axis=-1) + (rows[..., pairs:] * passed[:, None]).sum(axis=-1))
@@ -84,18 +85,18 @@ class Spread:
         found_streams, found_branches = [], []
         for row, new, answer in zip(rows.tolist(), added, slopes.tolist(), strict=True):
             found_streams.append(now)
-            roots = [v**0.5 for v in now]
+            roots = list(map(sqrt, now))
             inputs = []
             for i in range(branches):
                 inputs.append(_mixed(row[i], roots) + new[i])
-                roots.append(answer[i] * inputs[i] ** 0.5)
+                roots.append(answer[i] * sqrt(inputs[i]))
             found_branches.append(inputs)
             now = [_mixed(row[branches + k], roots) + new[branches + k] for k in range(pairs)]
         self.streams, self.branches, self.last = np.array(found_streams), np.array(found_branches), now
 
 
 def _mixed(weights: Sequence[float], roots: Sequence[float]) -> float:
-    total: float = sum(w * r for w, r in zip(weights, roots, strict=False))
+    total: float = sum(map(mul, weights, roots))  # up to the sources that are there so far
     return total * total
 
 

@@ -50,7 +50,7 @@ def test_uniform_causal_attention() -> None:
     harmonic = np.cumsum(1 / position)
     assert undecided == pytest.approx(n - harmonic[-1], rel=1e-7)
     # a gradient common to all tokens: column sums of A, whose squares have the mean 2 - H_n / n
-    stream, _ = attention().backward(gram, output, np.ones((n, n)), UNIFORM, draws)
+    stream, _ = attention().backward(gram, output, np.ones((n, n)), UNIFORM, draws, 0.0)
     columns = harmonic[-1] - np.concatenate([[0], harmonic[:-1]])
     assert np.diag(stream) == pytest.approx(front * columns**2, rel=1e-6)
     assert np.mean(columns**2) == pytest.approx(2 - harmonic[-1] / n)
@@ -58,19 +58,28 @@ def test_uniform_causal_attention() -> None:
 
 @pytest.mark.exact
 @pytest.mark.parametrize("causal", [False, True])
-def test_backward_is_the_explicit_sum_over_softmax_jacobians(causal: bool) -> None:
-    n, size = 6, 5
+@pytest.mark.parametrize("normed", [(), ("query", "key")])
+@pytest.mark.parametrize("spread", [0.0, 0.3])
+def test_backward_is_the_explicit_sum_over_softmax_jacobians(
+    causal: bool, normed: tuple[str, ...], spread: float
+) -> None:
+    n, size, width = 6, 5, 10**12
     gram, grad, draws = random_gram(n, 1), random_gram(n, 2), noise(2, n, size)
-    branch = attention(causal=causal)
+    branch = SampledAttention(width, causal, normed, "rms", HeadNorm(size, "rms") if normed else None)
     output, _ = branch.forward(gram, SHARP, draws)
-    stream, norms = branch.backward(gram, output, grad, SHARP, draws)
+    stream, norms = branch.backward(gram, output, grad, SHARP, draws, spread)
     root = np.linalg.cholesky(gram)
+    along = {"query": np.zeros(n), "key": np.zeros(n)}
+    shared = np.zeros((n, n))
     values, g = SHARP["attn.value"] * gram, SHARP["attn.output"] * grad
     expected, value, query, key = (np.zeros((n, n)) for _ in range(4))
     for head in range(2):
         for sign in (1, -1):
             queries = np.sqrt(SHARP["attn.query"]) * root @ draws[0, head]
             keys = np.sqrt(SHARP["attn.key"]) * root @ draws[1, head]
+            if normed:
+                queries, keys = (x / np.sqrt(np.mean(x**2, axis=1, keepdims=True)) for x in (queries, keys))
+            z = queries @ keys.T / np.sqrt(size)
             logits = sign * queries @ keys.T / np.sqrt(size)
             if causal:
                 logits[np.triu_indices(n, 1)] = -np.inf
@@ -78,16 +87,29 @@ def test_backward_is_the_explicit_sum_over_softmax_jacobians(causal: bool) -> No
             jacobians = [np.diag(row) - np.outer(row, row) for row in a]
             expected += SHARP["attn.output"] * a @ values @ a.T / 4
             value += a.T @ g @ a / 4
+            t = np.array([np.trace(j @ values) for j in jacobians])
+            shared += np.outer(t, t) / 4
             for i in range(n):
+                along["query"][i] += g[i, i] * (z[i] @ jacobians[i] @ values @ jacobians[i] @ z[i]) / 4
                 for k in range(n):
+                    at_key = np.diag(jacobians[i] @ values @ jacobians[k])
+                    along["key"] += g[i, k] * z[i] * z[k] * at_key / 4
                     between = jacobians[i] @ values @ jacobians[k] / 4
                     query[i, k] += g[i, k] * np.trace(between @ keys @ keys.T) / size
                     key += g[i, k] * (queries[i] @ queries[k]) / size * between
+    q, k, v = (branch._projected(name, gram, SHARP) for name in ("query", "key", "value"))
+    query += g * spread * shared * np.trace(k) / np.trace(v)
+    for name, path in (("query", query), ("key", key)) if normed else ():
+        path -= np.diag(along[name] - np.diag(path)) / size
+        path *= branch._before_norm(name, gram, SHARP)
     total = SHARP["attn.value"] * value + SHARP["attn.query"] * query + SHARP["attn.key"] * key
+    twice = spread * float((q * g * shared).sum()) * np.trace(k) / np.trace(v) / SHARP["attn.key"]
     assert output == pytest.approx(expected, rel=1e-9)
     assert stream == pytest.approx((total + total.T) / 2, rel=1e-8, abs=1e-12)
-    for name, path in (("query", query), ("key", key), ("value", value)):
-        assert norms[f"attn.{name}"] == pytest.approx(1e24 * (gram * path).sum(), rel=1e-8)
+    assert norms["attn.query"] == pytest.approx(width**2 * (gram * query).sum(), rel=1e-8)
+    assert norms["attn.value"] == pytest.approx(width**2 * (gram * value).sum(), rel=1e-8)
+    if not normed:  # the norm's kernel reads the Gram centred
+        assert norms["attn.key"] == pytest.approx(width**2 * ((gram * key).sum() + twice), rel=1e-8)
 
 
 @pytest.mark.exact
@@ -97,7 +119,7 @@ def test_collapsed_tokens_pass_the_mean_gradient_alone(normed: tuple[str, ...]) 
     branch = SampledAttention(64, True, normed, "rms", HeadNorm(8, "rms") if normed else None)
     gram, grad, draws = equal_tokens(n, 1 - gap), random_gram(n, 3), noise(4, n, 8)
     output, _ = branch.forward(gram, SHARP, draws)
-    stream, norms = branch.backward(gram, output, grad, SHARP, draws)
+    stream, norms = branch.backward(gram, output, grad, SHARP, draws, 0.0)
     # row sums of one keep the token mean of values, and of the gradient
     front = SHARP["attn.output"] * (HeadNorm(8, "rms").slope(1.0) if normed else SHARP["attn.value"])
     assert stream.sum() == pytest.approx(front * grad.sum(), rel=1e-6)
