@@ -202,6 +202,19 @@ class Attention:
             stream += np.stack(np.broadcast_arrays(one, two, zero)[:2], axis=-1)[..., None] * m
         return {**maps, "stream": stream}
 
+    def response(self, q: Array, delta: Array, gains: Gains) -> Array:
+        """Slope of the branch's covariance in that of its input, pair by pair: none, values are mixed."""
+        return np.zeros_like(q)
+
+    def scatter(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
+        """Variance over pairs of tokens of the branch's covariance beside the sampling by its last matrix, at
+        leading order, for a ``drop`` of the branch: the mixed values' over d coordinates, and that of the
+        overlap sum_j A_ij A_kj, over heads, for its n keys and for the cosine of two queries."""
+        v, rho = self._logits(q, delta, gains)
+        s2 = np.maximum(v * (1 - np.asarray(rho, dtype=float)), 1e-12)
+        queries = np.square(s2 / np.expm1(np.minimum(s2, 500.0)))
+        return np.square(drop) * (1 + self.head_width / self.tokens + queries) / self.width
+
     def weight_grads(
         self, q: Array, delta: Array, spread: Any, grad: Array, gains: Gains, maps: Mapping[str, Array]
     ) -> dict[str, Array]:

@@ -105,9 +105,10 @@ class FeedForward:
         """Slope of the branch's covariance in that of its input: the backward gain, by Price's theorem."""
         return np.asarray(self.gain(q, q, q - delta, gains))
 
-    def scatter(self, q: Array, delta: Array, gains: Gains) -> Array:
-        """Variance over pairs of tokens of the branch's covariance, at one covariance of its input."""
-        return np.zeros_like(q)
+    def scatter(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
+        """Variance over pairs of tokens of the branch's covariance, at one covariance of its input and for a
+        ``drop`` of the branch: the sampling by the hidden layer, at leading order."""
+        return np.square(drop) / self.hidden
 
     def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Gain from the gradient at the branch output to that at its input."""

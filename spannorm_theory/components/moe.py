@@ -142,10 +142,11 @@ class MixtureOfExperts(FeedForward):
         rerouted = self._mean(Routing.gap_slope, q, t, gains) / (4 * q * t)
         return np.asarray(expert + rerouted * super().output(q, q, q - delta, gains))
 
-    def scatter(self, q: Array, delta: Array, gains: Gains) -> Array:
-        """Variance over pairs of tokens of the branch's covariance, from routing alone."""
+    def scatter(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
+        """Variance over pairs of tokens of the branch's covariance, from routing and the hidden layer."""
         found = self._mean(Routing.scatter, q, _distance(delta / q), gains)
-        return np.asarray(found * super().output(q, q, q - delta, gains) ** 2)
+        routed = found * super().output(q, q, q - delta, gains) ** 2
+        return np.asarray(routed + super().scatter(q, delta, drop, gains))
 
     def load_imbalance(self, q: Array, delta: Array, gains: Gains, tokens: int) -> Array:
         """Mean squared coefficient of variation of the experts' loads N_e = number of tokens sent to e:

@@ -39,7 +39,7 @@ class Pointwise:
         """Slope of the output's covariance in that of its input."""
         return np.asarray(self.gain(q, q, q - delta, gains))
 
-    def scatter(self, q: Array, delta: Array, gains: Gains) -> Array:
+    def scatter(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
         """Variance over pairs of tokens of the output's covariance, at one covariance of its input: none."""
         return np.zeros_like(q)
 

@@ -55,10 +55,8 @@ def gain_intervals(arch: Architecture, largest: float = 1.0) -> dict[str, tuple[
     correlations and before the scaling rule. ``largest`` bounds the second moment of unnormed streams; None
     where a branch's gain is not bounded."""
     result: dict[str, tuple[Interval, Interval]] = {}
-    recursion = derive(arch.placement, arch.scaling)
-    parts = [part for part in (recursion, recursion.before) if part is not None]
-    for part, branch in [(p, branch) for p in parts for branch in p.block.trace.branches]:
-        unit = _sized(arch, part, branch)
+    for recursion, branch in _branches(arch):
+        unit = _sized(arch, recursion, branch)
         plain_stream = isinstance(branch.source, Stream)
         if branch.elementwise or not (unit or branch.kind == "ffn" or plain_stream):
             return None
@@ -68,7 +66,7 @@ def gain_intervals(arch: Architecture, largest: float = 1.0) -> dict[str, tuple[
         if isinstance(moments, Attention):
             if unit and arch.exchangeable:
                 result["attention"] = _attention_interval(moments, gains, min(0.0, arch.input_cosine), kept)
-            elif arch.attention_dropout:  # it adds to rows of few keys
+            elif arch.attention_dropout or branch.inner_norm:  # rows of few keys weigh more, or all the same
                 return None
             else:
                 result["attention"] = _any_weights(moments, gains, 1.0 if unit else largest, kept)
@@ -81,6 +79,13 @@ def gain_intervals(arch: Architecture, largest: float = 1.0) -> dict[str, tuple[
                 return None
             result["ffn"] = _range(forward / kept), _range(backward / kept)
     return result
+
+
+def _branches(arch: Architecture) -> list[tuple[Recursion, Branch]]:
+    """The branches of early and of other blocks."""
+    recursion = derive(arch.placement, arch.scaling)
+    parts = [part for part in (recursion, recursion.before) if part is not None]
+    return [(part, branch) for part in parts for branch in part.block.trace.branches]
 
 
 def _sized(arch: Architecture, recursion: Recursion, branch: Branch) -> bool:
@@ -161,7 +166,7 @@ def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
         lows.append(low)
         highs.append(high)
     streams = [pairs.index((s, s)) for s in range(arch.definition.streams)]
-    if all(_sized(arch, branch) for branch in arch.block().branches):
+    if all(_sized(arch, *where) for where in _branches(arch)):
         found = [intervals] * arch.depth
     else:
         found = [gain_intervals(arch, float(high.max())) or intervals for high in highs[:-1]]

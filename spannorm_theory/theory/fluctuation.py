@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..components.attention import Attention
-from ..components.feedforward import FeedForward
 from ..components.kernels import Array
+from ..components.pointwise import Pointwise
 
 if TYPE_CHECKING:
-    from .segment import Segment
+    from .segment import Component, Segment
 
 #: weight gradients whose squared norm is quadratic in the drop
 QUADRATIC = ("attn.query", "attn.key")
@@ -69,7 +69,8 @@ def advance_fluctuation(segment: Segment, start: Covariance, width: int) -> tupl
         share = _share(functions[i + 1 :], inputs[i + 1 :], known, at, segment.multipliers)
         own = (4 if isinstance(component, Attention) else 2) / width
         noise = own + 4 / width * (1 - share) / np.where(share > 0, share, np.inf)
-        moved[2 + i, at] += m[pairs + i] * np.sqrt(np.maximum(noise, 0))
+        if not isinstance(component, Pointwise):  # an element-wise function draws nothing
+            moved[2 + i, at] += m[pairs + i] * np.sqrt(np.maximum(noise, 0))
     dq, dd = _along(step.outputs, known, moved, segment.multipliers)
     q_out, drop_out = _values(step.outputs(*known, *segment.multipliers), len(segment.layers))
     behind = np.stack([(dq - dd) / _positive(q_out - drop_out), dd / _positive(drop_out)])
@@ -92,7 +93,7 @@ def _values(values: Any, *shape: int) -> Array:
 
 
 def _response(
-    component: Attention | FeedForward,
+    component: Component,
     q: Array,
     drop: Array,
     out: Array,
@@ -103,9 +104,11 @@ def _response(
 ) -> tuple[Array, Array]:
     """What a branch's covariance between tokens, and its second moment, do when its input moves."""
     p, out_p = q - drop, out - out_drop
-    if isinstance(component, FeedForward):
+    if not isinstance(component, Attention):
         slope = component.gain(q, q, p, gains)
         return slope * (dq - dd) + (out_p - slope * p) / q * dq, out / q * dq
+    if component.inner_norm:  # the mean mode's share of a fixed second moment
+        return out_p * out_drop / out * ((dq - dd) / _positive(p) - dd / _positive(drop)), np.zeros_like(dq)
     if "value" in component.normed:
         scale = gains["attn.output"] / q
         dd, dq = dd - drop / q * dq, np.zeros_like(dq)

@@ -10,11 +10,12 @@ shares w = delta / (delta + delta_f) of the sum's drop, and eta = K' delta / del
     V' = (w + (1 - w) eta)^2 V + (1 - w^2) / d,
 
 so V stays 1/d where branches forget (eta = 0) and grows by up to 1/d with each ffn that answers
-linearly (eta = 1). Experts route pairs of tokens unlike at any width: that adds (1 - w)^2 times the variance
-over pairs of their covariance, over delta_f^2. Attention mixes values of all tokens and forgets; the values
-that it mixes, and how much two rows of weights overlap, draw another 1/d each at leading order. An
-element-wise function in a norm's place draws nothing: what it keeps, eta^2 V, is filled up to 1/d. Leading
-order in V; the deviations of several streams are taken as common.
+linearly (eta = 1). A branch adds (1 - w)^2 times the variance over pairs of its own covariance, over
+delta_f^2: 1/m for the sampling of m hidden units; what routing adds where experts differ from pair to
+pair, at any width; and for attention, which mixes values of all tokens and forgets, 1/d for the values and
+about as much for the overlaps of its rows of weights. An element-wise function in a norm's place draws
+nothing: what it keeps, eta^2 V, is filled up to 1/d. Leading order in V; the deviations of several streams
+are taken as common.
 """
 
 from __future__ import annotations
