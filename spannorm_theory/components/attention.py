@@ -48,6 +48,7 @@ import numpy as np
 
 from .kernels import Array
 from .norms import HeadNorm
+from .overlap_spread import overlap_spread
 from .overlaps import OverlapCurve, head_overlaps, overlap_curve
 
 Gains = Mapping[str, Any]
@@ -202,18 +203,23 @@ class Attention:
             stream += np.stack(np.broadcast_arrays(one, two, zero)[:2], axis=-1)[..., None] * m
         return {**maps, "stream": stream}
 
-    def response(self, q: Array, delta: Array, gains: Gains) -> Array:
-        """Slope of the branch's covariance in that of its input, pair by pair: none, values are mixed."""
-        return np.zeros_like(q)
+    def response(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
+        """Slope of the branch's covariance in that of its input, pair by pair, for a ``drop`` of the branch:
+        rows of like queries read like keys, and sum_j A_ij A_kj moves by s^2/n times their cosine."""
+        s2 = self._row_variance(q, delta, gains)
+        return np.asarray(s2 / np.expm1(np.minimum(s2, 500.0)) * drop / np.where(delta == 0, 1.0, delta))
 
     def scatter(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
-        """Variance over pairs of tokens of the branch's covariance beside the sampling by its last matrix, at
-        leading order, for a ``drop`` of the branch: the mixed values' over d coordinates, and that of the
-        overlap sum_j A_ij A_kj, over heads, for its n keys and for the cosine of two queries."""
+        """Variance over pairs of tokens of the branch's covariance beside the sampling by its last matrix,
+        for a ``drop`` of the branch: of the mixed values over d coordinates, and of the overlaps of rows of
+        weights over heads."""
+        overlaps = overlap_spread(self._row_variance(q, delta, gains), self.tokens, self.head_width)
+        return np.asarray(np.square(drop) * (1 + overlaps * self.head_width) / self.width)
+
+    def _row_variance(self, q: Array, delta: Array, gains: Gains) -> Array:
+        """s^2 = v (1 - rho)."""
         v, rho = self._logits(q, delta, gains)
-        s2 = np.maximum(v * (1 - np.asarray(rho, dtype=float)), 1e-12)
-        queries = np.square(s2 / np.expm1(np.minimum(s2, 500.0)))
-        return np.square(drop) * (1 + self.head_width / self.tokens + queries) / self.width
+        return np.asarray(np.maximum(v * (1 - np.asarray(rho, dtype=float)), 1e-12))
 
     def weight_grads(
         self, q: Array, delta: Array, spread: Any, grad: Array, gains: Gains, maps: Mapping[str, Array]
@@ -235,16 +241,15 @@ class Attention:
         q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
         q_q, _ = self._projected("query", q, delta, gains["attn.query"])
         one, two = self._back("key", q, delta, gains["attn.key"])
-        twice = self.logit_factor * gains["attn.output"] * delta_v * q_q * (1 - p2) ** 2 * spread
+        shrunk = self._shrunk(q_v, delta_v, v, rho, p2)
+        output = gains["attn.output"] * shrunk
+        twice = self.logit_factor * output * delta_v * q_q * (1 - p2) ** 2 * spread
         result["attn.key"] = result["attn.key"] + front * twice * (
             (q * one - p * two) / gains["attn.key"] * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
         )
         # rows that lean towards similar keys add to what values receive, as to what they give
         leaning = front * lean * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
         one, _ = self._back("value", q, delta, gains["attn.value"])
-        q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
-        shrunk = self._shrunk(q_v, delta_v, v, rho, p2)
-        output = gains["attn.output"] * shrunk
         result["attn.value"] = result["attn.value"] + output * one / gains["attn.value"] * q * leaning
         single = self._alone * q_v * p2
         mixed, drop = q_v - delta_v * (1 - p2) + single, delta_v * (p2 - p11) + single

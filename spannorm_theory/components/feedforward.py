@@ -101,7 +101,7 @@ class FeedForward:
         k, drop = self.kernel.drop(gate * q, gate * delta)
         return up * k * q, up * (k * delta + drop * (q - delta))
 
-    def response(self, q: Array, delta: Array, gains: Gains) -> Array:
+    def response(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
         """Slope of the branch's covariance in that of its input: the backward gain, by Price's theorem."""
         return np.asarray(self.gain(q, q, q - delta, gains))
 

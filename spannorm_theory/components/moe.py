@@ -134,7 +134,7 @@ class MixtureOfExperts(FeedForward):
         value = self._overlap(q, t, gains) * super().gain(q1, q2, c, gains)
         return value + gains["ffn.router"] * super().output(q1, q2, c, gains) * self._router(q, t, gains)
 
-    def response(self, q: Array, delta: Array, gains: Gains) -> Array:
+    def response(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
         """Slope of the branch's covariance in that of its input, which backward gains do not see: O falls
         by (d gap/dt)/(4 q t) a unit of covariance."""
         t = np.sqrt(np.maximum(delta / q, np.finfo(float).tiny) / 2)

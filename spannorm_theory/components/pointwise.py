@@ -35,7 +35,7 @@ class Pointwise:
         """Gain from the gradient at the output to that at the input."""
         return self.kernel.slope(q1, q2, c)
 
-    def response(self, q: Array, delta: Array, gains: Gains) -> Array:
+    def response(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
         """Slope of the output's covariance in that of its input."""
         return np.asarray(self.gain(q, q, q - delta, gains))
 

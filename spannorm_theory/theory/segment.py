@@ -226,7 +226,7 @@ def advance_finite_width(segment: Segment, start: FiniteWidth, arch: Architectur
     """Iterate it through a segment whose moments are known; keeps V and U at each branch's input."""
     drops = segment.known.T[2 * len(segment.step.pairs) + 1 :: 2]
     answers = [
-        (component.response(q, delta, gains), component.scatter(q, delta, drop, gains))
+        (component.response(q, delta, drop, gains), component.scatter(q, delta, drop, gains))
         for component, gains, (q, delta), drop in zip(
             segment.components, segment.gains, segment.branch_inputs(), drops, strict=True
         )

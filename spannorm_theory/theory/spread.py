@@ -12,10 +12,10 @@ shares w = delta / (delta + delta_f) of the sum's drop, and eta = K' delta / del
 so V stays 1/d where branches forget (eta = 0) and grows by up to 1/d with each ffn that answers
 linearly (eta = 1). A branch adds (1 - w)^2 times the variance over pairs of its own covariance, over
 delta_f^2: 1/m for the sampling of m hidden units; what routing adds where experts differ from pair to
-pair, at any width; and for attention, which mixes values of all tokens and forgets, 1/d for the values and
-about as much for the overlaps of its rows of weights. An element-wise function in a norm's place draws
-nothing: what it keeps, eta^2 V, is filled up to 1/d. Leading order in V; the deviations of several streams
-are taken as common.
+pair, at any width; and for attention 1/d for the values and more for the overlaps of its rows of weights,
+which answer to the cosines of queries, eta = s^2 / (e^{s^2} - 1) at the rows' variance s^2. An
+element-wise function in a norm's place draws nothing: what it keeps, eta^2 V, is filled up to 1/d. Leading
+order in V; the deviations of several streams are taken as common.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ def test_response_and_bend_are_derivatives_of_the_covariance() -> None:
     for delta in (0.9, 0.2, 0.02):
         step = h * delta
         low, high = (experts.output(1.0, 1.0, 1 - delta + s, GAINS) for s in (-step, step))
-        response = experts.response(q, np.array([delta]), GAINS)
+        response = experts.response(q, np.array([delta]), np.array([delta]), GAINS)
         assert response == pytest.approx((high - low) / (2 * step), rel=1e-4)
         table, x = routing(8, 1, False, 1.0), delta
         gaps = [float(table.gap(np.sqrt(y / 2))) for y in (x - step, x, x + step)]
