@@ -26,6 +26,9 @@ from .kernels import Array
 GRID = np.logspace(-2, 2, 9)
 ENTRIES = 1 << 17
 
+#: tokens, and coordinates of a head, that are drawn at most: beyond, V_A falls as 1/n, and cosines vanish
+LARGEST = 512
+
 
 @lru_cache(maxsize=64)
 def _curve(tokens: int, head_width: int) -> PchipInterpolator:
@@ -48,4 +51,5 @@ def _spread(logits: Array) -> float:
 
 def overlap_spread(s2: Any, tokens: int, head_width: int) -> Array:
     """V_A of one head whose rows of logits have variance ``s2``."""
-    return np.asarray(_curve(tokens, head_width)(np.log(np.clip(s2, GRID[0], GRID[-1]))))
+    curve = _curve(min(tokens, LARGEST), min(head_width, LARGEST))
+    return np.asarray(curve(np.log(np.clip(s2, GRID[0], GRID[-1]))) * min(1.0, LARGEST / tokens))
