@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from math import log, sqrt
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -124,12 +125,12 @@ class TestR2:
 
 class TestR3:
     """Xiong et al., Theorem 1: the last feed-forward gradient does not depend on depth in PostNorm and falls
-    as L^(-1/2) in PreNorm. Measured at 6, 12, 24 (and 48) blocks: .864 .864 .886 .903, and, times sqrt(L), 1.10
-    .99 1.00. The measured .88 of PreNorm at 48 is left out: there three networks had a variance of 69.0,
-    and the theory and six more have 61.7.
+    as L^(-1/2) in PreNorm. Measured at 6, 12, 24 (and 48) blocks: .864 .864 .886 .903, and, times sqrt(L),
+    1.10 .99 1.00. The measured .88 of PreNorm at 48 is left out: there three networks had a variance of
+    69.0, and the theory and eight others have 61.7.
     """
 
-    FIELDS = {**XIONG, "tokens": 64, "loss": "cross-entropy", "vocabulary": 500}
+    FIELDS: ClassVar = {**XIONG, "tokens": 64, "loss": "cross-entropy", "vocabulary": 500}
     POST, PRE = [0.864, 0.864, 0.886, 0.903], [1.10, 0.99, 1.00]
 
     @pytest.mark.parametrize(("name", "power", "measured"), [("post-norm", 0, POST), ("pre-norm", 0.5, PRE)])
@@ -179,7 +180,7 @@ class TestR11:
         [("pre-norm", "unit"), ("post-norm", "admin-profiled"), ("admin", "unit")],
     )
     def test_pre_norm_and_admin_grow_like_the_logarithm(self, placement: str, scaling: str) -> None:
-        """x 1.7 and x 1.6 measured on a trained network's layout; equal steps for each doubling here."""
+        """x 1.7 and x 1.6 measured; equal steps for each doubling here."""
         at = [self.change(placement, scaling, n) for n in (50, 100, 200, 400)]
         steps = np.diff(at)
         np.testing.assert_allclose(steps / steps[0], 1, rtol=0.15)
@@ -219,7 +220,7 @@ def test_r16_spectral_norm_of_a_norms_jacobian(kind: str, tolerance: float) -> N
 class TestR17:
     """DeepNorm at initialisation: nearly the identity, with flat gradients, on Xavier weights."""
 
-    FIELDS = {**UNIT, "init": "xavier", "width": 256}
+    FIELDS: ClassVar = {**UNIT, "init": "xavier", "width": 256}
 
     @pytest.mark.parametrize(("depth", "measured"), [(12, 0.995), (48, 0.998), (96, 0.998)])
     def test_cosine_of_input_and_output(self, depth: int, measured: float) -> None:
@@ -253,7 +254,7 @@ class TestR17:
 class TestR18:
     """Query gradients vanish as tokens align, in PostNorm of 32 blocks: first over last block."""
 
-    FIELDS = {**UNIT, "depth": 32, "width": 256}
+    FIELDS: ClassVar = {**UNIT, "depth": 32, "width": 256}
 
     def test_without_a_mask(self) -> None:
         """1.2e6 was measured, where float32 rounds 1 - rho = 1e-9 away; float64 and the theory find more."""

@@ -39,7 +39,7 @@ class Block:
     L: int
 
     def A(self, x: torch.Tensor, qk: bool = False, v: bool = False, inner: bool = False) -> torch.Tensor:
-        n, d = x.shape
+        d = x.shape[-1]
         per_head = []
         for h in range(self.heads):
             part = slice(h * d // self.heads, (h + 1) * d // self.heads)

@@ -168,7 +168,7 @@ def test_refusals_name_the_placements_and_the_reason(rule: str, placement: str, 
 
 
 def test_norm_multipliers_need_a_norm_in_front_of_the_branch() -> None:
-    with pytest.raises(InputError, match="multiplies the norm in front of each branch.*not a norm's output"):
+    with pytest.raises(InputError, match=r"multiplies the norm in front of each branch.*not a norm's output"):
         st.derive("post-norm", "lns").block  # noqa: B018
     with pytest.raises(InputError, match="factors of their own"):
         st.derive("parallel-post", "admin-profiled").block  # noqa: B018
