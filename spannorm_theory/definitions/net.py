@@ -9,7 +9,7 @@ from sympy import Expr, Integer, Rational
 
 from .. import symbols
 from ..errors import InputError
-from .rule import Multipliers, ScalingRule, exact, require_known_symbols
+from .rule import Multipliers, ScalingRule, exact, require_usable
 from .trace import QK, QKV, SUBLAYERS, Branch, Norm, Stream, Sum, Trace, Value
 from .wiring import MIDDLE, Position, Questions
 
@@ -181,7 +181,7 @@ def record(
     _require_single_use(trace)
     _require_read_by_branches(trace)
     for factor in trace.multipliers:
-        require_known_symbols(factor)
+        require_usable(factor)
     for node in trace.nodes:
         if isinstance(node, Norm) and not any(_terms(node.source).values()):
             raise InputError(f"the definition norms {node.source}, which is always zero")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, reduce
 from typing import Any
 
-from sympy import Expr, Integer, Rational
+from sympy import Expr, Integer, Rational, nan, oo, zoo
 
 from .. import symbols
 from ..errors import InputError, SpannormError
@@ -43,8 +43,10 @@ def exact(factor: Any) -> Expr:
     return factor
 
 
-def require_known_symbols(factor: Expr) -> None:
-    """Refuse expressions in anything else than (l, L, d)."""
+def require_usable(factor: Expr) -> None:
+    """Refuse expressions in anything else than (l, L, d), and what is no finite number."""
+    if factor.has(nan, oo, zoo):
+        raise InputError(f"a factor must be finite, got {factor}")
     foreign = factor.free_symbols - {symbols.layer, symbols.depth, symbols.width}
     if foreign:
         raise InputError(
@@ -76,7 +78,7 @@ class Multipliers:
             object.__setattr__(self, name, exact(getattr(self, name)))
         object.__setattr__(self, "gains", {name: exact(gain) for name, gain in self.gains.items()})
         for factor in (self.skip, self.branch, self.norm, *self.gains.values()):
-            require_known_symbols(factor)
+            require_usable(factor)
 
     def __mul__(self, other: Multipliers) -> Multipliers:
         """Both rules at once."""

@@ -50,7 +50,8 @@ class Value:
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: Any) -> Sum:
-        return self * (1 / divisor if isinstance(divisor, Expr) else Rational(1) / Rational(str(divisor)))
+        inverse = 1 / (divisor if isinstance(divisor, Expr) else Rational(str(divisor)))
+        return self.net.sum([(inverse, self)])
 
     @property
     def sources(self) -> tuple[Value, ...]:

@@ -86,6 +86,7 @@ PLACEMENT_ERRORS: dict[str, tuple[Callable[..., Any], str]] = {
         lambda x, net: net.add(x, net.ffn(x) / Symbol("k")),
         r"expression in \(l, L, d\), got 1/k with \['k'\]; take l",
     ),
+    "division by zero": (lambda x, net: net.add(x, net.ffn(x) / 0), "a factor must be finite, got zoo"),
     "crash": (lambda x, net: net.add(x, net.mlp(x)), "failed on a stream: AttributeError: .*'mlp'"),
     "option without default": (
         _required,
