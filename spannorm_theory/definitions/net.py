@@ -135,7 +135,8 @@ class Net:
         """A linear combination, without any multiplier of the scaling rule."""
         for _, value in terms:
             self._check(value)
-        kept = tuple((exact(factor), value) for factor, value in terms)
+        numbers = (int, float)  # anything else is checked by record: readers build sums of their own kind
+        kept = tuple((exact(f) if isinstance(f, numbers) else f, value) for f, value in terms)
         return self._keep(lambda i: Sum(self, i, kept))
 
     def stream(self, position: int) -> Stream:
@@ -178,10 +179,10 @@ def record(
     for output in outputs:
         net._check(output)
     trace = net.finish(inputs, outputs)
+    for factor in trace.multipliers:
+        require_usable(exact(factor))
     _require_single_use(trace)
     _require_read_by_branches(trace)
-    for factor in trace.multipliers:
-        require_usable(factor)
     for node in trace.nodes:
         if isinstance(node, Norm) and not any(_terms(node.source).values()):
             raise InputError(f"the definition norms {node.source}, which is always zero")
