@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from sympy import Expr, Rational
+from sympy import Expr, Integer, Rational
 
 from .. import symbols
 from ..errors import InputError
-from .rule import Multipliers, ScalingRule
+from .rule import Multipliers, ScalingRule, exact, require_usable
 from .trace import QK, QKV, SUBLAYERS, Branch, Norm, Stream, Sum, Trace, Value
 from .wiring import MIDDLE, Position, Questions
 
@@ -135,8 +135,9 @@ class Net:
         """A linear combination, without any multiplier of the scaling rule."""
         for _, value in terms:
             self._check(value)
-        exact = tuple((_exact(factor), value) for factor, value in terms)
-        return self._keep(lambda i: Sum(self, i, exact))
+        numbers = (int, float)  # anything else is checked by record: readers build sums of their own kind
+        kept = tuple((exact(f) if isinstance(f, numbers) else f, value) for f, value in terms)
+        return self._keep(lambda i: Sum(self, i, kept))
 
     def stream(self, position: int) -> Stream:
         """The incoming stream at ``position`` (called by the tracer, before the definition runs)."""
@@ -157,11 +158,6 @@ class Net:
             )
 
 
-def _exact(factor: Any) -> Any:
-    """A number as a rational; anything else, such as an expression, as it is."""
-    return Rational(str(factor)) if isinstance(factor, (int, float)) else factor
-
-
 def record(
     definition: Callable[..., Any],
     rule: ScalingRule,
@@ -173,18 +169,35 @@ def record(
 
     Raises:
         InputError: the definition returns something else than values of this trace, uses a branch twice,
-            or adds an element-wise function to a stream.
+            adds an element-wise function to a stream, norms what is always zero, or multiplies by
+            something else than expressions in (l, L, d).
     """
     net = Net(rule, position)
     inputs = tuple(net.stream(i) for i in range(streams))
     result = definition(inputs[0] if streams == 1 else inputs, net, **(options or {}))
-    outputs = result if isinstance(result, tuple) else (result,)
+    outputs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
     for output in outputs:
         net._check(output)
     trace = net.finish(inputs, outputs)
+    for factor in trace.multipliers:
+        require_usable(exact(factor))
     _require_single_use(trace)
     _require_read_by_branches(trace)
+    for node in trace.nodes:
+        if isinstance(node, Norm) and not any(_terms(node.source).values()):
+            raise InputError(f"the definition norms {node.source}, which is always zero")
     return trace, net.questions
+
+
+def _terms(value: Value) -> dict[int, Expr]:
+    """The factors of a linear combination, by the index of what is no sum itself."""
+    if not isinstance(value, Sum):
+        return {value.index: Integer(1)}
+    total: dict[int, Expr] = {}
+    for factor, part in value.terms:
+        for index, own in _terms(part).items():
+            total[index] = total.get(index, Integer(0)) + factor * own
+    return total
 
 
 def _require_single_use(trace: Trace) -> None:

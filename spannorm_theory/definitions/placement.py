@@ -51,13 +51,19 @@ class Placement:
 
     def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options merged with their defaults; an unknown name or a wrong type is refused."""
+        chosen = dict(self.options)
         for name, value in options.items():
+            if not self.options:
+                raise InputError(f"{self.name} has no options, got {name}={value!r}")
             if name not in self.options:
                 raise UnknownNameError(f"option of {self.name}", name, self.options)
             expected = type(self.options[name])
+            if expected is float and type(value) is int:
+                value = float(value)
             if type(value) is not expected:
                 raise InputError(f"option {name} of {self.name} must be {expected.__name__}, got {value!r}")
-        return {**self.options, **options}
+            chosen[name] = value
+        return chosen
 
     def trace(
         self, scaling: str, *, first: bool = False, early: bool = False, turn: int = 0, **options: Any
@@ -100,7 +106,10 @@ class Placement:
         """The graph from the last block's output to the model's output."""
         trace, _ = _recorded(self.readout, SCALINGS["unit"], self.streams, MIDDLE, ())
         if len(trace.outputs) != 1:
-            raise InputError(f"the readout of {self.name} must return one value, got {len(trace.outputs)}")
+            raise InputError(
+                f"the readout of {self.name} must return one value, got {len(trace.outputs)}; a placement of "
+                "several streams names its own with readout="
+            )
         return trace
 
 
@@ -146,7 +155,7 @@ def placement(
 
     Raises:
         InputError: the name is taken, an option has no default, or the definition is no block: it returns
-            another number of streams than it takes, or uses a branch twice.
+            another number of streams than it takes, uses a branch twice or none at all, or norms zero.
     """
 
     def register(function: Definition) -> Definition:
@@ -156,8 +165,7 @@ def placement(
             raise InputError(f"every keyword-only option of the placement {name!r} needs a default")
         entry = Placement(name, title, source, function, readout, streams, year, scaling, options)
         try:
-            entry.trace(scaling)
-            entry.trace(scaling, first=True)
+            blocks = entry.trace(scaling), entry.trace(scaling, first=True)
             entry.trace_readout()
         except SpannormError:
             raise
@@ -165,6 +173,8 @@ def placement(
             raise InputError(
                 f"the definition of {name!r} failed on a stream: {type(error).__name__}: {error}"
             ) from error
+        if all(branch.elementwise for block in blocks for branch in block.branches):
+            raise InputError(f"the definition of {name!r} uses neither net.attention nor net.ffn")
         PLACEMENTS.add(entry, replace=replace)
         return function
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, reduce
+from typing import Any
 
-from sympy import Expr, Integer
+from sympy import Expr, Integer, Rational, nan, oo, zoo
 
 from .. import symbols
-from ..errors import InputError
+from ..errors import InputError, SpannormError
 from ..registry import Registry
 
 ONE = Integer(1)
@@ -29,9 +30,34 @@ WEIGHTS = (
 )
 
 
+def exact(factor: Any) -> Expr:
+    """A factor as sympy has it: numbers as rationals, expressions as they are.
+
+    Raises:
+        InputError: neither a number nor an expression.
+    """
+    if isinstance(factor, (int, float)) and not isinstance(factor, bool):
+        return Rational(str(factor))
+    if not isinstance(factor, Expr):
+        raise InputError(f"a factor is a number or a sympy expression in (l, L, d), got {factor}")
+    return factor
+
+
+def require_usable(factor: Expr) -> None:
+    """Refuse expressions in anything else than (l, L, d), and what is no finite number."""
+    if factor.has(nan, oo, zoo):
+        raise InputError(f"a factor must be finite, got {factor}")
+    foreign = factor.free_symbols - {symbols.layer, symbols.depth, symbols.width}
+    if foreign:
+        raise InputError(
+            f"a factor is an expression in (l, L, d), got {factor} with {sorted(map(str, foreign))}; take l, "
+            "L and d from the rule's arguments, or net.layer, net.depth and net.width"
+        )
+
+
 @dataclass(frozen=True)
 class Multipliers:
-    """What a rule does at one sublayer.
+    """What a rule does at one sublayer; numbers or sympy expressions in (l, L, d).
 
     Attributes:
         skip, branch: of ``skip * x + branch * F(x)``.
@@ -48,6 +74,11 @@ class Multipliers:
         unknown = set(self.gains) - set(WEIGHTS)
         if unknown:
             raise InputError(f"no weight matrix is called {sorted(unknown)}; the matrices are {WEIGHTS}")
+        for name in ("skip", "branch", "norm"):
+            object.__setattr__(self, name, exact(getattr(self, name)))
+        object.__setattr__(self, "gains", {name: exact(gain) for name, gain in self.gains.items()})
+        for factor in (self.skip, self.branch, self.norm, *self.gains.values()):
+            require_usable(factor)
 
     def __mul__(self, other: Multipliers) -> Multipliers:
         """Both rules at once."""
@@ -91,9 +122,10 @@ class ScalingRule:
             InputError: naming those that it is meant for.
         """
         if self.only and placement not in self.only:
+            reason = f": {self.doc}" if self.doc else ""
             raise InputError(
-                f"the scaling rule {self.name!r} belongs to {' and '.join(self.only)}, not to {placement}: "
-                f"{self.doc}"
+                f"the scaling rule {self.name!r} belongs to {' and '.join(self.only)}, not to "
+                f"{placement}{reason}"
             )
 
     @property
@@ -163,7 +195,15 @@ def scaling(
     def register(function: Callable[..., Multipliers]) -> Callable[..., Multipliers]:
         rule = ScalingRule(name, title, source, function, year, embedding, only)
         for sublayer in ("attention", "ffn"):
-            found = rule.multipliers(sublayer)
+            try:
+                found = rule.multipliers(sublayer)
+            except SpannormError:
+                raise
+            except Exception as error:
+                raise InputError(
+                    f"the scaling rule {name!r} failed on (sublayer, l, L, d), three of them sympy symbols: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
             if not isinstance(found, Multipliers):
                 raise InputError(f"the scaling rule {name!r} must return Multipliers(...), got {found!r}")
         SCALINGS.add(rule, replace=replace)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sympy import Expr, Integer
+from sympy import Expr, Integer, Rational
 
 if TYPE_CHECKING:
     from .net import Net
@@ -29,7 +29,8 @@ QK, QKV = ("query", "key"), ("query", "key", "value")
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """A tensor of shape (tokens, width) inside a block; supports ``+`` and ``* number``."""
+    """A tensor of shape (tokens, width) inside a block; supports ``+``, ``-``, and ``*`` and ``/`` by numbers
+    and expressions in (l, L, d)."""
 
     net: Net
     index: int
@@ -37,10 +38,20 @@ class Value:
     def __add__(self, other: Value) -> Sum:
         return self.net.sum([(Integer(1), self), (Integer(1), other)])
 
+    def __sub__(self, other: Value) -> Sum:
+        return self.net.sum([(Integer(1), self), (Integer(-1), other)])
+
+    def __neg__(self) -> Sum:
+        return self * -1
+
     def __mul__(self, factor: Any) -> Sum:
         return self.net.sum([(factor, self)])
 
     __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Any) -> Sum:
+        inverse = 1 / (divisor if isinstance(divisor, Expr) else Rational(str(divisor)))
+        return self.net.sum([(inverse, self)])
 
     @property
     def sources(self) -> tuple[Value, ...]:

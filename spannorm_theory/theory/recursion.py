@@ -35,10 +35,11 @@ def derive(placement: str, scaling: str = "unit", *, activation: str | None = No
 
     Raises:
         UnknownNameError: a name that is not registered.
+        InputError: the rule does not belong to this placement.
     """
     name, options = parse_placement(placement)
     entry = PLACEMENTS[name]
-    SCALINGS[scaling]
+    SCALINGS[scaling].check(name)
     if activation is not None:
         ACTIVATIONS[activation]
     return Recursion(placement, scaling, activation, name, entry.check_options(options))

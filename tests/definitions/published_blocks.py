@@ -1,0 +1,325 @@
+"""Every published block in plain torch, transcribed from its paper's equation and not from the toolkit.
+
+A block is a function of (streams, b), b the block's own branches, norm, index and depth. Tensors have shape
+(tokens, width).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+Streams = list[torch.Tensor]
+
+
+def rms_norm(x: torch.Tensor) -> torch.Tensor:
+    return x / x.pow(2).mean(-1, keepdim=True).sqrt()
+
+
+def layer_norm(x: torch.Tensor) -> torch.Tensor:
+    return functional.layer_norm(x, x.shape[-1:], eps=0)
+
+
+def unit(x: torch.Tensor) -> torch.Tensor:
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+@dataclass
+class Block:
+    """What the papers call MHA, FFN and N, in block l of L, l from zero."""
+
+    w: dict[str, torch.Tensor]
+    heads: int
+    N: Callable[[torch.Tensor], torch.Tensor]
+    l: int
+    L: int
+
+    def A(self, x: torch.Tensor, qk: bool = False, v: bool = False, inner: bool = False) -> torch.Tensor:
+        d = x.shape[-1]
+        per_head = []
+        for h in range(self.heads):
+            part = slice(h * d // self.heads, (h + 1) * d // self.heads)
+            query, key, value = ((x @ self.w[f"attn.{name}"])[:, part] for name in ("query", "key", "value"))
+            if qk:
+                query, key = self.N(query), self.N(key)
+            if v:
+                value = self.N(value)
+            weights = torch.softmax(query @ key.T / math.sqrt(d / self.heads), -1)
+            per_head.append(weights @ value)
+        mixed = torch.cat(per_head, -1)
+        return (self.N(mixed) if inner else mixed) @ self.w["attn.output"]
+
+    def F(self, x: torch.Tensor, inner: bool = False) -> torch.Tensor:
+        hidden = functional.gelu(x @ self.w["ffn.up"])
+        return (self.N(hidden) if inner else hidden) @ self.w["ffn.down"]
+
+
+BlockFunction = Callable[[Streams, Block], Streams]
+Readout = Callable[[Streams, Callable[[torch.Tensor], torch.Tensor]], torch.Tensor]
+
+
+@dataclass
+class Published:
+    block: BlockFunction
+    readout: Readout
+    scaling: str = "unit"
+    heads: int = 4
+
+
+def raw(s: Streams, N: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    return s[0]
+
+
+def normed(s: Streams, N: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    return N(s[0])
+
+
+# --- one stream -------------------------------------------------------------------------------
+
+
+def no_norm(s: Streams, b: Block) -> Streams:
+    x = s[0] + b.A(s[0])
+    return [x + b.F(x)]
+
+
+def post_ln(s: Streams, b: Block, alpha: float = 1.0) -> Streams:
+    x = b.N(alpha * s[0] + b.A(s[0]))
+    return [b.N(alpha * x + b.F(x))]
+
+
+def pre_ln(s: Streams, b: Block) -> Streams:
+    x = s[0] + b.A(b.N(s[0]))
+    return [x + b.F(b.N(x))]
+
+
+def deepnorm(s: Streams, b: Block) -> Streams:
+    return post_ln(s, b, alpha=(2 * b.L) ** 0.25)
+
+
+def admin(s: Streams, b: Block) -> Streams:
+    n = 2 * b.L
+    return post_ln(s, b, alpha=math.sqrt((n + 1) / math.log(n + 1) - 1))
+
+
+def keel(s: Streams, b: Block) -> Streams:
+    alpha, (x,) = 2 * b.L, s
+    x = x + b.A(b.N(x)) if b.l == 0 else b.N(alpha * x + b.A(b.N(x)))
+    return [b.N((1 if b.l == 0 else alpha) * x + b.F(b.N(x)))]
+
+
+def b2t(s: Streams, b: Block) -> Streams:
+    (x,) = s
+    u = b.N(x + b.A(x))
+    return [b.N(u + b.F(u) + x)]
+
+
+def span_norm(s: Streams, b: Block) -> Streams:
+    (x,) = s
+    y = b.N(x + b.A(b.N(x) if b.l == 0 else x))
+    return [b.N(x + b.F(y))]
+
+
+def hybrid_norm(s: Streams, b: Block) -> Streams:
+    z = b.N(s[0] + b.A(s[0], qk=True, v=True))
+    return [z + b.F(z)]
+
+
+def hybrid_norm_7b(s: Streams, b: Block) -> Streams:
+    o = b.N(b.A(s[0], qk=True, v=True)) / math.sqrt(2 * b.L)
+    z = b.N(s[0] + o)
+    return [z + b.F(z)]
+
+
+def hybrid_norm_star(s: Streams, b: Block) -> Streams:
+    if b.l > 0:
+        return hybrid_norm(s, b)
+    y = s[0] + b.A(b.N(s[0]), qk=True, v=True)
+    return [y + b.F(b.N(y))]
+
+
+def sandwich(s: Streams, b: Block) -> Streams:
+    x = s[0] + b.N(b.A(b.N(s[0])))
+    return [x + b.N(b.F(b.N(x)))]
+
+
+def peri_ln(s: Streams, b: Block) -> Streams:
+    return sandwich([b.N(s[0])] if b.l == 0 else s, b)
+
+
+def output_norm(s: Streams, b: Block) -> Streams:
+    x = s[0] + b.N(b.A(s[0]))
+    return [x + b.N(b.F(x))]
+
+
+def olmo2(s: Streams, b: Block) -> Streams:
+    x = s[0] + b.N(b.A(s[0], qk=True))
+    return [x + b.N(b.F(x))]
+
+
+def swin_v2(s: Streams, b: Block, gain: float = 0.0) -> Streams:
+    x = s[0] + gain * b.N(b.A(s[0], qk=True))
+    return [x + gain * b.N(b.F(x))]
+
+
+def ln_scaling(s: Streams, b: Block) -> Streams:
+    c = math.sqrt(b.l + 1)
+    x = s[0] + b.A(b.N(s[0]) / c)
+    return [x + b.F(b.N(x) / c)]
+
+
+def gpas(s: Streams, b: Block) -> Streams:
+    shrink = functional.silu(torch.zeros(()))
+    x = s[0] + b.A(b.N(s[0]))
+    x = x - shrink * x.detach()
+    x = x + b.F(b.N(x))
+    return [x - shrink * x.detach()]
+
+
+def mix_ln(s: Streams, b: Block, share: float = 0.25) -> Streams:
+    return post_ln(s, b) if b.l < math.floor(share * b.L) else pre_ln(s, b)
+
+
+def sub_ln(s: Streams, b: Block) -> Streams:
+    x = s[0] + b.A(b.N(s[0]), inner=True)
+    return [x + b.F(b.N(x), inner=True)]
+
+
+def normformer(s: Streams, b: Block) -> Streams:
+    x = s[0] + b.N(b.A(b.N(s[0])))
+    return [x + b.F(b.N(x), inner=True)]
+
+
+def parallel_pre(s: Streams, b: Block) -> Streams:
+    z = b.N(s[0])
+    return [s[0] + b.A(z) + b.F(z)]
+
+
+def parallel_post(s: Streams, b: Block) -> Streams:
+    return [b.N(s[0] + b.A(s[0]) + b.F(s[0]))]
+
+
+def parallel_peri(s: Streams, b: Block) -> Streams:
+    z = b.N(s[0])
+    return [s[0] + b.N(b.A(z) + b.F(z))]
+
+
+def ngpt(s: Streams, b: Block, a: float = 0.05) -> Streams:
+    """On unit vectors h, whose sqrt(d) multiples are what the projections read (their scale sqrt(d))."""
+    root = math.sqrt(s[0].shape[-1])
+    h = unit(s[0]) if b.l == 0 else s[0] / root
+    h = unit(h + a * (unit(b.A(root * h, qk=True)) - h))
+    h = unit(h + a * (unit(b.F(root * h)) - h))
+    return [root * h]
+
+
+def dyt(s: Streams, b: Block) -> Streams:
+    x = s[0] + b.A(torch.tanh(0.5 * s[0]))
+    return [x + b.F(torch.tanh(0.5 * x))]
+
+
+def derf(s: Streams, b: Block) -> Streams:
+    x = s[0] + b.A(torch.erf(0.5 * s[0]))
+    return [x + b.F(torch.erf(0.5 * x))]
+
+
+# --- several streams --------------------------------------------------------------------------
+
+
+def residual(s: Streams, b: Block) -> Streams:
+    x, y = s
+    for branch in (b.A, b.F):
+        o = branch(x)
+        y = y + o
+        x = b.N(x + o)
+    return [x, y]
+
+
+def siamese_norm(s: Streams, b: Block) -> Streams:
+    x, y = s
+    for k, branch in enumerate((b.A, b.F)):
+        o = branch(b.N(x + b.N(y)))
+        x, y = b.N(x + o / math.sqrt(2 * b.l + k + 1)), y + o
+    return [x, y]
+
+
+def siamese_norm_plain(s: Streams, b: Block) -> Streams:
+    x, y = s
+    for branch in (b.A, b.F):
+        o = branch(x + b.N(y))
+        x, y = b.N(x + o), y + o
+    return [x, y]
+
+
+def siamese_norm_hybrid_pre(s: Streams, b: Block) -> Streams:
+    (x, y), c = s, math.sqrt(2 * (b.l + 1))
+    a = b.A(x + b.N(y), qk=True, v=True)
+    x, y = x + a / c, y + a
+    nx = b.N(x)
+    f = b.F(b.N(nx + b.N(y)))
+    return [nx + f / c, y + f]
+
+
+def siamese_norm_post_pre(s: Streams, b: Block) -> Streams:
+    (x, y), c = s, math.sqrt(2 * (b.l + 1))
+    for branch in (b.A, b.F):
+        x = b.N(x)
+        r = branch(b.N(x + b.N(y)))
+        x, y = x + r / c, y + r
+    return [x, y]
+
+
+def hyper_connections(s: Streams, b: Block) -> Streams:
+    H, ones = torch.stack(s), torch.ones(4, dtype=s[0].dtype)
+    for k, branch in enumerate((b.A, b.F)):
+        pick = functional.one_hot(torch.tensor((2 * b.l + k) % 4), 4).to(H.dtype)
+        o = branch(b.N(torch.einsum("i,ind->nd", pick, H)))
+        H = torch.einsum("ij,jnd->ind", torch.eye(4, dtype=H.dtype), H) + torch.einsum("i,nd->ind", ones, o)
+    return list(H)
+
+
+PUBLISHED: dict[str, Published] = {
+    "no-norm": Published(no_norm, raw),
+    "post-norm": Published(post_ln, raw),
+    "pre-norm": Published(pre_ln, normed),
+    "deepnorm": Published(deepnorm, raw),
+    "admin": Published(admin, raw),
+    "keel": Published(keel, raw, scaling="keel"),
+    "b2t": Published(b2t, raw),
+    "span-norm": Published(span_norm, raw),
+    "hybrid-norm": Published(hybrid_norm, normed),
+    "hybrid-norm(output_norm=True)": Published(hybrid_norm_7b, normed),
+    "hybrid-norm-star": Published(hybrid_norm_star, normed),
+    "sandwich": Published(sandwich, normed),
+    "peri-ln": Published(peri_ln, normed),
+    "peri-ln(embedding_norm=False)": Published(sandwich, normed),
+    "output-norm": Published(output_norm, normed),
+    # the paper norms the whole projection: with one head that is the norm over a head
+    "olmo2": Published(olmo2, normed, heads=1),
+    "swin-v2": Published(swin_v2, normed),
+    "swin-v2(gain=0.7)": Published(lambda s, b: swin_v2(s, b, 0.7), normed),
+    "ln-scaling": Published(ln_scaling, normed),
+    "gpas": Published(gpas, normed),
+    "mix-ln": Published(mix_ln, normed),
+    "mix-ln(fraction=0.6)": Published(lambda s, b: mix_ln(s, b, 0.6), normed),
+    "sub-ln": Published(sub_ln, normed),
+    "normformer": Published(normformer, normed),
+    "parallel-pre": Published(parallel_pre, normed),
+    "parallel-post": Published(parallel_post, raw),
+    "parallel-peri": Published(parallel_peri, normed),
+    "ngpt": Published(ngpt, raw),
+    "ngpt(rate=0.3)": Published(lambda s, b: ngpt(s, b, 0.3), raw),
+    "dyt": Published(dyt, lambda s, N: torch.tanh(0.5 * s[0])),
+    "derf": Published(derf, lambda s, N: torch.erf(0.5 * s[0])),
+    "residual": Published(residual, lambda s, N: s[0] + N(s[1])),
+    "siamese-norm": Published(siamese_norm, lambda s, N: s[0] + N(s[1])),
+    "siamese-norm(depth_scaling=False, normalised_input=False)": Published(
+        siamese_norm_plain, lambda s, N: s[0] + N(s[1])
+    ),
+    "siamese-norm-hybrid-pre": Published(siamese_norm_hybrid_pre, lambda s, N: N(N(s[0]) + N(s[1]))),
+    "siamese-norm-post-pre": Published(siamese_norm_post_pre, lambda s, N: N(N(s[0]) + N(s[1]))),
+    "hyper-connections": Published(hyper_connections, lambda s, N: N(s[0] + s[1] + s[2] + s[3])),
+}
