@@ -31,6 +31,8 @@ _HOME = {
     "verify": "verification",
     "Verification": "verification",
     "write_report": "report",
+    "atlas": "atlases",
+    "Atlas": "atlases",
     "placements": "catalogue",
     "scalings": "catalogue",
     "activations": "catalogue",
@@ -38,6 +40,8 @@ _HOME = {
 
 if TYPE_CHECKING:
     from .architecture import Architecture as Architecture
+    from .atlases import Atlas as Atlas
+    from .atlases import atlas as atlas
     from .catalogue import activations as activations
     from .catalogue import placements as placements
     from .catalogue import scalings as scalings

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sympy import Expr, Mul, Symbol, factor
+from sympy import Expr, Matrix, Mul, Symbol, factor, sympify
 
 from .. import symbols
 from ..definitions.trace import Branch
@@ -30,6 +30,29 @@ if TYPE_CHECKING:
     from .recursion import Recursion
 
 
+def _pair_moments(step: Step) -> Moments:
+    """The block evaluated with (q, delta) of every pair of streams near rho = 1."""
+    count = len(step.trace.streams)
+
+    def transfer(branch: Branch, cov: Pair) -> Pair:
+        sigma2, omega2 = constant_gains(branch, tidy(cov[0]))
+        return Pair((sigma2, 0 if branch.kind == "attention" else omega2 * cov[1]))
+
+    def incoming(i: int, j: int) -> Pair:
+        return Pair((step.moment(i, j), symbols.stream_moment(symbols.drop, i, j, count)))
+
+    return Moments(step.trace, PAIR, incoming, transfer)
+
+
+def difference_map(step: Step) -> Matrix:
+    """The matrix that takes delta of every pair of streams through the block, near rho = 1."""
+    moments = _pair_moments(step)
+    count = len(step.trace.streams)
+    unknowns = [symbols.stream_moment(symbols.drop, *pair, count) for pair in step.pairs]
+    after = [moments.cov(step.trace.outputs[i], step.trace.outputs[j])[1] for i, j in step.pairs]
+    return Matrix([[expression.diff(unknown) for unknown in unknowns] for expression in map(sympify, after)])
+
+
 def collapse_factor(step: Step) -> Expr:
     """(1 - rho) after the block over (1 - rho) before it, for one stream near rho = 1.
 
@@ -38,15 +61,9 @@ def collapse_factor(step: Step) -> Expr:
     """
     if len(step.trace.streams) > 1:
         raise NoClosedForm("several streams collapse together; iterate the pair theory instead")
-    q, delta = step.moment(0, 0), symbols.drop
-
-    def transfer(branch: Branch, cov: Pair) -> Pair:
-        sigma2, omega2 = constant_gains(branch, tidy(cov[0]))
-        return Pair((sigma2, 0 if branch.kind == "attention" else omega2 * cov[1]))
-
-    moments = Moments(step.trace, PAIR, lambda i, j: Pair((q, delta)), transfer)
+    moments = _pair_moments(step)
     after = moments.cov(step.trace.outputs[0], step.trace.outputs[0])
-    return factor(tidy(after[1] / after[0] * q / delta))
+    return factor(tidy(after[1] / after[0] * step.moment(0, 0) / symbols.drop))
 
 
 def collapse_ratio(recursion: Recursion, stop: Expr = symbols.depth) -> Expr:
