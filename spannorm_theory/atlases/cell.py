@@ -16,6 +16,7 @@ from ..architecture import Architecture
 from ..errors import AssumptionError, NoClosedForm, SpannormError
 from ..theory import laws
 from ..theory.bounds import bounds
+from ..theory.collapse import collapse_law
 from ..theory.growth import Growth, growth
 from ..theory.predict import predict_pair
 from ..theory.recursion import Recursion, derive
@@ -209,7 +210,7 @@ class _Laws:
         if name == "forward":
             return laws.moment_law(recursion, (self.stream, self.stream))
         if name == "collapse":
-            return laws.collapse_law(recursion)
+            return collapse_law(recursion)
         if name == "identity":
             return growth(recursion.identity_gain(self.kept), symbols.depth)
         if len(recursion.block.trace.streams) > 1:

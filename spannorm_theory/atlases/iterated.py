@@ -88,9 +88,13 @@ class Iteration:
         self._wirings: dict[Trace, _Wiring] = {}
 
     def _wiring(self, position: Position) -> _Wiring:
-        options = self._recursion.options
-        where = {"first": position.first, "early": position.early, "turn": position.turn}
-        trace = self._entry.trace(self._recursion.scaling, **where, **options)
+        trace = self._entry.trace(
+            self._recursion.scaling,
+            first=position.first,
+            early=position.early,
+            turn=position.turn,
+            **self._recursion.options,
+        )
         if trace not in self._wirings:
             known = (self._recursion.first, self._recursion.block)
             step = next((s for s in known if s.trace == trace), None)
@@ -191,8 +195,8 @@ def _homogeneous(wiring: _Wiring, rest: tuple[float, ...]) -> bool:
     one, small = (np.array(wiring.forward(*(s * point[0]), 3, *rest), dtype=float) for s in (1.0, t))
     if not np.allclose(small, t * one, rtol=1e-9, atol=0):
         return False
-    matrices = (wiring.at(s * point, at, rest)[0] for s in (1.0, t))
-    return bool(np.allclose(*matrices, rtol=1e-9, atol=0))
+    large, little = (wiring.at(s * point, at, rest)[0] for s in (1.0, t))
+    return bool(np.allclose(little, large, rtol=1e-9, atol=0))
 
 
 def _carried(matrices: Array, vector: Array) -> tuple[Array, float]:

@@ -42,7 +42,7 @@ class Trend:
 
     def log_shape(self, L: float) -> float:
         """ln f(L) without the constant."""
-        return self.factorial * L * log(L) + self.rate * L**self.root + self.power * log(L)
+        return float(self.factorial * L * log(L) + self.rate * L**self.root + self.power * log(L))
 
     @property
     def order(self) -> tuple[float, ...]:
@@ -51,7 +51,8 @@ class Trend:
 
     def __str__(self) -> str:
         parts = []
-        if isfinite(self.constant):
+        grows = self.factorial or self.rate or self.power or self.log_power
+        if isfinite(self.constant) and not (grows and _short(self.constant) == "1"):
             parts.append(_short(self.constant))
         if self.factorial:
             parts.append(f"e^({_short(self.factorial)} L ln L)")
@@ -89,9 +90,9 @@ def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
     if not all(isfinite(abs(v)) for v in values):
         names = dict(zip(_NAMES, (*gains, q0, 1.0), strict=True))
         values = [complex(order.subs(names).evalf()) for order in known]
-    first = [0.0 if abs(v) < 1e-12 else v.real for v in values[:4]]
+    factorial, rate, power, log_power = (0.0 if abs(v) < 1e-15 else v.real for v in values[:4])
     constant = float("nan") if free else exp(values[4].real) if values[4].real < 700 else inf
-    return Trend(*first, constant=constant)
+    return Trend(factorial, rate, power, log_power, constant)
 
 
 def fit(depths: Sequence[int], logs: Sequence[float]) -> Trend:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from html import escape
@@ -29,6 +30,9 @@ TITLE = "Atlas of norm placements and scaling rules"
 
 #: laws whose text is longer are given by their numbers
 LONGEST = 90
+
+#: the column that is left out where nothing was simulated
+_MONTE_CARLO = 11
 
 
 def page(atlas: Atlas) -> str:
@@ -73,8 +77,9 @@ def _explanation(atlas: Atlas) -> str:
         "marks laws that set in beyond it. What has ≈ was fitted to that iteration: no law was derived (its "
         "tooltip says why). Update and cosines come from the pair theory, which follows the tokens' "
         "correlation from layer to layer: the second moment that the last block adds, over its input's, "
-        f"and the cosine of the stream's input and output, at L = {first} and {last}. Bounds hold for every "
-        f"token correlation, at L = {first}.",
+        f"and the cosine of the stream's input and output, at L = {first} and {last}. Bounds, of "
+        "the forward moment at l = L and of the gradient at the embedding for a unit gradient at the model's "
+        f"output, hold for every token correlation, at L = {first}.",
         "Click a heading to sort; laws sort by their value at the deepest check.",
     ]
     return "".join(paragraph(text, class_="note") for text in texts)
@@ -110,14 +115,17 @@ def _table(atlas: Atlas) -> str:
         "Monte Carlo",
         "In words",
     ]
+    sampled = any(cell.monte_carlo for cell in atlas.cells)
+    if not sampled:
+        del head[_MONTE_CARLO]
     columns = "".join(f'<th tabindex="0">{text}</th>' for text in head)
-    rows = "\n".join(_row(i, cell, first, last) for i, cell in enumerate(atlas.cells))
+    rows = "\n".join(_row(i, cell, first, last, sampled) for i, cell in enumerate(atlas.cells))
     return tag(
         "div", f"<table><thead><tr>{columns}</tr></thead><tbody>\n{rows}\n</tbody></table>", class_="all"
     )
 
 
-def _row(index: int, cell: Cell, first: int, last: int) -> str:
+def _row(index: int, cell: Cell, first: int, last: int, sampled: bool) -> str:
     name, _ = parse_placement(cell.arch.placement)
     title = PLACEMENTS[name].title
     rule = SCALINGS[cell.arch.scaling]
@@ -133,9 +141,21 @@ def _row(index: int, cell: Cell, first: int, last: int) -> str:
         _cell(_bounds(cell), cell.limits.get("gradient", (0.0, -1.0))[1], ""),
         _cell(_status(cell.checked), cell.checked, cell.problem),
         _cell(_status(cell.monte_carlo), cell.monte_carlo, ""),
-        _cell(escape(verdict(cell)), verdict(cell), ""),
+        _cell(raised(verdict(cell)), verdict(cell), ""),
     ]
+    if not sampled:
+        del cells[_MONTE_CARLO]
     return tag("tr", "".join(cells))
+
+
+def raised(text: str) -> str:
+    """Words with exponents, such as e^(0.2 L) or L^-1, as markup."""
+
+    def power(match: re.Match[str]) -> str:
+        exponent = raised(match[1] or match[2]).replace("-", "−")
+        return tag("sup", exponent)
+
+    return re.sub(r"\^(?:\(([^)]*)\)|(-?[\d.]*\d))", power, escape(text))
 
 
 def _cell(inner: str, key: object, title: str) -> str:
@@ -190,7 +210,7 @@ def _theta(law: Growth) -> str:
 def numbers(trend: Trend) -> str:
     """A trend as markup."""
     parts = []
-    if not isnan(trend.constant) and trend.constant != 1:
+    if not isnan(trend.constant) and f"{trend.constant:.3g}" != "1":
         parts.append(
             power_of_ten(log(trend.constant)) if 0 < trend.constant < exp(700) else f"{trend.constant}"
         )
@@ -203,7 +223,7 @@ def numbers(trend: Trend) -> str:
         parts.append("L" if trend.power == 1 else f"L<sup>{_short(trend.power)}</sup>")
     if trend.log_power:
         parts.append("ln L" if trend.log_power == 1 else f"(ln L)<sup>{_short(trend.log_power)}</sup>")
-    return " ".join(parts) or ("1" if trend.constant == 1 else "constant")
+    return " ".join(parts) or ("constant" if isnan(trend.constant) else "1")
 
 
 def _short(x: float) -> str:

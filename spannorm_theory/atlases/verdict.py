@@ -67,7 +67,7 @@ def _size(trend: Trend) -> str:
     elif trend.power:
         parts.append(f"L^{trend.power:.2f}")
     if trend.log_power and not trend.rate:
-        parts.append(f"(ln L)^{trend.log_power:.2g}" if trend.log_power != 1 else "ln L")
+        parts.append(f"(ln L)^{trend.log_power:.2f}" if trend.log_power != 1 else "ln L")
     return " ".join(parts)
 
 
