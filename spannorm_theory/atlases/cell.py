@@ -15,7 +15,7 @@ from .. import symbols
 from ..architecture import Architecture
 from ..errors import AssumptionError, NoClosedForm, SpannormError
 from ..theory import laws
-from ..theory.bounds import bounds
+from ..theory.bounds import bounds, gain_intervals
 from ..theory.collapse import collapse_law
 from ..theory.growth import Growth, growth
 from ..theory.predict import predict_pair
@@ -121,8 +121,8 @@ class Cell:
         return self.checked.startswith(FAILED) or self.monte_carlo.startswith(FAILED)
 
 
-class _TooLong(Exception):
-    """The time limit of a cell has passed."""
+class _TooLong(BaseException):
+    """The time limit of a cell has passed; no Exception, which sympy might catch and go on."""
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def limited(seconds: float) -> Iterator[None]:
         raise _TooLong
 
     before = signal.signal(signal.SIGPROF, interrupt)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)
     try:
         yield
     finally:
@@ -257,6 +257,9 @@ def _shares(arch: Architecture, depths: Sequence[int], stream: int) -> tuple[dic
         deep = arch.with_(depth=depth)
         if found and len(deep.runs) > depths[0]:
             return found, [f"shares at L = {depth} left out: the wiring changes from block to block"]
+        if found and gain_intervals(arch) is None:
+            reason = "every block reads a stream of another size, and needs a quadrature of its own"
+            return found, [f"shares at L = {depth} left out: {reason}"]
         try:
             profiles = predict_pair(deep).profiles
         except SpannormError as error:

@@ -86,7 +86,10 @@ def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
     orders = law.orders
     free = symbols.constant in orders[4].free_symbols
     known = (*orders[:4], orders[4].subs(symbols.constant, 1))
-    values = [complex(v) for v in _compiled(known)(*map(float, gains), q0, 1.0)]
+    try:
+        values = [complex(v) for v in _compiled(known)(*map(float, gains), q0, 1.0)]
+    except TypeError:  # gamma functions of complex pairs, which only mpmath takes
+        values = [complex("nan")]
     if not all(isfinite(abs(v)) for v in values):
         names = dict(zip(_NAMES, (*gains, q0, 1.0), strict=True))
         values = [complex(order.subs(names).evalf()) for order in known]

@@ -23,7 +23,7 @@ from ..errors import NoClosedForm
 from .closed_forms import product_of_ratios
 from .growth import Growth, growth
 from .moments import PAIR, Moments, Pair
-from .products import product_law
+from .products import product_law, profile_law
 from .step import Step, constant_gains, tidy
 
 if TYPE_CHECKING:
@@ -72,10 +72,13 @@ def collapse_ratio(recursion: Recursion, stop: Expr = symbols.depth) -> Expr:
     Raises:
         NoClosedForm: there is none; the message says why.
     """
-    opening = [collapse_factor(s).subs(symbols.layer, l) for l, s in enumerate(recursion.opening)]
+    return _opening(recursion) * product_of_ratios(_factor_at(recursion), recursion.start, stop)
+
+
+def _opening(recursion: Recursion) -> Expr:
     if recursion.before is not None:
-        opening = [collapse_ratio(recursion.before, recursion.start)]
-    return Mul(*opening) * product_of_ratios(_factor_at(recursion), recursion.start, stop)
+        return collapse_ratio(recursion.before, recursion.start)
+    return Mul(*(collapse_factor(s).subs(symbols.layer, l) for l, s in enumerate(recursion.opening)))
 
 
 def collapse_law(recursion: Recursion) -> Growth:
@@ -83,7 +86,10 @@ def collapse_law(recursion: Recursion) -> Growth:
     try:
         return growth(collapse_ratio(recursion), symbols.depth)
     except NoClosedForm:
-        return product_law(_factor_at(recursion))
+        factor_at = _factor_at(recursion)
+        if not factor_at.has(symbols.depth):
+            return product_law(factor_at)
+        return growth(_opening(recursion), symbols.depth) + profile_law(factor_at, recursion.start)
 
 
 def _factor_at(recursion: Recursion) -> Expr:

@@ -202,10 +202,14 @@ class Recursion:
         Raises:
             NoClosedForm: there is none; the message says why.
         """
-        opening = Mul(*(s.backward_matrix[0, 0].subs(symbols.layer, l) for l, s in enumerate(self.opening)))
+        return self.opening_ratio * product_of_ratios(self.ratio, self.start, stop)
+
+    @property
+    def opening_ratio(self) -> Expr:
+        """gamma_0 / gamma_start, of the blocks before :attr:`step` holds."""
         if self.before is not None:
-            opening = self.before.gradient_ratio(self.start)
-        return opening * product_of_ratios(self.ratio, self.start, stop)
+            return self.before.gradient_ratio(self.start)
+        return Mul(*(s.backward_matrix[0, 0].subs(symbols.layer, l) for l, s in enumerate(self.opening)))
 
     @cached_property
     def readout(self) -> Step:
