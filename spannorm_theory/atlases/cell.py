@@ -251,14 +251,23 @@ class _Laws:
         return (LATER, True, again) if again else (OK, True, "")
 
 
+def _own_logits(arch: Architecture) -> bool:
+    """Whether attention's logits have another variance than the initialisation gives to a normed input."""
+    for branch in arch.block(arch.depth - 1).branches:
+        scaled = {"attn.query", "attn.key"} & set(branch.gains)
+        if branch.kind == "attention" and scaled and "query" not in arch.normed(branch):
+            return True
+    return gain_intervals(arch) is None
+
+
 def _shares(arch: Architecture, depths: Sequence[int], stream: int) -> tuple[dict[int, Share], list[str]]:
     found: dict[int, Share] = {}
     for depth in depths:
         deep = arch.with_(depth=depth)
         if found and len(deep.runs) > depths[0]:
             return found, [f"shares at L = {depth} left out: the wiring changes from block to block"]
-        if found and gain_intervals(arch) is None:
-            reason = "every block reads a stream of another size, and needs a quadrature of its own"
+        if found and _own_logits(arch):
+            reason = "its attention logits differ from block to block, and each needs a quadrature of its own"
             return found, [f"shares at L = {depth} left out: {reason}"]
         try:
             profiles = predict_pair(deep).profiles
