@@ -8,6 +8,7 @@ from functools import lru_cache
 from math import exp, inf, isfinite, log
 from typing import Any
 
+import numpy as np
 from scipy.special import digamma
 from sympy import Expr, gamma, lambdify, loggamma
 from sympy import log as sympy_log
@@ -87,7 +88,8 @@ def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
     free = symbols.constant in orders[4].free_symbols
     known = (*orders[:4], orders[4].subs(symbols.constant, 1))
     try:
-        values = [complex(v) for v in _compiled(known)(*map(float, gains), q0, 1.0)]
+        with np.errstate(all="ignore"):
+            values = [complex(v) for v in _compiled(known)(*map(float, gains), q0, 1.0)]
     except TypeError:  # gamma functions of complex pairs, which only mpmath takes
         values = [complex("nan")]
     if not all(isfinite(abs(v)) for v in values):
