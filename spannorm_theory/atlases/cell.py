@@ -230,8 +230,10 @@ class _Laws:
                 continue
             trends = {gains: evaluate(law, values) for gains, values in self.gains.items()}
             if name == "forward" and np.isfinite(trends["check"].constant):
-                size = trends["check"].log_shape(DEPTHS[-1]) + np.log(trends["check"].constant)
-                onset = bool(trends["check"].power > 0 and size < 0)
+                trend = trends["check"]
+                size = trend.log_shape(DEPTHS[-1]) + trend.log_power * np.log(np.log(DEPTHS[-1]))
+                grows = trend.power > 0 or trend.log_power > 0
+                onset = bool(grows and size + np.log(trend.constant) < 0)
             status, late, detail = self._check(law, name, trends["check"], onset)
             found[name] = Found(law, "", trends["aligned"], trends["independent"], status, late, detail)
         return found

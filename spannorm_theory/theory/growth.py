@@ -155,8 +155,6 @@ def _sum(f: Add, L: Symbol) -> Growth:
         elif order == 0:
             best.append(candidate)
             kept.append(part)
-    if len(best) == 1:
-        return best[0]
     # terms of one order: their constants add, with their signs
     signs = [-1 if part.could_extract_minus_sign() else 1 for part in kept]
     constant = sum(s * exp(g.constant) for s, g in zip(signs, best, strict=True))
@@ -196,11 +194,8 @@ def _compounded(excess: Expr, slope: Expr, L: Symbol) -> Growth:
     if excess.is_zero:
         return Growth()
     top, bottom = excess.as_numer_denom()
-    sign = 1
-    if top.could_extract_minus_sign():
-        top, sign = -top, -1
     order = _growth(expand(top), L) + _growth(expand(bottom), L).times(Integer(-1))
-    size = sign * slope * exp(order.constant)
+    size = slope * exp(order.constant)
     if order.power == -1 and order.log_power == 0:
         return Growth(constant=size)
     if order.power == -1 and order.log_power == 1:
