@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 import numpy as np
+from sympy.polys.polyerrors import BasePolynomialError
 
 from .. import symbols
 from ..architecture import Architecture
@@ -224,7 +225,7 @@ class _Laws:
         for name in QUANTITIES:
             try:
                 law = self._derived(name)
-            except NoClosedForm as reason:
+            except (NoClosedForm, BasePolynomialError) as reason:
                 logs = self._logs(name, "aligned")
                 found[name] = Found(None, str(reason), fit(DEPTHS, logs) if logs else None)
                 continue
