@@ -35,6 +35,8 @@ _HOME = {
     "sweep": "sweeps.run",
     "Sweep": "sweeps.run",
     "Store": "sweeps.store",
+    "atlas": "atlases",
+    "Atlas": "atlases",
     "placements": "catalogue",
     "scalings": "catalogue",
     "activations": "catalogue",
@@ -42,6 +44,8 @@ _HOME = {
 
 if TYPE_CHECKING:
     from .architecture import Architecture as Architecture
+    from .atlases import Atlas as Atlas
+    from .atlases import atlas as atlas
     from .catalogue import activations as activations
     from .catalogue import placements as placements
     from .catalogue import scalings as scalings

@@ -1,4 +1,4 @@
-"""The ``spannorm`` command: list, derive, predict, simulate, verify, report, sweep, bench.
+"""The ``spannorm`` command: list, derive, predict, simulate, verify, report, atlas, sweep, bench.
 
 Exit status 0: good; 1: a check failed; 2: bad input, with one line on stderr. Heavy imports happen
 inside the commands, so that ``--help`` answers at once.
@@ -55,6 +55,10 @@ FIELDS: tuple[tuple[str, type, str], ...] = (
 def _architecture_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("placement", help="a norm placement (see: spannorm list)")
     parser.add_argument("--scaling", default="unit", help="a scaling rule (default: unit)")
+    _field_flags(parser)
+
+
+def _field_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("architecture")
     for name, kind, text in FIELDS:
         flag = "--" + name.replace("_", "-")
@@ -73,6 +77,25 @@ def _run_flags(parser: argparse.ArgumentParser, networks: int) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu or cuda")
     group.add_argument("--engine", default="auto", help="auto, explicit or implicit")
     group.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _atlas_flags(atlas: argparse.ArgumentParser) -> None:
+    atlas.add_argument("--placements", nargs="+", help="default: all")
+    atlas.add_argument("--scalings", nargs="+", help="default: all that a placement can take")
+    atlas.add_argument("--out", help="folder for atlas.html, atlas.csv and atlas.tex")
+    atlas.add_argument(
+        "--depths", nargs="+", type=int, help="stacks of the branch shares and cosines (default: 64 1024)"
+    )
+    atlas.add_argument(
+        "--networks",
+        type=int,
+        default=16,
+        help="for each cell of the Monte Carlo sample (default: 16; 0: none)",
+    )
+    atlas.add_argument("--sample", type=int, default=12, help="cells of that sample (default: 12)")
+    atlas.add_argument("--seed", type=int, default=0)
+    atlas.add_argument("--quiet", action="store_true", help="no progress bar")
+    _field_flags(atlas)
 
 
 def _bench_flags(bench: argparse.ArgumentParser) -> None:
@@ -152,6 +175,11 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--seed", type=int, default=0)
     report.add_argument("--quiet", action="store_true", help="no progress bar")
     _sweep_flags(command("sweep", "Measure many architectures; what is finished is kept."))
+    _atlas_flags(
+        command(
+            "atlas", "The laws of every placement under every rule, checked (exit status 1 if one fails)."
+        )
+    )
     _bench_flags(
         command("bench", "How fast the engines are; or what precision costs; or how accurate theory is.")
     )
@@ -161,7 +189,12 @@ def parser() -> argparse.ArgumentParser:
 def _architecture(args: argparse.Namespace) -> Architecture:
     from .architecture import Architecture
 
-    values: dict[str, Any] = {"placement": args.placement, "scaling": args.scaling}
+    return Architecture(args.placement, args.scaling, **_fields(args))
+
+
+def _fields(args: argparse.Namespace) -> dict[str, Any]:
+    """The architecture fields that flags have set."""
+    values: dict[str, Any] = {}
     for name, kind, _ in FIELDS:
         value = getattr(args, name)
         if value is not None and not (kind is bool and value is False):
@@ -169,7 +202,7 @@ def _architecture(args: argparse.Namespace) -> Architecture:
     if "init" in values:
         with suppress(ValueError):  # a named initialisation
             values["init"] = float(values["init"])
-    return Architecture(**values)
+    return values
 
 
 def _run_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -302,6 +335,12 @@ def _sweep(args: argparse.Namespace) -> int:
     return run_sweep(args)
 
 
+def _atlas(args: argparse.Namespace) -> int:
+    from .atlases.command import run
+
+    return run(args, _fields(args))
+
+
 def _bench(args: argparse.Namespace) -> int:
     from .bench.command import run_bench
 
@@ -316,6 +355,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "verify": _verify,
     "report": _report,
     "sweep": _sweep,
+    "atlas": _atlas,
     "bench": _bench,
 }
 

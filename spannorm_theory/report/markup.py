@@ -69,7 +69,7 @@ def power_of_ten(log: float) -> str:
         return "0" if log < 0 else "–"
     exponent = log / 2.302585092994046
     if -3 <= exponent < 5:
-        return f"{10**exponent:.3g}"
+        return f"{10**exponent:.3g}" if exponent < 3 else f"{10**exponent:.0f}"
     whole = int(exponent // 1)
     return f"{10 ** (exponent - whole):.2f}×10<sup>{whole}</sup>".replace("-", "−")
 

@@ -76,10 +76,10 @@ def _introduction(groups: Mapping[str, Sequence[Cell]], networks: int, seed: int
 
 
 def _contents(groups: Mapping[str, Sequence[Cell]]) -> str:
-    entries = [("overview", "Overview"), ("figures", "Side by side")]
-    entries += [(slug(name), placement_title(name)) for name in groups]
-    entries.append(("notation", "Notation"))
-    items = "".join(f'<li><a href="#{anchor}">{escape(text)}</a></li>' for anchor, text in entries)
+    entries = [("#overview", "Overview"), ("#figures", "Side by side")]
+    entries += [("#" + slug(name), placement_title(name)) for name in groups]
+    entries += [("#notation", "Notation"), ("atlas.html", "Atlas: all laws as one table, checked")]
+    items = "".join(f'<li><a href="{anchor}">{escape(text)}</a></li>' for anchor, text in entries)
     return tag("nav", tag("ul", items))
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..atlases.build import DEPTHS, SECONDS, Atlas
+from ..atlases.cell import compute as atlas_cell
 from ..errors import InputError
 from .cells import Cell, architectures, compute
 from .figures import comparisons, diagrams, profiles
@@ -35,9 +37,10 @@ def write_report(
 ) -> Path:
     """Derive, verify and draw the comparison of placements, and write it as one folder.
 
-    The folder holds index.html (one file, readable offline), figures/ (PDF and PNG), tables/ (CSV) and
-    report.json (versions, architectures, seeds, verdicts). It is written beside ``out`` and renamed when
-    complete, so an earlier report stays whole until then. Equal inputs give equal files.
+    The folder holds index.html (one file, readable offline), atlas.html (the laws of all cases as one
+    table, with its CSV and LaTeX), figures/ (PDF and PNG), tables/ (CSV) and report.json (versions,
+    architectures, seeds, verdicts). It is written beside ``out`` and renamed when complete, so an earlier
+    report stays whole until then. Equal inputs give equal files.
 
     Args:
         out: the folder to write; an earlier report there is replaced.
@@ -76,6 +79,7 @@ def write_report(
             for name, group in groups.items()
         }
         write_tables(cells, folder / "tables")
+        Atlas(tuple(atlas_cell(arch, DEPTHS, SECONDS) for arch in archs), DEPTHS).write(folder)
         text = page(groups, networks, seed, figures, sections)
         (folder / "index.html").write_text(text, encoding="utf-8")
         (folder / RECORD).write_text(

@@ -15,6 +15,7 @@ from sympy import (
     Expr,
     Integer,
     Mul,
+    Poly,
     Product,
     Sum,
     apart,
@@ -33,6 +34,9 @@ from .. import symbols
 from ..errors import NoClosedForm
 
 Pairs = tuple[int, int]
+
+#: factorials of larger numbers are not worth their digits (and their time)
+LARGEST_FACTORIAL = 1000
 
 
 def solve_linear(step: Expr, state: Expr, start: Expr, initial: Expr) -> Expr:
@@ -116,7 +120,16 @@ def product_of_ratios(ratio: Expr, first: Expr, stop: Expr = symbols.depth) -> E
     factors = [f for part in (top, bottom) for f in Mul.make_args(part) if f.has(l)]
     if any(f.as_base_exp()[0].as_poly(l).degree() > 2 for f in factors):
         raise NoClosedForm("the gradient ratio of block l has factors of degree three or more in l")
+    if any(_starts_high(f.as_base_exp()[0].as_poly(l)) for f in factors):
+        raise NoClosedForm(f"its gamma functions have arguments of more than {LARGEST_FACTORIAL}")
     return _finite(product(ratio.subs(l, k), (k, first, stop - 1)))
+
+
+def _starts_high(poly: Poly) -> bool:
+    """Whether the product of (l + c), or of both its factors, begins with a number c that is huge."""
+    leading, *others = poly.all_coeffs()
+    shares = [c / leading for c in others if (c / leading).is_number]
+    return any(abs(c) > LARGEST_FACTORIAL**i for i, c in enumerate(shares, 1))
 
 
 def _finite(expression: Expr) -> Expr:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sympy import Expr, Mul, Symbol, factor
+from sympy import Expr, Matrix, Mul, Symbol, factor, sympify
 
 from .. import symbols
 from ..definitions.trace import Branch
@@ -23,11 +23,34 @@ from ..errors import NoClosedForm
 from .closed_forms import product_of_ratios
 from .growth import Growth, growth
 from .moments import PAIR, Moments, Pair
-from .products import product_law
+from .products import product_law, profile_law
 from .step import Step, constant_gains, tidy
 
 if TYPE_CHECKING:
     from .recursion import Recursion
+
+
+def _pair_moments(step: Step) -> Moments:
+    """The block evaluated with (q, delta) of every pair of streams near rho = 1."""
+    count = len(step.trace.streams)
+
+    def transfer(branch: Branch, cov: Pair) -> Pair:
+        sigma2, omega2 = constant_gains(branch, tidy(cov[0]))
+        return Pair((sigma2, 0 if branch.kind == "attention" else omega2 * cov[1]))
+
+    def incoming(i: int, j: int) -> Pair:
+        return Pair((step.moment(i, j), symbols.stream_moment(symbols.drop, i, j, count)))
+
+    return Moments(step.trace, PAIR, incoming, transfer)
+
+
+def difference_map(step: Step) -> Matrix:
+    """The matrix that takes delta of every pair of streams through the block, near rho = 1."""
+    moments = _pair_moments(step)
+    count = len(step.trace.streams)
+    unknowns = [symbols.stream_moment(symbols.drop, *pair, count) for pair in step.pairs]
+    after = [moments.cov(step.trace.outputs[i], step.trace.outputs[j])[1] for i, j in step.pairs]
+    return Matrix([[expression.diff(unknown) for unknown in unknowns] for expression in map(sympify, after)])
 
 
 def collapse_factor(step: Step) -> Expr:
@@ -38,15 +61,9 @@ def collapse_factor(step: Step) -> Expr:
     """
     if len(step.trace.streams) > 1:
         raise NoClosedForm("several streams collapse together; iterate the pair theory instead")
-    q, delta = step.moment(0, 0), symbols.drop
-
-    def transfer(branch: Branch, cov: Pair) -> Pair:
-        sigma2, omega2 = constant_gains(branch, tidy(cov[0]))
-        return Pair((sigma2, 0 if branch.kind == "attention" else omega2 * cov[1]))
-
-    moments = Moments(step.trace, PAIR, lambda i, j: Pair((q, delta)), transfer)
+    moments = _pair_moments(step)
     after = moments.cov(step.trace.outputs[0], step.trace.outputs[0])
-    return factor(tidy(after[1] / after[0] * q / delta))
+    return factor(tidy(after[1] / after[0] * step.moment(0, 0) / symbols.drop))
 
 
 def collapse_ratio(recursion: Recursion, stop: Expr = symbols.depth) -> Expr:
@@ -55,10 +72,13 @@ def collapse_ratio(recursion: Recursion, stop: Expr = symbols.depth) -> Expr:
     Raises:
         NoClosedForm: there is none; the message says why.
     """
-    opening = [collapse_factor(s).subs(symbols.layer, l) for l, s in enumerate(recursion.opening)]
+    return _opening(recursion) * product_of_ratios(_factor_at(recursion), recursion.start, stop)
+
+
+def _opening(recursion: Recursion) -> Expr:
     if recursion.before is not None:
-        opening = [collapse_ratio(recursion.before, recursion.start)]
-    return Mul(*opening) * product_of_ratios(_factor_at(recursion), recursion.start, stop)
+        return collapse_ratio(recursion.before, recursion.start)
+    return Mul(*(collapse_factor(s).subs(symbols.layer, l) for l, s in enumerate(recursion.opening)))
 
 
 def collapse_law(recursion: Recursion) -> Growth:
@@ -66,7 +86,10 @@ def collapse_law(recursion: Recursion) -> Growth:
     try:
         return growth(collapse_ratio(recursion), symbols.depth)
     except NoClosedForm:
-        return product_law(_factor_at(recursion))
+        factor_at = _factor_at(recursion)
+        if not factor_at.has(symbols.depth):
+            return product_law(factor_at)
+        return growth(_opening(recursion), symbols.depth) + profile_law(factor_at, recursion.start)
 
 
 def _factor_at(recursion: Recursion) -> Expr:

@@ -155,8 +155,6 @@ def _sum(f: Add, L: Symbol) -> Growth:
         elif order == 0:
             best.append(candidate)
             kept.append(part)
-    if len(best) == 1:
-        return best[0]
     # terms of one order: their constants add, with their signs
     signs = [-1 if part.could_extract_minus_sign() else 1 for part in kept]
     constant = sum(s * exp(g.constant) for s, g in zip(signs, best, strict=True))
@@ -181,35 +179,37 @@ def _power(base: Expr, exponent: Expr, L: Symbol) -> Growth:
     if inner.factorial != 0 or inner.rate != 0 or inner.log_power != 0:
         raise NoClosedForm(f"no large-depth expansion is known for {base}**({exponent})")
     # base = b L^p (1 + c/L + ...): base^(slope L + offset) = (b L^p)^(slope L + offset) e^(c slope)
-    correction = _growth_of_excess(base / (exp(inner.constant) * L**inner.power) - 1, L)
     return Growth(
         factorial=expand(slope * inner.power),
         rate=expand(slope * inner.constant),
         power=expand(offset * inner.power),
-        constant=expand(offset * inner.constant + slope * correction),
-    )
+        constant=expand(offset * inner.constant),
+    ) + _compounded(base / (exp(inner.constant) * L**inner.power) - 1, slope, L)
 
 
-def _growth_of_excess(excess: Expr, L: Symbol) -> Expr:
-    """c such that the excess is c/L + o(1/L)."""
+def _compounded(excess: Expr, slope: Expr, L: Symbol) -> Growth:
+    """(1 + excess)^(slope L) for an excess c/L or smaller: e^(c slope); and for c ln L / L: L^(c slope),
+    whose constant, which terms of order 1/L decide, stays open."""
     excess = cancel(together(excess))
     if excess.is_zero:
-        return ZERO
+        return Growth()
     top, bottom = excess.as_numer_denom()
-    sign = 1
-    if top.could_extract_minus_sign():
-        top, sign = -top, -1
     order = _growth(expand(top), L) + _growth(expand(bottom), L).times(Integer(-1))
-    if order.power == -1:
-        return sign * exp(order.constant)
-    if order.power.is_negative and (order.power + 1).is_negative:
-        return ZERO
+    size = slope * exp(order.constant)
+    if order.power == -1 and order.log_power == 0:
+        return Growth(constant=size)
+    if order.power == -1 and order.log_power == 1:
+        return Growth(power=factor(size), constant=log(symbols.constant))
+    if (order.power + 1).is_negative or (order.power == -1 and order.log_power.is_negative):
+        return Growth()
     raise NoClosedForm(f"{excess} does not fall as 1/L")
 
 
 def _gamma(argument: Expr, L: Symbol) -> Growth:
     # Stirling: Gamma(cL + a) ~ sqrt(2 pi) (cL)^(cL + a - 1/2) e^(-cL)
     c, a = _linear(argument, L)
+    if c.is_zero and a.is_positive:
+        return Growth(constant=log(gamma(a)))
     if not c.is_positive:
         raise NoClosedForm(f"gamma({argument}) is not on the side where Stirling's formula holds")
     return Growth(
@@ -225,6 +225,7 @@ def _linear(expression: Expr, L: Symbol) -> tuple[Expr, Expr]:
     expression = expand(cancel(together(expression)))
     slope = expression.coeff(L, 1)
     rest = expand(expression - slope * L)
+    slope = cancel(together(slope))  # its parts may add up to nothing
     offset = rest.subs(L, Integer(0)) if rest.is_polynomial(L) else None
     if offset is None or rest.has(L):
         raise NoClosedForm(f"{expression} is not linear in {L}")

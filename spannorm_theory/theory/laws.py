@@ -11,7 +11,7 @@ from ..errors import NoClosedForm
 from .closed_forms import Pairs
 from .collapse import collapse_law
 from .growth import Growth, growth
-from .products import linear_law, product_law
+from .products import linear_law, product_law, profile_law
 
 if TYPE_CHECKING:
     from .recursion import Recursion
@@ -93,4 +93,7 @@ def gradient_law(recursion: Recursion) -> Growth:
     try:
         return growth(recursion.gradient_ratio(), L)
     except NoClosedForm:
-        return product_law(recursion.ratio)
+        ratio = recursion.ratio
+        if not ratio.has(L):
+            return product_law(ratio)
+        return growth(recursion.opening_ratio, L) + profile_law(ratio, recursion.start)

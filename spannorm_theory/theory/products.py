@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sympy import Expr, Integer, Symbol, exp, expand, factor, log, powsimp, together
+from sympy import Add, Expr, Integer, Symbol, apart, exp, expand, factor, integrate, log, powsimp, together
 
 from .. import symbols
 from ..errors import NoClosedForm
@@ -30,6 +30,33 @@ def product_law(ratio: Expr) -> Growth:
     if (order.power + 1).is_negative:
         return Growth(constant=constant)
     raise NoClosedForm(f"the ratio of block l behaves as 1 + {order}")
+
+
+def profile_law(ratio: Expr, start: Expr) -> Growth:
+    """Growth of prod_{l=start}^{L-1} ratio(l, L) where ratio(t L, L) = 1 + phi(t)/L + o(1/L) at a share t of
+    the depth: the product tends to exp(int phi dt), t from start/L to 1.
+
+    Raises:
+        NoClosedForm: the ratio is not of this form, uniformly in t.
+    """
+    l, t = symbols.layer, symbols.positive("t")
+    excess = factor(together((ratio - 1).subs(l, t * L)))
+    top, bottom = excess.as_numer_denom()
+    if excess == 0:
+        return Growth()
+    if not (top.is_polynomial(L, t) and bottom.is_polynomial(L, t)):
+        raise NoClosedForm("the ratio of block l is not rational in l and L")
+    above, below = (part.as_poly(L) for part in (top, bottom))
+    leading = expand(below.LC())
+    if any(term.could_extract_minus_sign() for term in Add.make_args(leading)) or leading.subs(t, 0) == 0:
+        raise NoClosedForm("the ratio of block l has a pole within the stack")
+    if above.degree() - below.degree() < -1:
+        return Growth()
+    if above.degree() - below.degree() > -1:
+        raise NoClosedForm("the ratio of block l does not tend to one as 1/L")
+    first = start.coeff(L, 1)
+    primitive = integrate(apart(factor(above.LC() / below.LC()), t), t)
+    return Growth(constant=expand(primitive.subs(t, 1) - primitive.subs(t, first)))
 
 
 def linear_law(step: Expr, state: Symbol) -> Growth:

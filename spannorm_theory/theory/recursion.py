@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from sympy import Eq, Expr, Integer, Mul, Symbol, factor, sqrt
@@ -67,7 +67,7 @@ class Recursion:
     def _step(self, first: bool, known: Mapping[Pairs, Expr] | None = None) -> Step:
         entry = PLACEMENTS[self.name]
         trace = entry.trace(self.scaling, first=first, early=self.early, **self.options)
-        return Step(trace, self._gains, tuple((known or {}).items()))
+        return _shared_step(trace, self._gains, tuple((known or {}).items()))
 
     def steps(self, depth: int) -> list[Step]:
         """The formulas of every block of a stack of ``depth``."""
@@ -77,7 +77,7 @@ class Recursion:
         for layer in range(depth):
             at = questions.position(layer, depth)
             trace = entry.trace(self.scaling, first=at.first, early=at.early, turn=at.turn, **self.options)
-            result.append(found.setdefault(trace, Step(trace, self._gains)))
+            result.append(found.get(trace) or found.setdefault(trace, _shared_step(trace, self._gains)))
         return result
 
     @cached_property
@@ -203,15 +203,19 @@ class Recursion:
         Raises:
             NoClosedForm: there is none; the message says why.
         """
-        opening = Mul(*(s.backward_matrix[0, 0].subs(symbols.layer, l) for l, s in enumerate(self.opening)))
+        return self.opening_ratio * product_of_ratios(self.ratio, self.start, stop)
+
+    @property
+    def opening_ratio(self) -> Expr:
+        """gamma_0 / gamma_start, of the blocks before :attr:`step` holds."""
         if self.before is not None:
-            opening = self.before.gradient_ratio(self.start)
-        return opening * product_of_ratios(self.ratio, self.start, stop)
+            return self.before.gradient_ratio(self.start)
+        return Mul(*(s.backward_matrix[0, 0].subs(symbols.layer, l) for l, s in enumerate(self.opening)))
 
     @cached_property
     def readout(self) -> Step:
         """From the last block's output to the model's output."""
-        return Step(PLACEMENTS[self.name].trace_readout(), constant_gains)
+        return _shared_step(PLACEMENTS[self.name].trace_readout(), constant_gains)
 
     def identity_gain(self, stream: int = 0, stop: Expr = symbols.depth) -> Expr:
         """Amplitude gain of the skip path alone from the input to layer ``stop``, by default the last
@@ -355,6 +359,10 @@ class Recursion:
             rf"{symbols.latex(e.lhs)} &= {symbols.latex(e.rhs)}" for e in (*forward, *backward)
         )
         return rf"$\displaystyle \begin{{aligned}} {rows} \end{{aligned}}$"
+
+
+#: steps keep what they computed: a placement's block is asked for by many readers
+_shared_step = lru_cache(maxsize=512)(Step)
 
 
 def _next(symbol: Symbol) -> Symbol:

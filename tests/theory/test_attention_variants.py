@@ -75,7 +75,7 @@ def test_dropout_of_equal_tokens() -> None:
     output, _ = branch.forward(np.ones((n, n)), uniform, noise)
     expected = front * (np.ones((n, n)) + np.eye(n) / 3 / n)
     assert output == pytest.approx(expected, rel=1e-6)
-    stream, _ = branch.backward(np.ones((n, n)), output, np.eye(n), uniform, noise)
+    stream, _ = branch.backward(np.ones((n, n)), output, np.eye(n), uniform, noise, 1e-9)
     assert stream == pytest.approx(front * (np.full((n, n), 1 / n) + np.eye(n) / 3 / n), rel=1e-6)
     pair = Attention(10**9, n, 10**6, (), None, 1e-18, dropout=p)
     q, drop = pair.forward(1.0, 0.0, uniform)
@@ -125,7 +125,8 @@ def test_positions_need_the_position_resolved_theory() -> None:
     with pytest.raises(AssumptionError, match="exchangeable"):
         alignment_map(arch, np.array([0.5]), 1)
     assert ("0", "variance") in bounds(arch)
-    assert ("0", "grad_variance") not in bounds(arch)
+    assert ("0", "grad_variance") in bounds(arch)
+    assert not bounds(arch.with_(attention_dropout=0.1))
 
 
 @pytest.mark.exact

@@ -1,0 +1,205 @@
+"""``atlas``: which cells there are, computing them in parallel, and a sample of them by Monte Carlo."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from ..architecture import Architecture, parse_placement
+from ..definitions.placements import PLACEMENTS
+from ..definitions.rule import SCALINGS
+from ..errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
+from ..theory.recursion import derive
+from .cell import FAILED, OK, Cell, compute
+from .table import frame
+
+#: stacks whose shares are given; bounds are of the first
+DEPTHS = (64, 1024)
+
+#: CPU seconds after which a cell is given up
+SECONDS = 30.0
+
+#: fewer cells than this are not worth a pool of processes
+FEWEST = 6
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Every cell, in the order of placements, then scaling rules.
+
+    Attributes:
+        depths: of the shares.
+        networks: of the Monte Carlo sample; 0 where none was run.
+    """
+
+    cells: tuple[Cell, ...]
+    depths: tuple[int, ...]
+    networks: int = 0
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each cell; see :func:`spannorm_theory.atlases.table.frame` for the columns."""
+        return frame(self.cells, self.depths)
+
+    @property
+    def failures(self) -> list[Cell]:
+        """Cells whose law or Monte Carlo comparison disagrees, or that could not be computed."""
+        return [cell for cell in self.cells if cell.failed]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no cell failed."""
+        return not self.failures
+
+    def summary(self) -> str:
+        """How many cells there are, and how their checks came out."""
+        laws = [f for cell in self.cells for f in cell.found.values()]
+        counts = {status: sum(f.status == status for f in laws) for status in (OK, "later", FAILED)}
+        text = (
+            f"{len(self.cells)} cells, {len(laws)} laws wanted: {counts[OK]} derived and checked, "
+            f"{counts['later']} that set in later, {sum(f.law is None for f in laws)} only iterated, "
+            f"{counts[FAILED]} wrong"
+        )
+        sampled = [cell for cell in self.cells if cell.monte_carlo]
+        if sampled:
+            agree = sum(cell.monte_carlo.startswith(OK) for cell in sampled)
+            text += f"; Monte Carlo agrees in {agree} of {len(sampled)} cells"
+        return text
+
+    def write(self, out: str | os.PathLike[str]) -> Any:
+        """Write atlas.html, atlas.csv and atlas.tex into the folder ``out``; returns its path."""
+        from .files import write
+
+        return write(self, out)
+
+    def _repr_html_(self) -> str:
+        return str(self.table.to_html(index=False, float_format=lambda x: f"{x:.3g}"))
+
+
+def architectures(
+    placements: Sequence[str] | None = None, scalings: Sequence[str] | None = None, **fields: Any
+) -> list[Architecture]:
+    """Every placement under every scaling rule that it can take; None takes all that are registered.
+
+    Raises:
+        InputError: a name or field that no architecture can have, or no cell is left.
+    """
+    names = list(PLACEMENTS) if placements is None else list(dict.fromkeys(placements))
+    rules = list(SCALINGS) if scalings is None else list(dict.fromkeys(scalings))
+    for name in names:
+        PLACEMENTS[parse_placement(name)[0]]
+    for rule in rules:
+        SCALINGS[rule]
+    if names:
+        Architecture(names[0], **fields)  # a field that no cell can have is no matter of the rule
+    found = [arch for name in names for rule in rules if (arch := _valid(name, rule, fields)) is not None]
+    if not found:
+        raise InputError("no cell is left: none of these scaling rules belongs to any of these placements")
+    return found
+
+
+def _valid(placement: str, scaling: str, fields: dict[str, Any]) -> Architecture | None:
+    try:
+        arch = Architecture(placement, scaling, **fields)
+        steps = derive(placement, scaling).steps(arch.depth)
+        _ = [step.forward for step in dict.fromkeys(steps)]  # a norm of nothing, say, shows only here
+    except UnknownNameError:
+        raise
+    except InputError:
+        return None
+    return arch
+
+
+def _workers() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _computed(
+    archs: Sequence[Architecture], depths: tuple[int, ...], seconds: float, workers: int
+) -> Iterator[Cell]:
+    # forked workers know the placements and rules that a user has registered
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    if workers <= 1 or len(archs) < FEWEST or not forks:
+        yield from (compute(arch, depths, seconds) for arch in archs)
+        return
+    context = multiprocessing.get_context("fork")
+    count = len(archs)
+    with warnings.catch_warnings(), ProcessPoolExecutor(min(workers, count), mp_context=context) as pool:
+        # newer Pythons warn of threads (BLAS); the workers start none and share no locks with them
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        yield from pool.map(compute, archs, [depths] * count, [seconds] * count, chunksize=4)
+
+
+def atlas(
+    placements: Sequence[str] | None = None,
+    scalings: Sequence[str] | None = None,
+    *,
+    depths: Sequence[int] = DEPTHS,
+    networks: int = 0,
+    sample: int = 12,
+    seed: int = 0,
+    seconds: float = SECONDS,
+    workers: int | None = None,
+    progress: bool = False,
+    **fields: Any,
+) -> Atlas:
+    """The laws of every placement under every scaling rule, checked, with what they amount to in words.
+
+    Laws are derived for constant branch gains and evaluated at those of the architecture's components, for
+    aligned tokens (:mod:`spannorm_theory.atlases.components`). Each is held against the step iterated to
+    depth 10^4 (:mod:`spannorm_theory.atlases.check`); what has no law is fitted to that iteration and marked.
+    Pairs that a rule refuses, or cannot be applied to, are left out.
+
+    Args:
+        placements, scalings: registered names; None takes all.
+        depths: of the branch shares and cosines; bounds are given at the first.
+        networks: of a Monte Carlo verification of ``sample`` cells spread over the table; 0 runs none.
+        seed: of that verification.
+        seconds: CPU time after which a cell is given up and reported.
+        workers: processes; None takes one for each core.
+        fields: further fields of :class:`~spannorm_theory.architecture.Architecture`. Depth and width are
+            those of the Monte Carlo.
+
+    Raises:
+        InputError: a name or field that no architecture can have.
+    """
+    if any(isinstance(d, bool) or not isinstance(d, int) or d < 1 for d in depths) or not depths:
+        raise InputError(f"depths must be integers of at least 1, got {list(depths)!r}")
+    if networks and networks < 3:
+        raise InputError(f"a Monte Carlo sample needs at least 3 networks, got {networks!r}; 0 runs none")
+    from tqdm import tqdm
+
+    archs = architectures(placements, scalings, **fields)
+    order = tuple(sorted(set(depths)))
+    found = _computed(archs, order, seconds, _workers() if workers is None else workers)
+    cells = list(tqdm(found, total=len(archs), desc="atlas", disable=not progress))
+    if networks:
+        chosen = _spread([i for i, cell in enumerate(cells) if cell.shares], sample)
+        for i in tqdm(chosen, desc="Monte Carlo", disable=not progress):
+            cells[i] = replace(cells[i], monte_carlo=_monte_carlo(cells[i].arch, networks, seed))
+    return Atlas(tuple(cells), order, networks)
+
+
+def _spread(indices: Sequence[int], count: int) -> list[int]:
+    """``count`` of the indices, evenly spread."""
+    if count >= len(indices):
+        return list(indices)
+    return [indices[(2 * i + 1) * len(indices) // (2 * count)] for i in range(count)]
+
+
+def _monte_carlo(arch: Architecture, networks: int, seed: int) -> str:
+    from ..verification import verify
+
+    try:
+        result = verify(arch, networks=networks, seed=seed, progress=False)
+    except (AssumptionError, NonFiniteError) as error:
+        return f"not simulated: {error}"
+    rows = len(result.table)
+    return f"{OK} ({rows} rows)" if result.passed else f"{FAILED}: {len(result.failures)} of {rows} rows off"

@@ -1,0 +1,301 @@
+"""One cell of the atlas: a placement under a scaling rule, its laws, their check, and what they amount to."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+import numpy as np
+from sympy.polys.polyerrors import BasePolynomialError
+
+from .. import symbols
+from ..architecture import Architecture
+from ..errors import AssumptionError, NoClosedForm, SpannormError
+from ..theory import laws
+from ..theory.bounds import bounds, gain_intervals
+from ..theory.collapse import collapse_law
+from ..theory.growth import Growth, growth
+from ..theory.predict import predict_pair
+from ..theory.recursion import Recursion, derive
+from .check import DEPTHS, mismatch
+from .components import Gains, ends
+from .iterated import Ends, Iteration
+from .numbers import Trend, evaluate, fit
+
+#: gains of the check: all different, so that no two of them can be swapped unnoticed
+CHECK_GAINS: Gains = (0.3, 0.7, 0.4, 1.1)
+
+#: an input so small that branches of any published size outweigh it early
+SMALL_INPUT = 1e-14
+
+#: what the atlas gives a law for
+QUANTITIES = ("forward", "gradient", "collapse", "identity")
+
+OK, LATER, FAILED, UNCHECKED = "ok", "later", "FAIL", ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The large-depth behaviour of one quantity.
+
+    Attributes:
+        law: derived, or None.
+        reason: why there is none.
+        trend: at aligned tokens; of the law, or fitted to the iterated step.
+        independent: the same at independent tokens; None where nothing was derived.
+        status: "ok": the iterated step agrees; "later": it cannot be told, since the law sets in beyond the
+            depths of the check; "FAIL": it does not agree; "": there is no law, or no iteration, to check.
+        late: the law sets in beyond the depths of the check (a small input may have made it checkable).
+        detail: what disagrees.
+    """
+
+    law: Growth | None
+    reason: str
+    trend: Trend | None
+    independent: Trend | None = None
+    status: str = UNCHECKED
+    late: bool = False
+    detail: str = ""
+
+    @property
+    def order(self) -> str:
+        """The law without its constant, in symbols; empty where there is none."""
+        return "" if self.law is None else str(self.law.shape(symbols.depth))
+
+
+@dataclass(frozen=True)
+class Share:
+    """What the pair theory says of a stack of one depth, for the stream that grows most.
+
+    Attributes:
+        update: second moment of the last block's update over that of its input.
+        cosine: between the stream's input and output: the skip path's share of the output.
+        token_cosine: rho of the output.
+    """
+
+    update: float
+    cosine: float
+    token_cosine: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A placement under a scaling rule.
+
+    Attributes:
+        stream: the stream that grows most, which forward, collapse and shares speak of.
+        shares: by depth; without those that the pair theory declines.
+        limits: (low, high) of the forward variance at l = L and of the gradient variance at l = 0 for a
+            unit loss gradient, as natural logarithms, at the first depth; absent where no bound is known.
+        problem: what could not be computed, and why.
+        monte_carlo: verdict of a verification; empty where none was run.
+    """
+
+    arch: Architecture
+    found: Mapping[str, Found]
+    stream: int = 0
+    shares: Mapping[int, Share] = field(default_factory=dict)
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    problem: str = ""
+    monte_carlo: str = ""
+
+    @property
+    def checked(self) -> str:
+        """Over all laws: "ok", "later", "FAIL" with what fails, or "no law" where there is none."""
+        if not self.found:
+            return FAILED
+        status = {name: f.status for name, f in self.found.items()}
+        failed = [name for name, s in status.items() if s == FAILED]
+        if failed:
+            return f"{FAILED}: {', '.join(failed)}"
+        if LATER in status.values():
+            return LATER
+        return OK if OK in status.values() else "no law"
+
+    @property
+    def failed(self) -> bool:
+        """Whether a law or Monte Carlo disagrees, or the cell could not be computed."""
+        return self.checked.startswith(FAILED) or self.monte_carlo.startswith(FAILED)
+
+
+class _TooLong(BaseException):
+    """The time limit of a cell has passed; no Exception, which sympy might catch and go on."""
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Interrupt what takes more CPU time; without effect outside the main thread, where no signal arrives."""
+    usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    if not usable:
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGPROF, interrupt)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def compute(arch: Architecture, depths: Sequence[int], seconds: float) -> Cell:
+    """Derive, check and predict one cell; what takes longer than ``seconds`` is reported, not awaited."""
+    try:
+        with limited(seconds):
+            return _compute(arch, depths)
+    except _TooLong:
+        return Cell(arch, {}, problem=f"not computed: it took more than {seconds:g} s of CPU time")
+    except (SpannormError, ArithmeticError) as error:
+        return Cell(arch, {}, problem=f"not computed: {error}")
+
+
+def _compute(arch: Architecture, depths: Sequence[int]) -> Cell:
+    recursion = derive(arch.placement, arch.scaling)
+    known = _Laws(recursion, Iteration(recursion), *ends(arch))
+    found = known.all()
+    shares, declined = _shares(arch, depths, known.stream)
+    limits = _limits(arch.with_(depth=depths[0]), known.stream)
+    problem = "; ".join(dict.fromkeys(known.problems + declined))
+    return Cell(arch, found, known.stream, shares, limits, problem)
+
+
+class _Laws:
+    """The laws of one recursion, each held against the iterated step."""
+
+    def __init__(
+        self, recursion: Recursion, iteration: Iteration, aligned: Gains, independent: Gains
+    ) -> None:
+        self.recursion, self.iteration = recursion, iteration
+        self.gains = {"check": CHECK_GAINS, "aligned": aligned, "independent": independent}
+        self.problems: list[str] = []
+        self._runs: dict[tuple[str, float], list[Ends]] = {}
+        self.stream = self._first_largest([run.forward for run in self.runs("aligned")])
+        self.kept = self._first_largest([run.identity for run in self.runs("aligned")])
+
+    def runs(self, gains: str, q0: float = 1.0) -> list[Ends]:
+        """The iterated stacks of the check's depths; empty where they leave float64's range."""
+        key = gains, q0
+        if key not in self._runs:
+            try:
+                self._runs[key] = [self.iteration.ends(depth, self.gains[gains], q0) for depth in DEPTHS]
+            except AssumptionError as error:
+                self._runs[key] = []
+                self.problems.append(f"not iterated to depth {DEPTHS[-1]}: {error}")
+        return self._runs[key]
+
+    @staticmethod
+    def _first_largest(rows: Sequence[tuple[float, ...]]) -> int:
+        return int(np.argmax(np.round(rows[-1], 6))) if rows else 0
+
+    def _logs(self, name: str, gains: str, q0: float = 1.0) -> list[float]:
+        """ln of a quantity at the depths of the check."""
+        runs = self.runs(gains, q0)
+        if name == "gradient":
+            return [run.gradient for run in runs]
+        if name == "identity":
+            return [run.identity[self.kept] for run in runs]
+        if name == "collapse":
+            return [run.collapse[self.stream] for run in runs]
+        return [run.forward[self.stream] + float(np.log(q0)) for run in runs]
+
+    def _derived(self, name: str) -> Growth:
+        recursion = self.recursion
+        if name == "forward":
+            return laws.moment_law(recursion, (self.stream, self.stream))
+        if name == "collapse":
+            return collapse_law(recursion)
+        if name == "identity":
+            return growth(recursion.identity_gain(self.kept), symbols.depth)
+        if len(recursion.block.trace.streams) > 1:
+            raise NoClosedForm("the gradients of several streams mix in every block: a product of matrices")
+        return laws.gradient_law(recursion)
+
+    def all(self) -> dict[str, Found]:
+        """What is known of each quantity."""
+        found: dict[str, Found] = {}
+        onset = False
+        for name in QUANTITIES:
+            try:
+                law = self._derived(name)
+            except (NoClosedForm, BasePolynomialError) as reason:
+                logs = self._logs(name, "aligned")
+                found[name] = Found(None, str(reason), fit(DEPTHS, logs) if logs else None)
+                continue
+            trends = {gains: evaluate(law, values) for gains, values in self.gains.items()}
+            if name == "forward" and np.isfinite(trends["check"].constant):
+                trend = trends["check"]
+                size = trend.log_shape(DEPTHS[-1]) + trend.log_power * np.log(np.log(DEPTHS[-1]))
+                grows = trend.power > 0 or trend.log_power > 0
+                onset = bool(grows and size + np.log(trend.constant) < 0)
+            status, late, detail = self._check(law, name, trends["check"], onset)
+            found[name] = Found(law, "", trends["aligned"], trends["independent"], status, late, detail)
+        return found
+
+    def _check(self, law: Growth, name: str, trend: Trend, onset: bool) -> tuple[str, bool, str]:
+        """Status, whether the law sets in beyond the check's depths, and what disagrees."""
+        logs = self._logs(name, "check")
+        if not logs:
+            return UNCHECKED, False, ""
+        detail = mismatch(trend, DEPTHS, logs)
+        if not detail:
+            return OK, False, ""
+        if not onset:
+            return FAILED, False, detail
+        logs = self._logs(name, "check", SMALL_INPUT)
+        again = mismatch(evaluate(law, CHECK_GAINS, SMALL_INPUT), DEPTHS, logs) if logs else detail
+        return (LATER, True, again) if again else (OK, True, "")
+
+
+def _own_logits(arch: Architecture) -> bool:
+    """Whether attention's logits have another variance than the initialisation gives to a normed input."""
+    for branch in arch.block(arch.depth - 1).branches:
+        scaled = {"attn.query", "attn.key"} & set(branch.gains)
+        if branch.kind == "attention" and scaled and "query" not in arch.normed(branch):
+            return True
+    return gain_intervals(arch) is None
+
+
+def _shares(arch: Architecture, depths: Sequence[int], stream: int) -> tuple[dict[int, Share], list[str]]:
+    found: dict[int, Share] = {}
+    for depth in depths:
+        deep = arch.with_(depth=depth)
+        if found and len(deep.runs) > depths[0]:
+            return found, [f"shares at L = {depth} left out: the wiring changes from block to block"]
+        if found and _own_logits(arch):
+            reason = "its attention logits differ from block to block, and each needs a quadrature of its own"
+            return found, [f"shares at L = {depth} left out: {reason}"]
+        try:
+            profiles = predict_pair(deep).profiles
+        except SpannormError as error:
+            return found, [f"no shares at L = {depth}: {error}"]
+        key = str(stream)
+        cosines = profiles[key, "layer_cosine"]
+        found[depth] = Share(
+            float(profiles[key, "branch_share"][-1]),
+            float(np.prod(cosines)),
+            float(profiles[key, "token_cosine"][-1]),
+        )
+    return found, []
+
+
+def _limits(arch: Architecture, stream: int) -> dict[str, tuple[float, float]]:
+    try:
+        found = bounds(arch)
+    except (SpannormError, NoClosedForm):
+        return {}
+    result = {}
+    wanted = [("forward", "variance", -1), ("gradient", "grad_variance", 0)]
+    # of several streams, the atlas speaks of the gradient at the embedding, which is their sum
+    for name, quantity, layer in wanted if arch.definition.streams == 1 else wanted[:1]:
+        if (str(stream), quantity) in found:
+            low, high = found[str(stream), quantity]
+            result[name] = float(low[layer]), float(high[layer])
+    return result

@@ -1,0 +1,126 @@
+"""Laws as numbers: a law at given gains, and a fit of one where none was derived."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import exp, inf, isfinite, log
+from typing import Any
+
+import numpy as np
+from scipy.special import digamma
+from sympy import Expr, gamma, lambdify, loggamma
+from sympy import log as sympy_log
+
+from .. import symbols
+from ..theory.growth import Growth
+from .iterated import GAINS
+
+_NAMES = (*GAINS, symbols.initial_variance, symbols.width)
+
+#: local exponents below this are no growth
+FLAT = 0.02
+
+
+@dataclass(frozen=True)
+class Trend:
+    """ln f(L) = factorial L ln L + rate L^root + power ln L + log_power ln ln L + ln constant.
+
+    Attributes:
+        root: 1, or the exponent of a stretched exponential.
+        constant: NaN where the first blocks decide it.
+        fitted: found by iterating the step, not derived.
+    """
+
+    factorial: float = 0.0
+    rate: float = 0.0
+    power: float = 0.0
+    log_power: float = 0.0
+    constant: float = float("nan")
+    root: float = 1.0
+    fitted: bool = False
+
+    def log_shape(self, L: float) -> float:
+        """ln f(L) without the constant."""
+        return float(self.factorial * L * log(L) + self.rate * L**self.root + self.power * log(L))
+
+    @property
+    def order(self) -> tuple[float, ...]:
+        """For comparing growth, fastest first."""
+        return (self.factorial, self.rate * (1e-9 if self.root < 1 else 1), self.power, self.log_power)
+
+    def __str__(self) -> str:
+        parts = []
+        grows = self.factorial or self.rate or self.power or self.log_power
+        if isfinite(self.constant) and not (grows and _short(self.constant) == "1"):
+            parts.append(_short(self.constant))
+        if self.factorial:
+            parts.append(f"e^({_short(self.factorial)} L ln L)")
+        if self.rate:
+            parts.append(f"e^({_short(self.rate)} L" + ("" if self.root == 1 else f"^{self.root:.2g}") + ")")
+        if self.power:
+            parts.append("L" if self.power == 1 else f"L^{_short(self.power)}")
+        if self.log_power:
+            parts.append("ln L" if self.log_power == 1 else f"(ln L)^{_short(self.log_power)}")
+        return " ".join(parts) or "constant"
+
+
+def _short(x: float) -> str:
+    return f"{x:.3g}"
+
+
+@lru_cache(maxsize=4096)
+def _compiled(orders: tuple[Expr, ...]) -> Any:
+    modules = [{"harmonic": lambda x: digamma(x + 1) + 0.57721566490153286}, "scipy", "numpy"]
+    # the logarithm of a large gamma function is in range where the function is not
+    safe = [order.replace(_is_log_gamma, lambda e: loggamma(e.args[0].args[0])) for order in orders]
+    return lambdify(_NAMES, safe, modules=modules)
+
+
+def _is_log_gamma(e: Expr) -> bool:
+    return isinstance(e, sympy_log) and isinstance(e.args[0], gamma)
+
+
+def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
+    """A law at gains (sigma_a^2, sigma_f^2, omega_a^2, omega_f^2); d counts as one, as in iterations."""
+    orders = law.orders
+    free = symbols.constant in orders[4].free_symbols
+    known = (*orders[:4], orders[4].subs(symbols.constant, 1))
+    try:
+        with np.errstate(all="ignore"):
+            values = [complex(v) for v in _compiled(known)(*map(float, gains), q0, 1.0)]
+    except TypeError:  # gamma functions of complex pairs, which only mpmath takes
+        values = [complex("nan")]
+    if not all(isfinite(abs(v)) for v in values):
+        names = dict(zip(_NAMES, (*gains, q0, 1.0), strict=True))
+        values = [complex(order.subs(names).evalf()) for order in known]
+    factorial, rate, power, log_power = (0.0 if abs(v) < 1e-15 else v.real for v in values[:4])
+    constant = float("nan") if free else exp(values[4].real) if values[4].real < 700 else inf
+    return Trend(factorial, rate, power, log_power, constant)
+
+
+def fit(depths: Sequence[int], logs: Sequence[float]) -> Trend:
+    """A trend through ln f at three depths, each a factor r deeper than the one before.
+
+    The two differences D_1, D_2 of ln f grow as r^p for an exponential of L^p and are equal for a power;
+    the exponent p = log_r(D_2/D_1) decides which it is.
+    """
+    shallow, middle, deep = logs
+    one, two = middle - shallow, deep - middle
+    ratio = depths[2] / depths[1]
+    if abs(two) < FLAT * log(ratio):
+        return Trend(constant=exp(deep) if abs(deep) < 700 else float("nan"), fitted=True)
+    curvature = log(two / one) / log(ratio) if two * one > 0 else inf
+    if 1.08 < curvature < 1.3:
+        grown = depths[2] * log(depths[2]) - depths[1] * log(depths[1])
+        return Trend(factorial=two / grown, fitted=True)
+    if 0.9 < curvature <= 1.08:
+        return Trend(rate=two / (depths[2] - depths[1]), fitted=True)
+    if 0.25 < curvature <= 0.9:
+        span = depths[2] ** curvature - depths[1] ** curvature
+        return Trend(rate=two / span, root=curvature, fitted=True)
+    if curvature < -0.5:
+        limit = deep + two * ratio**curvature / (1 - ratio**curvature)
+        return Trend(constant=exp(limit) if abs(limit) < 700 else float("nan"), fitted=True)
+    return Trend(power=two / log(ratio), fitted=True)

@@ -1,0 +1,94 @@
+"""The atlas as a data frame, and as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..theory.growth import Growth
+from .cell import QUANTITIES, Cell, Found
+from .verdict import verdict
+
+
+def frame(cells: Sequence[Cell], depths: Sequence[int]) -> pd.DataFrame:
+    """One row for each cell.
+
+    Returns:
+        columns placement, scaling, stream (which forward, collapse and shares speak of); for each of forward,
+        gradient, collapse and identity: X_law (symbols, without its constant), X_constant, X_origin
+        ("derived", "iterated"), X (its numbers at aligned tokens, as text), X_independent; X_factorial,
+        X_rate, X_root, X_power, X_log_power, X_prefactor (ln f = factorial L ln L + rate L^root +
+        power ln L + log_power ln ln L + ln prefactor, at aligned tokens); X_reason (why there is no law),
+        X_check; update_L, cosine_L, token_cosine_L for each depth; forward_low, forward_high,
+        gradient_low, gradient_high (bounds at the first depth, as natural logarithms); checked,
+        monte_carlo, verdict, problem.
+    """
+    return pd.DataFrame([_row(cell, depths) for cell in cells])
+
+
+def _row(cell: Cell, depths: Sequence[int]) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "placement": cell.arch.placement,
+        "scaling": cell.arch.scaling,
+        "stream": cell.stream,
+    }
+    for name in QUANTITIES:
+        row.update({name + key: value for key, value in _law(cell.found.get(name)).items()})
+    for depth in depths:
+        share = cell.shares.get(depth)
+        for key in ("update", "cosine", "token_cosine"):
+            row[f"{key}_{depth}"] = np.nan if share is None else getattr(share, key)
+    for name in ("forward", "gradient"):
+        low, high = cell.limits.get(name, (np.nan, np.nan))
+        row |= {f"{name}_low": low, f"{name}_high": high}
+    return row | {
+        "checked": cell.checked,
+        "monte_carlo": cell.monte_carlo,
+        "verdict": verdict(cell),
+        "problem": cell.problem,
+    }
+
+
+def _law(found: Found | None) -> Mapping[str, Any]:
+    trend = None if found is None else found.trend
+    derived = found is not None and isinstance(found.law, Growth)
+    numbers = ("factorial", "rate", "root", "power", "log_power", "constant")
+    return {
+        "_law": found.order if found else "",
+        "_constant": str(found.law.prefactor) if found and found.law else "",
+        "_origin": "derived" if derived else "iterated" if trend else "",
+        "": str(trend) if trend else "",
+        "_independent": str(found.independent) if found and found.independent else "",
+        **{
+            "_" + ("prefactor" if key == "constant" else key): getattr(trend, key) if trend else np.nan
+            for key in numbers
+        },
+        "_reason": found.reason if found else "",
+        "_check": f"{found.status}: {found.detail}".removesuffix(": ") if found else "",
+    }
+
+
+def console(cells: Sequence[Cell], depths: Sequence[int]) -> str:
+    """Placement, rule, the four laws in numbers, share and cosine at the deepest stack, check, verdict."""
+    table = frame(cells, depths)
+    last = max(depths)
+    head = ["placement", "scaling", "forward", "gradient", "1-rho", "identity", f"update {last}"]
+    head += [f"cos {last}", "checked", "verdict"]
+    rows = [head]
+    for row in table.to_dict("records"):
+        marks = {name: "~" if row[f"{name}_origin"] == "iterated" else "" for name in QUANTITIES}
+        laws = [marks[name] + row[name] for name in QUANTITIES]
+        shares = [_number(row[f"{key}_{last}"]) for key in ("update", "cosine")]
+        rows.append([row["placement"], row["scaling"], *laws, *shares, row["checked"], row["verdict"]])
+    widths = [max(len(r[i]) for r in rows) for i in range(len(head) - 1)]
+    lines = [
+        "  ".join([*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[-1]]).rstrip() for r in rows
+    ]
+    return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.2g}"
