@@ -32,6 +32,8 @@ _HOME = {
     "Verification": "verification",
     "spectra": "spectra",
     "write_report": "report",
+    "write_figures": "figures",
+    "write_latex": "latex_table",
     "placements": "catalogue",
     "scalings": "catalogue",
     "activations": "catalogue",
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from .definitions.placements import placement as placement
     from .definitions.scalings import Multipliers as Multipliers
     from .definitions.scalings import scaling as scaling
+    from .figures import write_figures as write_figures
+    from .latex_table import write_latex as write_latex
     from .montecarlo.ensemble import Ensemble as Ensemble
     from .montecarlo.ensemble import simulate as simulate
     from .report import write_report as write_report
