@@ -2,7 +2,7 @@
 # # Rank collapse
 #
 # Attention averages. Averaged often enough, all tokens become one vector, and a sequence of $n$ tokens has
-# rank one. Norms and skips decide how fast. This notebook follows four measures of it against depth, looks
+# rank one. Norms and skips decide how fast. This notebook follows three measures of it against depth, looks
 # at the whole spectrum of singular values, and asks how small branches must be to avoid the collapse.
 
 # %%
@@ -11,6 +11,7 @@ import os
 from sympy import Rational
 
 import spannorm_theory as st
+from spannorm_theory.theory.laws import COLLAPSE
 
 SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU
 NETWORKS, SHAPE = {
@@ -21,12 +22,12 @@ NETWORKS, SHAPE = {
 PLACEMENTS = ("no-norm", "pre-norm", "post-norm", "span-norm", "hybrid-norm", "siamese-norm")
 
 # %% [markdown]
-# ## Four measures of one thing
+# ## Three measures of one thing
 #
 # The token cosine $\rho$ goes to one; the effective rank goes from $n$ to one; the residual is the share of
-# the representation that is not its token mean. Where the line of the effective rank ends, the theory
-# declines to predict it: the spread of token pairs around their mean has become too large for its leading
-# order.
+# the representation that is not its token mean. Where a line ends, the theory declines to predict: for the
+# effective rank, where the spread of token pairs around their mean has become too large for its leading
+# order; without norms, where logits have grown so far that attention picks single keys.
 
 # %%
 tables = [st.verify(st.Architecture(name, **SHAPE), networks=NETWORKS).table for name in PLACEMENTS]
@@ -34,10 +35,16 @@ st.plot.comparison(tables, ["token_cosine", "rank_residual", "effective_rank"])
 
 # %% [markdown]
 # PostNorm divides the skip at every sublayer and collapses first. SpanNorm's skip crosses one norm in each
-# block and collapses later. PreNorm's growing stream makes each update smaller than the last, so it
-# approaches rank one as a power of depth and not exponentially. SiameseNorm keeps a stream that hardly
-# moves.
-#
+# block and collapses later. PreNorm's growing stream makes each update smaller than the last. SiameseNorm
+# keeps a stream that hardly moves. The laws of $(1-\rho_L)/(1-\rho_0)$ for large depth follow from the same
+# definitions:
+
+# %%
+for name in PLACEMENTS:
+    law = str(st.derive(name).asymptotics()[COLLAPSE])
+    print(f"{name:14s}", law.split(", constant")[0])
+
+# %% [markdown]
 # ## The spectrum
 #
 # One number hides which directions are lost. Singular values, in falling order and over the Frobenius norm:

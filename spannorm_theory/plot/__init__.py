@@ -1,6 +1,8 @@
 """Figures of the theory and its checks: profiles, comparisons, spectra, residuals, block diagrams."""
 
 from .diagram import block_diagram
+from .distribution import distribution
+from .explorer import Explorer, overview
 from .look import placement_style
 from .multiples import comparison, weight_gradients
 from .panels import panels
@@ -10,9 +12,12 @@ from .residuals import residuals
 from .spectrum import spectrum
 
 __all__ = [
+    "Explorer",
     "block_diagram",
     "comparison",
     "depth_profile",
+    "distribution",
+    "overview",
     "panels",
     "placement_style",
     "rank_collapse",

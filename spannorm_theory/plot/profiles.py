@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..errors import InputError
 from .curves import Curve, curves, join, view
 from .draw import Look, draw, name_curves
-from .look import placement_style, placement_title, sequence_style
+from .look import layer_style, placement_style, placement_title, sequence_style
 from .paper import new_axes, paper, venue
 
 #: columns that may tell curves apart by colour
@@ -44,6 +44,8 @@ def looks(found: Sequence[Curve], per: str) -> Callable[[Curve], Look]:
         value = getattr(curve, per)
         if per == "placement":
             style, label = placement_style(value), placement_title(value)
+            if len(order) == 1 and len(depths) > 1:
+                style = layer_style(depths.index(curve.depth), len(depths))
         else:
             style = sequence_style(order.index(value))
             label = str(value) if per == "scaling" else f"{per} {value}"

@@ -63,7 +63,7 @@ def residuals(
                 far = (np.abs(z) > one.threshold) & ~bad
                 points = {**style.points, "markersize": 2.2 * venue().scale}
                 hollow = {**points, "markerfacecolor": "white", "markeredgecolor": style.colour}
-                cross = {**hollow, "marker": "x", "markersize": 3 * venue().scale}
+                cross = {**hollow, "marker": "x", "markersize": 3 * venue().scale, "markeredgecolor": "black"}
                 for mask, look, gid in (
                     (~far & ~bad, points, "within"),
                     (far, {**hollow, "markeredgewidth": 0.7}, "allowed"),
