@@ -30,7 +30,7 @@ _HOME = {
     "Ensemble": "montecarlo.ensemble",
     "verify": "verification",
     "Verification": "verification",
-    "spectra": "spectra",
+    "spectra": "singular",
     "write_report": "report",
     "write_figures": "figures",
     "write_latex": "latex_table",
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .montecarlo.ensemble import Ensemble as Ensemble
     from .montecarlo.ensemble import simulate as simulate
     from .report import write_report as write_report
-    from .spectra import spectra as spectra
+    from .singular import spectra as spectra
     from .theory.predict import predict as predict
     from .theory.recursion import Recursion as Recursion
     from .theory.recursion import derive as derive

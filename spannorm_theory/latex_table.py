@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from .errors import InputError
@@ -63,7 +64,9 @@ def write_latex(
 
 def as_latex(table: pd.DataFrame) -> str:
     """A ``tabular`` with booktabs rules: numbers right, text left."""
-    numeric = [pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]
+    numeric = [
+        pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in table.dtypes
+    ]
     rows = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
     header = [_text(str(name).replace("_", " ")) for name in table.columns]
     lines = [
@@ -94,6 +97,8 @@ def _summary(one: Verification) -> dict[str, Any]:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
     if isinstance(value, str):
         return _text(value)
     if not isinstance(value, (int, float)) and not hasattr(value, "dtype"):

@@ -41,11 +41,11 @@ rules.set_index("name")
 #
 # The gradient at the first block over that at the output, as a power of ten, for 1,000 blocks. Zero is
 # ideal; beyond three, layers at the two ends of the stack cannot share a learning rate. A dash marks a rule
-# that belongs to other placements, or a stack whose variance leaves the range of floating-point numbers.
+# that belongs to other placements.
 
 # %%
 SHOWN = ("unit", "gpt2", "depth-scaled-init", "mitchell", "branch-sqrt-depth", "completep", "lns", "deepnorm")
-PLACEMENTS = ("no-norm", "pre-norm", "post-norm", "span-norm", "hybrid-norm", "siamese-norm")
+PLACEMENTS = ("pre-norm", "post-norm", "span-norm", "hybrid-norm", "siamese-norm")
 deep = DEPTHS[-2]
 
 

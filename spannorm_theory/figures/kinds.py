@@ -14,7 +14,8 @@ from ..errors import InputError, UnknownNameError
 from ..plot import block_diagram, comparison, panels, residuals, spectrum, style, weight_gradients
 from ..plot.look import placement_title
 from ..report.cells import Cell, compute
-from ..spectra import spectra
+from ..singular import spectra
+from .overview import overview_figure
 from .recipe import Recipe
 
 
@@ -77,7 +78,13 @@ def _spectra(recipe: Recipe, results: Results) -> Figure:
     return panels(drawings, share="xy", **recipe.options)
 
 
+def _overview(recipe: Recipe, results: Results) -> Figure:
+    found = [cell.verification for cell in results.cells(recipe) if cell.verification is not None]
+    return overview_figure(found, **recipe.options)
+
+
 KINDS: dict[str, Callable[[Recipe, Results], Figure]] = {
+    "overview": _overview,
     "comparison": _comparison,
     "weight-gradients": _weight_gradients,
     "block": _block,

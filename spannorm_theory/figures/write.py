@@ -29,6 +29,9 @@ def standard_set(archs: Sequence[Architecture], style: str, networks: int, seed:
 
     scalings = list(dict.fromkeys(arch.scaling for arch in archs))
     quantities = ["variance", "grad_variance", "token_cosine"]
+    plain = [arch for arch in archs if arch.scaling == scalings[0] and arch.name != "no-norm"] or archs
+    closely = next((at for at, arch in enumerate(plain) if arch.name == "span-norm"), 0)
+    yield recipe("overview", "overview", plain, first=closely)
     yield recipe("comparison", "comparison", archs, quantities=quantities)
     collapse = ["rank_collapse", "effective_rank"]
     yield recipe("rank-collapse", "comparison", archs, quantities=collapse)
@@ -76,7 +79,7 @@ def write_figures(
     results, files = Results(), []
     for recipe in tqdm(recipes, desc="figures", disable=not progress):
         files += write(recipe, folder, results)
-    found = [cell.verification for cell in results.cells(recipes[0]) if cell.verification is not None]
+    found = [cell.verification for cell in results.cells(recipes[1]) if cell.verification is not None]
     return [*files, write_latex(found, folder / "verification.tex")]
 
 

@@ -56,7 +56,7 @@ def panels(
                 ax.tick_params(labelbottom=True)
             if "y" in share and at % across:
                 ax.set_ylabel("")
-            for line in _named(ax):
+            for line in named(ax):
                 entries.setdefault(str(line.get_label()), line)
         for ax in grid.flat[len(drawings) :]:
             ax.set_axis_off()
@@ -67,7 +67,7 @@ def panels(
     return figure
 
 
-def _named(ax: Axes) -> list[Line2D]:
+def named(ax: Axes) -> list[Line2D]:
     """What stands for the labelled curves in a legend: each line with the marker of its points."""
     handles = []
     for line in ax.lines:

@@ -36,8 +36,8 @@ def branch_moments(branch: Branch, arch: Architecture) -> Component:
     return Attention(arch.width, arch.tokens, arch.head_width, normed, head_norm, unit, branch.inner_norm)
 
 
-#: kernels multiply two second moments, whose product must be in float64's range
-LARGEST_VARIANCE = 1e150
+#: closed forms take the product of two second moments to the power 3/2, which must be in float64's range
+LARGEST_VARIANCE = 1e100
 
 
 @dataclass

@@ -12,7 +12,7 @@ from spannorm_theory.architecture import Architecture
 from spannorm_theory.errors import InputError
 from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.montecarlo.spectra import simulate_spectra
-from spannorm_theory.plot import panels, residuals, spectrum
+from spannorm_theory.plot import Explorer, distribution, overview, panels, residuals, spectrum
 from spannorm_theory.theory.predict import predict_pair
 from spannorm_theory.theory.spectrum import marchenko_pastur, singular_values
 from spannorm_theory.verification import Verification, compare, verify
@@ -126,3 +126,34 @@ def test_results_show_themselves(verified: Verification) -> None:
         html = shown._repr_html_()
         assert "<table" in html
         assert "data:image/png" in html
+
+
+@pytest.mark.exact
+def test_a_distribution_is_of_the_samples_and_has_the_theorys_mean(verified: Verification) -> None:
+    ax = distribution(verified.ensemble, "grad_variance", 1)
+    (law,) = drawn(ax, "theory")
+    mean = (np.exp(law[:, 0]) * law[:, 1]).sum() / law[:, 1].sum()
+    rows = verified.table.query("quantity == 'grad_variance' and layer == 1")
+    assert mean == pytest.approx(rows["theory"].iloc[0], rel=1e-2)
+    with pytest.raises(InputError, match="variance or grad_variance"):
+        distribution(verified.ensemble, "token_cosine")
+
+
+def test_the_explorer_follows_its_controls() -> None:
+    pytest.importorskip("ipywidgets")
+    explorer = Explorer(ARCH, networks=3)
+    before = bytes(explorer._image.value)
+    explorer.controls["depth"].value = 8
+    assert explorer.arch == ARCH.with_(depth=8)
+    assert bytes(explorer._image.value) != before
+    explorer.controls["scaling"].value = "rezero"
+    assert "belongs to no-norm" in explorer._message.value
+    explorer.controls["scaling"].value = "unit"
+    theory = bytes(explorer._image.value)
+    explorer._button.click()
+    assert bytes(explorer._image.value) != theory
+
+
+def test_an_overview_has_three_panels() -> None:
+    assert len(overview(ARCH).axes) == 3
+    assert drawn(overview(ARCH, networks=3).axes[0], "monte-carlo")
