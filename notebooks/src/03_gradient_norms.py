@@ -25,8 +25,8 @@ NETWORKS, SHAPE = {
 #
 # $\gamma$ is the second moment per coordinate of the loss gradient at the stream, 1 at the model's output.
 # Read each curve from right to left. "unit" leaves branches as they are; "depth-scaled-init" divides the
-# last matrix of each branch by $\sqrt{2L}$. Without norms and without scaling the gradient explodes; the
-# panel is cropped there and says how far it goes.
+# last matrix of each branch by $\sqrt L$. Without norms and without scaling the gradient explodes; the panel
+# is cropped there and says how far it goes.
 
 # %%
 results = [
@@ -78,8 +78,8 @@ st.plot.weight_gradients([r.table for r in results if r.arch.placement in shown 
 # %% [markdown]
 # Under depth-scaled-init the profiles flatten. PreNorm and PostNorm become hard to tell apart; SpanNorm does
 # not. Its attention reaches the stream only through the feed-forward branch, whose last matrix the rule has
-# made small as well, so its attention matrices receive a squared gradient smaller by another factor of $2L$.
-# Their direction is fine; a learning rate that is shared with the feed-forward matrices is not, unless the
+# made small as well, so its attention matrices receive a squared gradient that is smaller by another factor
+# of order $L$. A learning rate that is shared with the feed-forward matrices will not suit both, unless the
 # optimiser normalises each matrix.
 
 # %%

@@ -39,7 +39,8 @@ def standard_set(archs: Sequence[Architecture], style: str, networks: int, seed:
         chosen = [arch for arch in archs if arch.scaling == scaling]
         yield recipe(f"weight-gradients-{slug(scaling)}", "weight-gradients", chosen)
         yield recipe(f"residuals-{slug(scaling)}", "residuals", chosen)
-        yield recipe(f"spectra-{slug(scaling)}", "spectra", chosen, columns=4 if len(chosen) > 6 else 3)
+        columns = {1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3}.get(len(chosen), 4)
+        yield recipe(f"spectra-{slug(scaling)}", "spectra", chosen, columns=columns)
     for arch in archs:
         yield recipe(f"block-{slug(arch.placement)}-{slug(arch.scaling)}", "block", [arch])
 

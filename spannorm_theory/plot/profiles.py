@@ -50,7 +50,7 @@ def looks(found: Sequence[Curve], per: str) -> Callable[[Curve], Look]:
             style = sequence_style(order.index(value))
             label = str(value) if per == "scaling" else f"{per} {value}"
         if len(depths) > 1:
-            label = f"{label}, $L={curve.depth}$"
+            label = f"$L={curve.depth}$" if len(order) == 1 else f"{label}, $L={curve.depth}$"
         if curve.placement in paired:
             label = f"{label}, stream {curve.stream}"
         return Look(style.of_stream(curve.stream), label)

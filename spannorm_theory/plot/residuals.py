@@ -51,7 +51,7 @@ def residuals(
         else:
             axes = ax
         threshold = max(one.threshold for one in shown)
-        axes.axvspan(-threshold, threshold, color="0.93", linewidth=0)
+        axes.axvspan(-threshold, threshold, color="0.93", linewidth=0, zorder=0)
         axes.axvline(0, color="0.6", linewidth=0.6 * venue().scale)
         outside = failed = False
         for at, one in enumerate(shown):
@@ -108,12 +108,13 @@ def _rows(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def _dress(ax: Axes, rows: list[str], threshold: float) -> None:
     far = max((float(np.abs(line.get_xdata()).max(initial=0)) for line in ax.lines), default=0.0)
-    limit = max(1.3 * threshold, 1.4 * far)
-    ax.set_xscale("symlog", linthresh=threshold, linscale=2.0)
+    limit = max(1.4 * far, min(1.3 * threshold, 5.0))
+    ax.set_xscale("symlog", linthresh=threshold, linscale=1.3)
     ax.set_xlim(-limit, limit)
-    inner = [0.0, 2.0 if threshold < 6 else 3.0]
+    inner = [0.0, 2.0 if min(threshold, limit) < 6 else 3.0]
     decades = [10.0**k for k in range(1, 9) if 1.4 * threshold < 10.0**k <= limit]
-    ticks = sorted({s * x + 0.0 for x in [*inner, round(threshold, 1), *decades[-2:]] for s in (-1, 1)})
+    shown = [*inner, *([round(threshold, 1)] if threshold < limit else []), *decades[-2:]]
+    ticks = sorted({s * x + 0.0 for x in shown for s in (-1, 1)})
     ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(_number))
@@ -121,8 +122,8 @@ def _dress(ax: Axes, rows: list[str], threshold: float) -> None:
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     for row in range(1, len(rows)):
-        ax.axhline(row - 0.5, color="0.88", linewidth=0.5 * venue().scale, zorder=0)
-    ax.set_xlabel("(Monte Carlo − theory) / SE")
+        ax.axhline(row - 0.5, color="0.88", linewidth=0.5 * venue().scale, zorder=0.5)
+    ax.set_xlabel(f"(Monte Carlo − theory) / SE, $k={threshold:.1f}$")
 
 
 def _number(x: float, _: int | None = None) -> str:
