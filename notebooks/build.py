@@ -1,7 +1,10 @@
 """Execute every notebook source in ``src`` and write it, with outputs, beside this file.
 
 Sources are py:percent text; the executed notebooks are byte-stable: cell ids are their positions, and no
-timing, path or environment is recorded.
+timing, path or environment is recorded. Widgets (progress bars, sliders) live in a running kernel only and
+are left out. A cell that warns or prints to stderr is an error.
+
+    python notebooks/build.py [NAME ...]
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import nbformat
 from nbclient import NotebookClient
 
 HERE = Path(__file__).parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def joined(outputs: list[Any]) -> list[Any]:
@@ -28,19 +32,27 @@ def joined(outputs: list[Any]) -> list[Any]:
             and output.name == last.name
         ):
             last.text += output.text
-        else:
+        elif WIDGET not in output.get("data", {}):
             result.append(output)
     return result
 
 
 def build(source: Path, target: Path) -> None:
-    """Execute ``source`` and write the notebook ``target``."""
+    """Execute ``source`` and write the notebook ``target``.
+
+    Raises:
+        RuntimeError: a cell wrote to stderr.
+    """
     notebook = jupytext.read(source)
     notebook.metadata = nbformat.from_dict(
         {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     )
     client = NotebookClient(
-        notebook, timeout=600, record_timing=False, resources={"metadata": {"path": str(HERE)}}
+        notebook,
+        timeout=3600,
+        record_timing=False,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(HERE)}},
     )
     client.execute()
     for position, cell in enumerate(notebook.cells):
@@ -48,11 +60,17 @@ def build(source: Path, target: Path) -> None:
         cell.metadata = nbformat.from_dict({})
         if cell.cell_type == "code":
             cell.outputs = joined(cell.outputs)
+            for output in cell.outputs:
+                if output.output_type == "stream" and output.name == "stderr":
+                    raise RuntimeError(f"{source.name}, cell {position}: {output.text}")
     notebook.metadata.pop("language_info", None)
+    notebook.metadata.pop("widgets", None)
     nbformat.write(notebook, target)
 
 
 if __name__ == "__main__":
+    chosen = set(sys.argv[1:])
     for path in sorted((HERE / "src").glob("*.py")):
-        build(path, HERE / f"{path.stem}.ipynb")
-        sys.stdout.write(f"{path.stem}.ipynb\n")
+        if not chosen or path.stem in chosen:
+            build(path, HERE / f"{path.stem}.ipynb")
+            sys.stdout.write(f"{path.stem}.ipynb\n")

@@ -31,12 +31,15 @@ _HOME = {
     "Ensemble": "montecarlo.ensemble",
     "verify": "verification",
     "Verification": "verification",
+    "spectra": "singular",
     "write_report": "report",
     "sweep": "sweeps.run",
     "Sweep": "sweeps.run",
     "Store": "sweeps.store",
     "atlas": "atlases",
     "Atlas": "atlases",
+    "write_figures": "figures",
+    "write_latex": "latex_table",
     "placements": "catalogue",
     "scalings": "catalogue",
     "activations": "catalogue",
@@ -53,9 +56,12 @@ if TYPE_CHECKING:
     from .definitions.placements import placement as placement
     from .definitions.scalings import Multipliers as Multipliers
     from .definitions.scalings import scaling as scaling
+    from .figures import write_figures as write_figures
+    from .latex_table import write_latex as write_latex
     from .montecarlo.ensemble import Ensemble as Ensemble
     from .montecarlo.ensemble import simulate as simulate
     from .report import write_report as write_report
+    from .singular import spectra as spectra
     from .sweeps.run import Sweep as Sweep
     from .sweeps.run import sweep as sweep
     from .sweeps.store import Store as Store

@@ -347,6 +347,11 @@ class Architecture:
                 parts.append(f"{key}={value}")
         return " ".join(parts)
 
+    def _repr_html_(self) -> str:
+        from .plot.notebook import architecture_html
+
+        return architecture_html(self)
+
     @classmethod
     def parse(cls, text: str) -> Architecture:
         """The inverse of ``str``."""

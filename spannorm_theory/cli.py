@@ -1,4 +1,4 @@
-"""The ``spannorm`` command: list, derive, predict, simulate, verify, report, atlas, sweep, bench.
+"""The ``spannorm`` command: list, derive, predict, simulate, verify, report, atlas, figures, sweep, bench.
 
 Exit status 0: good; 1: a check failed; 2: bad input, with one line on stderr. Heavy imports happen
 inside the commands, so that ``--help`` answers at once.
@@ -132,6 +132,21 @@ def _sweep_flags(sweep: argparse.ArgumentParser) -> None:
     sweep.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
+def _set_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--placements", nargs="+", help="default: the eight standard ones")
+    parser.add_argument("--scalings", nargs="+", default=["unit", "depth-scaled-init"])
+    for flag, default in (
+        ("--depth", 48),
+        ("--width", 256),
+        ("--heads", 8),
+        ("--tokens", 64),
+        ("--networks", None),
+    ):
+        parser.add_argument(flag, type=int, default=default)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
 def parser() -> argparse.ArgumentParser:
     """The argument parser, without any import of the library's heavy parts."""
     top = argparse.ArgumentParser(
@@ -162,18 +177,12 @@ def parser() -> argparse.ArgumentParser:
     _run_flags(verify, networks=64)
     report = command("report", "Derive, verify and draw the standard comparison; writes one folder.")
     report.add_argument("--out", default="report", help="folder to write (default: report)")
-    report.add_argument("--placements", nargs="+", help="default: the eight standard ones")
-    report.add_argument("--scalings", nargs="+", default=["unit", "depth-scaled-init"])
-    for flag, default in (
-        ("--depth", 48),
-        ("--width", 256),
-        ("--heads", 8),
-        ("--tokens", 64),
-        ("--networks", None),
-    ):
-        report.add_argument(flag, type=int, default=default)
-    report.add_argument("--seed", type=int, default=0)
-    report.add_argument("--quiet", action="store_true", help="no progress bar")
+    _set_flags(report)
+    figures = command("figures", "The standard set of figures for a paper, each with its recipe.")
+    figures.add_argument("--from", dest="recipe", metavar="FILE.json", help="make one figure again")
+    figures.add_argument("--out", help="folder to write (default: figures, or that of FILE.json)")
+    figures.add_argument("--style", default="icml", help="neurips, icml, iclr, tmlr, talk or house")
+    _set_flags(figures)
     _sweep_flags(command("sweep", "Measure many architectures; what is finished is kept."))
     _atlas_flags(
         command(
@@ -305,22 +314,31 @@ def _verify(args: argparse.Namespace) -> int:
     return 0 if result.passed else 1
 
 
+def _set_options(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("placements", "scalings", "depth", "width", "heads", "tokens", "seed")
+    options = {name: getattr(args, name) for name in names}
+    if args.networks is not None:
+        options["networks"] = args.networks
+    return {**options, "progress": not args.quiet}
+
+
+def _figures(args: argparse.Namespace) -> int:
+    from .figures import Recipe, remake, write_figures
+
+    if args.recipe is None:
+        files = write_figures(args.out or "figures", style=args.style, **_set_options(args))
+    else:
+        for change in Recipe.read(args.recipe).changes():
+            print(f"spannorm: the figure was made with {change}", file=sys.stderr)
+        files = remake(args.recipe, args.out)
+    print(json.dumps([str(path) for path in files]) if args.json else "\n".join(map(str, files)))
+    return 0
+
+
 def _report(args: argparse.Namespace) -> int:
     from .report import write_report
 
-    options: dict[str, Any] = {} if args.networks is None else {"networks": args.networks}
-    path = write_report(
-        args.out,
-        placements=args.placements,
-        scalings=args.scalings,
-        depth=args.depth,
-        width=args.width,
-        heads=args.heads,
-        tokens=args.tokens,
-        seed=args.seed,
-        progress=not args.quiet,
-        **options,
-    )
+    path = write_report(args.out, **_set_options(args))
     verdicts = json.loads((path / "report.json").read_text())["verdicts"]
     failed = [v for v in verdicts if not v["passed"]]
     for verdict in failed:
@@ -356,6 +374,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": _report,
     "sweep": _sweep,
     "atlas": _atlas,
+    "figures": _figures,
     "bench": _bench,
 }
 

@@ -122,10 +122,13 @@ class Verification:
             "gate",
             "verdict",
         ]
+        from .plot.notebook import image
+        from .plot.residuals import residuals
+
         verdict = "passes" if self.passed else f"fails in {len(self.failures)} of {len(self.table)} rows"
-        return f"<p>{self.arch}: {verdict}. Worst layer of each quantity:</p>" + self.worst()[
-            columns
-        ].to_html(index=False, float_format=lambda x: f"{x:.4g}")
+        worst = self.worst()[columns].to_html(index=False, float_format=lambda x: f"{x:.4g}")
+        drawn = image(residuals(self))
+        return f"<p>{self.arch}: {verdict}. Worst layer of each quantity:</p>{worst}{drawn}"
 
 
 def verify(

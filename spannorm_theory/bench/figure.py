@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import InputError
-from ..plot.style import DOUBLE, new_figure, paper, save, sequence_style
+from ..plot.look import sequence_style
+from ..plot.paper import DOUBLE, new_figure, paper, save
 from .speed import CONTESTANTS
 
 LABELS = {

@@ -83,11 +83,13 @@ class Ensemble:
         return tidy(self.arch, profiles, columns)
 
     def _repr_html_(self) -> str:
+        from ..plot.notebook import ensemble_image
+
         last = self.table.groupby(["stream", "quantity"], sort=False).last()[["layer", "value", "se"]]
         used = f"{self.engine} engine, {self.device}, {self.dtype}, seed {self.seed}"
         return (
             f"<p><b>{self.networks} networks</b> of {self.arch} ({used}); at the last layer:</p>"
-            f"{last.to_html(float_format='{:.4g}'.format)}"
+            f"{last.to_html(float_format='{:.4g}'.format)}{ensemble_image(self.table)}"
         )
 
 

@@ -1,18 +1,31 @@
-"""Figures of the theory and its checks: depth profiles, rank collapse, comparisons, block diagrams."""
+"""Figures of the theory and its checks: profiles, comparisons, spectra, residuals, block diagrams."""
 
 from .diagram import block_diagram
+from .distribution import distribution
+from .explorer import Explorer, overview
+from .look import placement_style
 from .multiples import comparison, weight_gradients
+from .panels import panels
+from .paper import save, style
 from .phase import phase_diagram
 from .profiles import depth_profile, rank_collapse
-from .style import placement_style, save
+from .residuals import residuals
+from .spectrum import spectrum
 
 __all__ = [
+    "Explorer",
     "block_diagram",
     "comparison",
     "depth_profile",
+    "distribution",
+    "overview",
+    "panels",
     "phase_diagram",
     "placement_style",
     "rank_collapse",
+    "residuals",
     "save",
+    "spectrum",
+    "style",
     "weight_gradients",
 ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
 from .curves import Curve
+from .look import placement_style, placement_title
 from .scales import LN10, Ordinate
-from .style import placement_style, placement_title
 
 #: a placement is cropped when it stretches the axis by more than this factor
 STRETCH = 3.0
@@ -47,7 +48,7 @@ class Limits:
             textcoords="offset points",
             ha="left" if right else "right",
             va="top",
-            fontsize=7,
+            fontsize=mpl.rcParams["xtick.labelsize"],
             color=placement_style(curve.placement).colour,
         )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 from sympy import Expr, Pow, Rational, fraction, latex, simplify
 
@@ -14,7 +14,8 @@ from ..architecture import parse_placement
 from ..definitions.placements import PLACEMENTS
 from ..definitions.trace import SUBLAYERS, Branch, Norm, Stream, Trace, Value
 from .layout import RADIUS, Box, Layout, Point, Wire, arrange
-from .style import paper, placement_title
+from .look import placement_title
+from .paper import PaperAxes, new_figure, paper, venue
 
 #: inches that one unit of the layout takes on a figure of its own
 SCALE = 0.42
@@ -56,9 +57,10 @@ def block_diagram(
     width, height = right - left + 2 * margin, top - bottom + 2 * margin + 0.25
     with paper():
         if ax is None:
-            room = 0.3 if title else 0.0
-            figure = Figure(figsize=(SCALE * width, SCALE * height + room))
-            ax = figure.add_axes((0, 0, 1, SCALE * height / (SCALE * height + room)))
+            scale = SCALE * mpl.rcParams["font.size"] / 8
+            room = 0.7 * scale if title else 0.0
+            figure = new_figure(scale * width, scale * height + room, layout="none")
+            ax = figure.add_axes((0, 0, 1, scale * height / (scale * height + room)), axes_class=PaperAxes)
         ax.set_xlim(left - margin, right + margin)
         ax.set_ylim(bottom - margin, top + margin + 0.25)
         ax.set_aspect("equal")
@@ -80,7 +82,7 @@ def _font_size(ax: Axes, width: float, height: float) -> float:
     """Points at which text fits the boxes: 8 at the natural scale, less where the axes are smaller."""
     window = ax.get_window_extent()
     scale = min(window.width / width, window.height / height) / ax.figure.dpi
-    return 8 * min(1.0, max(0.55, scale / SCALE))
+    return min(float(mpl.rcParams["font.size"]), 8 * max(0.55, scale / SCALE))
 
 
 def _lines(node: Value, streams: int) -> tuple[str, ...]:
@@ -151,7 +153,7 @@ def _parting(one: tuple[Point, ...], two: tuple[Point, ...]) -> Point | None:
 
 def _draw_wire(ax: Axes, wire: Wire, size: float) -> None:
     xs, ys = zip(*wire.points, strict=True)
-    ax.plot(xs, ys, color=INK, linewidth=0.8, solid_joinstyle="miter", zorder=2)
+    ax.plot(xs, ys, color=INK, linewidth=0.8 * venue().scale, solid_joinstyle="miter", zorder=2)
     ax.annotate(
         "",
         wire.points[-1],
@@ -159,7 +161,7 @@ def _draw_wire(ax: Axes, wire: Wire, size: float) -> None:
         arrowprops={
             "arrowstyle": "-|>,head_length=0.28,head_width=0.13",
             "color": INK,
-            "linewidth": 0.8,
+            "linewidth": 0.8 * venue().scale,
             "shrinkA": 0,
             "shrinkB": 0,
         },
@@ -185,7 +187,7 @@ def _draw_wire(ax: Axes, wire: Wire, size: float) -> None:
 
 def _draw_box(ax: Axes, box: Box, size: float) -> None:
     node = box.node
-    common: dict[str, Any] = {"edgecolor": INK, "linewidth": 0.8, "zorder": 5}
+    common: dict[str, Any] = {"edgecolor": INK, "linewidth": 0.8 * venue().scale, "zorder": 5}
     if isinstance(node, Stream):
         _text_lines(ax, box, size)
     elif isinstance(node, (Norm, Branch)):
@@ -208,7 +210,13 @@ def _draw_box(ax: Axes, box: Box, size: float) -> None:
         ax.add_patch(circle)
         arm = 0.6 * RADIUS
         for dx, dy in ((arm, 0.0), (0.0, arm)):
-            ax.plot([box.x - dx, box.x + dx], [box.y - dy, box.y + dy], color=INK, linewidth=0.8, zorder=6)
+            ax.plot(
+                [box.x - dx, box.x + dx],
+                [box.y - dy, box.y + dy],
+                color=INK,
+                linewidth=0.8 * venue().scale,
+                zorder=6,
+            )
 
 
 def _text_lines(ax: Axes, box: Box, size: float) -> None:

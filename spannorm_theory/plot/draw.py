@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from .curves import Curve
+from .look import Style
+from .paper import venue
 from .scales import Ordinate, choose_ordinate, dress_layer_axis, dress_value_axis, widen
-from .style import Style
 
 #: Monte Carlo points on one curve, at most
 POINTS = 10
@@ -70,7 +72,14 @@ def _draw_one(
     middle = ordinate(curve.estimate[shown])
     errors = np.abs(np.stack([ordinate(curve.lower[shown]), ordinate(curve.upper[shown])]) - middle)
     errors = np.where(np.isfinite(errors), errors, 0.0)  # no SE from one network
-    bars = ax.errorbar(x[shown], middle, yerr=errors, **style.points, elinewidth=0.8, zorder=height + 0.5)
+    bars = ax.errorbar(
+        x[shown],
+        middle,
+        yerr=errors,
+        **style.points,
+        elinewidth=0.8 * venue().scale,
+        zorder=height + 0.5,
+    )
     bars.lines[0].set_gid("monte-carlo")
     if not np.isfinite(curve.theory).any():
         bars.lines[0].set_label(look.label)
@@ -108,7 +117,7 @@ def name_curves(ax: Axes, found: Sequence[Curve], look: Callable[[Curve], Look],
                 textcoords="offset points",
                 va="center",
                 color=one.style.colour,
-                fontsize=7.5,
+                fontsize=mpl.rcParams["legend.fontsize"],
                 annotation_clip=False,
             )
         return 0
@@ -125,7 +134,8 @@ def name_curves(ax: Axes, found: Sequence[Curve], look: Callable[[Curve], Look],
 
 def columns_that_fit(labels: Sequence[str], points: float) -> int:
     """How many columns of a legend, filled column by column, fit into ``points`` points."""
-    widths = [len(label.replace("$", "")) * 3.5 + 36 for label in labels]
+    size = mpl.rcParams["legend.fontsize"]
+    widths = [(0.47 * len(label.replace("$", "")) + 4.8) * size for label in labels]
     for columns in range(len(labels), 1, -1):
         rows = ceil(len(labels) / columns)
         filled = ceil(len(labels) / rows)
@@ -146,4 +156,7 @@ def _end(curve: Curve, ordinate: Ordinate) -> tuple[float, float]:
 def _apart(ax: Axes, ends: Sequence[tuple[float, float]]) -> bool:
     """Whether labels at these heights keep a line's distance from each other."""
     heights = np.sort(ax.transData.transform([(0, y) for _, y in ends])[:, 1])
-    return bool(np.isfinite(heights).all() and (np.diff(heights) / ax.figure.dpi * 72 > 9).all())
+    return bool(
+        np.isfinite(heights).all()
+        and (np.diff(heights) / ax.figure.dpi * 72 > 1.2 * mpl.rcParams["legend.fontsize"]).all()
+    )

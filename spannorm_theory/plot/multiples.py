@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,16 +16,16 @@ from ..errors import InputError
 from .crop import crop_limits
 from .curves import Curve, View, curves, join, view
 from .draw import columns_that_fit, draw, handle
+from .paper import new_figure, paper, venue
 from .profiles import looks
 from .scales import LAYER_LABELS, choose_ordinate
-from .style import DOUBLE, new_figure, paper
 
 #: the matrices that act through attention logits
 LOGITS = ("attn.query", "attn.key")
 
 
 def weight_gradients(
-    table: pd.DataFrame | Iterable[pd.DataFrame], *, per: str = "placement", width: float = DOUBLE
+    table: pd.DataFrame | Iterable[pd.DataFrame], *, per: str = "placement", width: float | None = None
 ) -> Figure:
     """Squared weight-gradient norms against depth, one panel for each matrix.
 
@@ -43,7 +44,7 @@ def weight_gradients(
     rows = -(-len(matrices) // columns)
     panels = {name: curves(joined, what, name) for name in matrices}
     with paper():
-        figure = new_figure(width, 0.5 + 1.55 * rows)
+        figure = new_figure(width or venue().full, (0.5 + 1.55 * rows) * venue().scale)
         grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
         axes = dict(zip(matrices, grid.flat, strict=False))
         for logits in (True, False):
@@ -57,9 +58,11 @@ def weight_gradients(
         for ax in list(grid.flat)[len(matrices) :]:
             ax.set_axis_off()
         found = [curve for panel in panels.values() for curve in panel]
-        figure.supylabel(what.label, fontsize=8)
-        figure.supxlabel(LAYER_LABELS[len({curve.depth for curve in found}) > 1], fontsize=8)
-        _legend(figure, found, per, width)
+        figure.supylabel(what.label, fontsize=mpl.rcParams["axes.labelsize"])
+        figure.supxlabel(
+            LAYER_LABELS[len({curve.depth for curve in found}) > 1], fontsize=mpl.rcParams["axes.labelsize"]
+        )
+        _legend(figure, found, per)
     return figure
 
 
@@ -79,7 +82,7 @@ def comparison(
     *,
     shared: bool = True,
     bounds: bool = False,
-    width: float = DOUBLE,
+    width: float | None = None,
     height: float | None = None,
 ) -> Figure:
     """Placements side by side: a row of panels for each quantity, a column for each scaling rule.
@@ -104,7 +107,8 @@ def comparison(
     views = [view(name) for name in quantities]
     grid = [[curves(joined[joined["scaling"] == rule], what, "all") for rule in rules] for what in views]
     with paper():
-        figure = new_figure(width, 0.75 + 1.75 * len(views) if height is None else height)
+        tall = (0.75 + 1.75 * len(views)) * venue().scale if height is None else height
+        figure = new_figure(width or venue().full, tall)
         axes = figure.subplots(
             len(views), len(rules), sharex=True, sharey="row" if shared else False, squeeze=False
         )
@@ -115,7 +119,7 @@ def comparison(
             ax.set_title(f"scaling: {rule}")
         for ax in axes[:-1].flat:
             ax.set_xlabel("")
-        _legend(figure, [c for row in grid for panel in row for c in panel], "placement", width)
+        _legend(figure, [c for row in grid for panel in row for c in panel], "placement")
     return figure
 
 
@@ -151,7 +155,7 @@ def _fill(
                 limits.apply(ax, found, ordinate)
 
 
-def _legend(figure: Figure, found: Sequence[Curve], per: str, width: float) -> None:
+def _legend(figure: Figure, found: Sequence[Curve], per: str) -> None:
     """One legend above all panels: every curve once, then what lines and points mean."""
     entries: dict[str, Line2D] = {}
     matrices = any(curve.stream in WEIGHTS for curve in found)
@@ -162,7 +166,7 @@ def _legend(figure: Figure, found: Sequence[Curve], per: str, width: float) -> N
             entries.setdefault(one.label, handle(one))
     for label, line in _meaning(found):
         entries[label] = line
-    columns = columns_that_fit(list(entries), width * 72)
+    columns = columns_that_fit(list(entries), figure.get_figwidth() * 72)
     figure.legend(handles=list(entries.values()), loc="outside upper center", ncols=columns)
 
 

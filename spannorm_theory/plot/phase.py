@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, UnknownNameError
 from ..quantities import QUANTITIES
+from .look import placement_title
+from .paper import COLUMN, new_figure, paper
 from .scales import LN10
-from .style import COLUMN, new_figure, paper, placement_title
 
 #: tick labels on one axis, at most, and contours
 TICKS, CONTOURS = 5, 7

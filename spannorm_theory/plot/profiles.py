@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from ..errors import InputError
 from .curves import Curve, curves, join, view
 from .draw import Look, draw, name_curves
-from .style import COLUMN, new_figure, paper, placement_style, placement_title, sequence_style
+from .look import layer_style, placement_style, placement_title, sequence_style
+from .paper import new_axes, paper, venue
 
 #: columns that may tell curves apart by colour
 TELLING = ("placement", "scaling", "width", "tokens")
@@ -43,11 +44,13 @@ def looks(found: Sequence[Curve], per: str) -> Callable[[Curve], Look]:
         value = getattr(curve, per)
         if per == "placement":
             style, label = placement_style(value), placement_title(value)
+            if len(order) == 1 and len(depths) > 1:
+                style = layer_style(depths.index(curve.depth), len(depths))
         else:
             style = sequence_style(order.index(value))
             label = str(value) if per == "scaling" else f"{per} {value}"
         if len(depths) > 1:
-            label = f"{label}, $L={curve.depth}$"
+            label = f"$L={curve.depth}$" if len(order) == 1 else f"{label}, $L={curve.depth}$"
         if curve.placement in paired:
             label = f"{label}, stream {curve.stream}"
         return Look(style.of_stream(curve.stream), label)
@@ -87,7 +90,7 @@ def depth_profile(
     found = curves(join(table), what, stream)
     look = looks(found, per)
     with paper():
-        axes = new_figure(COLUMN).add_subplot() if ax is None else ax
+        axes = new_axes() if ax is None else ax
         relative = len({curve.depth for curve in found}) > 1
         ordinate = draw(axes, found, look, logarithmic=what.logarithmic, relative=relative, bounds=bounds)
         axes.set_ylabel(what.label)
@@ -96,7 +99,9 @@ def depth_profile(
             if ax is None:
                 figure = axes.figure
                 assert isinstance(figure, Figure)
-                figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() + LEGEND_ROW * rows)
+                figure.set_size_inches(
+                    figure.get_figwidth(), figure.get_figheight() + LEGEND_ROW * venue().scale * rows
+                )
     return axes
 
 

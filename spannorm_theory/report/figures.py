@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from ..plot.diagram import block_diagram
 from ..plot.multiples import comparison, weight_gradients
+from ..plot.paper import new_figure, paper, render, save, venue
 from ..plot.profiles import depth_profile
-from ..plot.style import DOUBLE, new_figure, paper, render, save
 from .cells import Cell
 
 #: quantity, file name and caption of the figures that stand alone
@@ -89,7 +89,7 @@ def profiles(cells: Sequence[Cell], folder: Path) -> Picture | None:
     placement = cells[0].arch.placement
     streams = sorted(set(pd.concat(tables)["stream"]) & {"0", "1"})
     with paper():
-        figure = new_figure(DOUBLE, 2.1 * len(streams))
+        figure = new_figure(venue().full, 2.1 * len(streams))
         axes = figure.subplots(len(streams), 3, squeeze=False, sharex=True)
     for row, stream in zip(axes, streams, strict=True):
         for ax, quantity in zip(row, ("variance", "grad_variance", "token_cosine"), strict=True):
@@ -97,7 +97,7 @@ def profiles(cells: Sequence[Cell], folder: Path) -> Picture | None:
             if stream != streams[-1]:
                 ax.set_xlabel("")
         if len(streams) > 1:
-            row[0].set_title(f"stream {stream}", loc="left", fontsize=8)
+            row[0].set_title(f"stream {stream}", loc="left")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     with paper():
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))

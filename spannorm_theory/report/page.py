@@ -8,7 +8,7 @@ from importlib import resources
 from math import isnan
 
 from .. import symbols
-from ..plot.style import placement_title
+from ..plot.look import placement_title
 from ..theory.growth import Growth
 from ..theory.laws import COLLAPSE
 from . import mathml

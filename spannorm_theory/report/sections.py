@@ -10,7 +10,7 @@ from textwrap import dedent
 import numpy as np
 import pandas as pd
 
-from ..plot.style import placement_title
+from ..plot.look import placement_title
 from ..theory.growth import Growth
 from ..theory.present import equations
 from . import mathml

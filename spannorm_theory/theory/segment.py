@@ -78,8 +78,8 @@ def require_whole_norms(arch: Architecture) -> None:
         )
 
 
-#: kernels multiply two second moments, whose product must be in float64's range
-LARGEST_VARIANCE = 1e150
+#: closed forms take the product of two second moments to the power 3/2, which must be in float64's range
+LARGEST_VARIANCE = 1e100
 
 
 def segments_of(arch: Architecture) -> list[Segment]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib as mpl
 import pytest
 
 from spannorm_theory.architecture import Architecture
 from spannorm_theory.definitions.placements import PLACEMENTS, STANDARD
-from spannorm_theory.errors import InputError
-from spannorm_theory.plot import block_diagram, depth_profile, placement_style, save
+from spannorm_theory.errors import InputError, UnknownNameError
+from spannorm_theory.plot import block_diagram, comparison, depth_profile, placement_style, save, style
 from spannorm_theory.theory.predict import predict
 
 SMALL = {"depth": 4, "width": 32, "heads": 4, "tokens": 8}
@@ -65,3 +66,38 @@ def test_files_that_cannot_be_written_are_said_in_one_line(tmp_path: Path) -> No
         save(figure, tmp_path / "x.jpg")
     with pytest.raises(InputError, match="cannot write"):
         save(figure, tmp_path / "nowhere" / "x.png")
+
+
+def test_a_style_sets_sizes_until_its_block_ends() -> None:
+    table = predict(Architecture("span-norm", **SMALL))
+    house = depth_profile(table, "variance").figure.get_figwidth()
+    with style("talk"):
+        talk = depth_profile(table, "variance")
+        assert talk.yaxis.label.get_fontsize() == 16
+    assert talk.figure.get_figwidth() > depth_profile(table, "variance").figure.get_figwidth() == house
+    with pytest.raises(UnknownNameError, match="did you mean neurips"):
+        style("neurps")
+
+
+@pytest.mark.parametrize(("name", "full"), [("neurips", 5.5), ("icml", 6.75), ("iclr", 5.5), ("tmlr", 6.5)])
+def test_venues_have_the_text_width_of_their_class_file(name: str, full: float) -> None:
+    table = predict(Architecture("span-norm", **SMALL))
+    with style(name):
+        figure = comparison([table], ["variance"])
+    assert figure.get_figwidth() == full
+
+
+def test_a_plain_call_stays_in_force_and_leaves_matplotlib_alone() -> None:
+    before = dict(mpl.rcParams)
+    chosen = style("iclr")
+    assert block_diagram("pre-norm").title.get_fontsize() == pytest.approx(1.1 * chosen.rc["font.size"])
+    style("house")
+    assert dict(mpl.rcParams) == before
+
+
+def test_a_figure_is_saved_in_the_style_it_was_made_in(tmp_path: Path) -> None:
+    table = predict(Architecture("span-norm", **SMALL))
+    with style("talk"):
+        inside = save(depth_profile(table, "variance").figure, tmp_path / "a.svg").read_bytes()
+        figure = depth_profile(table, "variance").figure
+    assert save(figure, tmp_path / "b.svg").read_bytes() == inside

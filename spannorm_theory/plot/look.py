@@ -1,64 +1,20 @@
-"""One look for every figure: sizes, fonts, a colour, marker and dash for each placement, stable files.
+"""One look for every figure: a colour, marker and dash for each placement.
 
 Colours keep apart under the common colour-vision deficiencies; a marker and a dash go with each, so that
-no curve is told by colour alone. Nothing here changes matplotlib's globals: figures are made and saved
-inside :func:`paper`.
+no curve is told by colour alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
 from ..architecture import parse_placement
 from ..definitions.placements import PLACEMENTS
-from ..errors import InputError
+from .paper import venue
 
 Dash = tuple[float, tuple[float, ...]] | str
-
-#: widths in inches: one column and two columns of ICML
-COLUMN, DOUBLE = 3.25, 6.75
-
-RC: dict[str, Any] = {
-    "font.family": "STIXGeneral",
-    "mathtext.fontset": "stix",
-    "text.usetex": False,
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7.5,
-    "legend.frameon": False,
-    "legend.handlelength": 2.6,
-    "legend.columnspacing": 1.4,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "xtick.minor.size": 1.6,
-    "ytick.minor.size": 1.6,
-    "axes.axisbelow": True,
-    "pdf.fonttype": 42,
-    "ps.fonttype": 42,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "spannorm",
-    "savefig.dpi": 200,
-    "figure.dpi": 100,
-}
 
 
 @dataclass(frozen=True)
@@ -90,12 +46,13 @@ class Style:
     @property
     def line(self) -> dict[str, Any]:
         """Keywords of a line without markers."""
-        return {"color": self.colour, "linestyle": self.dash, "linewidth": 1.1}
+        return {"color": self.colour, "linestyle": self.dash, "linewidth": 1.1 * venue().scale}
 
     @property
     def points(self) -> dict[str, Any]:
         """Keywords of markers without a line."""
-        size = 5.0 if self.marker == "*" else 3.4
+        scale = venue().scale
+        size = (5.0 if self.marker == "*" else 3.4) * scale
         face = "white" if self.hollow else self.colour
         return {
             "color": self.colour,
@@ -103,7 +60,7 @@ class Style:
             "marker": self.marker,
             "markersize": size,
             "markerfacecolor": face,
-            "markeredgewidth": 0.8 if self.hollow or self.marker in "x+" else 0.3,
+            "markeredgewidth": (0.8 if self.hollow or self.marker in "x+" else 0.3) * scale,
             "markeredgecolor": self.colour if self.hollow or self.marker in "x+" else "white",
         }
 
@@ -182,50 +139,18 @@ def placement_title(placement: str) -> str:
     return f"{title} ({changed})" if changed else title
 
 
+_LAYER_SHADES = ("#35b6c9", "#2b7bba", "#2d4a9e", "#3b1f6b", "#150b25")
+_LAYER_MARKERS = ("o", "s", "^", "D", "v")
+
+
+def layer_style(index: int, count: int) -> Style:
+    """The look of the ``index``-th of ``count`` layers: darker, with another marker and dash, the deeper."""
+    shade = _LAYER_SHADES[round(index * (len(_LAYER_SHADES) - 1) / max(1, count - 1))]
+    marker = _LAYER_MARKERS[index % len(_LAYER_MARKERS)]
+    return Style(shade, marker, _SPARE_DASHES[index % len(_SPARE_DASHES)], order=index)
+
+
 def sequence_style(index: int) -> Style:
     """The look of the ``index``-th of several curves that are not told apart by placement."""
     base = list(_PLACEMENTS.values())[1 + index % (len(_PLACEMENTS) - 1)]
     return replace(base, dash=_SPARE_DASHES[index % len(_SPARE_DASHES)], order=index)
-
-
-@contextmanager
-def paper() -> Iterator[None]:
-    """The style of the figures, inside a ``with`` block only."""
-    with mpl.rc_context(RC):  # type: ignore[arg-type]  # the stubs want literal keys
-        yield
-
-
-def new_figure(width: float = COLUMN, height: float | None = None) -> Figure:
-    """An empty figure, ``width`` inches wide, that pyplot does not know about."""
-    return Figure(figsize=(width, 0.68 * width if height is None else height), layout="constrained")
-
-
-_METADATA: dict[str, dict[str, Any]] = {
-    "pdf": {"CreationDate": None},
-    "svg": {"Date": None},
-    "png": {"Software": None},
-}
-
-
-def render(figure: Figure, form: str) -> bytes:
-    """A figure as "pdf", "svg" or "png" (200 dpi); equal figures give equal bytes."""
-    buffer = BytesIO()
-    with paper():
-        figure.savefig(buffer, format=form, metadata=_METADATA[form])
-    return buffer.getvalue()
-
-
-def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as PDF, SVG or PNG, by the suffix; equal figures give equal files.
-
-    Raises:
-        InputError: another suffix, or a file that cannot be written.
-    """
-    path = Path(path)
-    if path.suffix[1:] not in _METADATA:
-        raise InputError(f"figures are saved as .pdf, .svg or .png, got {path.name!r}")
-    try:
-        path.write_bytes(render(figure, path.suffix[1:]))
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
-    return path

@@ -1,0 +1,105 @@
+# %% [markdown]
+# # A placement of your own
+#
+# Where would you put the norms? Write the block as Python on the residual stream, and everything else
+# follows from it: the recursion, the closed form, the check against random networks, the figures. Nothing is
+# typed twice.
+
+# %%
+import os
+
+import spannorm_theory as st
+
+SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU
+NETWORKS, SHAPE = {
+    "small": (6, {"depth": 4, "width": 64, "heads": 4, "tokens": 8}),
+    "normal": (16, {"depth": 24, "width": 256, "heads": 8, "tokens": 32}),
+    "full": (256, {"depth": 96, "width": 1024, "heads": 16, "tokens": 64}),
+}[SIZE]
+
+# %% [markdown]
+# ## Define
+#
+# PreNorm for attention, PostNorm for the feed-forward branch: one norm on the skip path of each block.
+# `net.add` joins a stream and a branch and applies whatever scaling rule is asked for.
+
+
+# %%
+@st.placement("pre-post", title="Pre-Post", source="this notebook", replace=True)
+def pre_post(x, net):
+    x = net.add(x, net.attention(net.norm(x)))
+    return net.norm(net.add(x, net.ffn(x)))
+
+
+st.plot.block_diagram("pre-post")
+
+# %% [markdown]
+# The diagram is drawn from the traced definition, so it shows what is analysed and not what was meant.
+#
+# ## Derive
+
+# %%
+st.derive("pre-post")
+
+# %%
+print(st.derive("pre-post").text())
+
+# %% [markdown]
+# ## Predict and verify
+#
+# An architecture adds sizes. It shows itself with its block:
+
+# %%
+arch = st.Architecture("pre-post", **SHAPE)
+arch
+
+# %%
+result = st.verify(arch, networks=NETWORKS)
+result
+
+# %% [markdown]
+# ## Draw, beside its relatives
+
+# %%
+tables = [result.table]
+for name in ("pre-norm", "post-norm", "span-norm"):
+    tables.append(st.verify(arch.with_(placement=name), networks=NETWORKS).table)
+st.plot.comparison(tables, ["variance", "grad_variance", "rank_collapse"], height=5.2)
+
+# %% [markdown]
+# ## A scaling rule of your own
+#
+# A rule returns what it multiplies, as expressions in the layer $l$, the depth $L$ and the width $d$. This
+# one damps attention only.
+
+# %%
+from sympy import sqrt
+
+
+@st.scaling("calm-attention", title="attention / sqrt(L)", source="this notebook", replace=True)
+def calm_attention(sublayer, l, L, d):
+    return st.Multipliers(branch=1 / sqrt(L) if sublayer == "attention" else 1 / sqrt(2))
+
+
+calm = st.verify(arch.with_(scaling="calm-attention"), networks=NETWORKS)
+print("passed:", calm.passed)
+st.plot.rank_collapse([result.table, calm.table], per="scaling")
+
+# %% [markdown]
+# ## Into a paper
+#
+# Figures take the size and the fonts of a venue, and tables come as LaTeX:
+
+# %%
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+with TemporaryDirectory() as folder, st.plot.style("neurips"):
+    figure = st.plot.depth_profile(tables, "grad_variance", bounds=False).figure
+    st.plot.save(figure, Path(folder) / "gradient.pdf")
+    print(st.write_latex(result, Path(folder) / "table.tex").read_text())
+figure
+
+# %% [markdown]
+# `spannorm figures --style icml --placements ...` writes the standard set for registered placements, each
+# figure with the recipe that makes it again.

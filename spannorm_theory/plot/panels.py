@@ -1,0 +1,86 @@
+"""Several drawings side by side, on axes of one size, under one legend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import ceil
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from ..errors import InputError
+from .draw import columns_that_fit
+from .paper import PaperFigure, new_figure, paper, venue
+
+
+def panels(
+    drawings: Mapping[str, Callable[[Axes], object]],
+    *,
+    columns: int = 3,
+    share: str = "",
+    width: float | None = None,
+    height: float = 1.9,
+    legend: bool = True,
+) -> PaperFigure:
+    """Draw each function on axes of its own, titled with its name.
+
+        st.plot.panels({"PreNorm": lambda ax: st.plot.spectrum(table, ax=ax, names=False), ...})
+
+    Args:
+        drawings: title to a function that draws on the axes it gets.
+        columns: panels in a row, at most.
+        share: "x", "y" or "xy": axes that all panels share.
+        width: of the figure, in inches; by default the venue's text.
+        height: of a row, in inches.
+        legend: one legend above, of every labelled line; labels that repeat are shown once.
+
+    Raises:
+        InputError: nothing to draw.
+    """
+    if not drawings:
+        raise InputError("panels need at least one drawing")
+    across = min(columns, len(drawings))
+    rows = ceil(len(drawings) / across)
+    with paper():
+        figure = new_figure(width or venue().full, (height * rows + 0.25) * venue().scale)
+        grid: Any = figure.subplots(rows, across, sharex="x" in share, sharey="y" in share, squeeze=False)
+        entries: dict[str, Line2D] = {}
+        for at, (title, draw) in enumerate(drawings.items()):
+            ax = grid.flat[at]
+            draw(ax)
+            ax.set_title(title)
+            if "x" in share and at + across < len(drawings):
+                ax.set_xlabel("")
+            elif "x" in share:
+                ax.tick_params(labelbottom=True)
+            if "y" in share and at % across:
+                ax.set_ylabel("")
+            for line in named(ax):
+                entries.setdefault(str(line.get_label()), line)
+        for ax in grid.flat[len(drawings) :]:
+            ax.set_axis_off()
+        if legend and entries:
+            fitting = columns_that_fit(list(entries), figure.get_figwidth() * 72)
+            handles = list(entries.values())
+            figure.legend(handles=handles, loc="outside upper center", ncols=fitting)
+    return figure
+
+
+def named(ax: Axes) -> list[Line2D]:
+    """What stands for the labelled curves in a legend: each line with the marker of its points."""
+    handles = []
+    for line in ax.lines:
+        label = str(line.get_label())
+        if label.startswith("_"):
+            continue
+        one = Line2D([], [], label=label)
+        one.update_from(line)
+        for points in ax.lines:
+            if points.get_gid() == "monte-carlo" and points.get_color() == line.get_color():
+                one.set_marker(points.get_marker())
+                one.set_markersize(points.get_markersize())
+                one.set_markerfacecolor(points.get_markerfacecolor())
+                one.set_markeredgecolor(points.get_markeredgecolor())
+        handles.append(one)
+    return handles
