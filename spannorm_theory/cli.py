@@ -242,28 +242,9 @@ def _print_table(table: pd.DataFrame, as_json: bool) -> None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from .catalogue import activations, placements, scalings
+    from .listing import as_text, listing
 
-    kinds: dict[str, Any] = {
-        "placements": placements(),
-        "scaling rules": scalings(),
-        "activations": activations(),
-    }
-    if args.json:
-        fields = ("name", "title", "year", "source")
-        rows = {
-            kind: [{f: getattr(e, f) for f in fields if hasattr(e, f)} for e in entries.values()]
-            for kind, entries in kinds.items()
-        }
-        print(json.dumps(rows, indent=1))
-        return 0
-    for kind, entries in kinds.items():
-        print(f"{kind}:")
-        for e in entries.values():
-            year = getattr(e, "year", None)
-            print(f"  {e.name:26s} {e.title:34s} {year or '':<5} {e.source}")
-            for option, default in getattr(e, "options", {}).items():
-                print(f"  {'':26s}   option {option}={default}")
+    print(json.dumps(listing(), indent=1) if args.json else as_text(listing()))
     return 0
 
 

@@ -39,11 +39,20 @@ def test_theory_does_not_load_torch() -> None:
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert {"name": "span-norm", "title": "SpanNorm", "year": 2026, "source": "arXiv:2601.22580"} in listed[
-        "placements"
-    ]
+    assert len(listed["placements"]) >= 28
+    assert len(listed["scaling rules"]) >= 22
+    assert all(
+        row["source"] and row["doc"] for kind in ("placements", "scaling rules") for row in listed[kind]
+    )
+    (span,) = (row for row in listed["placements"] if row["name"] == "span-norm")
+    assert (span["title"], span["year"], span["source"]) == ("SpanNorm", 2026, "arXiv:2601.22580")
+    assert span["block"] == "norm((x0 + ffn(norm((x0 + attention(x0))))))"
+    assert span["first block"] == "norm((x0 + ffn(norm((x0 + attention(norm(x0)))))))"
     assert main(["list"]) == 0
-    assert "option depth_scaling=True" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "option: depth_scaling=True" in text
+    assert "published with: depth-scaled-init" in text
+    assert "only with: sub-ln" in text
 
 
 def test_derive(capsys: pytest.CaptureFixture[str]) -> None:
