@@ -16,7 +16,7 @@ from .. import symbols
 from ..architecture import Architecture
 from ..errors import AssumptionError, NoClosedForm, SpannormError
 from ..theory import laws
-from ..theory.bounds import bounds, gain_intervals
+from ..theory.bounds import bounds
 from ..theory.collapse import collapse_law
 from ..theory.growth import Growth, growth
 from ..theory.predict import predict_pair
@@ -260,18 +260,18 @@ def _own_logits(arch: Architecture) -> bool:
         scaled = {"attn.query", "attn.key"} & set(branch.gains)
         if branch.kind == "attention" and scaled and "query" not in arch.normed(branch):
             return True
-    return gain_intervals(arch) is None
+    return not sized(arch)
 
 
 def _shares(arch: Architecture, depths: Sequence[int], stream: int) -> tuple[dict[int, Share], list[str]]:
     found: dict[int, Share] = {}
+    if _own_logits(arch):
+        reason = "attention logits differ from block to block, and each needs a quadrature of its own"
+        return found, [f"shares left out: {reason}"]
     for depth in depths:
         deep = arch.with_(depth=depth)
         if found and len(deep.runs) > depths[0]:
             return found, [f"shares at L = {depth} left out: the wiring changes from block to block"]
-        if found and _own_logits(arch):
-            reason = "its attention logits differ from block to block, and each needs a quadrature of its own"
-            return found, [f"shares at L = {depth} left out: {reason}"]
         try:
             profiles = predict_pair(deep).profiles
         except SpannormError as error:

@@ -88,6 +88,11 @@ def _branches(arch: Architecture) -> list[tuple[Recursion, Branch]]:
     return [(part, branch) for part in parts for branch in part.block.trace.branches]
 
 
+def sized(arch: Architecture) -> bool:
+    """Whether no branch's gains depend on the size of its input."""
+    return all(_sized(arch, *where) for where in _branches(arch))
+
+
 def _sized(arch: Architecture, recursion: Recursion, branch: Branch) -> bool:
     """Whether the branch's gains do not depend on the size of its input, as that is one or normed away."""
     free = branch.kind == "attention" and "value" in arch.normed(branch)
@@ -166,7 +171,7 @@ def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
         lows.append(low)
         highs.append(high)
     streams = [pairs.index((s, s)) for s in range(arch.definition.streams)]
-    if all(_sized(arch, *where) for where in _branches(arch)):
+    if sized(arch):
         found = [intervals] * arch.depth
     else:
         found = [gain_intervals(arch, float(high.max())) or intervals for high in highs[:-1]]
