@@ -16,7 +16,7 @@ from .. import symbols
 from ..architecture import Architecture
 from ..errors import AssumptionError, NoClosedForm, SpannormError
 from ..theory import laws
-from ..theory.bounds import bounds
+from ..theory.bounds import bounds, sized
 from ..theory.collapse import collapse_law
 from ..theory.growth import Growth, growth
 from ..theory.predict import predict_pair
