@@ -76,6 +76,7 @@ def simulated(folder: Path, scale: measured.Scale) -> dict[str, str]:
     save(figures.gradients(measured.gradients_over_depth(scale), predicted, ranges), folder / "gradients.pdf")
     save(figures.collapse(unscaled, gated), folder / "collapse.pdf")
     (low, high), (least, most) = ranges["attention"]
+    (sigma, _), (omega, _) = ranges["ffn"]
     numbers = {
         "McWidth": str(scale.sizes["width"]),
         "McDepth": str(scale.sizes["depth"]),
@@ -91,12 +92,15 @@ def simulated(folder: Path, scale: measured.Scale) -> dict[str, str]:
         "SigmaHigh": f"{high:.2f}",
         "OmegaLow": f"{least:.3f}",
         "OmegaHigh": f"{most:.2f}",
+        "PostLimitLow": f"{np.exp(omega - sigma - high):.2f}",
+        "PostLimitHigh": f"{np.exp(omega - sigma + most):.2f}",
         "HardWidth": str(scale.hard["width"]),
         "HardDepth": str(scale.hard["depth"]),
         "HardTokens": str(scale.hard["tokens"]),
         "HardNetworks": str(scale.hard_networks),
         "SweepDepth": str(scale.width_depth),
         "SweepNetworks": str(scale.width_networks),
+        "HardWorst": f"{((hard['pair'] - 1).abs() / hard['pair_se']).max():.1f}",
         "PublishedWorst": f"{1 / hard['published'].min():.0f}",
     }
     for placement, name in (("post-norm", "Post"), ("span-norm", "Span")):

@@ -38,7 +38,7 @@ class Formula:
     def latex(self) -> str:
         """LaTeX, with terms and factors in the written order."""
         names = {s: symbols.latex_name(s) for s in self.shown.free_symbols}
-        return str(latex(self.shown, symbol_names=names, order="none"))
+        return str(latex(self.shown, symbol_names=names, order="none", fold_short_frac=self.shown.has(exp)))
 
     def check(self) -> None:
         """Raise ValueError unless both expressions are one."""
@@ -93,11 +93,11 @@ def _power(placement: str, quantity: str) -> Callable[[], Any]:
     return power
 
 
-def _bound(which: int) -> Callable[[], Any]:
-    """One block's factor in the library's bounds on SpanNorm's gradient ratio: what one more block does."""
+def _bound(placement: str, which: int) -> Callable[[], Any]:
+    """One block's factor in the library's bounds on a gradient ratio: what one more block does."""
 
     def factor() -> Any:
-        whole = st.derive("span-norm").bounds()["gamma_0/gamma_L"][which]
+        whole = st.derive(placement).bounds()["gamma_0/gamma_L"][which]
         return simplify(whole.subs(L, 3) / whole.subs(L, 2))
 
     return factor
@@ -148,17 +148,25 @@ FORMULAS = (
     Formula(
         "HybridCollapse", "thm:collapse", over(plus(ONE, WF), plus(ONE, SA, SF)), _collapse("hybrid-norm")
     ),
-    Formula(
-        "SpanLower",
-        "thm:bounds",
-        over(plus(ONE, over(WF, plus(ONE, SA))), plus(ONE, SF)),
-        _bound(0),
-    ),
+    Formula("SpanLower", "thm:bounds", over(plus(ONE, SA, WF), BOTH), _bound("span-norm", 0)),
     Formula(
         "SpanUpper",
         "thm:bounds",
         over(plus(ONE, times(WF, plus(ONE, WA))), plus(ONE, SF)),
-        _bound(1),
+        _bound("span-norm", 1),
+    ),
+    Formula("PostLower", "thm:bounds", over(plus(ONE, WF), BOTH), _bound("post-norm", 0)),
+    Formula(
+        "PostUpper",
+        "thm:bounds",
+        over(times(plus(ONE, WA), plus(ONE, WF)), plus(ONE, SF)),
+        _bound("post-norm", 1),
+    ),
+    Formula(
+        "CollapseGap",
+        "cor:collapse",
+        over(SA, BOTH),
+        lambda: _collapse("span-norm")() - _collapse("post-norm")(),
     ),
     Formula("SpanGain", "thm:limits", over(exp(-SF / 2), sqrt(Q0)), _limit("span-norm", GAIN)),
     Formula(

@@ -14,7 +14,6 @@ import spannorm_theory as st
 from spannorm_theory import symbols
 from spannorm_theory.components.activations import ACTIVATIONS as REGISTERED
 from spannorm_theory.definitions.placements import PLACEMENTS
-from spannorm_theory.definitions.scalings import SCALINGS
 from spannorm_theory.theory.growth import Growth
 
 #: the rows of the atlas: placements without scaling, and those that come with a rule of their own or are
@@ -138,8 +137,8 @@ def _short(expression: Expr) -> str:
 
 
 def accuracy(verifications: Sequence[st.Verification]) -> str:
-    """Root mean square relative deviation of the theory from Monte Carlo over layers, cosines absolute; and the
-    largest share of its gate that any layer uses."""
+    """Root mean square relative deviation from the theory over layers, cosines absolute, and the largest
+    share of its gate that any layer uses."""
     names = {"variance": "$q$", "token_cosine": r"$\rho$", "grad_variance": r"$\gamma$"}
     names |= {"grad_token_cosine": "$r$", "weight_grad_norm": r"$\|\partial_W\|^2$"}
     rows = []
@@ -170,7 +169,7 @@ def deviation(table: pd.DataFrame, quantity: str) -> float:
 
 
 def _scaling(rule: str) -> str:
-    return {"unit": "none"}.get(rule, SCALINGS[rule].title.replace("sqrt(L)", r"$\sqrt L$"))
+    return {"unit": "none", "depth-scaled-init": "DSI"}[rule]
 
 
 def hard(table: pd.DataFrame) -> str:
@@ -184,7 +183,8 @@ def hard(table: pd.DataFrame) -> str:
 
 
 def _ratio(value: float, error: float) -> str:
-    return rf"${value:.3f} \pm {error:.3f}$" if np.isfinite(value) else NONE
+    digits = 4 if error < 0.001 else 3
+    return rf"${value:.{digits}f} \pm {error:.{digits}f}$" if np.isfinite(value) else NONE
 
 
 def widths(table: pd.DataFrame) -> str:
