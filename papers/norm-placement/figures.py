@@ -63,7 +63,7 @@ def gradients(measured: pd.DataFrame, predicted: pd.DataFrame, ranges: Ranges) -
         colour = placement_style("span-norm").colour
         axes[1].axhline(np.exp(omega_f - sigma_f), color=colour, linestyle=":", label="SpanNorm, limit")
         axes[1].set(ylim=(1.0, 1.12))
-        axes[1].legend(loc="lower right")
+        axes[1].legend(loc="center right", bbox_to_anchor=(1.0, 0.53))
     return figure
 
 
