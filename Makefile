@@ -1,9 +1,9 @@
-# make report | test | lint | types | notebooks | bench: each sets up what it needs and does its job.
+# make report | test | lint | types | notebooks | bench | paper: each sets up what it needs and does its job.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: report test lint types notebooks bench clean
+.PHONY: report test lint types notebooks bench paper clean
 
 report: $(READY)
 	$(BIN)/spannorm report --out report
@@ -23,6 +23,20 @@ bench: $(READY)
 
 notebooks: $(READY)
 	$(BIN)/python notebooks/build.py
+
+# the write-up: make paper FULL=1 simulates larger networks. Equal sources give equal bytes.
+TEX_PACKAGES := latexmk texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended \
+    cm-super-minimal lmodern
+paper: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python papers/norm-placement/build.py $(if $(FULL),--full)
+	@if command -v latexmk > /dev/null && command -v pdflatex > /dev/null; then \
+	    SOURCE_DATE_EPOCH=0 FORCE_SOURCE_DATE=1 latexmk -cd -gg -pdf -quiet -interaction=nonstopmode \
+	        -halt-on-error papers/norm-placement/paper.tex && \
+	    latexmk -cd -c -quiet papers/norm-placement/paper.tex; \
+	else \
+	    echo "make paper: no LaTeX here, so papers/norm-placement/generated/ is new and paper.pdf is not made."; \
+	    echo "On Debian: apt-get install --no-install-recommends $(TEX_PACKAGES)"; \
+	fi
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -1,0 +1,136 @@
+"""Write ``generated/``: every number, formula, table and figure of the write-up, from the library.
+
+    python papers/norm-placement/build.py [--full]
+
+The PDF is made from them by latexmk (``make paper``). Equal libraries write equal bytes. ``--full`` simulates
+larger networks than the two minutes of the default allow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import balance
+import figures
+import formulas
+import measured
+import numpy as np
+import tables
+from tables import number
+
+from spannorm_theory.plot.style import save
+from spannorm_theory.theory.alignment import fixed_points
+
+HERE = Path(__file__).parent
+
+
+def exact(folder: Path) -> dict[str, str]:
+    """Write what needs no Monte Carlo, and return its numbers; checks every theorem's formulas."""
+    checked = balance.check_balance()
+    (folder / "formulas.tex").write_text(formulas.macros())
+    (folder / "activations.tex").write_text(tables.activations())
+    (folder / "atlas.tex").write_text(tables.atlas())
+    labels: dict[str, list[str]] = {"thm:balance": checked}
+    for formula in formulas.FORMULAS:
+        labels.setdefault(formula.label, []).append(formula.macro)
+    (folder / "checks.json").write_text(json.dumps(labels, indent=1) + "\n")
+    gains = {name: measured.ffn_gains(name) for name in measured.ACTIVATIONS}
+    sigma, omega = gains["gelu"]
+    numbers = {
+        "BalancePlacements": str(len(checked)),
+        "GeluExcess": f"{omega - sigma:.3f}",
+        "GeluSpanLimit": f"{np.exp(omega - sigma):.3f}",
+        "GeluPostRate": f"{100 * ((1 + omega) / (1 + sigma) - 1):.1f}",
+        "SwigluSlope": f"{gains['swiglu'][1] / gains['swiglu'][0]:.3f}",
+    }
+    a, b = gains["swiglu"]
+    numbers |= {f"Gelu{name}": f"{x:.3f}" for name, x in _collapse(sigma, omega).items()}
+    swiglu = _collapse(a, b)
+    numbers |= {f"Swiglu{name}": f"{swiglu[name]:.3f}" for name in ("PostCollapse", "SpanCollapse")}
+    return numbers
+
+
+def _collapse(sigma_f2: float, omega_f2: float) -> dict[str, float]:
+    """The checked factors of the collapse theorem, with unit gain of attention."""
+    values = {formulas.SA: 1.0, formulas.SF: sigma_f2, formulas.WF: omega_f2}
+    shown = [f for f in formulas.FORMULAS if f.label == "thm:collapse"]
+    return {f.macro: float(f.shown.doit().subs(values)) for f in shown}
+
+
+def simulated(folder: Path, scale: measured.Scale) -> dict[str, str]:
+    """Write what Monte Carlo shows, and return its numbers."""
+    found = measured.verifications(scale)
+    gated = measured.gated(scale)
+    ranges = measured.gain_ranges(scale)
+    depths = sorted({*scale.depths, *np.unique(np.geomspace(3, 1000, 40).astype(int)).tolist()})
+    predicted = measured.gradients_predicted(scale, depths)
+    hard, widths = measured.hard_regime(scale), measured.width_study(scale)
+    (folder / "accuracy.tex").write_text(tables.accuracy(found))
+    (folder / "hard.tex").write_text(tables.hard(hard))
+    (folder / "widths.tex").write_text(tables.widths(widths))
+    unscaled = [v for v in found if v.arch.scaling == "unit"]
+    save(figures.profiles(found), folder / "profiles.pdf")
+    save(figures.gradients(measured.gradients_over_depth(scale), predicted, ranges), folder / "gradients.pdf")
+    save(figures.collapse(unscaled, gated), folder / "collapse.pdf")
+    (low, high), (least, most) = ranges["attention"]
+    (sigma, _), (omega, _) = ranges["ffn"]
+    numbers = {
+        "McWidth": str(scale.sizes["width"]),
+        "McDepth": str(scale.sizes["depth"]),
+        "McHeads": str(scale.sizes["heads"]),
+        "McTokens": str(scale.sizes["tokens"]),
+        "McNetworks": str(scale.networks),
+        "McCases": str(len(found)),
+        "McPassed": str(sum(v.passed for v in found)),
+        "GatedCases": str(len(gated)),
+        "GatedPassed": str(sum(v.passed for v in gated)),
+        "McThreshold": f"{max(v.threshold for v in found):.1f}",
+        "SigmaLow": f"{low:.3f}",
+        "SigmaHigh": f"{high:.2f}",
+        "OmegaLow": f"{least:.3f}",
+        "OmegaHigh": f"{most:.2f}",
+        "PostLimitLow": f"{np.exp(omega - sigma - high):.2f}",
+        "PostLimitHigh": f"{np.exp(omega - sigma + most):.2f}",
+        "HardWidth": str(scale.hard["width"]),
+        "HardDepth": str(scale.hard["depth"]),
+        "HardTokens": str(scale.hard["tokens"]),
+        "HardNetworks": str(scale.hard_networks),
+        "SweepDepth": str(scale.width_depth),
+        "SweepNetworks": str(scale.width_networks),
+        "HardWorst": f"{((hard['pair'] - 1).abs() / hard['pair_se']).max():.1f}",
+        "PublishedWorst": f"{1 / hard['published'].min():.0f}",
+    }
+    for placement, name in (("post-norm", "Post"), ("span-norm", "Span")):
+        rows = predicted[predicted["placement"] == placement].set_index(["scaling", "depth"])["value"]
+        numbers[f"{name}Deep"] = number(float(rows["unit", 1000]), 2)
+        numbers[f"{name}DeepScaled"] = f"{rows['depth-scaled-init', 1000]:.3f}"
+    numbers["DeepDepth"] = "1000"
+    settled = fixed_points(next(v.arch for v in gated if v.arch.placement == "span-norm"))
+    below = [point.rho for point in settled if point.attracts]
+    numbers["SwigluSpanRho"] = f"{below[0]:.3f}"
+    return numbers
+
+
+def build(folder: Path, scale: measured.Scale) -> None:
+    """Write everything into ``folder``."""
+    folder.mkdir(exist_ok=True)
+    numbers = exact(folder) | simulated(folder, scale)
+    lines = [rf"\newcommand{{\{name}}}{{\ensuremath{{{value}}}}}" for name, value in sorted(numbers.items())]
+    (folder / "numbers.tex").write_text("\n".join(lines) + "\n")
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--full", action="store_true", help="larger networks; takes far longer")
+    build(HERE / "generated", measured.FULL if parser.parse_args().full else measured.SMALL)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""The Monte Carlo behind the write-up: which networks, how many, and what is read off them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import spannorm_theory as st
+from spannorm_theory.bench import regimes
+from spannorm_theory.components.activations import ACTIVATIONS as REGISTERED
+from spannorm_theory.theory.bounds import gain_intervals
+from spannorm_theory.theory.finite_width import fluctuations
+from spannorm_theory.theory.predict import predict_pair
+
+PLACEMENTS = ("pre-norm", "post-norm", "span-norm", "hybrid-norm")
+RULES = ("unit", "depth-scaled-init")
+#: quantities of the accuracy table
+JUDGED = ("variance", "token_cosine", "grad_variance", "grad_token_cosine", "weight_grad_norm")
+#: the two placements whose gradients are compared over depths
+RIVALS = ("post-norm", "span-norm")
+ACTIVATIONS = ("relu", "gelu", "silu", "reglu", "geglu", "swiglu")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is simulated.
+
+    Attributes:
+        sizes: of the networks behind figures 1 and 3 and the accuracy table.
+        networks: per architecture there.
+        depths: at which gradients are measured for figure 2.
+        hard: sizes of the hard regime, with ``hard_networks`` each.
+        widths: of the width study, ``width_depth`` blocks and ``width_networks`` each.
+    """
+
+    sizes: dict[str, int]
+    networks: int
+    depths: tuple[int, ...]
+    hard: dict[str, int]
+    hard_networks: int
+    widths: tuple[int, ...]
+    width_depth: int
+    width_networks: int
+
+
+SMALL = Scale(
+    sizes={"width": 256, "depth": 24, "heads": 4, "tokens": 32},
+    networks=32,
+    depths=(4, 8, 16, 32),
+    hard={"depth": 8, "width": 256, "heads": 4, "tokens": 64},
+    hard_networks=64,
+    widths=(64, 128, 256, 512),
+    width_depth=16,
+    width_networks=96,
+)
+FULL = Scale(
+    sizes={"width": 1024, "depth": 48, "heads": 16, "tokens": 64},
+    networks=64,
+    depths=(6, 12, 24, 48, 96),
+    hard={"depth": 8, "width": 512, "heads": 8, "tokens": 128},
+    hard_networks=128,
+    widths=(64, 128, 256, 512, 1024),
+    width_depth=16,
+    width_networks=192,
+)
+
+
+def _architecture(placement: str, rule: str, **fields: Any) -> st.Architecture:
+    return st.Architecture(placement, rule, **fields)
+
+
+def verifications(scale: Scale) -> list[st.Verification]:
+    """Every placement under every rule."""
+    return [
+        st.verify(_architecture(p, s, **scale.sizes), networks=scale.networks, progress=False)
+        for s in RULES
+        for p in PLACEMENTS
+    ]
+
+
+def gated(scale: Scale) -> list[st.Verification]:
+    """The same placements without scaling, with a gated feed-forward branch."""
+    return [
+        st.verify(
+            _architecture(p, "unit", activation="swiglu", **scale.sizes),
+            networks=scale.networks,
+            progress=False,
+        )
+        for p in PLACEMENTS
+    ]
+
+
+def first_gradient(table: pd.DataFrame, column: str) -> float:
+    """A column of the squared gradient at layer 0."""
+    rows = table[(table["quantity"] == "grad_variance") & (table["stream"] == "0") & (table["layer"] == 0)]
+    return float(rows[column].iloc[0])
+
+
+def gradients_over_depth(scale: Scale) -> pd.DataFrame:
+    """Squared gradient at the embedding over that at the output, measured at ``scale.depths``.
+
+    Returns:
+        columns placement, scaling, depth, value, se.
+    """
+    rows = []
+    for rule in RULES:
+        for placement in RIVALS:
+            for depth in scale.depths:
+                arch = _architecture(placement, rule, **{**scale.sizes, "depth": depth})
+                table = st.verify(arch, networks=scale.networks, progress=False).table
+                row: dict[str, Any] = {"placement": placement, "scaling": rule, "depth": depth}
+                row["value"] = first_gradient(table, "estimate")
+                row["se"] = first_gradient(table, "se")
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def gradients_predicted(scale: Scale, depths: Sequence[int]) -> pd.DataFrame:
+    """The same from the pair theory."""
+    rows = []
+    for rule in RULES:
+        for placement in RIVALS:
+            for depth in depths:
+                arch = _architecture(placement, rule, **{**scale.sizes, "depth": depth})
+                value = first_gradient(st.predict(arch), "value")
+                rows.append({"placement": placement, "scaling": rule, "depth": depth, "value": value})
+    return pd.DataFrame(rows)
+
+
+def ffn_gains(activation: str) -> tuple[float, float]:
+    """sigma_f^2 and omega_f^2 at unit input and fan-in initialisation."""
+    entry = REGISTERED[activation]
+    value, slope = (float(f(1.0, 1.0, 1.0)) for f in (entry.kernel.value, entry.kernel.slope))
+    return value, value + slope if entry.gated else slope
+
+
+def gain_ranges(scale: Scale) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
+    """Forward and backward gain of each kind of branch over all token correlations, at unit scale."""
+    found = gain_intervals(_architecture("span-norm", "unit", **scale.sizes))
+    if found is None:
+        raise ValueError("the gains of span-norm are not bounded")
+    return found
+
+
+def hard_regime(scale: Scale) -> pd.DataFrame:
+    """Theories over Monte Carlo where attention is strong or masked."""
+    return regimes.hard_regime(scale.hard_networks, 0, scale.hard)
+
+
+def width_study(scale: Scale) -> pd.DataFrame:
+    """Unscaled PostNorm at several widths: how its gradient scatters over networks.
+
+    Returns:
+        columns width, ratio (theory over the arithmetic mean), ratio_se, geometric (theory over the geometric
+        mean), sd (of the logarithm over networks), sd_se, predicted_sd.
+    """
+    rows = []
+    for width in scale.widths:
+        arch = _architecture(
+            "post-norm", "unit", width=width, depth=scale.width_depth, heads=max(1, width // 64), tokens=32
+        )
+        prediction = predict_pair(arch)
+        ensemble = st.simulate(arch, networks=scale.width_networks, dtype="float64", progress=False)
+        logs = ensemble.samples["0", "grad_variance"][:, 0]
+        theory = prediction.profiles["0", "grad_variance"][0]
+        spread = logs.std(ddof=1)
+        mean = float(np.exp(logs - theory).mean())
+        se = float(np.exp(logs - theory).std(ddof=1)) / np.sqrt(len(logs))
+        rows.append(
+            {
+                "width": width,
+                "ratio": 1 / mean,
+                "ratio_se": se / mean**2,
+                "geometric": float(np.exp(theory - logs.mean())),
+                "sd": spread,
+                "sd_se": spread / np.sqrt(2 * (len(logs) - 1)),
+                "predicted_sd": float(fluctuations(arch, prediction.profiles)["0", "grad_variance"][0]),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,203 @@
+"""The tables of the write-up as LaTeX, from the library's laws and from Monte Carlo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from measured import ACTIVATIONS, JUDGED, ffn_gains
+from sympy import Expr, Pow, Rational, exp, factor, simplify
+from sympy.printing.latex import LatexPrinter
+
+import spannorm_theory as st
+from spannorm_theory import symbols
+from spannorm_theory.components.activations import ACTIVATIONS as REGISTERED
+from spannorm_theory.definitions.placements import PLACEMENTS
+from spannorm_theory.theory.growth import Growth
+
+#: the rows of the atlas: placements without scaling, and those that come with a rule of their own or are
+#: compared under one
+UNSCALED = (
+    "pre-norm", "parallel-pre", "ln-scaling", "peri-ln", "post-norm", "parallel-post", "admin", "hybrid-norm",
+    "span-norm", "residual", "siamese-norm",
+)  # fmt: skip
+SCALED = (
+    ("pre-norm", "depth-scaled-init"),
+    ("post-norm", "depth-scaled-init"),
+    ("span-norm", "depth-scaled-init"),
+    ("hybrid-norm", "gpt2"),
+    ("deepnorm", "deepnorm-init"),
+    ("keel", "keel"),
+)
+#: the atlas' short names of the gains
+SHORT = {
+    symbols.sigma_a2: "a", symbols.sigma_f2: "f", symbols.omega_a2: r"\hat a", symbols.omega_f2: r"\hat f",
+}  # fmt: skip
+NONE = r"---"
+HALF = Rational(1, 2)
+
+
+class _Ordered(LatexPrinter):
+    """Sums with positive terms first, constants before gains, and gains in the order of ``SHORT``."""
+
+    def _as_ordered_terms(self, expr: Expr, order: str | None = None) -> list[Expr]:
+        gains = list(SHORT)
+
+        def place(term: Expr) -> tuple[bool, list[int], str]:
+            found = sorted(gains.index(s) for s in term.free_symbols if s in gains)
+            return term.could_extract_minus_sign(), found, str(term)
+
+        return sorted(expr.args, key=place)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits, in LaTeX."""
+    text = f"{value:#.{digits}g}".rstrip(".")
+    if "e" not in text:
+        return text
+    mantissa, _, exponent = text.partition("e")
+    return rf"{mantissa} \times 10^{{{int(exponent)}}}"
+
+
+def tabular(columns: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A booktabs table; a row with one cell is a heading across all columns."""
+    lines = [
+        rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
+        r"\toprule",
+        " & ".join(head) + r" \\",
+        r"\midrule",
+    ]
+    for row in rows:
+        if len(row) == 1:
+            lines += [*([r"\midrule"] if lines[-1] != r"\midrule" else []), row[0] + r" \\"]
+        else:
+            lines.append(" & ".join(row) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def activations() -> str:
+    """Gains of the feed-forward branch at unit input."""
+    rows = []
+    for name in ACTIVATIONS:
+        sigma, omega = ffn_gains(name)
+        rows.append((REGISTERED[name].title, *(f"${x:.4f}$" for x in (sigma, omega, omega / sigma))))
+    return tabular(
+        "lccc", ("activation", r"$\sigma_f^2$", r"$\omega_f^2$", r"$s=\omega_f^2/\sigma_f^2$"), rows
+    )
+
+
+def atlas() -> str:
+    """Large-depth laws of many placements, with and without a rule that scales with depth."""
+    head = ("placement", r"$q_L$", r"$\gamma_0/\gamma_L$", r"$(1-\rho_L)/(1-\rho_0)$", "identity gain")
+    rows: list[tuple[str, ...]] = [(r"\multicolumn{5}{@{}l}{\emph{no scaling}}",)]
+    rows += [(PLACEMENTS[name].title, *_laws(name, "unit")) for name in UNSCALED]
+    rows.append((r"\multicolumn{5}{@{}l}{\emph{scaled with depth}}",))
+    for name, rule in SCALED:
+        rows.append((f"{PLACEMENTS[name].title} [{_rule(rule)}]", *_laws(name, rule)))
+    return tabular("lllll", head, rows)
+
+
+def _rule(name: str) -> str:
+    return {"depth-scaled-init": "DSI", "gpt2": "GPT-2", "deepnorm-init": "own", "keel": "own"}[name]
+
+
+def _laws(placement: str, rule: str) -> list[str]:
+    found = st.derive(placement, rule).asymptotics()
+    streams = sorted(
+        {name.removeprefix("identity gain").strip() for name in found if name.startswith("identity")}
+    )
+    moments = [f"q_{s}{s} at l=L" if s else "q at l=L" for s in streams]
+    gains = [f"identity gain {s}".strip() for s in streams]
+    one = [found.get("gamma_0/gamma_L"), found.get("(1-rho_L)/(1-rho_0)")]
+    return [_cell(found[m] for m in moments), _cell(one[:1]), _cell(one[1:]), _cell(found[g] for g in gains)]
+
+
+def _cell(laws: Iterable[Growth | str | None]) -> str:
+    return "; ".join(_law(law) if isinstance(law, Growth) else NONE for law in laws)
+
+
+def _law(law: Growth) -> str:
+    """The shape of a law, or its limit where it tends to one (for an embedding of second moment one)."""
+    L, shape = symbols.depth, law.shape(symbols.depth)
+    if shape == 1:
+        return f"${_short(law.prefactor.subs(symbols.initial_variance, 1))}$"
+    if isinstance(shape, Pow) and shape.exp == L and any(p.exp == -HALF for p in shape.base.atoms(Pow)):
+        shape = Pow(simplify(shape.base**-2), -L * HALF)  # one root of all
+    return f"${_short(shape)}$"
+
+
+def _short(expression: Expr) -> str:
+    expression = expression.replace(lambda e: isinstance(e, exp), lambda e: exp(factor(e.args[0])))
+    names = {s: SHORT.get(s, symbols.latex_name(s)) for s in expression.free_symbols}
+    text = str(_Ordered({"symbol_names": names, "ln_notation": True}).doprint(expression))
+    for old, new in ((r"\ln{\left(L \right)}^", r"(\ln L)^"), (r"\ln{\left(L \right)}", r"\ln L")):
+        text = text.replace(old, new)
+    return text.replace(r"\frac", r"\tfrac")
+
+
+def accuracy(verifications: Sequence[st.Verification]) -> str:
+    """Root mean square relative deviation from the theory over layers, cosines absolute, and the largest
+    share of its gate that any layer uses."""
+    names = {"variance": "$q$", "token_cosine": r"$\rho$", "grad_variance": r"$\gamma$"}
+    names |= {"grad_token_cosine": "$r$", "weight_grad_norm": r"$\|\partial_W\|^2$"}
+    rows = []
+    for found in verifications:
+        table = found.table[found.table["quantity"].isin(JUDGED)]
+        table = table[~table["verdict"].isin(["rare", "not predicted"])]
+        cells = [f"{100 * deviation(table, quantity):.1f}" for quantity in JUDGED]
+        arch = found.arch
+        rows.append(
+            (
+                PLACEMENTS[arch.placement].title,
+                _scaling(arch.scaling),
+                *cells,
+                f"{100 * table['gate'].max():.0f}",
+                "yes" if found.passed else "no",
+            )
+        )
+    return tabular("llccccccc", ("placement", "rule", *names.values(), "gate", "passed"), rows)
+
+
+def deviation(table: pd.DataFrame, quantity: str) -> float:
+    """Root mean square over the layers of one verification, relative for squared norms."""
+    rows = table[table["quantity"] == quantity]
+    off = rows["estimate"] - rows["theory"]
+    if "cosine" not in quantity:
+        off = rows["relative_error"]
+    return float(np.sqrt(np.mean(np.square(off))))
+
+
+def _scaling(rule: str) -> str:
+    return {"unit": "none", "depth-scaled-init": "DSI"}[rule]
+
+
+def hard(table: pd.DataFrame) -> str:
+    """Theories over Monte Carlo in the hard regime."""
+    names = {f"logit variance {v}": f"$v={v}$" for v in (1, 4, 16)} | {"causal": "causal mask"}
+    rows = []
+    for row in table.to_dict("records"):
+        cells = [_ratio(row[t], row[f"{t}_se"]) for t in ("pair", "position", "published")]
+        rows.append((names[str(row["case"])], *cells))
+    return tabular("lccc", ("", "pair theory", "position-resolved", "uniform, values only"), rows)
+
+
+def _ratio(value: float, error: float) -> str:
+    digits = 4 if error < 0.001 else 3
+    return rf"${value:.{digits}f} \pm {error:.{digits}f}$" if np.isfinite(value) else NONE
+
+
+def widths(table: pd.DataFrame) -> str:
+    """The width study."""
+    rows = [
+        (
+            f"{row['width']:.0f}",
+            rf"${row['ratio']:.2f} \pm {row['ratio_se']:.2f}$",
+            rf"${row['geometric']:.2f}$",
+            rf"${row['sd']:.2f} \pm {row['sd_se']:.2f}$",
+            rf"${row['predicted_sd']:.2f}$",
+        )
+        for row in table.to_dict("records")
+    ]
+    head = ("width", "theory / mean", "theory / geometric mean", r"sd of $\ln\gamma_0$", "predicted")
+    return tabular("ccccc", head, rows)
