@@ -6,7 +6,6 @@ import argparse
 import json
 from textwrap import wrap
 
-from .page import expected
 from .run import ClaimsReport, claims
 
 
@@ -35,7 +34,7 @@ def text(report: ClaimsReport, evidence: bool = False) -> str:
             for found in outcome.checked:
                 lines.append(
                     f"    {found.check.role:8s} {found.check.text}: {found.estimate:.4g} ± {found.error:.2g}, "
-                    f"expected {expected(found)}: {found.outcome}"
+                    f"expected {found.expected}: {found.outcome}"
                 )
             note = claim.conditions or claim.instead
             lines += [f"    {line}" for line in wrap(f"{claim.verdict}: {note}", 104)] if note else []

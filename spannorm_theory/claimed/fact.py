@@ -7,9 +7,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+from sympy import Expr, simplify
 
+from .. import symbols
 from ..architecture import Architecture
+from ..components.activations import ACTIVATIONS
+from ..components.kernels import Array
+from ..errors import NoClosedForm
 from ..quantities import QUANTITIES
+from ..theory.growth import Growth
 from ..theory.laws import laws
 from ..theory.predict import predict_profiles
 from ..theory.prediction import Prediction
@@ -56,7 +62,7 @@ def prediction(text: str) -> Prediction:
     return predict_profiles(Architecture.parse(text))
 
 
-def log_profile(text: str, quantity: str, stream: str = "0") -> np.ndarray:
+def log_profile(text: str, quantity: str, stream: str = "0") -> Array:
     """Natural logarithm of a predicted quantity at every layer."""
     values = prediction(text).profiles[stream, quantity]
     return values if QUANTITIES[quantity].logarithmic else np.log(values)
@@ -76,3 +82,29 @@ def predicted_ratio(text: str, quantity: str, layer: int, over: int, stream: str
 def slope(x: object, logs: object) -> float:
     """Least-squares slope of logarithms against ln x."""
     return float(np.polyfit(np.log(np.asarray(x, dtype=float)), np.asarray(logs, dtype=float), 1)[0])
+
+
+def growth_of(placement: str, scaling: str, name: str) -> Growth:
+    """A large-depth law that is known to exist."""
+    found = law(placement, scaling, name)
+    if not isinstance(found, Growth):
+        raise NoClosedForm(f"{placement} under {scaling} has no law of {name}: {found}")
+    return found
+
+
+def gains(activation: str = "gelu", attention: float = 1.0) -> dict[Expr, float]:
+    """Numbers for the four branch gains: fan-in initialisation, attention over aligned tokens."""
+    kernel = ACTIVATIONS[activation].kernel
+    return {
+        symbols.sigma_a2: attention,
+        symbols.omega_a2: attention,
+        symbols.sigma_f2: float(kernel.value(1.0, 1.0, 1.0)),
+        symbols.omega_f2: float(kernel.slope(1.0, 1.0, 1.0)),
+        symbols.initial_variance: 1.0,
+    }
+
+
+def balanced(expression: Expr) -> Expr:
+    """An expression with omega = sigma in both branches."""
+    pairs = {symbols.omega_a2: symbols.sigma_a2, symbols.omega_f2: symbols.sigma_f2}
+    return simplify(expression.subs(pairs))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
-from math import isfinite
 from typing import TYPE_CHECKING
 
 from ..report.markup import paragraph, table, tag
@@ -75,18 +74,8 @@ def _check(found: Checked) -> Sequence[str]:
         escape(check.role),
         escape(check.text) + "<br>" + "<br>".join(tag("code", escape(arch)) for arch in archs),
         f"{found.networks}, seed {check.seed}",
-        escape(expected(found)) + escape(reason),
+        escape(found.expected) + escape(reason),
         f"{found.estimate:.4g}",
         f"{found.error:.2g}",
         escape(found.outcome),
     ]
-
-
-def expected(found: Checked) -> str:
-    """The region that a check accepts, in words."""
-    low, high = isfinite(found.low), isfinite(found.high)
-    if low and high:
-        text = f"{found.low:.4g} to {found.high:.4g}"
-    else:
-        text = f"above {found.low:.4g}" if low else f"below {found.high:.4g}"
-    return ("not " if found.check.negated else "") + text

@@ -38,6 +38,16 @@ class Checked:
     networks: int
     outcome: str
 
+    @property
+    def expected(self) -> str:
+        """The region that the check accepts, in words."""
+        low, high = np.isfinite(self.low), np.isfinite(self.high)
+        if low and high:
+            text = f"{self.low:.4g} to {self.high:.4g}"
+        else:
+            text = f"above {self.low:.4g}" if low else f"below {self.high:.4g}"
+        return ("not " if self.check.negated else "") + text
+
 
 @dataclass(frozen=True)
 class Outcome:
