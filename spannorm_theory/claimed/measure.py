@@ -2,7 +2,8 @@
 
 Every measure is a weighted sum of logarithms of means over networks: a ratio has weights 1 and -1, the
 least-squares exponent of y against x the weights of that line. Its standard error follows from each network's
-first-order influence, summed over terms that the same networks supply and added in squares over others.
+first-order influence, summed over terms network by network: simulations from one seed may share random
+numbers, so that networks of one index belong together, while those of different indices are independent.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured value, its standard error, and the smallest number of networks behind it."""
+    """A measured value, its standard error, and the number of networks behind it."""
 
     value: float
     error: float
@@ -75,21 +76,20 @@ class Measure:
                 networks.
         """
         columns = [_column(term, samples(term.arch)) for term in self.terms]
-        networks = min(len(column) for column, _ in columns)
+        networks = len(columns[0][0])
         if networks < 3:
             raise InputError(f"a check needs at least 3 networks for a standard error, got {networks}")
         if self._plain:
             (column, shift), unit = columns[0], np.exp(columns[0][1])
             error = column.std(ddof=1) / np.sqrt(networks)
             return Estimate(float(column.mean() * unit), float(error * unit), networks)
-        total, influence = 0.0, dict[Architecture, Array]()
+        total, influence = 0.0, np.zeros(networks)
         for term, (column, shift) in zip(self.terms, columns, strict=True):
             mean = column.mean()
             with np.errstate(invalid="ignore", divide="ignore"):
                 total += term.weight * (np.log(mean) + shift)
-                part = term.weight * (column / mean - 1)
-            influence[term.arch] = influence.get(term.arch, np.zeros(len(column))) + part
-        error = np.sqrt(sum(x.var(ddof=1) / len(x) for x in influence.values()))
+                influence += term.weight * (column / mean - 1)
+        error = influence.std(ddof=1) / np.sqrt(networks)
         if self.exponent:
             return Estimate(float(total), float(error), networks)
         return Estimate(float(np.exp(total)), float(error * np.exp(total)), networks)
