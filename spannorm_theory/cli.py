@@ -125,6 +125,8 @@ def parser() -> argparse.ArgumentParser:
     claims.add_argument("--full", action="store_true", help="all claims")
     claims.add_argument("--evidence", action="store_true", help="print theory and checks of each claim")
     claims.add_argument("--out", help="JSON file to write")
+    claims.add_argument("--html", help="page to write")
+    claims.add_argument("--file", help="another file of claims (default: papers/claims.toml)")
     claims.add_argument("--device", default="auto", help="auto, cpu or cuda")
     claims.add_argument("--quiet", action="store_true", help="no progress bar")
     report = command("report", "Derive, verify and draw the standard comparison; writes one folder.")

@@ -1,19 +1,19 @@
 """A claim, its checks, and how they are read from papers/claims.toml.
 
-    [[claim]]
-    id, sentence, source (a key of papers/references.bib), kind (one of KINDS), verdict (one of VERDICTS)
-    result       dotted path, below spannorm_theory.claimed.facts, of a function that returns a Fact
-    conditions   for "holds with conditions": which;   instead: for "fails at initialisation": what is true
-    full         true: only with --full
+[[claim]]
+id, sentence, source (a key of papers/references.bib), kind (one of KINDS), verdict (one of VERDICTS)
+result       dotted path, below spannorm_theory.claimed.facts, of a function that returns a Fact
+conditions   for "holds with conditions": which;   instead: for "fails at initialisation": what is true
+full         true: only with --full
 
-    [[claim.check]]
-    role              "claim" (what the claim says), "outside" (the same outside its conditions, which must be
-                      contradicted) or "instead" (what is true where the claim fails)
-    architecture      text form;   networks, seed
-    quantity, stream ("0"), layer (negative: from the end)
-    over_layer, over_quantity, over_stream, over_architecture    the measure is a ratio to this
-    layers or depths  the measure is the exponent of the quantity in the layer, or in the depth
-    relation, value or name (of a number in the Fact), tolerance with reason, negated
+[[claim.check]]
+role              "claim" (what the claim says), "outside" (the same outside its conditions, which must be
+                  contradicted) or "instead" (what is true where the claim fails)
+architecture      text form;   networks, seed
+quantity, stream ("0"), layer (negative: from the end)
+over_layer, over_quantity, over_stream, over_architecture    the measure is a ratio to this
+layers or depths  the measure is the exponent of the quantity in the layer, or in the depth
+relation, value or name (of a number in the Fact), tolerance with reason, negated
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Check:
     """One Monte Carlo check of a claim.
 
     Attributes:
-        values: expected value, or the two borders; empty where ``name`` refers to the claim's Fact, or the
+        borders: expected value, or the two borders; empty where ``name`` refers to the claim's Fact, or the
             relation is "predicted".
         tolerance: a share of the expected value; of exponents a distance from it.
     """
@@ -92,7 +92,7 @@ class Check:
     networks: int
     seed: int
     relation: str
-    values: tuple[float, ...]
+    borders: tuple[float, ...]
     name: str
     tolerance: float
     reason: str

@@ -11,9 +11,13 @@ from .run import ClaimsReport, claims
 
 def run_claims(args: argparse.Namespace) -> int:
     """Run, print and write; exit status 1 where a verdict is not the recorded one."""
-    report = claims(args.ids or None, full=args.full, device=args.device, progress=not args.quiet)
+    report = claims(
+        args.ids or None, full=args.full, path=args.file, device=args.device, progress=not args.quiet
+    )
     if args.out:
         report.write(args.out)
+    if args.html:
+        report.write_page(args.html)
     print(json.dumps(report.to_dict(), indent=1) if args.json else text(report, args.evidence))
     return 0 if report.passed else 1
 
@@ -32,10 +36,8 @@ def text(report: ClaimsReport, evidence: bool = False) -> str:
                 says = "yes" if outcome.fact.holds else "no"
                 lines += [f"    {line}" for line in wrap(f"theory: {says}; {outcome.fact.formula}", 104)]
             for found in outcome.checked:
-                lines.append(
-                    f"    {found.check.role:8s} {found.check.text}: {found.estimate:.4g} ± {found.error:.2g}, "
-                    f"expected {found.expected}: {found.outcome}"
-                )
+                value = f"{found.estimate:.4g} ± {found.error:.2g}, expected {found.expected}"
+                lines.append(f"    {found.check.role:8s} {found.check.text}: {value}: {found.outcome}")
             note = claim.conditions or claim.instead
             lines += [f"    {line}" for line in wrap(f"{claim.verdict}: {note}", 104)] if note else []
     changed = sum(outcome.changed for outcome in report.outcomes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from ..report.markup import paragraph, table, tag
@@ -35,6 +36,17 @@ def section(report: ClaimsReport) -> str:
             *(_evidence(outcome) for outcome in report.outcomes if outcome.fact is not None),
         ]
     )
+
+
+def document(report: ClaimsReport) -> str:
+    """The section as a page of its own."""
+    css = resources.files("spannorm_theory.report").joinpath("style.css").read_text(encoding="utf-8")
+    head = (
+        '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Published claims</title>\n<style>\n{css}</style>"
+    )
+    body = section(report)
+    return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
 
 
 def _row(outcome: Outcome) -> list[str]:

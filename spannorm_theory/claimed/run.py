@@ -17,7 +17,6 @@ from ..components.kernels import Array
 from ..errors import AssumptionError, InputError, UnknownNameError
 from ..quantities import Key
 from ..theory.predict import predict_profiles
-from ..theory.prediction import Prediction
 from .claim import FAILS, HOLDS, NOT_TESTABLE, WITH_CONDITIONS, Check, Claim, load_claims
 from .fact import Fact
 from .relation import CONTRADICTED, region
@@ -118,10 +117,13 @@ class ClaimsReport:
 
     def write(self, path: str | Path) -> None:
         """Write :meth:`to_dict` as JSON."""
-        try:
-            Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}") from error
+        _write(path, json.dumps(self.to_dict(), indent=1) + "\n")
+
+    def write_page(self, path: str | Path) -> None:
+        """Write a page of its own, readable offline."""
+        from .page import document
+
+        _write(path, document(self))
 
     def html(self) -> str:
         """The section of a report."""
@@ -196,16 +198,14 @@ def judge(claim: Claim, laboratory: Laboratory) -> Outcome:
 
 def run_check(check: Check, fact: Fact | None, laboratory: Laboratory) -> Checked:
     """Simulate what a check asks for and hold it against what is expected."""
-    values = check.values
+    values = check.borders
     if check.relation == "predicted":
         values = (check.measure.theory(laboratory.predict),)
     elif check.name:
         if fact is None or check.name not in fact.numbers:
             raise UnknownNameError("number of the result", check.name, fact.numbers if fact else ())
         values = (float(fact.numbers[check.name]),)
-    expected = region(
-        check.relation, values, check.tolerance, check.measure.exponent, check.negated
-    )
+    expected = region(check.relation, values, check.tolerance, check.measure.exponent, check.negated)
     estimate = check.measure.estimate(lambda arch: laboratory.samples(arch, check.networks, check.seed))
     outcome = expected.decide(estimate.value, estimate.error, estimate.networks)
     return Checked(
@@ -231,6 +231,13 @@ def verdict(fact: Fact | None, checked: Sequence[Checked]) -> str:
     said, instead = outcomes("claim"), outcomes("instead")
     refuted = not fact.holds and all(outcome == CONTRADICTED for outcome in said)
     return FAILS if refuted and all(outcome == YES for outcome in instead) else UNDECIDED
+
+
+def _write(path: str | Path, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _row(found: Checked) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def square_root_cure() -> Fact:
 
 
 def same_rate() -> Fact:
-    """The rate of 1 - rho is that of the gradient of token differences, which no aligned attention carries."""
+    """The rate of 1 - rho is that of the gradient of token differences, which attention does not carry."""
     found = []
     for name in ("post-norm", "span-norm", "hybrid-norm"):
         angle = growth_of(name, "unit", COLLAPSE).rate

@@ -25,7 +25,7 @@ def pre_norm_bounds() -> Fact:
 
 
 def post_norm_sum() -> Fact:
-    """The FFN's sum 1 + sigma_f^2 is 3/2; a block of aligned tokens then keeps 1/sqrt(2 x 3/2) of its input."""
+    """The FFN's sum 1 + sigma_f^2 is 3/2: a block of aligned tokens keeps 1/sqrt(2 x 3/2) of its input."""
     gain = recursion("post-norm").step.identity[0].subs(SETTING)
     return Fact(
         bool(simplify(gain**2 - Rational(1, 3)) == 0),
@@ -136,4 +136,8 @@ def flat_gradients() -> Fact:
 def dilution() -> Fact:
     """A block adds (sigma_a^2 + sigma_f^2)/q_l of the stream, and q_l grows linearly."""
     found = growth_of("pre-norm", "unit", "q at l=L")
-    return Fact(found.power == 1 and found.rate == 0, f"share (sigma_a^2 + sigma_f^2)/q_l, q_L: {found}", {"exponent": -1.0})
+    return Fact(
+        found.power == 1 and found.rate == 0,
+        f"share (sigma_a^2 + sigma_f^2)/q_l, q_L: {found}",
+        {"exponent": -1.0},
+    )

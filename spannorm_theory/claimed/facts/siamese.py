@@ -129,10 +129,11 @@ def reduces_to_post() -> Fact:
     q0 = symbols.initial_variance
     first = _step(_without_growing, dict.fromkeys(PAIRS, q0), first=True)
     at_start = _same(first.backward_matrix[0, 0], post.backward_matrix[0, 0].subs(symbols.variance, q0))
-    scaled = recursion("siamese-norm").block.forward != recursion("siamese-norm(depth_scaling=False)").block.forward
+    blocks = [recursion(f"siamese-norm{option}").block for option in ("", "(depth_scaling=False)")]
+    unscaled = blocks[0].forward == blocks[1].forward
     return Fact(
         same,
         "a block's moments are PostNorm's at q = 1; block 0 norms what PostNorm's branch reads raw, which "
-        f"{'changes nothing' if at_start else 'differs unless q_0 = 1'}, and depth scaling divides its branches",
-        outside=at_start and not scaled,
+        f"{'changes nothing' if at_start else 'differs unless q_0 = 1'}; depth scaling divides its branches",
+        outside=at_start and unscaled,
     )
