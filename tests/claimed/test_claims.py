@@ -1,4 +1,4 @@
-"""The recorded claims: theory agrees with each verdict, verdicts follow evidence, and a wrong one is caught."""
+"""The recorded claims: theory agrees with each verdict, verdicts follow evidence, wrong ones are caught."""
 
 from __future__ import annotations
 
