@@ -1,7 +1,8 @@
 """A claim, its checks, and how they are read from papers/claims.toml.
 
 [[claim]]
-id, sentence, source (a key of papers/references.bib), kind (one of KINDS), verdict (one of VERDICTS)
+id, sentence, kind (one of KINDS), verdict (one of VERDICTS)
+source       a key of papers/references.bib, or "own" for what we derive and no paper states
 result       dotted path, below spannorm_theory.claimed.facts, of a function that returns a Fact
 conditions   for "holds with conditions": which;   instead: for "fails at initialisation": what is true
 full         true: only with --full
@@ -39,6 +40,8 @@ KINDS = ("proved", "derived", "measured at initialisation", "measured in trainin
 HOLDS, WITH_CONDITIONS = "holds", "holds with conditions"
 FAILS, NOT_TESTABLE = "fails at initialisation", "not testable here"
 VERDICTS = (HOLDS, WITH_CONDITIONS, FAILS, NOT_TESTABLE)
+#: the source of a statement that no paper makes
+OWN = "own"
 ROLES = ("claim", "outside", "instead")
 
 FACTS = "spannorm_theory.claimed.facts."
@@ -161,7 +164,7 @@ def _claim(entry: object, sources: Mapping[str, Mapping[str, str]]) -> Claim:
         key: _text(entry, key, required=key in ("id", "sentence", "source", "kind", "verdict"))
         for key in _CLAIM_FIELDS[:-2]
     }
-    for key, known in (("kind", KINDS), ("verdict", VERDICTS), ("source", tuple(sources))):
+    for key, known in (("kind", KINDS), ("verdict", VERDICTS), ("source", (OWN, *sources))):
         if texts[key] not in known:
             raise UnknownNameError(key, texts[key], known)
     checks = entry.get("check", [])

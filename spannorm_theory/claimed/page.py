@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..report.markup import paragraph, table, tag
 from .bibliography import address, bibliography
-from .claim import HOLDS, NOT_TESTABLE, VERDICTS, WITH_CONDITIONS
+from .claim import HOLDS, NOT_TESTABLE, OWN, VERDICTS, WITH_CONDITIONS
 
 if TYPE_CHECKING:
     from .run import Checked, ClaimsReport, Outcome
@@ -65,6 +65,8 @@ def _row(outcome: Outcome) -> list[str]:
 
 
 def _source(key: str) -> str:
+    if key == OWN:
+        return "own derivation"
     return tag("a", escape(key), href=address(key), title=bibliography()[key]["title"])
 
 
