@@ -32,6 +32,8 @@ _HOME = {
     "verify": "verification",
     "Verification": "verification",
     "spectra": "singular",
+    "claims": "claimed.run",
+    "ClaimsReport": "claimed.run",
     "write_report": "report",
     "sweep": "sweeps.run",
     "Sweep": "sweeps.run",
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from .catalogue import activations as activations
     from .catalogue import placements as placements
     from .catalogue import scalings as scalings
+    from .claimed.run import ClaimsReport as ClaimsReport
+    from .claimed.run import claims as claims
     from .components.activations import activation as activation
     from .definitions.placements import placement as placement
     from .definitions.scalings import Multipliers as Multipliers

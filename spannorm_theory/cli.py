@@ -1,4 +1,4 @@
-"""The ``spannorm`` command: list, derive, predict, simulate, verify, report, atlas, figures, sweep, bench.
+"""The ``spannorm`` command: list, derive, predict, simulate, verify, claims, report, atlas, ...
 
 Exit status 0: good; 1: a check failed; 2: bad input, with one line on stderr. Heavy imports happen
 inside the commands, so that ``--help`` answers at once.
@@ -175,6 +175,15 @@ def parser() -> argparse.ArgumentParser:
     verify = command("verify", "Theory against Monte Carlo, with a verdict (exit status 1 if it fails).")
     _architecture_flags(verify)
     _run_flags(verify, networks=64)
+    claims = command("claims", "Published claims, decided and checked (exit status 1 if a verdict changed).")
+    claims.add_argument("ids", nargs="*", metavar="ID", help="only these claims (default: the quick set)")
+    claims.add_argument("--full", action="store_true", help="all claims")
+    claims.add_argument("--evidence", action="store_true", help="print theory and checks of each claim")
+    claims.add_argument("--out", help="JSON file to write")
+    claims.add_argument("--html", help="page to write")
+    claims.add_argument("--file", help="another file of claims (default: papers/claims.toml)")
+    claims.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    claims.add_argument("--quiet", action="store_true", help="no progress bar")
     report = command("report", "Derive, verify and draw the standard comparison; writes one folder.")
     report.add_argument("--out", default="report", help="folder to write (default: report)")
     _set_flags(report)
@@ -340,6 +349,12 @@ def _atlas(args: argparse.Namespace) -> int:
     return run(args, _fields(args))
 
 
+def _claims(args: argparse.Namespace) -> int:
+    from .claimed.command import run_claims
+
+    return run_claims(args)
+
+
 def _bench(args: argparse.Namespace) -> int:
     from .bench.command import run_bench
 
@@ -352,6 +367,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "predict": _predict,
     "simulate": _simulate,
     "verify": _verify,
+    "claims": _claims,
     "report": _report,
     "sweep": _sweep,
     "atlas": _atlas,

@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from measured import RIVALS, RULES, ffn_gains
+from spannorm_theory.plot.style import new_figure, paper, placement_style, placement_title
 
 import spannorm_theory as st
 from spannorm_theory import symbols
 from spannorm_theory.components.activations import ACTIVATIONS
 from spannorm_theory.plot.draw import Look, handle
-from spannorm_theory.plot.style import new_figure, paper, placement_style, placement_title
 from spannorm_theory.theory.collapse import collapse_factor
 
 #: inches of text that a figure has

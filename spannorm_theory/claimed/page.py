@@ -1,0 +1,95 @@
+"""The claims as a section of a report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from ..report.markup import paragraph, table, tag
+from .bibliography import address, bibliography
+from .claim import HOLDS, NOT_TESTABLE, OWN, VERDICTS, WITH_CONDITIONS
+
+if TYPE_CHECKING:
+    from .run import Checked, ClaimsReport, Outcome
+
+LEGEND = (
+    "Each claim is decided by a result of the theory and checked on random networks; an estimate counts with "
+    "its standard error over networks, and one whose interval crosses the border of what is expected decides "
+    "nothing. Only what can be seen at initialisation is judged."
+)
+
+
+def section(report: ClaimsReport) -> str:
+    """Heading, tally, table of verdicts, and each claim's evidence folded away."""
+    counts = Counter(outcome.verdict for outcome in report.outcomes)
+    order = [*VERDICTS, *(v for v in counts if v not in VERDICTS)]
+    tally = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
+    rows = [_row(outcome) for outcome in report.outcomes]
+    return "\n".join(
+        [
+            tag("h2", "Published claims", id="claims"),
+            paragraph(f"{len(report.outcomes)} claims: {tally}. {LEGEND}"),
+            table(["Claim", "Source", "Kind", "Verdict"], rows),
+            *(_evidence(outcome) for outcome in report.outcomes if outcome.fact is not None),
+        ]
+    )
+
+
+def document(report: ClaimsReport) -> str:
+    """The section as a page of its own."""
+    css = resources.files("spannorm_theory.report").joinpath("style.css").read_text(encoding="utf-8")
+    head = (
+        '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Published claims</title>\n<style>\n{css}</style>"
+    )
+    body = section(report)
+    return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def _row(outcome: Outcome) -> list[str]:
+    claim = outcome.claim
+    good = outcome.verdict in (HOLDS, WITH_CONDITIONS, NOT_TESTABLE)
+    verdict = tag("span", escape(outcome.verdict), class_="good" if good else "bad")
+    if outcome.changed:
+        verdict += escape(f" (recorded: {claim.verdict})")
+    note = claim.conditions or claim.instead
+    return [
+        escape(claim.sentence),
+        _source(claim.source),
+        escape(claim.kind),
+        verdict + (f": {escape(note)}" if note else ""),
+    ]
+
+
+def _source(key: str) -> str:
+    if key == OWN:
+        return "own derivation"
+    return tag("a", escape(key), href=address(key), title=bibliography()[key]["title"])
+
+
+def _evidence(outcome: Outcome) -> str:
+    fact = outcome.fact
+    assert fact is not None
+    inner = paragraph(f"Theory: {fact.formula}.")
+    if outcome.checked:
+        head = ["", "Measure", "Networks", "Expected", "Estimate", "SE", ""]
+        inner += table(head, [_check(found) for found in outcome.checked], frozenset({3, 4, 5}))
+    return tag("details", tag("summary", f"<strong>{escape(outcome.claim.id)}</strong>") + inner)
+
+
+def _check(found: Checked) -> Sequence[str]:
+    check = found.check
+    archs = dict.fromkeys(str(term.arch) for term in check.measure.terms)
+    reason = f"; tolerance: {check.reason}" if check.reason else ""
+    return [
+        escape(check.role),
+        escape(check.text) + "<br>" + "<br>".join(tag("code", escape(arch)) for arch in archs),
+        f"{found.networks}, seed {check.seed}",
+        escape(found.expected) + escape(reason),
+        f"{found.estimate:.4g}",
+        f"{found.error:.2g}",
+        escape(found.outcome),
+    ]
