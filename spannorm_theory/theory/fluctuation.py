@@ -108,7 +108,9 @@ def _response(
         slope = component.gain(q, q, p, gains)
         return slope * (dq - dd) + (out_p - slope * p) / q * dq, out / q * dq
     if component.inner_norm:  # the mean mode's share of a fixed second moment
-        return out_p * out_drop / out * ((dq - dd) / _positive(p) - dd / _positive(drop)), np.zeros_like(dq)
+        return out_p * out_drop / _positive(out) * (
+            (dq - dd) / _positive(p) - dd / _positive(drop)
+        ), np.zeros_like(dq)
     if "value" in component.normed:
         scale = gains["attn.output"] / q
         dd, dq = dd - drop / q * dq, np.zeros_like(dq)
