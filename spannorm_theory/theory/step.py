@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -182,7 +182,11 @@ class Step:
 
 def tidy(expression: Any) -> Expr:
     """A rational expression in factored form; one with roots is only put over one denominator."""
-    expression = Integer(0) + expression
+    return _tidy(Integer(0) + expression)
+
+
+@lru_cache(maxsize=1 << 14)  # streams and wirings that are alike ask for the same expressions
+def _tidy(expression: Expr) -> Expr:
     if expression.is_rational_function(*expression.free_symbols):
         return factor(expression)
     return together(expression)
