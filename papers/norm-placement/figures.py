@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from measured import RIVALS, RULES, ffn_gains
-from spannorm_theory.plot.style import new_figure, paper, placement_style, placement_title
+from spannorm_theory.plot.look import placement_style, placement_title
+from spannorm_theory.plot.paper import new_figure, paper
 
 import spannorm_theory as st
 from spannorm_theory import symbols

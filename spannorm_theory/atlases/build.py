@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +15,11 @@ import pandas as pd
 from ..architecture import Architecture, parse_placement
 from ..definitions.placements import PLACEMENTS
 from ..definitions.rule import SCALINGS
+from ..definitions.trace import Branch, Trace
 from ..errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
+from ..theory.moments import Algebra, Moments
 from ..theory.recursion import derive
+from ..theory.step import rule_gain
 from .cell import FAILED, OK, Cell, compute
 from .table import frame
 
@@ -108,13 +111,27 @@ def architectures(
 def _valid(placement: str, scaling: str, fields: dict[str, Any]) -> Architecture | None:
     try:
         arch = Architecture(placement, scaling, **fields)
-        steps = derive(placement, scaling).steps(arch.depth)
-        _ = [step.forward for step in dict.fromkeys(steps)]  # a norm of nothing, say, shows only here
+        for trace in dict.fromkeys(step.trace for step in derive(placement, scaling).steps(arch.depth)):
+            _presence(trace).outputs()
     except UnknownNameError:
         raise
     except InputError:
         return None
     return arch
+
+
+#: 0 for what is always zero, something positive for everything else
+_PRESENCE = Algebra(lambda cov: cov, lambda factor, cov: factor * cov, lambda cov: cov, 0.0)
+
+
+def _presence(trace: Trace) -> Moments:
+    """The block with every factor and gain that is not zero replaced by one: shows norms of nothing."""
+
+    def transfer(branch: Branch, moment: float) -> float:
+        silent = not branch.elementwise and rule_gain(branch) == 0
+        return 0.0 if silent or not moment else 1.0
+
+    return Moments(trace, _PRESENCE, lambda i, j: 1.0, transfer, lambda factor: float(factor != 0))
 
 
 def _workers() -> int:
@@ -123,18 +140,31 @@ def _workers() -> int:
 
 def _computed(
     archs: Sequence[Architecture], depths: tuple[int, ...], seconds: float, workers: int
-) -> Iterator[Cell]:
+) -> Iterator[tuple[int, Cell]]:
+    """Cells with their places in ``archs``, in the order in which they are done."""
     # forked workers know the placements and rules that a user has registered
     forks = "fork" in multiprocessing.get_all_start_methods()
     if workers <= 1 or len(archs) < FEWEST or not forks:
-        yield from (compute(arch, depths, seconds) for arch in archs)
+        yield from ((i, compute(arch, depths, seconds)) for i, arch in enumerate(archs))
         return
+    # one worker takes all rules of a placement: many of them have the same formulas
+    groups: dict[str, list[int]] = {}
+    for i, arch in enumerate(archs):
+        groups.setdefault(arch.placement, []).append(i)
+    slowest = sorted(
+        groups.values(), key=lambda group: (archs[group[0]].definition.streams, len(group)), reverse=True
+    )
     context = multiprocessing.get_context("fork")
-    count = len(archs)
-    with warnings.catch_warnings(), ProcessPoolExecutor(min(workers, count), mp_context=context) as pool:
+    with warnings.catch_warnings(), ProcessPoolExecutor(min(workers, len(groups)), context) as pool:
         # newer Pythons warn of threads (BLAS); the workers start none and share no locks with them
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        yield from pool.map(compute, archs, [depths] * count, [seconds] * count, chunksize=4)
+        futures = {pool.submit(_group, [archs[i] for i in g], depths, seconds): g for g in slowest}
+        for future in as_completed(futures):
+            yield from zip(futures[future], future.result(), strict=True)
+
+
+def _group(archs: Sequence[Architecture], depths: tuple[int, ...], seconds: float) -> list[Cell]:
+    return [compute(arch, depths, seconds) for arch in archs]
 
 
 def atlas(
@@ -179,7 +209,8 @@ def atlas(
     archs = architectures(placements, scalings, **fields)
     order = tuple(sorted(set(depths)))
     found = _computed(archs, order, seconds, _workers() if workers is None else workers)
-    cells = list(tqdm(found, total=len(archs), desc="atlas", disable=not progress))
+    done = dict(tqdm(found, total=len(archs), desc="atlas", disable=not progress))
+    cells = [done[i] for i in range(len(archs))]
     if networks:
         chosen = _spread([i for i, cell in enumerate(cells) if cell.shares], sample)
         for i in tqdm(chosen, desc="Monte Carlo", disable=not progress):

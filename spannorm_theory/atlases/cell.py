@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import FrameType
 
 import numpy as np
@@ -23,7 +24,7 @@ from ..theory.predict import predict_pair
 from ..theory.recursion import Recursion, derive
 from .check import DEPTHS, mismatch
 from .components import Gains, ends
-from .iterated import Ends, Iteration
+from .iterated import Ends, Iteration, formulas
 from .numbers import Trend, evaluate, fit
 
 #: gains of the check: all different, so that no two of them can be swapped unnoticed
@@ -158,13 +159,44 @@ def compute(arch: Architecture, depths: Sequence[int], seconds: float) -> Cell:
 
 
 def _compute(arch: Architecture, depths: Sequence[int]) -> Cell:
-    recursion = derive(arch.placement, arch.scaling)
-    known = _Laws(recursion, Iteration(recursion), *ends(arch))
-    found = known.all()
-    shares, declined = _shares(arch, depths, known.stream)
-    limits = _limits(arch.with_(depth=depths[0]), known.stream)
-    problem = "; ".join(dict.fromkeys(known.problems + declined))
-    return Cell(arch, found, known.stream, shares, limits, problem)
+    found, stream, problems = _known(_Formulas.of(derive(arch.placement, arch.scaling)), *ends(arch))
+    shares, declined = _shares(arch, depths, stream)
+    limits = _limits(arch.with_(depth=depths[0]), stream)
+    problem = "; ".join(dict.fromkeys([*problems, *declined]))
+    return Cell(arch, found, stream, shares, limits, problem)
+
+
+@dataclass(frozen=True)
+class _Formulas:
+    """A recursion, equal to every other one whose blocks have the same formulas, and so the same laws."""
+
+    key: Hashable
+    recursion: Recursion = field(compare=False)
+    iteration: Iteration = field(compare=False)
+
+    @classmethod
+    def of(cls, recursion: Recursion) -> _Formulas:
+        iteration = Iteration(recursion)
+        key = iteration.formulas(DEPTHS[-1]), _derivation(recursion)
+        return cls(key, recursion, iteration)
+
+
+def _derivation(recursion: Recursion) -> Hashable:
+    """What laws are derived from."""
+    before = None if recursion.before is None else _derivation(recursion.before)
+    steps = [*recursion.opening, recursion.step]
+    if len(recursion.block.trace.streams) > 1:  # of these only forward and identity laws are derived
+        return before, tuple((*step.forward.values(), *step.identity) for step in steps)
+    return before, tuple(formulas(step) for step in steps)
+
+
+@lru_cache(maxsize=1024)
+def _known(
+    shared: _Formulas, aligned: Gains, independent: Gains
+) -> tuple[dict[str, Found], int, tuple[str, ...]]:
+    """What is known of each quantity, the stream that it is of, and what could not be computed."""
+    known = _Laws(shared.recursion, shared.iteration, aligned, independent)
+    return known.all(), known.stream, tuple(known.problems)
 
 
 class _Laws:

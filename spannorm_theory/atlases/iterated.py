@@ -7,8 +7,9 @@ gain and token differences of all layers are evaluated at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import floor, log
 
 import numpy as np
@@ -47,20 +48,31 @@ class Ends:
     identity: tuple[float, ...]
 
 
+@lru_cache(maxsize=1024)
+def formulas(step: Step) -> tuple[tuple[Expr, ...], ...]:
+    """Backward matrix, difference map, identity gains, and outgoing moments."""
+    return (
+        tuple(step.backward_matrix),
+        tuple(difference_map(step)),
+        tuple(step.identity),
+        tuple(step.forward.values()),
+    )
+
+
 class _Wiring:
     """The compiled formulas of one wiring of a block."""
 
     def __init__(self, step: Step) -> None:
+        backward, differences, identity, forward = formulas(step)
         states = [symbols.stream_moment(symbols.variance, *p, len(step.trace.streams)) for p in step.pairs]
         self.pairs = step.pairs
         functions = numeric_moments()
         vectorised = {name: np.vectorize(f, otypes=[float]) for name, f in functions.items()}
-        forward = list(step.forward.values())
         self.free = not any(f.free_symbols & set(states) for f in forward)
         names = [*states, *_NAMES]
         self.forward = lambdify(names, forward, modules=[functions, "math"], cse=True)
         self.shape = (len(states), len(states))
-        entries: list[Expr] = [*step.backward_matrix, *difference_map(step), *step.identity, *forward]
+        entries = [*backward, *differences, *identity, *forward]
         self.everything = lambdify(names, entries, modules=[vectorised, "numpy"], cse=True)
 
     def outgoing(self, l: Array, rest: tuple[float, ...]) -> Array:
@@ -85,9 +97,10 @@ class Iteration:
         self._entry = PLACEMENTS[recursion.name]
         self._recursion = recursion
         self._questions = self._entry.questions(recursion.scaling, **recursion.options)
+        self._steps: dict[Trace, Step] = {}
         self._wirings: dict[Trace, _Wiring] = {}
 
-    def _wiring(self, position: Position) -> _Wiring:
+    def _step(self, position: Position) -> Step:
         trace = self._entry.trace(
             self._recursion.scaling,
             first=position.first,
@@ -95,11 +108,16 @@ class Iteration:
             turn=position.turn,
             **self._recursion.options,
         )
-        if trace not in self._wirings:
+        if trace not in self._steps:
             known = (self._recursion.first, self._recursion.block)
             step = next((s for s in known if s.trace == trace), None)
-            self._wirings[trace] = _Wiring(step or Step(trace, self._recursion.block.gains))
-        return self._wirings[trace]
+            self._steps[trace] = step or Step(trace, self._recursion.block.gains)
+        return self._steps[trace]
+
+    def _wiring(self, step: Step) -> _Wiring:
+        if step.trace not in self._wirings:
+            self._wirings[step.trace] = _Wiring(step)
+        return self._wirings[step.trace]
 
     def _readout(self, last: Array) -> Array:
         """Gradient moments at the last block's output, for a unit gradient at the model's."""
@@ -108,16 +126,27 @@ class Iteration:
         column = list(readout.backward_matrix[:, 0])
         return np.array(lambdify(moments, column, modules=[numeric_moments(), "math"])(*last), dtype=float)
 
-    def _stack(self, depth: int) -> tuple[list[_Wiring], NDArray[np.intp]]:
-        """The distinct wirings of a stack, and which of them each block has."""
+    def _blocks(self, depth: int) -> tuple[list[Step], NDArray[np.intp]]:
+        """The kinds of block that a stack has, and which of them each block is."""
         asked, l = self._questions, np.arange(depth)
         early = 0 if asked.fraction is None else floor(asked.fraction * depth)
         period = asked.period or 1
         code = (2 * (l % period) + (l < early)) * 2 + (l == 0)
         _, first, which = np.unique(code, return_index=True, return_inverse=True)
-        found = [self._wiring(asked.position(int(at), depth)) for at in first]
+        return [self._step(asked.position(int(at), depth)) for at in first], which
+
+    def _stack(self, depth: int) -> tuple[list[_Wiring], NDArray[np.intp]]:
+        """The distinct wirings of a stack, and which of them each block has."""
+        steps, which = self._blocks(depth)
+        found = [self._wiring(step) for step in steps]
         distinct = list(dict.fromkeys(found))
         return distinct, np.array([distinct.index(w) for w in found])[which]
+
+    def formulas(self, depth: int) -> Hashable:
+        """Everything that an iteration evaluates: recursions for which it is equal have the same ends."""
+        asked = self._questions
+        blocks = tuple(formulas(step) for step in self._blocks(depth)[0])
+        return asked.fraction, asked.period, blocks, tuple(self._recursion.readout.backward_matrix[:, 0])
 
     def ends(self, depth: int, gains: Sequence[float], q0: float = 1.0) -> Ends:
         """Iterate a stack of ``depth`` blocks with gains (sigma_a^2, sigma_f^2, omega_a^2, omega_f^2).

@@ -25,6 +25,7 @@ def page(
     seed: int,
     comparisons: Sequence[Picture],
     sections: Mapping[str, str],
+    routed: str,
 ) -> str:
     """The whole document.
 
@@ -32,17 +33,19 @@ def page(
         groups: cells by placement.
         comparisons: the figures that show all placements.
         sections: each placement's part, as markup.
+        routed: the comparison with experts, as markup; may be empty.
     """
     css = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
     body = [
         tag("h1", escape(TITLE)),
         _introduction(groups, networks, seed),
-        _contents(groups),
+        _contents(groups, bool(routed)),
         tag("h2", "Overview", id="overview"),
         _overview(groups),
         tag("h2", "Side by side", id="figures"),
         paragraph("Lines are theory, points are Monte Carlo means with one standard error."),
         *(picture(image) for image in comparisons),
+        routed,
         *sections.values(),
         tag("h2", "Notation", id="notation"),
         _notation(),
@@ -75,8 +78,9 @@ def _introduction(groups: Mapping[str, Sequence[Cell]], networks: int, seed: int
     )
 
 
-def _contents(groups: Mapping[str, Sequence[Cell]]) -> str:
+def _contents(groups: Mapping[str, Sequence[Cell]], routed: bool) -> str:
     entries = [("#overview", "Overview"), ("#figures", "Side by side")]
+    entries += [("#experts", "Dense and Mixture-of-Experts")] if routed else []
     entries += [("#" + slug(name), placement_title(name)) for name in groups]
     entries += [("#notation", "Notation"), ("atlas.html", "Atlas: all laws as one table, checked")]
     items = "".join(f'<li><a href="{anchor}">{escape(text)}</a></li>' for anchor, text in entries)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from ..atlases.build import DEPTHS, SECONDS, Atlas
 from ..atlases.cell import compute as atlas_cell
 from ..errors import InputError
+from . import experts
 from .cells import Cell, architectures, compute
 from .figures import comparisons, diagrams, profiles
 from .folder import replacing
@@ -80,7 +81,8 @@ def write_report(
         }
         write_tables(cells, folder / "tables")
         Atlas(tuple(atlas_cell(arch, DEPTHS, SECONDS) for arch in archs), DEPTHS).write(folder)
-        text = page(groups, networks, seed, figures, sections)
+        routed = experts.section(experts.compute(archs, networks, seed))
+        text = page(groups, networks, seed, figures, sections, routed)
         (folder / "index.html").write_text(text, encoding="utf-8")
         (folder / RECORD).write_text(
             json.dumps(record(cells, networks, seed), indent=1) + "\n", encoding="utf-8"

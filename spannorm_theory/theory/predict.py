@@ -96,6 +96,8 @@ def predict_pair(arch: Architecture) -> Prediction:
     excess = arch.tokens * (spreads[:, own] - 1 / arch.width)
     if arch.inputs == "zipf":  # repeated tokens: V is not small, and is no Marchenko-Pastur spectrum
         excess = np.full_like(excess, np.inf)
+    if arch.experts > 1:  # few pairs are routed unlike all others: the second order comes sooner
+        excess = 2 * excess
     if arch.dropout or arch.attention_dropout:  # masks are no Gaussian noise: the spread is not derived
         excess = np.full_like(excess, np.inf)
     _decline_spectra(profiles, rows / (arch.heads * arch.tokens), excess)

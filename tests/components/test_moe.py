@@ -168,7 +168,7 @@ def test_scatter_and_loads_against_sampled_sequences(rho: float) -> None:
     per_sequence = rest.mean(axis=1)
     q, delta = np.array([1.0]), np.array([1 - rho])
     k = FeedForward(ACTIVATIONS["gelu"], 64, 256).output(1.0, 1.0, rho, GAINS)
-    scatter = float(experts.scatter(q, delta, delta, GAINS)[0]) / k**2
+    scatter = float(experts.scatter(q, delta, np.zeros(1), GAINS)[0]) / k**2
     assert scatter == pytest.approx(per_sequence.mean(), rel=0.08)
     loads = chosen.sum(axis=1)
     imbalance = loads.var(axis=1) / loads.mean(axis=1) ** 2

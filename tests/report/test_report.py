@@ -216,3 +216,9 @@ def test_what_cannot_be_simulated_is_said_and_the_rest_goes_on(
     # the theory declines the rank metrics of saturated attention
     predicted = ~table["quantity"].isin([*SPECTRAL, "rank_residual"])
     assert np.isfinite(table["theory"][predicted]).all()
+
+
+def test_the_report_compares_dense_with_experts(html: str) -> None:
+    assert 'id="experts"' in html
+    rows = re.findall(r"<td>(dense|2 of 8 experts|Switch, 1 of 8)</td><td class=\"n\">([0-9.]+)</td>", html)
+    assert [name for name, _ in rows] == ["dense", "2 of 8 experts", "Switch, 1 of 8"]
