@@ -19,7 +19,7 @@ import formulas
 import measured
 import numpy as np
 import tables
-from spannorm_theory.plot.style import save
+from spannorm_theory.plot.paper import save
 from tables import number
 
 from spannorm_theory.theory.alignment import fixed_points
