@@ -19,9 +19,9 @@ import formulas
 import measured
 import numpy as np
 import tables
-from spannorm_theory.plot.paper import save
 from tables import number
 
+from spannorm_theory.plot.paper import save
 from spannorm_theory.theory.alignment import fixed_points
 
 HERE = Path(__file__).parent

@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from measured import RIVALS, RULES, ffn_gains
-from spannorm_theory.plot.look import placement_style, placement_title
-from spannorm_theory.plot.paper import new_figure, paper
 
 import spannorm_theory as st
 from spannorm_theory import symbols
 from spannorm_theory.components.activations import ACTIVATIONS
 from spannorm_theory.plot.draw import Look, handle
+from spannorm_theory.plot.look import placement_style, placement_title
+from spannorm_theory.plot.paper import new_figure, paper
 from spannorm_theory.theory.collapse import collapse_factor
 
 #: inches of text that a figure has

@@ -16,7 +16,7 @@ from functools import cached_property, lru_cache
 from itertools import combinations_with_replacement
 from typing import Any
 
-from sympy import Expr, Float, Integer, Matrix, Mul, Symbol, factor, linear_eq_to_matrix, together
+from sympy import Expr, Float, Integer, Matrix, Mul, Symbol, factor, sympify, together
 
 from .. import symbols
 from ..components.activations import ACTIVATIONS
@@ -160,16 +160,21 @@ class Step:
     @cached_property
     def backward(self) -> dict[tuple[int, int], Expr]:
         """Second moments of the gradient at the incoming streams, linear in those at the outgoing."""
+        return {pair: tidy(moment) for pair, moment in self._backward.items()}
+
+    @cached_property
+    def _backward(self) -> dict[tuple[int, int], Expr]:
         _, moments = self._adjoint
         outputs = moments.outputs()
-        return {(i, j): tidy(outputs[i][j]) for i, j in self.pairs}
+        return {(i, j): outputs[i][j] for i, j in self.pairs}
 
     @cached_property
     def backward_matrix(self) -> Matrix:
         """The matrix of :attr:`backward`, rows and columns in the order of the stream pairs."""
         count = range(len(self.trace.outputs))
         unknowns = [self.gradient(i, j) for i, j in combinations_with_replacement(count, 2)]
-        return linear_eq_to_matrix(list(self.backward.values()), unknowns)[0].applyfunc(tidy)
+        rows = [sympify(moment) for moment in self._backward.values()]
+        return Matrix([[tidy(row.diff(unknown)) for unknown in unknowns] for row in rows])
 
     @cached_property
     def identity(self) -> list[Expr]:
