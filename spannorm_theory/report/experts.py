@@ -102,16 +102,17 @@ def section(routed: Sequence[Routed]) -> str:
         "Branch",
         f"Token cosine at l = {arch.depth}, theory",
         "Monte Carlo",
-        "1 - rho where it settles",
+        "1 - rho where the mean settles",
         "Load imbalance",
         "Theory",
     ]
     text = (
         "Aligned tokens choose the same experts, nearly aligned ones do not: the share of experts that two "
-        "tokens have in common falls by the square root of 1 - rho, so that full alignment repels and tokens "
-        "settle at a cosine below one, where a dense branch lets them collapse. Load imbalance is the "
-        "squared coefficient of variation of the loads of the experts in the last block. No scaling, width "
-        f"{arch.width}, {arch.tokens} tokens."
+        "tokens have in common falls by the square root of 1 - rho, so that in the mean over pairs and "
+        "networks full alignment repels, where a dense branch lets tokens collapse. Pairs that are routed "
+        "apart become rare, though: deep stacks with few tokens still collapse in a typical network, and "
+        "experts delay it. Load imbalance is the squared coefficient of variation of the experts' loads "
+        f"in the last block. No scaling, width {arch.width}, {arch.tokens} tokens."
     )
     return (
         tag("h2", "Dense and Mixture-of-Experts", id="experts")

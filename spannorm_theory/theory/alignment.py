@@ -5,6 +5,10 @@ if the slope of the map there is below one. rho = 1 is always a fixed point of d
 stay equal, but for dropout); whether it attracts is rank collapse, and its slope is the collapse factor of
 :mod:`spannorm_theory.theory.collapse` at finite n. Gated branches can repel it, and tokens then settle at
 a cosine below one; so does a router over experts, however flat it is: the slope at one is infinite.
+
+With experts the map is that of the mean over pairs and networks. Near alignment it is carried by the rare
+pairs that are routed apart: a typical network with few tokens goes below the fixed point's 1 - rho, and can
+collapse where the mean does not.
 """
 
 from __future__ import annotations
