@@ -24,7 +24,7 @@ EXPECTED = {
     *("curse-of-depth", "peri-ln", "residual", "b2t", "keel", "completep", "cowsik2024"),
 }
 #: sources that are nobody's paper
-OWN = {"classical", "theory"}
+OWN = {"this package", "classical", "theory"}
 
 
 def _known() -> set[str]:
