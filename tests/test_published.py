@@ -280,12 +280,13 @@ class TestR18:
 
 @pytest.mark.usefixtures("_own_placements")
 def test_r19_collapse_without_skips() -> None:
-    """Dong et al.: doubly exponential. Measured .52, .991, 1.000 after 1, 2 and 4 blocks."""
+    """Dong et al.: doubly exponential. Measured .52, .991, 1.000 after 1, 2 and 4 blocks of one network."""
     fields = {**UNIT, "width": 256, "depth": 4}
     rho = theory("no-skip", **fields)["0", "token_cosine"]
-    assert rho[[1, 2, 4]] == pytest.approx([0.52, 0.991, 1.0], rel=0.05)  # .52 is one seed
-    measured = simulated("no-skip", **fields, networks=3)["0", "token_cosine"].mean(0)
-    assert measured[[1, 2, 4]] == pytest.approx([0.52, 0.991, 1.0], rel=0.05)  # .52 is one seed
+    sample = simulated("no-skip", **fields, networks=16)["0", "token_cosine"][:, [1, 2, 4]]
+    spread = sample.std(0, ddof=1)
+    assert (abs(sample.mean(0) - [0.52, 0.991, 1.0]) < 3 * spread + 5e-4).all()  # three digits were given
+    assert (abs(sample.mean(0) - rho[[1, 2, 4]]) < 4 * spread / 4 + 0.01).all()
     drop = np.log(1 - theory("no-skip", **{**fields, "width": 2**20})["0", "token_cosine"][1:4])
     assert (np.diff(drop)[1:] < 2 * np.diff(drop)[:-1]).all()
 

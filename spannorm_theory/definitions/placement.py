@@ -165,7 +165,11 @@ def placement(
             raise InputError(f"every keyword-only option of the placement {name!r} needs a default")
         entry = Placement(name, title, source, function, readout, streams, year, scaling, options)
         try:
-            blocks = entry.trace(scaling), entry.trace(scaling, first=True)
+            blocks = (
+                entry.trace(scaling),
+                entry.trace(scaling, first=True),
+                entry.trace(scaling, early=True),
+            )
             entry.trace_readout()
         except SpannormError:
             raise

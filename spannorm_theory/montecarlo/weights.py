@@ -7,6 +7,7 @@ matrix's squared gradient norm in ``grad_norms`` without forming the gradient.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,7 @@ class Matrix:
     std: float
 
 
-class Weights:
+class Weights(ABC):
     """One block's weight matrices for a batch of networks, each to be applied at most once.
 
     Attributes:
@@ -65,8 +66,9 @@ class Weights:
         kept = self._random.kept(self._layer, purpose, x[0].numel(), rate)
         return x * kept.view(x.shape).to(x.dtype) / (1 - rate)
 
+    @abstractmethod
     def _apply(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        raise NotImplementedError
+        """``x`` times a matrix that has not been used yet."""
 
 
 class ExplicitWeights(Weights):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sympy import Symbol, expand, factor
@@ -29,23 +31,28 @@ def laws(recursion: Recursion) -> dict[str, Growth | str]:
     result: dict[str, Growth | str] = {}
     for pair in recursion.step.pairs:
         name = f"{recursion.block.moment(*pair)} at l=L"
-        result[name] = _attempt(lambda p=pair: moment_law(recursion, p))
+        result[name] = _attempt(partial(moment_law, recursion, pair))
     single = len(recursion.step.trace.streams) == 1
     if single:
-        result["gamma_0/gamma_L"] = _attempt(lambda: gradient_law(recursion))
-    result[BALANCED] = _attempt(lambda: balanced_law(recursion))
-    result[COLLAPSE] = _attempt(lambda: collapse_law(recursion))
+        result["gamma_0/gamma_L"] = _attempt(partial(gradient_law, recursion))
+    result[BALANCED] = _attempt(partial(balanced_law, recursion))
+    result[COLLAPSE] = _attempt(partial(collapse_law, recursion))
     for stream in range(len(recursion.step.trace.streams)):
         name = "identity gain" if single else f"identity gain {stream}"
-        result[name] = _attempt(lambda s=stream: growth(recursion.identity_gain(s), L))
+        result[name] = _attempt(partial(identity_law, recursion, stream))
     return result
 
 
-def _attempt(compute: object) -> Growth | str:
+def _attempt(compute: Callable[[], Growth]) -> Growth | str:
     try:
-        return compute()  # type: ignore[operator,no-any-return]
+        return compute()
     except NoClosedForm as reason:
         return str(reason)
+
+
+def identity_law(recursion: Recursion, stream: int) -> Growth:
+    """Growth of the gain of a stream's skip path from the input to the last block."""
+    return growth(recursion.identity_gain(stream), L)
 
 
 def moment_law(recursion: Recursion, pair: Pairs) -> Growth:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sympy import Expr, Integer, Poly, Symbol, factor, gamma, harmonic
+from sympy import Expr, Integer, Poly, Symbol, factor, gamma, harmonic, zoo
 
 from .. import symbols
 from ..errors import NoClosedForm
@@ -63,7 +63,9 @@ def closed_bounds(recursion: Recursion) -> dict[str, tuple[Expr, Expr]]:
         return result
     blocks = [ratio, *(s.backward_matrix[0, 0] for s in recursion.opening)]
     if all(monotone(r, sigma) in (0, -1) and monotone(r, omega) in (0, 1) for r in blocks):
-        result["gamma_0/gamma_L"] = _ordered(whole, {omega: ZERO}, {sigma: ZERO})
+        bounds = _ordered(whole, {omega: ZERO}, {sigma: ZERO})
+        if not any(bound.has(zoo) for bound in bounds):  # a norm behind a vanishing branch
+            result["gamma_0/gamma_L"] = bounds
     return result
 
 

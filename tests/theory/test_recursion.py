@@ -325,3 +325,9 @@ def test_gradient_at_the_embedding_for_balanced_gains(name: str) -> None:
     first = table[(table["quantity"] == "grad_variance") & (table["layer"] == 0)]["log_value"].iloc[0]
     expected = (law.prefactor * law.shape(L)).subs({sa: 0.5, sf: 0.8, q0: 2.0, L: 50})
     assert float(first) == pytest.approx(float(np.log(float(expected))), abs=1e-9)
+
+
+def test_a_norm_behind_a_vanishing_branch_has_no_upper_gradient_bound() -> None:
+    """The bound would divide by the branch's variance; what is left out is not infinite but unknown."""
+    assert set(derive("peri-ln").bounds()) == {"q"}
+    assert set(derive("pre-norm").bounds()) == {"q", "gamma_0/gamma_L"}

@@ -21,30 +21,24 @@ def lns_linear() -> Fact:
 
 def lns_gap() -> Fact:
     """First over last squared FFN gradient, against PreNorm's."""
-    ratio = {
-        name: predicted_ratio(f"{name} unit depth=32 {UNIT}", "weight_grad_norm", 0, -1, "ffn.up")
-        for name in ("ln-scaling", "pre-norm")
-    }
-    text = ", ".join(f"{name} {value:.1f}" for name, value in ratio.items())
-    return Fact(
-        ratio["ln-scaling"] < ratio["pre-norm"],
-        f"first over last squared ffn.up gradient of 32 blocks: {text}",
-        {"pre-norm": ratio["pre-norm"]},
-    )
+    return _evener("ln-scaling", f"depth=32 {UNIT}", "ffn.up", "of 32 blocks")
 
 
 def mix_ln_even() -> Fact:
     """First over last squared FFN gradient, against PreNorm's."""
+    return _evener("mix-ln", f"depth=16 activation=swiglu {SIZES}", "ffn.down", "of 16 SwiGLU blocks")
+
+
+def _evener(placement: str, fields: str, matrix: str, where: str) -> Fact:
+    """Whether a placement's first over last squared gradient is below PreNorm's."""
     ratio = {
-        name: predicted_ratio(
-            f"{name} unit depth=16 activation=swiglu {SIZES}", "weight_grad_norm", 0, -1, "ffn.down"
-        )
-        for name in ("mix-ln", "pre-norm")
+        name: predicted_ratio(f"{name} unit {fields}", "weight_grad_norm", 0, -1, matrix)
+        for name in (placement, "pre-norm")
     }
     text = ", ".join(f"{name} {value:.1f}" for name, value in ratio.items())
     return Fact(
-        ratio["mix-ln"] < ratio["pre-norm"],
-        f"first over last squared ffn.down gradient of 16 SwiGLU blocks: {text}",
+        ratio[placement] < ratio["pre-norm"],
+        f"first over last squared {matrix} gradient {where}: {text}",
         {"pre-norm": ratio["pre-norm"]},
     )
 

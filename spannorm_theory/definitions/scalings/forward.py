@@ -54,29 +54,25 @@ def rezero(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     return Multipliers(branch=Integer(0))
 
 
-def _layer_scale(value: Expr) -> Multipliers:
-    return Multipliers(branch=value)
-
-
 _DEIT = "arXiv:2103.17239"
 
 
 @scaling("layerscale-18", title="branches x 0.1", source=_DEIT, year=2021)
 def layerscale_18(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     """LayerScale of stacks of up to 18 blocks: every branch output x 0.1."""
-    return _layer_scale(Rational(1, 10))
+    return Multipliers(branch=Rational(1, 10))
 
 
 @scaling("layerscale-24", title="branches x 1e-5", source=_DEIT, year=2021)
 def layerscale_24(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     """LayerScale of stacks of up to 24 blocks: every branch output x 1e-5."""
-    return _layer_scale(Rational(1, 10**5))
+    return Multipliers(branch=Rational(1, 10**5))
 
 
 @scaling("layerscale-36", title="branches x 1e-6", source=_DEIT, year=2021)
 def layerscale_36(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     """LayerScale of deeper stacks: every branch output x 1e-6."""
-    return _layer_scale(Rational(1, 10**6))
+    return Multipliers(branch=Rational(1, 10**6))
 
 
 @scaling("lns", title="norms / sqrt(l+1)", source="arXiv:2502.05795", year=2025)

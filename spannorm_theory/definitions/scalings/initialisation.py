@@ -107,15 +107,15 @@ def deepnorm_init(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     return matrices(VALUE_PATH, (8 * L) ** Rational(-1, 4))
 
 
-def _sub_ln(L: Expr) -> Expr:
-    return sqrt(log(2 * L))
-
-
 @scaling("sub-ln", title="value path x sqrt(ln 2L)", source="arXiv:2210.06423", year=2022, only=("sub-ln",))
 def sub_ln(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     """Magneto's gamma for a decoder or an encoder: all weights but queries and keys x sqrt(ln 2L). It
     grows with depth; the norm in front of each branch's last matrix holds the branch to gamma^2."""
-    return matrices(VALUE_PATH, _sub_ln(L))
+    return matrices(VALUE_PATH, sqrt(log(2 * L)))
+
+
+def _fixup_embedding(L: Expr, d: Expr) -> Expr:
+    return (9 * L) ** Rational(-1, 4)
 
 
 @scaling(
@@ -123,7 +123,7 @@ def sub_ln(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     title="value path x 0.67 L^(-1/4)",
     source="Huang et al., ICML 2020",
     year=2020,
-    embedding=lambda L, d: (9 * L) ** Rational(-1, 4),
+    embedding=_fixup_embedding,
     only=("no-norm",),
 )
 def t_fixup(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
@@ -137,7 +137,7 @@ def t_fixup(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     title="value path x (9L)^(-1/4)",
     source="Huang et al., ICML 2020",
     year=2020,
-    embedding=lambda L, d: (9 * L) ** Rational(-1, 4),
+    embedding=_fixup_embedding,
     only=("no-norm",),
 )
 def t_fixup_decoder(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
@@ -150,7 +150,7 @@ def t_fixup_decoder(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     title="t-fixup, queries and keys / sqrt(2)",
     source="https://github.com/layer6ai-labs/T-Fixup",
     year=2020,
-    embedding=lambda L, d: (9 * L) ** Rational(-1, 4),
+    embedding=_fixup_embedding,
     only=("no-norm",),
 )
 def t_fixup_code(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
