@@ -124,6 +124,7 @@ def _readable_speed(table: pd.DataFrame) -> pd.DataFrame:
         shown[f"{name} MiB"] = table[f"{name}_mib"].round().astype(int)
     ratios = {
         "a/c": "plain_over_implicit",
+        "a'/c": "tuned_over_implicit",
         "b/c": "explicit_over_implicit",
         "c/d": "implicit_over_floor",
         "memory a/c": "memory_ratio",
@@ -137,8 +138,9 @@ NOTES = {
     "sweep pool": "Empty cells through the default pool: seconds in all, and for one cell.",
     "sweep scale": "Simulated: hours and efficiency of cells on workers behind one scheduler and one store.",
     "speed": "Seconds of one network, median (least-most), processor seconds of all cores, and peak memory: "
-    "(a) plain modules, (b) explicit engine, (c) implicit engine, (d) floor. Plain and explicit run the "
-    "given number of blocks; their time, and plain's memory, is scaled to the depth.",
+    "(a) plain: modules made for every seed, (a') tuned: made once, (b) explicit engine, (c) implicit "
+    "engine, (d) floor. Those with matrices run the given number of blocks; their time, and the memory of "
+    "modules, is scaled to the depth.",
     "precision": "Difference to float64 on the same networks, relative, of cosines absolute: median over "
     "layers and networks, and the largest.",
     "accuracy": "The worst layer of each quantity: error of each theory (relative, of cosines absolute), "

@@ -14,10 +14,11 @@ from ..plot.paper import DOUBLE, new_figure, paper, save
 from .speed import CONTESTANTS
 
 LABELS = {
-    "plain": "modules and autograd",
+    "plain": "modules for every seed",
+    "tuned": "modules, made once",
     "explicit": "explicit engine",
     "implicit": "implicit engine",
-    "floor": "floor: draws and products",
+    "floor": "floor",
 }
 
 

@@ -1,9 +1,9 @@
 """What one writes without this toolkit: a transformer stack of torch modules, and a loop over seeds.
 
-Blocks of ``nn.Linear`` without the initialisation that would be overwritten, fused attention, gradients
-retained at every block boundary, weight gradients from ``.grad``. The model is allocated once and drawn
-anew for every seed. Statistics are those of the Monte Carlo engines, by the same functions, so that only
-the way to the tensors differs.
+Blocks of ``nn.Linear``, fused attention, gradients retained at every block boundary, weight gradients from
+``.grad``. As one writes it, a stack is made for every seed, and its matrices drawn over what ``nn.Linear``
+put there; with ``tuned`` it is made once, without that first draw, and only drawn anew. Statistics are those
+of the Monte Carlo engines, by the same functions, so that only the way to the tensors differs.
 """
 
 from __future__ import annotations
@@ -19,8 +19,16 @@ from ..errors import InputError
 from ..montecarlo.program import Program
 from ..montecarlo.stack import Record
 
+Linear = Callable[[int, int], nn.Linear]
 
-def _linear(inputs: int, outputs: int) -> nn.Linear:
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A matrix with the module's own initialisation."""
+    return nn.Linear(inputs, outputs, bias=False)
+
+
+def empty_linear(inputs: int, outputs: int) -> nn.Linear:
+    """A matrix to be drawn."""
     layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=False)  # type: ignore[no-untyped-call]
     assert isinstance(layer, nn.Linear)
     return layer
@@ -29,11 +37,11 @@ def _linear(inputs: int, outputs: int) -> nn.Linear:
 class SelfAttention(nn.Module):
     """Multi-head softmax attention."""
 
-    def __init__(self, arch: Architecture) -> None:
+    def __init__(self, arch: Architecture, linear: Linear) -> None:
         super().__init__()
         d = arch.width
         self.heads, self.causal = arch.heads, arch.mask == "causal"
-        self.query, self.key, self.value, self.output = (_linear(d, d) for _ in range(4))
+        self.query, self.key, self.value, self.output = (linear(d, d) for _ in range(4))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Tensors of shape (1, tokens, width) to the same."""
@@ -49,13 +57,13 @@ class SelfAttention(nn.Module):
 class FeedForward(nn.Module):
     """phi(x W_up) W_down, or (phi(x W_gate) * x W_up) W_down."""
 
-    def __init__(self, arch: Architecture) -> None:
+    def __init__(self, arch: Architecture, linear: Linear) -> None:
         super().__init__()
         self.activation: Callable[[torch.Tensor], torch.Tensor] = arch.nonlinearity.torch_function
         self.gated = arch.nonlinearity.gated
-        self.up, self.down = _linear(arch.width, arch.hidden), _linear(arch.hidden, arch.width)
+        self.up, self.down = linear(arch.width, arch.hidden), linear(arch.hidden, arch.width)
         if self.gated:
-            self.gate = _linear(arch.width, arch.hidden)
+            self.gate = linear(arch.width, arch.hidden)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Tensors of shape (1, tokens, width) to the same."""
@@ -69,12 +77,12 @@ class Block(nn.Module):
 
     final_norm = False
 
-    def __init__(self, arch: Architecture, first: bool) -> None:
+    def __init__(self, arch: Architecture, first: bool, linear: Linear) -> None:
         super().__init__()
         norm = nn.LayerNorm if arch.norm == "layer" else nn.RMSNorm
         self.norm = norm(arch.width, eps=0.0, elementwise_affine=False)
         self.first = first
-        self.attn, self.ffn = SelfAttention(arch), FeedForward(arch)
+        self.attn, self.ffn = SelfAttention(arch, linear), FeedForward(arch, linear)
 
 
 class PreNormBlock(Block):
@@ -119,11 +127,14 @@ BLOCKS: dict[str, type[Block]] = {
 class PlainStack(nn.Module):
     """A transformer stack as modules.
 
+    Args:
+        linear: makes the matrices.
+
     Raises:
         InputError: a placement or scaling that has no module here.
     """
 
-    def __init__(self, arch: Architecture) -> None:
+    def __init__(self, arch: Architecture, linear: Linear = linear) -> None:
         super().__init__()
         scaled = any(multiplier != 1 for trace in arch.traces for multiplier in trace.multipliers)
         normed = arch.qk_norm or arch.qkv_norm
@@ -134,7 +145,7 @@ class PlainStack(nn.Module):
             )
         self.arch = arch
         block = BLOCKS[arch.placement]
-        self.blocks = nn.ModuleList(block(arch, layer == 0) for layer in range(arch.depth))
+        self.blocks = nn.ModuleList(block(arch, layer == 0, linear) for layer in range(arch.depth))
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator) -> None:
@@ -186,13 +197,14 @@ def measure(model: PlainStack, x: torch.Tensor, probe: torch.Tensor) -> Record:
     return record
 
 
-def loop(arch: Architecture, networks: int, seed: int = 0) -> list[Record]:
-    """Measure networks one by one."""
-    model = PlainStack(arch)
-    records = []
-    for network in range(networks):
-        generator = torch.Generator().manual_seed(seed + network)
-        model.draw(generator)
-        x, probe = torch.randn(2, 1, arch.tokens, arch.width, generator=generator)
-        records.append(measure(model, x, probe))
-    return records
+def loop(arch: Architecture, networks: int, seed: int = 0, tuned: bool = False) -> list[Record]:
+    """Measure networks one by one; ``tuned``: in one model's memory."""
+    model = PlainStack(arch, empty_linear) if tuned else None
+    return [_network(model or PlainStack(arch), seed + network) for network in range(networks)]
+
+
+def _network(model: PlainStack, seed: int) -> Record:
+    generator = torch.Generator().manual_seed(seed)
+    model.draw(generator)
+    x, probe = torch.randn(2, 1, model.arch.tokens, model.arch.width, generator=generator)
+    return measure(model, x, probe)

@@ -1,13 +1,14 @@
-"""Seconds and memory of one network, four ways, on the same job and machine.
+"""Seconds and memory of one network, five ways, on the same job and machine.
 
-plain      modules, autograd and a loop over seeds (:mod:`spannorm_theory.bench.plain`)
+plain      a stack of modules for every seed, and autograd (:mod:`spannorm_theory.bench.plain`)
+tuned      the same in one stack's memory, without the initialisation that is overwritten
 explicit   the engine that draws every matrix
 implicit   the engine that draws none
 floor      the implicit engine's random numbers and products alone (:mod:`spannorm_theory.bench.floor`)
 
 Each runs in a fresh process of its own; the repeats are interleaved, so that a machine that slows down
-slows all of them. Where matrices are large, plain and explicit run fewer blocks and their time (and
-plain's memory above that of the libraries) is scaled to the depth; ``blocks`` says how many they ran.
+slows all of them. Where matrices are large, those that make them run fewer blocks and their time (and the
+modules' memory above that of the libraries) is scaled to the depth; ``blocks`` says how many they ran.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 from types import TracebackType
@@ -26,7 +28,8 @@ import pandas as pd
 from ..architecture import Architecture
 from ..errors import InputError
 
-CONTESTANTS = ("plain", "explicit", "implicit", "floor")
+MODULES = ("plain", "tuned")
+CONTESTANTS = (*MODULES, "explicit", "implicit", "floor")
 REPEATS = 3
 DEPTH = 48
 HEAD_WIDTH = 64
@@ -36,7 +39,7 @@ SIZES = ((256, 64), (512, 64), (1024, 16), (1024, 32), (1024, 64), (1024, 128), 
 QUICK = ((256, 32),)
 QUICK_DEPTH = 4
 
-#: blocks x width^2 that plain and explicit run at most, and their least number of blocks
+#: blocks x width^2 that are run with matrices at most, and their least number of blocks
 LARGEST_STACK, FEWEST_BLOCKS = 4 << 20, 2
 #: networks of an ensemble: at least, at most, and up to which entries of all their streams
 FEWEST, MOST, ENTRIES = 2, 8, 1 << 17
@@ -54,10 +57,10 @@ class Plan:
     def of(cls, contestant: str, arch: Architecture) -> Plan:
         """As much of ``arch`` as takes seconds."""
         networks = max(FEWEST, min(MOST, ENTRIES // (arch.width * arch.tokens)))
-        if contestant in ("plain", "explicit"):
+        if contestant in (*MODULES, "explicit"):
             blocks = max(FEWEST_BLOCKS, LARGEST_STACK // arch.width**2)
             arch = arch.with_(depth=min(arch.depth, blocks))
-        return cls(contestant, arch, 1 if contestant == "plain" else networks)
+        return cls(contestant, arch, 1 if contestant in MODULES else networks)
 
     @property
     def job(self) -> dict[str, Any]:
@@ -137,7 +140,8 @@ def speed(
         columns placement, scaling, width, tokens, depth, repeats, blocks; for each contestant its median
         seconds for one network, with least and most ("plain", "plain_min", "plain_max"), processor seconds
         of all cores ("plain_cpu"), and peak memory in MiB ("plain_mib"); plain_over_implicit,
-        explicit_over_implicit, implicit_over_floor, and memory_ratio, plain over implicit.
+        tuned_over_implicit, explicit_over_implicit, implicit_over_floor, and memory_ratio, plain over
+        implicit.
     """
     if repeats < 1:
         raise InputError(f"a benchmark needs at least 1 repeat, got {repeats!r}")
@@ -150,8 +154,9 @@ def speed(
 
 def _row(arch: Architecture, repeats: int) -> dict[str, Any]:
     contestants = [Contestant(Plan.of(name, arch)) for name in CONTESTANTS]
-    plain, explicit, implicit, floor = contestants
-    with plain, explicit, implicit, floor:
+    with ExitStack() as stack:
+        for contestant in contestants:
+            stack.enter_context(contestant)
         for contestant in contestants:
             contestant.wait_until_ready()
         for _ in range(repeats):
@@ -164,7 +169,7 @@ def _row(arch: Architecture, repeats: int) -> dict[str, Any]:
         "tokens": arch.tokens,
         "depth": arch.depth,
         "repeats": repeats,
-        "blocks": plain.plan.arch.depth,
+        "blocks": contestants[0].plan.arch.depth,
     }
     for contestant in contestants:
         name, scale = contestant.plan.contestant, arch.depth / contestant.plan.arch.depth
@@ -172,10 +177,10 @@ def _row(arch: Architecture, repeats: int) -> dict[str, Any]:
         row[f"{name}_min"] = min(contestant.seconds) * scale
         row[f"{name}_max"] = max(contestant.seconds) * scale
         row[f"{name}_cpu"] = median(contestant.cpu) * scale
-        row[f"{name}_mib"] = contestant.peak
-    whole = arch.depth / plain.plan.arch.depth
-    row["plain_mib"] = plain.base + (plain.peak - plain.base) * whole
-    row["plain_over_implicit"] = row["plain"] / row["implicit"]
+        above = contestant.peak - contestant.base
+        row[f"{name}_mib"] = contestant.base + above * (scale if name in MODULES else 1)
+    for name in MODULES:
+        row[f"{name}_over_implicit"] = row[name] / row["implicit"]
     row["explicit_over_implicit"] = row["explicit"] / row["implicit"]
     row["implicit_over_floor"] = row["implicit"] / row["floor"]
     row["memory_ratio"] = row["plain_mib"] / row["implicit_mib"]

@@ -32,6 +32,7 @@ def _engine(name: str) -> Callable[[Architecture, int], Run]:
 
 CONTESTANTS: dict[str, Callable[[Architecture, int], Run]] = {
     "plain": lambda arch, networks: lambda: loop(arch, networks),
+    "tuned": lambda arch, networks: lambda: loop(arch, networks, tuned=True),
     "explicit": _engine("explicit"),
     "implicit": _engine("implicit"),
     "floor": lambda arch, networks: Floor(arch, networks).run,
@@ -57,7 +58,7 @@ def prepare(job: dict[str, Any]) -> tuple[Run, float]:
     arch, make = Architecture.from_dict(job["arch"]), CONTESTANTS[job["contestant"]]
     base = memory("VmRSS")
     warm_up = make(arch.with_(depth=1), job["networks"])
-    if job["contestant"] == "plain":
+    if job["contestant"] in ("plain", "tuned"):
         torch.set_num_threads(faster_threads(warm_up))
     else:
         warm_up()

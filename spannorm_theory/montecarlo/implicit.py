@@ -150,14 +150,15 @@ class ImplicitProduct(torch.autograd.Function):
             seen.baddbmm_(g.to(z.dtype), z.mT, alpha=std)
         scale, c = factor(total)
         root = token_modes(scale[..., None] * c).to(basis.dtype)
-        fresh = torch.bmm(root, weights.draw(Purpose.BACKWARD, ctx.position, basis.shape[1]))
-        back = conditional(seen, fresh, basis)
-        return back[..., : -basis.shape[1]], None, None
+        e = weights.draw(Purpose.BACKWARD, ctx.position, basis.shape[1])
+        return conditional(seen, root, e, basis), None, None
 
 
-def conditional(seen: torch.Tensor, fresh: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
-    """(G Z^T) V^T + (G W~^T) (1 - V V^T) from G Z^T, G W~^T and V^T."""
-    return torch.baddbmm(fresh, seen - torch.bmm(fresh, basis.mT), basis)
+def conditional(seen: torch.Tensor, root: torch.Tensor, e: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    """(G Z^T) V^T + F E (1 - V V^T) from G Z^T, F, E and V^T, without the extra inputs."""
+    inputs = basis.shape[2] - basis.shape[1]
+    seen = torch.baddbmm(seen, root, torch.bmm(e, basis.mT), alpha=-1)
+    return torch.bmm(seen, basis[..., :inputs]).baddbmm_(root, e[..., :inputs])
 
 
 def factor(k: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

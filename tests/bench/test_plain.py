@@ -57,6 +57,12 @@ def test_loop_draws_networks_of_the_same_law():
     assert len({round(x, 9) for x in theirs.tolist()}) == networks
 
 
+def test_one_model_drawn_anew_is_a_new_model():
+    arch = Architecture("span-norm", depth=2, width=16, heads=2, tokens=4)
+    for made, drawn in zip(loop(arch, 3), loop(arch, 3, tuned=True), strict=True):
+        assert made.values == drawn.values
+
+
 @pytest.mark.parametrize(
     "arch",
     [

@@ -32,6 +32,7 @@ def test_every_contestant_runs_in_a_process_of_its_own():
         assert found[f"{name}_cpu"] > 0
         assert 50 < found[f"{name}_mib"] < 5000
     assert found["plain_over_implicit"] == found["plain"] / found["implicit"]
+    assert found["tuned_over_implicit"] == found["tuned"] / found["implicit"]
     assert found["explicit_over_implicit"] == found["explicit"] / found["implicit"]
     assert found["implicit_over_floor"] == found["implicit"] / found["floor"]
     assert found["memory_ratio"] == found["plain_mib"] / found["implicit_mib"]
@@ -40,7 +41,7 @@ def test_every_contestant_runs_in_a_process_of_its_own():
 def test_large_stacks_of_matrices_run_fewer_blocks():
     (arch,) = grid([SMALL], [(4096, 64)], depth=48)
     assert arch.heads == 64
-    assert [Plan.of(name, arch).arch.depth for name in CONTESTANTS] == [2, 2, 48, 48]
+    assert [Plan.of(name, arch).arch.depth for name in CONTESTANTS] == [2, 2, 2, 48, 48]
     (arch,) = grid([SMALL], [(256, 64)], depth=48)
     assert {Plan.of(name, arch).arch.depth for name in CONTESTANTS} == {48}
 
