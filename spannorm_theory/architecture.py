@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -13,18 +12,12 @@ from typing import Any
 from sympy import Integer
 
 from .components.activations import ACTIVATIONS, Activation
-from .components.attention_fields import check_attention
-from .components.initialisation import NAMED_INITS, matrix_gains
+from .components.initialisation import matrix_gains
 from .definitions.placements import PLACEMENTS, Placement
 from .definitions.scalings import SCALINGS
 from .definitions.trace import QK, QKV, Branch, Trace
 from .errors import InputError, UnknownNameError
-
-MASKS = ("none", "causal")
-NORMS = ("rms", "layer")
-INPUTS = ("gaussian", "zipf")
-LOSSES = ("probe", "mean", "last", "cross-entropy")
-GATES = ("renormalised", "softmax")
+from .fields import check_fields
 
 _CALL = re.compile(r"^([\w.+*-]+?)(?:\((.*)\))?$")
 
@@ -49,11 +42,6 @@ def parse_placement(text: str) -> tuple[str, dict[str, Any]]:
         except (ValueError, SyntaxError):
             raise InputError(f"expected option=value in {text!r}, got {item!r}") from None
     return name, options
-
-
-def _positive_integer(name: str, value: object, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -144,85 +132,8 @@ class Architecture:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "options", merged)
         SCALINGS[self.scaling].check(name)
-        ACTIVATIONS[self.activation]
-        for size in ("depth", "width", "heads"):
-            _positive_integer(size, getattr(self, size))
-        _positive_integer("tokens", self.tokens, least=2)
-        _positive_integer("vocabulary", self.vocabulary, least=2)
-        if self.width % self.heads:
-            raise InputError(f"width must be divisible by heads, got width={self.width}, heads={self.heads}")
-        names = {"mask": MASKS, "norm": NORMS, "inputs": INPUTS, "loss": LOSSES, "gates": GATES}
-        for kind, known in names.items():
-            if getattr(self, kind) not in known:
-                raise UnknownNameError(kind, getattr(self, kind), known)
-        for flag in ("qk_norm", "qkv_norm"):
-            if not isinstance(getattr(self, flag), bool):
-                raise InputError(f"{flag} must be True or False, got {getattr(self, flag)!r}")
-        self._check_numbers()
-        self._check_experts()
-        for key, value in check_attention(self).items():
+        for key, value in check_fields(self).items():
             object.__setattr__(self, key, value)
-
-    def _check_experts(self) -> None:
-        _positive_integer("experts", self.experts)
-        _positive_integer("top_k", self.top_k)
-        _positive_integer("shared_experts", self.shared_experts, least=0)
-        if self.top_k > self.experts:
-            raise InputError(f"top_k={self.top_k} experts of experts={self.experts} cannot be chosen")
-        if self.experts == 1:
-            for key in ("shared_experts", "gates"):
-                if getattr(self, key) != getattr(Architecture, key):
-                    raise InputError(
-                        f"{key}={getattr(self, key)!r} needs experts of at least 2, got experts=1"
-                    )
-        elif any(b.inner_norm and b.kind == "ffn" for trace in self.traces for b in trace.branches):
-            raise InputError(
-                f"{self.name} norms the hidden layer of its feed-forward branch, which is not modelled for "
-                f"experts={self.experts}; use another placement, or experts=1"
-            )
-
-    def _check_numbers(self) -> None:
-        if isinstance(self.init, str) and self.init not in NAMED_INITS:
-            raise UnknownNameError("init", self.init, NAMED_INITS)
-        positive: dict[str, Any] = {"ffn_ratio": self.ffn_ratio, "input_variance": self.input_variance}
-        if not isinstance(self.init, str):
-            positive["init"] = self.init
-        if self.logit_variance is not None:
-            positive["logit_variance"] = self.logit_variance
-        for key, value in positive.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                raise InputError(f"{key} must be a positive number, got {value!r}")
-            object.__setattr__(self, key, float(value))
-        hidden = self.ffn_ratio * self.width
-        if hidden != round(hidden):
-            raise InputError(
-                f"ffn_ratio * width must be a whole number, got {self.ffn_ratio} * {self.width} = {hidden}"
-            )
-        self._check_ends()
-
-    def _check_ends(self) -> None:
-        lowest = -1 / (self.tokens - 1)
-        if not isinstance(self.input_cosine, (int, float)) or not lowest < self.input_cosine < 1:
-            raise InputError(
-                f"input_cosine must lie in ({lowest:.4g}, 1) for {self.tokens} tokens, got "
-                f"{self.input_cosine!r}"
-            )
-        position = self.position_variance
-        number = isinstance(position, (int, float)) and not isinstance(position, bool)
-        if not number or not 0 <= position < math.inf:
-            raise InputError(f"position_variance must be a number of at least 0, got {position!r}")
-        if self.inputs == "zipf" and self.input_cosine:
-            raise InputError(
-                "input_cosine belongs to inputs='gaussian'; that of inputs='zipf' follows from vocabulary "
-                "and position_variance"
-            )
-        if self.inputs != "zipf" and position:
-            raise InputError("position_variance belongs to inputs='zipf'")
-        unused = self.inputs != "zipf" and self.loss != "cross-entropy"
-        if unused and self.vocabulary != Architecture.vocabulary:
-            raise InputError("vocabulary belongs to inputs='zipf' and loss='cross-entropy'; neither is set")
-        for key in ("input_cosine", "position_variance"):
-            object.__setattr__(self, key, float(getattr(self, key)))
 
     @property
     def definition(self) -> Placement:
