@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ..architecture import Architecture
 from ..errors import InputError
 from ..latex_table import write_latex
-from ..plot.paper import paper, save
+from ..plot.paper import RC, paper, save
 from ..report.cells import architectures
 from ..report.figures import slug
 from ..report.write import NETWORKS
@@ -94,7 +94,9 @@ def remake(path: str | Path, out: str | Path | None = None) -> list[Path]:
 def write(recipe: Recipe, folder: Path, results: Results | None = None) -> list[Path]:
     """The files of one recipe."""
     figure = make(recipe, results)
-    with paper():  # the layout is the same in all forms: solve it once
+    # the layout is the same in all forms: solve it once, where text is as wide as on paper
+    figure.set_dpi(RC["savefig.dpi"])
+    with paper():
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
     files = [save(figure, folder / f"{recipe.name}.{form}", recipe.line) for form in FORMS]

@@ -22,6 +22,8 @@ from .paper import COLUMN, PaperAxes, new_figure, paper, venue
 ROW, FRAME = 0.2, 0.75
 #: share of a row that the layers of a profile take
 SPREAD = 0.7
+#: how a failure looks in every colour
+FAILS: dict[str, Any] = {"marker": "X", "color": "black", "markeredgecolor": "white", "markeredgewidth": 0.3}
 
 
 def residuals(
@@ -29,9 +31,9 @@ def residuals(
 ) -> Axes:
     """Draw z = (Monte Carlo - theory) / SE, a row for each quantity, in which layers rise from 0 to L.
 
-    The band is the gate's +-k standard errors; beyond it the axis is logarithmic. A filled mark passes, a
-    hollow one lies outside the band by no more than the theory's own allowance for a finite width, and a
-    cross fails.
+    The band is the gate's +-k standard errors, marked on the axis; beyond it the axis is logarithmic. A
+    placement's own mark passes, a ring of its colour lies outside the band by no more than the theory's own
+    allowance for a finite width, and a black cross fails.
 
     Args:
         found: a verification, or several, told apart as in every figure.
@@ -62,12 +64,12 @@ def residuals(
                 bad = part["verdict"].isin(["off", "out of bounds"]).to_numpy()
                 far = (np.abs(z) > one.threshold) & ~bad
                 points = {**style.points, "markersize": 2.2 * venue().scale}
-                hollow = {**points, "markerfacecolor": "white", "markeredgecolor": style.colour}
-                cross = {**hollow, "marker": "x", "markersize": 3 * venue().scale, "markeredgecolor": "black"}
+                ring = {**points, "marker": "o", "markerfacecolor": "white", "markeredgecolor": style.colour}
+                cross = {**points, **FAILS, "markersize": 3.6 * venue().scale}
                 for mask, look, gid in (
                     (~far & ~bad, points, "within"),
-                    (far, {**hollow, "markeredgewidth": 0.7}, "allowed"),
-                    (bad, {**cross, "markeredgewidth": 1.0}, "failed"),
+                    (far, {**ring, "markeredgewidth": 0.7}, "allowed"),
+                    (bad, cross, "failed"),
                 ):
                     axes.plot(z[mask], place[mask], **look, gid=gid)
                 outside, failed = outside or bool(far.any()), failed or bool(bad.any())
@@ -123,7 +125,7 @@ def _dress(ax: Axes, rows: list[str], threshold: float) -> None:
     ax.tick_params(axis="y", length=0)
     for row in range(1, len(rows)):
         ax.axhline(row - 0.5, color="0.88", linewidth=0.5 * venue().scale, zorder=0.5)
-    ax.set_xlabel(f"(Monte Carlo − theory) / SE, $k={threshold:.1f}$")
+    ax.set_xlabel("(Monte Carlo − theory) / SE", loc="right")  # no room is left for one that juts out
 
 
 def _number(x: float, _: int | None = None) -> str:
@@ -145,7 +147,7 @@ def _legend(ax: Axes, shown: list[Verification], labels: list[str], outside: boo
     if outside:
         handles.append(Line2D([], [], **grey, markerfacecolor="white", label="within the allowance"))
     if failed:
-        handles.append(Line2D([], [], **{**grey, "marker": "x"}, label="fails"))
+        handles.append(Line2D([], [], **{**grey, **FAILS}, label="fails"))
     if handles:
         ax.legend(
             handles=handles,
