@@ -1,0 +1,5 @@
+"""Print the page of audits."""
+
+from .page import document
+
+print(document(), end="")
