@@ -88,7 +88,8 @@ def _accuracy(args: argparse.Namespace, progress: Callable[[str], object]) -> Ta
     networks = _networks(args, accuracy.NETWORKS)
     hard = {**SMALL, "tokens": 8} if args.quick else {}
     widths = args.widths or ((32, 64) if args.quick else regimes.WIDTHS)
-    swept = Architecture("post-norm", **({**SMALL, "tokens": 8} if args.quick else regimes.SWEPT))
+    shape = {**SMALL, "tokens": 8} if args.quick else regimes.SWEPT
+    swept = [Architecture(name, **shape) for name in regimes.SWEPT_PLACEMENTS]
     return {
         "hard regime": regimes.hard_regime(_networks(args, regimes.HARD_NETWORKS), args.seed, hard, progress),
         "width sweep": regimes.width_sweep(swept, widths, networks, args.seed, progress),
@@ -148,5 +149,5 @@ NOTES = {
     "hard regime": "Squared gradient at layer 0 over Monte Carlo, with standard errors: pair theory, "
     "position-resolved theory, and the published closure (uniform attention, gradients through values only).",
     "width sweep": "Squared gradient at layer 0 over Monte Carlo against depth over width; geometric is the "
-    "geometric mean of Monte Carlo over its mean.",
+    "geometric mean of Monte Carlo over its mean, log_variance its logarithm's variance over networks.",
 }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import sqrt
 
 import pandas as pd
 
 from ..architecture import Architecture
 from ..montecarlo.ensemble import Ensemble, simulate
+from ..theory.finite_width import fluctuations
 from ..theory.predict import predict_pair
 from ..theory.prediction import Prediction
 from ..verification import precision
@@ -20,7 +22,8 @@ LOGIT_VARIANCES = (1.0, 4.0, 16.0)
 
 WIDTHS = (128, 256, 512, 1024, 2048)
 HEAD_WIDTH = 64
-#: unscaled post-norm has the widest spread of gradients
+#: unscaled, where gradients scatter most
+SWEPT_PLACEMENTS = ("post-norm", "span-norm")
 SWEPT = {"depth": 24, "tokens": 32}
 
 #: logits so small that attention is uniform and its query and key paths carry nothing
@@ -65,27 +68,41 @@ def hard_regime(
 
 
 def width_sweep(
-    arch: Architecture,
+    archs: Sequence[Architecture],
     widths: Sequence[int] = WIDTHS,
     networks: int = 64,
     seed: int = 0,
     progress: Callable[[str], object] = lambda line: None,
 ) -> pd.DataFrame:
-    """The same ratios for one architecture at several widths, with heads of ``HEAD_WIDTH``.
+    """The same ratios at several widths, with heads of ``HEAD_WIDTH``, and how gradients scatter.
+
+    Args:
+        networks: at the largest width; smaller ones take as many more as they are narrower.
 
     Returns:
         the columns of :func:`hard_regime` for the two theories, after placement, scaling, width and
-        depth_over_width; geometric is the geometric over the arithmetic mean of Monte Carlo.
+        depth_over_width; geometric is the geometric over the arithmetic mean of Monte Carlo, log_variance
+        (with log_variance_se) the variance of the squared gradient's logarithm over networks, and
+        stated_variance what :mod:`spannorm_theory.theory.finite_width` says of it.
     """
     rows = []
-    for width in widths:
-        progress(f"width sweep: {width}")
-        here = arch.with_(width=width, heads=max(1, width // HEAD_WIDTH))
-        dtype = precision(predict_pair(here))
-        ensemble = simulate(here, networks=networks, seed=seed, dtype=dtype, progress=False)
-        place = {"placement": here.placement, "scaling": here.scaling, "width": width}
-        place["depth_over_width"] = here.depth / width
-        rows.append({**place, **gradient_ratios(here, ensemble)})
+    for arch in archs:
+        for width in widths:
+            progress(f"width sweep: {arch.placement} {width}")
+            here = arch.with_(width=width, heads=max(1, width // HEAD_WIDTH))
+            wide = predict_pair(here)
+            count = networks * max(widths) // width
+            ensemble = simulate(here, networks=count, seed=seed, dtype=precision(wide), progress=False)
+            place = {"placement": here.placement, "scaling": here.scaling, "width": width}
+            place["depth_over_width"] = here.depth / width
+            spread = float(ensemble.samples["0", "grad_variance"][:, 0].var(ddof=1))
+            stated = float(fluctuations(here, wide.profiles)["0", "grad_variance"][0]) ** 2
+            place |= {
+                "log_variance": spread,
+                "log_variance_se": spread * sqrt(2 / (count - 1)),  # of a normal logarithm
+                "stated_variance": stated,
+            }
+            rows.append({**place, **gradient_ratios(here, ensemble)})
     return pd.DataFrame(rows)
 
 

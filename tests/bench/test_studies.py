@@ -89,8 +89,19 @@ def test_published_closure_is_uniform_attention_without_logits():
 
 
 def test_width_sweep():
-    table = regimes.width_sweep(Architecture("post-norm", depth=2, tokens=4), (32, 64), networks=6)
+    table = regimes.width_sweep([Architecture("post-norm", depth=2, tokens=4)], (32, 64), networks=6)
     assert list(table["width"]) == [32, 64]
+    assert list(table["networks"]) == [12, 6]
     assert list(table["depth_over_width"]) == [2 / 32, 2 / 64]
     assert (table["geometric"] <= 1).all()
-    assert {"pair", "pair_se", "position", "position_se", "mc_se"} <= set(table.columns)
+    assert {"pair", "pair_se", "position", "position_se", "mc_se", "log_variance_se"} <= set(table.columns)
+
+
+@pytest.mark.statistical
+def test_gradients_of_aligned_tokens_scatter_over_networks_as_stated():
+    """The leading term in depth / width = 0.16, and room for the next one."""
+    arch = Architecture("post-norm", depth=10, tokens=8)
+    (row,) = regimes.width_sweep([arch], (64,), networks=400).to_dict("records")
+    ratio, error = (row[key] / row["stated_variance"] for key in ("log_variance", "log_variance_se"))
+    assert 0.8 - 4 * error < ratio < 1.25 + 4 * error
+    assert error < 0.1
