@@ -17,7 +17,8 @@ from ..components.kernels import Array
 from ..errors import AssumptionError, InputError, UnknownNameError
 from ..quantities import Key
 from ..theory.predict import predict_profiles
-from .claim import FAILS, HOLDS, NOT_TESTABLE, WITH_CONDITIONS, Check, Claim, load_claims
+from .check import Check
+from .claim import FAILS, HOLDS, NOT_TESTABLE, WITH_CONDITIONS, Claim, load_claims
 from .fact import Fact
 from .relation import CONTRADICTED, region
 from .relation import HOLDS as YES
