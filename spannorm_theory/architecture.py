@@ -312,7 +312,8 @@ class Architecture:
         positions = [questions.position(layer, self.depth) for layer in range(self.depth)]
         starts = [l for l in range(self.depth) if l == 0 or positions[l] != positions[l - 1]]
         stops = [*starts[1:], self.depth]
-        return [(self.block(start), range(start, stop)) for start, stop in zip(starts, stops, strict=True)]
+        blocks = {positions[l]: self.block(l) for l in {positions[l]: l for l in starts}.values()}
+        return [(blocks[positions[l]], range(l, stop)) for l, stop in zip(starts, stops, strict=True)]
 
     @property
     def traces(self) -> tuple[Trace, ...]:

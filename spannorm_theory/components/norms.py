@@ -40,6 +40,9 @@ class HeadNorm:
 
     def value(self, rho: Any) -> Any:
         """K(rho), the mean cosine of two normalised vectors."""
+        if isinstance(rho, float):
+            rho = max(-1.0, min(rho, 1.0))
+            return float(rho * self._front * _hyp2f1(0.5, self.size / 2 + 1, rho * rho))
         rho = np.clip(rho, -1, 1)
         return rho * self._front * _hyp2f1(0.5, self.size / 2 + 1, rho**2)
 
