@@ -239,6 +239,8 @@ class Attention:
             one, two = self._back(name.removeprefix("attn."), q, delta, gains[name])
             g, c = at_projection[:, 0] * one / gains[name], at_projection[:, 1] * two / gains[name]
             result[name] = front * (q * g + (n - 1) * p * c)
+            if name == "attn.key":  # its token mean vanishes: no cancellation where tokens collapse
+                result[name] = front * (delta * two + q * (one - two)) * at_projection[:, 0] / gains[name]
         # keys' weight gradients see the sample correlation that their stream gradients do not
         q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
         q_q, _ = self._projected("query", q, delta, gains["attn.query"])

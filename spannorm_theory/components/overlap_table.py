@@ -2,18 +2,20 @@ r"""Overlaps of attention rows as tables over (s^2, rho), for streams whose logi
 
 :func:`~.overlaps.saturating_overlaps` takes milliseconds of quadrature at one point; where the input of
 attention keeps its second moment, all points lie on one curve, and where it does not they fill a plane. Two
-tables stand for it, of the deviations from even weights (1 + s^2) / s^2 (x - x(s = 0)), which keep their
-digits at small s:
+tables stand for it:
 
     rows   P2 and J as Chebyshev series in s on [0, 8], P11 and J11 in s and y = sqrt(1 - rho), in which both
            are analytic (in rho a maximum's near ties come within 1/s^2 of rho = 1); beyond s = 8 the laws at
-           large s. One table for each number of keys, some seconds.
-    heads  what :func:`~.overlaps.head_overlaps` makes of them, as a bicubic spline in sigma = s / (s + 4) and
-           y. All are even in both s and y, so slopes vanish at the origin. One for each number of keys and
-           head width, a tenth of a second.
+           large s. One for each number of keys, some seconds.
+    heads  what :func:`~.overlaps.head_overlaps` makes of them, as bicubic splines in sigma = s / (s + 4) and
+           y. One for each number of keys and head width, a tenth of a second.
 
-The error against the quadrature is below ``TOLERANCE``; most of it comes from the spline over the bend at s =
-8, where the laws at large s begin.
+Logits multiply overlaps by s^2, and rows of even weights take off 1/n; so that both keep their digits, rows
+hold x_0 = x(s = 0) apart, and heads hold with w = 1 + s^2
+
+    (w^{1/2} / s^2) (P2 - 1/n) / (1 - P2),   (w / s^2) (P11 - 1/n),   w^{1/2} J,   w J11,   w E (r - rho) J11(r),
+
+all even in s and y and finite at both ends of s.
 """
 
 from __future__ import annotations
@@ -27,9 +29,6 @@ from scipy.interpolate import CubicSpline
 
 from .kernels import Array
 from .overlaps import HEAD_NODES, LARGEST_S2, overlaps, query_norms
-
-#: largest error of P2, P11, J, J11 and the tilt, in heads of 6 coordinates and more (5e-4 below)
-TOLERANCE = 5e-6
 
 #: Chebyshev nodes in s on [0, 8]; in y there are 10 + 1.5 s
 ROW_NODES = 28
@@ -61,15 +60,19 @@ class RowTable:
         inverse = np.linalg.inv(chebvander(x, ROW_NODES - 1))
         self._one, self._two = inverse @ one, np.tensordot(inverse, two, 1)
 
-    def __call__(self, s2: Array, rho: Array) -> Array:
-        """(1 + s^2) / s^2 (x - x(s = 0)) for arrays of one shape; (4, shape)."""
-        found = self._resolved(np.sqrt(np.minimum(s2, LARGEST_S2)), rho)
+    def __call__(self, s2: Array, rho: Array) -> tuple[Array, Array]:
+        """The overlaps x and (1 + s^2) / s^2 (x - x_0) for arrays of one shape; each (4, shape)."""
+        near = np.minimum(s2, LARGEST_S2)
+        rise = self._resolved(np.sqrt(near), rho)
+        even = self.even.reshape(4, *[1] * s2.ndim)
+        found = even + near / (1 + near) * rise
         beyond = s2 > LARGEST_S2
         if beyond.any():
-            even, at = self.even[:, None], rho[beyond]
-            six, eight = (even + self._resolved(np.full_like(at, s), at) / (1 + s**-2) for s in (6.0, 8.0))
-            found[:, beyond] = (_saturated(np.sqrt(s2[beyond]), six, eight) - even) * (1 + 1 / s2[beyond])
-        return found
+            far, at, even = s2[beyond], rho[beyond], even.reshape(4, 1)
+            six = even + 36 / 37 * self._resolved(np.full_like(at, 6.0), at)
+            found[:, beyond] = _saturated(np.sqrt(far), six, found[:, beyond])
+            rise[:, beyond] = (found[:, beyond] - even) * (1 + 1 / far)
+        return found, rise
 
     def _resolved(self, s: Array, rho: Array) -> Array:
         y = np.sqrt(np.maximum(1 - rho.ravel(), 0))
@@ -105,32 +108,38 @@ class HeadTable:
     """P2, P11, J, J11 and the tilt in heads of ``head_width`` coordinates without norms."""
 
     def __init__(self, keys: int, head_width: int) -> None:
-        rows = row_table(keys)
-        self._even = float(rows.even[0])
-        self._evens = np.append(rows.even, 0.0)
+        self._even = 1 / keys
         self._longest = float(np.sqrt(1 + 1 / (keys - 1)))  # tokens are no more anti-correlated than that
         sigma, y = np.linspace(0, 1, CELLS[0] + 1), np.linspace(0, self._longest, CELLS[1] + 1)
-        s = MIDDLE * sigma / (1 - np.minimum(sigma, 1 - 1e-6))
+        s = MIDDLE * sigma / (1 - np.minimum(sigma, 1 - 1e-7))
         s2, rho = np.broadcast_arrays(s[:, None] ** 2, 1 - y**2)
-        shares, weights = query_norms(head_width)
-        self._deviation = float(1 / np.sqrt(head_width * weights[HEAD_NODES // 2]))
-        self._weight = float(weights[HEAD_NODES // 2])
-        total = np.zeros((5, *s2.shape))
-        for i, (share, weight) in enumerate(zip(shares, weights, strict=True)):
+        w = 1 + s2
+        closed, rise_one, rise_two, j, j11, apart = np.zeros((6, *s2.shape))
+        rows, nodes = row_table(keys), zip(*query_norms(head_width), strict=True)
+        for i, (share, weight) in enumerate(nodes):
             middle = i == HEAD_NODES // 2
+            deviation = (1 - rho**2) / np.sqrt(head_width * weight)
             for side in (-1, 1) if middle else (0,):
-                cosine = np.clip(rho + side * self._deviation * (1 - rho**2), -1, 1)
-                found = rows(s2 * share, cosine) * share * (1 + s2) / (1 + share * s2)
-                total += weight / (1 + abs(side)) * np.array([*found, (cosine - rho) * found[3]])
-        along = _spline(sigma, np.moveaxis(total, 0, -1), 0)
+                cosine = np.clip(rho + side * deviation, -1, 1)
+                found, rise = rows(s2 * share, cosine)
+                rise *= share * w / (1 + share * s2)
+                part = weight / (1 + abs(side))
+                closed += part * (1 - found[0])
+                rise_one += part * rise[0]
+                rise_two += part * rise[1]
+                j += part * found[2]
+                j11 += part * found[3]
+                apart += part * (cosine - rho) * found[3]
+        values = [rise_one / (np.sqrt(w) * closed), rise_two, np.sqrt(w) * j, w * j11, w * apart]
+        along = _spline(sigma, np.stack(values, axis=-1), 0)
         # (power of y, cell of y, power of sigma, cell of sigma, overlap)
         pieces = _spline(y, along, 2)
         self._pieces = np.ascontiguousarray(pieces.transpose(3, 1, 4, 0, 2).reshape(*CELLS, 5, 16))
         self._cells: dict[tuple[int, int], tuple[list[float], list[float]]] = {}
 
     def forward(self, s2: float, rho: float) -> tuple[float, float]:
-        """P2 and P11 at one point (some microseconds, for the layer loop)."""
-        s = s2**0.5
+        """P2 and P11 at one point (two microseconds, for the layer loop)."""
+        s, w = s2**0.5, 1 + s2
         u, v = CELLS[0] * s / (s + MIDDLE), CELLS[1] / self._longest * max(1 - rho, 0.0) ** 0.5
         i, k = min(int(u), CELLS[0] - 1), min(int(v), CELLS[1] - 1)
         cell = self._cells.get((i, k))
@@ -139,22 +148,20 @@ class HeadTable:
             cell = self._cells[i, k] = p2[12:], p11  # P2 does not depend on y
         u, v = (u - i) / CELLS[0], (v - k) * self._longest / CELLS[1]
         (a, b, c, d), rest = cell
-        scale = s2 / (1 + s2)
-        return self._even + scale * (((a * u + b) * u + c) * u + d), self._even + scale * _bicubic(rest, u, v)
+        odds = (((a * u + b) * u + c) * u + d) * s2 / w**0.5
+        return 1 - (1 - self._even) / (1 + odds), self._even + s2 / w * _bicubic(rest, u, v)
 
     def all(self, s2: Array, rho: Array) -> Array:
         """The five overlaps at each point; shape (5, points)."""
-        s = np.sqrt(s2)
+        s, w = np.sqrt(s2), 1 + s2
         u, v = CELLS[0] * s / (s + MIDDLE), CELLS[1] / self._longest * np.sqrt(np.maximum(1 - rho, 0))
         i, k = np.minimum(u.astype(int), CELLS[0] - 1), np.minimum(v.astype(int), CELLS[1] - 1)
         u, v = (u - i) / CELLS[0], (v - k) * self._longest / CELLS[1]
-        pieces = np.moveaxis(self._pieces[i, k], -1, 0)
-        found = self._evens + (s2 / (1 + s2))[:, None] * _bicubic(pieces, u[:, None], v[:, None])
-        found[:, 4] += rho * found[:, 3]
-        if self._deviation * 2 > 1:  # a node of the cosine beyond one, in heads of less than 6 coordinates
-            over = np.maximum(rho + self._deviation * (1 - rho**2) - 1, 0)
-            found[:, 4] -= self._weight / 2 * over * self._evens[3]
-        return np.asarray(found.T)
+        pieces = self._pieces[i, k].transpose(2, 1, 0)
+        odds, two, j, j11, apart = _bicubic(pieces, u, v)
+        j11 = j11 / w
+        p2 = 1 - (1 - self._even) / (1 + odds * s2 / np.sqrt(w))
+        return np.array([p2, self._even + s2 / w * two, j / np.sqrt(w), j11, rho * j11 + apart / w])
 
 
 def _spline(x: Array, values: Array, axis: int) -> Array:

@@ -7,7 +7,7 @@ exponent carried apart, so that no depth under- or overflows.
 
 from __future__ import annotations
 
-from math import log
+from math import inf, log
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,8 @@ from ..components.attention import Attention
 from ..components.attention_op import require_exchangeable
 from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
-from ..quantities import SPECTRAL, Key, tidy
+from ..errors import AssumptionError
+from ..quantities import SPECTRAL, Key, repeated, tidy
 from .ends import input_moments, input_spread, loss_moments
 from .fluctuation import QUADRATIC
 from .pair import PairStep
@@ -64,7 +65,9 @@ def predict(arch: Architecture) -> pd.DataFrame:
     """
     prediction = predict_profiles(arch)
     extra = None if prediction.errors is None else {"se": prediction.errors}
-    return tidy(arch, prediction.profiles, extra).assign(theory=prediction.theory)
+    table = tidy(arch, prediction.profiles, extra)
+    table["theory"] = repeated([prediction.theory], [len(table)])
+    return table
 
 
 def predict_pair(arch: Architecture) -> Prediction:
@@ -211,6 +214,11 @@ def _backward(
         gradient = result[:width]
         # a second moment is the largest entry; it is divided out before it leaves float64's range
         size = max(gradient.tolist())
+        if not 0 < size < inf:
+            raise AssumptionError(
+                f"the gradient variance leaves float64's range at layer {l}: under this scaling tokens collapse "
+                "while logits grow exponentially with depth; predict a shallower stack"
+            )
         if not MANTISSAS[0] < size < MANTISSAS[1]:
             gradient = gradient / size
             exponent += log(size)
