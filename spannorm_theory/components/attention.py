@@ -116,7 +116,10 @@ class Attention:
         if isinstance(rho, np.generic):
             rho = float(rho)
         p2, p11 = self._overlap_pair(v, rho)
-        q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
+        if len(self.normed) == 3:  # all three projections have one cosine
+            q_v, delta_v = 1.0, 1 - rho
+        else:
+            q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
         own = q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self.width
         single = self._alone * q_v * p2
         mixed = q_v - delta_v * (1 - p2) + own + single

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from math import log1p
+from math import exp, factorial, floor, log, log1p, prod, sqrt
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import roots_hermitenorm
-from sympy import Expr, Max, Min, Rational, acos, atan, lambdify, pi, sqrt
+from sympy import Expr, Max, Min, Rational, acos, atan, lambdify, pi
+from sympy import sqrt as root
 
 from .. import symbols
 from ..errors import AssumptionError
@@ -30,10 +31,10 @@ Q1, Q2, C, D = symbols.kernel_arguments
 
 #: Gauss-Legendre rules on (0, 1) for the integral in t below, by the largest delta / min(q, 1) at which their
 #: error is below rounding, even where phi varies over a hundredth of the unit of its argument
-_LEGENDRE = [
-    (largest, [(float(x + 1) / 2, float(w) / 2) for x, w in zip(*leggauss(nodes), strict=True)])
+_LEGENDRE = {
+    largest: [(float(x + 1) / 2, float(w) / 2) for x, w in zip(*leggauss(nodes), strict=True)]
     for largest, nodes in ((1e-12, 2), (1e-6, 4), (np.inf, 12))
-]
+}
 
 
 class Kernel(Protocol):
@@ -59,9 +60,8 @@ def _drop_by_integration(slope: Callable[..., float], q: float, delta: float) ->
     # K(q) - K(q - delta) is the integral of the slope; with c = q - delta t^2 the square-root
     # singularity that a kinked phi has at c = q becomes smooth
     reach = delta / min(q, 1.0)
-    rule = next(rule for largest, rule in _LEGENDRE if reach <= largest)
     total = 0.0
-    for t, w in rule:
+    for t, w in _LEGENDRE[1e-12 if reach <= 1e-12 else 1e-6 if reach <= 1e-6 else np.inf]:
         below = delta * t * t
         total += w * t * slope(q, q, q - below, (2 * q - below) * below)
     return 2 * delta * total
@@ -147,6 +147,10 @@ def _hermite_rule(nodes: int, terms: int) -> tuple[Array, Array, Array]:
     return z, w, h * w
 
 
+#: denominators of Lagrange's polynomials through eight knots at distance one
+_LAGRANGE = [(-1) ** (7 - k) * factorial(k) * factorial(7 - k) for k in range(8)]
+
+
 class HermiteSeries:
     """K = sum_k a_k(q1) a_k(q2) rho^k (Mehler), with a_k(q) = E phi(sqrt(q) z) h_k(z).
 
@@ -158,18 +162,39 @@ class HermiteSeries:
     """
 
     method = "quadrature"
-    nodes, terms, tolerance = 300, 96, 1e-4
+    nodes, terms, tolerance, knots = 300, 96, 1e-4, 32
 
     def __init__(self, function: Callable[[Array], Array], name: str) -> None:
         self.function = function
         self.name = name
-        self._coefficients = lru_cache(maxsize=4096)(self._compute)
+        self._coefficients = lru_cache(maxsize=8192)(self._interpolate)
+        self._table = lru_cache(maxsize=4096)(self._knots)
+        self._node = lru_cache(maxsize=4096)(self._compute)
         self._orders = np.arange(self.terms)
 
-    def _compute(self, q: float) -> tuple[Array, Array, float]:
-        """a_k, their squares and the sum of these."""
+    def _interpolate(self, q: float) -> tuple[Array, Array, Array, float]:
+        """a_k; k and a_k^2 of those beyond rounding, and the sum of all a_k^2."""
+        at = self.knots * log(q)
+        first = floor(at) - 3
+        table, k = self._table(first)
+        if at == first + 3:
+            a = table[3]
+        else:  # Lagrange through eight knots in ln q, whose error is below 1e-12
+            apart = [at - knot for knot in range(first, first + 8)]
+            whole = prod(apart)
+            a = np.array([whole / (x * w) for x, w in zip(apart, _LAGRANGE, strict=True)]) @ table
+        return a, k, a[k] ** 2, float(a @ a)
+
+    def _knots(self, first: int) -> tuple[Array, Array]:
+        """a_k at eight knots, and those k that are beyond rounding."""
+        table = np.stack([self._node(knot) for knot in range(first, first + 8)])
+        return table, np.flatnonzero((table**2).max(axis=0) > 1e-22 * (table[0] @ table[0]))
+
+    def _compute(self, knot: int) -> Array:
+        """a_k at ln q = knot / knots."""
+        q = exp(knot / self.knots)
         z, w, h = _hermite_rule(self.nodes, self.terms - 1)
-        phi = np.asarray(self.function(q**0.5 * z), dtype=float)
+        phi = np.asarray(self.function(sqrt(q) * z), dtype=float)
         a: Array = h @ phi
         total = float(w @ phi**2)
         missing = max(total - float(a @ a), 0.0)
@@ -179,9 +204,7 @@ class HermiteSeries:
                 f"{total:.1e} (a share of {self.tolerance:.0e} is allowed): the quadrature has not "
                 "converged; give the activation a closed-form kernel"
             )
-        a = np.append(a, missing**0.5)
-        squares = a * a
-        return a, squares, float(squares.sum())
+        return np.append(a, sqrt(missing))
 
     def coefficients(self, q: ArrayLike) -> Array:
         """a_k(q), shape (terms,) + shape of q, or (terms,) + ones where all q are one number."""
@@ -230,18 +253,17 @@ class HermiteSeries:
 
     def drop(self, q: float, delta: float) -> tuple[float, float]:
         """K(q) and K(q) - K(q - delta), term by term: a_k^2 (1 - rho^k)."""
-        _, squares, total = self._coefficients(q)
+        _, k, squares, total = self._coefficients(q)
         rho = 1 - delta / q
-        k = self._orders
         gap = -np.expm1(k * log1p(-delta / q)) if rho > 0 else 1 - rho**k
         return total, float(squares @ gap)
 
 
 def relu_kernel() -> ClosedForm:
     """phi(x) = max(x, 0): the arc-cosine kernel of degree one (Cho and Saul, 2009)."""
-    rho = Max(-1, Min(1, C / sqrt(Q1 * Q2)))
+    rho = Max(-1, Min(1, C / root(Q1 * Q2)))
     angle = acos(rho)
-    value = sqrt(Q1 * Q2) * (sqrt(1 - rho**2) + (pi - angle) * rho) / (2 * pi)
+    value = root(Q1 * Q2) * (root(1 - rho**2) + (pi - angle) * rho) / (2 * pi)
     return ClosedForm(value, (pi - angle) / (2 * pi))
 
 
@@ -250,17 +272,17 @@ def gelu_kernel() -> ClosedForm:
     det = 1 + Q1 + Q2 + D
     value = (
         C / 4
-        + C / (2 * pi) * atan(C / sqrt(det))
-        + (D + C**2 / (1 + Q1) + C**2 / (1 + Q2)) / (2 * pi * sqrt(det))
+        + C / (2 * pi) * atan(C / root(det))
+        + (D + C**2 / (1 + Q1) + C**2 / (1 + Q2)) / (2 * pi * root(det))
     )
     return ClosedForm(value)
 
 
 def erf_kernel() -> ClosedForm:
-    """phi(x) = erf(x): the arc-sine kernel (Williams, 1997). 1 + s^2 of s = 2c/sqrt((1+2q1)(1+2q2)) is
+    """phi(x) = erf(x): the arc-sine kernel (Williams, 1997). 1 + s^2 of s = 2c/root((1+2q1)(1+2q2)) is
     written with D, so that the angle is exact near one token."""
     det = 1 + 2 * Q1 + 2 * Q2 + 4 * D
-    return ClosedForm(2 / pi * atan(2 * C / sqrt(det)), 4 / (pi * sqrt(det)))
+    return ClosedForm(2 / pi * atan(2 * C / root(det)), 4 / (pi * root(det)))
 
 
 def linear_kernel() -> ClosedForm:

@@ -13,7 +13,7 @@ tables stand for it:
 Logits multiply overlaps by s^2, and rows of even weights take off 1/n; so that both keep their digits, rows
 hold x_0 = x(s = 0) apart, and heads hold with w = 1 + s^2
 
-    (w^{1/2} / s^2) (P2 - 1/n) / (1 - P2),   (w / s^2) (P11 - 1/n),   w^{1/2} J,   w J11,   w E (r - rho) J11(r),
+    w^{1/2} / s^2 (P2 - 1/n) / (1 - P2),   w / s^2 (P11 - 1/n),   w^{1/2} J,   w J11,   w E[(r - rho) J11(r)],
 
 all even in s and y and finite at both ends of s.
 """

@@ -76,13 +76,13 @@ class Deviations:
         dq, dd = _along(step.outputs, known, moved, multipliers)
         self.behind = np.stack([(dq - dd) / _positive(out[0] - out[1]), dd / _positive(out[1])])
 
-    def lines(self) -> Iterator[list[float]]:
+    def numbers(self) -> Iterator[tuple[float, ...]]:
         """Layer by layer, the 2 x 2 map and the covariance 00, 01, 11 of the fresh noise."""
         noise = np.einsum("ikl,jkl->ijl", self.behind[:, 2:], self.behind[:, 2:])
         numbers = np.concatenate(
             [self.behind[0, :2], self.behind[1, :2], [noise[0, 0], noise[0, 1], noise[1, 1]]]
         )
-        return (line.tolist() for line in numbers.T)
+        return zip(*(line.tolist() for line in numbers), strict=True)
 
     def at_branches(self, before: Array) -> Array:
         """U at each branch's input, (layers, branches), from the covariances in front of each block."""
@@ -94,12 +94,12 @@ class Deviations:
 
 def walk_deviations(order: Sequence[int], wirings: Sequence[Deviations]) -> list[Array]:
     """U at each branch's input, (layers, branches) for each wiring, of layers whose wirings are ``order``."""
-    lines = [wiring.lines() for wiring in wirings]
+    numbers = [wiring.numbers() for wiring in wirings]
     before: list[list[float]] = [[] for _ in wirings]
     u = v = w = 0.0  # covariance of (dM/M, dD/D): its entries 00, 01, 11
     for which in order:
         before[which] += (u, v, w)
-        a, b, c, d, x, y, z = next(lines[which])
+        a, b, c, d, x, y, z = next(numbers[which])
         u, v, w = (
             a * a * u + 2 * a * b * v + b * b * w + x,
             a * c * u + (a * d + b * c) * v + b * d * w + y,

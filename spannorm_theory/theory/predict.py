@@ -203,34 +203,37 @@ def _backward(
         blocks.append(list(np.ascontiguousarray(matrices.T).reshape(layers, rows, columns)))
         results.append(np.empty((layers, rows)))
         details.append(found)
+    last_gradient = gradient
     left = [iter(list(x)[::-1]) for x in results]
-    exponents = np.empty(depth + 1)
-    exponents[depth] = exponent
-    gradients = np.empty((depth + 1, width))
-    gradients[depth] = gradient
+    exponents = [exponent]
     for l in range(depth - 1, -1, -1):
         which = stack.order[l]
         result = np.dot(blocks[which].pop(), gradient, out=next(left[which]))
         gradient = result[:width]
         # a second moment is the largest entry; it is divided out before it leaves float64's range
         size = max(gradient.tolist())
-        if not 0 < size < inf:
-            raise AssumptionError(
-                f"the gradient variance leaves float64's range at layer {l}: under this scaling tokens collapse "
-                "while logits grow exponentially with depth; predict a shallower stack"
-            )
         if not MANTISSAS[0] < size < MANTISSAS[1]:
-            gradient = gradient / size
+            if not 0 < size < inf:
+                raise AssumptionError(
+                    f"the gradient variance leaves float64's range at layer {l}: under this scaling tokens "
+                    "collapse while logits grow exponentially with depth; predict a shallower stack"
+                )
+            gradient /= size
             exponent += log(size)
-        gradients[l], exponents[l] = gradient, exponent
+        exponents.append(exponent)
+    scales = np.array(exponents[::-1])
+    gradients = np.empty((depth + 1, width))
+    gradients[depth] = last_gradient
+    for segment, result in zip(stack.segments, results, strict=True):
+        gradients[segment.layers.astype(int)] = result[:, :width]
     weights = {name: np.empty(depth) for name in arch.weights}
     for segment, found, result in zip(stack.segments, details, results, strict=True):
         at = segment.layers.astype(int)
         # blocks pass the gradient behind them on with its exponent
-        norms = _weight_grads(segment, found, result[:, width:], exponents[at + 1], arch.tokens)
+        norms = _weight_grads(segment, found, result[:, width:], scales[at + 1], arch.tokens)
         for name, log_norm in norms.items():
             weights[name][at] = log_norm
-    return gradients, exponents, weights
+    return gradients, scales, weights
 
 
 def _weight_grads(

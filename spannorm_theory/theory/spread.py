@@ -85,7 +85,7 @@ class Spread:
         scattered = np.einsum("lob,lb->lo", np.square(rows[..., pairs:]), own)
         self.rows, self.slopes, self.added = rows, slopes, fresh * (1 - kept) + scattered
 
-    def lines(self) -> Iterator[list[float]]:
+    def numbers(self) -> Iterator[float]:
         """Layer by layer, for each branch its row, what is added and its slope; then each pair's row and
         what is added."""
         pairs, branches = self.rows.shape[2] - self.slopes.shape[1], self.slopes.shape[1]
@@ -94,32 +94,28 @@ class Spread:
             parts += [self.rows[:, i, : pairs + i], self.added[:, i : i + 1], self.slopes[:, i : i + 1]]
         for k in range(branches, branches + pairs):
             parts += [self.rows[:, k], self.added[:, k : k + 1]]
-        return (line.tolist() for line in np.concatenate(parts, axis=1))
+        return iter(np.concatenate(parts, axis=1).ravel().tolist())
 
 
 def walk_spread(order: Sequence[int], wirings: Sequence[Spread], start: Sequence[float]) -> list[float]:
     """Iterate from ``start``, V of each stream pair, over layers whose wirings are ``order``; these keep V,
     and V behind the last block is returned."""
-    lines = [wiring.lines() for wiring in wirings]
+    found = [wiring.numbers() for wiring in wirings]
     counts = [range(wiring.slopes.shape[1]) for wiring in wirings]
     streams: list[list[float]] = [[] for _ in wirings]
     branches: list[list[float]] = [[] for _ in wirings]
     now, pairs = list(start), range(len(start))
     for which in order:
-        numbers = iter(next(lines[which]))
+        numbers = found[which]
         streams[which] += now
         roots = list(map(sqrt, now))
         for _ in counts[which]:
-            spread = _square(sum(map(mul, roots, numbers))) + next(numbers)
+            spread = sum(map(mul, roots, numbers)) ** 2 + next(numbers)
             branches[which].append(spread)
             roots.append(next(numbers) * sqrt(spread))
-        now = [_square(sum(map(mul, roots, numbers))) + next(numbers) for _ in pairs]
+        now = [sum(map(mul, roots, numbers)) ** 2 + next(numbers) for _ in pairs]
     for wiring, at_streams, at_branches in zip(wirings, streams, branches, strict=True):
         layers = len(wiring.slopes)
         wiring.streams = np.array(at_streams).reshape(layers, -1)
         wiring.branches = np.array(at_branches).reshape(layers, -1)
     return now
-
-
-def _square(x: float) -> float:
-    return x * x
