@@ -172,7 +172,7 @@ class HermiteSeries:
         self._node = lru_cache(maxsize=4096)(self._compute)
         self._orders = np.arange(self.terms)
 
-    def _interpolate(self, q: float) -> tuple[Array, Array, Array, float]:
+    def _interpolate(self, q: float) -> tuple[Array, NDArray[np.intp], Array, float]:
         """a_k; k and a_k^2 of those beyond rounding, and the sum of all a_k^2."""
         at = self.knots * log(q)
         first = floor(at) - 3
@@ -185,7 +185,7 @@ class HermiteSeries:
             a = np.array([whole / (x * w) for x, w in zip(apart, _LAGRANGE, strict=True)]) @ table
         return a, k, a[k] ** 2, float(a @ a)
 
-    def _knots(self, first: int) -> tuple[Array, Array]:
+    def _knots(self, first: int) -> tuple[Array, NDArray[np.intp]]:
         """a_k at eight knots, and those k that are beyond rounding."""
         table = np.stack([self._node(knot) for knot in range(first, first + 8)])
         return table, np.flatnonzero((table**2).max(axis=0) > 1e-22 * (table[0] @ table[0]))

@@ -166,8 +166,7 @@ class HeadTable:
 
 def _spline(x: Array, values: Array, axis: int) -> Array:
     """(power, cell, other axes) of a cubic spline that is flat at the origin, where overlaps are even."""
-    flat = 1, np.zeros_like(values.take(0, axis))
-    return np.asarray(CubicSpline(x, values, axis=axis, bc_type=(flat, "not-a-knot")).c)
+    return np.asarray(CubicSpline(x, values, axis=axis, bc_type=("clamped", "not-a-knot")).c)
 
 
 def _bicubic(c: Any, u: Any, v: Any) -> Any:

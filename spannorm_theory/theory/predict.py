@@ -196,12 +196,12 @@ def _backward(
     for segment in stack.segments:
         maps, found = _branch_maps(segment)
         entries = segment.step.backward(*segment.known.T, *segment.multipliers, *(x for m in maps for x in m))
-        layers, (rows, columns) = len(segment.layers), segment.step.shape
-        matrices = np.empty((rows * columns, layers))
+        rows, columns = segment.step.shape
+        matrices = np.empty((rows * columns, len(segment.layers)))
         for at, entry in enumerate(entries):
             matrices[at] = entry
-        blocks.append(list(np.ascontiguousarray(matrices.T).reshape(layers, rows, columns)))
-        results.append(np.empty((layers, rows)))
+        blocks.append(list(np.ascontiguousarray(matrices.T).reshape(-1, rows, columns)))
+        results.append(np.empty((len(segment.layers), rows)))
         details.append(found)
     last_gradient = gradient
     left = [iter(list(x)[::-1]) for x in results]
@@ -228,11 +228,11 @@ def _backward(
         gradients[segment.layers.astype(int)] = result[:, :width]
     weights = {name: np.empty(depth) for name in arch.weights}
     for segment, found, result in zip(stack.segments, details, results, strict=True):
-        at = segment.layers.astype(int)
+        layers = segment.layers.astype(int)
         # blocks pass the gradient behind them on with its exponent
-        norms = _weight_grads(segment, found, result[:, width:], scales[at + 1], arch.tokens)
+        norms = _weight_grads(segment, found, result[:, width:], scales[layers + 1], arch.tokens)
         for name, log_norm in norms.items():
-            weights[name][at] = log_norm
+            weights[name][layers] = log_norm
     return gradients, scales, weights
 
 

@@ -92,12 +92,8 @@ def forward(stack: Stack, state: tuple[float, ...], spreads: list[Array] | None 
             if segment.multipliers
             else repeat(())
         )
-        work = [
-            (entering, component, _rows(gains), isinstance(component, MixtureOfExperts))
-            for entering, component, gains in zip(
-                segment.step.branch_inputs, segment.components, segment.gains, strict=True
-            )
-        ]
+        gains_of = [_rows(gains) for gains in segment.gains]
+        work = list(zip(segment.step.branch_inputs, segment.components, gains_of, strict=True))
         history: list[float] = []
         across: list[float] = []
         plans.append((work, multipliers, bends, segment.step.outputs, history, across))
@@ -105,14 +101,14 @@ def forward(stack: Stack, state: tuple[float, ...], spreads: list[Array] | None 
         work, multipliers, bends, outputs, history, across = plans[which]
         known, m, spread = list(state), next(multipliers), next(bends)
         largest = max(state)
-        for i, (entering, component, rows, experts) in enumerate(work):
+        for i, (entering, component, rows) in enumerate(work):
             q, delta = entering(*known, *m)
             if not q <= LARGEST_VARIANCE:
                 largest = q
                 break
             gains = next(rows)
             moments = component.forward(q, delta, gains)
-            if experts and spread is not None:
+            if spread is not None and isinstance(component, MixtureOfExperts):
                 moments = moments[0], moments[1] + component.bend(q, delta, gains, spread[i])
             known.extend(dropped_pair(*moments, rate) if rate else moments)
         if not largest <= LARGEST_VARIANCE:
