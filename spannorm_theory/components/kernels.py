@@ -63,7 +63,7 @@ def _drop_by_integration(slope: Callable[..., float], q: float, delta: float) ->
     total = 0.0
     for t, w in _LEGENDRE[1e-12 if reach <= 1e-12 else 1e-6 if reach <= 1e-6 else np.inf]:
         below = delta * t * t
-        total += w * t * slope(q, q, q - below, (2 * q - below) * below)
+        total += w * t * slope(q, q, q - below, max((2 * q - below) * below, 0.0))
     return 2 * delta * total
 
 
