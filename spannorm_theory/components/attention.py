@@ -237,23 +237,22 @@ class Attention:
         p2, p11, *_ = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
         lean = v * ((1 - rho) * (1 - p2)) ** 2 / self.width
         result = {}
-        for name in ("attn.query", "attn.key", "attn.value"):
+        for name in ("attn.query", "attn.value"):
             at_projection = np.einsum("lij,lj->li", maps[name], grad)
             one, two = self._back(name.removeprefix("attn."), q, delta, gains[name])
             g, c = at_projection[:, 0] * one / gains[name], at_projection[:, 1] * two / gains[name]
             result[name] = front * (q * g + (n - 1) * p * c)
-            if name == "attn.key":  # its token mean vanishes: no cancellation where tokens collapse
-                result[name] = front * (delta * two + q * (one - two)) * at_projection[:, 0] / gains[name]
         # keys' weight gradients see the sample correlation that their stream gradients do not
         q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
         q_q, _ = self._projected("query", q, delta, gains["attn.query"])
         one, two = self._back("key", q, delta, gains["attn.key"])
         shrunk = self._shrunk(q_v, delta_v, v, rho, p2)
         output = gains["attn.output"] * shrunk
+        # the token mean of the gradient at keys vanishes: no cancellation where tokens collapse
+        apart = front * (delta * two + q * (one - two)) / gains["attn.key"]
+        at_keys = np.einsum("lj,lj->l", maps["attn.key"][:, 0], grad)
         twice = self.logit_factor * output * delta_v * q_q * (1 - p2) ** 2 * spread
-        result["attn.key"] = result["attn.key"] + front * twice * (
-            (q * one - p * two) / gains["attn.key"] * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
-        )
+        result["attn.key"] = apart * (at_keys + twice * (grad[:, 0] + (n - 1) * rho * grad[:, 1]))
         # rows that lean towards similar keys add to what values receive, as to what they give
         leaning = front * lean * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
         one, _ = self._back("value", q, delta, gains["attn.value"])

@@ -50,6 +50,7 @@ from .ends import loss_interval
 from .recursion import Recursion, derive
 from .schedule import branch_gains, over_layers
 from .segment import branch_moments
+from .stack import LARGEST_VARIANCE
 from .step import VALUE_PATH, Step, numeric_moments, rule_gain, scale_free
 
 Interval = tuple[float, float]
@@ -67,7 +68,7 @@ def gain_intervals(arch: Architecture) -> dict[str, tuple[Interval, Interval]] |
     """Forward and backward gain of each kind of branch over all layers and correlations, relative to its
     input's second moment (where that matters) and to the scaling rule's gains on the value path; None where
     a branch's gain is not bounded."""
-    found = _forward(arch)
+    found = forward_box(arch)
     if found is None:
         return None
     return {
@@ -94,7 +95,7 @@ def _sized(arch: Architecture, recursion: Recursion, branch: Branch) -> bool:
 
 
 @dataclass
-class _Forward:
+class ForwardBox:
     """Bounds of the stream pairs' second moments in front of each block and behind the last, and the gains
     of each kind of branch in each block."""
 
@@ -103,10 +104,11 @@ class _Forward:
     gains: list[dict[str, tuple[Interval, Interval]]]
 
 
-def _forward(arch: Architecture) -> _Forward | None:
+def forward_box(arch: Architecture) -> ForwardBox | None:
+    """The forward half of the bounds; None where there are none."""
     recursion = derive(arch.placement, arch.scaling)
     low = high = np.full(len(recursion.block.pairs), arch.input_second_moment)
-    result = _Forward([low], [high], [])
+    result = ForwardBox([low], [high], [])
     known: dict[Any, tuple[Interval, Interval] | None] = {}
     for l, step in enumerate(recursion.steps(arch.depth)):
         gains: dict[str, tuple[Interval, Interval]] = dict.fromkeys(("attention", "ffn"), (UNIT, UNIT))
@@ -115,7 +117,7 @@ def _forward(arch: Architecture) -> _Forward | None:
             for i, branch in enumerate(step.trace.branches):
                 sizes = _corners(_compiled(step)[2 + i], l, arch, low, high, gains, backward=False)
                 smallest, largest = float(sizes.min()), float(sizes.max())
-                if not largest < np.inf:
+                if not largest <= LARGEST_VARIANCE:
                     return None
                 found = _gains_at(arch, branch, l, smallest, largest, known)
                 if found is None:
@@ -256,7 +258,7 @@ def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
     """
     if arch.attention_dropout and not arch.exchangeable:
         return {}
-    forward = _forward(arch)
+    forward = forward_box(arch)
     if forward is None:
         return {}
     recursion = derive(arch.placement, arch.scaling)
@@ -291,7 +293,7 @@ def _corners(
     return np.array([np.broadcast_to(np.asarray(v, dtype=float), grid.shape[1:]) for v in values]).T
 
 
-def _backward(arch: Architecture, recursion: Recursion, forward: _Forward) -> tuple[Array, Array]:
+def _backward(arch: Architecture, recursion: Recursion, forward: ForwardBox) -> tuple[Array, Array]:
     """Bounds of the logarithms of the gradient moments at every boundary, by stream pair."""
     count = len(recursion.block.pairs)
     none = dict.fromkeys(("attention", "ffn"), (UNIT, UNIT))
