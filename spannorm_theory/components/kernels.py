@@ -176,7 +176,11 @@ class HermiteSeries:
         """a_k; k and a_k^2 of those beyond rounding, and the sum of all a_k^2."""
         at = self.knots * log(q)
         first = floor(at) - 3
-        table, k = self._table(first)
+        try:
+            table, k = self._table(first)
+        except AssumptionError:  # the series ends between the knots
+            a = self._compute(q)
+            return a, np.arange(self.terms), a**2, float(a @ a)
         if at == first + 3:
             a = table[3]
         else:  # Lagrange through eight knots in ln q, whose error is below 1e-12
@@ -187,12 +191,11 @@ class HermiteSeries:
 
     def _knots(self, first: int) -> tuple[Array, NDArray[np.intp]]:
         """a_k at eight knots, and those k that are beyond rounding."""
-        table = np.stack([self._node(knot) for knot in range(first, first + 8)])
+        table = np.stack([self._node(exp(knot / self.knots)) for knot in range(first, first + 8)])
         return table, np.flatnonzero((table**2).max(axis=0) > 1e-22 * (table[0] @ table[0]))
 
-    def _compute(self, knot: int) -> Array:
-        """a_k at ln q = knot / knots."""
-        q = exp(knot / self.knots)
+    def _compute(self, q: float) -> Array:
+        """a_k by quadrature."""
         z, w, h = _hermite_rule(self.nodes, self.terms - 1)
         phi = np.asarray(self.function(sqrt(q) * z), dtype=float)
         a: Array = h @ phi

@@ -226,6 +226,13 @@ def _backward(
     gradients[depth] = last_gradient
     for segment, result in zip(stack.segments, results, strict=True):
         gradients[segment.layers.astype(int)] = result[:, :width]
+    own = [2 * at for at, (i, j) in enumerate(stack.segments[0].step.pairs) if i == j]
+    lost = np.flatnonzero(~(gradients[:, own] >= 0).all(axis=1))
+    if len(lost):
+        raise AssumptionError(
+            f"the gradient at layer {lost[-1]} is lost in rounding: tokens are equal to all digits while "
+            "logits grow exponentially with depth; predict a shallower stack"
+        )
     weights = {name: np.empty(depth) for name in arch.weights}
     for segment, found, result in zip(stack.segments, details, results, strict=True):
         layers = segment.layers.astype(int)

@@ -237,3 +237,13 @@ def test_both_tokens_at_once(name: str) -> None:
     assert slope == pytest.approx(kernel.slope(q, q, q), rel=1e-12)
     assert two == pytest.approx(kernel.value(q, q, q - delta), rel=1e-12, abs=1e-15)
     assert cross == pytest.approx(kernel.slope(q, q, q - delta), rel=1e-12)
+
+
+@pytest.mark.exact
+def test_series_at_the_end_of_its_range() -> None:
+    """Between the last knot at which it converges and where it ends, the series is computed directly."""
+    kernel = KERNELS["tanh"]
+    below, above = (float(kernel.value(q, q, q)) for q in (10.7, 11.9))
+    assert below < above < 1
+    with pytest.raises(AssumptionError, match="has not"):
+        kernel.value(20.0, 20.0, 20.0)
