@@ -220,10 +220,11 @@ class Architecture:
     def runs(self) -> list[tuple[Trace, range]]:
         """Consecutive blocks of one wiring, with their indices."""
         questions = self.definition.questions(self.scaling, **self.options)
-        positions = [questions.position(layer, self.depth) for layer in range(self.depth)]
-        starts = [l for l in range(self.depth) if l == 0 or positions[l] != positions[l - 1]]
+        positions = questions.positions(self.depth)
+        starts = [l for l in range(self.depth) if l == 0 or positions[l] is not positions[l - 1]]
         stops = [*starts[1:], self.depth]
-        return [(self.block(start), range(start, stop)) for start, stop in zip(starts, stops, strict=True)]
+        blocks = {positions[l]: self.block(l) for l in {positions[l]: l for l in starts}.values()}
+        return [(blocks[positions[l]], range(l, stop)) for l, stop in zip(starts, stops, strict=True)]
 
     @property
     def traces(self) -> tuple[Trace, ...]:

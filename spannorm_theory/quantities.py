@@ -6,9 +6,9 @@ exponentially with depth are kept as natural logarithms, so that a factor of 2^-
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -100,16 +100,21 @@ def tidy(
         value = np.where(logarithmic, np.exp(joined), joined)
         log_value = np.where(logarithmic, joined, np.log(np.where(joined > 0, joined, np.nan)))
     columns: dict[str, object] = {
-        "placement": arch.placement,
-        "scaling": arch.scaling,
-        "depth": arch.depth,
-        "width": arch.width,
-        "tokens": arch.tokens,
+        "placement": repeated([arch.placement], [len(joined)]),
+        "scaling": repeated([arch.scaling], [len(joined)]),
+        "depth": np.full(len(joined), arch.depth),
+        "width": np.full(len(joined), arch.width),
+        "tokens": np.full(len(joined), arch.tokens),
         "layer": np.concatenate([np.arange(length) for length in lengths]),
-        "stream": np.repeat([stream for stream, _ in keys], lengths),
-        "quantity": np.repeat([quantity for _, quantity in keys], lengths),
+        "stream": repeated([stream for stream, _ in keys], lengths),
+        "quantity": repeated([quantity for _, quantity in keys], lengths),
         "value": value,
         "log_value": log_value,
     }
     columns.update({n: np.concatenate([table[key] for key in keys]) for n, table in (extra or {}).items()})
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, copy=False)
+
+
+def repeated(texts: Sequence[str], counts: Sequence[int]) -> Any:
+    """A column of texts, each as often as ``counts`` says; fast, as only their indices are repeated."""
+    return pd.array(list(texts), dtype="str").take(np.repeat(np.arange(len(texts)), counts))

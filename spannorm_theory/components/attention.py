@@ -42,6 +42,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,8 @@ import numpy as np
 from .kernels import Array
 from .norms import HeadNorm
 from .overlap_spread import overlap_spread
-from .overlaps import OverlapCurve, head_overlaps, overlap_curve
+from .overlap_table import HeadTable, head_table
+from .overlaps import OverlapCurve, overlap_curve
 
 Gains = Mapping[str, Any]
 
@@ -80,12 +82,12 @@ class Attention:
     over_width: bool = False
     dropout: float = 0.0
 
-    @property
+    @cached_property
     def _spherical(self) -> bool:
         """Whether a head's queries and keys lie on a sphere."""
         return "query" in self.normed and not self.over_width
 
-    @property
+    @cached_property
     def _alone(self) -> float:
         """p / (1 - p): what dropout adds to second moments of attention weights, key by key."""
         return self.dropout / (1 - self.dropout)
@@ -114,7 +116,10 @@ class Attention:
         if isinstance(rho, np.generic):
             rho = float(rho)
         p2, p11 = self._overlap_pair(v, rho)
-        q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
+        if len(self.normed) == 3:  # all three projections have one cosine
+            q_v, delta_v = 1.0, 1 - rho
+        else:
+            q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
         own = q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self.width
         single = self._alone * q_v * p2
         mixed = q_v - delta_v * (1 - p2) + own + single
@@ -129,24 +134,24 @@ class Attention:
         own = q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self.width
         return 1 / (q_v - delta_v * (1 - p2) + own + self._alone * q_v * p2)
 
-    @property
+    @cached_property
     def _curve(self) -> OverlapCurve:
         return overlap_curve(self.unit_logits, self.tokens, self.head_width, self._spherical)
+
+    @cached_property
+    def _table(self) -> HeadTable:
+        """Off the curve; norms on queries and keys keep the logits' variance, so these have none."""
+        return head_table(self.tokens, self.head_width)
 
     def _overlap_pair(self, v: float, rho: float) -> tuple[float, float]:
         if abs(v - self.unit_logits) < 1e-9 * v:
             return self._curve.forward(rho)
-        found = head_overlaps(v * (1 - rho), rho, self.tokens, self.head_width, self._spherical)
-        return found.p2, found.p11
+        return self._table.forward(v * (1 - rho), rho)
 
     def _overlap_arrays(self, v: Array, rho: Array) -> Array:
         if np.all(np.abs(v - self.unit_logits) < 1e-9 * v):
             return self._curve.all(rho)
-        found = [
-            head_overlaps(float(a * (1 - r)), float(r), self.tokens, self.head_width, self._spherical)
-            for a, r in zip(np.broadcast_to(v, rho.shape), rho, strict=True)
-        ]
-        return np.array([(o.p2, o.p11, o.j, o.j11, o.tilt) for o in found]).T
+        return self._table.all(v * (1 - rho), rho)
 
     def undecided(self, q: Array, delta: Array, gains: Gains) -> Array:
         """1 - P2: the share of attention rows that are more than a maximum, at each layer."""
@@ -232,7 +237,7 @@ class Attention:
         p2, p11, *_ = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
         lean = v * ((1 - rho) * (1 - p2)) ** 2 / self.width
         result = {}
-        for name in ("attn.query", "attn.key", "attn.value"):
+        for name in ("attn.query", "attn.value"):
             at_projection = np.einsum("lij,lj->li", maps[name], grad)
             one, two = self._back(name.removeprefix("attn."), q, delta, gains[name])
             g, c = at_projection[:, 0] * one / gains[name], at_projection[:, 1] * two / gains[name]
@@ -243,10 +248,11 @@ class Attention:
         one, two = self._back("key", q, delta, gains["attn.key"])
         shrunk = self._shrunk(q_v, delta_v, v, rho, p2)
         output = gains["attn.output"] * shrunk
+        # the token mean of the gradient at keys vanishes: no cancellation where tokens collapse
+        apart = front * (delta * two + q * (one - two)) / gains["attn.key"]
+        at_keys = np.einsum("lj,lj->l", maps["attn.key"][:, 0], grad)
         twice = self.logit_factor * output * delta_v * q_q * (1 - p2) ** 2 * spread
-        result["attn.key"] = result["attn.key"] + front * twice * (
-            (q * one - p * two) / gains["attn.key"] * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
-        )
+        result["attn.key"] = apart * (at_keys + twice * (grad[:, 0] + (n - 1) * rho * grad[:, 1]))
         # rows that lean towards similar keys add to what values receive, as to what they give
         leaning = front * lean * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
         one, _ = self._back("value", q, delta, gains["attn.value"])

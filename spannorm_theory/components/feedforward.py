@@ -16,6 +16,7 @@ the product of the tokens' means, which is k at c = 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,21 @@ if TYPE_CHECKING:
     import torch
 
 Gains = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """What a backward pass needs of a branch, of one token and then between two.
+
+    Attributes:
+        hidden: second moments of what the last matrix reads.
+        paths: gains from the gradient there to that at each pre-activation.
+        gains: gains from the gradient at the branch output to that at its input.
+    """
+
+    hidden: tuple[Any, Any]
+    paths: tuple[dict[str, Any], dict[str, Any]]
+    gains: tuple[Any, Any]
 
 
 class FeedForward:
@@ -84,6 +100,28 @@ class FeedForward:
         value = self.kernel.value(s * q1, s * q2, s * c)
         return {"ffn.up": value / size, "ffn.gate": slope * (gains["ffn.up"] * c) / size}
 
+    def slopes(self, q: Array, delta: Array, gains: Gains) -> Slopes:
+        """The branch's :class:`Slopes` at an input (q, q - delta), arrays over layers."""
+        gated, c = self.activation.gated, (q, q - delta)
+        moments = self.kernel.pair(*(gains["ffn.gate" if gated else "ffn.up"] * x for x in (q, delta)))
+        hidden, slope = moments[0::2], moments[1::2]
+        if gated:
+            through = [gains["ffn.up"] * x for x in c]
+            paths = [{"ffn.up": k, "ffn.gate": s * x} for k, s, x in zip(hidden, slope, through, strict=True)]
+            hidden = tuple(k * x for k, x in zip(hidden, through, strict=True))
+        else:
+            paths = [{"ffn.up": s} for s in slope]
+        if self.inner_norm is not None:
+            mean = self._mean_square(q, gains)
+            size = hidden[0] - mean
+            hidden = tuple((k - mean) / size for k in hidden)
+            paths = [{name: x / size for name, x in path.items()} for path in paths]
+        one, two = (self._through(path, gains) for path in paths)
+        return Slopes((hidden[0], hidden[1]), (paths[0], paths[1]), (one, two))
+
+    def _through(self, paths: Mapping[str, Any], gains: Gains) -> Any:
+        return gains["ffn.down"] * sum(gains[name] * path for name, path in paths.items())
+
     def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
         """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
         k, drop = self._hidden(q, delta, gains)
@@ -101,9 +139,11 @@ class FeedForward:
         k, drop = self.kernel.drop(gate * q, gate * delta)
         return up * k * q, up * (k * delta + drop * (q - delta))
 
-    def response(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
+    def response(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
+    ) -> Array:
         """Slope of the branch's covariance in that of its input: the backward gain, by Price's theorem."""
-        return np.asarray(self.gain(q, q, q - delta, gains))
+        return np.asarray((slopes or self.slopes(q, delta, gains)).gains[1])
 
     def scatter(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
         """Variance over pairs of tokens of the branch's covariance, at one covariance of its input and for a
@@ -112,21 +152,28 @@ class FeedForward:
 
     def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Gain from the gradient at the branch output to that at its input."""
-        paths = self.paths(q1, q2, c, gains)
-        return gains["ffn.down"] * sum(gains[name] * path for name, path in paths.items())
+        return self._through(self.paths(q1, q2, c, gains), gains)
 
     def weight_grads(
-        self, q: Any, p: Any, gamma: Any, cross: Any, gains: Gains, tokens: int
+        self,
+        q: Any,
+        p: Any,
+        gamma: Any,
+        cross: Any,
+        gains: Gains,
+        tokens: int,
+        slopes: Slopes | None = None,
     ) -> dict[str, Any]:
         """E |dLoss/dW|_F^2 of each matrix, for tokens that are all alike: inputs x outputs x tokens x
         [h gamma + (tokens - 1) h' gamma'], h of the matrix' input and gamma at its output."""
-        one, two = self.paths(q, q, q, gains), self.paths(q, q, p, gains)
+        slopes = slopes or self.slopes(q, q - p, gains)
+        one, two = slopes.paths
         back = gains["ffn.down"] * self.width / self.hidden
 
         def norm(h: Any, h_cross: Any, g: Any, g_cross: Any) -> Any:
             return self.width * self.hidden * tokens * (h * g + (tokens - 1) * h_cross * g_cross)
 
-        k, k_cross = self.hidden_moment(q, q, q, gains), self.hidden_moment(q, q, p, gains)
+        k, k_cross = slopes.hidden
         grads = {name: norm(q, p, back * one[name] * gamma, back * two[name] * cross) for name in one}
         return {**grads, "ffn.down": norm(k, k_cross, gamma, cross)}
 

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, lru_cache
+from math import exp, factorial, floor, log, log1p, prod, sqrt
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.polynomial.legendre import leggauss
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import roots_hermitenorm
-from sympy import Expr, Max, Min, Rational, acos, atan, lambdify, pi, sqrt
+from sympy import Expr, Max, Min, Rational, acos, atan, lambdify, pi
+from sympy import sqrt as root
 
 from .. import symbols
 from ..errors import AssumptionError
@@ -26,10 +29,12 @@ Array = NDArray[np.float64]
 
 Q1, Q2, C, D = symbols.kernel_arguments
 
-#: Gauss-Legendre nodes on (0, 1): enough for rounding accuracy of the smooth integrands below
-_LEGENDRE = [
-    (float(x + 1) / 2, float(w) / 2) for x, w in zip(*np.polynomial.legendre.leggauss(12), strict=True)
-]
+#: Gauss-Legendre rules on (0, 1) for the integral in t below, by the largest delta / min(q, 1) at which their
+#: error is below rounding, even where phi varies over a hundredth of the unit of its argument
+_LEGENDRE = {
+    largest: [(float(x + 1) / 2, float(w) / 2) for x, w in zip(*leggauss(nodes), strict=True)]
+    for largest, nodes in ((1e-12, 2), (1e-6, 4), (np.inf, 12))
+}
 
 
 class Kernel(Protocol):
@@ -47,11 +52,19 @@ class Kernel(Protocol):
     def drop(self, q: float, delta: float) -> tuple[float, float]:
         """K(q, q, q) and K(q, q, q) - K(q, q, q - delta), the latter without cancellation."""
 
+    def pair(self, q: Array, delta: Array) -> tuple[Any, Any, Any, Any]:
+        """K and K' of one token, at c = q, then K and K' between two, at c = q - delta."""
 
-def _drop_by_integration(kernel: Kernel, q: float, delta: float) -> float:
+
+def _drop_by_integration(slope: Callable[..., float], q: float, delta: float) -> float:
     # K(q) - K(q - delta) is the integral of the slope; with c = q - delta t^2 the square-root
     # singularity that a kinked phi has at c = q becomes smooth
-    return sum(w * 2 * t * delta * float(kernel.slope(q, q, q - delta * t * t)) for t, w in _LEGENDRE)
+    reach = delta / min(q, 1.0)
+    total = 0.0
+    for t, w in _LEGENDRE[1e-12 if reach <= 1e-12 else 1e-6 if reach <= 1e-6 else np.inf]:
+        below = delta * t * t
+        total += w * t * slope(q, q, q - below, max((2 * q - below) * below, 0.0))
+    return 2 * delta * total
 
 
 class ClosedForm:
@@ -105,7 +118,14 @@ class ClosedForm:
         top = self._scalar[0](q, q, q, 0.0)
         if delta > 1e-3 * q:  # at most three digits of sixteen are lost
             return top, top - self._scalar[0](q, q, q - delta, (2 * q - delta) * delta)
-        return top, _drop_by_integration(self, q, delta)
+        return top, _drop_by_integration(self._scalar[1], q, delta)
+
+    def pair(self, q: Array, delta: Array) -> tuple[Any, Any, Any, Any]:
+        """K and K' of one token, then between two."""
+        value, slope = self._vector
+        p, zero = q - delta, np.zeros_like(q)
+        det = np.maximum(q * q - p * p, 0.0)
+        return value(q, q, q, zero), slope(q, q, q, zero), value(q, q, p, det), slope(q, q, p, det)
 
     def moments(self, q: Expr) -> tuple[Expr, Expr]:
         """E phi(u)^2 and E phi'(u)^2 as expressions in the second moment ``q`` of u."""
@@ -117,14 +137,18 @@ class ClosedForm:
 
 @lru_cache(maxsize=1)
 def _hermite_rule(nodes: int, terms: int) -> tuple[Array, Array, Array]:
-    """Nodes z, probability weights w and orthonormal Hermite polynomials h_k(z), k < terms."""
+    """Nodes z, probability weights w and orthonormal Hermite polynomials h_k(z), k < terms, times w."""
     z, w = roots_hermitenorm(nodes)
     w = w / w.sum()
     h = np.ones((terms, nodes))
     h[1] = z
     for k in range(1, terms - 1):
         h[k + 1] = (z * h[k] - np.sqrt(k) * h[k - 1]) / np.sqrt(k + 1)
-    return z, w, h
+    return z, w, h * w
+
+
+#: denominators of Lagrange's polynomials through eight knots at distance one
+_LAGRANGE = [(-1) ** (7 - k) * factorial(k) * factorial(7 - k) for k in range(8)]
 
 
 class HermiteSeries:
@@ -138,17 +162,43 @@ class HermiteSeries:
     """
 
     method = "quadrature"
-    nodes, terms, tolerance = 300, 96, 1e-4
+    nodes, terms, tolerance, knots = 300, 96, 1e-4, 32
 
     def __init__(self, function: Callable[[Array], Array], name: str) -> None:
         self.function = function
         self.name = name
-        self._coefficients = lru_cache(maxsize=4096)(self._compute)
+        self._coefficients = lru_cache(maxsize=8192)(self._interpolate)
+        self._table = lru_cache(maxsize=4096)(self._knots)
+        self._node = lru_cache(maxsize=4096)(self._compute)
+        self._orders = np.arange(self.terms)
+
+    def _interpolate(self, q: float) -> tuple[Array, NDArray[np.intp], Array, float]:
+        """a_k; k and a_k^2 of those beyond rounding, and the sum of all a_k^2."""
+        at = self.knots * log(q)
+        first = floor(at) - 3
+        try:
+            table, k = self._table(first)
+        except AssumptionError:  # the series ends between the knots
+            a = self._compute(q)
+            return a, np.arange(self.terms), a**2, float(a @ a)
+        if at == first + 3:
+            a = table[3]
+        else:  # Lagrange through eight knots in ln q, whose error is below 1e-12
+            apart = [at - knot for knot in range(first, first + 8)]
+            whole = prod(apart)
+            a = np.array([whole / (x * w) for x, w in zip(apart, _LAGRANGE, strict=True)]) @ table
+        return a, k, a[k] ** 2, float(a @ a)
+
+    def _knots(self, first: int) -> tuple[Array, NDArray[np.intp]]:
+        """a_k at eight knots, and those k that are beyond rounding."""
+        table = np.stack([self._node(exp(knot / self.knots)) for knot in range(first, first + 8)])
+        return table, np.flatnonzero((table**2).max(axis=0) > 1e-22 * (table[0] @ table[0]))
 
     def _compute(self, q: float) -> Array:
+        """a_k by quadrature."""
         z, w, h = _hermite_rule(self.nodes, self.terms - 1)
-        phi = np.asarray(self.function(np.sqrt(q) * z), dtype=float)
-        a: Array = (h * w) @ phi
+        phi = np.asarray(self.function(sqrt(q) * z), dtype=float)
+        a: Array = h @ phi
         total = float(w @ phi**2)
         missing = max(total - float(a @ a), 0.0)
         if not missing <= self.tolerance * total:
@@ -157,24 +207,32 @@ class HermiteSeries:
                 f"{total:.1e} (a share of {self.tolerance:.0e} is allowed): the quadrature has not "
                 "converged; give the activation a closed-form kernel"
             )
-        return np.append(a, np.sqrt(missing))
+        return np.append(a, sqrt(missing))
 
     def coefficients(self, q: ArrayLike) -> Array:
-        """a_k(q), shape (terms,) + shape of q."""
+        """a_k(q), shape (terms,) + shape of q, or (terms,) + ones where all q are one number."""
         q = np.asarray(q, dtype=float)
+        if q.size and (q == q.flat[0]).all():
+            return self._coefficients(float(q.flat[0]))[0].reshape(self.terms, *[1] * q.ndim)
         unique, inverse = np.unique(q, return_inverse=True)
-        table = np.stack([self._coefficients(float(value)) for value in unique], axis=1)
+        table = np.stack([self._coefficients(float(value))[0] for value in unique], axis=1)
         return table[:, inverse].reshape((self.terms, *q.shape))
 
     def _series(self, q1: ArrayLike, q2: ArrayLike, c: ArrayLike, derivative: bool) -> Any:
         q1, q2, c = (np.asarray(x, dtype=float) for x in (q1, q2, c))
+        axes = max(q1.ndim, q2.ndim)
+        a1, a2 = (self.coefficients(q.reshape((1,) * (axes - q.ndim) + q.shape)) for q in (q1, q2))
         scale = np.sqrt(q1 * q2)
-        rho = np.clip(c / scale, -1, 1)
-        a1, a2 = self.coefficients(q1), self.coefficients(q2)
-        total = np.zeros(rho.shape)
-        for k in range(self.terms - 1, int(derivative) - 1, -1):  # Horner
-            total = total * rho + a1[k] * a2[k] * (k if derivative else 1)
-        return total / scale if derivative else total
+        return self._sum(a1 * a2, np.clip(c / scale, -1, 1), scale, derivative)
+
+    def _sum(self, products: Array, rho: Array, scale: Array, derivative: bool) -> Any:
+        if derivative:
+            products = products * self._orders.reshape(-1, *[1] * (products.ndim - 1))
+        total = np.zeros(np.broadcast_shapes(rho.shape, products.shape[1:]))
+        for term in products[: 0 if derivative else None : -1]:  # Horner
+            total *= rho
+            total += term
+        return total / scale if derivative else total[()]
 
     def value(self, q1: ArrayLike, q2: ArrayLike, c: ArrayLike) -> Any:
         """K(q1, q2, c)."""
@@ -184,20 +242,31 @@ class HermiteSeries:
         """dK/dc."""
         return self._series(q1, q2, c, derivative=True)
 
+    def pair(self, q: Array, delta: Array) -> tuple[Any, Any, Any, Any]:
+        """K and K' of one token, then between two."""
+        products = np.square(self.coefficients(q))
+        rho = np.clip(1 - delta / q, -1, 1)
+        one = products.sum(axis=0), np.tensordot(self._orders, products, 1) / q
+        return (
+            one[0] + np.zeros_like(q),
+            one[1],
+            self._sum(products, rho, q, False),
+            self._sum(products, rho, q, True),
+        )
+
     def drop(self, q: float, delta: float) -> tuple[float, float]:
         """K(q) and K(q) - K(q - delta), term by term: a_k^2 (1 - rho^k)."""
-        a2 = self._coefficients(q) ** 2
+        _, k, squares, total = self._coefficients(q)
         rho = 1 - delta / q
-        k = np.arange(self.terms)
-        gap = -np.expm1(k * np.log1p(-delta / q)) if rho > 0 else 1 - rho**k
-        return float(a2.sum()), float(a2 @ gap)
+        gap = -np.expm1(k * log1p(-delta / q)) if rho > 0 else 1 - rho**k
+        return total, float(squares @ gap)
 
 
 def relu_kernel() -> ClosedForm:
     """phi(x) = max(x, 0): the arc-cosine kernel of degree one (Cho and Saul, 2009)."""
-    rho = Max(-1, Min(1, C / sqrt(Q1 * Q2)))
+    rho = Max(-1, Min(1, C / root(Q1 * Q2)))
     angle = acos(rho)
-    value = sqrt(Q1 * Q2) * (sqrt(1 - rho**2) + (pi - angle) * rho) / (2 * pi)
+    value = root(Q1 * Q2) * (root(1 - rho**2) + (pi - angle) * rho) / (2 * pi)
     return ClosedForm(value, (pi - angle) / (2 * pi))
 
 
@@ -206,17 +275,17 @@ def gelu_kernel() -> ClosedForm:
     det = 1 + Q1 + Q2 + D
     value = (
         C / 4
-        + C / (2 * pi) * atan(C / sqrt(det))
-        + (D + C**2 / (1 + Q1) + C**2 / (1 + Q2)) / (2 * pi * sqrt(det))
+        + C / (2 * pi) * atan(C / root(det))
+        + (D + C**2 / (1 + Q1) + C**2 / (1 + Q2)) / (2 * pi * root(det))
     )
     return ClosedForm(value)
 
 
 def erf_kernel() -> ClosedForm:
-    """phi(x) = erf(x): the arc-sine kernel (Williams, 1997). 1 + s^2 of s = 2c/sqrt((1+2q1)(1+2q2)) is
+    """phi(x) = erf(x): the arc-sine kernel (Williams, 1997). 1 + s^2 of s = 2c/root((1+2q1)(1+2q2)) is
     written with D, so that the angle is exact near one token."""
     det = 1 + 2 * Q1 + 2 * Q2 + 4 * D
-    return ClosedForm(2 / pi * atan(2 * C / sqrt(det)), 4 / (pi * sqrt(det)))
+    return ClosedForm(2 / pi * atan(2 * C / root(det)), 4 / (pi * root(det)))
 
 
 def linear_kernel() -> ClosedForm:

@@ -24,13 +24,14 @@ Routing differs from pair to pair of tokens however wide the streams are; moment
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import AssumptionError
 from .activations import Activation
-from .feedforward import FeedForward, Gains, ffn_forward
+from .feedforward import FeedForward, Gains, Slopes, ffn_forward
 from .kernels import Array
 from .routing import LARGEST_V, LOG_STEP, Routing, routing
 
@@ -134,7 +135,14 @@ class MixtureOfExperts(FeedForward):
         value = self._overlap(q, t, gains) * super().gain(q1, q2, c, gains)
         return value + gains["ffn.router"] * super().output(q1, q2, c, gains) * self._router(q, t, gains)
 
-    def response(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
+    def slopes(self, q: Array, delta: Array, gains: Gains) -> Slopes:
+        """Those of one expert, with the gains of all."""
+        own = super().slopes(q, delta, gains)
+        return replace(own, gains=(self.gain(q, q, q, gains), self.gain(q, q, q - delta, gains)))
+
+    def response(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
+    ) -> Array:
         """Slope of the branch's covariance in that of its input, which backward gains do not see: O falls
         by (d gap/dt)/(4 q t) a unit of covariance."""
         t = np.sqrt(np.maximum(delta / q, np.finfo(float).tiny) / 2)
@@ -160,12 +168,19 @@ class MixtureOfExperts(FeedForward):
         return float(self.experts / self.top_k * self._mean(Routing.common, q, t, gains).mean() - 1)
 
     def weight_grads(
-        self, q: Any, p: Any, gamma: Any, cross: Any, gains: Gains, tokens: int
+        self,
+        q: Any,
+        p: Any,
+        gamma: Any,
+        cross: Any,
+        gains: Gains,
+        tokens: int,
+        slopes: Slopes | None = None,
     ) -> dict[str, Any]:
         """E |dLoss/dW|_F^2 of each kind of matrix, for tokens that are all alike; experts are summed."""
         t = _distance(1 - p / q)
         one, two = self._own(q, gains), self._overlap(q, t, gains)
-        found = super().weight_grads(q, p, one * gamma, two * cross, gains, tokens)
+        found = super().weight_grads(q, p, one * gamma, two * cross, gains, tokens, slopes)
         own = q * super().output(q, q, q, gains) * self._router(q, 0.0 * t, gains) * gamma
         other = p * super().output(q, q, p, gains) * self._router(q, t, gains) * cross
         return {**found, "ffn.router": self.width**2 * tokens * (own + (tokens - 1) * other)}

@@ -14,6 +14,7 @@ kernel is the mean of a sample correlation (Muirhead, Aspects of Multivariate St
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,10 @@ from ..errors import AssumptionError
 
 if TYPE_CHECKING:
     import torch
+
+
+#: terms of a hypergeometric series at most
+MOST_TERMS = 40
 
 
 class HeadNorm:
@@ -40,6 +45,9 @@ class HeadNorm:
 
     def value(self, rho: Any) -> Any:
         """K(rho), the mean cosine of two normalised vectors."""
+        if isinstance(rho, float):
+            rho = max(-1.0, min(rho, 1.0))
+            return float(rho * self._front * _hyp2f1(0.5, self.size / 2 + 1, rho * rho))
         rho = np.clip(rho, -1, 1)
         return rho * self._front * _hyp2f1(0.5, self.size / 2 + 1, rho**2)
 
@@ -51,12 +59,25 @@ class HeadNorm:
 
 
 def _hyp2f1(a: float, c: float, x: Any) -> Any:
-    """2F1(a, a; c; x) on [0, 1]; scipy's is undefined for c beyond about 100, where few terms suffice."""
-    if c < 50:
+    """2F1(a, a; c; x) on [0, 1]: few terms of the series where they suffice, which is faster than scipy's and
+    works for c beyond about 100, where that is undefined."""
+    terms = _terms(a, c)
+    if terms is None:
         return hyp2f1(a, a, c, x)
-    k = np.arange(20)
-    terms = np.cumprod(np.concatenate([[1.0], (a + k) ** 2 / ((c + k) * (k + 1))]))
-    return np.polynomial.polynomial.polyval(x, terms)
+    total = terms[0]
+    for term in terms[1:]:
+        total = total * x + term
+    return total
+
+
+@lru_cache(maxsize=256)
+def _terms(a: float, c: float) -> list[float] | None:
+    """Coefficients of the series down to the first, or None where more than ``MOST_TERMS`` are beyond
+    rounding at x = 1."""
+    k = np.arange(MOST_TERMS)
+    found = np.cumprod(np.concatenate([[1.0], (a + k) ** 2 / ((c + k) * (k + 1))]))
+    count = int(np.count_nonzero(found > 1e-18))
+    return found[:count][::-1].tolist() if count <= MOST_TERMS else None
 
 
 def normalise(x: torch.Tensor, kind: str) -> torch.Tensor:

@@ -177,7 +177,7 @@ def head_overlaps(s2: float, rho: float, keys: int, head_width: int, normed: boo
     values at rho = 0, which depend on the mean alone, and at rho = 1, where the rows are one.
     """
     if not normed:
-        shares, weights = _query_norms(head_width)
+        shares, weights = query_norms(head_width)
         middle = HEAD_NODES // 2
         found = [
             _over_cosines(s2 * float(x), rho, keys, (1 - rho**2) / np.sqrt(head_width * weights[middle]))
@@ -207,7 +207,7 @@ def _over_cosines(s2: float, rho: float, keys: int, deviation: float) -> HeadOve
 
 
 @lru_cache(maxsize=256)
-def _query_norms(head_width: int) -> tuple[Array, Array]:
+def query_norms(head_width: int) -> tuple[Array, Array]:
     """Gauss nodes and weights of chi-square / head_width (Golub and Welsch; no gamma function of the
     width, which would overflow)."""
     k = np.arange(HEAD_NODES, dtype=float)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .activations import ACTIVATIONS
+from .feedforward import Slopes
 from .kernels import Array
 
 Gains = Mapping[str, Any]
@@ -35,16 +36,30 @@ class Pointwise:
         """Gain from the gradient at the output to that at the input."""
         return self.kernel.slope(q1, q2, c)
 
-    def response(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
+    def slopes(self, q: Array, delta: Array, gains: Gains) -> Slopes:
+        """Gains of one token and between two; there is no hidden layer."""
+        k, one, k_cross, two = self.kernel.pair(q, delta)
+        return Slopes((k, k_cross), ({}, {}), (one, two))
+
+    def response(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
+    ) -> Array:
         """Slope of the output's covariance in that of its input."""
-        return np.asarray(self.gain(q, q, q - delta, gains))
+        return np.asarray((slopes or self.slopes(q, delta, gains)).gains[1])
 
     def scatter(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
         """Variance over pairs of tokens of the output's covariance, at one covariance of its input: none."""
         return np.zeros_like(q)
 
     def weight_grads(
-        self, q: Any, p: Any, gamma: Any, cross: Any, gains: Gains, tokens: int
+        self,
+        q: Any,
+        p: Any,
+        gamma: Any,
+        cross: Any,
+        gains: Gains,
+        tokens: int,
+        slopes: Slopes | None = None,
     ) -> dict[str, Any]:
         """Nothing: there are no weights."""
         return {}

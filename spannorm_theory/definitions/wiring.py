@@ -41,8 +41,12 @@ class Questions:
 
     def position(self, layer: int, depth: int) -> Position:
         """The answers of block ``layer`` of ``depth``."""
-        return Position(
-            first=layer == 0,
-            early=self.fraction is not None and layer < floor(self.fraction * depth),
-            turn=0 if self.period is None else layer % self.period,
-        )
+        early = 0 if self.fraction is None else floor(self.fraction * depth)
+        return Position(layer == 0, layer < early, layer % (self.period or 1))
+
+    def positions(self, depth: int) -> list[Position]:
+        """The answers of every block of a stack; equal ones are one object."""
+        early = 0 if self.fraction is None else floor(self.fraction * depth)
+        answers = [(l == 0, l < early, l % (self.period or 1)) for l in range(depth)]
+        made = {answer: Position(*answer) for answer in set(answers)}
+        return [made[answer] for answer in answers]

@@ -23,7 +23,8 @@ from ..components.attention_op import require_exchangeable
 from ..components.kernels import Array
 from ..errors import AssumptionError
 from .predict import predict_profiles
-from .segment import Segment, forward
+from .segment import Segment
+from .stack import Stack, forward
 
 #: offset from rho = 1 at which its slope is taken
 NEAR_ONE = 1e-9
@@ -64,12 +65,12 @@ class _Map:
                 "the map of rho is of one stream; this placement has several, whose cosines move together"
             )
         self._q = float(np.exp(predict_profiles(arch).profiles["0", "variance"][layer]))
-        self._segment = Segment.of(arch, arch.block(layer), np.array([float(layer)]))
+        self._block = Stack([Segment.of(arch, arch.block(layer), np.array([float(layer)]))], [0])
 
     def __call__(self, rho: Array) -> Array:
         after = []
         for value in np.atleast_1d(rho):
-            state = forward(self._segment, (self._q, self._q * (1 - float(value))))
+            state = forward(self._block, (self._q, self._q * (1 - float(value))))
             after.append(1 - state[1] / state[0])
         return np.array(after)
 

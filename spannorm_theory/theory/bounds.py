@@ -4,10 +4,14 @@ A branch's gains depend on the correlations only through attention: the forward 
 attention lies between its extremes over rho, the backward gain between its extremes over
 (rho, r), which is linear in r. The block's step is monotone in each gain and in each incoming moment
 (the tests sample the interior of the boxes), so its extremes over the box of all of them lie at
-corners, and intervals can be iterated block by block.
+corners, and intervals can be iterated block by block. On the way the second moment u at each branch's
+input has an interval of its own, and the branch's gains their extremes over it and over the rule's gains of
+that layer: one point behind a norm, with or without a factor; for a feed-forward branch on an unnormed
+stream, gated or not, sizes between the stream's bounds. An element-wise function phi in a norm's place is a
+formula in u, E phi^2 rising and E phi'^2 falling with it, which is checked between the bounds of u.
 
-Where those extremes are not those of one curve, attention is bounded for any weights A: under a mask,
-whose tokens are unlike, and on unnormed streams, whose logits grow. For a gradient Gram G >= 0 of mean
+Where attention's extremes are not those of one curve, it is bounded for any weights A: under a mask,
+whose tokens are unlike, and where u is not one number. For a gradient Gram G >= 0 of mean
 gamma, a value Gram 0 <= V <= s_V u, keys alike, and rows A_i with softmax Jacobians M_i,
 
     values   gamma / n <= tr(A^T G A) / n <= n gamma     |A_i|^2 >= 1/n;  |A|_1 |A|_inf <= n
@@ -15,82 +19,73 @@ gamma, a value Gram 0 <= V <= s_V u, keys alike, and rows A_i with softmax Jacob
     keys     sum_ik G_ik Q_ik tr(M_i V M_k) <= n^2 gamma s_Q s_V u^2
 
 so that the backward gain of the mean over tokens lies in s_O s_V [1/n, n + (n + 1) v], v = s_Q s_K u^2 the
-logit variance: loose, as it must hold for weights that all pick one key. A feed-forward branch on an
-unnormed stream has the extremes of its gains over all sizes of its input, where these are finite (not when
-gated: its gain grows with its input).
+logit variance: loose, as it must hold for weights that all pick one key.
+
+There are no bounds where u has none that a kernel can be computed at (a gated branch on an unnormed stream
+squares it in every block), under dropout of attention weights unless tokens are exchangeable and u is one
+number, and for a norm inside attention under these conditions: rows of few keys then weigh more, or all the
+same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from typing import Any
 
 import numpy as np
-from sympy import lambdify
+from sympy import lambdify, sympify
 
 from .. import symbols
 from ..architecture import Architecture
+from ..components.activations import ACTIVATIONS
 from ..components.attention import Attention
 from ..components.kernels import Array
-from ..definitions.trace import Branch, Norm, Stream
+from ..definitions.trace import Branch, Norm
+from ..errors import AssumptionError
 from ..quantities import Key
 from .ends import loss_interval
 from .recursion import Recursion, derive
-from .schedule import branch_gains
+from .schedule import branch_gains, over_layers
 from .segment import branch_moments
-from .step import Step
+from .stack import LARGEST_VARIANCE
+from .step import VALUE_PATH, Step, numeric_moments, rule_gain, scale_free
 
 Interval = tuple[float, float]
 
-#: second moments of an unnormed feed-forward input, from where activations are linear to where they are
-#: straight on each side
-SIZES = np.logspace(-8, 8, 161)
+UNIT: Interval = (1.0, 1.0)
+
+#: sizes of a branch input for each decade of its bounds, and the least number of them
+PER_DECADE, FEWEST = 10, 9
+
+#: tolerance for one number
+SAME = 1e-12
 
 
-def gain_intervals(arch: Architecture, largest: float = 1.0) -> dict[str, tuple[Interval, Interval]] | None:
-    """Forward and backward gain of each kind of branch, relative to its input's second moment, over all
-    correlations and before the scaling rule. ``largest`` bounds the second moment of unnormed streams; None
-    where a branch's gain is not bounded."""
-    result: dict[str, tuple[Interval, Interval]] = {}
-    for recursion, branch in _branches(arch):
-        unit = _sized(arch, recursion, branch)
-        plain_stream = isinstance(branch.source, Stream)
-        if branch.elementwise or not (unit or branch.kind == "ffn" or plain_stream):
-            return None
-        plain = replace(branch, gains={})
-        gains = branch_gains(plain, arch, np.zeros(1))
-        moments, kept = branch_moments(plain, arch), 1 - arch.dropout
-        if isinstance(moments, Attention):
-            if unit and arch.exchangeable:
-                result["attention"] = _attention_interval(moments, gains, min(0.0, arch.input_cosine), kept)
-            elif arch.attention_dropout or branch.inner_norm:  # rows of few keys weigh more, or all the same
-                return None
-            else:
-                result["attention"] = _any_weights(moments, gains, 1.0 if unit else largest, kept)
-        else:
-            one = {name: float(g[0]) for name, g in gains.items()}
-            sizes = np.ones(1) if unit else SIZES
-            forward = moments.output(sizes, sizes, sizes, one) / sizes
-            backward = moments.gain(sizes, sizes, sizes, one)
-            if not unit and max(x[-1] / x[-2] for x in (forward, backward)) > 1.1:
-                return None
-            result["ffn"] = _range(forward / kept), _range(backward / kept)
-    return result
+def gain_intervals(arch: Architecture) -> dict[str, tuple[Interval, Interval]] | None:
+    """Forward and backward gain of each kind of branch over all layers and correlations, relative to its
+    input's second moment (where that matters) and to the scaling rule's gains on the value path; None where
+    a branch's gain is not bounded."""
+    found = forward_box(arch)
+    if found is None:
+        return None
+    return {
+        kind: (_hull([x[kind][0] for x in found.gains]), _hull([x[kind][1] for x in found.gains]))
+        for kind in found.gains[0]
+    }
 
 
-def _branches(arch: Architecture) -> list[tuple[Recursion, Branch]]:
-    """The branches of early and of other blocks."""
-    recursion = derive(arch.placement, arch.scaling)
-    parts = [part for part in (recursion, recursion.before) if part is not None]
-    return [(part, branch) for part in parts for branch in part.block.trace.branches]
+def _hull(intervals: list[Interval]) -> Interval:
+    return min(low for low, _ in intervals), max(high for _, high in intervals)
 
 
 def sized(arch: Architecture) -> bool:
     """Whether no branch's gains depend on the size of its input."""
-    return all(_sized(arch, *where) for where in _branches(arch))
+    recursion = derive(arch.placement, arch.scaling)
+    parts = [part for part in (recursion, recursion.before) if part is not None]
+    return all(_sized(arch, part, b) for part in parts for b in part.block.trace.branches)
 
 
 def _sized(arch: Architecture, recursion: Recursion, branch: Branch) -> bool:
@@ -99,12 +94,114 @@ def _sized(arch: Architecture, recursion: Recursion, branch: Branch) -> bool:
     return isinstance(branch.source, Norm) or _unit_stream(recursion, branch) or free
 
 
+@dataclass
+class ForwardBox:
+    """Bounds of the stream pairs' second moments in front of each block and behind the last, and the gains
+    of each kind of branch in each block."""
+
+    lows: list[Array]
+    highs: list[Array]
+    gains: list[dict[str, tuple[Interval, Interval]]]
+
+
+def forward_box(arch: Architecture) -> ForwardBox | None:
+    """The forward half of the bounds; None where there are none."""
+    recursion = derive(arch.placement, arch.scaling)
+    low = high = np.full(len(recursion.block.pairs), arch.input_second_moment)
+    result = ForwardBox([low], [high], [])
+    known: dict[Any, tuple[Interval, Interval] | None] = {}
+    for l, step in enumerate(recursion.steps(arch.depth)):
+        gains: dict[str, tuple[Interval, Interval]] = dict.fromkeys(("attention", "ffn"), (UNIT, UNIT))
+        seen: set[str] = set()
+        try:
+            for i, branch in enumerate(step.trace.branches):
+                sizes = _corners(_compiled(step)[2 + i], l, arch, low, high, gains, backward=False)
+                smallest, largest = float(sizes.min()), float(sizes.max())
+                if not largest <= LARGEST_VARIANCE:
+                    return None
+                found = _gains_at(arch, branch, l, smallest, largest, known)
+                if found is None:
+                    return None
+                if branch.elementwise:
+                    continue
+                if branch.kind in seen:
+                    found = tuple(_hull([x, y]) for x, y in zip(gains[branch.kind], found, strict=True))  # type: ignore[assignment]
+                seen.add(branch.kind)
+                gains[branch.kind] = found
+            corners = _corners(_compiled(step)[0], l, arch, low, high, gains, backward=False)
+        except AssumptionError:  # a kernel that does not converge at such sizes
+            return None
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        result.lows.append(low)
+        result.highs.append(high)
+        result.gains.append(gains)
+    return result
+
+
+def _gains_at(
+    arch: Architecture,
+    branch: Branch,
+    layer: int,
+    low: float,
+    high: float,
+    known: dict[Any, tuple[Interval, Interval] | None],
+) -> tuple[Interval, Interval] | None:
+    """Forward and backward gain of a branch of one block whose input has a second moment in [low, high]."""
+    if high - low <= SAME * high:
+        low = high
+    if branch.elementwise:
+        return (UNIT, UNIT) if low == high or _monotone(branch.kind, low, high) else None
+    # the value path's gains of the scaling rule are factors of the step
+    path = VALUE_PATH[branch.kind]
+    inner = replace(branch, gains={name: g for name, g in branch.gains.items() if name not in path})
+    exact = replace(branch, gains=dict(branch.gains))
+    factor = float(over_layers(sympify(rule_gain(branch)), arch, np.array([float(layer)]))[0])
+    chosen = exact if factor > 0 else inner
+    gains = branch_gains(chosen, arch, np.array([float(layer)]))
+    key = (branch.kind, branch.normed, branch.inner_norm, low, high, *(float(g[0]) for g in gains.values()))
+    if key not in known:
+        known[key] = _box(arch, chosen, gains, low, high)
+    found = known[key]
+    if found is None or factor == 0:
+        return found
+    (a, b), (c, d) = found
+    return (a / factor, b / factor), (c / factor, d / factor)
+
+
+def _box(
+    arch: Architecture, branch: Branch, gains: dict[str, Array], low: float, high: float
+) -> tuple[Interval, Interval] | None:
+    moments, kept = branch_moments(branch, arch), 1 - arch.dropout
+    free = scale_free(replace(branch, normed=arch.normed(branch)))
+    if isinstance(moments, Attention):
+        whole = len(moments.normed) == 3  # what it does is the same at every size
+        if (low == high or whole) and arch.exchangeable:
+            return _attention_interval(moments, gains, high, min(0.0, arch.input_cosine), kept, free)
+        if arch.attention_dropout or branch.inner_norm:
+            return None
+        return _any_weights(moments, gains, high, kept, free)
+    one = {name: float(g[0]) for name, g in gains.items()}
+    count = max(FEWEST, int(PER_DECADE * np.log10(high / low)) + 1) if low < high else 1
+    sizes = np.geomspace(low, high, count)
+    forward = moments.output(sizes, sizes, sizes, one) / (1.0 if free else sizes)
+    backward = moments.gain(sizes, sizes, sizes, one) * (sizes if free else 1.0)
+    return _range(forward / kept), _range(backward / kept)
+
+
+def _monotone(activation: str, low: float, high: float) -> bool:
+    """Whether E phi^2 rises and E phi'^2 falls with the size of the input."""
+    sizes = np.geomspace(low, high, max(FEWEST, int(PER_DECADE * np.log10(high / low)) + 1))
+    kernel = ACTIVATIONS[activation].kernel
+    value, slope = kernel.value(sizes, sizes, sizes), kernel.slope(sizes, sizes, sizes)
+    return bool((np.diff(value) >= 0).all() and (np.diff(slope) <= 0).all())
+
+
 def _range(x: Array) -> Interval:
     return float(x.min()), float(x.max())
 
 
 def _any_weights(
-    moments: Attention, gains: dict[str, Array], u: float, kept: float
+    moments: Attention, gains: dict[str, Array], u: float, kept: float, free: bool
 ) -> tuple[Interval, Interval]:
     """Gains for any mask and any weights, at an input of second moment up to u."""
     n, one = moments.tokens, {name: float(g[0]) for name, g in gains.items()}
@@ -115,10 +212,11 @@ def _any_weights(
         back[name] = one[f"attn.{name}"] if kernel is None else float(kernel.slope(1.0)) / u
     output = one["attn.output"] / kept
     paths = size["value"] * (size["key"] * back["query"] + n * size["query"] * back["key"])
-    forward = output * size["value"] / u
+    forward = output * size["value"] / (1.0 if free else u)
+    scale = u if free else 1.0
     return (forward / n, forward), (
-        output * back["value"] / n,
-        output * (n * back["value"] + moments.logit_factor * paths),
+        scale * output * back["value"] / n,
+        scale * output * (n * back["value"] + moments.logit_factor * paths),
     )
 
 
@@ -129,101 +227,85 @@ def _unit_stream(recursion: Recursion, branch: Branch) -> bool:
 
 
 def _attention_interval(
-    moments: Attention, gains: dict[str, Array], lowest: float, kept: float
+    moments: Attention, gains: dict[str, Array], u: float, lowest: float, kept: float, free: bool
 ) -> tuple[Interval, Interval]:
+    """The extremes over all correlations at an input of second moment u."""
     rho = np.linspace(lowest, 1, 201)
     one = {name: float(g[0]) for name, g in gains.items()}
-    forward = np.array([moments.forward(1.0, 1.0 - r, one)[0] for r in rho]) / kept
-    maps = moments.backward(np.ones_like(rho), 1 - rho, 1 / moments.width, gains)["stream"]
+    forward = np.array([moments.forward(u, u * float(1 - r), one)[0] for r in rho]) / kept
+    maps = moments.backward(np.full_like(rho, u), u * (1 - rho), 1 / moments.width, gains)["stream"]
     backward = np.concatenate([maps[:, 0, 0] / kept, maps[:, 0, 0] / kept + maps[:, 0, 1]])
-    return (float(forward.min()), float(forward.max())), (float(backward.min()), float(backward.max()))
+    return _range(forward / (1.0 if free else u)), _range(backward * (u if free else 1.0))
 
 
 @lru_cache(maxsize=256)
-def _compiled(step: Step) -> tuple[Callable[..., Any], Callable[..., Any], tuple[int, int]]:
+def _compiled(step: Step) -> list[Callable[..., Any]]:
+    """Functions of the stream pairs' moments, the gains and (l, L, d): the step forward and backward, then
+    the second moment at each branch's input."""
     gains = (symbols.sigma_a2, symbols.sigma_f2, symbols.omega_a2, symbols.omega_f2)
     states = [step.moment(*pair) for pair in step.pairs]
     names = [*states, *gains, symbols.layer, symbols.depth, symbols.width]
-    forward = lambdify(names, list(step.forward.values()), modules="numpy", cse=True)
-    matrix = step.backward_matrix
-    return forward, lambdify(names, list(matrix), modules="numpy", cse=True), matrix.shape
+    wanted = [list(step.forward.values()), list(step.backward_matrix), *([u] for u in step.branch_sizes)]
+    modules = [numeric_moments(), "numpy"]
+    return [lambdify(names, expressions, modules=modules, cse=True) for expressions in wanted]
 
 
 def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
     """Lower and upper bounds of ``variance`` and ``grad_variance`` (natural logarithms) by stream.
 
     The gradient starts with what the loss allows at the model's output. Empty where no bound is
-    known: a branch reads an unnormed stream and its gains are not bounded.
+    known: see above.
     """
-    intervals = gain_intervals(arch)
-    if intervals is None or (arch.attention_dropout and not arch.exchangeable):
+    if arch.attention_dropout and not arch.exchangeable:
         return {}
-    sa, sf = intervals["attention"][0], intervals["ffn"][0]
-    wa = wf = (1.0, 1.0)
+    forward = forward_box(arch)
+    if forward is None:
+        return {}
     recursion = derive(arch.placement, arch.scaling)
-    steps = recursion.steps(arch.depth)
     pairs = recursion.block.pairs
-    low = high = np.full(len(pairs), arch.input_second_moment)
-    lows, highs = [low], [high]
-    for l, step in enumerate(steps):
-        corners = _corners(step, l, arch, low, high, sa, sf, wa, wf, which=0)
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        lows.append(low)
-        highs.append(high)
-    streams = [pairs.index((s, s)) for s in range(arch.definition.streams)]
-    if sized(arch):
-        found = [intervals] * arch.depth
-    else:
-        found = [gain_intervals(arch, float(high.max())) or intervals for high in highs[:-1]]
-    gains = [(sa, sf, here["attention"][1], here["ffn"][1]) for here in found]
-    gradient_low, gradient_high = _backward(arch, recursion, steps, lows, highs, gains)
+    gradient_low, gradient_high = _backward(arch, recursion, forward)
     result: dict[Key, tuple[Array, Array]] = {}
-    for s, at in enumerate(streams):
-        result[str(s), "variance"] = np.log(np.array(lows)[:, at]), np.log(np.array(highs)[:, at])
+    for s in range(arch.definition.streams):
+        at = pairs.index((s, s))
+        lows, highs = (np.log(np.array(x)[:, at]) for x in (forward.lows, forward.highs))
+        result[str(s), "variance"] = lows, highs
         result[str(s), "grad_variance"] = gradient_low[:, at], gradient_high[:, at]
     return result
 
 
 def _corners(
-    step: Step,
+    function: Callable[..., Any],
     layer: int,
     arch: Architecture,
     low: Array,
     high: Array,
-    sa: Interval,
-    sf: Interval,
-    wa: Interval,
-    wf: Interval,
-    which: int,
+    gains: dict[str, tuple[Interval, Interval]],
+    *,
+    backward: bool,
 ) -> Array:
-    """The step's values at every corner of the box of moments and gains; shape (corners, values)."""
-    forward, backward, shape = _compiled(step)
+    """A compiled function at every corner of the box of moments and gains; shape (corners, values)."""
     axes = [np.unique([a, b]) for a, b in zip(low, high, strict=True)]
-    axes += [np.unique(g) for g in ((sa, sf) if which == 0 else (sa, sf, wa, wf))]
-    if which == 0:
-        axes += [np.zeros(1), np.zeros(1)]
+    for way in (0, 1):
+        for kind in ("attention", "ffn"):
+            axes.append(np.unique(gains[kind][way]) if backward or way == 0 else np.ones(1))
     grid = np.array(list(product(*axes))).T
-    values = (forward, backward)[which](*grid, float(layer), float(arch.depth), float(arch.width))
-    rows = np.array([np.broadcast_to(np.asarray(v, dtype=float), grid.shape[1:]) for v in values]).T
-    return rows.reshape(-1, *shape) if which else rows
+    values = function(*grid, float(layer), float(arch.depth), float(arch.width))
+    return np.array([np.broadcast_to(np.asarray(v, dtype=float), grid.shape[1:]) for v in values]).T
 
 
-def _backward(
-    arch: Architecture,
-    recursion: Any,
-    steps: list[Step],
-    lows: list[Array],
-    highs: list[Array],
-    gains: list[tuple[Interval, Interval, Interval, Interval]],
-) -> tuple[Array, Array]:
+def _backward(arch: Architecture, recursion: Recursion, forward: ForwardBox) -> tuple[Array, Array]:
     """Bounds of the logarithms of the gradient moments at every boundary, by stream pair."""
-    unit: Interval = (1.0, 1.0)
-    start = _corners(recursion.readout, 0, arch, lows[-1], highs[-1], unit, unit, unit, unit, which=1)
-    low, high = start.min(axis=0)[:, 0], start.max(axis=0)[:, 0]
+    count = len(recursion.block.pairs)
+    none = dict.fromkeys(("attention", "ffn"), (UNIT, UNIT))
+    readout = _compiled(recursion.readout)[1]
+    start = _corners(readout, 0, arch, forward.lows[-1], forward.highs[-1], none, backward=True)
+    low, high = start.min(axis=0), start.max(axis=0)
     shift_low, shift_high = np.log(loss_interval(arch))
     found = [(np.log(low) + shift_low, np.log(high) + shift_high)]
-    for l in range(len(steps) - 1, -1, -1):
-        corners = _corners(steps[l], l, arch, lows[l], highs[l], *gains[l], which=1)
+    steps = recursion.steps(arch.depth)
+    for l in range(arch.depth - 1, -1, -1):
+        box = forward.lows[l], forward.highs[l], forward.gains[l]
+        corners = _corners(_compiled(steps[l])[1], l, arch, *box, backward=True).reshape(-1, count, count)
         # every entry and every gradient moment is non-negative, so the map is monotone in each
         low, high = corners.min(axis=0) @ low, corners.max(axis=0) @ high
         shift_low, shift_high = shift_low + np.log(low.max()), shift_high + np.log(high.max())

@@ -18,8 +18,8 @@ responses, at degree one in the size of their input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -28,7 +28,8 @@ from ..components.kernels import Array
 from ..components.pointwise import Pointwise
 
 if TYPE_CHECKING:
-    from .segment import Component, Segment
+    from ..components.feedforward import Slopes
+    from .segment import Segment
 
 #: weight gradients whose squared norm is quadratic in the drop
 QUADRATIC = ("attn.query", "attn.key")
@@ -36,55 +37,85 @@ QUADRATIC = ("attn.query", "attn.key")
 #: relative step of the directional differences
 STEP = 1e-4
 
-#: covariance of (dM/M, dD/D): its entries 00, 01, 11
-Covariance = tuple[float, float, float]
 
+class Deviations:
+    """The linear recursion of (dM/M, dD/D) through the blocks of one wiring.
 
-def advance_fluctuation(segment: Segment, start: Covariance, width: int) -> tuple[Array, Covariance]:
-    """U at each branch's input, (layers, branches), and the covariance behind the last block.
-
-    Args:
-        segment: a run of blocks whose ``known`` moments are there.
-        start: the covariance in front of it.
+    Attributes:
+        rows: (branches, 2 + branches, layers), deviation of each branch input's drop over its second moment:
+            of the two in front of the block, and of each branch's noise.
+        behind: (2, 2 + branches, layers), the two behind it.
     """
-    step, known = segment.step, segment.known.T
-    pairs, branches = len(step.pairs), len(segment.components)
-    q, delta = known[0::2], known[1::2]
-    m = q - delta
-    shape = (2 + branches, 2 * (pairs + branches), len(segment.layers))
-    moved = np.zeros(shape)  # derivative of every known number along dM/M, dD/D and each branch's noise
-    moved[0, : 2 * pairs : 2] = m[:pairs]
-    moved[1, : 2 * pairs : 2] = moved[1, 1 : 2 * pairs : 2] = delta[:pairs]
-    functions = [*step.branch_inputs, step.outputs]
-    inputs = [2 * (pairs + i) for i in range(branches)] + [2 * (pairs + branches)]
-    rows = np.zeros((branches, 2 + branches, len(segment.layers)))
-    moments = segment.branch_inputs()
-    for i, (component, (q_in, drop)) in enumerate(zip(segment.components, moments, strict=True)):
-        at = inputs[i]
-        dq, dd = _along(functions[i], known[:at], moved[:, :at], segment.multipliers)
-        rows[i] = dd / _positive(drop) - dq / q_in
-        gains = segment.gains[i]
-        to_mean, to_all = _response(component, q_in, drop, known[at], known[at + 1], gains, dq, dd)
-        moved[:, at], moved[:, at + 1] = to_all, to_all - to_mean
-        share = _share(functions[i + 1 :], inputs[i + 1 :], known, at, segment.multipliers)
-        own = (4 if isinstance(component, Attention) else 2) / width
-        noise = own + 4 / width * (1 - share) / np.where(share > 0, share, np.inf)
-        if not isinstance(component, Pointwise):  # an element-wise function draws nothing
-            moved[2 + i, at] += m[pairs + i] * np.sqrt(np.maximum(noise, 0))
-    dq, dd = _along(step.outputs, known, moved, segment.multipliers)
-    q_out, drop_out = _values(step.outputs(*known, *segment.multipliers), len(segment.layers))
-    behind = np.stack([(dq - dd) / _positive(q_out - drop_out), dd / _positive(drop_out)])
-    return _walk(rows, behind, start)
+
+    def __init__(self, segment: Segment, width: int) -> None:
+        """The coefficients, which :func:`walk_deviations` iterates; ``segment`` knows its moments."""
+        step, known, multipliers = segment.step, segment.known.T, segment.multipliers
+        pairs, branches = len(step.pairs), len(segment.components)
+        m, delta = known[0::2] - known[1::2], known[1::2]
+        shape = (2 * (pairs + branches), 2 + branches, len(segment.layers))
+        moved = np.zeros(shape)  # derivative of every known number along dM/M, dD/D and each branch's noise
+        moved[: 2 * pairs : 2, 0] = m[:pairs]
+        moved[: 2 * pairs : 2, 1] = moved[1 : 2 * pairs : 2, 1] = delta[:pairs]
+        functions = [*step.branch_inputs, step.outputs]
+        inputs = [2 * (pairs + i) for i in range(branches)] + [2 * (pairs + branches)]
+        out = _values(step.outputs(*known, *multipliers), len(segment.layers))
+        values = [*segment.branch_inputs, (out[0], out[1])]
+        self.rows = np.zeros((branches, 2 + branches, len(segment.layers)))
+        for i, component in enumerate(segment.components):
+            at, (q_in, drop) = inputs[i], values[i]
+            dq, dd = _along(functions[i], known[:at], moved[:at], multipliers)
+            self.rows[i] = dd / _positive(drop) - dq / q_in
+            to_mean, to_all = _response(segment, i, dq, dd)
+            moved[at], moved[at + 1] = to_all, to_all - to_mean
+            if isinstance(component, Pointwise):  # an element-wise function draws nothing
+                continue
+            share = _share(functions[i + 1 :], inputs[i + 1 :], values[i + 1 :], known, at, multipliers)
+            own = (4 if isinstance(component, Attention) else 2) / width
+            noise = own + 4 / width * (1 - share) / np.where(share > 0, share, np.inf)
+            moved[at, 2 + i] += m[pairs + i] * np.sqrt(np.maximum(noise, 0))
+        dq, dd = _along(step.outputs, known, moved, multipliers)
+        self.behind = np.stack([(dq - dd) / _positive(out[0] - out[1]), dd / _positive(out[1])])
+
+    def numbers(self) -> Iterator[tuple[float, ...]]:
+        """Layer by layer, the 2 x 2 map and the covariance 00, 01, 11 of the fresh noise."""
+        noise = np.einsum("ikl,jkl->ijl", self.behind[:, 2:], self.behind[:, 2:])
+        numbers = np.concatenate(
+            [self.behind[0, :2], self.behind[1, :2], [noise[0, 0], noise[0, 1], noise[1, 1]]]
+        )
+        return zip(*(line.tolist() for line in numbers), strict=True)
+
+    def at_branches(self, before: Array) -> Array:
+        """U at each branch's input, (layers, branches), from the covariances in front of each block."""
+        u, v, w = before.T
+        first, second = self.rows[:, 0], self.rows[:, 1]
+        fresh = np.square(self.rows[:, 2:]).sum(axis=1)
+        return np.asarray((first**2 * u + 2 * first * second * v + second**2 * w + fresh).T)
+
+
+def walk_deviations(order: Sequence[int], wirings: Sequence[Deviations]) -> list[Array]:
+    """U at each branch's input, (layers, branches) for each wiring, of layers whose wirings are ``order``."""
+    numbers = [wiring.numbers() for wiring in wirings]
+    before: list[list[float]] = [[] for _ in wirings]
+    u = v = w = 0.0  # covariance of (dM/M, dD/D): its entries 00, 01, 11
+    for which in order:
+        before[which] += (u, v, w)
+        a, b, c, d, x, y, z = next(numbers[which])
+        u, v, w = (
+            a * a * u + 2 * a * b * v + b * b * w + x,
+            a * c * u + (a * d + b * c) * v + b * d * w + y,
+            c * c * u + 2 * c * d * v + d * d * w + z,
+        )
+    return [
+        wiring.at_branches(np.array(found).reshape(-1, 3))
+        for wiring, found in zip(wirings, before, strict=True)
+    ]
 
 
 def _along(function: Callable[..., Any], known: Array, moved: Array, multipliers: Sequence[Array]) -> Array:
-    """Derivatives of a function's first (q, drop) along each direction; (2, directions, layers)."""
-    up, down = (
-        _values(
-            function(*(known[:, None] + h * moved.swapaxes(0, 1)), *multipliers), len(moved), known.shape[1]
-        )
-        for h in (STEP, -STEP)
-    )
+    """Derivatives of a function's first (q, drop) along each direction, (2, directions, layers), for
+    ``moved`` (numbers, directions, layers)."""
+    ways = known[:, None, None] + np.array([STEP, -STEP])[:, None, None] * moved[:, None]
+    up, down = _values(function(*ways, *multipliers), *ways.shape[1:]).swapaxes(0, 1)
     return np.asarray((up - down) / (2 * STEP))
 
 
@@ -92,20 +123,15 @@ def _values(values: Any, *shape: int) -> Array:
     return np.stack([np.broadcast_to(np.asarray(v, dtype=float), shape) for v in values[:2]])
 
 
-def _response(
-    component: Component,
-    q: Array,
-    drop: Array,
-    out: Array,
-    out_drop: Array,
-    gains: dict[str, Array],
-    dq: Array,
-    dd: Array,
-) -> tuple[Array, Array]:
+def _response(segment: Segment, branch: int, dq: Array, dd: Array) -> tuple[Array, Array]:
     """What a branch's covariance between tokens, and its second moment, do when its input moves."""
+    component, gains, slopes = segment.components[branch], segment.gains[branch], segment.slopes[branch]
+    q, drop = segment.branch_inputs[branch]
+    at = 2 * (len(segment.step.pairs) + branch)
+    out, out_drop = segment.known.T[at : at + 2]
     p, out_p = q - drop, out - out_drop
     if not isinstance(component, Attention):
-        slope = component.gain(q, q, p, gains)
+        slope = cast("Slopes", slopes).gains[1]
         return slope * (dq - dd) + (out_p - slope * p) / q * dq, out / q * dq
     if component.inner_norm:  # the mean mode's share of a fixed second moment
         return out_p * out_drop / _positive(out) * (
@@ -124,46 +150,25 @@ def _response(
 def _share(
     functions: Sequence[Callable[..., Any]],
     inputs: Sequence[int],
+    values: Sequence[tuple[Array, Array]],
     known: Array,
     at: int,
     multipliers: Sequence[Array],
 ) -> Array:
     """Share of the branch whose second moment is ``known[at]`` in the mean mode of the first sum that
-    reads it: what d ln(p / drop) is to d ln of it, whether a norm follows or not."""
+    reads it: what d ln(p / drop) is to d ln of it, whether a norm follows or not. ``values`` are those of
+    the functions."""
     share = np.zeros(known.shape[1])
     mean = known[at] - known[at + 1]
-    for function, count in zip(functions, inputs, strict=True):
-        moved = np.zeros((1, count, known.shape[1]))
-        moved[0, at] = mean
-        q, drop = _values(function(*known[:count], *multipliers), known.shape[1])
+    for function, count, (q, drop) in zip(functions, inputs, values, strict=True):
+        moved = np.zeros((count, 1, known.shape[1]))
+        moved[at] = mean
         dq, dd = _along(function, known[:count], moved, multipliers)[:, 0]
         found = (dq - dd) / _positive(q - drop) - dd / _positive(drop)
         share = np.where(share > 0, share, np.clip(found, 0, 1))
+        if (share > 0).all():
+            break
     return share
-
-
-def _walk(rows: Array, behind: Array, start: Covariance) -> tuple[Array, Covariance]:
-    """U at each branch and the covariance behind: a linear recursion with fresh noise in every block."""
-    fresh = np.square(rows[:, 2:]).sum(axis=1)
-    noise = np.einsum("ikl,jkl->ijl", behind[:, 2:], behind[:, 2:])
-    before: list[Covariance] = []
-    now = start
-    for (a, b), (c, d), x, y, z in zip(
-        behind[0, :2].T.tolist(),
-        behind[1, :2].T.tolist(),
-        *(noise[i, j].tolist() for i, j in ((0, 0), (0, 1), (1, 1))),
-        strict=True,
-    ):
-        before.append(now)
-        u, v, w = now
-        now = (
-            a * a * u + 2 * a * b * v + b * b * w + x,
-            a * c * u + (a * d + b * c) * v + b * d * w + y,
-            c * c * u + 2 * c * d * v + d * d * w + z,
-        )
-    u, v, w = np.array(before).T
-    first, second = rows[:, 0], rows[:, 1]
-    return (first**2 * u + 2 * first * second * v + second**2 * w + fresh).T, now
 
 
 def _positive(x: Array) -> Array:

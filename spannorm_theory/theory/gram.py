@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -35,7 +35,7 @@ from .ends import input_gram, loss_gram
 from .gram_block import Block, Draws, Grams, Wiring, mean_drop
 from .prediction import Prediction
 from .rank import rank_metrics_gram
-from .segment import FiniteWidth, Segment, advance_finite_width, segments_of
+from .stack import Stack, finite_width
 
 #: independent recursions behind a prediction
 BATCHES = 8
@@ -77,8 +77,8 @@ def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence
     draw = [Draws((seed, batch), draws // (2 * BATCHES), arch) for batch in range(BATCHES)]
     # small matrix products: BLAS threads would only wait for each other
     with threadpool_limits(1, "blas"), ThreadPoolExecutor() as pool:
-        segments = segments_of(arch)
-        runs = list(pool.map(lambda d: _Run(arch, d, segments, layers), draw))
+        stack = Stack.of(arch)
+        runs = list(pool.map(lambda d: _Run(arch, d, stack, layers), draw))
     profiles, errors = _average([run.profiles for run in runs])
     tokens, token_errors = _average([run.tokens for run in runs])
     grams = {key: {l: np.mean([run.grams[key][l] for run in runs], axis=0) for l in layers} for key in tokens}
@@ -110,9 +110,7 @@ class _Run:
         profiles, undecided, tokens, grams: as in :class:`Resolved`.
     """
 
-    def __init__(
-        self, arch: Architecture, draws: Draws, segments: Sequence[Segment], layers: Sequence[int]
-    ) -> None:
+    def __init__(self, arch: Architecture, draws: Draws, stack: Stack, layers: Sequence[int]) -> None:
         self.arch = arch
         self.draws = draws
         self.profiles: dict[Key, Array] = {}
@@ -127,7 +125,7 @@ class _Run:
         readout = Block(Wiring.of(arch.definition.trace_readout(), arch), 0, last, draws)
         gradient = loss_gram(arch, readout.forward().outputs()[0][0])
         size = float(gradient.diagonal().mean())
-        finite = _finite_width(arch, segments, np.array([block.pair_moments() for block in blocks]))
+        finite = _finite_width(arch, stack, np.array([block.pair_moments() for block in blocks]))
         self._backward(blocks, finite, readout.backward([[gradient / size]])[0], float(np.log(size)))
 
     def _forward(self, wirings: list[Wiring]) -> tuple[list[Block], Grams]:
@@ -190,18 +188,13 @@ class _Run:
             self.grams[str(s), size] = {l: grams[l][s][s] for l in self._layers}
 
 
-def _finite_width(arch: Architecture, segments: Sequence[Segment], known: Array) -> tuple[Array, Array]:
+def _finite_width(arch: Architecture, stack: Stack, known: Array) -> tuple[Array, Array]:
     """V and U at each branch's input, (layers, branches), from each block's :meth:`Block.pair_moments`.
 
     Grams hold what repeated token ids share, so V starts as that of Gaussian tokens."""
-    state = FiniteWidth([1 / arch.width] * len(segments[0].step.pairs))
-    found = []
-    for segment in segments:
-        here = replace(segment, known=known[segment.layers.astype(int)])
-        state = advance_finite_width(here, state, arch)
-        found.append((here.spread.branches, here.stray))
-    spread, stray = (np.concatenate(x) for x in zip(*found, strict=True))
-    return spread, stray
+    here = stack.at(known)
+    finite_width(here, 1 / arch.width, arch.width)
+    return here.over_layers(lambda s: s.spread.branches), here.over_layers(lambda s: s.stray)
 
 
 def token_drop(gram: Array) -> float:

@@ -174,12 +174,13 @@ class Block:
         self, grads: Grams, spread: Sequence[float] = (), stray: Sequence[float] = ()
     ) -> tuple[Grams, dict[str, float]]:
         """Gradient Grams of the incoming streams from those of the outgoing, and weight-gradient norms;
-        ``spread`` and ``stray`` are V and U at each branch's input."""
+        ``spread`` and ``stray`` are V and U at each branch's input; a readout has no weights and
+        needs none."""
         forward = self.forward()
         adjoint = Adjoint(forward)
         norms: dict[str, float] = {}
         branches = [b.index for b in self.wiring.trace.branches]
-        finite = {b: (float(v), float(u)) for b, v, u in zip(branches, spread, stray, strict=True)}
+        finite = {b: (float(v), float(u)) for b, v, u in zip(branches, spread, stray, strict=len(spread) > 0)}
 
         def transfer(branch: Branch, grad: Array) -> Array:
             origin = adjoint.origin[branch.index]

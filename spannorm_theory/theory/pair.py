@@ -26,6 +26,7 @@ class PairStep:
 
     Attributes:
         trace: the block.
+        streams: how many enter it.
         pairs: the stream pairs (i, j), i <= j, in the order of the state vectors.
         branch_inputs: for each branch, a function to its input (q, delta).
         outputs: function to the outgoing state (q, delta for each pair), then, for each stream, the
@@ -40,7 +41,7 @@ class PairStep:
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        count = len(trace.streams)
+        self.streams = count = len(trace.streams)
         self.pairs = list(combinations_with_replacement(range(count), 2))
         state = {
             pair: Pair(

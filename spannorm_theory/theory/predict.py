@@ -7,7 +7,7 @@ exponent carried apart, so that no depth under- or overflows.
 
 from __future__ import annotations
 
-from typing import Any
+from math import inf, log
 
 import numpy as np
 import pandas as pd
@@ -17,21 +17,18 @@ from ..components.attention import Attention
 from ..components.attention_op import require_exchangeable
 from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
-from ..quantities import SPECTRAL, Key, tidy
+from ..errors import AssumptionError
+from ..quantities import SPECTRAL, Key, repeated, tidy
 from .ends import input_moments, input_spread, loss_moments
 from .fluctuation import QUADRATIC
 from .pair import PairStep
 from .prediction import Prediction
 from .rank import rank_metrics
-from .segment import (
-    FiniteWidth,
-    Readout,
-    Segment,
-    advance_finite_width,
-    forward,
-    segments_of,
-    undecided,
-)
+from .segment import Readout, Segment
+from .stack import Stack, finite_width, forward
+
+#: the range of a gradient's mantissa
+MANTISSAS = 1e-80, 1e80
 
 #: attention rows whose 1 - P2 is below this are no mixtures of many tokens
 LEAST_OPEN = 0.75
@@ -68,7 +65,9 @@ def predict(arch: Architecture) -> pd.DataFrame:
     """
     prediction = predict_profiles(arch)
     extra = None if prediction.errors is None else {"se": prediction.errors}
-    return tidy(arch, prediction.profiles, extra).assign(theory=prediction.theory)
+    table = tidy(arch, prediction.profiles, extra)
+    table["theory"] = repeated([prediction.theory], [len(table)])
+    return table
 
 
 def predict_pair(arch: Architecture) -> Prediction:
@@ -78,21 +77,20 @@ def predict_pair(arch: Architecture) -> Prediction:
         AssumptionError: tokens are not exchangeable (a mask, positions), or a moment left float64's range.
     """
     require_exchangeable(arch)
-    segments = segments_of(arch)
-    pairs = len(segments[0].step.pairs)
-    state, finite = _iterate(arch, segments)
+    stack = Stack.of(arch)
+    step, width = stack.segments[0].step, 2 * stack.pairs
+    state, spread = _iterate(arch, stack)
     if arch.experts > 1:  # experts answer to how unlike pairs of tokens are, which the first pass found
-        state, finite = _iterate(arch, segments, [s.spread.branches for s in segments])
-    states = np.concatenate([s.known[:, : 2 * pairs] for s in segments] + [np.array([state])])
-    across = np.concatenate([s.across for s in segments])
-    spreads = np.concatenate([s.spread.streams for s in segments] + [np.array([finite.spread])])
-    gradients, exponents, weights = _backward(arch, segments, state)
-    profiles = _profiles(arch, segments[0].step, states, spreads, across, gradients, exponents, weights)
+        state, spread = _iterate(arch, stack, [s.spread.branches for s in stack.segments])
+    states = np.concatenate([stack.over_layers(lambda s: s.known[:, :width]), [state]])
+    across = stack.over_layers(lambda s: s.across)
+    spreads = np.concatenate([stack.over_layers(lambda s: s.spread.streams), [spread]])
+    gradients, exponents, weights = _backward(arch, stack, state)
+    profiles = _profiles(arch, step, states, spreads, across, gradients, exponents, weights)
     if arch.experts > 1:
-        loads = np.concatenate([_load_imbalance(s, arch) for s in segments])
-        profiles["ffn.router", "load_imbalance"] = loads
-    rows = np.concatenate([undecided(s, arch) for s in segments])
-    own = [segments[0].step.pairs.index((s, s)) for s in range(arch.definition.streams)]
+        profiles["ffn.router", "load_imbalance"] = stack.over_layers(lambda s: _load_imbalance(s, arch))
+    rows = stack.over_layers(lambda s: _undecided(s, arch))
+    own = [step.pairs.index((s, s)) for s in range(arch.definition.streams)]
     excess = arch.tokens * (spreads[:, own] - 1 / arch.width)
     if arch.inputs == "zipf":  # repeated tokens: V is not small, and is no Marchenko-Pastur spectrum
         excess = np.full_like(excess, np.inf)
@@ -107,16 +105,11 @@ def predict_pair(arch: Architecture) -> Prediction:
 
 
 def _iterate(
-    arch: Architecture, segments: list[Segment], spreads: list[Array] | None = None
-) -> tuple[tuple[float, ...], FiniteWidth]:
-    """The forward pass: the state behind the last block, and what a finite width makes of it."""
-    pairs = len(segments[0].step.pairs)
-    state: tuple[float, ...] = input_moments(arch) * pairs
-    finite = FiniteWidth([input_spread(arch)] * pairs)
-    for i, segment in enumerate(segments):
-        state = forward(segment, state, None if spreads is None else spreads[i])
-        finite = advance_finite_width(segment, finite, arch)
-    return state, finite
+    arch: Architecture, stack: Stack, spreads: list[Array] | None = None
+) -> tuple[tuple[float, ...], list[float]]:
+    """The forward pass: the state behind the last block, and V there."""
+    state = forward(stack, input_moments(arch) * stack.pairs, spreads)
+    return state, finite_width(stack, input_spread(arch), arch.width)
 
 
 def _decline_unlike_pairs(profiles: dict[Key, Array], spreads: Array) -> None:
@@ -146,7 +139,7 @@ def _decline_spectra(profiles: dict[Key, Array], open_share: Array, excess: Arra
 
 
 def _load_imbalance(segment: Segment, arch: Architecture) -> Array:
-    parts = zip(segment.components, segment.gains, segment.branch_inputs(), strict=True)
+    parts = zip(segment.components, segment.gains, segment.branch_inputs, strict=True)
     found = [
         component.load_imbalance(q, delta, gains, arch.tokens)
         for component, gains, (q, delta) in parts
@@ -155,88 +148,128 @@ def _load_imbalance(segment: Segment, arch: Architecture) -> Array:
     return found[0] if found else np.zeros(len(segment.layers))
 
 
-def _entries(values: Any, shape: tuple[int, int], layers: int) -> Array:
-    """A compiled matrix as an array (layers, rows, columns)."""
-    columns = [np.broadcast_to(np.asarray(v, dtype=float), (layers,)) for v in values]
-    return np.stack(columns, axis=1).reshape(layers, *shape)
-
-
-def _branch_maps(segment: Segment) -> tuple[list[Array], list[tuple[Any, ...]]]:
-    """The 2 x 2 backward map of each branch at each layer, and what its weight gradients need."""
-    kept = np.array([1 / (1 - segment.dropout), 1.0])  # of (gamma, c), through a branch's dropout
-    maps: list[Array] = []
-    details: list[tuple[Any, ...]] = []
-    layers = len(segment.layers)
-    for component, gains, (q, delta), spread in zip(
-        segment.components, segment.gains, segment.branch_inputs(), segment.spread.branches.T, strict=True
+def _undecided(segment: Segment, arch: Architecture) -> Array:
+    """Rows of attention weights, over heads and tokens, that are expected to be more than a maximum."""
+    rows = np.full(len(segment.layers), float(arch.heads * arch.tokens))
+    for component, gains, (q, delta) in zip(
+        segment.components, segment.gains, segment.branch_inputs, strict=True
     ):
         if isinstance(component, Attention):
-            found = component.backward(q, delta, spread, gains)
-            maps.append(found["stream"] * kept)
-            details.append((q, delta, found))
+            rows = np.minimum(rows, arch.heads * arch.tokens * component.undecided(q, delta, gains))
+    return rows
+
+
+def _branch_maps(segment: Segment) -> tuple[list[Array], list[dict[str, Array]]]:
+    """The four entries of each branch's 2 x 2 backward map, (4, layers), and attention's maps to each of its
+    projections."""
+    kept = np.array([1 / (1 - segment.dropout), 1.0, 1 / (1 - segment.dropout), 1.0])[:, None]
+    maps: list[Array] = []
+    details: list[dict[str, Array]] = []
+    for component, gains, (q, delta), spread, slopes in zip(
+        segment.components,
+        segment.gains,
+        segment.branch_inputs,
+        segment.spread.branches.T,
+        segment.slopes,
+        strict=True,
+    ):
+        if slopes is None:
+            found = component.backward(q, delta, spread, gains)  # type: ignore[union-attr]
+            maps.append(found["stream"].reshape(-1, 4).T * kept)
+            details.append(found)
         else:
-            one = component.gain(q, q, q, gains)
-            two = component.gain(q, q, q - delta, gains)
-            zero = np.zeros(layers)
-            flat = np.stack([one + zero, zero, zero, two + zero], axis=1)
-            maps.append(flat.reshape(layers, 2, 2) * kept)
-            details.append((q, delta, None))
+            zero = np.zeros_like(q)
+            maps.append(np.stack([slopes.gains[0] + zero, zero, zero, slopes.gains[1] + zero]) * kept)
+            details.append({})
     return maps, details
 
 
 def _backward(
-    arch: Architecture, segments: list[Segment], last: tuple[float, ...]
+    arch: Architecture, stack: Stack, last: tuple[float, ...]
 ) -> tuple[Array, Array, dict[str, Array]]:
     """Gradient state at every boundary (mantissas), their exponents (base e), weight-gradient norms."""
-    width = 2 * len(segments[0].step.pairs)
+    width, depth = 2 * stack.pairs, len(stack.order)
     readout = Readout.of(arch, last)
     gamma, c = loss_moments(arch, readout.q, readout.delta)
-    gradient = readout.gradient @ np.array([1.0, c / gamma])
-    gradients, exponents = [gradient], [float(np.log(gamma))]
-    weights: dict[str, list[Array]] = {name: [] for name in arch.weights}
-    for segment in reversed(segments):
-        layers, known = len(segment.layers), segment.known
-        maps, details = _branch_maps(segment)
-        flat = [m.reshape(layers, 4).T[k] for m in maps for k in range(4)]
-        matrices = _entries(
-            segment.step.backward(*known.T, *segment.multipliers, *flat), segment.step.shape, layers
+    gradient, exponent = readout.gradient @ np.array([1.0, c / gamma]), float(np.log(gamma))
+    details, blocks, results = [], [], []
+    for segment in stack.segments:
+        maps, found = _branch_maps(segment)
+        entries = segment.step.backward(*segment.known.T, *segment.multipliers, *(x for m in maps for x in m))
+        rows, columns = segment.step.shape
+        matrices = np.empty((rows * columns, len(segment.layers)))
+        for at, entry in enumerate(entries):
+            matrices[at] = entry
+        blocks.append(list(np.ascontiguousarray(matrices.T).reshape(-1, rows, columns)))
+        results.append(np.empty((len(segment.layers), rows)))
+        details.append(found)
+    last_gradient = gradient
+    left = [iter(list(x)[::-1]) for x in results]
+    exponents = [exponent]
+    for l in range(depth - 1, -1, -1):
+        which = stack.order[l]
+        result = np.dot(blocks[which].pop(), gradient, out=next(left[which]))
+        gradient = result[:width]
+        # a second moment is the largest entry; it is divided out before it leaves float64's range
+        size = max(gradient.tolist())
+        if not MANTISSAS[0] < size < MANTISSAS[1]:
+            if not 0 < size < inf:
+                raise AssumptionError(
+                    f"the gradient variance leaves float64's range at layer {l}: under this scaling tokens "
+                    "collapse while logits grow exponentially with depth; predict a shallower stack"
+                )
+            gradient /= size
+            exponent += log(size)
+        exponents.append(exponent)
+    scales = np.array(exponents[::-1])
+    gradients = np.empty((depth + 1, width))
+    gradients[depth] = last_gradient
+    for segment, result in zip(stack.segments, results, strict=True):
+        gradients[segment.layers.astype(int)] = result[:, :width]
+    own = [2 * at for at, (i, j) in enumerate(stack.segments[0].step.pairs) if i == j]
+    lost = np.flatnonzero(~(gradients[:, own] >= 0).all(axis=1))
+    if len(lost):
+        raise AssumptionError(
+            f"the gradient at layer {lost[-1]} is lost in rounding: tokens are equal to all digits while "
+            "logits grow exponentially with depth; predict a shallower stack"
         )
-        at_branches = np.empty((layers, matrices.shape[1] - width))
-        scales = np.empty(layers)
-        for l in range(layers - 1, -1, -1):
-            result = matrices[l] @ gradient
-            at_branches[l], scales[l] = result[width:], exponents[-1]
-            gradient = result[:width]
-            size = float(np.abs(gradient).max())
-            gradient = gradient / size
-            gradients.append(gradient)
-            exponents.append(exponents[-1] + float(np.log(size)))
-        _collect_weights(segment, details, at_branches, scales, weights, arch.tokens)
-    collected = {name: np.concatenate(parts[::-1]) for name, parts in weights.items() if parts}
-    return np.array(gradients[::-1]), np.array(exponents[::-1]), collected
+    weights = {name: np.empty(depth) for name in arch.weights}
+    for segment, found, result in zip(stack.segments, details, results, strict=True):
+        layers = segment.layers.astype(int)
+        # blocks pass the gradient behind them on with its exponent
+        norms = _weight_grads(segment, found, result[:, width:], scales[layers + 1], arch.tokens)
+        for name, log_norm in norms.items():
+            weights[name][layers] = log_norm
+    return gradients, scales, weights
 
 
-def _collect_weights(
-    segment: Segment,
-    details: list[tuple[Any, ...]],
-    at_branches: Array,
-    scales: Array,
-    weights: dict[str, list[Array]],
-    tokens: int,
-) -> None:
-    for i, (component, gains, spread, (q, delta, maps)) in enumerate(
-        zip(segment.components, segment.gains, segment.spread.branches.T, details, strict=True)
+def _weight_grads(
+    segment: Segment, details: list[dict[str, Array]], at_branches: Array, scales: Array, tokens: int
+) -> dict[str, Array]:
+    """Logarithms of the squared norms by matrix, over the segment's layers."""
+    found: dict[str, Array] = {}
+    for i, (component, gains, spread, (q, delta), maps, slopes) in enumerate(
+        zip(
+            segment.components,
+            segment.gains,
+            segment.spread.branches.T,
+            segment.branch_inputs,
+            details,
+            segment.slopes,
+            strict=True,
+        )
     ):
         grad = at_branches[:, 2 * i : 2 * i + 2] * np.array([1 / (1 - segment.dropout), 1.0])
         if isinstance(component, Attention):
             norms = component.weight_grads(q, delta, spread, grad, gains, maps)
         else:
-            norms = component.weight_grads(q, q - delta, grad[:, 0], grad[:, 1], gains, tokens)
+            norms = component.weight_grads(q, q - delta, grad[:, 0], grad[:, 1], gains, tokens, slopes)
         for name, value in norms.items():
             with np.errstate(divide="ignore"):
-                log = np.log(np.maximum(value, 0)) + scales
+                log_norm = np.log(np.maximum(value, 0)) + scales
             # quadratic in the drop, whose logarithm has the variance U over networks
-            weights[name].append(log + 2 * segment.stray[:, i] if name in QUADRATIC else log)
+            found[name] = log_norm + 2 * segment.stray[:, i] if name in QUADRATIC else log_norm
+    return found
 
 
 def _profiles(

@@ -1,23 +1,22 @@
-"""A run of blocks with one wiring: its compiled step, its numbers at each layer, and the forward pass."""
+"""The blocks of one wiring: their compiled step, its numbers at each layer, and the readout."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from ..architecture import Architecture
 from ..components.attention import Attention
-from ..components.dropout import dropped_pair
-from ..components.feedforward import FeedForward
+from ..components.feedforward import FeedForward, Slopes
 from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
 from ..components.norms import HeadNorm
 from ..components.pointwise import Pointwise
 from ..definitions.trace import Branch, Trace
 from ..errors import AssumptionError
-from .fluctuation import Covariance, advance_fluctuation
 from .pair import PairStep, pair_step
 from .schedule import branch_gains, over_layers
 from .spread import Spread
@@ -78,22 +77,15 @@ def require_whole_norms(arch: Architecture) -> None:
         )
 
 
-#: closed forms take the product of two second moments to the power 3/2, which must be in float64's range
-LARGEST_VARIANCE = 1e100
-
-
-def segments_of(arch: Architecture) -> list[Segment]:
-    """The stack's runs of blocks of one wiring."""
-    return [Segment.of(arch, trace, np.array(layers, dtype=float)) for trace, layers in arch.runs]
-
-
 @dataclass
 class Segment:
-    """A run of blocks with one wiring: its compiled step and its numbers at each layer.
+    """All blocks of one wiring: their compiled step and its numbers at each layer.
 
     Attributes:
+        layers: their indices, rising.
         known: (layers, numbers) in front of each block and behind each of its branches, as the step takes
             them.
+        across: (layers, streams) second moments between a stream before and after the block.
         spread, stray: how covariances vary over token pairs, and the drop over networks.
     """
 
@@ -122,6 +114,13 @@ class Segment:
             arch.dropout,
         )
 
+    def keep(self, known: Array, across: Array) -> None:
+        """Take what a forward pass found."""
+        self.known, self.across = known, across
+        for name in ("branch_inputs", "slopes"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
     def branch_inputs(self) -> list[tuple[Array, Array]]:
         """(q, delta) at each branch's input, arrays over the segment's layers."""
         width = 2 * len(self.step.pairs)
@@ -132,57 +131,15 @@ class Segment:
             found.append((q, delta))
         return found
 
-
-def undecided(segment: Segment, arch: Architecture) -> Array:
-    """Rows of attention weights, over heads and tokens, that are expected to be more than a maximum."""
-    rows = np.full(len(segment.layers), float(arch.heads * arch.tokens))
-    for component, gains, (q, delta) in zip(
-        segment.components, segment.gains, segment.branch_inputs(), strict=True
-    ):
-        if isinstance(component, Attention):
-            rows = np.minimum(rows, arch.heads * arch.tokens * component.undecided(q, delta, gains))
-    return rows
-
-
-def forward(segment: Segment, state: tuple[float, ...], spreads: Array | None = None) -> tuple[float, ...]:
-    """Iterate a segment; keeps the state and branch moments at each block, and what crosses it.
-
-    ``spreads`` (layers, branches), V at each branch's input, corrects branches of experts for it.
-    """
-    step, width = segment.step, len(state)
-    history, across, rate = [], [], segment.dropout
-    gains: list[list[dict[str, float]]] = [
-        [dict(zip(g, row, strict=True)) for row in zip(*(x.tolist() for x in g.values()), strict=True)]
-        if g
-        else [{}] * len(segment.layers)
-        for g in segment.gains
-    ]
-    multipliers = np.array(segment.multipliers).reshape(-1, len(segment.layers)).T.tolist()
-    work = list(zip(step.branch_inputs, segment.components, gains, strict=True))
-    for l in range(len(segment.layers)):
-        known, m = list(state), multipliers[l]
-        largest = max(state)
-        for i, (entering, component, gain) in enumerate(work):
-            q, delta = entering(*known, *m)
-            largest = max(largest, q)
-            if largest > LARGEST_VARIANCE:
-                break
-            moments = component.forward(q, delta, gain[l])
-            if spreads is not None and isinstance(component, MixtureOfExperts):
-                moments = moments[0], moments[1] + component.bend(q, delta, gain[l], spreads[l, i])
-            known.extend(dropped_pair(*moments, rate) if rate else moments)
-        if not largest <= LARGEST_VARIANCE:
-            raise AssumptionError(
-                f"the forward variance leaves float64's range at layer {int(segment.layers[l])}: this "
-                "placement grows exponentially with depth under this scaling; predict a shallower stack, "
-                "or use derive(...).iterate for constant branch gains"
+    @cached_property
+    def slopes(self) -> list[Slopes | None]:
+        """Of each branch but attention."""
+        return [
+            None if isinstance(component, Attention) else component.slopes(q, delta, gains)
+            for component, gains, (q, delta) in zip(
+                self.components, self.gains, self.branch_inputs, strict=True
             )
-        result = step.outputs(*known, *m)
-        history.append(known)
-        across.append(result[width:])
-        state = tuple(result[:width])
-    segment.known, segment.across = np.array(history), np.array(across)
-    return state
+        ]
 
 
 @dataclass(frozen=True)
@@ -211,28 +168,3 @@ class Readout:
         q, delta = step.outputs(*known)[:2]
         rows = np.array(step.backward(*known, *maps), dtype=float).reshape(step.shape)
         return cls(q, delta, rows[: len(state)])
-
-
-@dataclass(frozen=True)
-class FiniteWidth:
-    """What a finite width makes of a stack in front of some block: V of each stream pair, and the
-    covariance of :mod:`.fluctuation`."""
-
-    spread: list[float]
-    deviations: Covariance = (0.0, 0.0, 0.0)
-
-
-def advance_finite_width(segment: Segment, start: FiniteWidth, arch: Architecture) -> FiniteWidth:
-    """Iterate it through a segment whose moments are known; keeps V and U at each branch's input."""
-    drops = segment.known.T[2 * len(segment.step.pairs) + 1 :: 2]
-    answers = [
-        (component.response(q, delta, drop, gains), component.scatter(q, delta, drop, gains))
-        for component, gains, (q, delta), drop in zip(
-            segment.components, segment.gains, segment.branch_inputs(), drops, strict=True
-        )
-    ]
-    segment.spread = Spread(
-        segment.step, segment.known, segment.multipliers, answers, start.spread, 1 / arch.width
-    )
-    segment.stray, deviations = advance_fluctuation(segment, start.deviations, arch.width)
-    return FiniteWidth(segment.spread.last, deviations)

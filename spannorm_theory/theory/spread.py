@@ -20,10 +20,9 @@ order in V; the deviations of several streams are taken as common.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from math import sqrt
 from operator import mul
-from typing import Any
 
 import numpy as np
 
@@ -35,9 +34,12 @@ class Spread:
     """V through the blocks of one wiring.
 
     Attributes:
-        streams: (layers, pairs) in front of each block; ``last`` behind the last one.
+        streams: (layers, pairs) in front of each block.
         branches: (layers, branches) at each branch's input.
     """
+
+    streams: Array
+    branches: Array
 
     def __init__(
         self,
@@ -45,10 +47,9 @@ class Spread:
         known: Array,
         multipliers: Sequence[Array],
         answers: Sequence[tuple[Array, Array]],
-        start: Sequence[float],
         fresh: float,
     ) -> None:
-        """Iterate from ``start``, V of each stream pair.
+        """The coefficients of the recursion, which :func:`walk_spread` iterates.
 
         Args:
             known: (layers, numbers) as the step's forward functions take them, before the multipliers.
@@ -56,51 +57,65 @@ class Spread:
             fresh: 1/d.
         """
         pairs, branches = len(step.pairs), len(step.branch_inputs)
-        drops = [2 * k + 1 for k in range(pairs + branches)]
-
-        def shares(function: Callable[..., Any], inputs: int, outputs: int) -> Array:
-            """Share of each source's drop in those of the outputs; (layers, outputs, sources)."""
-            columns = list(known.T[: 2 * inputs])
-            full = _drops(function(*columns, *multipliers), outputs, len(known))
-            found = np.zeros((len(known), outputs, pairs + branches))
-            for source, at in enumerate(drops[:inputs]):
-                without = [np.zeros_like(c) if i == at else c for i, c in enumerate(columns)]
-                rest = _drops(function(*without, *multipliers), outputs, len(known))
-                found[..., source] = (full - rest) / np.where(full == 0, 1.0, full)
-            return found
-
-        entering = [shares(f, pairs + i, 1)[:, 0] for i, f in enumerate(step.branch_inputs)]
-        leaving = shares(step.outputs, pairs + branches, pairs)
-        slopes, own = np.zeros((2, len(known), branches))
-        for i, (function, (slope, scatter)) in enumerate(zip(step.branch_inputs, answers, strict=True)):
-            inside = _drops(function(*known.T[: 2 * (pairs + i)], *multipliers), 1, len(known))[:, 0]
-            outside = known[:, drops[pairs + i]]
+        columns, layers = known.T, len(known)
+        rows = np.zeros((layers, branches + pairs, pairs + branches))
+        inside = np.empty((branches, layers))
+        functions = [*step.branch_inputs, step.outputs]
+        for i, function in enumerate(functions):
+            sources = pairs + i
+            # drops are linear in those of the sources: each source's drop alone, the others zero
+            alone = np.zeros((sources, sources, layers))
+            alone[range(sources), range(sources)] = columns[1 : 2 * sources : 2]
+            arguments = [x for at in range(sources) for x in (columns[2 * at], alone[at])]
+            values = function(*arguments, *multipliers)
+            outputs = 1 if i < branches else pairs
+            found = [np.broadcast_to(values[2 * k + 1], (sources, layers)) for k in range(outputs)]
+            total = [x.sum(axis=0) for x in found]
+            for k, (x, whole) in enumerate(zip(found, total, strict=True)):
+                rows[:, i + k, :sources] = (x / np.where(whole == 0, 1.0, whole)).T
+            if i < branches:
+                inside[i] = total[0]
+        slopes, own = np.empty((2, layers, branches))
+        for i, (slope, scatter) in enumerate(answers):
+            outside = columns[2 * (pairs + i) + 1]
             outside = np.where(outside == 0, 1.0, outside)
-            slopes[:, i], own[:, i] = slope * inside / outside, scatter / outside / outside
-        rows = np.concatenate([np.stack(entering, axis=1), leaving], axis=1)
+            slopes[:, i], own[:, i] = slope * inside[i] / outside, scatter / outside / outside
         passed = slopes * np.array([branch.elementwise for branch in step.trace.branches])
         kept = np.square(rows[..., :pairs].sum(axis=-1) + (rows[..., pairs:] * passed[:, None]).sum(axis=-1))
         scattered = np.einsum("lob,lb->lo", np.square(rows[..., pairs:]), own)
-        added = (fresh * (1 - kept) + scattered).tolist()
-        now = list(start)
-        found_streams, found_branches = [], []
-        for row, new, answer in zip(rows.tolist(), added, slopes.tolist(), strict=True):
-            found_streams.append(now)
-            roots = list(map(sqrt, now))
-            inputs = []
-            for i in range(branches):
-                inputs.append(_mixed(row[i], roots) + new[i])
-                roots.append(answer[i] * sqrt(inputs[i]))
-            found_branches.append(inputs)
-            now = [_mixed(row[branches + k], roots) + new[branches + k] for k in range(pairs)]
-        self.streams, self.branches, self.last = np.array(found_streams), np.array(found_branches), now
+        self.rows, self.slopes, self.added = rows, slopes, fresh * (1 - kept) + scattered
+
+    def numbers(self) -> Iterator[float]:
+        """Layer by layer, for each branch its row, what is added and its slope; then each pair's row and
+        what is added."""
+        pairs, branches = self.rows.shape[2] - self.slopes.shape[1], self.slopes.shape[1]
+        parts = []
+        for i in range(branches):
+            parts += [self.rows[:, i, : pairs + i], self.added[:, i : i + 1], self.slopes[:, i : i + 1]]
+        for k in range(branches, branches + pairs):
+            parts += [self.rows[:, k], self.added[:, k : k + 1]]
+        return iter(np.concatenate(parts, axis=1).ravel().tolist())
 
 
-def _mixed(weights: Sequence[float], roots: Sequence[float]) -> float:
-    total: float = sum(map(mul, weights, roots))  # up to the sources that are there so far
-    return total * total
-
-
-def _drops(values: Any, outputs: int, layers: int) -> Array:
-    """The drops among (q, delta), (q, delta), ... as an array (layers, outputs)."""
-    return np.stack([np.broadcast_to(values[2 * k + 1], (layers,)) for k in range(outputs)], axis=1)
+def walk_spread(order: Sequence[int], wirings: Sequence[Spread], start: Sequence[float]) -> list[float]:
+    """Iterate from ``start``, V of each stream pair, over layers whose wirings are ``order``; these keep V,
+    and V behind the last block is returned."""
+    found = [wiring.numbers() for wiring in wirings]
+    counts = [range(wiring.slopes.shape[1]) for wiring in wirings]
+    streams: list[list[float]] = [[] for _ in wirings]
+    branches: list[list[float]] = [[] for _ in wirings]
+    now, pairs = list(start), range(len(start))
+    for which in order:
+        numbers = found[which]
+        streams[which] += now
+        roots = list(map(sqrt, now))
+        for _ in counts[which]:
+            spread = sum(map(mul, roots, numbers)) ** 2 + next(numbers)
+            branches[which].append(spread)
+            roots.append(next(numbers) * sqrt(spread))
+        now = [sum(map(mul, roots, numbers)) ** 2 + next(numbers) for _ in pairs]
+    for wiring, at_streams, at_branches in zip(wirings, streams, branches, strict=True):
+        layers = len(wiring.slopes)
+        wiring.streams = np.array(at_streams).reshape(layers, -1)
+        wiring.branches = np.array(at_branches).reshape(layers, -1)
+    return now

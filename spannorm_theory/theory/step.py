@@ -16,6 +16,7 @@ from functools import cached_property, lru_cache
 from itertools import combinations_with_replacement
 from typing import Any
 
+import numpy as np
 from sympy import Expr, Float, Integer, Matrix, Mul, Symbol, factor, sympify, together
 
 from .. import symbols
@@ -66,13 +67,13 @@ def elementwise_gains(activation: str, u: Expr) -> tuple[Expr, Expr]:
     return symbols.moments_of(activation, u)
 
 
-def numeric_moments() -> dict[str, Callable[[float], float]]:
-    """The functions of :func:`elementwise_gains` by name, for compiled formulas."""
+def numeric_moments() -> dict[str, Callable[[Any], Any]]:
+    """The functions of :func:`elementwise_gains` by name, for compiled formulas of floats or arrays."""
 
-    def at_one_token(function: Callable[..., Any]) -> Callable[[float], float]:
-        return lambda q: float(function(q, q, q))
+    def at_one_token(function: Callable[..., Any]) -> Callable[[Any], Any]:
+        return lambda q: function(q, q, q) if isinstance(q, np.ndarray) else float(function(q, q, q))
 
-    found: dict[str, Callable[[float], float]] = {}
+    found: dict[str, Callable[[Any], Any]] = {}
     for name, entry in ACTIVATIONS.items():
         found[f"M_{name}"] = at_one_token(entry.kernel.value)
         found[f"S_{name}"] = at_one_token(entry.kernel.slope)
@@ -145,6 +146,11 @@ class Step:
         outputs = self._moments.outputs()
         pairs = combinations_with_replacement(range(len(self.trace.outputs)), 2)
         return {(i, j): tidy(outputs[i][j]) for i, j in pairs}
+
+    @property
+    def branch_sizes(self) -> list[Expr]:
+        """Second moment at each branch's input, with the gains of those before it."""
+        return [tidy(self._moments.cov(b.source, b.source)) for b in self.trace.branches]
 
     @cached_property
     def _adjoint(self) -> tuple[Adjoint, Moments]:

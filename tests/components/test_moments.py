@@ -211,3 +211,39 @@ def test_query_and_key_gradients_vanish_under_rank_collapse() -> None:
     for name in ("attn.query", "attn.key"):
         assert norms[name][0] / norms[name][1] == pytest.approx(100, rel=0.01)  # (1 - rho)^2
     assert norms["attn.value"][0] == pytest.approx(norms["attn.value"][1], rel=0.01)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("name", ["silu", "tanh"])
+def test_hermite_coefficients_between_knots_are_those_of_the_quadrature(name: str) -> None:
+    function, kernel = ACTIVATIONS[name].function, KERNELS[name]
+    z = np.linspace(-14, 14, 20001)
+    w = np.exp(-(z**2) / 2)
+    w /= w.sum()
+    for q in (1e-3, 0.77, 5.3):
+        x = np.sqrt(q) * z
+        assert float(kernel.value(q, q, q)) == pytest.approx(w @ function(x) ** 2, rel=1e-8)
+        slope = w @ (z * function(x)) / np.sqrt(q)  # E phi' by Stein's lemma: the kernel's slope at c = 0
+        assert float(kernel.slope(q, q, 0.0)) == pytest.approx(slope**2, rel=1e-8, abs=1e-10)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("name", sorted(KERNELS))
+def test_both_tokens_at_once(name: str) -> None:
+    """``pair`` is value and slope of one token, then between two."""
+    kernel, q, delta = KERNELS[name], np.array([0.5, 0.5, 1.7]), np.array([0.1, 0.5, 1e-9])
+    one, slope, two, cross = kernel.pair(q, delta)
+    assert one == pytest.approx(kernel.value(q, q, q), rel=1e-12)
+    assert slope == pytest.approx(kernel.slope(q, q, q), rel=1e-12)
+    assert two == pytest.approx(kernel.value(q, q, q - delta), rel=1e-12, abs=1e-15)
+    assert cross == pytest.approx(kernel.slope(q, q, q - delta), rel=1e-12)
+
+
+@pytest.mark.exact
+def test_series_at_the_end_of_its_range() -> None:
+    """Between the last knot at which it converges and where it ends, the series is computed directly."""
+    kernel = KERNELS["tanh"]
+    below, above = (float(kernel.value(q, q, q)) for q in (10.7, 11.9))
+    assert below < above < 1
+    with pytest.raises(AssumptionError, match="has not"):
+        kernel.value(20.0, 20.0, 20.0)

@@ -11,22 +11,17 @@ from spannorm_theory.theory.ends import input_moments, input_spread
 from spannorm_theory.theory.fluctuation import QUADRATIC
 from spannorm_theory.theory.gram import predict_gram
 from spannorm_theory.theory.predict import predict_pair
-from spannorm_theory.theory.segment import FiniteWidth, advance_finite_width, forward, segments_of
+from spannorm_theory.theory.stack import Stack, finite_width, forward
 
 COLLAPSING = Architecture("post-norm", depth=20, width=96, heads=2, tokens=16)
 
 
 def fluctuation(arch: Architecture) -> np.ndarray:
     """U at the attention input of each block."""
-    segments = segments_of(arch)
-    pairs = len(segments[0].step.pairs)
-    state, finite = input_moments(arch) * pairs, FiniteWidth([input_spread(arch)] * pairs)
-    found = []
-    for segment in segments:
-        state = forward(segment, state)
-        finite = advance_finite_width(segment, finite, arch)
-        found.append(segment.stray[:, 0])
-    return np.concatenate(found)
+    stack = Stack.of(arch)
+    forward(stack, input_moments(arch) * stack.pairs)
+    finite_width(stack, input_spread(arch), arch.width)
+    return stack.over_layers(lambda segment: segment.stray)[:, 0]
 
 
 @pytest.mark.exact

@@ -122,3 +122,24 @@ def test_bounds_contain_the_theory(name: str, scaling: str) -> None:
         for key, (low, high) in limits.items():
             assert (low - 1e-9 <= p[key]).all()
             assert (p[key] <= high + 1e-9).all()
+
+
+@pytest.mark.exact
+def test_keys_gradients_keep_their_digits_where_tokens_collapse() -> None:
+    """Row sums of attention are fixed, so keys see differences of tokens only, as queries do."""
+    profiles = predict_profiles(Architecture("post-norm", depth=120, width=256, heads=4, tokens=16)).profiles
+    query, key = (profiles[f"attn.{name}", "weight_grad_norm"][-40:] for name in ("query", "key"))
+    assert key == pytest.approx(query, abs=1e-3)
+
+
+@pytest.mark.exact
+def test_wirings_that_take_turns_are_iterated_in_the_order_of_layers() -> None:
+    """All streams of hyper-connections are PreNorm's, whichever of them a block reads."""
+    found, plain = (
+        predict_profiles(Architecture(name, depth=9, width=256, heads=4, tokens=16)).profiles
+        for name in ("hyper-connections", "pre-norm")
+    )
+    for quantity in ("variance", "token_cosine", "participation_ratio"):
+        for stream in "0123":
+            assert found[stream, quantity] == pytest.approx(plain["0", quantity], rel=1e-12)
+    assert found["ffn.up", "weight_grad_norm"] == pytest.approx(plain["ffn.up", "weight_grad_norm"], rel=1e-9)

@@ -1,0 +1,187 @@
+r"""Overlaps of attention rows as tables over (s^2, rho), for streams whose logits grow from block to block.
+
+:func:`~.overlaps.saturating_overlaps` takes milliseconds of quadrature at one point; where the input of
+attention keeps its second moment, all points lie on one curve, and where it does not they fill a plane. Two
+tables stand for it:
+
+    rows   P2 and J as Chebyshev series in s on [0, 8], P11 and J11 in s and y = sqrt(1 - rho), in which both
+           are analytic (in rho a maximum's near ties come within 1/s^2 of rho = 1); beyond s = 8 the laws at
+           large s. One for each number of keys, some seconds.
+    heads  what :func:`~.overlaps.head_overlaps` makes of them, as bicubic splines in sigma = s / (s + 4) and
+           y. One for each number of keys and head width, a tenth of a second.
+
+Logits multiply overlaps by s^2, and rows of even weights take off 1/n; so that both keep their digits, rows
+hold x_0 = x(s = 0) apart, and heads hold with w = 1 + s^2
+
+    w^{1/2} / s^2 (P2 - 1/n) / (1 - P2),   w / s^2 (P11 - 1/n),   w^{1/2} J,   w J11,   w E[(r - rho) J11(r)],
+
+all even in s and y and finite at both ends of s.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.polynomial.chebyshev import chebpts1, chebpts2, chebvander
+from scipy.interpolate import CubicSpline
+
+from .kernels import Array
+from .overlaps import HEAD_NODES, LARGEST_S2, overlaps, query_norms
+
+#: Chebyshev nodes in s on [0, 8]; in y there are 10 + 1.5 s
+ROW_NODES = 28
+
+#: cells of the splines in sigma and y
+CELLS = 192, 96
+
+#: s at which sigma is one half
+MIDDLE = 4.0
+
+
+class RowTable:
+    """P2, P11, J and J11 of rows of ``keys`` independent Gaussian logits."""
+
+    def __init__(self, keys: int) -> None:
+        self.even = np.array([1 / keys, 1 / keys, 1 / keys - 1 / keys**2, 1 / keys - 1 / keys**2])
+        largest = float(np.sqrt(LARGEST_S2))
+        x = chebpts1(ROW_NODES)
+        one, two = np.empty((ROW_NODES, 2)), np.zeros((ROW_NODES, _y_nodes(largest), 2))
+        for i, s in enumerate(largest * (1 + x) / 2):
+            z = chebpts2(_y_nodes(s))
+            rho = 1 - (1 + z) ** 2 / 2
+            found = [overlaps(s * s, max(-1.0, float(r)), keys) for r in rho]
+            values = np.array([(o.p11, o.j11) for o in found])
+            values[0] = found[0].p2, found[0].j  # one row with itself
+            values = (values - self.even[1::2]) * (1 + s**-2)
+            one[i] = values[0]
+            two[i, : len(z)] = np.linalg.solve(chebvander(z, len(z) - 1), values)
+        inverse = np.linalg.inv(chebvander(x, ROW_NODES - 1))
+        self._one, self._two = inverse @ one, np.tensordot(inverse, two, 1)
+
+    def __call__(self, s2: Array, rho: Array) -> tuple[Array, Array]:
+        """The overlaps x and (1 + s^2) / s^2 (x - x_0) for arrays of one shape; each (4, shape)."""
+        near = np.minimum(s2, LARGEST_S2)
+        rise = self._resolved(np.sqrt(near), rho)
+        even = self.even.reshape(4, *[1] * s2.ndim)
+        found = even + near / (1 + near) * rise
+        beyond = s2 > LARGEST_S2
+        if beyond.any():
+            far, at, even = s2[beyond], rho[beyond], even.reshape(4, 1)
+            six = even + 36 / 37 * self._resolved(np.full_like(at, 6.0), at)
+            found[:, beyond] = _saturated(np.sqrt(far), six, found[:, beyond])
+            rise[:, beyond] = (found[:, beyond] - even) * (1 + 1 / far)
+        return found, rise
+
+    def _resolved(self, s: Array, rho: Array) -> Array:
+        y = np.sqrt(np.maximum(1 - rho.ravel(), 0))
+        powers = chebvander(s.ravel() / 4 - 1, ROW_NODES - 1)
+        along = np.tensordot(powers, self._two, 1)  # (points, powers of y, 2)
+        p11, j11 = np.einsum("pk,pkf->fp", chebvander(np.sqrt(2) * y - 1, along.shape[1] - 1), along)
+        p2, j = (powers @ self._one).T
+        return np.array([p2, p11, j, j11]).reshape(4, *s.shape)
+
+
+def _y_nodes(s: float) -> int:
+    return 10 + int(1.5 * s)
+
+
+def _saturated(s: Array, six: Array, eight: Array) -> Array:
+    """The laws of :func:`~.overlaps.saturating_overlaps`, through the values at s = 6 and 8."""
+
+    def law(at_six: Array, at_eight: Array, power: int) -> Array:
+        slope = (at_six - at_eight) / (6.0**-power - 8.0**-power)
+        return np.asarray(at_eight + slope * (s**-power - 8.0**-power))
+
+    return np.array(
+        [
+            1 - law((1 - six[0]) * 6, (1 - eight[0]) * 8, 2) / s,
+            law(six[1], eight[1], 2),
+            law(six[2] * 6, eight[2] * 8, 1) / s,
+            law(six[3] * 36, eight[3] * 64, 2) / s**2,
+        ]
+    )
+
+
+class HeadTable:
+    """P2, P11, J, J11 and the tilt in heads of ``head_width`` coordinates without norms."""
+
+    def __init__(self, keys: int, head_width: int) -> None:
+        self._even = 1 / keys
+        self._longest = float(np.sqrt(1 + 1 / (keys - 1)))  # tokens are no more anti-correlated than that
+        sigma, y = np.linspace(0, 1, CELLS[0] + 1), np.linspace(0, self._longest, CELLS[1] + 1)
+        s = MIDDLE * sigma / (1 - np.minimum(sigma, 1 - 1e-7))
+        s2, rho = np.broadcast_arrays(s[:, None] ** 2, 1 - y**2)
+        w = 1 + s2
+        closed, rise_one, rise_two, j, j11, apart = np.zeros((6, *s2.shape))
+        rows, nodes = row_table(keys), zip(*query_norms(head_width), strict=True)
+        for i, (share, weight) in enumerate(nodes):
+            middle = i == HEAD_NODES // 2
+            deviation = (1 - rho**2) / np.sqrt(head_width * weight)
+            for side in (-1, 1) if middle else (0,):
+                cosine = np.clip(rho + side * deviation, -1, 1)
+                found, rise = rows(s2 * share, cosine)
+                rise *= share * w / (1 + share * s2)
+                part = weight / (1 + abs(side))
+                closed += part * (1 - found[0])
+                rise_one += part * rise[0]
+                rise_two += part * rise[1]
+                j += part * found[2]
+                j11 += part * found[3]
+                apart += part * (cosine - rho) * found[3]
+        values = [rise_one / (np.sqrt(w) * closed), rise_two, np.sqrt(w) * j, w * j11, w * apart]
+        along = _spline(sigma, np.stack(values, axis=-1), 0)
+        # (power of y, cell of y, power of sigma, cell of sigma, overlap)
+        pieces = _spline(y, along, 2)
+        self._pieces = np.ascontiguousarray(pieces.transpose(3, 1, 4, 0, 2).reshape(*CELLS, 5, 16))
+        self._cells: dict[tuple[int, int], tuple[list[float], list[float]]] = {}
+
+    def forward(self, s2: float, rho: float) -> tuple[float, float]:
+        """P2 and P11 at one point (two microseconds, for the layer loop)."""
+        s, w = s2**0.5, 1 + s2
+        u, v = CELLS[0] * s / (s + MIDDLE), CELLS[1] / self._longest * max(1 - rho, 0.0) ** 0.5
+        i, k = min(int(u), CELLS[0] - 1), min(int(v), CELLS[1] - 1)
+        cell = self._cells.get((i, k))
+        if cell is None:
+            p2, p11 = self._pieces[i, k, :2].tolist()
+            cell = self._cells[i, k] = p2[12:], p11  # P2 does not depend on y
+        u, v = (u - i) / CELLS[0], (v - k) * self._longest / CELLS[1]
+        (a, b, c, d), rest = cell
+        odds = (((a * u + b) * u + c) * u + d) * s2 / w**0.5
+        return 1 - (1 - self._even) / (1 + odds), self._even + s2 / w * _bicubic(rest, u, v)
+
+    def all(self, s2: Array, rho: Array) -> Array:
+        """The five overlaps at each point; shape (5, points)."""
+        s, w = np.sqrt(s2), 1 + s2
+        u, v = CELLS[0] * s / (s + MIDDLE), CELLS[1] / self._longest * np.sqrt(np.maximum(1 - rho, 0))
+        i, k = np.minimum(u.astype(int), CELLS[0] - 1), np.minimum(v.astype(int), CELLS[1] - 1)
+        u, v = (u - i) / CELLS[0], (v - k) * self._longest / CELLS[1]
+        pieces = self._pieces[i, k].transpose(2, 1, 0)
+        odds, two, j, j11, apart = _bicubic(pieces, u, v)
+        j11 = j11 / w
+        p2 = 1 - (1 - self._even) / (1 + odds * s2 / np.sqrt(w))
+        return np.array([p2, self._even + s2 / w * two, j / np.sqrt(w), j11, rho * j11 + apart / w])
+
+
+def _spline(x: Array, values: Array, axis: int) -> Array:
+    """(power, cell, other axes) of a cubic spline that is flat at the origin, where overlaps are even."""
+    return np.asarray(CubicSpline(x, values, axis=axis, bc_type=("clamped", "not-a-knot")).c)
+
+
+def _bicubic(c: Any, u: Any, v: Any) -> Any:
+    """A piece's value: coefficients from v^3 u^3, v^3 u^2, ... to 1."""
+    a, b, d, e = (((c[k] * u + c[k + 1]) * u + c[k + 2]) * u + c[k + 3] for k in (0, 4, 8, 12))
+    return ((a * v + b) * v + d) * v + e
+
+
+@lru_cache(maxsize=16)
+def row_table(keys: int) -> RowTable:
+    """The cached :class:`RowTable`."""
+    return RowTable(keys)
+
+
+@lru_cache(maxsize=32)
+def head_table(keys: int, head_width: int) -> HeadTable:
+    """The cached :class:`HeadTable`."""
+    return HeadTable(keys, head_width)

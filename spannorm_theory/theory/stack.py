@@ -1,0 +1,160 @@
+"""A stack of blocks in the pair theory: its wirings, in the order of its layers, and the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import repeat
+
+import numpy as np
+
+from ..architecture import Architecture
+from ..components.attention import Attention
+from ..components.dropout import dropped_pair
+from ..components.kernels import Array
+from ..components.moe import MixtureOfExperts
+from ..definitions.trace import Trace
+from ..errors import AssumptionError
+from .fluctuation import Deviations, walk_deviations
+from .segment import Segment
+from .spread import Spread, walk_spread
+
+#: closed forms take the product of two second moments to the power 3/2, which must be in float64's range
+LARGEST_VARIANCE = 1e100
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The blocks of an architecture by wiring.
+
+    Attributes:
+        segments: one for each wiring.
+        order: for each layer, its segment.
+    """
+
+    segments: list[Segment]
+    order: list[int]
+
+    @classmethod
+    def of(cls, arch: Architecture) -> Stack:
+        """Every wiring of an architecture with its layers."""
+        layers: dict[Trace, list[int]] = {}
+        for trace, run in arch.runs:
+            layers.setdefault(trace, []).extend(run)
+        order = np.empty(arch.depth, dtype=int)
+        for i, found in enumerate(layers.values()):
+            order[found] = i
+        segments = [Segment.of(arch, trace, np.array(l, dtype=float)) for trace, l in layers.items()]
+        return cls(segments, order.tolist())
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs of streams there are."""
+        return len(self.segments[0].step.pairs)
+
+    def over_layers(self, values: Callable[[Segment], Array]) -> Array:
+        """An array of each segment, (layers, ...), in the order of the stack's layers."""
+        found = [values(segment) for segment in self.segments]
+        result = np.empty((len(self.order), *found[0].shape[1:]))
+        for segment, part in zip(self.segments, found, strict=True):
+            result[segment.layers.astype(int)] = part
+        return result
+
+    def at(self, known: Array) -> Stack:
+        """The same stack where ``known`` (depth, numbers) is what the steps take."""
+        return replace(self, segments=[replace(s, known=known[s.layers.astype(int)]) for s in self.segments])
+
+
+def _rows(gains: dict[str, Array]) -> Iterator[Row]:
+    """A branch's gains layer by layer."""
+    if all((x == x[0]).all() for x in gains.values()):
+        return repeat({name: float(x[0]) for name, x in gains.items()})
+    names = list(gains)
+    return (
+        dict(zip(names, row, strict=True)) for row in zip(*(x.tolist() for x in gains.values()), strict=True)
+    )
+
+
+def forward(stack: Stack, state: tuple[float, ...], spreads: list[Array] | None = None) -> tuple[float, ...]:
+    """Iterate a stack; its segments keep the state and branch moments at each block, and what crosses it.
+
+    ``spreads``, for each segment V at its branches' inputs, (layers, branches), corrects branches of experts
+    for it.
+    """
+    width, rate = len(state), stack.segments[0].dropout
+    plans = []
+    for i, segment in enumerate(stack.segments):
+        bends = repeat(None) if spreads is None else iter(spreads[i].tolist())
+        multipliers = (
+            zip(*(m.tolist() for m in segment.multipliers), strict=True)
+            if segment.multipliers
+            else repeat(())
+        )
+        gains_of = [_rows(gains) for gains in segment.gains]
+        work = list(zip(segment.step.branch_inputs, segment.components, gains_of, strict=True))
+        history: list[float] = []
+        across: list[float] = []
+        plans.append((work, multipliers, bends, segment.step.outputs, history, across))
+    for which in stack.order:
+        work, multipliers, bends, outputs, history, across = plans[which]
+        known, m, spread = list(state), next(multipliers), next(bends)
+        largest = max(state)
+        for i, (entering, component, rows) in enumerate(work):
+            q, delta = entering(*known, *m)
+            if not q <= LARGEST_VARIANCE:
+                largest = q
+                break
+            gains = next(rows)
+            moments = component.forward(q, delta, gains)
+            if spread is not None and isinstance(component, MixtureOfExperts):
+                moments = moments[0], moments[1] + component.bend(q, delta, gains, spread[i])
+            known.extend(dropped_pair(*moments, rate) if rate else moments)
+        if not largest <= LARGEST_VARIANCE:
+            segment = stack.segments[which]
+            layer = int(segment.layers[len(across) // segment.step.streams])
+            raise AssumptionError(
+                f"the forward variance leaves float64's range at layer {layer}: this placement grows "
+                "exponentially with depth under this scaling; predict a shallower stack, or use "
+                "derive(...).iterate for constant branch gains"
+            )
+        result = outputs(*known, *m)
+        history += known
+        across += result[width:]
+        state = tuple(result[:width])
+    for segment, (*_, history, across) in zip(stack.segments, plans, strict=True):
+        count = len(segment.layers)
+        segment.keep(np.array(history).reshape(count, -1), np.array(across).reshape(count, -1))
+    return state
+
+
+def finite_width(stack: Stack, start: float, width: int) -> list[float]:
+    """What a finite width makes of a stack whose moments are known: its segments keep V and U at each
+    branch's input.
+
+    Args:
+        start: V of the input.
+        width: d.
+    Returns:
+        V of each stream pair behind the last block.
+    """
+    spreads, deviations = [], []
+    for segment in stack.segments:
+        drops = segment.known.T[2 * stack.pairs + 1 :: 2]
+        answers = []
+        for component, gains, (q, delta), drop, slopes in zip(
+            segment.components, segment.gains, segment.branch_inputs, drops, segment.slopes, strict=True
+        ):
+            if isinstance(component, Attention):
+                response = component.response(q, delta, drop, gains)
+            else:
+                response = component.response(q, delta, drop, gains, slopes)
+            answers.append((response, component.scatter(q, delta, drop, gains)))
+        segment.spread = Spread(segment.step, segment.known, segment.multipliers, answers, 1 / width)
+        spreads.append(segment.spread)
+        deviations.append(Deviations(segment, width))
+    last = walk_spread(stack.order, spreads, [start] * stack.pairs)
+    for segment, stray in zip(stack.segments, walk_deviations(stack.order, deviations), strict=True):
+        segment.stray = stray
+    return last
