@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import InputError, UnknownNameError
@@ -23,10 +24,18 @@ def _dask(workers: int | None, address: str | None, job: Mapping[str, Any], logs
     """A running cluster's scheduler, or processes of this machine that end with the sweep."""
     distributed = _need("distributed", "dask")
     if address is None:
-        cluster = distributed.LocalCluster(
-            n_workers=workers or cores(), threads_per_worker=1, processes=True, dashboard_address=None
-        )
-        with cluster, distributed.Client(cluster) as client:
+        with (
+            TemporaryDirectory() as scratch,
+            distributed.LocalCluster(
+                n_workers=workers or cores(),
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                silence_logs="ERROR",  # a worker that takes its time to end is nothing to warn of
+                local_directory=scratch,
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
             yield client.get_executor()
         return
     if workers is not None:
@@ -46,27 +55,27 @@ def _submitit(workers: int | None, address: str | None, job: Mapping[str, Any], 
     try:
         executor.update_parameters(**{**JOB, **job})
     except (AssertionError, NameError, TypeError, ValueError) as error:
-        raise InputError(f"--job: submitit says: {' '.join(str(error).split())}") from None
+        raise InputError(f"--job: submitit says: {str(error).partition(chr(10))[0]}") from None
     yield executor
 
 
 def _mpi(workers: int | None, address: str | None, job: Mapping[str, Any], logs: Path) -> Iterator[Any]:
-    """The ranks of an MPI job, of which the first runs the sweep."""
-    futures = _need("mpi4py.futures", "mpi")
-    if _need("mpi4py.MPI", "mpi").COMM_WORLD.Get_rank() > 0:
-        raise InputError(
-            "with --executor mpi one rank runs the sweep and the others serve it: start it as "
-            "mpiexec -n N python -m mpi4py.futures -m spannorm_theory sweep SPEC.toml --executor mpi"
-        )
-    with futures.MPIPoolExecutor(max_workers=workers) as executor:
-        yield executor
+    """The ranks of an MPI job: the first runs the sweep, and the others serve it and end."""
+    futures, world = _need("mpi4py.futures", "mpi"), _need("mpi4py.MPI", "mpi").COMM_WORLD
+    if world.Get_size() == 1:
+        raise InputError("--executor mpi needs two ranks or more: mpiexec -n N spannorm sweep ...")
+    with futures.MPICommExecutor(world, root=0) as executor:
+        if executor is not None:
+            yield executor
+            return
+    raise SystemExit(0)  # a rank that has served
 
 
 #: how each executor is opened; the options beyond ``--workers`` that it takes
 OPENERS: dict[str, tuple[Opener, frozenset[str]]] = {
     "dask": (_dask, frozenset({"workers", "address"})),
     "submitit": (_submitit, frozenset({"job"})),
-    "mpi": (_mpi, frozenset({"workers"})),
+    "mpi": (_mpi, frozenset()),
 }
 POOL = "pool"
 
@@ -91,8 +100,9 @@ def opened(
     taken = frozenset({"workers"}) if name == POOL else OPENERS[name][1]
     for option, value in (("workers", workers), ("address", address), ("job", job)):
         if value and option not in taken:
-            owners = [known for known, (_, takes) in OPENERS.items() if option in takes]
-            raise InputError(f"--{option} is an option of --executor {' and '.join(owners)}, not of {name}")
+            owners = [POOL] if option == "workers" else []
+            owners += [known for known, (_, takes) in OPENERS.items() if option in takes]
+            raise InputError(f"--{option} is an option of --executor {', '.join(owners)}, not of {name}")
     if workers is not None and workers < 1:
         raise InputError(f"workers must be an integer of at least 1, got {workers}")
     if name == POOL:
@@ -106,10 +116,11 @@ def opened(
 def _need(module: str, extra: str) -> Any:
     try:
         return import_module(module)
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # mpi4py's, where there is no MPI library
+        why = str(error).partition("\n")[0]
         raise InputError(
-            f"this executor needs {module.partition('.')[0]} ({error}): "
-            f"pip install 'spannorm_theory[{extra}]'"
+            f"this executor needs {module.partition('.')[0]} ({why}): pip install 'spannorm_theory[{extra}]'"
+            + (", and an MPI library" if extra == "mpi" else "")
         ) from None
 
 
