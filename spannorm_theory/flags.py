@@ -187,6 +187,9 @@ def parser() -> argparse.ArgumentParser:
     claims.add_argument("--quiet", action="store_true", help="no progress bar")
     report = command("report", "Derive, verify and draw the standard comparison; writes one folder.")
     report.add_argument("--out", default="report", help="folder to write (default: report)")
+    report.add_argument(
+        "--full", action="store_true", help="simulate the checks of all claims, too, and add phase diagrams"
+    )
     _set_flags(report)
     figures = command("figures", "The standard set of figures for a paper, each with its recipe.")
     figures.add_argument("--from", dest="recipe", metavar="FILE.json", help="make one figure again")

@@ -15,11 +15,17 @@ from .claim import HOLDS, NOT_TESTABLE, OWN, VERDICTS, WITH_CONDITIONS
 if TYPE_CHECKING:
     from .run import Checked, ClaimsReport, Outcome
 
-LEGEND = (
-    "Each claim is decided by a result of the theory and checked on random networks; an estimate counts with "
-    "its standard error over networks, and one whose interval crosses the border of what is expected decides "
-    "nothing. Only what can be seen at initialisation is judged."
+SIMULATED = (
+    "Each claim was decided by a result of the theory and checked on random networks; an estimate counts "
+    "with its standard error over networks, and one whose interval crosses the border of what is expected "
+    "decides nothing."
 )
+DERIVED = (
+    "Here the results of the theory were derived anew, and no random network was simulated: verdicts are "
+    "those recorded with Monte Carlo, wherever the derivation agrees. To run the checks too: spannorm claims "
+    "--full, or spannorm report --full."
+)
+LEGEND = "Only what can be seen at initialisation is judged."
 
 
 def section(report: ClaimsReport) -> str:
@@ -28,24 +34,27 @@ def section(report: ClaimsReport) -> str:
     order = [*VERDICTS, *(v for v in counts if v not in VERDICTS)]
     tally = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
     rows = [_row(outcome) for outcome in report.outcomes]
+    different = sum(outcome.changed for outcome in report.outcomes)
+    changed = f" {different} differ from the recorded verdict." if different else ""
+    how = SIMULATED if report.simulated else DERIVED
     return "\n".join(
         [
             tag("h2", "Published claims", id="claims"),
-            paragraph(f"{len(report.outcomes)} claims: {tally}. {LEGEND}"),
+            paragraph(f"{len(report.outcomes)} claims: {tally}.{changed} {how} {LEGEND}"),
             table(["Claim", "Source", "Kind", "Verdict"], rows),
             *(_evidence(outcome) for outcome in report.outcomes if outcome.fact is not None),
         ]
     )
 
 
-def document(report: ClaimsReport) -> str:
-    """The section as a page of its own."""
+def document(report: ClaimsReport, before: str = "") -> str:
+    """The section as a page of its own, with markup ``before`` it."""
     css = resources.files("spannorm_theory.report").joinpath("style.css").read_text(encoding="utf-8")
     head = (
         '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Published claims</title>\n<style>\n{css}</style>"
     )
-    body = section(report)
+    body = before + section(report)
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
 
 
