@@ -42,7 +42,7 @@ class Checked:
         """The region that the check accepts, in words."""
         low, high = np.isfinite(self.low), np.isfinite(self.high)
         if low and high:
-            text = f"{self.low:.4g} to {self.high:.4g}"
+            text = f"{self.low:.6g} to {self.high:.6g}"
         else:
             text = f"above {self.low:.4g}" if low else f"below {self.high:.4g}"
         return ("not " if self.check.negated else "") + text
@@ -126,11 +126,11 @@ class ClaimsReport:
         """Write :meth:`to_dict` as JSON."""
         _write(path, json.dumps(self.to_dict(), indent=1) + "\n")
 
-    def write_page(self, path: str | Path) -> None:
-        """Write a page of its own, readable offline."""
+    def write_page(self, path: str | Path, before: str = "") -> None:
+        """Write a page of its own, readable offline, with markup ``before`` the claims."""
         from .page import document
 
-        _write(path, document(self))
+        _write(path, document(self, before))
 
     def html(self) -> str:
         """The section of a report."""

@@ -11,7 +11,6 @@ from tqdm import tqdm
 from ..atlases.build import DEPTHS, SECONDS, Atlas
 from ..atlases.cell import compute as atlas_cell
 from ..claimed import claims
-from ..claimed.page import document
 from ..errors import InputError
 from . import experts, phases
 from .cells import Cell, architectures, compute
@@ -93,7 +92,7 @@ def write_report(
         routed = experts.section(experts.compute(archs, networks, seed))
         bar.update()
         decided = claims(full=True, simulated=full)
-        (folder / "claims.html").write_text(document(decided, BACK), encoding="utf-8")
+        decided.write_page(folder / "claims.html", before=BACK)
         bar.update()
         bar.close()
         planes = list(phases.phases(folder, Path(out) / STORE, progress)) if full else []
