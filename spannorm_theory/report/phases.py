@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -15,22 +13,7 @@ from .figures import Picture
 from .markup import paragraph, picture, tag
 
 
-@dataclass(frozen=True)
-class Phase:
-    """A plane as measured: its table, and the same as a figure."""
-
-    preset: Preset
-    table: pd.DataFrame
-    image: Picture
-
-    @property
-    def largest(self) -> Mapping[str, Any]:
-        """The point at which theory and Monte Carlo differ most."""
-        gaps = (self.table["theory"] - self.table["estimate"]).abs()
-        return {str(name): value for name, value in self.table.iloc[int(gaps.argmax())].items()}
-
-
-def phases(folder: Path, store: Path, progress: bool) -> Iterator[Phase]:
+def phases(folder: Path, store: Path, progress: bool) -> Iterator[Picture]:
     """Measure every preset's plane and draw it under ``folder``; what the store has is not measured again.
 
     Raises:
@@ -42,42 +25,34 @@ def phases(folder: Path, store: Path, progress: bool) -> Iterator[Phase]:
             raise InputError(f"the phase diagram {name} cannot be drawn: {result.summary()}")
         table = chosen.table(result.table)
         table.to_csv(folder / "tables" / f"phase-{name}.csv", index=False)
-        image = Picture.of(draw(chosen, table), folder / "figures", f"phase-{name}", _caption(chosen, table))
-        yield Phase(chosen, table, image)
+        yield Picture.of(draw(chosen, table), folder / "figures", f"phase-{name}", _caption(chosen, table))
 
 
 def _caption(chosen: Preset, table: pd.DataFrame) -> str:
+    """What was measured, and where theory and Monte Carlo are farthest apart."""
     sizes = next(iter(chosen.points.values()))
+    row = table.iloc[int((table["theory"] - table["estimate"]).abs().argmax())]
+    values = ((name, row[name]) for name in (chosen.x, chosen.y))
+    at = (f"{name.replace('_', ' ')} {v if isinstance(v, str) else format(v, 'g')}" for name, v in values)
     return (
         f"{chosen.title[0].upper()}{chosen.title[1:]}, over {len(table)} architectures of width "
-        f"{sizes.width} with {sizes.tokens} tokens, {int(table['networks'].iloc[0])} networks each."
+        f"{sizes.width} with {sizes.tokens} tokens, {int(row['networks'])} networks each. The largest "
+        f"difference is at {' and '.join(at)}: theory {row['theory']:.3f}, Monte Carlo {row['estimate']:.3f} "
+        f"± {row['se']:.3f}."
     )
 
 
-def section(found: list[Phase]) -> str:
-    """The figures, and where theory and Monte Carlo are farthest apart."""
-    if not found:
+def section(images: Sequence[Picture]) -> str:
+    """The figures, under a heading; empty without any."""
+    if not images:
         return ""
-    parts = [
-        tag("h2", "Phase diagrams", id="phases"),
-        paragraph(
-            "A quantity of the last block's output over a plane of architectures: theory on the left, Monte "
-            "Carlo means on the right, both on one scale of colours and under the contours of the theory."
-        ),
-    ]
-    for phase in found:
-        parts.append(picture(phase.image))
-        row, chosen = phase.largest, phase.preset
-        parts.append(
+    return "\n".join(
+        [
+            tag("h2", "Phase diagrams", id="phases"),
             paragraph(
-                f"The largest difference is at {_at(row, chosen)}: theory {row['theory']:.3f}, Monte Carlo "
-                f"{row['estimate']:.3f} ± {row['se']:.3f}.",
-                class_="note",
-            )
-        )
-    return "\n".join(parts)
-
-
-def _at(row: Mapping[str, Any], chosen: Preset) -> str:
-    names = (chosen.x, chosen.y)
-    return " and ".join(f"{name.replace('_', ' ')} {row[name]}" for name in names)
+                "A quantity of the output over a plane of architectures: theory on the left, Monte "
+                "Carlo means on the right, both on one scale of colours and under the contours of the theory."
+            ),
+            *(picture(image) for image in images),
+        ]
+    )
