@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ..errors import InputError
-from ..sweeps.presets import PRESETS, Preset, draw, measure
 from .figures import Picture
 from .markup import paragraph, picture, tag
+
+if TYPE_CHECKING:
+    from ..sweeps.presets import Preset
 
 
 def phases(folder: Path, store: Path, progress: bool) -> Iterator[Picture]:
@@ -19,13 +22,17 @@ def phases(folder: Path, store: Path, progress: bool) -> Iterator[Picture]:
     Raises:
         InputError: a cell failed.
     """
-    for name, chosen in PRESETS.items():
-        result = measure(chosen, {}, {"store": store, "progress": progress})
+    from ..sweeps import presets  # registers scaling rules, which a report without planes does not need
+
+    for name, chosen in presets.PRESETS.items():
+        result = presets.measure(chosen, {}, {"store": store, "progress": progress})
         if not result.passed:
             raise InputError(f"the phase diagram {name} cannot be drawn: {result.summary()}")
         table = chosen.table(result.table)
         table.to_csv(folder / "tables" / f"phase-{name}.csv", index=False)
-        yield Picture.of(draw(chosen, table), folder / "figures", f"phase-{name}", _caption(chosen, table))
+        yield Picture.of(
+            presets.draw(chosen, table), folder / "figures", f"phase-{name}", _caption(chosen, table)
+        )
 
 
 def _caption(chosen: Preset, table: pd.DataFrame) -> str:

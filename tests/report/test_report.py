@@ -20,9 +20,8 @@ from spannorm_theory.claimed import ClaimsReport, claims, load_claims
 from spannorm_theory.errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
 from spannorm_theory.quantities import SPECTRAL
 from spannorm_theory.report import cells as cells_module
-from spannorm_theory.report import phases, write_report
+from spannorm_theory.report import write_report
 from spannorm_theory.report.folder import replacing
-from spannorm_theory.sweeps.presets import Preset
 
 TINY = {"depth": 4, "width": 32, "heads": 4, "tokens": 8, "networks": 4, "progress": False}
 PLACEMENTS = ["pre-norm", "siamese-norm"]
@@ -145,6 +144,8 @@ def test_the_claims_page_says_that_only_derivations_were_run(folder: Path) -> No
 def test_a_full_report_checks_claims_and_draws_planes_that_survive_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from spannorm_theory.sweeps import presets  # registers scaling rules: not for all tests
+
     asked: list[dict[str, object]] = []
 
     def quick(**options: object) -> ClaimsReport:
@@ -157,9 +158,9 @@ def test_a_full_report_checks_claims_and_draws_planes_that_survive_it(
         for depth in (1, 2)
         for cosine in (0.0, 0.5)
     }
-    plane = Preset("tiny", "a plane", "depth", "input_cosine", {}, points, "token_cosine", -1, 4)
+    plane = presets.Preset("tiny", "a plane", "depth", "input_cosine", {}, points, "token_cosine", -1, 4)
     monkeypatch.setattr(write_module, "claims", quick)
-    monkeypatch.setattr(phases, "PRESETS", {"tiny": plane})
+    monkeypatch.setattr(presets, "PRESETS", {"tiny": plane})
     out = write_report(tmp_path / "report", ["pre-norm"], ["unit"], **TINY, full=True)
     assert asked == [{"full": True, "simulated": True}]
     assert "checked on random networks" in (out / "claims.html").read_text()
