@@ -145,13 +145,17 @@ def _figures(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from .report import write_report
 
-    path = write_report(args.out, **_set_options(args))
-    verdicts = json.loads((path / "report.json").read_text())["verdicts"]
+    path = write_report(args.out, full=args.full, **_set_options(args))
+    record = json.loads((path / "report.json").read_text())
+    verdicts, changed = record["verdicts"], record["claims"]["changed"]
     failed = [v for v in verdicts if not v["passed"]]
     for verdict in failed:
         print(f"FAIL {verdict['architecture']}")
-    print(f"{path / 'index.html'}: {len(verdicts) - len(failed)} of {len(verdicts)} verified")
-    return 1 if failed else 0
+    for name, now in changed.items():
+        print(f"FAIL claim {name}: now {now}")
+    decided = f"{record['claims']['run'] - len(changed)} of {record['claims']['run']} claims as recorded"
+    print(f"{path / 'index.html'}: {len(verdicts) - len(failed)} of {len(verdicts)} verified, {decided}")
+    return 1 if failed or changed else 0
 
 
 def _sweep(args: argparse.Namespace) -> int:

@@ -111,6 +111,21 @@ def _sweep_flags(sweep: argparse.ArgumentParser) -> None:
     job.add_argument("--merge", metavar="STORE", help="take over the cells of another store")
     sweep.add_argument("--store", default="results", help="folder of the results (default: results)")
     sweep.add_argument("--workers", type=int, help="processes (default: one for each core or CUDA device)")
+    sweep.add_argument(
+        "--executor",
+        default="pool",
+        metavar="NAME",
+        help="pool (processes of this machine), dask, submitit (Slurm) or mpi (default: pool)",
+    )
+    sweep.add_argument("--address", help="of a Dask scheduler (default: workers on this machine)")
+    sweep.add_argument(
+        "--job",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a parameter of Slurm jobs, as submitit calls it (timeout_min=60); may come several times",
+    )
+    sweep.add_argument("--bundle", type=int, help="cells of one submission (default: by the executor)")
     sweep.add_argument("--networks", type=int, help="in place of the specification's")
     sweep.add_argument("--device", help="auto, cpu or cuda, in place of the specification's")
     sweep.add_argument("--retry-failed", action="store_true", help="try failed cells again")
@@ -172,6 +187,9 @@ def parser() -> argparse.ArgumentParser:
     claims.add_argument("--quiet", action="store_true", help="no progress bar")
     report = command("report", "Derive, verify and draw the standard comparison; writes one folder.")
     report.add_argument("--out", default="report", help="folder to write (default: report)")
+    report.add_argument(
+        "--full", action="store_true", help="simulate the checks of all claims, too, and add phase diagrams"
+    )
     _set_flags(report)
     figures = command("figures", "The standard set of figures for a paper, each with its recipe.")
     figures.add_argument("--from", dest="recipe", metavar="FILE.json", help="make one figure again")

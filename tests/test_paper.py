@@ -15,6 +15,8 @@ from types import ModuleType
 import pytest
 from sympy import Integer
 
+from spannorm_theory.claimed.bibliography import bibliography, papers
+
 HERE = Path(__file__).parent.parent / "papers" / "norm-placement"
 GENERATED = HERE / "generated"
 SOURCE = (HERE / "paper.tex").read_text()
@@ -125,8 +127,8 @@ def test_macros_and_files_exist_and_are_used() -> None:
         for keys in re.findall(r"\\cite\w*(?:\[[^]]*\])*\{([^}]*)\}", SOURCE)
         for k in keys.split(",")
     }
-    known = set(re.findall(r"@\w+\{([^,]+),", (HERE / "local.bib").read_text()))
-    assert cited == known
+    assert len(cited) > 10
+    assert cited <= set(bibliography())
 
 
 @pytest.mark.exact
@@ -155,6 +157,7 @@ def test_the_balance_holds_for_every_placement(modules: dict[str, ModuleType]) -
 )
 def test_equal_sources_give_equal_bytes(tmp_path: Path) -> None:
     pages = []
+    shutil.copy(papers("references.bib"), tmp_path)
     for name in ("one", "two"):
         folder = tmp_path / name
         shutil.copytree(HERE, folder, ignore=shutil.ignore_patterns("*.pyc", "__pycache__", "paper.pdf"))

@@ -135,9 +135,13 @@ def _readable_speed(table: pd.DataFrame) -> pd.DataFrame:
 
 NOTES = {
     "sweep cost": "Processor seconds of one cell of 16 networks, and the exponent of its growth.",
-    "sweep store": "Seconds for one cell: what the store adds to a worker, and a check; whole stores.",
-    "sweep pool": "Empty cells through the default pool: seconds in all, and for one cell.",
-    "sweep scale": "Simulated: hours and efficiency of cells on workers behind one scheduler and one store.",
+    "sweep store": "Processor seconds for one cell: what the store adds to a worker (and its median "
+    "wall time), check on resuming, status, export; bytes of a file.",
+    "sweep pool": "Empty cells through the default pool: wall time, and processor seconds of all processes.",
+    "sweep work": "A cell on one core here, measured; what one network asks of a device, counted; and a cell "
+    "on an H200, modelled from that and not measured.",
+    "sweep scale": "Simulated, not measured: hours of all cells, the largest of what limits them, and what "
+    "that alone would take.",
     "speed": "Seconds of one network, median (least-most), processor seconds of all cores, and peak memory: "
     "(a) plain: modules made for every seed, (a') tuned: made once, (b) explicit engine, (c) implicit "
     "engine, (d) floor. Those with matrices run the given number of blocks; their time, and the memory of "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import resource
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -18,9 +20,11 @@ from ..sweeps.export import export
 from ..sweeps.run import missing_cells, run
 from ..sweeps.store import Store
 from ..sweeps.worker import Samples, Task, run_task, simulate_cells
+from .work import Work, work
 
-#: one cell of the standard sweep, and the values that each of its sizes takes
+#: a small and a large cell, and the values that each size of the small one takes
 BASE: dict[str, Any] = {"depth": 24, "width": 256, "heads": 8, "tokens": 32}
+LARGE: dict[str, Any] = {"depth": 48, "width": 1024, "heads": 16, "tokens": 64}
 GROWTH: dict[str, tuple[int, ...]] = {
     "depth": (12, 24, 48),
     "width": (128, 256, 512),
@@ -58,8 +62,7 @@ def cell_cost(sizes: dict[str, tuple[int, ...]], repeats: int = 2) -> pd.DataFra
             changed = {**BASE, **({} if name == "networks" else {name: value})}
             networks = value if name == "networks" else NETWORKS
             arch = Architecture("span-norm", "depth-scaled-init", **changed)
-            (cell,) = specify([arch], networks=networks, chunk=networks, device="cpu").cells()
-            times.append(min(_seconds(simulate_cells, [cell], clock=process_time) for _ in range(repeats)))
+            times.append(min(_of_a_cell(arch, networks) for _ in range(repeats)))
             growth = (
                 np.log(times[-1] / times[-2]) / np.log(value / values[len(times) - 2])
                 if len(times) > 1
@@ -67,6 +70,12 @@ def cell_cost(sizes: dict[str, tuple[int, ...]], repeats: int = 2) -> pd.DataFra
             )
             rows.append((name, value, times[-1], growth))
     return pd.DataFrame(rows, columns=["size", "value", "seconds", "exponent"])
+
+
+def _of_a_cell(arch: Architecture, networks: int) -> float:
+    """Processor seconds of one cell."""
+    (cell,) = specify([arch], networks=networks, chunk=networks, device="cpu").cells()
+    return _seconds(simulate_cells, [cell], clock=process_time)
 
 
 def _seconds(
@@ -78,30 +87,52 @@ def _seconds(
 
 
 def pool_cost(cells: int) -> pd.DataFrame:
-    """Empty cells through the default pool and the store."""
+    """Empty cells through the default pool and the store, with the start and end of its processes: wall time,
+    and processor time of all of them."""
+    before = _processor()
     with tempfile.TemporaryDirectory() as folder:
         result = run(specification(cells), Path(folder) / "s", measure=empty_cell, progress=False)
-    seconds = result.seconds
-    return pd.DataFrame({"cells": [cells], "seconds": [seconds], "for one": [seconds / cells]})
+    spent = _processor() - before
+    return pd.DataFrame({"cells": [cells], "seconds": [result.seconds], "processor": [spent]})
+
+
+def _processor() -> float:
+    """Processor seconds of this process and of those that it has started and that have ended."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def store_cost(sizes: Sequence[int]) -> pd.DataFrame:
-    """Seconds for one cell: written by a worker (claim, summary, file, flush to disk) and checked on
-    resuming; seconds of status and export of the whole; bytes of one file."""
+    """Processor seconds for one cell: written by a worker (claim, summary, file, flush to disk), checked on
+    resuming, counted by status, exported; median wall time of a write; bytes of one file."""
     rows = []
     for size in sizes:
         spec = specification(size)
         cells = tuple(spec.cells())
         with tempfile.TemporaryDirectory() as folder:
             store = Store.create(Path(folder) / "s", spec)
-            measuring = size * _seconds(empty_cell, cells[:1])
-            written = _seconds(run_task, Task(str(store.path), cells, (), False, empty_cell)) - measuring
-            checked = _seconds(missing_cells, store, cells, False)
-            status = _seconds(store.status)
-            exported = _seconds(export, store, Path(folder) / "out.parquet")
+            tasks = [Task(str(store.path), (cell,), (), False, empty_cell) for cell in cells]
+            measuring, measuring_wall = _mean(empty_cell, cells[:10])
+            walls = []
+            before = process_time()
+            for task in tasks:
+                walls.append(_seconds(run_task, task))
+            written = (process_time() - before) / size - measuring
+            checked = _seconds(missing_cells, store, cells, False, clock=process_time) / size
+            status = _seconds(store.status, clock=process_time) / size
+            exported = _seconds(export, store, Path(folder) / "out.parquet", clock=process_time) / size
             size_of_one = store.cell_path(cells[0].key).stat().st_size
-        rows.append((size, written / size, checked / size, status, exported, size_of_one))
-    return pd.DataFrame(rows, columns=["cells", "write", "check", "status", "export", "bytes"])
+        wall = float(np.median(walls)) - measuring_wall
+        rows.append((size, written, wall, checked, status, exported, size_of_one))
+    return pd.DataFrame(rows, columns=["cells", "write", "write wall", "check", "status", "export", "bytes"])
+
+
+def _mean(function: Callable[[Sequence[Cell]], object], cells: Sequence[Cell]) -> tuple[float, float]:
+    """Processor and wall seconds of a call for each cell, after one to warm up."""
+    function(cells[:1])
+    start, before = perf_counter(), process_time()
+    for cell in cells:
+        function((cell,))
+    return (process_time() - before) / len(cells), (perf_counter() - start) / len(cells)
 
 
 def simulate_schedule(
@@ -130,27 +161,66 @@ def simulate_schedule(
     return store
 
 
-#: assumptions about machines: workers, a cell's time over that on a core here, seconds that the scheduler
-#: takes for a submission, cells of a submission, and seconds that the store takes for a cell
-MACHINES: dict[str, tuple[int, float, float, int, float]] = {
-    "laptop, 8 cores": (8, 1.0, 2e-3, 1, 2e-4),
-    "one GPU (100 cores, assumed)": (1, 0.01, 2e-3, 4, 1e-3),
-    "64 GPUs, Dask": (64, 0.01, 1e-3, 4, 1e-3),
-    "64 GPUs, Slurm, 1 a job": (64, 0.01, 1e-1, 1, 1e-3),
-    "64 GPUs, Slurm, 100 a job": (64, 0.01, 1e-1, 100, 1e-3),
-    "1024 GPUs, Dask": (1024, 0.01, 1e-3, 4, 1e-3),
+@dataclass(frozen=True)
+class Machine:
+    """Assumptions about where a sweep runs.
+
+    Attributes:
+        gpu: whether a worker is an H200, as :mod:`.work` models it, or a core like the one here.
+        dispatch: seconds that the scheduler takes for a submission.
+        bundle: cells of a submission; up to ``FUSED`` of them are measured at once on a GPU.
+        write: seconds that the file system takes for a file, all workers together.
+        start: seconds that a submission takes to start Python, torch and the device.
+    """
+
+    workers: int
+    gpu: bool
+    dispatch: float
+    bundle: int
+    write: float
+    start: float = 0.0
+
+
+FUSED = 4
+MACHINES: dict[str, Machine] = {
+    "laptop, 8 cores": Machine(8, False, 2e-3, 1, 2e-4),
+    "one H200": Machine(1, True, 2e-3, 4, 2e-4),
+    "64 H200, Dask": Machine(64, True, 1e-3, 4, 1e-3),
+    "64 H200, Slurm, 1 a job": Machine(64, True, 1e-1, 1, 1e-3, 10.0),
+    "64 H200, Slurm, 100 a job": Machine(64, True, 1e-1, 100, 1e-3, 10.0),
+    "1024 H200, Dask": Machine(1024, True, 1e-3, 4, 1e-3),
 }
 
 
-def scale(seconds: float, cells: int = 100_000) -> pd.DataFrame:
-    """A sweep of ``cells`` cells of ``seconds`` on a core here, simulated on each machine."""
+def scale(cell: str, seconds: float, asked: Work, overhead: float, cells: int = 100_000) -> pd.DataFrame:
+    """A sweep of ``cells`` cells of ``NETWORKS`` networks, simulated on each machine.
+
+    Args:
+        cell: what the table calls it.
+        seconds: of a cell on a core here.
+        asked: what one of its networks asks of a GPU.
+        overhead: seconds that a worker spends on the store for each cell.
+    """
     rows = []
-    for name, (workers, factor, dispatch, bundle, write) in MACHINES.items():
-        submissions, mean = cells // bundle, seconds * factor * bundle
-        total = simulate_schedule(submissions, workers, mean, dispatch, write * bundle)
-        ideal = cells * seconds * factor / workers
-        rows.append((name, ideal / 3600, total / 3600, ideal / total, cells * write / 3600))
-    return pd.DataFrame(rows, columns=["machine", "ideal h", "simulated h", "efficiency", "store alone h"])
+    for name, machine in MACHINES.items():
+        bundle, fused = machine.bundle, min(FUSED, machine.bundle)
+        batches = bundle // fused
+        measuring = batches * asked.seconds(fused * NETWORKS) if machine.gpu else bundle * seconds
+        submissions = cells // bundle
+        limits = {
+            "networks": submissions * measuring / machine.workers,
+            "worker's files": cells * overhead / machine.workers,
+            "starts": submissions * machine.start / machine.workers,
+            "scheduler": submissions * machine.dispatch,
+            "store": cells * machine.write,
+        }
+        busy = machine.start + measuring + bundle * overhead
+        total = simulate_schedule(
+            submissions, machine.workers, busy, machine.dispatch, machine.write * bundle
+        )
+        largest = max(limits, key=lambda limit: limits[limit])
+        rows.append((cell, name, limits["networks"] / 3600, total / 3600, largest, limits[largest] / 3600))
+    return pd.DataFrame(rows, columns=["cell", "machine", "networks h", "simulated h", "limit", "limit h"])
 
 
 def tables(quick: bool, progress: Callable[[str], object]) -> dict[str, pd.DataFrame]:
@@ -162,7 +232,21 @@ def tables(quick: bool, progress: Callable[[str], object]) -> dict[str, pd.DataF
     store = store_cost((20, 40) if quick else (100, 1_000, 10_000))
     progress("pool")
     pool = pool_cost(20 if quick else 1_000)
-    base = float(cost[(cost["size"] == "width") & (cost["value"] == BASE["width"])]["seconds"].iloc[0])
     progress("scheduler")
-    found = scale(base, 1_000 if quick else 100_000)
-    return {"sweep cost": cost, "sweep store": store, "sweep pool": pool, "sweep scale": found}
+    asked, found = [], []
+    for name, fields in {"small": BASE, "large": BASE if quick else LARGE}.items():
+        arch = Architecture("span-norm", "depth-scaled-init", **fields)
+        seconds = min(_of_a_cell(arch, NETWORKS) for _ in range(1 if quick else 2))
+        one = work(arch)
+        asked.append(
+            (name, seconds, one.operations, one.bytes, one.flops, one.seconds(FUSED * NETWORKS) / FUSED)
+        )
+        found.append(scale(name, seconds, one, float(store["write"].iloc[-1]), 1_000 if quick else 100_000))
+    columns = ["cell", "core seconds", "operations", "bytes", "flops", "seconds on an H200 (model)"]
+    return {
+        "sweep cost": cost,
+        "sweep store": store,
+        "sweep pool": pool,
+        "sweep work": pd.DataFrame(asked, columns=columns),
+        "sweep scale": pd.concat(found, ignore_index=True),
+    }

@@ -139,9 +139,9 @@ def _contours(left: Axes, right: Axes, grid: NDArray[np.float64], norm: Normaliz
         left.pcolormesh(grid, norm=norm, cmap=colours).set_gid("theory")
         return
     fine = np.linspace(float(masked.min()), float(masked.max()), 60)
-    left.contourf(columns, rows, masked, levels=fine, norm=norm, cmap=colours, extend="both").set_gid(
-        "theory"
-    )
+    filled = left.contourf(columns, rows, masked, levels=fine, norm=norm, cmap=colours, extend="both")
+    filled.set_gid("theory")
+    filled.set_rasterized(True)  # bands that are drawn as paths show the seams between them
     levels = MaxNLocator(CONTOURS).tick_values(float(masked.min()), float(masked.max()))
     for panel in (left, right):
         lines = panel.contour(

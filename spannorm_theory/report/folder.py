@@ -12,11 +12,12 @@ from ..errors import InputError
 
 
 @contextmanager
-def replacing(out: str | Path, mark: str) -> Iterator[Path]:
+def replacing(out: str | Path, mark: str, keep: str) -> Iterator[Path]:
     """A fresh folder that takes the place of ``out`` when the block ends well, and vanishes when it fails.
 
     Args:
         mark: a file that tells an earlier result of this program from anybody else's folder.
+        keep: a folder inside ``out`` that stays; one that holds nothing else is an earlier result, too.
 
     Raises:
         InputError: ``out`` cannot be written, or holds something else.
@@ -24,7 +25,7 @@ def replacing(out: str | Path, mark: str) -> Iterator[Path]:
     target = Path(out).resolve()
     if target.exists() and not target.is_dir():
         raise InputError(f"cannot write the report to {out}: it is a file")
-    if target.is_dir() and any(target.iterdir()) and not (target / mark).is_file():
+    if target.is_dir() and not {p.name for p in target.iterdir()} <= {keep} and not (target / mark).is_file():
         raise InputError(
             f"cannot write the report to {out}: the folder holds something else (no {mark} in it)"
         )
@@ -40,9 +41,13 @@ def replacing(out: str | Path, mark: str) -> Iterator[Path]:
         if target.exists():
             target.rename(earlier)
         try:
+            if (earlier / keep).exists():
+                (earlier / keep).rename(staging / keep)
             staging.rename(target)
         except BaseException:
             if earlier.exists():
+                if (staging / keep).exists():
+                    (staging / keep).rename(earlier / keep)
                 earlier.rename(target)
             raise
     except OSError as error:

@@ -26,6 +26,7 @@ def page(
     comparisons: Sequence[Picture],
     sections: Mapping[str, str],
     routed: str,
+    phases: str,
 ) -> str:
     """The whole document.
 
@@ -34,17 +35,19 @@ def page(
         comparisons: the figures that show all placements.
         sections: each placement's part, as markup.
         routed: the comparison with experts, as markup; may be empty.
+        phases: the phase diagrams, as markup; may be empty.
     """
     css = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
     body = [
         tag("h1", escape(TITLE)),
         _introduction(groups, networks, seed),
-        _contents(groups, bool(routed)),
+        _contents(groups, bool(routed), bool(phases)),
         tag("h2", "Overview", id="overview"),
         _overview(groups),
         tag("h2", "Side by side", id="figures"),
         paragraph("Lines are theory, points are Monte Carlo means with one standard error."),
         *(picture(image) for image in comparisons),
+        phases,
         routed,
         *sections.values(),
         tag("h2", "Notation", id="notation"),
@@ -78,11 +81,16 @@ def _introduction(groups: Mapping[str, Sequence[Cell]], networks: int, seed: int
     )
 
 
-def _contents(groups: Mapping[str, Sequence[Cell]], routed: bool) -> str:
+def _contents(groups: Mapping[str, Sequence[Cell]], routed: bool, phases: bool) -> str:
     entries = [("#overview", "Overview"), ("#figures", "Side by side")]
+    entries += [("#phases", "Phase diagrams")] if phases else []
     entries += [("#experts", "Dense and Mixture-of-Experts")] if routed else []
     entries += [("#" + slug(name), placement_title(name)) for name in groups]
-    entries += [("#notation", "Notation"), ("atlas.html", "Atlas: all laws as one table, checked")]
+    entries += [
+        ("#notation", "Notation"),
+        ("atlas.html", "Atlas: all laws as one table, checked"),
+        ("claims.html", "Claims of papers, decided"),
+    ]
     items = "".join(f'<li><a href="{anchor}">{escape(text)}</a></li>' for anchor, text in entries)
     return tag("nav", tag("ul", items))
 

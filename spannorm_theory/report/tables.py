@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from .. import symbols
+from ..claimed import ClaimsReport
 from ..theory.growth import Growth
 from ..theory.laws import COLLAPSE
 from .cells import Cell
@@ -65,8 +66,9 @@ def _laws(cell: Cell) -> list[dict[str, Any]]:
     return rows
 
 
-def record(cells: Sequence[Cell], networks: int, seed: int) -> dict[str, Any]:
+def record(cells: Sequence[Cell], networks: int, seed: int, decided: ClaimsReport) -> dict[str, Any]:
     """Versions, architectures, seeds, engines and verdicts: what made the report, and how it came out."""
+    changed = {o.claim.id: o.verdict for o in decided.outcomes if o.changed}
     return {
         "versions": {
             "python": platform.python_version(),
@@ -75,6 +77,7 @@ def record(cells: Sequence[Cell], networks: int, seed: int) -> dict[str, Any]:
         "networks": networks,
         "seed": seed,
         "verdicts": [_verdict(cell) for cell in cells],
+        "claims": {"run": len(decided.outcomes), "simulated": decided.simulated, "changed": changed},
     }
 
 

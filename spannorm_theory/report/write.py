@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from ..atlases.build import DEPTHS, SECONDS, Atlas
 from ..atlases.cell import compute as atlas_cell
+from ..claimed import claims
 from ..errors import InputError
-from . import experts
+from . import experts, phases
 from .cells import Cell, architectures, compute
 from .figures import comparisons, diagrams, profiles
 from .folder import replacing
@@ -22,6 +23,9 @@ from .tables import record, write_tables
 #: standard errors of a few percent, and all of the default report within two minutes on two cores
 NETWORKS = 16
 RECORD = "report.json"
+#: the store of the phase diagrams, inside the report's folder
+STORE = "sweeps"
+BACK = '<nav><a href="index.html">Report</a></nav>\n'
 
 
 def write_report(
@@ -35,13 +39,14 @@ def write_report(
     networks: int = NETWORKS,
     seed: int = 0,
     progress: bool = True,
+    full: bool = False,
 ) -> Path:
     """Derive, verify and draw the comparison of placements, and write it as one folder.
 
     The folder holds index.html (one file, readable offline), atlas.html (the laws of all cases as one
-    table, with its CSV and LaTeX), figures/ (PDF and PNG), tables/ (CSV) and report.json (versions,
-    architectures, seeds, verdicts). It is written beside ``out`` and renamed when complete, so an earlier
-    report stays whole until then. Equal inputs give equal files.
+    table, with its CSV and LaTeX), claims.html (what papers say, decided), figures/ (PDF and PNG), tables/
+    (CSV) and report.json (versions, architectures, seeds, verdicts). It is written beside ``out`` and renamed
+    when complete, so an earlier report stays whole until then. Equal inputs give equal files.
 
     Args:
         out: the folder to write; an earlier report there is replaced.
@@ -51,6 +56,9 @@ def write_report(
         depth, width, heads, tokens: L, d, H and n of every architecture.
         networks: independent random networks for each case, at least 3.
         progress: show a progress bar.
+        full: simulate the checks of all claims, which are derived only otherwise, and add phase diagrams.
+            Their cells are kept in ``out``/sweeps, also when this is interrupted. Workers are started for
+            them, so a script needs ``if __name__ == "__main__":``.
 
     Returns:
         the folder.
@@ -61,8 +69,8 @@ def write_report(
     archs = architectures(placements, scalings, depth, width, heads, tokens)
     if not archs:
         raise InputError("a report needs at least one placement and one scaling")
-    with replacing(out, RECORD) as folder:
-        bar = tqdm(total=len(archs) + 2, desc="report", disable=not progress)
+    with replacing(out, RECORD, STORE) as folder:
+        bar = tqdm(total=len(archs) + 3, desc="report", disable=not progress)
         cells: list[Cell] = []
         for cell in compute(archs, networks, seed):
             cells.append(cell)
@@ -82,11 +90,15 @@ def write_report(
         write_tables(cells, folder / "tables")
         Atlas(tuple(atlas_cell(arch, DEPTHS, SECONDS) for arch in archs), DEPTHS).write(folder)
         routed = experts.section(experts.compute(archs, networks, seed))
-        text = page(groups, networks, seed, figures, sections, routed)
-        (folder / "index.html").write_text(text, encoding="utf-8")
-        (folder / RECORD).write_text(
-            json.dumps(record(cells, networks, seed), indent=1) + "\n", encoding="utf-8"
-        )
+        bar.update()
+        decided = claims(full=True, simulated=full)
+        decided.write_page(folder / "claims.html", before=BACK)
         bar.update()
         bar.close()
+        planes = list(phases.phases(folder, Path(out) / STORE, progress)) if full else []
+        text = page(groups, networks, seed, figures, sections, routed, phases.section(planes))
+        (folder / "index.html").write_text(text, encoding="utf-8")
+        (folder / RECORD).write_text(
+            json.dumps(record(cells, networks, seed, decided), indent=1) + "\n", encoding="utf-8"
+        )
     return Path(out)

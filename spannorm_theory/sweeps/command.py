@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from .cells import read_specification
+from .executors import opened
 from .export import export
 from .run import Sweep, run
 from .store import Store
@@ -25,20 +26,23 @@ def run_sweep(args: argparse.Namespace) -> int:
     }
     options: dict[str, Any] = {
         "store": args.store,
-        "workers": args.workers,
+        "bundle": args.bundle,
         "retry_failed": args.retry_failed,
         "progress": not args.quiet,
     }
-    if args.preset:
-        if args.specification:
-            raise InputError("a preset is a specification of its own; leave out the file")
-        from .presets import run_preset
-
-        result, figures = run_preset(args.preset, args.out, overrides, options)
-        return _finish(result, args.json, figures)
-    if not args.specification:
+    if not (args.preset or args.specification):
         raise InputError("expected a specification file, or one of --preset, --status, --export, --merge")
-    return _finish(run(read_specification(args.specification, **overrides), **options), args.json, [])
+    if args.preset and args.specification:
+        raise InputError("a preset is a specification of its own; leave out the file")
+    with opened(args.executor, args.store, args.workers, args.address, args.job) as executor:
+        options |= {"executor": executor, "workers": args.workers if executor is None else None}
+        if args.preset:
+            from .presets import run_preset
+
+            result, figures = run_preset(args.preset, args.out, overrides, options)
+        else:
+            result, figures = run(read_specification(args.specification, **overrides), **options), []
+    return _finish(result, args.json, figures)
 
 
 def _finish(result: Sweep, as_json: bool, figures: list[Path]) -> int:

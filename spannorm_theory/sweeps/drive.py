@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import StoreError
 from .cells import Cell
-from .pools import IN_FLIGHT, LocalPool, Promise, batch, wait_for_some
+from .pools import LocalPool, Promise, batch, room, wait_for_some
 from .store import Store
 from .worker import Measure, Outcome, Task, run_task
 
@@ -65,21 +65,17 @@ class Driver:
             for promise, _ in self.pending.values():
                 promise.cancel()
 
-    @property
-    def window(self) -> int:
-        """Submissions in flight: enough that no worker waits, few enough to leave the rest to others."""
-        return 2 * self.executor.workers if isinstance(self.executor, LocalPool) else IN_FLIGHT
-
     def _submit(self) -> None:
         if self.suspects:
             # a cell that was in flight when a worker died runs alone, so that the next death tells
             if not self.pending:
                 self._send((self.suspects.popleft(),))
             return
-        if not self.queue or 2 * len(self.pending) > self.window:
+        window = room(self.executor)
+        if not self.queue or 2 * len(self.pending) > window:
             return
         with batch(self.executor):
-            while self.queue and len(self.pending) < self.window:
+            while self.queue and len(self.pending) < window:
                 cells = tuple(islice(self._unfinished(), self.bundle))
                 if cells:
                     self._send(cells)

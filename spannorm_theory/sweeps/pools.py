@@ -64,7 +64,7 @@ class LocalPool:
         if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
             raise InputError(f"workers must be an integer of at least 1, got {workers!r}")
         self.devices = tuple(devices)
-        self.workers = workers or len(self.devices) or _cores()
+        self.workers = workers or len(self.devices) or cores()
         self._start()
 
     def _start(self) -> None:
@@ -99,7 +99,8 @@ class LocalPool:
         self._lifeline.close()
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -108,6 +109,14 @@ def cuda_devices() -> list[str]:
     import torch
 
     return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+
+
+def room(executor: Any) -> int:
+    """Submissions in flight: enough that no worker waits, few enough to leave the rest to others. Where there
+    is no Slurm, submitit starts a process for each at once."""
+    if isinstance(executor, LocalPool):
+        return 2 * executor.workers
+    return cores() if getattr(executor, "cluster", None) in ("local", "debug") else IN_FLIGHT
 
 
 def batch(executor: Any) -> AbstractContextManager[Any]:

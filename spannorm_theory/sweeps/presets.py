@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,9 @@ from ..errors import AssumptionError, InputError, UnknownNameError
 from ..quantities import QUANTITIES
 from .cells import specify
 from .run import Sweep, run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BRANCH_SCALES = (0.125, 0.1875, 0.25, 0.375, 0.5, 0.75, 1.0, 1.5, 2.0)
 BALANCES = (0.0625, 0.25, 0.5, 1.0, 2.0, 4.0, 16.0)
@@ -169,27 +172,23 @@ def preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def run_preset(
-    name: str, out: str | Path, overrides: Mapping[str, Any], options: Mapping[str, Any]
-) -> tuple[Sweep, list[Path]]:
-    """Sweep a preset's plane and draw it; returns the sweep and the figure's files.
+def measure(chosen: Preset, overrides: Mapping[str, Any], options: Mapping[str, Any]) -> Sweep:
+    """Sweep a preset's plane.
 
     Args:
-        out: folder of the figure, PDF and PNG.
         overrides: networks and device, where they differ from the preset's.
         options: as of :func:`run.run`.
     """
+    values = {"networks": chosen.networks, **overrides}
+    return run(specify(chosen.points.values(), imports=(__name__,), **values), **options)
+
+
+def draw(chosen: Preset, table: pd.DataFrame) -> Figure:
+    """The figure of a preset's :meth:`Preset.table`."""
     from matplotlib.figure import Figure
 
-    from ..plot import phase_diagram, save
+    from ..plot import phase_diagram
 
-    chosen = preset(name)
-    values = {"networks": chosen.networks, **overrides}
-    specification = specify(chosen.points.values(), imports=(__name__,), **values)
-    result = run(specification, **options)
-    if not result.passed:
-        return result, []
-    table = chosen.table(result.table)
     axes = phase_diagram(
         table,
         chosen.x,
@@ -198,11 +197,26 @@ def run_preset(
         quantity=chosen.quantity,
         title=chosen.title,
     )
+    figure = axes[0].figure
+    assert isinstance(figure, Figure)
+    return figure
+
+
+def run_preset(
+    name: str, out: str | Path, overrides: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[Sweep, list[Path]]:
+    """Sweep a preset's plane and draw it; returns the sweep and the figure's files, PDF and PNG in the folder
+    ``out``. Else as :func:`measure`."""
+    from ..plot import save
+
+    chosen = preset(name)
+    result = measure(chosen, overrides, options)
+    if not result.passed:
+        return result, []
+    figure = draw(chosen, chosen.table(result.table))
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write figures to {out}: {error.strerror or error}") from None
-    figure = axes[0].figure
-    assert isinstance(figure, Figure)
     return result, [save(figure, folder / f"phase-{name}.{form}") for form in ("pdf", "png")]

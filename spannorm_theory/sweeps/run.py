@@ -19,7 +19,7 @@ from ..errors import InputError
 from .cells import Cell, Specification, specify
 from .drive import Driver
 from .export import sweep_table
-from .pools import LocalPool, cuda_devices
+from .pools import LocalPool, cuda_devices, room
 from .store import DamagedCellError, Failure, Store
 from .worker import Measure, Outcome, simulate_cells
 
@@ -113,7 +113,8 @@ def sweep(
         device: "auto", "cpu" or "cuda". The same seed gives other networks on the other kind.
         imports: modules that workers import first, to register what the architectures name.
         workers: processes of the default pool.
-        bundle: cells of one submission; None takes 1 on the CPU, and on a GPU as many as fill it.
+        bundle: cells of one submission; None takes as many as fill a GPU, or 1 on the CPU; for submitit
+            at least as many as leave no job waiting for another.
         retry_failed: try failed cells again, which are left out otherwise.
         progress: False shows no progress bar.
 
@@ -163,7 +164,7 @@ def run(
         bar.update()
 
     driver = Driver(
-        folder, pool, specification.imports, measure, bundle or _bundle(specification), cuda, report
+        folder, pool, specification.imports, measure, bundle or _bundle(specification, pool), cuda, report
     )
     whole = False
     try:
@@ -217,10 +218,12 @@ def missing_cells(store: Store, cells: Sequence[Cell], retry_failed: bool) -> tu
     return missing, damaged
 
 
-def _bundle(specification: Specification) -> int:
-    """Cells of one submission: one on the CPU; on a GPU, chunks of one ensemble that fill it together."""
+def _bundle(specification: Specification, pool: Any) -> int:
+    """Cells of one submission: on a GPU, chunks of one ensemble that fill it together; where a submission is
+    a job (submitit), few jobs."""
+    jobs = -(-len(specification.cells()) // room(pool)) if hasattr(pool, "batch") else 1
     if specification.device != "cuda":
-        return 1
+        return jobs
     arch = Architecture.parse(specification.archs[0])
     one = specification.chunk * arch.tokens * arch.hidden
-    return max(1, min(specification.networks // specification.chunk, -(-FULL_GPU // one)))
+    return max(jobs, min(specification.networks // specification.chunk, -(-FULL_GPU // one)))

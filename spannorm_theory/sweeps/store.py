@@ -34,6 +34,7 @@ from .statistics import Statistics
 #: version of the layout; a store of a larger one is left alone
 FORMAT = 1
 FOLDERS = ("specifications", "cells", "claims", "failed", "damaged")
+MANIFEST = "manifest.json"
 #: what all cells of a store have in common: networks of two protocols could overlap or differ in law
 PROTOCOL = ("chunk", "engine", "dtype", "device")
 
@@ -72,14 +73,14 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:
-            manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+            manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
             self.format, self.version = int(manifest["format"]), str(manifest["version"])
         except FileNotFoundError:
-            raise StoreError(f"{path} is not a store of a sweep: it has no manifest.json") from None
+            raise StoreError(f"{path} is not a store of a sweep: it has no {MANIFEST}") from None
         except OSError as error:
             raise StoreError(f"cannot read the store at {path}: {error.strerror or error}") from None
         except (ValueError, KeyError, TypeError):
-            raise StoreError(f"{self.path / 'manifest.json'} is damaged: it is not a manifest") from None
+            raise StoreError(f"{self.path / MANIFEST} is damaged: it is not a manifest") from None
         if self.format > FORMAT:
             raise StoreError(
                 f"the store at {path} has format {self.format}, written by spannorm_theory {self.version}; "
@@ -100,14 +101,14 @@ class Store:
         if folder.is_file():
             raise StoreError(f"cannot make a store at {path}: it is a file")
         with files.reporting(folder):
-            fresh = not (folder / "manifest.json").exists()
-            if fresh and folder.is_dir() and any(p.name not in FOLDERS for p in _entries(folder)):
+            fresh = not (folder / MANIFEST).exists()
+            if fresh and folder.is_dir() and not all(_ours(path) for path in _entries(folder)):
                 raise StoreError(f"cannot make a store at {path}: the folder holds something else")
             folder.mkdir(parents=True, exist_ok=True)
             if fresh:
                 manifest = {"format": FORMAT, "version": __version__, **protocol}
                 content = json.dumps(manifest, indent=1).encode()
-                files.write_bytes(folder / "manifest.json", content, exclusive=True)
+                files.write_bytes(folder / MANIFEST, content, exclusive=True)
         store = cls(folder)
         store._require(__version__, protocol)
         with files.reporting(folder):
@@ -271,6 +272,13 @@ class Store:
             for key in new:
                 files.write_bytes(self.cell_path(key), other.cell_path(key).read_bytes())
         return len(new)
+
+
+def _ours(path: Path) -> bool:
+    """Whether a store that is being made may hold the path: another process may be making the same one, or
+    have died while it did."""
+    unfinished = path.name.startswith(f"{MANIFEST}.") and path.suffix == files.TEMPORARY
+    return path.name in (*FOLDERS, MANIFEST) or unfinished
 
 
 def _entries(folder: Path) -> Iterator[Path]:

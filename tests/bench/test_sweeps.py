@@ -4,7 +4,10 @@ import json
 
 import pytest
 
+from spannorm_theory.architecture import Architecture
 from spannorm_theory.bench import sweeps
+from spannorm_theory.bench import work as work_module
+from spannorm_theory.bench.work import Work, work
 from spannorm_theory.cli import main
 
 
@@ -14,9 +17,32 @@ def test_tables(capsys, monkeypatch):
     monkeypatch.setattr(sweeps, "pool_cost", lambda cells: sweeps.store_cost((2,))[["cells"]])
     assert main(["bench", "--sweep", "--quick", "--quiet", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"sweep cost", "sweep store", "sweep pool", "sweep scale"}
+    assert set(found) == {"sweep cost", "sweep store", "sweep pool", "sweep work", "sweep scale"}
     assert all(row["write"] > 0 for row in found["sweep store"])
     assert {row["machine"] for row in found["sweep scale"]} == set(sweeps.MACHINES)
+
+
+def test_the_store_adds_less_than_a_twentieth_to_cells_of_a_second():
+    store = sweeps.store_cost((100,)).iloc[0]
+    assert 0 < store["write"] < 0.05
+
+
+@pytest.mark.exact
+def test_the_model_of_a_gpu_counts_what_one_network_does():
+    sizes = {"width": 64, "heads": 2, "tokens": 8}
+    one, two = (work(Architecture("pre-norm", depth=depth, **sizes)) for depth in (2, 4))
+    assert 1.7 < two.operations / one.operations < 2.1
+    assert 1.7 < two.flops / one.flops < 2.1
+    assert one.seconds(1000) > one.seconds(1) > work_module.LAUNCH * one.operations
+
+
+def test_what_limits_a_sweep_is_named():
+    asked = Work(operations=10_000, bytes=10**9, flops=10**9)
+    found = sweeps.scale("small", 1.5, asked, 0.003, cells=2_000).set_index("machine")
+    assert found.loc["laptop, 8 cores", "limit"] == "networks"
+    assert found.loc["64 H200, Slurm, 1 a job", "limit"] == "starts"
+    assert found.loc["1024 H200, Dask", "limit"] == "store"
+    assert (found["simulated h"] >= 0.97 * found["limit h"]).all()
 
 
 @pytest.mark.exact

@@ -113,6 +113,19 @@ def test_a_changed_verdict_exits_one(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.exact
+def test_derivations_alone_keep_a_verdict_or_unsettle_it(tmp_path: Path) -> None:
+    text = CLAIM + CHECK + RELATIONS["above"]
+    kept = claims(path=_file(tmp_path, text), simulated=False)
+    assert kept.passed
+    assert kept.outcomes[0].checked == ()
+    assert kept.to_dict()["simulated"] is False
+    wrong = text.replace('"holds"', '"fails at initialisation"\ninstead = "nothing"', 1)
+    unsettled = claims(path=_file(tmp_path, wrong), simulated=False)
+    assert unsettled.outcomes[0].verdict == UNDECIDED
+    assert "1 differ from the recorded verdict" in unsettled.html()
+
+
+@pytest.mark.exact
 def test_verdicts_need_theory_and_samples_to_agree() -> None:
     yes, no = Fact(True, ""), Fact(False, "")
     assert verdict(None, ()) == NOT_TESTABLE

@@ -68,6 +68,8 @@ def test_entries_are_whole_and_distinct() -> None:
         assert entry["title"], key
         assert entry["year"].isdigit(), key
         assert address(key).startswith("https://"), key
+        if "eprint" in entry:  # what BibTeX styles print of it
+            assert entry["howpublished"] == f"arXiv:{entry['eprint']}", key
     addresses = [address(key) for key in entries]
     assert len(set(addresses)) == len(addresses)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,10 +16,12 @@ import pytest
 
 import spannorm_theory.report.write as write_module
 from spannorm_theory.architecture import Architecture
+from spannorm_theory.claimed import ClaimsReport, claims, load_claims
 from spannorm_theory.errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
 from spannorm_theory.quantities import SPECTRAL
 from spannorm_theory.report import cells as cells_module
 from spannorm_theory.report import write_report
+from spannorm_theory.report.folder import replacing
 
 TINY = {"depth": 4, "width": 32, "heads": 4, "tokens": 8, "networks": 4, "progress": False}
 PLACEMENTS = ["pre-norm", "siamese-norm"]
@@ -76,6 +79,7 @@ def test_the_folder_holds_page_figures_tables_and_record(folder: Path) -> None:
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {
         "index.html",
+        "claims.html",
         "report.json",
         "tables/verification.csv",
         "tables/overview.csv",
@@ -127,6 +131,63 @@ def test_the_record_says_what_was_run_and_how_it_came_out(folder: Path) -> None:
     for verdict in record["verdicts"]:
         assert isinstance(verdict["passed"], bool)
         assert verdict["networks"] == 4
+
+
+def test_the_claims_page_says_that_only_derivations_were_run(folder: Path) -> None:
+    text = (folder / "claims.html").read_text(encoding="utf-8")
+    assert "no random network was simulated" in text
+    assert '<a href="index.html">' in text
+    record = json.loads((folder / "report.json").read_text())["claims"]
+    assert record == {"run": len(load_claims()), "simulated": False, "changed": {}}
+
+
+def test_a_full_report_checks_claims_and_draws_planes_that_survive_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spannorm_theory.sweeps import presets  # registers scaling rules: not for all tests
+
+    asked: list[dict[str, object]] = []
+
+    def quick(**options: object) -> ClaimsReport:
+        asked.append(options)
+        return claims(["swin-v2-identity"], simulated=bool(options["simulated"]))
+
+    sizes = {"width": 16, "heads": 2, "tokens": 4}
+    points = {
+        (depth, cosine): Architecture("pre-norm", depth=depth, input_cosine=cosine, **sizes)
+        for depth in (1, 2)
+        for cosine in (0.0, 0.5)
+    }
+    plane = presets.Preset("tiny", "a plane", "depth", "input_cosine", {}, points, "token_cosine", -1, 4)
+    monkeypatch.setattr(write_module, "claims", quick)
+    monkeypatch.setattr(presets, "PRESETS", {"tiny": plane})
+    out = write_report(tmp_path / "report", ["pre-norm"], ["unit"], **TINY, full=True)
+    assert asked == [{"full": True, "simulated": True}]
+    assert "checked on random networks" in (out / "claims.html").read_text()
+    page = (out / "index.html").read_text()
+    assert '<h2 id="phases">' in page
+    assert "4 architectures of width 16" in page
+    table = pd.read_csv(out / "tables" / "phase-tiny.csv")
+    assert np.allclose(table["theory"], table["estimate"], atol=0.3)
+    assert (out / "figures" / "phase-tiny.pdf").is_file()
+    kept = {path.name: path.stat().st_mtime_ns for path in out.glob("sweeps/cells/*")}
+    assert len(kept) == 4
+    write_report(out, ["pre-norm"], ["unit"], **TINY, full=True)
+    assert {path.name: path.stat().st_mtime_ns for path in out.glob("sweeps/cells/*")} == kept
+
+
+def test_planes_survive_a_report_that_fails(tmp_path: Path) -> None:
+    cell = tmp_path / "report" / "sweeps" / "cell"
+    cell.parent.mkdir(parents=True)
+    cell.write_text("precious")
+    for error in (KeyboardInterrupt, None):
+        with suppress(KeyboardInterrupt), replacing(tmp_path / "report", "report.json", "sweeps") as folder:
+            (folder / "report.json").write_text("{}")
+            if error is not None:
+                raise error
+        assert cell.read_text() == "precious"
+    assert (tmp_path / "report" / "report.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
 def test_the_tables_hold_every_row(folder: Path) -> None:

@@ -19,6 +19,13 @@ def _log(word, cells):
         os.close(descriptor)
 
 
+def _hold(cells):
+    """Wait for the file SWEEP_GATE before the cell SWEEP_HELD: no sweep ends before its killer has come."""
+    if os.environ.get("SWEEP_HELD") in [cell.key for cell in cells]:
+        while not Path(os.environ["SWEEP_GATE"]).exists():
+            time.sleep(0.01)
+
+
 def draw(cells):
     """Numbers that depend on the cell alone, at once."""
     parts = []
@@ -36,6 +43,7 @@ def draw(cells):
 def slow(cells):
     """The same, in a tenth of a second."""
     _log("start", cells)
+    _hold(cells)
     time.sleep(0.1)
     samples = draw(cells)
     _log("end", cells)
@@ -45,6 +53,7 @@ def slow(cells):
 def simulated(cells):
     """Monte Carlo that says when it runs."""
     _log("start", cells)
+    _hold(cells)
     samples = simulate_cells(cells)
     _log("end", cells)
     return samples

@@ -30,7 +30,8 @@ MEASURES = {"slow": slow, "simulated": simulated}
 CELLS = DEPTHS * NETWORKS // 4
 
 
-def start(store: Path, log: Path) -> subprocess.Popen:
+def start(store: Path, log: Path, gate: Path | None = None) -> subprocess.Popen:
+    """A sweep in a process of its own; its last cell waits until there is a file at ``gate``."""
     command = [
         sys.executable,
         str(Path(__file__).parent / "victim.py"),
@@ -39,7 +40,11 @@ def start(store: Path, log: Path) -> subprocess.Popen:
         str(DEPTHS),
         str(NETWORKS),
     ]
-    return subprocess.Popen(command, env={**os.environ, "SWEEP_LOG": str(log)}, stderr=subprocess.PIPE)
+    env = {**os.environ, "SWEEP_LOG": str(log)}
+    if gate is not None:
+        last = specification(DEPTHS, NETWORKS).cells()[-1]
+        env |= {"SWEEP_GATE": str(gate), "SWEEP_HELD": last.key}
+    return subprocess.Popen(command, env=env, stderr=subprocess.PIPE)
 
 
 def begun(log: Path) -> list[str]:
@@ -68,8 +73,9 @@ def expected(tmp_path_factory):
 def test_a_kill_loses_nothing(number: int, tmp_path: Path, expected) -> None:
     rng = random.Random(1000 + number)
     store, log, parent_dies = tmp_path / "store", tmp_path / "log", number % 2 == 0
-    process = start(store, log)
-    moment = rng.randrange(CELLS - 2)
+    gate = tmp_path / "gate"
+    process = start(store, log, gate)
+    moment = rng.randrange(CELLS)
     wait_until(lambda: len(list(store.glob("cells/*.parquet"))) >= moment and begun(log))
     time.sleep(rng.random() * 0.1)
     workers = [
@@ -81,9 +87,10 @@ def test_a_kill_loses_nothing(number: int, tmp_path: Path, expected) -> None:
         process.communicate()
         _, alive = psutil.wait_procs(workers, timeout=120)
         assert not alive  # no orphan keeps working
-        process = start(store, log)
+        process = start(store, log, gate)
     else:
         rng.choice(workers).send_signal(signal.SIGKILL)
+    gate.touch()
     _, error = process.communicate(timeout=900)
     assert process.returncode == 0, error.decode()
     starts = begun(log)
@@ -112,7 +119,7 @@ def test_two_sweeps_of_one_store_share_the_work(tmp_path: Path, expected) -> Non
 @pytest.mark.exact
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, expected, monkeypatch) -> None:
     store, log = tmp_path / "store", tmp_path / "log"
-    process = start(store, log)
+    process = start(store, log, tmp_path / "gate")
     wait_until(lambda: len(list(store.glob("cells/*.parquet"))) >= 3)
     children = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGINT)

@@ -17,6 +17,7 @@ from measures import draw
 from spannorm_theory import Architecture
 from spannorm_theory.errors import InputError, StoreError
 from spannorm_theory.sweeps import files
+from spannorm_theory.sweeps import store as store_module
 from spannorm_theory.sweeps.cellfile import MARK, read_cell
 from spannorm_theory.sweeps.cells import grid, specify
 from spannorm_theory.sweeps.export import export, sweep_table
@@ -182,6 +183,24 @@ def test_folders_that_are_no_stores(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs users")
+def test_processes_may_make_one_store_at_once(tmp_path, monkeypatch):
+    listing = store_module._entries
+
+    def beaten(folder):  # between the look for a manifest and the look at the rest, another process is faster
+        monkeypatch.setattr(store_module, "_entries", listing)
+        Store.create(folder, specification())
+        return listing(folder)
+
+    monkeypatch.setattr(store_module, "_entries", beaten)
+    (tmp_path / "store").mkdir()
+    assert Store.create(tmp_path / "store", specification()).specifications() == [specification()]
+
+
+def test_a_store_whose_maker_died_halfway_can_be_made(tmp_path):
+    (tmp_path / "manifest.json.0123456789ab.tmp").write_text("{")
+    assert filled(tmp_path).passed
+
+
 def test_a_read_only_folder():
     parent = Path(tempfile.mkdtemp())
     try:

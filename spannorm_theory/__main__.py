@@ -1,0 +1,8 @@
+"""``python -m spannorm_theory`` is the ``spannorm`` command, for launchers that take a module."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
