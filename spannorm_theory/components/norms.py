@@ -14,11 +14,13 @@ kernel is the mean of a sample correlation (Muirhead, Aspects of Multivariate St
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import gammaln, hyp2f1
+from sympy import Float, Symbol, lambdify
 
 from ..errors import AssumptionError
 
@@ -61,23 +63,25 @@ class HeadNorm:
 def _hyp2f1(a: float, c: float, x: Any) -> Any:
     """2F1(a, a; c; x) on [0, 1]: few terms of the series where they suffice, which is faster than scipy's and
     works for c beyond about 100, where that is undefined."""
-    terms = _terms(a, c)
-    if terms is None:
-        return hyp2f1(a, a, c, x)
-    total = terms[0]
-    for term in terms[1:]:
-        total = total * x + term
-    return total
+    series = _series(a, c)
+    return hyp2f1(a, a, c, x) if series is None else series(x)
 
 
 @lru_cache(maxsize=256)
-def _terms(a: float, c: float) -> list[float] | None:
-    """Coefficients of the series down to the first, or None where more than ``MOST_TERMS`` are beyond
-    rounding at x = 1."""
+def _series(a: float, c: float) -> Callable[[Any], Any] | None:
+    """The series in Horner's form, compiled: it is evaluated once for each layer. None where more than
+    ``MOST_TERMS`` terms are beyond rounding at x = 1."""
     k = np.arange(MOST_TERMS)
-    found = np.cumprod(np.concatenate([[1.0], (a + k) ** 2 / ((c + k) * (k + 1))]))
-    count = int(np.count_nonzero(found > 1e-18))
-    return found[:count][::-1].tolist() if count <= MOST_TERMS else None
+    terms = np.cumprod(np.concatenate([[1.0], (a + k) ** 2 / ((c + k) * (k + 1))]))
+    terms = terms[terms > 1e-18]
+    if len(terms) > MOST_TERMS:
+        return None
+    x = Symbol("x")
+    total = Float(terms[-1])
+    for term in terms[-2::-1]:
+        total = total * x + Float(term)
+    compiled: Callable[[Any], Any] = lambdify(x, total, "numpy")
+    return compiled
 
 
 def normalise(x: torch.Tensor, kind: str) -> torch.Tensor:
