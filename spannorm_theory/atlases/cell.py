@@ -23,9 +23,10 @@ from ..theory.growth import Growth, growth
 from ..theory.predict import predict_pair
 from ..theory.recursion import Recursion, derive
 from .check import DEPTHS, mismatch
-from .components import Gains, ends
-from .iterated import Ends, Iteration, formulas
+from .components import ends
+from .iterated import Ends, Iteration
 from .numbers import Trend, evaluate, fit
+from .numeric import Gains
 
 #: gains of the check: all different, so that no two of them can be swapped unnoticed
 CHECK_GAINS: Gains = (0.3, 0.7, 0.4, 1.1)
@@ -177,17 +178,7 @@ class _Formulas:
     @classmethod
     def of(cls, recursion: Recursion) -> _Formulas:
         iteration = Iteration(recursion)
-        key = iteration.formulas(DEPTHS[-1]), _derivation(recursion)
-        return cls(key, recursion, iteration)
-
-
-def _derivation(recursion: Recursion) -> Hashable:
-    """What laws are derived from."""
-    before = None if recursion.before is None else _derivation(recursion.before)
-    steps = [*recursion.opening, recursion.step]
-    if len(recursion.block.trace.streams) > 1:  # of these only forward and identity laws are derived
-        return before, tuple((*step.forward.values(), *step.identity) for step in steps)
-    return before, tuple(formulas(step) for step in steps)
+        return cls(iteration.key(DEPTHS[-1]), recursion, iteration)
 
 
 @lru_cache(maxsize=1024)

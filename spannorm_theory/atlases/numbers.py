@@ -15,7 +15,7 @@ from sympy import log as sympy_log
 
 from .. import symbols
 from ..theory.growth import Growth
-from .iterated import GAINS
+from .numeric import GAINS
 
 _NAMES = (*GAINS, symbols.initial_variance, symbols.width)
 
