@@ -310,14 +310,15 @@ def _shares(arch: Architecture, depths: Sequence[int], stream: int) -> tuple[dic
 
 
 def _limits(arch: Architecture, stream: int) -> dict[str, tuple[float, float]]:
+    single = arch.definition.streams == 1
     try:
-        found = bounds(arch)
+        found = bounds(arch, gradients=single)
     except (SpannormError, NoClosedForm):
         return {}
     result = {}
     wanted = [("forward", "variance", -1), ("gradient", "grad_variance", 0)]
     # of several streams, the atlas speaks of the gradient at the embedding, which is their sum
-    for name, quantity, layer in wanted if arch.definition.streams == 1 else wanted[:1]:
+    for name, quantity, layer in wanted if single else wanted[:1]:
         if (str(stream), quantity) in found:
             low, high = found[str(stream), quantity]
             result[name] = float(low[layer]), float(high[layer])

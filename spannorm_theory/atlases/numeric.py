@@ -17,7 +17,8 @@ from sympy import Expr, Symbol, lambdify
 
 from .. import symbols
 from ..components.activations import ACTIVATIONS
-from ..components.kernels import Array
+from ..components.kernels import Array, ClosedForm
+from ..components.one_token import one_token
 from ..definitions.trace import Branch, Trace, Value
 from ..theory.adjoint import Adjoint
 from ..theory.moments import SCALAR, Algebra, Moments, Pair
@@ -79,7 +80,10 @@ class Wiring:
         """Second moment and backward gain of a branch whose input has second moment ``u``."""
         if scale is None:
             kernel = ACTIVATIONS[branch.kind].kernel
-            return np.asarray(kernel.value(u, u, u)), np.asarray(kernel.slope(u, u, u))
+            if isinstance(kernel, ClosedForm):
+                return np.asarray(kernel.value(u, u, u)), np.asarray(kernel.slope(u, u, u))
+            known = one_token(branch.kind)
+            return known.value(u), known.slope(u)
         (sigma2, omega2), free = self._gains[branch.kind], scale_free(branch)
         return scale * sigma2 * (1.0 if free else u), scale * omega2 / (u if free else 1.0)
 

@@ -29,7 +29,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from sympy import lambdify
+from sympy import Matrix, lambdify
 
 from .. import symbols
 from ..architecture import Architecture
@@ -140,20 +140,22 @@ def _attention_interval(
 
 
 @lru_cache(maxsize=256)
-def _compiled(step: Step) -> tuple[Callable[..., Any], Callable[..., Any], tuple[int, int]]:
+def _compiled(step: Step, which: int) -> tuple[Callable[..., Any], tuple[int, ...]]:
     gains = (symbols.sigma_a2, symbols.sigma_f2, symbols.omega_a2, symbols.omega_f2)
     states = [step.moment(*pair) for pair in step.pairs]
     names = [*states, *gains, symbols.layer, symbols.depth, symbols.width]
-    forward = lambdify(names, list(step.forward.values()), modules="numpy", cse=True)
-    matrix = step.backward_matrix
-    return forward, lambdify(names, list(matrix), modules="numpy", cse=True), matrix.shape
+    entries = step.backward_matrix if which else Matrix(list(step.forward.values()))
+    return lambdify(names, list(entries), modules="numpy", cse=True), entries.shape
 
 
-def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
+def bounds(arch: Architecture, *, gradients: bool = True) -> dict[Key, tuple[Array, Array]]:
     """Lower and upper bounds of ``variance`` and ``grad_variance`` (natural logarithms) by stream.
 
     The gradient starts with what the loss allows at the model's output. Empty where no bound is
     known: a branch reads an unnormed stream and its gains are not bounded.
+
+    Args:
+        gradients: without them only the variance, which for several streams is much less work.
     """
     intervals = gain_intervals(arch)
     if intervals is None or (arch.attention_dropout and not arch.exchangeable):
@@ -171,15 +173,18 @@ def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
         lows.append(low)
         highs.append(high)
     streams = [pairs.index((s, s)) for s in range(arch.definition.streams)]
+    result: dict[Key, tuple[Array, Array]] = {}
+    for s, at in enumerate(streams):
+        result[str(s), "variance"] = np.log(np.array(lows)[:, at]), np.log(np.array(highs)[:, at])
+    if not gradients:
+        return result
     if sized(arch):
         found = [intervals] * arch.depth
     else:
         found = [gain_intervals(arch, float(high.max())) or intervals for high in highs[:-1]]
     gains = [(sa, sf, here["attention"][1], here["ffn"][1]) for here in found]
     gradient_low, gradient_high = _backward(arch, recursion, steps, lows, highs, gains)
-    result: dict[Key, tuple[Array, Array]] = {}
     for s, at in enumerate(streams):
-        result[str(s), "variance"] = np.log(np.array(lows)[:, at]), np.log(np.array(highs)[:, at])
         result[str(s), "grad_variance"] = gradient_low[:, at], gradient_high[:, at]
     return result
 
@@ -197,13 +202,13 @@ def _corners(
     which: int,
 ) -> Array:
     """The step's values at every corner of the box of moments and gains; shape (corners, values)."""
-    forward, backward, shape = _compiled(step)
+    function, shape = _compiled(step, which)
     axes = [np.unique([a, b]) for a, b in zip(low, high, strict=True)]
     axes += [np.unique(g) for g in ((sa, sf) if which == 0 else (sa, sf, wa, wf))]
     if which == 0:
         axes += [np.zeros(1), np.zeros(1)]
     grid = np.array(list(product(*axes))).T
-    values = (forward, backward)[which](*grid, float(layer), float(arch.depth), float(arch.width))
+    values = function(*grid, float(layer), float(arch.depth), float(arch.width))
     rows = np.array([np.broadcast_to(np.asarray(v, dtype=float), grid.shape[1:]) for v in values]).T
     return rows.reshape(-1, *shape) if which else rows
 

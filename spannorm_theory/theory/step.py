@@ -21,6 +21,7 @@ from sympy import Expr, Float, Integer, Matrix, Mul, Symbol, factor, sympify, to
 from .. import symbols
 from ..components.activations import ACTIVATIONS
 from ..components.kernels import ClosedForm
+from ..components.one_token import one_token
 from ..definitions.trace import Branch, Trace
 from ..errors import NoClosedForm
 from .adjoint import Adjoint
@@ -67,15 +68,11 @@ def elementwise_gains(activation: str, u: Expr) -> tuple[Expr, Expr]:
 
 
 def numeric_moments() -> dict[str, Callable[[float], float]]:
-    """The functions of :func:`elementwise_gains` by name, for compiled formulas."""
-
-    def at_one_token(function: Callable[..., Any]) -> Callable[[float], float]:
-        return lambda q: float(function(q, q, q))
-
+    """The functions of :func:`elementwise_gains` by name, for compiled formulas; tabulated when first called."""
     found: dict[str, Callable[[float], float]] = {}
-    for name, entry in ACTIVATIONS.items():
-        found[f"M_{name}"] = at_one_token(entry.kernel.value)
-        found[f"S_{name}"] = at_one_token(entry.kernel.slope)
+    for name in ACTIVATIONS:
+        found[f"M_{name}"] = lambda q, name=name: one_token(name).value(q)  # type: ignore[misc]
+        found[f"S_{name}"] = lambda q, name=name: one_token(name).slope(q)  # type: ignore[misc]
     return found
 
 
