@@ -19,7 +19,7 @@ from ..errors import AssumptionError, NoClosedForm, SpannormError
 from ..theory import laws
 from ..theory.bounds import bounds, sized
 from ..theory.collapse import collapse_law
-from ..theory.growth import Growth, growth
+from ..theory.growth import Growth
 from ..theory.predict import predict_pair
 from ..theory.recursion import Recursion, derive
 from .check import DEPTHS, mismatch
@@ -236,7 +236,7 @@ class _Laws:
         if name == "collapse":
             return collapse_law(recursion)
         if name == "identity":
-            return growth(recursion.identity_gain(self.kept), symbols.depth)
+            return laws.identity_law(recursion, self.kept)
         if len(recursion.block.trace.streams) > 1:
             raise NoClosedForm("the gradients of several streams mix in every block: a product of matrices")
         return laws.gradient_law(recursion)

@@ -49,6 +49,7 @@ class Iteration:
         self._entry = PLACEMENTS[recursion.name]
         self._recursion = recursion
         self._questions = self._entry.questions(recursion.scaling, **recursion.options)
+        self._known: dict[int, tuple[list[Trace], NDArray[np.intp]]] = {}
 
     def _trace(self, position: Position) -> Trace:
         options = self._recursion.options
@@ -62,6 +63,11 @@ class Iteration:
 
     def _blocks(self, depth: int) -> tuple[list[Trace], NDArray[np.intp]]:
         """The distinct wirings of a stack, and which of them each block has."""
+        if depth not in self._known:
+            self._known[depth] = self._wired(depth)
+        return self._known[depth]
+
+    def _wired(self, depth: int) -> tuple[list[Trace], NDArray[np.intp]]:
         asked, l = self._questions, np.arange(depth)
         early = 0 if asked.fraction is None else floor(asked.fraction * depth)
         period = asked.period or 1

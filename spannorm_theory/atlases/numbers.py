@@ -30,6 +30,7 @@ class Trend:
 
     Attributes:
         root: 1, or the exponent of a stretched exponential.
+        further: (rate, root) of what more of these there are.
         constant: NaN where the first blocks decide it.
         fitted: found by iterating the step, not derived.
     """
@@ -41,10 +42,18 @@ class Trend:
     constant: float = float("nan")
     root: float = 1.0
     fitted: bool = False
+    further: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def exponentials(self) -> list[tuple[float, float]]:
+        """(rate, root) of every term rate L^root, the fastest first."""
+        return [(rate, root) for rate, root in ((self.rate, self.root), *self.further) if rate]
 
     def log_shape(self, L: float) -> float:
         """ln f(L) without the constant."""
-        return float(self.factorial * L * log(L) + self.rate * L**self.root + self.power * log(L))
+        return float(self.factorial * L * log(L) + self.power * log(L)) + sum(
+            rate * L**root for rate, root in self.exponentials
+        )
 
     @property
     def order(self) -> tuple[float, ...]:
@@ -58,8 +67,8 @@ class Trend:
             parts.append(_short(self.constant))
         if self.factorial:
             parts.append(f"e^({_short(self.factorial)} L ln L)")
-        if self.rate:
-            parts.append(f"e^({_short(self.rate)} L" + ("" if self.root == 1 else f"^{self.root:.2g}") + ")")
+        for rate, root in self.exponentials:
+            parts.append(f"e^({_short(rate)} L" + ("" if root == 1 else f"^{root:.2g}") + ")")
         if self.power:
             parts.append("L" if self.power == 1 else f"L^{_short(self.power)}")
         if self.log_power:
@@ -77,8 +86,8 @@ def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
     free = symbols.constant in orders[4].free_symbols
     names = dict(zip(_NAMES, (*map(float, gains), q0, 1.0), strict=True))
     known: dict[Expr, complex] = {**names, symbols.constant: 1.0}
-    values = []
-    for order in orders:
+    values: list[complex] = []
+    for order in (*orders, *(c for _, c in law.stretched)):
         try:
             value = complex(_value(order, known))
         except (OverflowError, ZeroDivisionError, ValueError):
@@ -88,7 +97,9 @@ def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
         values.append(value)
     factorial, rate, power, log_power = (0.0 if abs(v) < 1e-15 else v.real for v in values[:4])
     constant = float("nan") if free else exp(values[4].real) if values[4].real < 700 else inf
-    return Trend(factorial, rate, power, log_power, constant)
+    rates = [(rate, 1.0), *((v.real, float(p)) for v, (p, _) in zip(values[5:], law.stretched, strict=True))]
+    (rate, root), *further = [row for row in rates if row[0]] or [(0.0, 1.0)]
+    return Trend(factorial, rate, power, log_power, constant, root, further=tuple(further))
 
 
 def _value(e: Expr, known: dict[Expr, complex]) -> complex:

@@ -216,9 +216,9 @@ def numbers(trend: Trend) -> str:
         )
     if trend.factorial:
         parts.append(f"e<sup>{_short(trend.factorial)} L ln L</sup>")
-    if trend.rate:
-        root = "" if trend.root == 1 else f"<sup>{trend.root:.2g}</sup>"
-        parts.append(f"e<sup>{_short(trend.rate)} L{root}</sup>")
+    for rate, exponent in trend.exponentials:
+        root = "" if exponent == 1 else f"<sup>{exponent:.2g}</sup>"
+        parts.append(f"e<sup>{_short(rate)} L{root}</sup>")
     if trend.power:
         parts.append("L" if trend.power == 1 else f"L<sup>{_short(trend.power)}</sup>")
     if trend.log_power:

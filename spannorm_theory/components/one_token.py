@@ -25,7 +25,7 @@ from .kernels import Array
 POINTS = np.arange(-37.0, 2.5, 0.05)
 
 #: ln q between which the spline is kept
-LOWEST, HIGHEST, SPACING = -45.0, 45.0, 0.04
+LOWEST, HIGHEST, SPACING = -120.0, 60.0, 0.05
 
 #: step of the derivative, of fourth order, relative beyond u = 1
 STEP = 1e-3
