@@ -13,6 +13,7 @@ have such laws, which its powers and gamma functions do not show.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sympy import (
@@ -28,6 +29,7 @@ from sympy import (
     div,
     exp,
     expand,
+    expand_log,
     factor,
     factorial,
     harmonic,
@@ -228,28 +230,27 @@ def limit_law(ratio: Expr, start: Expr) -> Growth:
     Raises:
         NoClosedForm: the factors do not settle as L or its logarithm grows, or what is left has no law.
     """
-    w, slow = symbols.positive("w"), [e for e in ratio.atoms(log) if e.has(L)]
-    replaced = ratio.subs(slow[0], w) if len(slow) == 1 else ratio
-    large = w if replaced.has(w) and not replaced.has(L) else L
-    if not replaced.is_rational_function(large):
+    large = LOG if ratio.has(LOG) and not ratio.has(L) else L
+    if not ratio.is_rational_function(large):
         raise NoClosedForm("the factors are not rational in L or its logarithm")
-    top, bottom = (Poly(part, large) for part in together(replaced).as_numer_denom())
+    top, bottom = (Poly(part, large) for part in together(ratio).as_numer_denom())
     limit = factor(top.LC() / bottom.LC())
     if top.degree() != bottom.degree() or not limit.has(LAYER):
         raise NoClosedForm("the factors of early blocks do not settle as L grows")
-    rest = factor(replaced / limit)
+    rest = factor(ratio / limit)
     law, first = product_law(limit), limit.subs(LAYER, start)
     if first == 0 or first.has(oo, -oo, zoo, nan):
-        law += growth(ratio.subs(LAYER, start), L)
+        law += growth(ratio.subs(LAYER, start).subs(LOG, log(L)), L)
     if large == L:
-        return law + share_law(rest, start)
-    if not (order_of(rest - 1, LAYER).power + 1).is_negative:
+        law += share_law(rest, start)
+    elif not (order_of(rest - 1, LAYER).power + 1).is_negative:
         raise NoClosedForm("what the logarithm leaves does not fall fast enough with l")
-    return law
+    return replace(law, constant=log(symbols.constant))
 
 
 def expanded_law(ratio: Expr, start: Expr, reason: NoClosedForm) -> Growth:
     """The law of a product that has none by other means; where it has none here either, all reasons."""
+    ratio = _in_logarithm(ratio)
     try:
         return share_law(ratio, start)
     except NoClosedForm as other:
@@ -257,6 +258,12 @@ def expanded_law(ratio: Expr, start: Expr, reason: NoClosedForm) -> Growth:
             return limit_law(ratio, start)
         except NoClosedForm as last:
             raise NoClosedForm(f"{reason}; {other}; {last}") from None
+
+
+def _in_logarithm(ratio: Expr) -> Expr:
+    """A ratio with ell for ln L, factored where that makes it rational."""
+    replaced = ratio.replace(log, lambda x: expand_log(log(x))).subs(log(L), LOG)
+    return factor(replaced) if replaced.is_rational_function() else ratio
 
 
 def _area(c: Expr, first: Expr) -> Expr:
