@@ -20,7 +20,8 @@ from ..errors import AssumptionError, InputError, NonFiniteError, UnknownNameErr
 from ..theory.moments import Algebra, Moments
 from ..theory.recursion import derive
 from ..theory.step import rule_gain
-from .cell import FAILED, OK, Cell, compute
+from .cell import compute
+from .records import FAILED, OK, Cell
 from .table import frame
 
 #: stacks whose shares are given; bounds are of the first

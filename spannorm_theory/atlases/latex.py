@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from .. import symbols
 from ..definitions.placements import PLACEMENTS
-from .cell import QUANTITIES, Cell, Found
 from .numbers import Trend
+from .records import QUANTITIES, Cell, Found
 
 _HEAD = (
     "Placement",

@@ -51,9 +51,8 @@ class Trend:
 
     def log_shape(self, L: float) -> float:
         """ln f(L) without the constant."""
-        return float(self.factorial * L * log(L) + self.power * log(L)) + sum(
-            rate * L**root for rate, root in self.exponentials
-        )
+        exponential = sum(rate * L**root for rate, root in self.exponentials)
+        return float(self.factorial * L * log(L) + exponential + self.power * log(L))
 
     @property
     def order(self) -> tuple[float, ...]:

@@ -208,8 +208,8 @@ def share_law(ratio: Expr, start: Expr) -> Growth:
 
 
 def _pole(c: Expr) -> Expr:
-    """k if early blocks add up to a share L^k of a term: 1 for a coefficient that is finite at t = 0 and below
-    order -1, more for one with a pole."""
+    """k where early blocks make L^(p + k) of a term c(t) L^p: the order of its pole at t = 0, at least one; minus
+    infinity where it has none."""
     top, bottom = together(c).as_numer_denom()
     orders = []
     for part in (top, bottom):
@@ -273,9 +273,10 @@ def _area(c: Expr, first: Expr) -> Expr:
     rates = [e.args[0] / SHARE for e in c.atoms(exp) if e.args[0].has(SHARE)]
     if rates:  # rational in w = e^(k t)
         k, w = min(rates, key=abs), symbols.positive("w")
-        inner = together(expand(c).replace(
-            lambda e: isinstance(e, exp), lambda e: w ** cancel(e.args[0] / SHARE / k)
-        ) / (k * w))
+        inner = together(
+            expand(c).replace(lambda e: isinstance(e, exp), lambda e: w ** cancel(e.args[0] / SHARE / k))
+            / (k * w)
+        )
         ends = exp(k * first), exp(k)
         variable = w
     else:

@@ -58,16 +58,19 @@ class Growth:
     stretched: tuple[tuple[Expr, Expr], ...] = ()
 
     def __add__(self, other: Growth) -> Growth:
-        orders = (a if b == 0 else b if a == 0 else expand(a + b) for a, b in zip(self.orders, other.orders, strict=True))
+        orders = (
+            a if b == 0 else b if a == 0 else expand(a + b)
+            for a, b in zip(self.orders, other.orders, strict=True)
+        )
         terms = dict(self.stretched)
         for p, c in other.stretched:
             terms[p] = terms.get(p, ZERO) + c
-        return Growth(*orders, _largest_first(terms))
+        return Growth(*orders, stretched=_largest_first(terms))
 
     def times(self, exponent: Expr) -> Growth:
         """The growth of f^exponent."""
         terms = {p: expand(exponent * c) for p, c in self.stretched}
-        return Growth(*(expand(exponent * a) for a in self.orders), _largest_first(terms))
+        return Growth(*(expand(exponent * a) for a in self.orders), stretched=_largest_first(terms))
 
     @property
     def orders(self) -> tuple[Expr, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sympy import Expr, Rational, Symbol, expand, factor
+from sympy import Rational, Symbol, expand, factor
 
 from .. import symbols
 from ..errors import NoClosedForm

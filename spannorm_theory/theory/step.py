@@ -68,7 +68,7 @@ def elementwise_gains(activation: str, u: Expr) -> tuple[Expr, Expr]:
 
 
 def numeric_moments() -> dict[str, Callable[[float], float]]:
-    """The functions of :func:`elementwise_gains` by name, for compiled formulas; tabulated when first called."""
+    """The functions of :func:`elementwise_gains` by name, for compiled formulas; tabulated when called."""
     found: dict[str, Callable[[float], float]] = {}
     for name in ACTIVATIONS:
         found[f"M_{name}"] = lambda q, name=name: one_token(name).value(q)  # type: ignore[misc]
