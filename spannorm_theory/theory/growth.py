@@ -65,12 +65,13 @@ class Growth:
         terms = dict(self.stretched)
         for p, c in other.stretched:
             terms[p] = terms.get(p, ZERO) + c
-        return Growth(*orders, stretched=_largest_first(terms))
+        return replace(Growth(*orders), stretched=_largest_first(terms))
 
     def times(self, exponent: Expr) -> Growth:
         """The growth of f^exponent."""
         terms = {p: expand(exponent * c) for p, c in self.stretched}
-        return Growth(*(expand(exponent * a) for a in self.orders), stretched=_largest_first(terms))
+        orders = (expand(exponent * a) for a in self.orders)
+        return replace(Growth(*orders), stretched=_largest_first(terms))
 
     @property
     def orders(self) -> tuple[Expr, ...]:
