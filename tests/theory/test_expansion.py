@@ -66,7 +66,16 @@ def test_early_blocks_leave_a_power_and_an_open_constant() -> None:
 
 @pytest.mark.law
 @pytest.mark.parametrize(
-    ("name", "scaling"), [("deepnorm", "unit"), ("sub-ln", "sub-ln"), ("ln-scaling", "gpt2")]
+    ("name", "scaling", "power", "log_power"),
+    [
+        ("deepnorm", "unit", 0, 0),
+        ("sub-ln", "sub-ln", (symbols.omega_a2 + symbols.omega_f2) / (a + b), 1),
+        ("ln-scaling", "gpt2", 0, 0),
+        ("normformer", "gpt2", symbols.omega_a2 / a, 0),
+    ],
 )
-def test_placements_without_closed_form_have_a_law(name: str, scaling: str) -> None:
-    laws.gradient_law(derive(name, scaling))
+def test_gradients_without_closed_form(name: str, scaling: str, power: Expr, log_power: int) -> None:
+    law = laws.gradient_law(derive(name, scaling))
+    assert simplify(law.power - power) == 0
+    assert law.log_power == log_power
+    assert bool(law.stretched) == (name == "deepnorm")
