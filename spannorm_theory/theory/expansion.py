@@ -19,12 +19,14 @@ from operator import add, mul
 from typing import TYPE_CHECKING
 
 from sympy import (
+    Add,
     EulerGamma,
     Expr,
     Integer,
     Mul,
     Poly,
     Rational,
+    Symbol,
     apart,
     binomial,
     cancel,
@@ -300,8 +302,18 @@ def _area(c: Expr, first: Expr) -> Expr:
         inner, variable, ends = c, SHARE, (first, Integer(1))
     if not inner.is_rational_function(variable):
         raise NoClosedForm(f"the integral of {c} over shares t of the depth is not known")
-    primitive = integrate(apart(factor(inner), variable), variable)
+    parts = Add.make_args(apart(factor(inner), variable))
+    primitive = Add(*(_primitive(part, variable) for part in parts))
     return expand(primitive.subs(variable, ends[1]) - primitive.subs(variable, ends[0]))
+
+
+def _primitive(part: Expr, x: Symbol) -> Expr:
+    """An indefinite integral; general integration of A/(b x + c) with symbols in it would take seconds."""
+    bottom = part.as_numer_denom()[1]
+    line = bottom.as_poly(x) if bottom.has(x) and bottom.is_polynomial(x) else None
+    if line is not None and line.degree() == 1 and not (part * bottom).cancel().has(x):
+        return cancel(part * bottom) / line.LC() * log(bottom)
+    return integrate(part, x)
 
 
 def _in_log(area: Expr) -> Growth:
