@@ -37,7 +37,6 @@ from sympy import (
     factor,
     factorial,
     harmonic,
-    integrate,
     log,
     nan,
     oo,
@@ -59,7 +58,10 @@ L, LAYER = symbols.depth, symbols.layer
 SHARE, LOG = symbols.positive("t"), symbols.positive("ell")
 
 #: powers of L that are kept below the leading one, tried in turn
-KEPT = (1, 3)
+KEPT = (1, 2, 3)
+
+#: operations in a coefficient; to normalise longer ones takes seconds
+LONGEST = 150
 
 #: blocks and depths at which a factor must tend to one, at gains without relations
 EARLY, DEEP = 1, (10**8, 10**12)
@@ -150,7 +152,11 @@ class Series:
 
 def _plain(coefficient: Expr) -> Expr:
     expanded = expand(coefficient)
-    return cancel(together(expanded)) if expanded.is_Add else expanded
+    if not expanded.is_Add:
+        return expanded
+    if expanded.count_ops() > LONGEST:
+        raise NoClosedForm(f"the coefficients of its expansion have more than {LONGEST} operations")
+    return cancel(together(expanded))
 
 
 def expand_at_share(expression: Expr, kept: int) -> Series:
@@ -184,8 +190,8 @@ def expand_at_share(expression: Expr, kept: int) -> Series:
     raise NoClosedForm(f"no expansion in the depth is known for {expression.func.__name__}")
 
 
-def _logarithm(ratio: Expr) -> Series:
-    """ln of a ratio with l = t L, known to order 1/L."""
+def _logarithms(ratio: Expr) -> list[Series]:
+    """ln of the parts that a ratio is a product of, with l = t L, known to order 1/L."""
     for kept in KEPT:
         parts = []
         for part in Mul.make_args(ratio):
@@ -193,9 +199,8 @@ def _logarithm(ratio: Expr) -> Series:
             fixed = not exponent.has(L, LAYER)
             logs = expand_at_share(base if fixed else part, kept).log()
             parts.append(logs.shifted(ZERO, exponent if fixed else Integer(1)))
-        total = reduce(add, parts)
-        if total.cut <= -1:
-            return total
+        if all(part.cut <= -1 for part in parts):
+            return parts
     raise NoClosedForm("its leading terms cancel too far down")
 
 
@@ -222,17 +227,26 @@ def share_law(ratio: Expr, start: Expr) -> Growth:
     first = start.coeff(L, 1)
     if first == 0:
         _require_quiet_start(ratio, start)
-    logs = _logarithm(ratio)
+    parts = _logarithms(ratio)
     total = Growth()
     stretched: Terms = {}
-    for p, c in logs.terms.items():
-        if p < -1:
-            continue
-        if p > 0 or (p == 0 and c.has(SHARE, LOG)):
+    for p in sorted({p for part in parts for p in part.terms if p >= -1}):
+        # the sum of many coefficients is costly to normalise: each is integrated by itself where it can be
+        terms = [part.terms[p] for part in parts if p in part.terms]
+        if p != -1 or any(map(_early, terms)):
+            terms = [c for c in [_plain(Add(*terms))] if c != 0]
+        if first == 0 and any(map(_early, terms)):
+            raise NoClosedForm(
+                f"the early blocks decide it: at a share t of the depth ln of a factor is {terms}"
+            )
+        if terms and (p > 0 or (p == 0 and terms[0].has(SHARE, LOG))):
             raise NoClosedForm(f"the factor of block l is of order L^{p} at a share t of the depth")
-        area = _area(c, first)
+        try:
+            area = Add(*(_area(c, first) for c in terms))
+        except NoClosedForm:  # of parts that cancel
+            area = _area(_plain(Add(*terms)), first)
         if p == 0:
-            total += Growth(rate=area, constant=-(start - first * L) * c)
+            total += Growth(rate=area, constant=-(start - first * L) * Add(*terms))
         elif p == -1:
             total += _in_log(area)
         elif area.has(LOG):
@@ -240,6 +254,11 @@ def share_law(ratio: Expr, start: Expr) -> Growth:
         else:
             stretched[p + 1] = area
     return total + Growth(stretched=tuple(stretched.items()))
+
+
+def _early(c: Expr) -> bool:
+    """Whether a coefficient is not finite down to t = 0."""
+    return bool(c.subs(SHARE, 0).has(oo, -oo, zoo, nan))
 
 
 def limit_law(ratio: Expr, start: Expr) -> Growth:
@@ -304,16 +323,26 @@ def _area(c: Expr, first: Expr) -> Expr:
         raise NoClosedForm(f"the integral of {c} over shares t of the depth is not known")
     parts = Add.make_args(apart(factor(inner), variable))
     primitive = Add(*(_primitive(part, variable) for part in parts))
-    return expand(primitive.subs(variable, ends[1]) - primitive.subs(variable, ends[0]))
+    area = expand(primitive.subs(variable, ends[1]) - primitive.subs(variable, ends[0]))
+    if area.has(SHARE, variable, oo, -oo, zoo, nan):
+        raise NoClosedForm(f"the integral of {c} over shares t of the depth is not known")
+    return area
 
 
 def _primitive(part: Expr, x: Symbol) -> Expr:
-    """An indefinite integral; general integration of A/(b x + c) with symbols in it would take seconds."""
-    bottom = part.as_numer_denom()[1]
-    line = bottom.as_poly(x) if bottom.has(x) and bottom.is_polynomial(x) else None
-    if line is not None and line.degree() == 1 and not (part * bottom).cancel().has(x):
-        return cancel(part * bottom) / line.LC() * log(bottom)
-    return integrate(part, x)
+    """An indefinite integral of A x^n or A/(b x + c); general integration can take minutes.
+
+    Raises:
+        NoClosedForm: something else.
+    """
+    top, bottom = part.as_numer_denom()
+    if bottom.is_polynomial(x) and bottom.as_poly(x).degree() == 1 and not top.has(x):
+        return top / bottom.as_poly(x).LC() * log(bottom)
+    constant, rest = part.as_independent(x, as_Add=False)
+    base, power = rest.as_base_exp()
+    if rest == 1 or (base == x and power.is_Integer and power != -1):
+        return constant * x ** (power + 1) / (power + 1) if rest != 1 else constant * x
+    raise NoClosedForm("its integral over shares of the depth is not that of simple poles")
 
 
 def _in_log(area: Expr) -> Growth:
