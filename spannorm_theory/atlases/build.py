@@ -20,7 +20,8 @@ from ..errors import AssumptionError, InputError, NonFiniteError, UnknownNameErr
 from ..theory.moments import Algebra, Moments
 from ..theory.recursion import derive
 from ..theory.step import rule_gain
-from .cell import FAILED, OK, Cell, compute
+from .cell import compute
+from .records import FAILED, OK, Cell
 from .table import frame
 
 #: stacks whose shares are given; bounds are of the first
@@ -28,6 +29,9 @@ DEPTHS = (64, 1024)
 
 #: CPU seconds after which a cell is given up
 SECONDS = 30.0
+
+#: cells of a placement that one worker takes at once
+AT_ONCE = 12
 
 #: fewer cells than this are not worth a pool of processes
 FEWEST = 6
@@ -147,15 +151,14 @@ def _computed(
     if workers <= 1 or len(archs) < FEWEST or not forks:
         yield from ((i, compute(arch, depths, seconds)) for i, arch in enumerate(archs))
         return
-    # one worker takes all rules of a placement: many of them have the same formulas
+    # a worker takes some rules of a placement at once: they share what is compiled, and some their laws
     groups: dict[str, list[int]] = {}
     for i, arch in enumerate(archs):
         groups.setdefault(arch.placement, []).append(i)
-    slowest = sorted(
-        groups.values(), key=lambda group: (archs[group[0]].definition.streams, len(group)), reverse=True
-    )
+    several = sorted(groups.values(), key=lambda group: archs[group[0]].definition.streams, reverse=True)
+    slowest = [group[i : i + AT_ONCE] for group in several for i in range(0, len(group), AT_ONCE)]
     context = multiprocessing.get_context("fork")
-    with warnings.catch_warnings(), ProcessPoolExecutor(min(workers, len(groups)), context) as pool:
+    with warnings.catch_warnings(), ProcessPoolExecutor(min(workers, len(slowest)), context) as pool:
         # newer Pythons warn of threads (BLAS); the workers start none and share no locks with them
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         futures = {pool.submit(_group, [archs[i] for i in g], depths, seconds): g for g in slowest}

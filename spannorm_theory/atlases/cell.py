@@ -1,4 +1,4 @@
-"""One cell of the atlas: a placement under a scaling rule, its laws, their check, and what they amount to."""
+"""Compute one cell of the atlas: the laws of a placement under a scaling rule, and their check."""
 
 from __future__ import annotations
 
@@ -13,114 +13,26 @@ from types import FrameType
 import numpy as np
 from sympy.polys.polyerrors import BasePolynomialError
 
-from .. import symbols
 from ..architecture import Architecture
 from ..errors import AssumptionError, NoClosedForm, SpannormError
 from ..theory import laws
 from ..theory.bounds import bounds, sized
 from ..theory.collapse import collapse_law
-from ..theory.growth import Growth, growth
-from ..theory.predict import predict_pair
+from ..theory.growth import Growth
+from ..theory.predict import LEAST_OPEN, predict_pair
 from ..theory.recursion import Recursion, derive
 from .check import DEPTHS, mismatch
-from .components import Gains, ends
-from .iterated import Ends, Iteration, formulas
+from .components import ends
+from .iterated import Ends, Iteration
 from .numbers import Trend, evaluate, fit
+from .numeric import Gains
+from .records import FAILED, LATER, OK, QUANTITIES, UNCHECKED, Cell, Found, Share
 
 #: gains of the check: all different, so that no two of them can be swapped unnoticed
 CHECK_GAINS: Gains = (0.3, 0.7, 0.4, 1.1)
 
 #: an input so small that branches of any published size outweigh it early
 SMALL_INPUT = 1e-14
-
-#: what the atlas gives a law for
-QUANTITIES = ("forward", "gradient", "collapse", "identity")
-
-OK, LATER, FAILED, UNCHECKED = "ok", "later", "FAIL", ""
-
-
-@dataclass(frozen=True)
-class Found:
-    """The large-depth behaviour of one quantity.
-
-    Attributes:
-        law: derived, or None.
-        reason: why there is none.
-        trend: at aligned tokens; of the law, or fitted to the iterated step.
-        independent: the same at independent tokens; None where nothing was derived.
-        status: "ok": the iterated step agrees; "later": it cannot be told, since the law sets in beyond the
-            depths of the check; "FAIL": it does not agree; "": there is no law, or no iteration, to check.
-        late: the law sets in beyond the depths of the check (a small input may have made it checkable).
-        detail: what disagrees.
-    """
-
-    law: Growth | None
-    reason: str
-    trend: Trend | None
-    independent: Trend | None = None
-    status: str = UNCHECKED
-    late: bool = False
-    detail: str = ""
-
-    @property
-    def order(self) -> str:
-        """The law without its constant, in symbols; empty where there is none."""
-        return "" if self.law is None else str(self.law.shape(symbols.depth))
-
-
-@dataclass(frozen=True)
-class Share:
-    """What the pair theory says of a stack of one depth, for the stream that grows most.
-
-    Attributes:
-        update: second moment of the last block's update over that of its input.
-        cosine: between the stream's input and output: the skip path's share of the output.
-        token_cosine: rho of the output.
-    """
-
-    update: float
-    cosine: float
-    token_cosine: float
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A placement under a scaling rule.
-
-    Attributes:
-        stream: the stream that grows most, which forward, collapse and shares speak of.
-        shares: by depth; without those that the pair theory declines.
-        limits: (low, high) of the forward variance at l = L and of the gradient variance at l = 0 for a
-            unit loss gradient, as natural logarithms, at the first depth; absent where no bound is known.
-        problem: what could not be computed, and why.
-        monte_carlo: verdict of a verification; empty where none was run.
-    """
-
-    arch: Architecture
-    found: Mapping[str, Found]
-    stream: int = 0
-    shares: Mapping[int, Share] = field(default_factory=dict)
-    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    problem: str = ""
-    monte_carlo: str = ""
-
-    @property
-    def checked(self) -> str:
-        """Over all laws: "ok", "later", "FAIL" with what fails, or "no law" where there is none."""
-        if not self.found:
-            return FAILED
-        status = {name: f.status for name, f in self.found.items()}
-        failed = [name for name, s in status.items() if s == FAILED]
-        if failed:
-            return f"{FAILED}: {', '.join(failed)}"
-        if LATER in status.values():
-            return LATER
-        return OK if OK in status.values() else "no law"
-
-    @property
-    def failed(self) -> bool:
-        """Whether a law or Monte Carlo disagrees, or the cell could not be computed."""
-        return self.checked.startswith(FAILED) or self.monte_carlo.startswith(FAILED)
 
 
 class _TooLong(BaseException):
@@ -160,10 +72,10 @@ def compute(arch: Architecture, depths: Sequence[int], seconds: float) -> Cell:
 
 def _compute(arch: Architecture, depths: Sequence[int]) -> Cell:
     found, stream, problems = _known(_Formulas.of(derive(arch.placement, arch.scaling)), *ends(arch))
-    shares, declined = _shares(arch, depths, stream)
+    shares, declined, closed = _shares(arch, depths, stream)
     limits = _limits(arch.with_(depth=depths[0]), stream)
     problem = "; ".join(dict.fromkeys([*problems, *declined]))
-    return Cell(arch, found, stream, shares, limits, problem)
+    return Cell(arch, found, stream, shares, limits, problem, tuple(_caveats(arch, found, limits, closed)))
 
 
 @dataclass(frozen=True)
@@ -177,17 +89,7 @@ class _Formulas:
     @classmethod
     def of(cls, recursion: Recursion) -> _Formulas:
         iteration = Iteration(recursion)
-        key = iteration.formulas(DEPTHS[-1]), _derivation(recursion)
-        return cls(key, recursion, iteration)
-
-
-def _derivation(recursion: Recursion) -> Hashable:
-    """What laws are derived from."""
-    before = None if recursion.before is None else _derivation(recursion.before)
-    steps = [*recursion.opening, recursion.step]
-    if len(recursion.block.trace.streams) > 1:  # of these only forward and identity laws are derived
-        return before, tuple((*step.forward.values(), *step.identity) for step in steps)
-    return before, tuple(formulas(step) for step in steps)
+        return cls(iteration.key(DEPTHS[-1]), recursion, iteration)
 
 
 @lru_cache(maxsize=1024)
@@ -245,7 +147,7 @@ class _Laws:
         if name == "collapse":
             return collapse_law(recursion)
         if name == "identity":
-            return growth(recursion.identity_gain(self.kept), symbols.depth)
+            return laws.identity_law(recursion, self.kept)
         if len(recursion.block.trace.streams) > 1:
             raise NoClosedForm("the gradients of several streams mix in every block: a product of matrices")
         return laws.gradient_law(recursion)
@@ -295,38 +197,65 @@ def _own_logits(arch: Architecture) -> bool:
     return not sized(arch)
 
 
-def _shares(arch: Architecture, depths: Sequence[int], stream: int) -> tuple[dict[int, Share], list[str]]:
+def _shares(
+    arch: Architecture, depths: Sequence[int], stream: int
+) -> tuple[dict[int, Share], list[str], list[int]]:
+    """Shares by depth, why some are left out, and depths at which some attention is nearly a maximum."""
     found: dict[int, Share] = {}
+    closed: list[int] = []
     if _own_logits(arch):
         reason = "attention logits differ from block to block, and each needs a quadrature of its own"
-        return found, [f"shares left out: {reason}"]
+        return found, [f"shares left out: {reason}"], closed
     for depth in depths:
         deep = arch.with_(depth=depth)
         if found and len(deep.runs) > depths[0]:
-            return found, [f"shares at L = {depth} left out: the wiring changes from block to block"]
+            return found, [f"shares at L = {depth} left out: the wiring changes from block to block"], closed
         try:
-            profiles = predict_pair(deep).profiles
+            prediction = predict_pair(deep)
         except SpannormError as error:
-            return found, [f"no shares at L = {depth}: {error}"]
-        key = str(stream)
+            return found, [f"no shares at L = {depth}: {error}"], closed
+        key, profiles = str(stream), prediction.profiles
         cosines = profiles[key, "layer_cosine"]
         found[depth] = Share(
             float(profiles[key, "branch_share"][-1]),
             float(np.prod(cosines)),
             float(profiles[key, "token_cosine"][-1]),
         )
-    return found, []
+        if prediction.undecided.min() < LEAST_OPEN * arch.heads * arch.tokens:
+            closed.append(depth)
+    return found, [], closed
+
+
+def _caveats(
+    arch: Architecture, found: Mapping[str, Found], limits: Mapping[str, object], closed: Sequence[int]
+) -> Iterator[str]:
+    """Where a stated limit of the theory applies: what the engine refused, or said of its own answer."""
+    iterated = [name for name in found if found[name].law is None]
+    if iterated:
+        yield f"no law of {', '.join(iterated)}: iterated"
+    if any(branch.elementwise for branch in arch.block(arch.depth - 1).branches):
+        yield "an element-wise function in a norm's place: no argument from degree one"
+    elif not sized(arch):
+        yield "a branch reads an unnormed stream: its gains follow the stream's size, laws hold them constant"
+    if closed:
+        yield (
+            f"attention is nearly a maximum at L = {', '.join(map(str, closed))}: rare near ties carry the "
+            "mean gradient"
+        )
+    if not limits:
+        yield "no bound that holds for every token correlation"
 
 
 def _limits(arch: Architecture, stream: int) -> dict[str, tuple[float, float]]:
+    single = arch.definition.streams == 1
     try:
-        found = bounds(arch)
+        found = bounds(arch, gradients=single)
     except (SpannormError, NoClosedForm):
         return {}
     result = {}
     wanted = [("forward", "variance", -1), ("gradient", "grad_variance", 0)]
     # of several streams, the atlas speaks of the gradient at the embedding, which is their sum
-    for name, quantity, layer in wanted if arch.definition.streams == 1 else wanted[:1]:
+    for name, quantity, layer in wanted if single else wanted[:1]:
         if (str(stream), quantity) in found:
             low, high = found[str(stream), quantity]
             result[name] = float(low[layer]), float(high[layer])

@@ -20,8 +20,7 @@ from ..architecture import Architecture
 from ..components.attention import Attention
 from ..theory.schedule import branch_gains
 from ..theory.segment import branch_moments
-
-Gains = tuple[float, float, float, float]
+from .numeric import Gains
 
 
 def ends(arch: Architecture) -> tuple[Gains, Gains]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from .. import symbols
 from ..definitions.placements import PLACEMENTS
-from .cell import QUANTITIES, Cell, Found
 from .numbers import Trend
+from .records import QUANTITIES, Cell, Found
 
 _HEAD = (
     "Placement",
@@ -84,9 +84,9 @@ def _numbers(trend: Trend) -> str:
     parts = []
     if trend.factorial:
         parts.append(f"e^{{{trend.factorial:.3g} L \\ln L}}")
-    if trend.rate:
-        root = "" if trend.root == 1 else f"^{{{trend.root:.2g}}}"
-        parts.append(f"e^{{{_plain(trend.rate)} L{root}}}")
+    for rate, exponent in trend.exponentials:
+        root = "" if exponent == 1 else f"^{{{exponent:.2g}}}"
+        parts.append(f"e^{{{_plain(rate)} L{root}}}")
     if trend.power:
         parts.append(f"L^{{{_plain(trend.power)}}}")
     if trend.log_power:

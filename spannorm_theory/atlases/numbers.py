@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import cmath
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from math import exp, inf, isfinite, log
-from typing import Any
+from math import exp, inf, isfinite, log, prod
 
 import numpy as np
-from scipy.special import digamma
-from sympy import Expr, gamma, lambdify, loggamma
+from scipy.special import digamma, loggamma
+from scipy.special import gamma as gamma_of
+from sympy import Expr, gamma, harmonic
+from sympy import exp as sympy_exp
 from sympy import log as sympy_log
 
 from .. import symbols
 from ..theory.growth import Growth
-from .iterated import GAINS
+from .numeric import GAINS
 
 _NAMES = (*GAINS, symbols.initial_variance, symbols.width)
 
@@ -29,6 +30,7 @@ class Trend:
 
     Attributes:
         root: 1, or the exponent of a stretched exponential.
+        further: (rate, root) of what more of these there are.
         constant: NaN where the first blocks decide it.
         fitted: found by iterating the step, not derived.
     """
@@ -40,10 +42,17 @@ class Trend:
     constant: float = float("nan")
     root: float = 1.0
     fitted: bool = False
+    further: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def exponentials(self) -> list[tuple[float, float]]:
+        """(rate, root) of every term rate L^root, the fastest first."""
+        return [(rate, root) for rate, root in ((self.rate, self.root), *self.further) if rate]
 
     def log_shape(self, L: float) -> float:
         """ln f(L) without the constant."""
-        return float(self.factorial * L * log(L) + self.rate * L**self.root + self.power * log(L))
+        exponential = sum(rate * L**root for rate, root in self.exponentials)
+        return float(self.factorial * L * log(L) + exponential + self.power * log(L))
 
     @property
     def order(self) -> tuple[float, ...]:
@@ -57,8 +66,8 @@ class Trend:
             parts.append(_short(self.constant))
         if self.factorial:
             parts.append(f"e^({_short(self.factorial)} L ln L)")
-        if self.rate:
-            parts.append(f"e^({_short(self.rate)} L" + ("" if self.root == 1 else f"^{self.root:.2g}") + ")")
+        for rate, root in self.exponentials:
+            parts.append(f"e^({_short(rate)} L" + ("" if root == 1 else f"^{root:.2g}") + ")")
         if self.power:
             parts.append("L" if self.power == 1 else f"L^{_short(self.power)}")
         if self.log_power:
@@ -70,34 +79,57 @@ def _short(x: float) -> str:
     return f"{x:.3g}"
 
 
-@lru_cache(maxsize=4096)
-def _compiled(orders: tuple[Expr, ...]) -> Any:
-    modules = [{"harmonic": lambda x: digamma(x + 1) + 0.57721566490153286}, "scipy", "numpy"]
-    # the logarithm of a large gamma function is in range where the function is not
-    safe = [order.replace(_is_log_gamma, lambda e: loggamma(e.args[0].args[0])) for order in orders]
-    return lambdify(_NAMES, safe, modules=modules)
-
-
-def _is_log_gamma(e: Expr) -> bool:
-    return isinstance(e, sympy_log) and isinstance(e.args[0], gamma)
-
-
 def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
     """A law at gains (sigma_a^2, sigma_f^2, omega_a^2, omega_f^2); d counts as one, as in iterations."""
     orders = law.orders
     free = symbols.constant in orders[4].free_symbols
-    known = (*orders[:4], orders[4].subs(symbols.constant, 1))
-    try:
-        with np.errstate(all="ignore"):
-            values = [complex(v) for v in _compiled(known)(*map(float, gains), q0, 1.0)]
-    except TypeError:  # gamma functions of complex pairs, which only mpmath takes
-        values = [complex("nan")]
-    if not all(isfinite(abs(v)) for v in values):
-        names = dict(zip(_NAMES, (*gains, q0, 1.0), strict=True))
-        values = [complex(order.subs(names).evalf()) for order in known]
+    names = dict(zip(_NAMES, (*map(float, gains), q0, 1.0), strict=True))
+    known: dict[Expr, complex] = {**names, symbols.constant: 1.0}
+    values: list[complex] = []
+    for order in (*orders, *(c for _, c in law.stretched)):
+        try:
+            value = complex(_value(order, known))
+        except (OverflowError, ZeroDivisionError, ValueError):
+            value = complex("nan")
+        if not isfinite(abs(value)):
+            value = complex(order.subs(names).subs(symbols.constant, 1).evalf())
+        values.append(value)
     factorial, rate, power, log_power = (0.0 if abs(v) < 1e-15 else v.real for v in values[:4])
     constant = float("nan") if free else exp(values[4].real) if values[4].real < 700 else inf
-    return Trend(factorial, rate, power, log_power, constant)
+    rates = [(rate, 1.0), *((v.real, float(p)) for v, (p, _) in zip(values[5:], law.stretched, strict=True))]
+    (rate, root), *further = [row for row in rates if row[0]] or [(0.0, 1.0)]
+    return Trend(factorial, rate, power, log_power, constant, root, further=tuple(further))
+
+
+def _value(e: Expr, known: dict[Expr, complex]) -> complex:
+    """An expression in floating point, where compiling it would cost more; ``known`` keeps its parts."""
+    if e not in known:
+        known[e] = _compute(e, known)
+    return known[e]
+
+
+def _compute(e: Expr, known: dict[Expr, complex]) -> complex:
+    if e.is_Number:
+        return float(e)
+    # the logarithm of a large gamma function is in range where the function is not
+    if isinstance(e, sympy_log) and isinstance(e.args[0], gamma):
+        return complex(loggamma(complex(_value(e.args[0].args[0], known))))
+    parts = [_value(part, known) for part in e.args]
+    if e.is_Add:
+        return sum(parts)
+    if e.is_Mul:
+        return prod(parts)
+    if e.is_Pow:
+        return complex(parts[0] ** parts[1])
+    if isinstance(e, sympy_log):
+        return cmath.log(parts[0])
+    if isinstance(e, sympy_exp):
+        return cmath.exp(parts[0])
+    if isinstance(e, gamma):
+        return complex(gamma_of(complex(parts[0])))
+    if isinstance(e, harmonic):
+        return complex(digamma(parts[0] + 1)) + np.euler_gamma
+    return complex(e.evalf())
 
 
 def fit(depths: Sequence[int], logs: Sequence[float]) -> Trend:

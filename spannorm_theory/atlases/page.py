@@ -17,10 +17,11 @@ from ..report import mathml
 from ..report.markup import paragraph, power_of_ten, tag
 from ..theory.growth import Growth
 from ..theory.laws import COLLAPSE
-from .cell import CHECK_GAINS, LATER, OK, QUANTITIES, Cell, Found, Share
+from .cell import CHECK_GAINS
 from .check import DEPTHS
 from .components import ends
 from .numbers import Trend
+from .records import LATER, OK, QUANTITIES, Cell, Found, Share
 from .verdict import regime, verdict
 
 if TYPE_CHECKING:
@@ -141,11 +142,15 @@ def _row(index: int, cell: Cell, first: int, last: int, sampled: bool) -> str:
         _cell(_bounds(cell), cell.limits.get("gradient", (0.0, -1.0))[1], ""),
         _cell(_status(cell.checked), cell.checked, cell.problem),
         _cell(_status(cell.monte_carlo), cell.monte_carlo, ""),
-        _cell(raised(verdict(cell)), verdict(cell), ""),
+        _cell(raised(verdict(cell)) + _caveats(cell), verdict(cell), ""),
     ]
     if not sampled:
         del cells[_MONTE_CARLO]
     return tag("tr", "".join(cells))
+
+
+def _caveats(cell: Cell) -> str:
+    return tag("small", escape("; ".join(cell.caveats))) if cell.caveats else ""
 
 
 def raised(text: str) -> str:
@@ -216,9 +221,9 @@ def numbers(trend: Trend) -> str:
         )
     if trend.factorial:
         parts.append(f"e<sup>{_short(trend.factorial)} L ln L</sup>")
-    if trend.rate:
-        root = "" if trend.root == 1 else f"<sup>{trend.root:.2g}</sup>"
-        parts.append(f"e<sup>{_short(trend.rate)} L{root}</sup>")
+    for rate, exponent in trend.exponentials:
+        root = "" if exponent == 1 else f"<sup>{exponent:.2g}</sup>"
+        parts.append(f"e<sup>{_short(rate)} L{root}</sup>")
     if trend.power:
         parts.append("L" if trend.power == 1 else f"L<sup>{_short(trend.power)}</sup>")
     if trend.log_power:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..theory.growth import Growth
-from .cell import QUANTITIES, Cell, Found
+from .records import QUANTITIES, Cell, Found
 from .verdict import verdict
 
 
@@ -24,7 +24,7 @@ def frame(cells: Sequence[Cell], depths: Sequence[int]) -> pd.DataFrame:
         power ln L + log_power ln ln L + ln prefactor, at aligned tokens); X_reason (why there is no law),
         X_check; update_L, cosine_L, token_cosine_L for each depth; forward_low, forward_high,
         gradient_low, gradient_high (bounds at the first depth, as natural logarithms); checked,
-        monte_carlo, verdict, problem.
+        monte_carlo, verdict, caveats (where a stated limit of the theory applies), problem.
     """
     return pd.DataFrame([_row(cell, depths) for cell in cells])
 
@@ -48,6 +48,7 @@ def _row(cell: Cell, depths: Sequence[int]) -> dict[str, Any]:
         "checked": cell.checked,
         "monte_carlo": cell.monte_carlo,
         "verdict": verdict(cell),
+        "caveats": "; ".join(cell.caveats),
         "problem": cell.problem,
     }
 

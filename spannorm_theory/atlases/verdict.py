@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from math import exp, isfinite
 
-from .cell import Cell, Found
 from .check import DEPTHS
 from .numbers import Trend
+from .records import Cell, Found
 
 EXPONENT = 0.02
 LEAST = 0.1

@@ -36,7 +36,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from sympy import lambdify, sympify
+from sympy import Expr, lambdify, sympify
 
 from .. import symbols
 from ..architecture import Architecture
@@ -115,7 +115,7 @@ def forward_box(arch: Architecture) -> ForwardBox | None:
         seen: set[str] = set()
         try:
             for i, branch in enumerate(step.trace.branches):
-                sizes = _corners(_compiled(step)[2 + i], l, arch, low, high, gains, backward=False)
+                sizes = _corners(_forward(step)[1 + i], l, arch, low, high, gains, backward=False)
                 smallest, largest = float(sizes.min()), float(sizes.max())
                 if not largest <= LARGEST_VARIANCE:
                     return None
@@ -128,7 +128,7 @@ def forward_box(arch: Architecture) -> ForwardBox | None:
                     found = tuple(_hull([x, y]) for x, y in zip(gains[branch.kind], found, strict=True))  # type: ignore[assignment]
                 seen.add(branch.kind)
                 gains[branch.kind] = found
-            corners = _corners(_compiled(step)[0], l, arch, low, high, gains, backward=False)
+            corners = _corners(_forward(step)[0], l, arch, low, high, gains, backward=False)
         except AssumptionError:  # a kernel that does not converge at such sizes
             return None
         low, high = corners.min(axis=0), corners.max(axis=0)
@@ -239,22 +239,34 @@ def _attention_interval(
 
 
 @lru_cache(maxsize=256)
-def _compiled(step: Step) -> list[Callable[..., Any]]:
-    """Functions of the stream pairs' moments, the gains and (l, L, d): the step forward and backward, then
+def _forward(step: Step) -> list[Callable[..., Any]]:
+    """Functions of the stream pairs' moments, the gains and (l, L, d): those moments behind the step, then
     the second moment at each branch's input."""
+    return [_compiled(step, e) for e in (list(step.forward.values()), *([u] for u in step.branch_sizes))]
+
+
+@lru_cache(maxsize=256)
+def _gradient(step: Step) -> Callable[..., Any]:
+    """The step's backward matrix as such a function."""
+    return _compiled(step, list(step.backward_matrix))
+
+
+def _compiled(step: Step, expressions: list[Expr]) -> Callable[..., Any]:
     gains = (symbols.sigma_a2, symbols.sigma_f2, symbols.omega_a2, symbols.omega_f2)
     states = [step.moment(*pair) for pair in step.pairs]
     names = [*states, *gains, symbols.layer, symbols.depth, symbols.width]
-    wanted = [list(step.forward.values()), list(step.backward_matrix), *([u] for u in step.branch_sizes)]
-    modules = [numeric_moments(), "numpy"]
-    return [lambdify(names, expressions, modules=modules, cse=True) for expressions in wanted]
+    found: Callable[..., Any] = lambdify(names, expressions, modules=[numeric_moments(), "numpy"], cse=True)
+    return found
 
 
-def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
+def bounds(arch: Architecture, *, gradients: bool = True) -> dict[Key, tuple[Array, Array]]:
     """Lower and upper bounds of ``variance`` and ``grad_variance`` (natural logarithms) by stream.
 
     The gradient starts with what the loss allows at the model's output. Empty where no bound is
     known: see above.
+
+    Args:
+        gradients: without them only the variance, which for several streams is much less work.
     """
     if arch.attention_dropout and not arch.exchangeable:
         return {}
@@ -263,13 +275,16 @@ def bounds(arch: Architecture) -> dict[Key, tuple[Array, Array]]:
         return {}
     recursion = derive(arch.placement, arch.scaling)
     pairs = recursion.block.pairs
-    gradient_low, gradient_high = _backward(arch, recursion, forward)
+    streams = {str(s): pairs.index((s, s)) for s in range(arch.definition.streams)}
     result: dict[Key, tuple[Array, Array]] = {}
-    for s in range(arch.definition.streams):
-        at = pairs.index((s, s))
+    for s, at in streams.items():
         lows, highs = (np.log(np.array(x)[:, at]) for x in (forward.lows, forward.highs))
-        result[str(s), "variance"] = lows, highs
-        result[str(s), "grad_variance"] = gradient_low[:, at], gradient_high[:, at]
+        result[s, "variance"] = lows, highs
+    if not gradients:
+        return result
+    gradient_low, gradient_high = _backward(arch, recursion, forward)
+    for s, at in streams.items():
+        result[s, "grad_variance"] = gradient_low[:, at], gradient_high[:, at]
     return result
 
 
@@ -297,7 +312,7 @@ def _backward(arch: Architecture, recursion: Recursion, forward: ForwardBox) -> 
     """Bounds of the logarithms of the gradient moments at every boundary, by stream pair."""
     count = len(recursion.block.pairs)
     none = dict.fromkeys(("attention", "ffn"), (UNIT, UNIT))
-    readout = _compiled(recursion.readout)[1]
+    readout = _gradient(recursion.readout)
     start = _corners(readout, 0, arch, forward.lows[-1], forward.highs[-1], none, backward=True)
     low, high = start.min(axis=0), start.max(axis=0)
     shift_low, shift_high = np.log(loss_interval(arch))
@@ -305,7 +320,7 @@ def _backward(arch: Architecture, recursion: Recursion, forward: ForwardBox) -> 
     steps = recursion.steps(arch.depth)
     for l in range(arch.depth - 1, -1, -1):
         box = forward.lows[l], forward.highs[l], forward.gains[l]
-        corners = _corners(_compiled(steps[l])[1], l, arch, *box, backward=True).reshape(-1, count, count)
+        corners = _corners(_gradient(steps[l]), l, arch, *box, backward=True).reshape(-1, count, count)
         # every entry and every gradient moment is non-negative, so the map is monotone in each
         low, high = corners.min(axis=0) @ low, corners.max(axis=0) @ high
         shift_low, shift_high = shift_low + np.log(low.max()), shift_high + np.log(high.max())

@@ -21,6 +21,7 @@ from .. import symbols
 from ..definitions.trace import Branch
 from ..errors import NoClosedForm
 from .closed_forms import product_of_ratios
+from .expansion import expanded_law
 from .growth import Growth, growth
 from .moments import PAIR, Moments, Pair
 from .products import product_law, profile_law
@@ -89,7 +90,11 @@ def collapse_law(recursion: Recursion) -> Growth:
         factor_at = _factor_at(recursion)
         if not factor_at.has(symbols.depth):
             return product_law(factor_at)
-        return growth(_opening(recursion), symbols.depth) + profile_law(factor_at, recursion.start)
+        opening = growth(_opening(recursion), symbols.depth)
+        try:
+            return opening + profile_law(factor_at, recursion.start)
+        except NoClosedForm as reason:
+            return opening + expanded_law(factor_at, recursion.start, reason)
 
 
 def _factor_at(recursion: Recursion) -> Expr:

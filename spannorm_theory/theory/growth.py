@@ -1,4 +1,4 @@
-r"""Large-L behaviour of closed forms: ln f ~ a L ln L + b L + c ln L + e ln ln L + k.
+r"""Large-L behaviour of closed forms: ln f ~ a L ln L + b L + c ln L + e ln ln L + k (and L^p, p < 1).
 
 Closed forms of the recursions are sums and products of powers, gamma functions and harmonic numbers.
 Each factor has such an expansion; products add them; in a sum the largest term wins. Far faster and
@@ -7,6 +7,7 @@ more robust here than general limits, and it gives exponent and constant togethe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from sympy import (
     factor,
     gamma,
     harmonic,
+    lerchphi,
     log,
     logcombine,
     pi,
@@ -42,20 +44,34 @@ ZERO = Integer(0)
 
 @dataclass(frozen=True)
 class Growth:
-    """ln f ~ ``factorial`` L ln L + ``rate`` L + ``power`` ln L + ``log_power`` ln ln L + ``constant``."""
+    """ln f ~ ``factorial`` L ln L + ``rate`` L + ``power`` ln L + ``log_power`` ln ln L + ``constant``.
+
+    Attributes:
+        stretched: (p, c) for each further term c L^p of ln f with 0 < p < 1, the largest power first.
+    """
 
     factorial: Expr = ZERO
     rate: Expr = ZERO
     power: Expr = ZERO
     log_power: Expr = ZERO
     constant: Expr = ZERO
+    stretched: tuple[tuple[Expr, Expr], ...] = ()
 
     def __add__(self, other: Growth) -> Growth:
-        return Growth(*(expand(a + b) for a, b in zip(self.orders, other.orders, strict=True)))
+        orders = (
+            a if b == 0 else b if a == 0 else expand(a + b)
+            for a, b in zip(self.orders, other.orders, strict=True)
+        )
+        terms = dict(self.stretched)
+        for p, c in other.stretched:
+            terms[p] = terms.get(p, ZERO) + c
+        return replace(Growth(*orders), stretched=_largest_first(terms))
 
     def times(self, exponent: Expr) -> Growth:
         """The growth of f^exponent."""
-        return Growth(*(expand(exponent * a) for a in self.orders))
+        terms = {p: expand(exponent * c) for p, c in self.stretched}
+        orders = (expand(exponent * a) for a in self.orders)
+        return replace(Growth(*orders), stretched=_largest_first(terms))
 
     @property
     def orders(self) -> tuple[Expr, ...]:
@@ -64,6 +80,8 @@ class Growth:
 
     def compare(self, other: Growth) -> int:
         """1, 0 or -1 as this grows faster than, like, or slower than ``other``."""
+        if self.stretched or other.stretched:
+            raise NoClosedForm("cannot decide which of several stretched exponentials dominates")
         for mine, theirs in zip(self.orders[:4], other.orders[:4], strict=True):
             gap = simplify(mine - theirs)
             if gap.is_positive:
@@ -88,6 +106,8 @@ class Growth:
     def shape(self, L: Symbol) -> Expr:
         """The law without its constant, as an expression in L."""
         result: Any = Pow(L, factor(simplify(self.power))) * log(L) ** factor(simplify(self.log_power))
+        if self.stretched:
+            result *= exp(Add(*(factor(c) * L**p for p, c in self.stretched)))
         rate = simplify(expand_log(self.rate, force=True))
         if rate != 0:
             result *= Pow(self.base, L)
@@ -107,6 +127,11 @@ class Growth:
 
     def __str__(self) -> str:
         return f"Theta({self.shape(symbols.depth)}), constant {self.prefactor}"
+
+
+def _largest_first(terms: Mapping[Expr, Expr]) -> tuple[tuple[Expr, Expr], ...]:
+    kept = ((p, c) for p, c in terms.items() if c != 0)
+    return tuple(sorted(kept, key=lambda row: float(row[0]), reverse=True))
 
 
 def growth(expression: Expr, L: Symbol) -> Growth:
@@ -140,6 +165,10 @@ def _growth(f: Expr, L: Symbol) -> Growth:
             return Growth(log_power=Integer(1), constant=log(inner.power))
     if isinstance(f, harmonic) and len(f.args) == 1:
         return _growth(log(f.args[0]), L)
+    if isinstance(f, lerchphi) and f.args[0] == 1 and (f.args[1] - 1).is_positive:
+        # the rest of a sum of 1/k^s behind its first terms: x^(1 - s) / (s - 1)
+        order = f.args[1]
+        return _growth(f.args[2], L).times(1 - order) + Growth(constant=-log(order - 1))
     if isinstance(f, Add):
         return _sum(f, L)
     raise NoClosedForm(f"no large-depth expansion is known for {f}")

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sympy import Symbol, expand, factor
+from sympy import Rational, Symbol, expand, factor
 
 from .. import symbols
 from ..errors import NoClosedForm
 from .closed_forms import Pairs
 from .collapse import collapse_law
+from .expansion import expanded_law
 from .growth import Growth, growth
 from .products import linear_law, product_law, profile_law
 
@@ -51,8 +52,14 @@ def _attempt(compute: Callable[[], Growth]) -> Growth | str:
 
 
 def identity_law(recursion: Recursion, stream: int) -> Growth:
-    """Growth of the gain of a stream's skip path from the input to the last block."""
-    return growth(recursion.identity_gain(stream), L)
+    """Growth of the gain of a stream's skip path from the input to the last block: of its closed form, else
+    of the expansion of one block's."""
+    try:
+        return growth(recursion.identity_gain(stream), L)
+    except NoClosedForm as reason:
+        opening = growth(recursion.opening_identity(stream), L)
+        block = recursion.block_identity(stream)
+        return opening + expanded_law(block**2, recursion.start, reason).times(Rational(1, 2))
 
 
 def moment_law(recursion: Recursion, pair: Pairs) -> Growth:
@@ -103,4 +110,8 @@ def gradient_law(recursion: Recursion) -> Growth:
         ratio = recursion.ratio
         if not ratio.has(L):
             return product_law(ratio)
-        return growth(recursion.opening_ratio, L) + profile_law(ratio, recursion.start)
+        opening = growth(recursion.opening_ratio, L)
+        try:
+            return opening + profile_law(ratio, recursion.start)
+        except NoClosedForm as reason:
+            return opening + expanded_law(ratio, recursion.start, reason)

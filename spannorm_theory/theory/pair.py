@@ -9,6 +9,7 @@ them: the inputs of each branch, the outgoing streams, and the linear map of the
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import lru_cache
 from itertools import combinations_with_replacement
 from typing import Any
@@ -19,6 +20,7 @@ from .. import symbols
 from ..definitions.trace import Branch, Trace
 from .adjoint import Adjoint
 from .moments import PAIR, Moments, Pair
+from .pattern import Pattern, slots
 
 
 class PairStep:
@@ -27,6 +29,7 @@ class PairStep:
     Attributes:
         trace: the block.
         streams: how many enter it.
+        coefficients: its multipliers, in the order in which the functions take them.
         pairs: the stream pairs (i, j), i <= j, in the order of the state vectors.
         branch_inputs: for each branch, a function to its input (q, delta).
         outputs: function to the outgoing state (q, delta for each pair), then, for each stream, the
@@ -53,7 +56,7 @@ class PairStep:
             for pair in self.pairs
         }
         branches = {b.index: Pair((_name("b", i), _name("e", i))) for i, b in enumerate(trace.branches)}
-        self.coefficients = tuple(c for c in trace.multipliers if not c.is_number)
+        self.coefficients = slots(trace)
         named = {c: _name("m", i) for i, c in enumerate(self.coefficients)}
         inputs: dict[int, Pair] = {}
 
@@ -132,5 +135,12 @@ def _root(x: Any) -> Any:
 
 @lru_cache(maxsize=1024)
 def pair_step(trace: Trace) -> PairStep:
-    """The compiled block or readout."""
-    return PairStep(trace)
+    """The compiled block or readout; wirings that differ in their multipliers alone share the functions."""
+    step = copy(_compiled(Pattern.of(trace)))
+    step.trace, step.coefficients = trace, slots(trace)
+    return step
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: Pattern) -> PairStep:
+    return PairStep(pattern.trace)

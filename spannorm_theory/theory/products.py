@@ -17,7 +17,7 @@ def product_law(ratio: Expr) -> Growth:
     l, constant = symbols.layer, log(symbols.constant)
     if ratio.has(L):
         raise NoClosedForm("the ratio of block l depends on l and L, and its product has no closed form")
-    order = _order(ratio - 1, l)
+    order = order_of(ratio - 1, l)
     if order.factorial != 0 or order.rate != 0 or (order.power + 1).is_positive is None:
         raise NoClosedForm(f"the ratio of block l behaves as 1 + {order}")
     size = exp(order.constant)
@@ -76,7 +76,7 @@ def linear_law(step: Expr, state: Symbol) -> Growth:
         raise NoClosedForm("its step is not linear with coefficients in l alone")
     # a holds square roots: 1 - a = (1 - a^2) / 2 at leading order, and a^2 is rational
     lost, added = (
-        _order(together(1 - a**2), l),
+        order_of(together(1 - a**2), l),
         growth(powsimp(b), l),
     )
     alpha = factor(exp(lost.constant) / 2)
@@ -86,7 +86,7 @@ def linear_law(step: Expr, state: Symbol) -> Growth:
     return Growth(power=added.power + 1, constant=added.constant - log(denominator))
 
 
-def _order(expression: Expr, l: Symbol) -> Growth:
+def order_of(expression: Expr, l: Symbol) -> Growth:
     """Growth of a rational expression, numerator over denominator."""
     top, bottom = factor(expression).as_numer_denom()
     return growth(expand(top), l) + growth(expand(bottom), l).times(Integer(-1))

@@ -224,17 +224,25 @@ class Recursion:
         The product of all norm and skip factors, as often quoted for gradients. It is not the
         gradient: the branches carry most of what the norms divide away.
         """
-        gain: Expr = Integer(1) if self.before is None else self.before.identity_gain(stream, self.start)
-        for l, step in enumerate(self.opening):
-            gain *= step.identity[stream].subs(symbols.layer, l)
+        gain, block = self.opening_identity(stream), self.block_identity(stream)
+        if block == 1:
+            return gain
+        return gain * sqrt(product_of_ratios(tidy(block**2), self.start, stop))
+
+    def opening_identity(self, stream: int = 0) -> Expr:
+        """The same up to :attr:`start`, before :attr:`step` holds."""
+        if self.before is not None:
+            return self.before.identity_gain(stream, self.start)
+        return Mul(*(s.identity[stream].subs(symbols.layer, l) for l, s in enumerate(self.opening)))
+
+    def block_identity(self, stream: int = 0) -> Expr:
+        """The same of one block from :attr:`start` on, as a function of l."""
         block = self.step.identity[stream]
         for pair in self.step.pairs:
             state = self.step.moment(*pair)
             if state.is_Symbol and block.has(state):
                 block = block.subs(state, self.moment_at(pair, symbols.layer))
-        if block == 1:
-            return gain
-        return gain * sqrt(product_of_ratios(tidy(block**2), self.start, stop))
+        return block
 
     # --- what the user reads -----------------------------------------------------------------
 

@@ -160,11 +160,12 @@ class Readout:
         """Evaluate an architecture's readout, which may hold element-wise functions but no weights."""
         step = pair_step(arch.definition.trace_readout())
         known, maps = list(state), []
+        multipliers = [float(c) for c in step.coefficients]
         for entering, branch in zip(step.branch_inputs, step.trace.branches, strict=True):
             component = Pointwise(branch.kind)
-            q, delta = (float(x) for x in entering(*known))
+            q, delta = (float(x) for x in entering(*known, *multipliers))
             known.extend(component.forward(q, delta, {}))
             maps += [float(component.gain(q, q, q, {})), 0.0, 0.0, float(component.gain(q, q, q - delta, {}))]
-        q, delta = step.outputs(*known)[:2]
-        rows = np.array(step.backward(*known, *maps), dtype=float).reshape(step.shape)
+        q, delta = step.outputs(*known, *multipliers)[:2]
+        rows = np.array(step.backward(*known, *multipliers, *maps), dtype=float).reshape(step.shape)
         return cls(q, delta, rows[: len(state)])

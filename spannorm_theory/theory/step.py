@@ -16,12 +16,12 @@ from functools import cached_property, lru_cache
 from itertools import combinations_with_replacement
 from typing import Any
 
-import numpy as np
 from sympy import Expr, Float, Integer, Matrix, Mul, Symbol, factor, sympify, together
 
 from .. import symbols
 from ..components.activations import ACTIVATIONS
 from ..components.kernels import ClosedForm
+from ..components.one_token import one_token
 from ..definitions.trace import Branch, Trace
 from ..errors import NoClosedForm
 from .adjoint import Adjoint
@@ -68,15 +68,11 @@ def elementwise_gains(activation: str, u: Expr) -> tuple[Expr, Expr]:
 
 
 def numeric_moments() -> dict[str, Callable[[Any], Any]]:
-    """The functions of :func:`elementwise_gains` by name, for compiled formulas of floats or arrays."""
-
-    def at_one_token(function: Callable[..., Any]) -> Callable[[Any], Any]:
-        return lambda q: function(q, q, q) if isinstance(q, np.ndarray) else float(function(q, q, q))
-
+    """The functions of :func:`elementwise_gains` by name, for compiled formulas; tabulated when called."""
     found: dict[str, Callable[[Any], Any]] = {}
-    for name, entry in ACTIVATIONS.items():
-        found[f"M_{name}"] = at_one_token(entry.kernel.value)
-        found[f"S_{name}"] = at_one_token(entry.kernel.slope)
+    for name in ACTIVATIONS:
+        found[f"M_{name}"] = lambda q, name=name: one_token(name).value(q)  # type: ignore[misc]
+        found[f"S_{name}"] = lambda q, name=name: one_token(name).slope(q)  # type: ignore[misc]
     return found
 
 

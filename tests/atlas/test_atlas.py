@@ -19,13 +19,13 @@ import pytest
 import spannorm_theory as st
 from spannorm_theory.atlases import build, cell
 from spannorm_theory.atlases.build import architectures
-from spannorm_theory.atlases.cell import LATER, OK, QUANTITIES
 from spannorm_theory.atlases.check import DEPTHS, mismatch
 from spannorm_theory.atlases.components import ends
 from spannorm_theory.atlases.iterated import Iteration
 from spannorm_theory.atlases.latex import escape
 from spannorm_theory.atlases.numbers import Trend, fit
 from spannorm_theory.atlases.page import raised
+from spannorm_theory.atlases.records import LATER, OK, QUANTITIES
 from spannorm_theory.atlases.verdict import verdict
 from spannorm_theory.cli import main
 from spannorm_theory.errors import InputError, UnknownNameError
