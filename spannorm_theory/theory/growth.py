@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from sympy import (
@@ -100,18 +101,11 @@ class Growth:
     @property
     def prefactor(self) -> Expr:
         """The constant of the law."""
-        combined = powsimp(exp(logcombine(expand(self.constant), force=True)), force=True)
-        return powsimp(combined.replace(lambda e: isinstance(e, Add), lambda e: factor(together(e))))
+        return _prefactor(self.constant)
 
     def shape(self, L: Symbol) -> Expr:
         """The law without its constant, as an expression in L."""
-        result: Any = Pow(L, factor(simplify(self.power))) * log(L) ** factor(simplify(self.log_power))
-        if self.stretched:
-            result *= exp(Add(*(factor(c) * L**p for p, c in self.stretched)))
-        rate = simplify(expand_log(self.rate, force=True))
-        if rate != 0:
-            result *= Pow(self.base, L)
-        return result
+        return _shape(self, L)
 
     def latex(self) -> str:
         """Constant times shape in LaTeX."""
@@ -127,6 +121,23 @@ class Growth:
 
     def __str__(self) -> str:
         return f"Theta({self.shape(symbols.depth)}), constant {self.prefactor}"
+
+
+@lru_cache(maxsize=1 << 13)  # tables, pages and verdicts ask again and again
+def _prefactor(constant: Expr) -> Expr:
+    combined = powsimp(exp(logcombine(expand(constant), force=True)), force=True)
+    return powsimp(combined.replace(lambda e: isinstance(e, Add), lambda e: factor(together(e))))
+
+
+@lru_cache(maxsize=1 << 13)
+def _shape(law: Growth, L: Symbol) -> Expr:
+    result: Any = Pow(L, factor(simplify(law.power))) * log(L) ** factor(simplify(law.log_power))
+    if law.stretched:
+        result *= exp(Add(*(factor(c) * L**p for p, c in law.stretched)))
+    rate = simplify(expand_log(law.rate, force=True))
+    if rate != 0:
+        result *= Pow(law.base, L)
+    return result
 
 
 def _largest_first(terms: Mapping[Expr, Expr]) -> tuple[tuple[Expr, Expr], ...]:
