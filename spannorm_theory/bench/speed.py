@@ -42,7 +42,7 @@ QUICK_DEPTH = 4
 #: blocks x width^2 that are run with matrices at most, and their least number of blocks
 LARGEST_STACK, FEWEST_BLOCKS = 4 << 20, 2
 #: networks of an ensemble: at least, at most, and up to which entries of all their streams
-FEWEST, MOST, ENTRIES = 2, 8, 1 << 17
+FEWEST, MOST, ENTRIES = 2, 16, 1 << 19
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ from .weights import ExplicitWeights
 
 Samples = dict[Key, NDArray[np.float64]]
 
-#: bytes that kept intermediate tensors may take on the host, all workers together
-KEEP = 640 << 20
+#: bytes that kept intermediate tensors may take on the host, all workers together: if nothing then has to be
+#: computed twice, and else
+KEEP_ALL, KEEP = 2 << 30, 640 << 20
 #: tensor entries of one kind and batch beyond which more networks per operation no longer pay
 FULL = 1 << 19
 
@@ -101,6 +102,8 @@ def run(job: Job, networks: int, progress: bool, first: int = 0) -> tuple[Sample
     workers = 1 if job.device.type == "cuda" else min(cores(), networks)
     budget = free // 2 if job.device.type == "cuda" else min(KEEP, free // 2)
     size = _batch_size(job, networks, workers, budget // workers)
+    if workers * footprint.needed(size, depth, depth) <= min(KEEP_ALL, free // 2):
+        budget = max(budget, KEEP_ALL)
     segment = footprint.segment(size, depth, budget // workers)
     last = first + networks
     batches = [range(i, min(i + size, last)) for i in range(first, last, size)]

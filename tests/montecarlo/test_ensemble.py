@@ -43,6 +43,7 @@ def test_results_do_not_depend_on_batches_or_on_what_is_kept(engine, small_batch
     for size in (1, 5):
         small_batches(size)
         monkeypatch.setattr(schedule, "KEEP", 1 << 15)
+        monkeypatch.setattr(schedule, "KEEP_ALL", 0)
         cut = run(engine=engine).samples
         for key, sample in whole.items():
             np.testing.assert_allclose(cut[key], sample, rtol=2e-4, atol=2e-5, err_msg=str(key))
