@@ -39,7 +39,8 @@ s^2 the variance of a row's logits, r the rows' cosine and F = e^{r s^2} [r s^2 
     key       s_o delta_V [gamma e^{s^2} (s^2 + 4 s^4) / n + c (1 + P11 - 2/n) F
                            - 2 c (e^{(1+2r) s^2} [r s^2 + (2+r)(1+2r) s^4] - F) / n]
 
-over d_h. What rows of like gradients (c) read along a key adds up over them.
+over d_h, times (1 - P2)^2: by Stein's lemma a row's mean logit is (1 - P2) s^2. What rows of like gradients
+(c) read along a key adds up over them.
 
 Leading finite-width terms: the cosine r of two queries fluctuates by 1/d_h around rho, which n - 1 pairs of
 tokens add up to order n/d_h in the key path (:func:`~.overlaps.head_overlaps`); the tokens' sample
@@ -212,9 +213,10 @@ class Attention:
         key = rows(*to_key, *(-k / (n - 1) for k in to_key))
         if self._spherical:
             s2 = self._row_variance(q, delta, gains)
+            size = delta_v * (1 - p2) ** 2
             for to, (gamma, c) in ((query, self._along_query(s2)), (key, self._along_key(s2, rho, p11))):
-                to[:, 0, 0] -= (delta_v * gamma - to[:, 0, 0]) / self.head_width
-                to[:, 0, 1] -= (delta_v * c - to[:, 0, 1]) / self.head_width
+                to[:, 0, 0] -= (size * gamma - to[:, 0, 0]) / self.head_width
+                to[:, 0, 1] -= (size * c - to[:, 0, 1]) / self.head_width
         maps = {"attn.value": value, "attn.query": query, "attn.key": key}
         maps = {name: np.asarray(output)[..., None, None] * m for name, m in maps.items()}
         stream = np.zeros_like(value)
@@ -224,7 +226,7 @@ class Attention:
         return {**maps, "stream": stream}
 
     def _along_query(self, s2: Array) -> tuple[Array, Array]:
-        """d_h times what a query's gradient has along it, by gamma and by c, over s_o delta_V."""
+        """d_h times what a query's gradient has along it, by gamma and by c, over s_o delta_V (1 - P2)^2."""
         return np.exp(s2) * (s2 + s2**2) / self.tokens, np.zeros_like(s2)
 
     def _along_key(self, s2: Array, rho: Array, p11: Array) -> tuple[Array, Array]:

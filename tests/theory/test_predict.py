@@ -154,4 +154,4 @@ def test_a_norm_takes_from_keys_what_rows_of_like_gradients_read_along_them() ->
     pair, sampled = predict_pair(arch).profiles, predict_gram(arch).profiles
     for name in ("attn.query", "attn.key"):
         key = name, "weight_grad_norm"
-        assert np.abs(pair[key] - sampled[key]).max() < 0.09
+        assert np.abs(pair[key] - sampled[key]).max() < 0.06
