@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from matplotlib.transforms import Bbox
 from tqdm import tqdm
 
 from ..architecture import Architecture
@@ -99,6 +100,8 @@ def write(recipe: Recipe, folder: Path, results: Results | None = None) -> list[
     with paper():
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
+    for axes in figure.axes:  # the solver's last bits differ from run to run, and name clip paths in SVG
+        axes.set_position(Bbox(axes.get_position(original=True).get_points().round(9)))
     files = [save(figure, folder / f"{recipe.name}.{form}", recipe.line) for form in FORMS]
     beside = folder / f"{recipe.name}.json"
     beside.write_text(json.dumps(recipe.to_dict(), indent=1) + "\n", encoding="utf-8")
