@@ -78,7 +78,7 @@ def _collapse(placement: str) -> Callable[[], Any]:
 def _limit(placement: str, quantity: str) -> Callable[[], Any]:
     def constant() -> Any:
         law: Any = st.derive(placement, SCALED).asymptotics()[quantity]
-        if law.shape(L) != 1:
+        if law.shape != 1:
             raise ValueError(f"{quantity} of {placement} has no finite limit: {law}")
         return law.prefactor
 

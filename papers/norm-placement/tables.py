@@ -119,7 +119,7 @@ def _cell(laws: Iterable[Growth | str | None]) -> str:
 
 def _law(law: Growth) -> str:
     """The shape of a law, or its limit where it tends to one (for an embedding of second moment one)."""
-    L, shape = symbols.depth, law.shape(symbols.depth)
+    L, shape = symbols.depth, law.shape
     if shape == 1:
         return f"${_short(law.prefactor.subs(symbols.initial_variance, 1))}$"
     if isinstance(shape, Pow) and shape.exp == L and any(p.exp == -HALF for p in shape.base.atoms(Pow)):

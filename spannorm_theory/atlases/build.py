@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import warnings
@@ -29,9 +30,6 @@ DEPTHS = (64, 1024)
 
 #: CPU seconds after which a cell is given up
 SECONDS = 30.0
-
-#: cells of a placement that one worker takes at once
-AT_ONCE = 12
 
 #: fewer cells than this are not worth a pool of processes
 FEWEST = 6
@@ -151,19 +149,33 @@ def _computed(
     if workers <= 1 or len(archs) < FEWEST or not forks:
         yield from ((i, compute(arch, depths, seconds)) for i, arch in enumerate(archs))
         return
-    # a worker takes some rules of a placement at once: they share what is compiled, and some their laws
+    # a worker takes all rules of a placement: they share what is compiled, and many their laws
     groups: dict[str, list[int]] = {}
     for i, arch in enumerate(archs):
         groups.setdefault(arch.placement, []).append(i)
-    several = sorted(groups.values(), key=lambda group: archs[group[0]].definition.streams, reverse=True)
-    slowest = [group[i : i + AT_ONCE] for group in several for i in range(0, len(group), AT_ONCE)]
+    slowest = sorted(
+        groups.values(), key=lambda group: (archs[group[0]].definition.streams, len(group)), reverse=True
+    )
     context = multiprocessing.get_context("fork")
-    with warnings.catch_warnings(), ProcessPoolExecutor(min(workers, len(slowest)), context) as pool:
+    with (
+        warnings.catch_warnings(),
+        ProcessPoolExecutor(min(workers, len(slowest)), context, _prepare) as pool,
+    ):
         # newer Pythons warn of threads (BLAS); the workers start none and share no locks with them
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         futures = {pool.submit(_group, [archs[i] for i in g], depths, seconds): g for g in slowest}
         for future in as_completed(futures):
             yield from zip(futures[future], future.result(), strict=True)
+
+
+def _prepare() -> None:
+    """One thread for each worker; and fewer collections of garbage, which visit the many small objects that
+    formulas are and would be a tenth of the work."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+    gc.freeze()
+    gc.set_threshold(50_000, 20)
 
 
 def _group(archs: Sequence[Architecture], depths: tuple[int, ...], seconds: float) -> list[Cell]:

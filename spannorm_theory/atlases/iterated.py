@@ -19,7 +19,7 @@ from ..definitions.placements import PLACEMENTS
 from ..definitions.trace import Trace
 from ..definitions.wiring import Position
 from ..errors import AssumptionError
-from ..theory.pattern import constant_gain_key
+from ..theory.pattern import Factors, constant_gain_key
 from ..theory.recursion import Recursion
 from .numeric import Gains, Wiring
 
@@ -77,11 +77,11 @@ class Iteration:
         distinct = list(dict.fromkeys(found))
         return distinct, np.array([distinct.index(trace) for trace in found])[which]
 
-    def key(self, depth: int) -> Hashable:
-        """Equal for recursions whose stacks do the same, and have the same laws."""
+    def key(self, depth: int) -> tuple[Hashable, Factors]:
+        """Equal for recursions whose stacks do the same up to factors of the gains, and these."""
         asked = self._questions
-        blocks = tuple(constant_gain_key(trace) for trace in self._blocks(depth)[0])
-        return asked.fraction, asked.period, blocks, constant_gain_key(self._entry.trace_readout())
+        blocks, factors = constant_gain_key([*self._blocks(depth)[0], self._entry.trace_readout()])
+        return (asked.fraction, asked.period, blocks), factors
 
     def ends(self, depth: int, gains: Gains, q0: float = 1.0) -> Ends:
         """Iterate a stack of ``depth`` blocks with gains (sigma_a^2, sigma_f^2, omega_a^2, omega_f^2).

@@ -75,7 +75,7 @@ def _law(found: Found | None) -> str:
         return "--"
     if found.law is None:
         return rf"$\approx {_numbers(found.trend)}$"
-    text = symbols.latex(found.law.shape(symbols.depth))
+    text = symbols.latex(found.law.shape)
     return f"${text if len(text) <= LONGEST else _numbers(found.trend)}$"
 
 

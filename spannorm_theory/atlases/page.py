@@ -17,9 +17,9 @@ from ..report import mathml
 from ..report.markup import paragraph, power_of_ten, tag
 from ..theory.growth import Growth
 from ..theory.laws import COLLAPSE
-from .cell import CHECK_GAINS
 from .check import DEPTHS
 from .components import ends
+from .known import CHECK_GAINS
 from .numbers import Trend
 from .records import LATER, OK, QUANTITIES, Cell, Found, Share
 from .verdict import regime, verdict
@@ -205,9 +205,8 @@ def _at_depth(trend: Trend) -> float:
 
 @lru_cache(maxsize=4096)
 def _theta(law: Growth) -> str:
-    from .. import symbols
 
-    if len(str(law.shape(symbols.depth))) > LONGEST:
+    if len(str(law.shape)) > LONGEST:
         return '<span class="note">long formula</span>'
     return mathml.theta(law)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .. import symbols
 from ..architecture import Architecture
 from ..theory.growth import Growth
 from .numbers import Trend
@@ -42,7 +41,7 @@ class Found:
     @property
     def order(self) -> str:
         """The law without its constant, in symbols; empty where there is none."""
-        return "" if self.law is None else str(self.law.shape(symbols.depth))
+        return "" if self.law is None else str(self.law.shape)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any
 from sympy import Add, Eq, Expr, Integer, Mul, Pow, Rational, Symbol, fraction, together
 from sympy.printing.mathml import MathMLPresentationPrinter
 
-from .. import symbols
 from ..theory.growth import Growth
 from ..theory.laws import COLLAPSE
 
@@ -187,12 +186,12 @@ def quantity(name: str) -> str:
 
 def theta(law: Growth) -> str:
     """The order of a law, Θ(...), inside a line of text."""
-    return f"<math><mi>Θ</mi><mo>(</mo>{markup(law.shape(symbols.depth))}<mo>)</mo></math>"
+    return f"<math><mi>Θ</mi><mo>(</mo>{markup(law.shape)}<mo>)</mo></math>"
 
 
 def law_equation(name: str, law: Growth) -> str:
     """A law with its constant, on a line of its own."""
-    shape, constant = law.shape(symbols.depth), law.prefactor
+    shape, constant = law.shape, law.prefactor
     if shape == 1:
         right = markup(constant)
     elif constant == 1:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from .. import symbols
 from ..claimed import ClaimsReport
 from ..theory.growth import Growth
 from ..theory.laws import COLLAPSE
@@ -58,7 +57,7 @@ def _laws(cell: Cell) -> list[dict[str, Any]]:
                 "scaling": cell.arch.scaling,
                 "quantity": name,
                 "closed_form": str(closed),
-                "order": str(law.shape(symbols.depth)) if isinstance(law, Growth) else "",
+                "order": str(law.shape) if isinstance(law, Growth) else "",
                 "constant": str(law.prefactor) if isinstance(law, Growth) else "",
                 "no_law_because": "" if known else str(law),
             }

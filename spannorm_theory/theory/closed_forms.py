@@ -64,6 +64,8 @@ def solve_linear(step: Expr, state: Expr, start: Expr, initial: Expr) -> Expr:
 def _sum(term: Expr, start: Expr) -> Expr:
     """sum_{k=start}^{l-1} of a rational term; sympy leaves sums of 1/(k + c), c > 0, as they are."""
     l, k = symbols.layer, symbols.running
+    if not term.is_rational_function(k):
+        raise NoClosedForm("what its blocks add is not rational in l")
     total = Integer(0)
     for part in Add.make_args(apart(factor(term), k)):
         constant, rest = part.as_independent(k, as_Add=False)
@@ -111,7 +113,8 @@ def product_of_ratios(ratio: Expr, first: Expr, stop: Expr = symbols.depth) -> E
         NoClosedForm: the product cannot be expressed by powers and gamma functions.
     """
     l, k = symbols.layer, symbols.running
-    ratio = factor(ratio)
+    if ratio.has(l):  # factors of ratios with roots can take minutes to find
+        ratio = factor(ratio)
     if not ratio.has(l):
         return ratio ** (stop - first)
     top, bottom = ratio.as_numer_denom()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from sympy import (
@@ -74,6 +74,12 @@ class Growth:
         orders = (expand(exponent * a) for a in self.orders)
         return replace(Growth(*orders), stretched=_largest_first(terms))
 
+    def subs(self, values: Mapping[Expr, Expr]) -> Growth:
+        """The growth with expressions in the place of symbols."""
+        orders = (a.subs(values, simultaneous=True) for a in self.orders)
+        terms = {p: c.subs(values, simultaneous=True) for p, c in self.stretched}
+        return replace(Growth(*orders), stretched=_largest_first(terms))
+
     @property
     def orders(self) -> tuple[Expr, ...]:
         """All five coefficients, fastest first."""
@@ -98,18 +104,19 @@ class Growth:
         """Growth factor per block, exp(rate)."""
         return factor(powsimp(exp(logcombine(self.rate, force=True))))
 
-    @property
+    @cached_property  # goes with the law to other processes
     def prefactor(self) -> Expr:
         """The constant of the law."""
         return _prefactor(self.constant)
 
-    def shape(self, L: Symbol) -> Expr:
+    @cached_property
+    def shape(self) -> Expr:
         """The law without its constant, as an expression in L."""
-        return _shape(self, L)
+        return _shape(self)
 
     def latex(self) -> str:
         """Constant times shape in LaTeX."""
-        shape, constant = self.shape(symbols.depth), self.prefactor
+        shape, constant = self.shape, self.prefactor
         if shape == 1:
             return symbols.latex(constant)
         if constant == 1:
@@ -120,17 +127,18 @@ class Growth:
         return rf"{front} \cdot {symbols.latex(shape)}"
 
     def __str__(self) -> str:
-        return f"Theta({self.shape(symbols.depth)}), constant {self.prefactor}"
+        return f"Theta({self.shape}), constant {self.prefactor}"
 
 
-@lru_cache(maxsize=1 << 13)  # tables, pages and verdicts ask again and again
+@lru_cache(maxsize=1 << 13)  # many stacks have the same laws
 def _prefactor(constant: Expr) -> Expr:
     combined = powsimp(exp(logcombine(expand(constant), force=True)), force=True)
     return powsimp(combined.replace(lambda e: isinstance(e, Add), lambda e: factor(together(e))))
 
 
 @lru_cache(maxsize=1 << 13)
-def _shape(law: Growth, L: Symbol) -> Expr:
+def _shape(law: Growth) -> Expr:
+    L = symbols.depth
     result: Any = Pow(L, factor(simplify(law.power))) * log(L) ** factor(simplify(law.log_power))
     if law.stretched:
         result *= exp(Add(*(factor(c) * L**p for p, c in law.stretched)))

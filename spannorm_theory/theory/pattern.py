@@ -7,13 +7,20 @@ factor on a branch's output and on its last matrix.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sympy import Expr, Integer
 
-from ..definitions.trace import Branch, Norm, Stream, Sum, Trace, Value
-from .step import rule_gain, scale_free, tidy
+from .. import symbols
+from ..definitions.trace import SUBLAYERS, Branch, Norm, Stream, Sum, Trace, Value
+from .step import ONE, rule_gain, scale_free, tidy
+
+#: what gains depend on
+VARIABLES = symbols.layer, symbols.depth, symbols.width
+
+#: of the gains of attention and feed-forward
+Factors = tuple[Expr, Expr]
 
 #: multipliers that formulas hold as they are
 LITERALS = (Integer(-1), Integer(0), Integer(1))
@@ -44,29 +51,62 @@ class Pattern:
         return cls((tuple(map(row, trace.nodes)), _outputs(trace)), trace)
 
 
-def constant_gain_key(trace: Trace) -> Hashable:
-    """Equal for blocks that are the same with constant gains, whatever multiplies what in them."""
+def constant_gain_key(traces: Sequence[Trace]) -> tuple[Hashable, Factors]:
+    """Equal for blocks that are the same with constant gains up to a factor of all gains of one kind; and
+    these factors, of attention and feed-forward."""
+    gains = [_constant_gains(trace) for trace in traces]
+    factors = {
+        kind: _common([g for found in gains for b, g in found.items() if b.kind == kind])
+        for kind in SUBLAYERS
+    }
+    rows = []
+    for trace, found in zip(traces, gains, strict=True):
+        own = {branch.index: tidy(gain / factors[branch.kind]) for branch, gain in found.items()}
+        rows.append((tuple(_row(node, own, _once(trace)) for node in trace.nodes), _outputs(trace)))
+    return tuple(rows), (factors["attention"], factors["ffn"])
+
+
+def _constant_gains(trace: Trace) -> dict[Branch, Expr]:
+    """What multiplies each branch's constant gains: for one in a single sum, with its multiplier there."""
+    once = _once(trace)
+    return {
+        branch: tidy(once.get(branch.index, ONE) ** 2 * rule_gain(branch))
+        for branch in trace.branches
+        if not branch.elementwise
+    }
+
+
+def _once(trace: Trace) -> dict[int, Expr]:
+    """Branches that count only together with the multiplier of the one sum that they are in, and this."""
     readers: dict[int, list[Value]] = {node.index: [] for node in trace.nodes}
     for node in trace.nodes:
         for source in node.sources:
             readers[source.index].append(node)
+    found = {}
+    for branch in trace.branches:
+        if not branch.elementwise and len(readers[branch.index]) == 1:
+            (reader,) = readers[branch.index]
+            if isinstance(reader, Sum):
+                (found[branch.index],) = (factor for factor, value in reader.terms if value is branch)
+    return found
 
-    def once(node: Value) -> bool:
-        """Whether the branch's gain counts only together with the multiplier of the one sum it is in."""
-        fresh = isinstance(node, Branch) and not node.elementwise
-        return fresh and len(readers[node.index]) == 1 and isinstance(readers[node.index][0], Sum)
 
-    def row(node: Value) -> Hashable:
-        if isinstance(node, Sum):
-            return tuple(
-                (tidy(factor**2 * rule_gain(value)) if once(value) else tidy(factor), value.index)  # type: ignore[arg-type]
-                for factor, value in node.terms
-            )
-        if isinstance(node, Branch) and not node.elementwise:
-            return node.kind, node.source.index, scale_free(node), 1 if once(node) else tidy(rule_gain(node))
-        return _plain(node)
+def _common(gains: Sequence[Expr]) -> Expr:
+    """The number in front of all of these, if it is one and not zero; else one."""
+    numbers = {gain.as_independent(*VARIABLES, as_Add=False)[0] for gain in gains}
+    return numbers.pop() if len(numbers) == 1 and 0 not in numbers else ONE
 
-    return tuple(map(row, trace.nodes)), _outputs(trace)
+
+def _row(node: Value, gains: Mapping[int, Expr], once: Mapping[int, Expr]) -> Hashable:
+    if isinstance(node, Sum):
+        return tuple(
+            (gains[value.index] if value.index in once else tidy(factor), value.index)
+            for factor, value in node.terms
+        )
+    if isinstance(node, Branch) and not node.elementwise:
+        gain = ONE if node.index in once else gains[node.index]
+        return node.kind, node.source.index, scale_free(node), gain
+    return _plain(node)
 
 
 def _plain(node: Value) -> Hashable:

@@ -74,15 +74,17 @@ def linear_law(step: Expr, state: Symbol) -> Growth:
     b = step - a * state
     if b.has(state) or step.has(L):
         raise NoClosedForm("its step is not linear with coefficients in l alone")
-    # a holds square roots: 1 - a = (1 - a^2) / 2 at leading order, and a^2 is rational
-    lost, added = (
-        order_of(together(1 - a**2), l),
-        growth(powsimp(b), l),
-    )
-    alpha = factor(exp(lost.constant) / 2)
+    reason = "its linear recurrence does not balance as a power of l"
+    alpha, added = Integer(0), growth(powsimp(b), l)
+    if a != 1:
+        # a holds square roots: 1 - a = (1 - a^2) / 2 at leading order, and a^2 is rational
+        lost = order_of(together(1 - a**2), l)
+        if lost.power != -1 or lost.log_power != 0:
+            raise NoClosedForm(reason)
+        alpha = factor(exp(lost.constant) / 2)
     denominator = factor(1 + added.power + alpha)
-    if lost.power != -1 or lost.log_power != 0 or added.rate != 0 or not denominator.is_positive:
-        raise NoClosedForm("its linear recurrence does not balance as a power of l")
+    if added.rate != 0 or not denominator.is_positive:
+        raise NoClosedForm(reason)
     return Growth(power=added.power + 1, constant=added.constant - log(denominator))
 
 

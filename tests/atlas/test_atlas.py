@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 import spannorm_theory as st
-from spannorm_theory.atlases import build, cell
+from spannorm_theory.atlases import build, cell, known
 from spannorm_theory.atlases.build import architectures
 from spannorm_theory.atlases.check import DEPTHS, mismatch
 from spannorm_theory.atlases.components import ends
@@ -152,14 +152,15 @@ class TestCheck:
     def test_a_wrong_law_fails_the_cell_and_the_command(
         self, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        derived = cell._Laws._derived
+        derived = known._Laws._derived
 
-        def wrong(self: cell._Laws, quantity: str) -> laws.Growth:
-            law = derived(self, quantity)
+        def wrong(self: known._Laws, quantity: str, stream: int) -> laws.Growth:
+            law = derived(self, quantity, stream)
             return replace(law, power=law.power + 1) if quantity == name else law
 
-        monkeypatch.setattr(cell._Laws, "_derived", wrong)
-        monkeypatch.setattr(cell, "_known", cell._known.__wrapped__)  # neither reads nor keeps other laws
+        monkeypatch.setattr(known._Laws, "_derived", wrong)
+        for name_of in ("_known", "_laws"):  # neither reads nor keeps other laws
+            monkeypatch.setattr(known, name_of, getattr(known, name_of).__wrapped__)
         arguments = ["atlas", "--placements", "span-norm", "--scalings", "depth-scaled-init", "--quiet"]
         assert main([*arguments, "--networks", "0", "--depths", "16"]) == 1
         printed = capsys.readouterr().out

@@ -288,7 +288,7 @@ class TestClosedForms:
 
     def test_identity_gain_of_deepnorm_tends_to_one(self) -> None:
         law = growth("post-norm", "deepnorm", "identity gain")
-        assert law.shape(L) == 1
+        assert law.shape == 1
         assert float(law.prefactor.subs(UNIT)) == pytest.approx(1)
         gain = st.derive("post-norm", "deepnorm").identity_gain().subs(UNIT)
         # our corollary: the branches' summed power is 2L beta^4/alpha^2 = 1/(4 sqrt(2L))

@@ -75,7 +75,7 @@ class TestPreNorm:
         assert equal(derive("pre-norm", "gpt2").moment_at((0, 0), L), q0 + (sa + sf) / 2)
         law = derive("pre-norm", "gpt2").asymptotics()["q at l=L"]
         assert isinstance(law, Growth)
-        assert law.shape(L) == 1
+        assert law.shape == 1
 
     def test_gradient_ratio_telescopes_when_gains_balance(self) -> None:
         r = derive("pre-norm")
@@ -91,7 +91,7 @@ class TestPreNorm:
         values = {sa: Rational(1, 2), sf: Rational(1, 3), wa: 1, wf: Rational(1, 5), q0: 1}
         depth = 10**5
         exact = float(r.gradient_ratio().subs(values).subs(L, depth))
-        leading = float((law.prefactor * law.shape(L)).subs(values).subs(L, depth))
+        leading = float((law.prefactor * law.shape).subs(values).subs(L, depth))
         assert exact == pytest.approx(leading, rel=1e-4)
 
     def test_layer_index_scaling_grows_logarithmically(self) -> None:
@@ -124,7 +124,7 @@ class TestIdentityGain:
         assert float(gain.subs(L, 10.0**6)) == pytest.approx(float(expected), rel=1e-5)
         law = derive(name, "depth-scaled-init").asymptotics()["identity gain"]
         assert isinstance(law, Growth)
-        assert law.shape(L) == 1
+        assert law.shape == 1
         assert equal(law.prefactor.subs(UNIT), expected)
 
     @pytest.mark.parametrize("name", ["post-norm", "span-norm"])
@@ -295,7 +295,7 @@ class TestCollapse:
     def test_total_collapse_is_bounded_under_inverse_root_depth(self, name: str, scaling: str) -> None:
         law = derive(name, scaling).asymptotics()["(1-rho_L)/(1-rho_0)"]
         assert isinstance(law, Growth)
-        assert law.shape(L) == 1
+        assert law.shape == 1
 
     def test_span_norm_collapses_more_slowly_than_post_norm(self) -> None:
         """Attention reaches SpanNorm's stream only through the ffn."""
@@ -312,7 +312,7 @@ def test_cross_moment_of_siamese_streams_grows_as_the_square_root() -> None:
     assert equal(law.prefactor, 2 * sqrt(2) * s / (s + 2))
     table = derive("siamese-norm").iterate(40_000, sigma_a2=0.5, sigma_f2=0.4, omega_a2=1, omega_f2=1)
     at = table[(table["stream"] == "01") & (table["quantity"] == "variance") & (table["layer"] == 40_000)]
-    expected = float((law.prefactor * law.shape(L)).subs({sa: 0.5, sf: 0.4, L: 40_000}))
+    expected = float((law.prefactor * law.shape).subs({sa: 0.5, sf: 0.4, L: 40_000}))
     assert float(at["value"].iloc[0]) == pytest.approx(expected, rel=0.01)
 
 
@@ -323,7 +323,7 @@ def test_gradient_at_the_embedding_for_balanced_gains(name: str) -> None:
     gains = {"sigma_a2": 0.5, "sigma_f2": 0.8, "omega_a2": 0.5, "omega_f2": 0.8}
     table = derive(name).iterate(50, **gains, q0=2.0)
     first = table[(table["quantity"] == "grad_variance") & (table["layer"] == 0)]["log_value"].iloc[0]
-    expected = (law.prefactor * law.shape(L)).subs({sa: 0.5, sf: 0.8, q0: 2.0, L: 50})
+    expected = (law.prefactor * law.shape).subs({sa: 0.5, sf: 0.8, q0: 2.0, L: 50})
     assert float(first) == pytest.approx(float(np.log(float(expected))), abs=1e-9)
 
 

@@ -56,7 +56,7 @@ def square_root_cure() -> Fact:
     plain = growth_of("post-norm", "unit", COLLAPSE)
     ones = {s: 1 for pair in symbols.GAINS.values() for s in pair}
     return Fact(
-        scaled.shape(symbols.depth) == 1 and plain.rate.subs(ones).is_negative,
+        scaled.shape == 1 and plain.rate.subs(ones).is_negative,
         f"1 - rho: {plain} without the factor, {scaled} with it",
     )
 

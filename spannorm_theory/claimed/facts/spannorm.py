@@ -54,7 +54,7 @@ def gain_is_gradient() -> Fact:
 def scaled_gradient() -> Fact:
     """gamma_0/gamma_L tends to exp(omega_f^2 - sigma_f^2)/q_0."""
     found = growth_of("span-norm", "depth-scaled-init", "gamma_0/gamma_L")
-    bounded = found.shape(symbols.depth) == 1
+    bounded = found.shape == 1
     limit_ = float(found.prefactor.subs(gains()))
     return Fact(bounded, f"gamma_0/gamma_L: {found}; {limit_:.4f} for GELU", {"limit": limit_})
 
@@ -67,7 +67,7 @@ def scaled_identity_gain() -> Fact:
     agrees = abs(float(found.prefactor.subs(gains())) - expected) < 1e-9
     block = (1 + f2 / 48) ** -0.5
     return Fact(
-        found.shape(symbols.depth) == 1 and agrees,
+        found.shape == 1 and agrees,
         f"identity gain: {found}; {expected:.4f} for GELU",
         {"one block of 48": block},
     )
@@ -94,7 +94,7 @@ def tokens_against_pre_norm() -> Fact:
     values = gains()
     falls = float(pre.power.subs(values)) < 0
     return Fact(
-        scaled.shape(symbols.depth) == 1 and falls,
+        scaled.shape == 1 and falls,
         f"1 - rho: {scaled} with depth scaling, {plain} without, PreNorm {pre}",
         outside=float(plain.rate.subs(values)) >= 0,
     )
@@ -105,7 +105,7 @@ def scaling_stops_collapse() -> Fact:
     name = "(1-rho_L)/(1-rho_0)"
     scaled, plain = growth_of("span-norm", "depth-scaled-init", name), growth_of("span-norm", "unit", name)
     return Fact(
-        scaled.shape(symbols.depth) == 1 and float(plain.rate.subs(gains())) < 0,
+        scaled.shape == 1 and float(plain.rate.subs(gains())) < 0,
         f"1 - rho: {plain} without scaling, {scaled} with it",
     )
 

@@ -54,7 +54,7 @@ def deepnorm_identity() -> Fact:
     gain = growth_of("deepnorm", "deepnorm-init", "identity gain")
     ratio = growth_of("deepnorm", "deepnorm-init", "gamma_0/gamma_L")
     ends = [float(g.prefactor.subs(symbols.initial_variance, 1)) for g in (gain, ratio)]
-    flat = all(g.shape(L) == 1 for g in (gain, ratio))
+    flat = all(g.shape == 1 for g in (gain, ratio))
     return Fact(flat and ends == [1.0, 1.0], f"identity gain {gain}; gamma_0/gamma_L {ratio}")
 
 
@@ -65,7 +65,7 @@ def keel_product() -> Fact:
     law = growth_of("keel", "keel", "identity gain")
     rest = simplify(law.prefactor / opening)
     return Fact(
-        law.shape(L) == 1 and rest == 1,
+        law.shape == 1 and rest == 1,
         f"identity gain {law}, of which the first block alone makes {opening}",
     )
 
@@ -97,14 +97,14 @@ def deepscalelm_unit() -> Fact:
 def gpt2_constant() -> Fact:
     """q at l = L under gpt2 is Theta(1)."""
     found = growth_of("pre-norm", "gpt2", "q at l=L")
-    return Fact(found.shape(L) == 1, f"q_L: {found}")
+    return Fact(found.shape == 1, f"q_L: {found}")
 
 
 def completep_embedding() -> Fact:
     """q at l = L under CompleteP tends to q_0."""
     found = growth_of("pre-norm", "completep", "q at l=L")
     q0 = symbols.initial_variance
-    return Fact(found.shape(L) == 1 and simplify(found.prefactor - q0) == 0, f"q_L: {found}")
+    return Fact(found.shape == 1 and simplify(found.prefactor - q0) == 0, f"q_L: {found}")
 
 
 def swin_identity() -> Fact:

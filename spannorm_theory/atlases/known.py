@@ -1,0 +1,194 @@
+"""The laws of a stack: derived and checked once for all that differ by factors of the gains alone."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import isfinite, log
+
+import numpy as np
+from sympy import Expr
+from sympy.polys.polyerrors import BasePolynomialError
+
+from ..errors import AssumptionError, NoClosedForm
+from ..theory import laws
+from ..theory.collapse import collapse_law
+from ..theory.growth import Growth
+from ..theory.pattern import Factors
+from ..theory.recursion import Recursion
+from .check import DEPTHS, mismatch
+from .iterated import Ends, Iteration
+from .numbers import Trend, evaluate, fit
+from .numeric import GAINS, Gains
+from .records import FAILED, LATER, OK, QUANTITIES, UNCHECKED, Found
+
+#: gains of the check: all different, so that no two of them can be swapped unnoticed
+CHECK_GAINS: Gains = (0.3, 0.7, 0.4, 1.1)
+
+#: an input so small that branches of any published size outweigh it early
+SMALL_INPUT = 1e-14
+
+
+def known(
+    recursion: Recursion, aligned: Gains, independent: Gains
+) -> tuple[dict[str, Found], int, tuple[str, ...]]:
+    """What is known of each quantity, the stream that grows most, and what could not be computed.
+
+    Args:
+        aligned, independent: gains at which laws are evaluated; what has no law is fitted at the former.
+    """
+    iteration = Iteration(recursion)
+    key, factors = iteration.key(DEPTHS[-1])
+    return _known(_Formulas(key, recursion, iteration, factors), factors, aligned, independent)
+
+
+@dataclass(frozen=True)
+class _Formulas:
+    """A recursion, equal to every other one whose blocks are the same up to factors of the gains."""
+
+    key: Hashable
+    recursion: Recursion = field(compare=False)
+    iteration: Iteration = field(compare=False)
+    factors: Factors = field(compare=False)
+
+
+@lru_cache(maxsize=1024)
+def _known(
+    formulas: _Formulas, factors: Factors, aligned: Gains, independent: Gains
+) -> tuple[dict[str, Found], int, tuple[str, ...]]:
+    runs, checks = _Runs(formulas.iteration, aligned), _Runs(formulas.iteration, CHECK_GAINS)
+    several = len(formulas.recursion.block.trace.streams) > 1
+    stream = runs.largest("forward") if several else 0
+    kept = runs.largest("identity") if several else 0
+    shared = _laws(formulas)
+    found: dict[str, Found] = {}
+    late = False
+    for name in QUANTITIES:
+        place = kept if name == "identity" else stream
+        law = shared.law(name, place, factors)
+        if isinstance(law, str) and any(str(gain) in law for gain in GAINS):  # a formula with its own factors
+            law = _Laws(formulas).law(name, place, formulas.factors)
+        if isinstance(law, str):
+            logs = runs.logs(name, place)
+            found[name] = Found(None, law, fit(DEPTHS, logs) if logs else None)
+            continue
+        if name == "forward":
+            late = _late(evaluate(law, CHECK_GAINS))
+        # gains of another size may set in at another depth; else all have one check
+        status = _check(law, name, place, checks, late) if late else shared.check(name, place)
+        str(law)  # works out its shape and constant here, not where the table is made
+        found[name] = Found(law, "", evaluate(law, aligned), evaluate(law, independent), *status)
+    return found, stream, tuple(filter(None, (shared.checks.problem, checks.problem, runs.problem)))
+
+
+@lru_cache(maxsize=512)
+def _laws(formulas: _Formulas) -> _Laws:
+    return _Laws(formulas)
+
+
+class _Runs:
+    """A stack iterated to the depths of the check, at given gains."""
+
+    def __init__(self, iteration: Iteration, gains: Gains) -> None:
+        self.problem = ""
+        self._iteration, self._gains = iteration, gains
+        self._ends: dict[float, list[Ends]] = {}
+
+    def _at(self, q0: float) -> list[Ends]:
+        """Empty where the stacks leave float64's range."""
+        if q0 not in self._ends:
+            try:
+                self._ends[q0] = [self._iteration.ends(depth, self._gains, q0) for depth in DEPTHS]
+            except AssumptionError as error:
+                self._ends[q0] = []
+                self.problem = f"not iterated to depth {DEPTHS[-1]}: {error}"
+        return self._ends[q0]
+
+    def largest(self, name: str) -> int:
+        """The first of the streams that end with most of a quantity."""
+        ends = self._at(1.0)
+        return int(np.argmax(np.round(getattr(ends[-1], name), 6))) if ends else 0
+
+    def logs(self, name: str, stream: int, q0: float = 1.0) -> list[float]:
+        """ln of a quantity of a stream at the depths of the check."""
+        if name == "gradient":
+            return [ends.gradient for ends in self._at(q0)]
+        start = log(q0) if name == "forward" else 0.0
+        return [getattr(ends, name)[stream] + start for ends in self._at(q0)]
+
+
+class _Laws:
+    """The laws of one recursion, and their checks.
+
+    Attributes:
+        checks: its iterations.
+    """
+
+    def __init__(self, formulas: _Formulas) -> None:
+        self.checks = _Runs(formulas.iteration, CHECK_GAINS)
+        self._recursion, self._factors = formulas.recursion, formulas.factors
+        self._laws: dict[tuple[str, int], Growth | str] = {}
+        self._checked: dict[tuple[str, int], tuple[str, bool, str]] = {}
+
+    def law(self, name: str, stream: int, factors: Factors) -> Growth | str:
+        """A law for the same stack with other factors of its gains, or the reason why there is none."""
+        key = name, stream
+        if key not in self._laws:
+            try:
+                self._laws[key] = self._derived(name, stream)
+            except (NoClosedForm, BasePolynomialError) as reason:
+                self._laws[key] = str(reason)
+        law = self._laws[key]
+        if isinstance(law, str):
+            return law
+        values: dict[Expr, Expr] = {}
+        for gain, own, wanted in zip(GAINS, self._factors * 2, factors * 2, strict=True):
+            if wanted != own:
+                values[gain] = wanted / own * gain
+        return law.subs(values) if values else law
+
+    def _derived(self, name: str, stream: int) -> Growth:
+        recursion = self._recursion
+        if name == "forward":
+            return laws.moment_law(recursion, (stream, stream))
+        if name == "collapse":
+            return collapse_law(recursion)
+        if name == "identity":
+            return laws.identity_law(recursion, stream)
+        if len(recursion.block.trace.streams) > 1:
+            raise NoClosedForm("the gradients of several streams mix in every block: a product of matrices")
+        return laws.gradient_law(recursion)
+
+    def check(self, name: str, stream: int) -> tuple[str, bool, str]:
+        """:func:`_check` of a law that sets in within the check's depths."""
+        key = name, stream
+        if key not in self._checked:
+            law = self._laws[key]
+            assert isinstance(law, Growth)
+            self._checked[key] = _check(law, name, stream, self.checks, late=False)
+        return self._checked[key]
+
+
+def _late(forward: Trend) -> bool:
+    """Whether what a stream grows by has not outweighed its input at the depths of the check."""
+    if not isfinite(forward.constant):
+        return False
+    grows = forward.power > 0 or forward.log_power > 0
+    size = forward.log_shape(DEPTHS[-1]) + forward.log_power * log(log(DEPTHS[-1]))
+    return grows and size + log(forward.constant) < 0
+
+
+def _check(law: Growth, name: str, stream: int, checks: _Runs, late: bool) -> tuple[str, bool, str]:
+    """Status, whether the law sets in beyond the check's depths, and what disagrees."""
+    logs = checks.logs(name, stream)
+    if not logs:
+        return UNCHECKED, False, ""
+    detail = mismatch(evaluate(law, CHECK_GAINS), DEPTHS, logs)
+    if not detail:
+        return OK, False, ""
+    if not late:
+        return FAILED, False, detail
+    logs = checks.logs(name, stream, SMALL_INPUT)
+    again = mismatch(evaluate(law, CHECK_GAINS, SMALL_INPUT), DEPTHS, logs) if logs else detail
+    return (LATER, True, again) if again else (OK, True, "")
