@@ -22,7 +22,8 @@ from ..definitions.trace import Branch
 from ..errors import NoClosedForm
 from .closed_forms import product_of_ratios
 from .expansion import expanded_law
-from .growth import Growth, growth
+from .growth import Growth
+from .large_depth import growth
 from .moments import PAIR, Moments, Pair
 from .products import product_law, profile_law
 from .step import Step, constant_gains, tidy

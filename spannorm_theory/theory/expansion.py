@@ -46,7 +46,8 @@ from sympy import (
 
 from .. import symbols
 from ..errors import NoClosedForm
-from .growth import Growth, growth
+from .growth import Growth
+from .large_depth import growth
 from .products import order_of, product_law
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from ..errors import NoClosedForm
 from .closed_forms import Pairs
 from .collapse import collapse_law
 from .expansion import expanded_law
-from .growth import Growth, growth
+from .growth import Growth
+from .large_depth import growth
 from .products import linear_law, product_law, profile_law
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from sympy import Add, Expr, Integer, Symbol, apart, exp, expand, factor, integr
 
 from .. import symbols
 from ..errors import NoClosedForm
-from .growth import Growth, growth
+from .growth import Growth
+from .large_depth import growth
 
 L = symbols.depth
 

@@ -8,7 +8,8 @@ from sympy import Integer, Rational, exp, log, simplify, sqrt
 from spannorm_theory import derive, symbols
 from spannorm_theory.errors import NoClosedForm
 from spannorm_theory.theory.closed_forms import product_of_ratios
-from spannorm_theory.theory.growth import Growth, growth
+from spannorm_theory.theory.growth import Growth
+from spannorm_theory.theory.large_depth import growth
 from spannorm_theory.theory.products import profile_law
 
 l, L = symbols.layer, symbols.depth
