@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -53,6 +54,8 @@ class GainBox:
         self._arch = arch
         self._branch = branch = as_built(segment.step.trace.branches[place], arch)
         self._moments: Component = segment.components[place]
+        #: attention that does the same at every size of its input
+        self._whole = len(branch.normed) == 3
         self._known: dict[tuple[float, ...], Gains] = {}
         if branch.elementwise:
             return
@@ -76,7 +79,9 @@ class GainBox:
         """
         if not high <= LARGEST_VARIANCE:
             raise AssumptionError(f"the second moment of a branch input may reach {high:.3g}")
-        if high - low <= SAME * high:
+        if self._whole:
+            low = high = 1.0
+        elif high - low <= SAME * high:
             low = high
         if self._branch.elementwise:
             if low < high:
@@ -106,9 +111,9 @@ class GainBox:
     def _attention(
         self, moments: Attention, gains: dict[str, float], u: float, kept: float, *, known: bool
     ) -> tuple[Array, Array]:
-        arch, whole = self._arch, len(moments.normed) == 3  # what it does is then the same at every size
-        if (known or whole) and arch.exchangeable:
-            return _all_cosines(moments, gains, u, min(0.0, arch.input_cosine), kept)
+        arch = self._arch
+        if known and arch.exchangeable:
+            return _all_cosines(moments, tuple(gains.items()), u, min(0.0, arch.input_cosine), kept)
         if arch.attention_dropout or moments.inner_norm:
             raise AssumptionError("no bound of dropout or a norm inside attention for tokens that differ")
         return _any_weights(moments, gains, u, kept)
@@ -132,11 +137,12 @@ def _require_monotone(activation: str, low: float, high: float) -> None:
         )
 
 
+@lru_cache(maxsize=512)  # scaling rules share most of their attention
 def _all_cosines(
-    moments: Attention, gains: dict[str, float], u: float, lowest: float, kept: float
+    moments: Attention, named: tuple[tuple[str, float], ...], u: float, lowest: float, kept: float
 ) -> tuple[Array, Array]:
     """Gains at all token cosines from ``lowest`` on, at an input of second moment u."""
-    rho = np.linspace(lowest, 1, COSINES)
+    rho, gains = np.linspace(lowest, 1, COSINES), dict(named)
     q, delta = np.full_like(rho, u), u * (1 - rho)
     maps = moments.backward(q, delta, 1 / moments.width, gains)["stream"]
     one = maps[:, 0, 0] / kept
