@@ -47,7 +47,8 @@ class GainBox:
     """Bounds of the gains of one branch in the blocks of a wiring.
 
     They are relative to what the scaling rule multiplies the branch by and, where the branch does not set its
-    own size, to the second moment of its input.
+    own size, to the second moment of its input; an element-wise function has none. The rule's gains of
+    matrices in which a branch is linear drop out, so that its blocks share their bounds.
     """
 
     def __init__(self, arch: Architecture, segment: Segment, place: int) -> None:
@@ -59,13 +60,12 @@ class GainBox:
         self._known: dict[tuple[float, ...], Gains] = {}
         if branch.elementwise:
             return
-        gains, base = segment.gains[place], arch.base_gains
-        plain = {name: np.full(len(segment.layers), base[name]) for name in LINEAR[branch.kind]}
-        gains = {**gains, **plain}
-        self._divisor = np.ones(len(segment.layers))
+        base, layers = arch.base_gains, segment.layers
+        plain = {name: np.full(len(layers), base[name]) for name in LINEAR[branch.kind]}
+        gains, self._divisor = {**segment.gains[place], **plain}, np.ones(len(layers))
         if branch.kind == "ffn":
-            # a feed-forward branch is not linear in this gain; one that a rule silences has any
-            silent = over_layers(rule_gain(branch), arch, segment.layers) == 0
+            # not linear in this gain, whose factor is divided out again; what a rule silences has any gain
+            silent = over_layers(rule_gain(branch), arch, layers) == 0
             gains["ffn.up"] = np.where(silent, base["ffn.up"], gains["ffn.up"])
             if not scale_free(branch):
                 self._divisor = gains["ffn.up"] / base["ffn.up"]
