@@ -16,14 +16,12 @@ import numpy as np
 from sympy import Expr, Symbol, lambdify
 
 from .. import symbols
-from ..components.activations import ACTIVATIONS
-from ..components.kernels import Array, ClosedForm
-from ..components.one_token import one_token
+from ..components.kernels import Array
 from ..definitions.trace import Branch, Trace, Value
 from ..theory.adjoint import Adjoint
 from ..theory.moments import SCALAR, Algebra, Moments, Pair
 from ..theory.pattern import Pattern, slots
-from ..theory.step import elementwise_gains, numeric_moments, rule_gain, scale_free
+from ..theory.step import elementwise_gains, elementwise_numbers, numeric_moments, rule_gain, weighted_gains
 
 GAINS = (symbols.sigma_a2, symbols.sigma_f2, symbols.omega_a2, symbols.omega_f2)
 
@@ -79,13 +77,8 @@ class Wiring:
     def transfer(self, branch: Branch, u: Array, scale: Array | None) -> tuple[Array, Array]:
         """Second moment and backward gain of a branch whose input has second moment ``u``."""
         if scale is None:
-            kernel = ACTIVATIONS[branch.kind].kernel
-            if isinstance(kernel, ClosedForm):
-                return np.asarray(kernel.value(u, u, u)), np.asarray(kernel.slope(u, u, u))
-            known = one_token(branch.kind)
-            return known.value(u), known.slope(u)
-        (sigma2, omega2), free = self._gains[branch.kind], scale_free(branch)
-        return scale * sigma2 * (1.0 if free else u), scale * omega2 / (u if free else 1.0)
+            return elementwise_numbers(branch.kind, u)
+        return weighted_gains(branch, u, scale, self._gains[branch.kind])
 
     def numbers(self, l: Array) -> tuple[dict[Expr, Array], dict[int, Array]]:
         """Multipliers, and what the rule multiplies each branch's second moment by, of the blocks ``l``."""
@@ -195,8 +188,8 @@ def _compiled(pattern: Pattern) -> tuple[Callable[..., Any], bool]:
     def transfer(branch: Branch, u: Expr) -> Expr:
         if branch.elementwise:
             return elementwise_gains(branch.kind, u)[0]
-        sigma2 = symbols.GAINS[branch.kind][0]
-        return scales[branch.index] * sigma2 * (1 if scale_free(branch) else u)
+        value: Expr = weighted_gains(branch, u, scales[branch.index], symbols.GAINS[branch.kind])[0]
+        return value
 
     moments = Moments(
         trace, SCALAR, lambda i, j: states[min(i, j), max(i, j)], transfer, lambda c: named.get(c, c)

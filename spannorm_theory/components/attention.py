@@ -138,12 +138,23 @@ class Attention:
         output = gains["attn.output"] / (mixed if self.inner_norm else 1.0)
         return output * mixed, output * drop
 
+    def _mixed(self, q_v: Any, delta_v: Any, v: Any, rho: Any, p2: Any) -> Any:
+        """Second moment of a mixed value, which the output projection reads."""
+        own = q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self.width
+        return q_v - delta_v * (1 - p2) + own + self._alone * q_v * p2
+
+    def second_moments(self, q: Array, delta: Array, gains: Gains) -> Array:
+        """The first that :meth:`forward` gives, for many inputs."""
+        if self.inner_norm:
+            return np.full_like(q, gains["attn.output"])
+        v, rho = self._logits(q, delta, gains)
+        q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
+        p2 = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)[0]
+        return np.asarray(gains["attn.output"] * self._mixed(q_v, delta_v, v, rho, p2))
+
     def _shrunk(self, q_v: Any, delta_v: Any, v: Any, rho: Any, p2: Any) -> Any:
         """What the inner norm multiplies second moments by."""
-        if not self.inner_norm:
-            return 1.0
-        own = q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self.width
-        return 1 / (q_v - delta_v * (1 - p2) + own + self._alone * q_v * p2)
+        return 1 / self._mixed(q_v, delta_v, v, rho, p2) if self.inner_norm else 1.0
 
     @cached_property
     def _curve(self) -> OverlapCurve:

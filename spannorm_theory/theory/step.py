@@ -50,8 +50,13 @@ def constant_gains(branch: Branch, u: Expr) -> tuple[Expr, Expr]:
     """Second moment of the branch and backward gain, with the constant gains of its kind."""
     if branch.elementwise:
         return elementwise_gains(branch.kind, u)
-    sigma2, omega2 = symbols.GAINS[branch.kind]
-    scale = rule_gain(branch)
+    return weighted_gains(branch, u, rule_gain(branch), symbols.GAINS[branch.kind])
+
+
+def weighted_gains(branch: Branch, u: Any, scale: Any, gains: tuple[Any, Any]) -> tuple[Any, Any]:
+    """The same of a branch with weights for any ``scale`` by the rule and ``gains`` (sigma^2, omega^2),
+    formulas or numbers."""
+    sigma2, omega2 = gains
     if scale_free(branch):
         return scale * sigma2, scale * omega2 / u
     return scale * sigma2 * u, scale * omega2
@@ -65,6 +70,15 @@ def elementwise_gains(activation: str, u: Expr) -> tuple[Expr, Expr]:
         value, slope = kernel.moments(u)
         return value, slope
     return symbols.moments_of(activation, u)
+
+
+def elementwise_numbers(activation: str, u: Any) -> tuple[Any, Any]:
+    """The same for numbers u."""
+    kernel = ACTIVATIONS[activation].kernel
+    if isinstance(kernel, ClosedForm):
+        return kernel.value(u, u, u), kernel.slope(u, u, u)
+    known = one_token(activation)
+    return known.value(u), known.slope(u)
 
 
 def numeric_moments() -> dict[str, Callable[[Any], Any]]:

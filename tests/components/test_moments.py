@@ -200,6 +200,18 @@ def test_row_sums_of_one_fix_the_token_mean_of_the_value_gradient() -> None:
 
 
 @pytest.mark.exact
+@pytest.mark.parametrize("normed", [(), ("query", "key"), ("query", "key", "value")])
+@pytest.mark.parametrize("inner_norm", [False, True])
+def test_second_moments_of_many_inputs_are_those_of_each(normed: tuple[str, ...], inner_norm: bool) -> None:
+    norm = HeadNorm(64, "rms") if normed else None
+    attention = Attention(256, 32, 64, normed, norm, inner_norm=inner_norm, dropout=0.1)
+    gains = {"attn.query": 1.3, "attn.key": 0.9, "attn.value": 0.7, "attn.output": 1.7}
+    q, rho = np.array([0.5, 1.0, 2.0, 4.0]), np.array([-0.01, 0.2, 0.9, 1.0])
+    one = [attention.forward(float(x), float(x * (1 - r)), gains)[0] for x, r in zip(q, rho, strict=True)]
+    np.testing.assert_allclose(attention.second_moments(q, q * (1 - rho), gains), one, rtol=1e-12)
+
+
+@pytest.mark.exact
 def test_query_and_key_gradients_vanish_under_rank_collapse() -> None:
     attention = Attention(256, 32, 64, (), None)
     gains = {f"attn.{w}": 1.0 for w in ("query", "key", "value", "output")}

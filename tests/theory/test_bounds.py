@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -58,9 +60,12 @@ def test_any_attention_weights_stay_inside(causal: bool) -> None:
         ("dyt", "unit", {}),
         ("derf", "depth-scaled-init", {"activation": "swiglu"}),
         ("derf", "unit", {"mask": "causal"}),
+        ("pre-norm", "deepscalelm", {"dropout": 0.2}),
+        ("no-norm", "depth-scaled-init", {"qkv_norm": True, "activation": "linear"}),
+        ("parallel-pre", "deepscalelm", {"qkv_norm": True}),
     ],
 )
-def test_the_theory_is_inside_its_bounds(name: str, scaling: str, fields: dict[str, str]) -> None:
+def test_the_theory_is_inside_its_bounds(name: str, scaling: str, fields: dict[str, Any]) -> None:
     arch = Architecture(name, scaling, depth=4, width=256, heads=4, tokens=16).with_(**fields)
     profiles, limits = predict_profiles(arch).profiles, bounds(arch)
     assert {(str(s), "grad_variance") for s in range(PLACEMENTS[name].streams)} <= set(limits)
@@ -95,8 +100,9 @@ def test_random_gains_in_every_layer_stay_inside(name: str, scaling: str, activa
         for l, intervals in enumerate(box.gains):
             gains = {
                 symbol: float(rng.uniform(*interval))
-                for kind, which in intervals.items()
-                for symbol, interval in zip(symbols.GAINS[kind], which, strict=True)
+                for branch, which in zip(box.block(l).branches, intervals, strict=True)
+                if not branch.elementwise
+                for symbol, interval in zip(symbols.GAINS[branch.kind], which, strict=True)
             }
             blocks.append(Compiled(recursion.block if l else recursion.first, gains, arch.depth))
         states = [[1.0] * len(pairs)]
