@@ -19,6 +19,7 @@ from sympy import Expr, Matrix, Symbol, lambdify, linear_eq_to_matrix
 from .. import symbols
 from ..definitions.trace import Branch, Trace
 from .adjoint import Adjoint
+from .differential import Differential
 from .moments import PAIR, Moments, Pair
 from .pattern import Pattern, slots
 
@@ -34,6 +35,7 @@ class PairStep:
         branch_inputs: for each branch, a function to its input (q, delta).
         outputs: function to the outgoing state (q, delta for each pair), then, for each stream, the
             second moment between it before and after the block.
+        differential: the derivatives of both.
         backward: function to the matrix that maps the outgoing gradient state to the incoming one,
             followed by the rows of the gradient (gamma, c) at each branch's output.
 
@@ -86,6 +88,8 @@ class PairStep:
         ]
         everything = [*self._arguments, *sources, *self._multipliers]
         self.outputs = _compile(everything, [*(x for pair in after for x in pair), *across])
+        entering = [inputs[b.index] for b in trace.branches]
+        self.differential = Differential(entering, after, [*self._arguments, *sources], self._multipliers)
         self.backward = self._compile_backward(forward, everything)
 
     def _compile_backward(self, forward: Moments, everything: list[Symbol]) -> Callable[..., Any]:

@@ -151,9 +151,10 @@ def finite_width(stack: Stack, start: float, width: int) -> list[float]:
             else:
                 response = component.response(q, delta, drop, gains, slopes)
             answers.append((response, component.scatter(q, delta, drop, gains)))
-        segment.spread = Spread(segment.step, segment.known, segment.multipliers, answers, 1 / width)
+        moments, below = segment.step.differential(segment.known.T, segment.multipliers)
+        segment.spread = Spread(segment.step, segment.known, below, answers, 1 / width)
         spreads.append(segment.spread)
-        deviations.append(Deviations(segment, width))
+        deviations.append(Deviations(segment, moments, width))
     last = walk_spread(stack.order, spreads, [start] * stack.pairs)
     for segment, stray in zip(stack.segments, walk_deviations(stack.order, deviations), strict=True):
         segment.stray = stray
