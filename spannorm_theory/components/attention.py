@@ -58,7 +58,7 @@ from typing import Any
 
 import numpy as np
 
-from .kernels import Array
+from .kernels import Array, Transfer
 from .norms import HeadNorm
 from .overlap_spread import overlap_spread
 from .overlap_table import HeadTable, head_table
@@ -121,22 +121,38 @@ class Attention:
             return self.logit_factor, self.head_norm.value(1 - delta / q)
         return self.logit_factor * gains["attn.query"] * gains["attn.key"] * q**2, 1 - delta / q
 
+    def transfer(self, gains: Gains) -> Transfer:
+        """The function from the input (q, delta) to the branch's, at the gains of one layer."""
+        kernel = self.head_norm.value if self.head_norm is not None and "query" in self.normed else None
+        normed_values = "value" in self.normed
+        values, output = gains["attn.value"], gains["attn.output"]
+        logits = self.logit_factor * (1.0 if kernel else gains["attn.query"] * gains["attn.key"])
+        unit, width, alone, inner_norm = self.unit_logits, self.width, self._alone, self.inner_norm
+
+        def branch(q: float, delta: float) -> tuple[float, float]:
+            if kernel is None:
+                v, rho = logits * q * q, 1 - delta / q
+            else:
+                v, rho = logits, kernel(1 - delta / q)
+            drop = 1 - rho
+            if abs(v - unit) < 1e-9 * v:
+                p2, p11 = self._curve.forward(rho)
+            else:
+                p2, p11 = self._table.forward(v * drop, rho)
+            # all projections that have norms have one cosine
+            q_v, delta_v = (1.0, drop) if normed_values else (values * q, values * delta)
+            own = q_v * v * (drop * (1 - p2)) ** 2 / width
+            single = alone * q_v * p2
+            mixed = q_v - delta_v * (1 - p2) + own + single
+            apart = max(delta_v * (p2 - p11) + own * drop, 0.0) + single  # rounding near collapse
+            scale = output / mixed if inner_norm else output
+            return scale * mixed, scale * apart
+
+        return branch
+
     def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
         """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
-        v, rho = self._logits(q, delta, gains)
-        if isinstance(rho, np.generic):
-            rho = float(rho)
-        p2, p11 = self._overlap_pair(v, rho)
-        if len(self.normed) == 3:  # all three projections have one cosine
-            q_v, delta_v = 1.0, 1 - rho
-        else:
-            q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
-        own = q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self.width
-        single = self._alone * q_v * p2
-        mixed = q_v - delta_v * (1 - p2) + own + single
-        drop = max(delta_v * (p2 - p11) + own * (1 - rho), 0.0) + single  # rounding near collapse
-        output = gains["attn.output"] / (mixed if self.inner_norm else 1.0)
-        return output * mixed, output * drop
+        return self.transfer(gains)(float(q), float(delta))
 
     def _shrunk(self, q_v: Any, delta_v: Any, v: Any, rho: Any, p2: Any) -> Any:
         """What the inner norm multiplies second moments by."""
@@ -153,11 +169,6 @@ class Attention:
     def _table(self) -> HeadTable:
         """Off the curve; norms on queries and keys keep the logits' variance, so these have none."""
         return head_table(self.tokens, self.head_width)
-
-    def _overlap_pair(self, v: float, rho: float) -> tuple[float, float]:
-        if abs(v - self.unit_logits) < 1e-9 * v:
-            return self._curve.forward(rho)
-        return self._table.forward(v * (1 - rho), rho)
 
     def _overlap_arrays(self, v: Array, rho: Array) -> Array:
         if np.all(np.abs(v - self.unit_logits) < 1e-9 * v):

@@ -37,6 +37,10 @@ _LEGENDRE = {
 }
 
 
+#: from (q, delta) at a branch's input to (q, delta) of its output
+Transfer = Callable[[float, float], tuple[float, float]]
+
+
 class Kernel(Protocol):
     """What the theory asks of a nonlinearity; all arguments are per-coordinate second moments."""
 
@@ -99,6 +103,13 @@ class ClosedForm:
         ]
         return compiled[0], compiled[1]
 
+    @cached_property
+    def _apart(self) -> Callable[..., tuple[float, float]]:
+        """K of one token and its drop between two, of (q, c, D)."""
+        alike = self._value.subs(Q2, Q1)
+        one = alike.subs({C: Q1, D: 0})
+        return lambdify((Q1, C, D), (one, one - alike), modules="math", cse=True)  # type: ignore[no-any-return]
+
     def _call(self, which: int, q1: ArrayLike, q2: ArrayLike, c: ArrayLike) -> Any:
         if isinstance(c, float):
             return self._scalar[which](q1, q2, c, max(float(q1) * float(q2) - c * c, 0.0))
@@ -115,10 +126,10 @@ class ClosedForm:
 
     def drop(self, q: float, delta: float) -> tuple[float, float]:
         """K(q) and K(q) - K(q - delta)."""
-        top = self._scalar[0](q, q, q, 0.0)
         if delta > 1e-3 * q:  # at most three digits of sixteen are lost
-            return top, top - self._scalar[0](q, q, q - delta, (2 * q - delta) * delta)
-        return top, _drop_by_integration(self._scalar[1], q, delta)
+            return self._apart(q, q - delta, (2 * q - delta) * delta)
+        value, slope = self._scalar
+        return value(q, q, q, 0.0), _drop_by_integration(slope, q, delta)
 
     def pair(self, q: Array, delta: Array) -> tuple[Any, Any, Any, Any]:
         """K and K' of one token, then between two."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
-import numpy as np
 from sympy import Expr, Symbol, lambdify
 
 from ..components.kernels import Array
