@@ -105,10 +105,9 @@ class ClosedForm:
 
     @cached_property
     def _apart(self) -> Callable[..., tuple[float, float]]:
-        """K of one token and its drop between two, of (q, c, D)."""
-        alike = self._value.subs(Q2, Q1)
-        one = alike.subs({C: Q1, D: 0})
-        return lambdify((Q1, C, D), (one, one - alike), modules="math", cse=True)  # type: ignore[no-any-return]
+        """K of one token and between two, of (q, c, D)."""
+        two = self._value.subs(Q2, Q1)
+        return lambdify((Q1, C, D), (two.subs({C: Q1, D: 0}), two), modules="math", cse=True)  # type: ignore[no-any-return]
 
     def _call(self, which: int, q1: ArrayLike, q2: ArrayLike, c: ArrayLike) -> Any:
         if isinstance(c, float):
@@ -127,7 +126,8 @@ class ClosedForm:
     def drop(self, q: float, delta: float) -> tuple[float, float]:
         """K(q) and K(q) - K(q - delta)."""
         if delta > 1e-3 * q:  # at most three digits of sixteen are lost
-            return self._apart(q, q - delta, (2 * q - delta) * delta)
+            one, two = self._apart(q, q - delta, (2 * q - delta) * delta)
+            return one, one - two
         value, slope = self._scalar
         return value(q, q, q, 0.0), _drop_by_integration(slope, q, delta)
 

@@ -15,6 +15,7 @@ from itertools import combinations_with_replacement
 from typing import Any
 
 from sympy import Expr, Matrix, Symbol, lambdify, linear_eq_to_matrix
+from sympy.printing.pycode import PythonCodePrinter
 
 from .. import symbols
 from ..definitions.trace import Branch, Trace
@@ -128,13 +129,15 @@ def _name(stem: str, index: int) -> Symbol:
     return symbols.transfer(f"{stem}{index}")
 
 
+class _Printer(PythonCodePrinter):  # type: ignore[misc]
+    """Roots as powers, which floats and arrays both take."""
+
+    def _print_Pow(self, expr: Expr, rational: bool = True) -> str:
+        return str(super()._print_Pow(expr, rational=True))
+
+
 def _compile(arguments: list[Symbol], expressions: list[Expr]) -> Callable[..., Any]:
-    # "math" functions also serve arrays once sqrt is numpy's, which is fast enough for floats
-    return lambdify(arguments, expressions, modules=[{"sqrt": _root}, "math"], cse=True)  # type: ignore[no-any-return]
-
-
-def _root(x: Any) -> Any:
-    return x**0.5
+    return lambdify(arguments, expressions, modules="math", printer=_Printer, cse=True)  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=1024)
