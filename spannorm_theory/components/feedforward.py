@@ -148,7 +148,9 @@ class FeedForward:
         """Slope of the branch's covariance in that of its input: the backward gain, by Price's theorem."""
         return np.asarray((slopes or self.slopes(q, delta, gains)).gains[1])
 
-    def scatter(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
+    def scatter(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
+    ) -> Array:
         """Variance over pairs of tokens of the branch's covariance, at one covariance of its input and for a
         ``drop`` of the branch: the sampling by the hidden layer, at leading order."""
         return np.square(drop) / self.hidden

@@ -181,9 +181,9 @@ class HermiteSeries:
         self._coefficients = lru_cache(maxsize=8192)(self._interpolate)
         self._table = lru_cache(maxsize=4096)(self._knots)
         self._node = lru_cache(maxsize=4096)(self._compute)
-        self._orders = np.arange(self.terms)
+        self._orders = np.arange(self.terms, dtype=float)
 
-    def _interpolate(self, q: float) -> tuple[Array, NDArray[np.intp], Array, float]:
+    def _interpolate(self, q: float) -> tuple[Array, Array, Array, float]:
         """a_k; k and a_k^2 of those beyond rounding, and the sum of all a_k^2."""
         at = self.knots * log(q)
         first = floor(at) - 3
@@ -191,14 +191,14 @@ class HermiteSeries:
             table, k = self._table(first)
         except AssumptionError:  # the series ends between the knots
             a = self._compute(q)
-            return a, np.arange(self.terms), a**2, float(a @ a)
+            return a, self._orders, a**2, float(a @ a)
         if at == first + 3:
             a = table[3]
         else:  # Lagrange through eight knots in ln q, whose error is below 1e-12
             apart = [at - knot for knot in range(first, first + 8)]
             whole = prod(apart)
             a = np.array([whole / (x * w) for x, w in zip(apart, _LAGRANGE, strict=True)]) @ table
-        return a, k, a[k] ** 2, float(a @ a)
+        return a, self._orders[k], a[k] ** 2, float(a @ a)
 
     def _knots(self, first: int) -> tuple[Array, NDArray[np.intp]]:
         """a_k at eight knots, and those k that are beyond rounding."""
@@ -268,9 +268,10 @@ class HermiteSeries:
     def drop(self, q: float, delta: float) -> tuple[float, float]:
         """K(q) and K(q) - K(q - delta), term by term: a_k^2 (1 - rho^k)."""
         _, k, squares, total = self._coefficients(q)
-        rho = 1 - delta / q
-        gap = -np.expm1(k * log1p(-delta / q)) if rho > 0 else 1 - rho**k
-        return total, float(squares @ gap)
+        away = delta / q
+        if away < 1:
+            return total, -float(squares @ np.expm1(k * log1p(-away)))
+        return total, float(squares @ (1 - (1 - away) ** k))
 
 
 def relu_kernel() -> ClosedForm:

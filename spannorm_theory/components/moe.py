@@ -154,7 +154,9 @@ class MixtureOfExperts(FeedForward):
         rerouted = self._mean(Routing.gap_slope, q, t, gains) / (4 * q * t)
         return np.asarray(expert + rerouted * super().output(q, q, q - delta, gains))
 
-    def scatter(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
+    def scatter(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
+    ) -> Array:
         """Variance over pairs of tokens of the branch's covariance, from routing and the hidden layer."""
         found = self._mean(Routing.scatter, q, _distance(delta / q), gains)
         routed = found * super().output(q, q, q - delta, gains) ** 2

@@ -51,7 +51,9 @@ class Pointwise:
         """Slope of the output's covariance in that of its input."""
         return np.asarray((slopes or self.slopes(q, delta, gains)).gains[1])
 
-    def scatter(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
+    def scatter(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
+    ) -> Array:
         """Variance over pairs of tokens of the output's covariance, at one covariance of its input: none."""
         return np.zeros_like(q)
 

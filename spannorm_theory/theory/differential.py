@@ -46,9 +46,9 @@ class Differential:
     def __call__(
         self, known: Array, multipliers: Sequence[Array]
     ) -> tuple[list[tuple[Gradient, Gradient]], list[Gradient]]:
-        """At ``known`` (numbers, layers): for each branch's input and the first outgoing pair the gradients of
-        q and of delta; and for each branch's input and every outgoing pair that of delta in deltas, in which
-        it is linear."""
+        """At ``known`` (numbers, layers): for each branch's input and the first outgoing pair the gradients
+        of q and of delta; and for each branch's input and every outgoing pair that of delta in deltas, in
+        which it is linear."""
         values = iter(self._compiled(*known, *multipliers))
         found = [dict(zip(at, islice(values, len(at)), strict=True)) for at in self._places]
         whole = list(zip(found[0 : 2 * self._whole : 2], found[1 : 2 * self._whole : 2], strict=True))

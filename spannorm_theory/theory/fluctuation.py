@@ -19,7 +19,7 @@ responses, at degree one in the size of their input.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,7 +29,6 @@ from ..components.pointwise import Pointwise
 from .differential import Gradient
 
 if TYPE_CHECKING:
-    from ..components.feedforward import Slopes
     from .segment import Segment
 
 #: weight gradients whose squared norm is quadratic in the drop
@@ -59,13 +58,13 @@ class Deviations:
         moved = np.zeros(shape)  # derivative of every known number along dM/M, dD/D and each branch's noise
         moved[: 2 * pairs : 2, 0] = m[:pairs]
         moved[: 2 * pairs : 2, 1] = moved[1 : 2 * pairs : 2, 1] = delta[:pairs]
-        out = np.broadcast_arrays(*segment.step.outputs(*known, *segment.multipliers)[:2], m[0])[:2]
-        values = [*segment.branch_inputs, out]
+        q, drop, _ = np.broadcast_arrays(*segment.step.outputs(*known, *segment.multipliers)[:2], m[0])
+        values = [*segment.branch_inputs, (q, drop)]
         self.rows = np.zeros((branches, 2 + branches, len(segment.layers)))
         for i, component in enumerate(segment.components):
-            at, (q_in, drop) = 2 * (pairs + i), values[i]
+            at, (q_in, drop_in) = 2 * (pairs + i), values[i]
             dq, dd = (_along(gradient, moved) for gradient in gradients[i])
-            self.rows[i] = dd / _positive(drop) - dq / q_in
+            self.rows[i] = dd / _positive(drop_in) - dq / q_in
             to_mean, to_all = _response(segment, i, dq, dd)
             moved[at], moved[at + 1] = to_all, to_all - to_mean
             if isinstance(component, Pointwise):  # an element-wise function draws nothing
@@ -75,7 +74,7 @@ class Deviations:
             noise = own + 4 / width * (1 - share) / np.where(share > 0, share, np.inf)
             moved[at, 2 + i] += m[pairs + i] * np.sqrt(np.maximum(noise, 0))
         dq, dd = (_along(gradient, moved) for gradient in gradients[branches])
-        self.behind = np.stack([(dq - dd) / _positive(out[0] - out[1]), dd / _positive(out[1])])
+        self.behind = np.stack([(dq - dd) / _positive(q - drop), dd / _positive(drop)])
 
     def numbers(self) -> Iterator[tuple[float, ...]]:
         """Layer by layer, the 2 x 2 map and the covariance 00, 01, 11 of the fresh noise."""
@@ -128,7 +127,7 @@ def _response(segment: Segment, branch: int, dq: Array, dd: Array) -> tuple[Arra
     out, out_drop = segment.known.T[at : at + 2]
     p, out_p = q - drop, out - out_drop
     if not isinstance(component, Attention):
-        slope = cast("Slopes", slopes).gains[1]
+        slope = slopes.gains[1]
         return slope * (dq - dd) + (out_p - slope * p) / q * dq, out / q * dq
     if component.inner_norm:  # the mean mode's share of a fixed second moment
         return out_p * out_drop / _positive(out) * (
@@ -150,8 +149,8 @@ def _share(
     at: int,
     mean: Array,
 ) -> Array:
-    """Share of the branch whose second moment is number ``at``, of mean mode ``mean``, in the mean mode of the
-    first sum that reads it: what d ln(p / drop) is to d ln of it, whether a norm follows or not.
+    """Share of the branch whose second moment is number ``at``, of mean mode ``mean``, in that of the first
+    sum that reads it: what d ln(p / drop) is to d ln of it, whether a norm follows or not.
     ``gradients`` and ``values`` are those of what may read it, in order."""
     share = np.zeros(len(mean))
     for (to_q, to_drop), (q, drop) in zip(gradients, values, strict=True):

@@ -137,7 +137,7 @@ class _Printer(PythonCodePrinter):  # type: ignore[misc]
 
 
 def _compile(arguments: list[Symbol], expressions: list[Expr]) -> Callable[..., Any]:
-    return lambdify(arguments, expressions, modules="math", printer=_Printer, cse=True)  # type: ignore[no-any-return]
+    return lambdify(arguments, expressions, modules="math", printer=_Printer, cse=True)
 
 
 @lru_cache(maxsize=1024)

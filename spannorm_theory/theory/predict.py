@@ -151,11 +151,9 @@ def _load_imbalance(segment: Segment, arch: Architecture) -> Array:
 def _undecided(segment: Segment, arch: Architecture) -> Array:
     """Rows of attention weights, over heads and tokens, that are expected to be more than a maximum."""
     rows = np.full(len(segment.layers), float(arch.heads * arch.tokens))
-    for component, gains, (q, delta) in zip(
-        segment.components, segment.gains, segment.branch_inputs, strict=True
-    ):
+    for component, slopes in zip(segment.components, segment.slopes, strict=True):
         if isinstance(component, Attention):
-            rows = np.minimum(rows, arch.heads * arch.tokens * component.undecided(q, delta, gains))
+            rows = np.minimum(rows, arch.heads * arch.tokens * component.undecided(slopes))
     return rows
 
 
@@ -173,8 +171,8 @@ def _branch_maps(segment: Segment) -> tuple[list[Array], list[dict[str, Array]]]
         segment.slopes,
         strict=True,
     ):
-        if slopes is None:
-            found = component.backward(q, delta, spread, gains)  # type: ignore[union-attr]
+        if isinstance(component, Attention):
+            found = component.backward(q, delta, spread, gains, slopes)
             maps.append(found["stream"].reshape(-1, 4).T * kept)
             details.append(found)
         else:
@@ -261,7 +259,7 @@ def _weight_grads(
     ):
         grad = at_branches[:, 2 * i : 2 * i + 2] * np.array([1 / (1 - segment.dropout), 1.0])
         if isinstance(component, Attention):
-            norms = component.weight_grads(q, delta, spread, grad, gains, maps)
+            norms = component.weight_grads(q, delta, spread, grad, gains, maps, slopes)
         else:
             norms = component.weight_grads(q, q - delta, grad[:, 0], grad[:, 1], gains, tokens, slopes)
         for name, value in norms.items():

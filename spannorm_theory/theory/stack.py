@@ -9,7 +9,6 @@ from itertools import repeat
 import numpy as np
 
 from ..architecture import Architecture
-from ..components.attention import Attention
 from ..components.dropout import dropped_pair
 from ..components.kernels import Array, Transfer
 from ..components.moe import MixtureOfExperts
@@ -21,6 +20,7 @@ from .spread import Spread, walk_spread
 
 #: closed forms take the product of two second moments to the power 3/2, which must be in float64's range
 LARGEST_VARIANCE = 1e100
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -147,11 +147,8 @@ def finite_width(stack: Stack, start: float, width: int) -> list[float]:
         for component, gains, (q, delta), drop, slopes in zip(
             segment.components, segment.gains, segment.branch_inputs, drops, segment.slopes, strict=True
         ):
-            if isinstance(component, Attention):
-                response = component.response(q, delta, drop, gains)
-            else:
-                response = component.response(q, delta, drop, gains, slopes)
-            answers.append((response, component.scatter(q, delta, drop, gains)))
+            at = q, delta, drop, gains, slopes
+            answers.append((component.response(*at), component.scatter(*at)))
         moments, below = segment.step.differential(segment.known.T, segment.multipliers)
         segment.spread = Spread(segment.step, segment.known, below, answers, 1 / width)
         spreads.append(segment.spread)
