@@ -226,7 +226,7 @@ class HermiteSeries:
         if q.size and (q == q.flat[0]).all():
             return self._coefficients(float(q.flat[0]))[0].reshape(self.terms, *[1] * q.ndim)
         unique, inverse = np.unique(q, return_inverse=True)
-        table = np.stack([self._coefficients(float(value))[0] for value in unique], axis=1)
+        table = np.array([self._coefficients(value)[0] for value in unique.tolist()]).T
         return table[:, inverse].reshape((self.terms, *q.shape))
 
     def _series(self, q1: ArrayLike, q2: ArrayLike, c: ArrayLike, derivative: bool) -> Any:

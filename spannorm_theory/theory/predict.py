@@ -8,6 +8,7 @@ exponent carried apart, so that no depth under- or overflows.
 from __future__ import annotations
 
 from math import inf, log
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -190,24 +191,22 @@ def _backward(
     readout = Readout.of(arch, last)
     gamma, c = loss_moments(arch, readout.q, readout.delta)
     gradient, exponent = readout.gradient @ np.array([1.0, c / gamma]), float(np.log(gamma))
-    details, blocks, results = [], [], []
+    details, entries, blocks = [], [], []
     for segment in stack.segments:
         maps, found = _branch_maps(segment)
-        entries = segment.step.backward(*segment.known.T, *segment.multipliers, *(x for m in maps for x in m))
-        rows, columns = segment.step.shape
-        matrices = np.empty((rows * columns, len(segment.layers)))
-        for at, entry in enumerate(entries):
-            matrices[at] = entry
-        blocks.append(list(np.ascontiguousarray(matrices.T).reshape(-1, rows, columns)))
-        results.append(np.empty((len(segment.layers), rows)))
+        entry = segment.step.backward(*segment.known.T, *segment.multipliers, *(x for m in maps for x in m))
+        matrices = np.zeros((len(segment.layers), width * width))
+        for at, value in enumerate(entry[: width * width]):
+            if not _vanishes(value):
+                matrices[:, at] = value
+        blocks.append(list(matrices.reshape(-1, width, width)))
+        entries.append(entry[width * width :])
         details.append(found)
-    last_gradient = gradient
-    left = [iter(list(x)[::-1]) for x in results]
-    exponents = [exponent]
+    gradients = np.empty((depth + 1, width))
+    rows, exponents = list(gradients), [exponent]
+    rows[depth][:] = gradient
     for l in range(depth - 1, -1, -1):
-        which = stack.order[l]
-        result = np.dot(blocks[which].pop(), gradient, out=next(left[which]))
-        gradient = result[:width]
+        gradient = np.dot(blocks[stack.order[l]].pop(), rows[l + 1], out=rows[l])
         # a second moment is the largest entry; it is divided out before it leaves float64's range
         size = max(gradient.tolist())
         if not MANTISSAS[0] < size < MANTISSAS[1]:
@@ -220,10 +219,6 @@ def _backward(
             exponent += log(size)
         exponents.append(exponent)
     scales = np.array(exponents[::-1])
-    gradients = np.empty((depth + 1, width))
-    gradients[depth] = last_gradient
-    for segment, result in zip(stack.segments, results, strict=True):
-        gradients[segment.layers.astype(int)] = result[:, :width]
     own = [2 * at for at, (i, j) in enumerate(stack.segments[0].step.pairs) if i == j]
     lost = np.flatnonzero(~(gradients[:, own] >= 0).all(axis=1))
     if len(lost):
@@ -232,13 +227,23 @@ def _backward(
             "logits grow exponentially with depth; predict a shallower stack"
         )
     weights = {name: np.empty(depth) for name in arch.weights}
-    for segment, found, result in zip(stack.segments, details, results, strict=True):
+    for segment, found, entry in zip(stack.segments, details, entries, strict=True):
         layers = segment.layers.astype(int)
+        behind = gradients[layers + 1].T
+        at_branches = np.zeros((len(entry) // width, len(layers)))
+        for at, value in enumerate(entry):
+            if not _vanishes(value):
+                at_branches[at // width] += value * behind[at % width]
         # blocks pass the gradient behind them on with its exponent
-        norms = _weight_grads(segment, found, result[:, width:], scales[layers + 1], arch.tokens)
+        norms = _weight_grads(segment, found, at_branches.T, scales[layers + 1], arch.tokens)
         for name, log_norm in norms.items():
             weights[name][layers] = log_norm
     return gradients, scales, weights
+
+
+def _vanishes(entry: Any) -> bool:
+    """Whether an entry of a backward matrix is zero at every layer, by its formula."""
+    return isinstance(entry, int) and entry == 0
 
 
 def _weight_grads(

@@ -117,13 +117,14 @@ def walk_spread(order: Sequence[int], wirings: Sequence[Spread], start: Sequence
     and V behind the last block is returned."""
     pairs, now = len(start), list(start)
     blocks = [(wiring.step, iter(wiring.numbers.tolist())) for wiring in wirings]
-    walked: list[list[float]] = []
+    walked: list[float] = []
     for which in order:
         step, numbers = blocks[which]
         found = step(*now, *next(numbers))
-        walked.append(now + found[pairs:])
+        walked += now
+        walked += found[pairs:]
         now = found[:pairs]
-    table, wiring_of = np.array(walked), np.array(order)
+    table, wiring_of = np.array(walked).reshape(len(order), -1), np.array(order)
     for i, wiring in enumerate(wirings):
         rows = table[wiring_of == i]
         wiring.streams, wiring.branches = rows[:, :pairs], rows[:, pairs:]

@@ -106,13 +106,13 @@ def forward(stack: Stack, state: tuple[float, ...], spreads: list[Array] | None 
         plans.append((work, _per_layer(segment.multipliers), segment.step.outputs, history))
     for layer, which in enumerate(stack.order):
         work, multipliers, outputs, history = plans[which]
-        known, m, largest = now, next(multipliers), max(now)
+        known, m, largest = now.copy(), next(multipliers), max(now)
         for entering, transfer in work:
             q, delta = entering(*known, *m)
             if not q <= LARGEST_VARIANCE:
                 largest = q
                 break
-            known = [*known, *next(transfer)(q, delta)]
+            known += next(transfer)(q, delta)
         if not largest <= LARGEST_VARIANCE:
             raise AssumptionError(
                 f"the forward variance leaves float64's range at layer {layer}: this placement grows "
