@@ -129,7 +129,7 @@ def _name(stem: str, index: int) -> Symbol:
     return symbols.transfer(f"{stem}{index}")
 
 
-class _Printer(PythonCodePrinter):  # type: ignore[misc]
+class _Printer(PythonCodePrinter):
     """Roots as powers, which floats and arrays both take."""
 
     def _print_Pow(self, expr: Expr, rational: bool = True) -> str:
@@ -137,7 +137,10 @@ class _Printer(PythonCodePrinter):  # type: ignore[misc]
 
 
 def _compile(arguments: list[Symbol], expressions: list[Expr]) -> Callable[..., Any]:
-    return lambdify(arguments, expressions, modules="math", printer=_Printer, cse=True)
+    compiled: Callable[..., Any] = lambdify(
+        arguments, expressions, modules="math", printer=_Printer, cse=True
+    )
+    return compiled
 
 
 @lru_cache(maxsize=1024)

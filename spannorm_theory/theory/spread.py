@@ -20,7 +20,7 @@ order in V; the deviations of several streams are taken as common.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -116,16 +116,16 @@ def walk_spread(order: Sequence[int], wirings: Sequence[Spread], start: Sequence
     """Iterate from ``start``, V of each stream pair, over layers whose wirings are ``order``; these keep V,
     and V behind the last block is returned."""
     pairs, now = len(start), list(start)
-    blocks = [(wiring.step, iter(wiring.numbers.tolist())) for wiring in wirings]
-    walked: list[float] = []
+    blocks: list[tuple[Callable[..., list[float]], Iterator[list[float]], list[float]]] = [
+        (wiring.step, iter(wiring.numbers.tolist()), []) for wiring in wirings
+    ]
     for which in order:
-        step, numbers = blocks[which]
+        step, numbers, walked = blocks[which]
         found = step(*now, *next(numbers))
         walked += now
         walked += found[pairs:]
         now = found[:pairs]
-    table, wiring_of = np.array(walked).reshape(len(order), -1), np.array(order)
-    for i, wiring in enumerate(wirings):
-        rows = table[wiring_of == i]
-        wiring.streams, wiring.branches = rows[:, :pairs], rows[:, pairs:]
+    for wiring, (_, _, walked) in zip(wirings, blocks, strict=True):
+        table = np.fromiter(walked, float, len(walked)).reshape(len(wiring.numbers), -1)
+        wiring.streams, wiring.branches = table[:, :pairs], table[:, pairs:]
     return now

@@ -124,7 +124,7 @@ def forward(stack: Stack, state: tuple[float, ...], spreads: list[Array] | None 
         history += behind[width:]
         now = behind[:width]
     for segment, (*_, history) in zip(stack.segments, plans, strict=True):
-        found = np.array(history).reshape(len(segment.layers), -1)
+        found = np.fromiter(history, float, len(history)).reshape(len(segment.layers), -1)
         numbers = found.shape[1] - segment.step.streams
         segment.keep(found[:, :numbers], found[:, numbers:])
     return tuple(now)
