@@ -117,7 +117,7 @@ def walk_spread(order: Sequence[int], wirings: Sequence[Spread], start: Sequence
     and V behind the last block is returned."""
     pairs, now = len(start), list(start)
     blocks: list[tuple[Callable[..., list[float]], Iterator[list[float]], list[float]]] = [
-        (wiring.step, iter(wiring.numbers.tolist()), []) for wiring in wirings
+        (wiring.step, map(np.ndarray.tolist, wiring.numbers), []) for wiring in wirings
     ]
     for which in order:
         step, numbers, walked = blocks[which]
