@@ -163,9 +163,9 @@ class Attention:
         """What the methods below need of an input (q, q - delta), arrays over layers."""
         return AttentionInput(self, q, delta, gains)
 
-    def undecided(self, at: AttentionInput) -> Array:
+    def undecided(self, q: Array, delta: Array, gains: Gains, slopes: AttentionInput | None = None) -> Array:
         """1 - P2: the share of attention rows that are more than a maximum, at each layer."""
-        return np.asarray(1 - at.overlaps[0])
+        return np.asarray(1 - (slopes or self.slopes(q, delta, gains)).overlaps[0])
 
     def backward(
         self, q: Array, delta: Array, spread: Any, gains: Gains, slopes: AttentionInput | None = None

@@ -143,9 +143,12 @@ def _load_imbalance(segment: Segment, arch: Architecture) -> Array:
 def _undecided(segment: Segment, arch: Architecture) -> Array:
     """Rows of attention weights, over heads and tokens, that are expected to be more than a maximum."""
     rows = np.full(len(segment.layers), float(arch.heads * arch.tokens))
-    for component, slopes in zip(segment.components, segment.slopes, strict=True):
+    for component, gains, (q, delta), slopes in zip(
+        segment.components, segment.gains, segment.branch_inputs, segment.slopes, strict=True
+    ):
         if isinstance(component, Attention):
-            rows = np.minimum(rows, arch.heads * arch.tokens * component.undecided(slopes))
+            share = component.undecided(q, delta, gains, slopes)
+            rows = np.minimum(rows, arch.heads * arch.tokens * share)
     return rows
 
 
