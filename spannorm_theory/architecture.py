@@ -223,8 +223,9 @@ class Architecture:
         positions = questions.positions(self.depth)
         starts = [l for l in range(self.depth) if l == 0 or positions[l] is not positions[l - 1]]
         stops = [*starts[1:], self.depth]
-        blocks = {positions[l]: self.block(l) for l in {positions[l]: l for l in starts}.values()}
-        return [(blocks[positions[l]], range(l, stop)) for l, stop in zip(starts, stops, strict=True)]
+        # equal positions are one object, and hashing its identity is fast
+        blocks = {id(positions[l]): self.block(l) for l in {id(positions[l]): l for l in starts}.values()}
+        return [(blocks[id(positions[l])], range(l, stop)) for l, stop in zip(starts, stops, strict=True)]
 
     @property
     def traces(self) -> tuple[Trace, ...]:

@@ -58,7 +58,8 @@ from typing import Any
 
 import numpy as np
 
-from .kernels import Array
+from .attention_input import AttentionInput
+from .kernels import Array, Transfer
 from .norms import HeadNorm
 from .overlap_spread import overlap_spread
 from .overlap_table import HeadTable, head_table
@@ -103,40 +104,38 @@ class Attention:
         """p / (1 - p): what dropout adds to second moments of attention weights, key by key."""
         return self.dropout / (1 - self.dropout)
 
-    def _projected(self, name: str, q: Any, delta: Any, gain: Any) -> tuple[Any, Any]:
-        """Second moment of a query, key or value coordinate, and its drop between tokens."""
-        if name not in self.normed or self.head_norm is None:
-            return gain * q, gain * delta
-        return 1.0, 1 - self.head_norm.value(1 - delta / q)
+    def transfer(self, gains: Gains) -> Transfer:
+        """The function from the input (q, delta) to the branch's, at the gains of one layer."""
+        kernel = self.head_norm.value if self.head_norm is not None and "query" in self.normed else None
+        normed_values = "value" in self.normed
+        values, output = gains["attn.value"], gains["attn.output"]
+        logits = self.logit_factor * (1.0 if kernel else gains["attn.query"] * gains["attn.key"])
+        unit, width, alone, inner_norm = self.unit_logits, self.width, self._alone, self.inner_norm
 
-    def _back(self, name: str, q: Any, delta: Any, gain: Any) -> tuple[Any, Any]:
-        """From the gradient at a (normed) projection to that at the stream: one token, two tokens."""
-        if name not in self.normed or self.head_norm is None:
-            return gain, gain
-        return self.head_norm.slope(1.0) / q, self.head_norm.slope(1 - delta / q) / q
+        def branch(q: float, delta: float) -> tuple[float, float]:
+            if kernel is None:
+                v, rho = logits * q * q, 1 - delta / q
+            else:
+                v, rho = logits, kernel(1 - delta / q)
+            drop = 1 - rho
+            if abs(v - unit) < 1e-9 * v:
+                p2, p11 = self._curve.forward(rho)
+            else:
+                p2, p11 = self._table.forward(v * drop, rho)
+            # all projections that have norms have one cosine
+            q_v, delta_v = (1.0, drop) if normed_values else (values * q, values * delta)
+            own = q_v * v * (drop * (1 - p2)) ** 2 / width
+            single = alone * q_v * p2
+            mixed = q_v - delta_v * (1 - p2) + own + single
+            apart = max(delta_v * (p2 - p11) + own * drop, 0.0) + single  # rounding near collapse
+            scale = output / mixed if inner_norm else output
+            return scale * mixed, scale * apart
 
-    def _logits(self, q: Any, delta: Any, gains: Gains) -> tuple[Any, Any]:
-        """Logit variance v between tokens' queries and keys, and the cosine that rows see."""
-        if "query" in self.normed and self.head_norm is not None:
-            return self.logit_factor, self.head_norm.value(1 - delta / q)
-        return self.logit_factor * gains["attn.query"] * gains["attn.key"] * q**2, 1 - delta / q
+        return branch
 
     def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
         """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
-        v, rho = self._logits(q, delta, gains)
-        if isinstance(rho, np.generic):
-            rho = float(rho)
-        p2, p11 = self._overlap_pair(v, rho)
-        if len(self.normed) == 3:  # all three projections have one cosine
-            q_v, delta_v = 1.0, 1 - rho
-        else:
-            q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
-        own = q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self.width
-        single = self._alone * q_v * p2
-        mixed = q_v - delta_v * (1 - p2) + own + single
-        drop = max(delta_v * (p2 - p11) + own * (1 - rho), 0.0) + single  # rounding near collapse
-        output = gains["attn.output"] / (mixed if self.inner_norm else 1.0)
-        return output * mixed, output * drop
+        return self.transfer(gains)(float(q), float(delta))
 
     def _mixed(self, q_v: Any, delta_v: Any, v: Any, rho: Any, p2: Any) -> Any:
         """Second moment of a mixed value, which the output projection reads."""
@@ -165,23 +164,23 @@ class Attention:
         """Off the curve; norms on queries and keys keep the logits' variance, so these have none."""
         return head_table(self.tokens, self.head_width)
 
-    def _overlap_pair(self, v: float, rho: float) -> tuple[float, float]:
-        if abs(v - self.unit_logits) < 1e-9 * v:
-            return self._curve.forward(rho)
-        return self._table.forward(v * (1 - rho), rho)
-
-    def _overlap_arrays(self, v: Array, rho: Array) -> Array:
+    def overlaps(self, v: Array, rho: Array) -> Array:
+        """P2, P11, J, J11 and the tilt at logit variances v and cosines rho of rows; shape (5, layers)."""
         if np.all(np.abs(v - self.unit_logits) < 1e-9 * v):
             return self._curve.all(rho)
         return self._table.all(v * (1 - rho), rho)
 
-    def undecided(self, q: Array, delta: Array, gains: Gains) -> Array:
-        """1 - P2: the share of attention rows that are more than a maximum, at each layer."""
-        v, rho = self._logits(q, delta, gains)
-        rho = np.asarray(rho, dtype=float)
-        return np.asarray(1 - self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)[0])
+    def slopes(self, q: Array, delta: Array, gains: Gains) -> AttentionInput:
+        """What the methods below need of an input (q, q - delta), arrays over layers."""
+        return AttentionInput(self, q, delta, gains)
 
-    def backward(self, q: Array, delta: Array, spread: Any, gains: Gains) -> dict[str, Array]:
+    def undecided(self, q: Array, delta: Array, gains: Gains, slopes: AttentionInput | None = None) -> Array:
+        """1 - P2: the share of attention rows that are more than a maximum, at each layer."""
+        return np.asarray(1 - (slopes or self.slopes(q, delta, gains)).overlaps[0])
+
+    def backward(
+        self, q: Array, delta: Array, spread: Any, gains: Gains, slopes: AttentionInput | None = None
+    ) -> dict[str, Array]:
         """Linear maps from (gamma, c) at the branch output to (gamma, c) at the gradient of each
         projection's output, one 2 x 2 matrix for each layer; "stream" is their sum at the input.
 
@@ -190,20 +189,20 @@ class Attention:
             spread: V, the variance over pairs of tokens of their covariance, over delta^2; 1/d for
                 Gaussian tokens.
             gains: sigma_W^2 of each matrix, floats or shape (layers,).
+            slopes: those at this input, where they are known.
         Returns:
             shape (layers, 2, 2) for "attn.query", "attn.key", "attn.value" and "stream".
         """
-        n = self.tokens
-        v, rho = self._logits(q, delta, gains)
-        rho = np.asarray(rho, dtype=float)
-        p2, p11, j, j11, tilt = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
+        n, at = self.tokens, slopes or self.slopes(q, delta, gains)
+        v, rho = at.logits
+        p2, p11, j, j11, tilt = at.overlaps
         finite = (1 - p2) ** 2 * spread
-        q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
+        q_v, delta_v = at.projected("value")
         output = gains["attn.output"] * self._shrunk(q_v, delta_v, v, rho, p2)
-        _, delta_k = self._projected("key", q, delta, gains["attn.key"])
+        _, delta_k = at.projected("key")
         delta_k = self.logit_factor * delta_k
         single = self._alone * q_v
-        q_q, _ = self._projected("query", q, delta, gains["attn.query"])
+        q_q, _ = at.projected("query")
         zero = np.zeros_like(rho)
 
         def rows(*entries: Any) -> Array:
@@ -223,7 +222,7 @@ class Attention:
         )
         key = rows(*to_key, *(-k / (n - 1) for k in to_key))
         if self._spherical:
-            s2 = self._row_variance(q, delta, gains)
+            s2 = at.row_variance
             size = delta_v * (1 - p2) ** 2
             for to, (gamma, c) in ((query, self._along_query(s2)), (key, self._along_key(s2, rho, p11))):
                 to[:, 0, 0] -= (size * gamma - to[:, 0, 0]) / self.head_width
@@ -232,7 +231,7 @@ class Attention:
         maps = {name: np.asarray(output)[..., None, None] * m for name, m in maps.items()}
         stream = np.zeros_like(value)
         for name, m in maps.items():
-            one, two = self._back(name.removeprefix("attn."), q, delta, gains[name])
+            one, two = at.back(name.removeprefix("attn."))
             stream += np.stack(np.broadcast_arrays(one, two, zero)[:2], axis=-1)[..., None] * m
         return {**maps, "stream": stream}
 
@@ -248,44 +247,50 @@ class Attention:
         gamma = np.exp(s2) * (s2 + 4 * s2**2) / n
         return gamma, (1 + p11 - 2 / n) * same - 2 / n * (lean - same)
 
-    def response(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
+    def response(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: AttentionInput | None = None
+    ) -> Array:
         """Slope of the branch's covariance in that of its input, pair by pair, for a ``drop`` of the branch:
         rows of like queries read like keys, and sum_j A_ij A_kj moves by s^2/n times their cosine."""
-        s2 = self._row_variance(q, delta, gains)
+        s2 = (slopes or self.slopes(q, delta, gains)).row_variance
         return np.asarray(s2 / np.expm1(np.minimum(s2, 500.0)) * drop / np.where(delta == 0, 1.0, delta))
 
-    def scatter(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
+    def scatter(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: AttentionInput | None = None
+    ) -> Array:
         """Variance over pairs of tokens of the branch's covariance beside the sampling by its last matrix,
         for a ``drop`` of the branch: of the mixed values over d coordinates, and of the overlaps of rows of
         weights over heads."""
-        overlaps = overlap_spread(self._row_variance(q, delta, gains), self.tokens, self.head_width)
+        s2 = (slopes or self.slopes(q, delta, gains)).row_variance
+        overlaps = overlap_spread(s2, self.tokens, self.head_width)
         return np.asarray(np.square(drop) * (1 + overlaps * self.head_width) / self.width)
 
-    def _row_variance(self, q: Array, delta: Array, gains: Gains) -> Array:
-        """s^2 = v (1 - rho)."""
-        v, rho = self._logits(q, delta, gains)
-        return np.asarray(np.maximum(v * (1 - np.asarray(rho, dtype=float)), 1e-12))
-
     def weight_grads(
-        self, q: Array, delta: Array, spread: Any, grad: Array, gains: Gains, maps: Mapping[str, Array]
+        self,
+        q: Array,
+        delta: Array,
+        spread: Any,
+        grad: Array,
+        gains: Gains,
+        maps: Mapping[str, Array],
+        slopes: AttentionInput | None = None,
     ) -> dict[str, Array]:
         """E |dLoss/dW|_F^2 of each matrix; ``grad`` (layers, 2) holds (gamma, c) at the branch output."""
-        n, p = self.tokens, q - delta
+        n, p, at = self.tokens, q - delta, slopes or self.slopes(q, delta, gains)
         front = self.width**2 * n
-        v, rho = self._logits(q, delta, gains)
-        rho = np.asarray(rho, dtype=float)
-        p2, p11, *_ = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)
+        v, rho = at.logits
+        p2, p11, *_ = at.overlaps
         lean = v * ((1 - rho) * (1 - p2)) ** 2 / self.width
         result = {}
         for name in ("attn.query", "attn.value"):
             at_projection = np.einsum("lij,lj->li", maps[name], grad)
-            one, two = self._back(name.removeprefix("attn."), q, delta, gains[name])
+            one, two = at.back(name.removeprefix("attn."))
             g, c = at_projection[:, 0] * one / gains[name], at_projection[:, 1] * two / gains[name]
             result[name] = front * (q * g + (n - 1) * p * c)
         # keys' weight gradients see the sample correlation that their stream gradients do not
-        q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
-        q_q, _ = self._projected("query", q, delta, gains["attn.query"])
-        one, two = self._back("key", q, delta, gains["attn.key"])
+        q_v, delta_v = at.projected("value")
+        q_q, _ = at.projected("query")
+        one, two = at.back("key")
         shrunk = self._shrunk(q_v, delta_v, v, rho, p2)
         output = gains["attn.output"] * shrunk
         # the token mean of the gradient at keys vanishes: no cancellation where tokens collapse
@@ -295,7 +300,7 @@ class Attention:
         result["attn.key"] = apart * (at_keys + twice * (grad[:, 0] + (n - 1) * rho * grad[:, 1]))
         # rows that lean towards similar keys add to what values receive, as to what they give
         leaning = front * lean * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
-        one, _ = self._back("value", q, delta, gains["attn.value"])
+        one, _ = at.back("value")
         result["attn.value"] = result["attn.value"] + output * one / gains["attn.value"] * q * leaning
         single = self._alone * q_v * p2
         mixed, drop = q_v - delta_v * (1 - p2) + single, delta_v * (p2 - p11) + single

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .activations import Activation
-from .kernels import Array
+from .kernels import Array, Transfer
 from .norms import normalise
 
 if TYPE_CHECKING:
@@ -122,22 +122,25 @@ class FeedForward:
     def _through(self, paths: Mapping[str, Any], gains: Gains) -> Any:
         return gains["ffn.down"] * sum(gains[name] * path for name, path in paths.items())
 
+    def transfer(self, gains: Gains) -> Transfer:
+        """The function from the input (q, delta) to the branch's, at the gains of one layer."""
+        kernel, up, down = self.kernel.drop, gains["ffn.up"], gains["ffn.down"]
+        gated, inner_norm = self.activation.gated, self.inner_norm is not None
+        gate = gains["ffn.gate"] if gated else up
+
+        def branch(q: float, delta: float) -> tuple[float, float]:
+            k, drop = kernel(gate * q, gate * delta)
+            if gated:
+                k, drop = up * k * q, up * (k * delta + drop * (q - delta))
+            if inner_norm:
+                k, drop = 1.0, drop / (k - float(self._mean_square(q, gains)))
+            return down * k, down * drop
+
+        return branch
+
     def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
         """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
-        k, drop = self._hidden(q, delta, gains)
-        if self.inner_norm is not None:
-            own = k - float(self._mean_square(q, gains))
-            k, drop = 1.0, drop / own
-        return gains["ffn.down"] * k, gains["ffn.down"] * drop
-
-    def _hidden(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
-        """k of one token and its drop between two."""
-        up = gains["ffn.up"]
-        if not self.activation.gated:
-            return self.kernel.drop(up * q, up * delta)
-        gate = gains["ffn.gate"]
-        k, drop = self.kernel.drop(gate * q, gate * delta)
-        return up * k * q, up * (k * delta + drop * (q - delta))
+        return self.transfer(gains)(float(q), float(delta))
 
     def response(
         self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
@@ -145,7 +148,9 @@ class FeedForward:
         """Slope of the branch's covariance in that of its input: the backward gain, by Price's theorem."""
         return np.asarray((slopes or self.slopes(q, delta, gains)).gains[1])
 
-    def scatter(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
+    def scatter(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
+    ) -> Array:
         """Variance over pairs of tokens of the branch's covariance, at one covariance of its input and for a
         ``drop`` of the branch: the sampling by the hidden layer, at leading order."""
         return np.square(drop) / self.hidden

@@ -37,6 +37,10 @@ _LEGENDRE = {
 }
 
 
+#: from (q, delta) at a branch's input to (q, delta) of its output
+Transfer = Callable[[float, float], tuple[float, float]]
+
+
 class Kernel(Protocol):
     """What the theory asks of a nonlinearity; all arguments are per-coordinate second moments."""
 
@@ -99,6 +103,12 @@ class ClosedForm:
         ]
         return compiled[0], compiled[1]
 
+    @cached_property
+    def _apart(self) -> Callable[..., tuple[float, float]]:
+        """K of one token and between two, of (q, c, D)."""
+        two = self._value.subs(Q2, Q1)
+        return lambdify((Q1, C, D), (two.subs({C: Q1, D: 0}), two), modules="math", cse=True)  # type: ignore[no-any-return]
+
     def _call(self, which: int, q1: ArrayLike, q2: ArrayLike, c: ArrayLike) -> Any:
         if isinstance(c, float):
             return self._scalar[which](q1, q2, c, max(float(q1) * float(q2) - c * c, 0.0))
@@ -115,10 +125,11 @@ class ClosedForm:
 
     def drop(self, q: float, delta: float) -> tuple[float, float]:
         """K(q) and K(q) - K(q - delta)."""
-        top = self._scalar[0](q, q, q, 0.0)
         if delta > 1e-3 * q:  # at most three digits of sixteen are lost
-            return top, top - self._scalar[0](q, q, q - delta, (2 * q - delta) * delta)
-        return top, _drop_by_integration(self._scalar[1], q, delta)
+            one, two = self._apart(q, q - delta, (2 * q - delta) * delta)
+            return one, one - two
+        value, slope = self._scalar
+        return value(q, q, q, 0.0), _drop_by_integration(slope, q, delta)
 
     def pair(self, q: Array, delta: Array) -> tuple[Any, Any, Any, Any]:
         """K and K' of one token, then between two."""
@@ -170,9 +181,9 @@ class HermiteSeries:
         self._coefficients = lru_cache(maxsize=8192)(self._interpolate)
         self._table = lru_cache(maxsize=4096)(self._knots)
         self._node = lru_cache(maxsize=4096)(self._compute)
-        self._orders = np.arange(self.terms)
+        self._orders = np.arange(self.terms, dtype=float)
 
-    def _interpolate(self, q: float) -> tuple[Array, NDArray[np.intp], Array, float]:
+    def _interpolate(self, q: float) -> tuple[Array, Array, Array, float]:
         """a_k; k and a_k^2 of those beyond rounding, and the sum of all a_k^2."""
         at = self.knots * log(q)
         first = floor(at) - 3
@@ -180,14 +191,14 @@ class HermiteSeries:
             table, k = self._table(first)
         except AssumptionError:  # the series ends between the knots
             a = self._compute(q)
-            return a, np.arange(self.terms), a**2, float(a @ a)
+            return a, self._orders, a**2, float(a @ a)
         if at == first + 3:
             a = table[3]
         else:  # Lagrange through eight knots in ln q, whose error is below 1e-12
             apart = [at - knot for knot in range(first, first + 8)]
             whole = prod(apart)
             a = np.array([whole / (x * w) for x, w in zip(apart, _LAGRANGE, strict=True)]) @ table
-        return a, k, a[k] ** 2, float(a @ a)
+        return a, self._orders[k], a[k] ** 2, float(a @ a)
 
     def _knots(self, first: int) -> tuple[Array, NDArray[np.intp]]:
         """a_k at eight knots, and those k that are beyond rounding."""
@@ -215,7 +226,7 @@ class HermiteSeries:
         if q.size and (q == q.flat[0]).all():
             return self._coefficients(float(q.flat[0]))[0].reshape(self.terms, *[1] * q.ndim)
         unique, inverse = np.unique(q, return_inverse=True)
-        table = np.stack([self._coefficients(float(value))[0] for value in unique], axis=1)
+        table = np.array([self._coefficients(value)[0] for value in unique.tolist()]).T
         return table[:, inverse].reshape((self.terms, *q.shape))
 
     def _series(self, q1: ArrayLike, q2: ArrayLike, c: ArrayLike, derivative: bool) -> Any:
@@ -257,9 +268,10 @@ class HermiteSeries:
     def drop(self, q: float, delta: float) -> tuple[float, float]:
         """K(q) and K(q) - K(q - delta), term by term: a_k^2 (1 - rho^k)."""
         _, k, squares, total = self._coefficients(q)
-        rho = 1 - delta / q
-        gap = -np.expm1(k * log1p(-delta / q)) if rho > 0 else 1 - rho**k
-        return total, float(squares @ gap)
+        away = delta / q
+        if away < 1:
+            return total, -float(squares @ np.expm1(k * log1p(-away)))
+        return total, float(squares @ (1 - (1 - away) ** k))
 
 
 def relu_kernel() -> ClosedForm:

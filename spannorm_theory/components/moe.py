@@ -32,7 +32,7 @@ import numpy as np
 from ..errors import AssumptionError
 from .activations import Activation
 from .feedforward import FeedForward, Gains, Slopes, ffn_forward
-from .kernels import Array
+from .kernels import Array, Transfer
 from .routing import LARGEST_V, LOG_STEP, Routing, routing
 
 if TYPE_CHECKING:
@@ -105,19 +105,23 @@ class MixtureOfExperts(FeedForward):
         beyond = np.maximum(np.asarray(gains["ffn.router"] * q) / LARGEST_V, 1.0)
         return self._mean(Routing.router, q, t, gains) / np.sqrt(beyond)
 
-    def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
-        """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
-        k, drop = super().forward(q, delta, gains)
-        own = float(self._own(q, gains))
-        gap = float(self._mean(Routing.gap, q, _distance(delta / q), gains))
-        return own * k, own * drop + (k - drop) * gap
+    def transfer(self, gains: Gains, spread: float = 0.0) -> Transfer:
+        """The function from the input (q, delta) to the branch's, at the gains of one layer.
 
-    def bend(self, q: float, delta: float, gains: Gains, spread: float) -> float:
-        """What the drop changes by where pairs of tokens differ: ``spread`` is the variance over pairs of
-        their covariance over delta^2, at most 1; second order, as the gap is concave."""
-        k, drop = super().forward(q, delta, gains)
-        bend = float(self._mean(Routing.gap_bend, q, _distance(delta / q), gains))
-        return (k - drop) * bend * min(spread, 1.0) / 2
+        ``spread`` is the variance over pairs of tokens of their covariance over delta^2, at most 1: where
+        pairs differ the gap, which is concave, is less; second order.
+        """
+        expert = super().transfer(gains)
+
+        def branch(q: float, delta: float) -> tuple[float, float]:
+            k, drop = expert(q, delta)
+            own, t = float(self._own(q, gains)), _distance(delta / q)
+            gap = float(self._mean(Routing.gap, q, t, gains))
+            if spread:
+                gap += float(self._mean(Routing.gap_bend, q, t, gains)) * min(spread, 1.0) / 2
+            return own * k, own * drop + (k - drop) * gap
+
+        return branch
 
     def unevenness(self) -> tuple[float, float]:
         """``uneven`` and ``lean`` of :class:`Routing` for an input of second moment 1."""
@@ -150,7 +154,9 @@ class MixtureOfExperts(FeedForward):
         rerouted = self._mean(Routing.gap_slope, q, t, gains) / (4 * q * t)
         return np.asarray(expert + rerouted * super().output(q, q, q - delta, gains))
 
-    def scatter(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
+    def scatter(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
+    ) -> Array:
         """Variance over pairs of tokens of the branch's covariance, from routing and the hidden layer."""
         found = self._mean(Routing.scatter, q, _distance(delta / q), gains)
         routed = found * super().output(q, q, q - delta, gains) ** 2

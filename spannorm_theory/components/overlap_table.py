@@ -171,8 +171,10 @@ def _spline(x: Array, values: Array, axis: int) -> Array:
 
 def _bicubic(c: Any, u: Any, v: Any) -> Any:
     """A piece's value: coefficients from v^3 u^3, v^3 u^2, ... to 1."""
-    a, b, d, e = (((c[k] * u + c[k + 1]) * u + c[k + 2]) * u + c[k + 3] for k in (0, 4, 8, 12))
-    return ((a * v + b) * v + d) * v + e
+    c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15 = c
+    cubed, squared = ((c0 * u + c1) * u + c2) * u + c3, ((c4 * u + c5) * u + c6) * u + c7
+    linear, constant = ((c8 * u + c9) * u + c10) * u + c11, ((c12 * u + c13) * u + c14) * u + c15
+    return ((cubed * v + squared) * v + linear) * v + constant
 
 
 @lru_cache(maxsize=16)

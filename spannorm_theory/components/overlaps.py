@@ -232,17 +232,15 @@ class OverlapCurve:
         ]
         table = np.array([(o.p2, o.p11, o.j, o.j11, o.tilt) for o in found])
         self._spline = CubicSpline(self.rho, table)
-        self._pieces = [
-            tuple(map(float, piece))
-            for piece in self._spline.c[..., :2].transpose(1, 0, 2).reshape(self.nodes - 1, 8)
-        ]
-        self._knots = [float(r) for r in self.rho]
+        self._knots: list[float] = self.rho.tolist()
+        pieces = self._spline.c[..., :2].transpose(1, 0, 2).reshape(self.nodes - 1, 8).tolist()
+        self._pieces = [(knot, *piece) for knot, piece in zip(self._knots, pieces, strict=False)]
 
     def forward(self, rho: float) -> tuple[float, float]:
         """P2 and P11 at one cosine (a few hundred nanoseconds, for the layer loop)."""
-        i = min(max(bisect_right(self._knots, rho) - 1, 0), self.nodes - 2)
-        a2, a11, b2, b11, c2, c11, d2, d11 = self._pieces[i]
-        x = rho - self._knots[i]
+        piece = self._pieces[bisect_right(self._knots, rho, 1, self.nodes - 1) - 1]
+        knot, a2, a11, b2, b11, c2, c11, d2, d11 = piece
+        x = rho - knot
         return ((a2 * x + b2) * x + c2) * x + d2, ((a11 * x + b11) * x + c11) * x + d11
 
     def all(self, rho: Array) -> Array:

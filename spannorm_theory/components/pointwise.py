@@ -13,7 +13,7 @@ import numpy as np
 
 from .activations import ACTIVATIONS
 from .feedforward import Slopes
-from .kernels import Array
+from .kernels import Array, Transfer
 
 Gains = Mapping[str, Any]
 
@@ -23,6 +23,10 @@ class Pointwise:
 
     def __init__(self, activation: str) -> None:
         self.kernel = ACTIVATIONS[activation].kernel
+
+    def transfer(self, gains: Gains) -> Transfer:
+        """The function from the input (q, delta) to the output's."""
+        return self.kernel.drop
 
     def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
         """Second moment of the output and its drop between tokens, for input (q, q - delta)."""
@@ -47,7 +51,9 @@ class Pointwise:
         """Slope of the output's covariance in that of its input."""
         return np.asarray((slopes or self.slopes(q, delta, gains)).gains[1])
 
-    def scatter(self, q: Array, delta: Array, drop: Array, gains: Gains) -> Array:
+    def scatter(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
+    ) -> Array:
         """Variance over pairs of tokens of the output's covariance, at one covariance of its input: none."""
         return np.zeros_like(q)
 

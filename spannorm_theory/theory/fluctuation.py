@@ -12,30 +12,27 @@ drop performs a random walk from network to network, of variance U, and
 which the squared gradients of queries and keys carry, being quadratic in the drop. (The mean of the
 logarithm stays: what the norms project off and Jensen's inequality cancel in feed-forward adds and leave
 U/12 at most in attention's.) The deviations (dM/M, dD/D), taken as common to all streams, are propagated
-linearly: through the block's compiled step by directional differences, through branches by their own
+linearly: through the block's compiled step by its derivatives, through branches by their own
 responses, at degree one in the size of their input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..components.attention import Attention
 from ..components.kernels import Array
 from ..components.pointwise import Pointwise
+from .differential import Gradient
 
 if TYPE_CHECKING:
-    from ..components.feedforward import Slopes
     from .segment import Segment
 
 #: weight gradients whose squared norm is quadratic in the drop
 QUADRATIC = ("attn.query", "attn.key")
-
-#: relative step of the directional differences
-STEP = 1e-4
 
 
 class Deviations:
@@ -47,34 +44,37 @@ class Deviations:
         behind: (2, 2 + branches, layers), the two behind it.
     """
 
-    def __init__(self, segment: Segment, width: int) -> None:
-        """The coefficients, which :func:`walk_deviations` iterates; ``segment`` knows its moments."""
-        step, known, multipliers = segment.step, segment.known.T, segment.multipliers
-        pairs, branches = len(step.pairs), len(segment.components)
+    def __init__(self, segment: Segment, gradients: Sequence[tuple[Gradient, Gradient]], width: int) -> None:
+        """The coefficients, which :func:`walk_deviations` iterates.
+
+        Args:
+            segment: knows its moments.
+            gradients: of (q, delta) of each branch's input, and of the first outgoing pair.
+        """
+        known = segment.known.T
+        pairs, branches = len(segment.step.pairs), len(segment.components)
         m, delta = known[0::2] - known[1::2], known[1::2]
         shape = (2 * (pairs + branches), 2 + branches, len(segment.layers))
         moved = np.zeros(shape)  # derivative of every known number along dM/M, dD/D and each branch's noise
         moved[: 2 * pairs : 2, 0] = m[:pairs]
         moved[: 2 * pairs : 2, 1] = moved[1 : 2 * pairs : 2, 1] = delta[:pairs]
-        functions = [*step.branch_inputs, step.outputs]
-        inputs = [2 * (pairs + i) for i in range(branches)] + [2 * (pairs + branches)]
-        out = _values(step.outputs(*known, *multipliers), len(segment.layers))
-        values = [*segment.branch_inputs, (out[0], out[1])]
+        q, drop, _ = np.broadcast_arrays(*segment.step.outputs(*known, *segment.multipliers)[:2], m[0])
+        values = [*segment.branch_inputs, (q, drop)]
         self.rows = np.zeros((branches, 2 + branches, len(segment.layers)))
         for i, component in enumerate(segment.components):
-            at, (q_in, drop) = inputs[i], values[i]
-            dq, dd = _along(functions[i], known[:at], moved[:at], multipliers)
-            self.rows[i] = dd / _positive(drop) - dq / q_in
+            at, (q_in, drop_in) = 2 * (pairs + i), values[i]
+            dq, dd = (_along(gradient, moved) for gradient in gradients[i])
+            self.rows[i] = dd / _positive(drop_in) - dq / q_in
             to_mean, to_all = _response(segment, i, dq, dd)
             moved[at], moved[at + 1] = to_all, to_all - to_mean
             if isinstance(component, Pointwise):  # an element-wise function draws nothing
                 continue
-            share = _share(functions[i + 1 :], inputs[i + 1 :], values[i + 1 :], known, at, multipliers)
+            share = _share(gradients[i + 1 :], values[i + 1 :], at, m[pairs + i])
             own = (4 if isinstance(component, Attention) else 2) / width
             noise = own + 4 / width * (1 - share) / np.where(share > 0, share, np.inf)
             moved[at, 2 + i] += m[pairs + i] * np.sqrt(np.maximum(noise, 0))
-        dq, dd = _along(step.outputs, known, moved, multipliers)
-        self.behind = np.stack([(dq - dd) / _positive(out[0] - out[1]), dd / _positive(out[1])])
+        dq, dd = (_along(gradient, moved) for gradient in gradients[branches])
+        self.behind = np.stack([(dq - dd) / _positive(q - drop), dd / _positive(drop)])
 
     def numbers(self) -> Iterator[tuple[float, ...]]:
         """Layer by layer, the 2 x 2 map and the covariance 00, 01, 11 of the fresh noise."""
@@ -111,16 +111,12 @@ def walk_deviations(order: Sequence[int], wirings: Sequence[Deviations]) -> list
     ]
 
 
-def _along(function: Callable[..., Any], known: Array, moved: Array, multipliers: Sequence[Array]) -> Array:
-    """Derivatives of a function's first (q, drop) along each direction, (2, directions, layers), for
-    ``moved`` (numbers, directions, layers)."""
-    ways = known[:, None, None] + np.array([STEP, -STEP])[:, None, None] * moved[:, None]
-    up, down = _values(function(*ways, *multipliers), *ways.shape[1:]).swapaxes(0, 1)
-    return np.asarray((up - down) / (2 * STEP))
-
-
-def _values(values: Any, *shape: int) -> Array:
-    return np.stack([np.broadcast_to(np.asarray(v, dtype=float), shape) for v in values[:2]])
+def _along(gradient: Gradient, moved: Array) -> Array:
+    """Derivatives along each direction, (directions, layers), for ``moved`` (numbers, directions, layers)."""
+    total = np.zeros(moved.shape[1:])
+    for at, slope in gradient.items():
+        total += slope * moved[at]
+    return total
 
 
 def _response(segment: Segment, branch: int, dq: Array, dd: Array) -> tuple[Array, Array]:
@@ -131,7 +127,7 @@ def _response(segment: Segment, branch: int, dq: Array, dd: Array) -> tuple[Arra
     out, out_drop = segment.known.T[at : at + 2]
     p, out_p = q - drop, out - out_drop
     if not isinstance(component, Attention):
-        slope = cast("Slopes", slopes).gains[1]
+        slope = slopes.gains[1]
         return slope * (dq - dd) + (out_p - slope * p) / q * dq, out / q * dq
     if component.inner_norm:  # the mean mode's share of a fixed second moment
         return out_p * out_drop / _positive(out) * (
@@ -148,22 +144,19 @@ def _response(segment: Segment, branch: int, dq: Array, dd: Array) -> tuple[Arra
 
 
 def _share(
-    functions: Sequence[Callable[..., Any]],
-    inputs: Sequence[int],
+    gradients: Sequence[tuple[Gradient, Gradient]],
     values: Sequence[tuple[Array, Array]],
-    known: Array,
     at: int,
-    multipliers: Sequence[Array],
+    mean: Array,
 ) -> Array:
-    """Share of the branch whose second moment is ``known[at]`` in the mean mode of the first sum that
-    reads it: what d ln(p / drop) is to d ln of it, whether a norm follows or not. ``values`` are those of
-    the functions."""
-    share = np.zeros(known.shape[1])
-    mean = known[at] - known[at + 1]
-    for function, count, (q, drop) in zip(functions, inputs, values, strict=True):
-        moved = np.zeros((count, 1, known.shape[1]))
-        moved[at] = mean
-        dq, dd = _along(function, known[:count], moved, multipliers)[:, 0]
+    """Share of the branch whose second moment is number ``at``, of mean mode ``mean``, in that of the first
+    sum that reads it: what d ln(p / drop) is to d ln of it, whether a norm follows or not.
+    ``gradients`` and ``values`` are those of what may read it, in order."""
+    share = np.zeros(len(mean))
+    for (to_q, to_drop), (q, drop) in zip(gradients, values, strict=True):
+        if at not in to_q and at not in to_drop:
+            continue
+        dq, dd = to_q.get(at, 0.0) * mean, to_drop.get(at, 0.0) * mean
         found = (dq - dd) / _positive(q - drop) - dd / _positive(drop)
         share = np.where(share > 0, share, np.clip(found, 0, 1))
         if (share > 0).all():

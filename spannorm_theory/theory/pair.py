@@ -15,10 +15,12 @@ from itertools import combinations_with_replacement
 from typing import Any
 
 from sympy import Expr, Matrix, Symbol, lambdify, linear_eq_to_matrix
+from sympy.printing.pycode import PythonCodePrinter
 
 from .. import symbols
 from ..definitions.trace import Branch, Trace
 from .adjoint import Adjoint
+from .differential import Differential
 from .moments import PAIR, Moments, Pair
 from .pattern import Pattern, slots
 
@@ -34,6 +36,7 @@ class PairStep:
         branch_inputs: for each branch, a function to its input (q, delta).
         outputs: function to the outgoing state (q, delta for each pair), then, for each stream, the
             second moment between it before and after the block.
+        differential: the derivatives of both.
         backward: function to the matrix that maps the outgoing gradient state to the incoming one,
             followed by the rows of the gradient (gamma, c) at each branch's output.
 
@@ -86,6 +89,8 @@ class PairStep:
         ]
         everything = [*self._arguments, *sources, *self._multipliers]
         self.outputs = _compile(everything, [*(x for pair in after for x in pair), *across])
+        entering = [inputs[b.index] for b in trace.branches]
+        self.differential = Differential(entering, after, [*self._arguments, *sources], self._multipliers)
         self.backward = self._compile_backward(forward, everything)
 
     def _compile_backward(self, forward: Moments, everything: list[Symbol]) -> Callable[..., Any]:
@@ -124,13 +129,18 @@ def _name(stem: str, index: int) -> Symbol:
     return symbols.transfer(f"{stem}{index}")
 
 
+class _Printer(PythonCodePrinter):
+    """Roots as powers, which floats and arrays both take."""
+
+    def _print_Pow(self, expr: Expr, rational: bool = True) -> str:
+        return str(super()._print_Pow(expr, rational=True))
+
+
 def _compile(arguments: list[Symbol], expressions: list[Expr]) -> Callable[..., Any]:
-    # "math" functions also serve arrays once sqrt is numpy's, which is fast enough for floats
-    return lambdify(arguments, expressions, modules=[{"sqrt": _root}, "math"], cse=True)  # type: ignore[no-any-return]
-
-
-def _root(x: Any) -> Any:
-    return x**0.5
+    compiled: Callable[..., Any] = lambdify(
+        arguments, expressions, modules="math", printer=_Printer, cse=True
+    )
+    return compiled
 
 
 @lru_cache(maxsize=1024)

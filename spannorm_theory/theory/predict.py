@@ -1,34 +1,30 @@
 """Per-layer predictions of the pair theory, for any placement and scaling, in milliseconds.
 
-Forward, the state (q, delta) of every pair of streams is iterated block by block; backward, the
-gradient moments obey a linear map that is computed for all layers at once and then iterated with its
-exponent carried apart, so that no depth under- or overflows.
+The state (q, delta) of every pair of streams is iterated block by block (:mod:`.stack`), then the gradient
+moments back (:mod:`.backward`); profiles of all quantities follow.
 """
 
 from __future__ import annotations
 
-from math import inf, log
-
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ..architecture import Architecture
 from ..components.attention import Attention
 from ..components.attention_op import require_exchangeable
 from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
-from ..errors import AssumptionError
 from ..quantities import SPECTRAL, Key, repeated, tidy
-from .ends import input_moments, input_spread, loss_moments
-from .fluctuation import QUADRATIC
+from .backward import backward
+from .ends import input_moments, input_spread
 from .pair import PairStep
 from .prediction import Prediction
-from .rank import rank_metrics
-from .segment import Readout, Segment
+from .rank import log_rank_residual, rank_metrics
+from .segment import Segment
 from .stack import Stack, finite_width, forward
 
-#: the range of a gradient's mantissa
-MANTISSAS = 1e-80, 1e80
+Mask = NDArray[np.bool_]
 
 #: attention rows whose 1 - P2 is below this are no mixtures of many tokens
 LEAST_OPEN = 0.75
@@ -85,20 +81,13 @@ def predict_pair(arch: Architecture) -> Prediction:
     states = np.concatenate([stack.over_layers(lambda s: s.known[:, :width]), [state]])
     across = stack.over_layers(lambda s: s.across)
     spreads = np.concatenate([stack.over_layers(lambda s: s.spread.streams), [spread]])
-    gradients, exponents, weights = _backward(arch, stack, state)
-    profiles = _profiles(arch, step, states, spreads, across, gradients, exponents, weights)
-    if arch.experts > 1:
-        profiles["ffn.router", "load_imbalance"] = stack.over_layers(lambda s: _load_imbalance(s, arch))
+    gradients, exponents, weights = backward(arch, stack, state)
     rows = stack.over_layers(lambda s: _undecided(s, arch))
     own = [step.pairs.index((s, s)) for s in range(arch.definition.streams)]
-    excess = arch.tokens * (spreads[:, own] - 1 / arch.width)
-    if arch.inputs == "zipf":  # repeated tokens: V is not small, and is no Marchenko-Pastur spectrum
-        excess = np.full_like(excess, np.inf)
-    if arch.experts > 1:  # few pairs are routed unlike all others: the second order comes sooner
-        excess = 2 * excess
-    if arch.dropout or arch.attention_dropout:  # masks are no Gaussian noise: the spread is not derived
-        excess = np.full_like(excess, np.inf)
-    _decline_spectra(profiles, rows / (arch.heads * arch.tokens), excess)
+    declined = _declined(arch, rows / (arch.heads * arch.tokens), spreads[:, own])
+    profiles = _profiles(arch, step, states, spreads, across, gradients, exponents, weights, declined)
+    if arch.experts > 1:
+        profiles["ffn.router", "load_imbalance"] = stack.over_layers(lambda s: _load_imbalance(s, arch))
     if arch.experts > 1:
         _decline_unlike_pairs(profiles, spreads[:, own])
     return Prediction(arch, profiles, "pair", rows)
@@ -121,21 +110,24 @@ def _decline_unlike_pairs(profiles: dict[Key, Array], spreads: Array) -> None:
         profiles[str(stream), "rank_residual"] = np.where(unlike, np.nan, profile)
 
 
-def _decline_spectra(profiles: dict[Key, Array], open_share: Array, excess: Array) -> None:
-    """Leave rank metrics unpredicted (NaN) where what they rest on does not hold.
+def _declined(arch: Architecture, open_share: Array, spreads: Array) -> tuple[Mask, Mask]:
+    """Where rank metrics are left unpredicted, as what they rest on does not hold: all of them, (layers,),
+    and those of spectra, (layers, streams).
 
-    Spectra use V at leading order in ``excess`` = n (V - 1/d), shape (layers, streams): beyond
-    ``LARGEST_EXCESS`` the second order, which is left out, is no longer small. And above a block whose
-    attention picks single keys (1 - P2 below ``LEAST_OPEN``) tokens become copies of one key, and the
-    distance between all of them fluctuates as a whole from network to network.
+    Spectra use V, ``spreads``, at leading order in the excess n (V - 1/d): beyond ``LARGEST_EXCESS`` the
+    second order, which is left out, is no longer small. And above a block whose attention picks single keys
+    (1 - P2 below ``LEAST_OPEN``) tokens become copies of one key, and the distance between all of them
+    fluctuates as a whole from network to network.
     """
     closed = np.append(0, np.cumsum(open_share < LEAST_OPEN)) > 0
-    for (stream, quantity), profile in profiles.items():
-        if quantity in SPECTRAL:
-            declined = closed | (excess[:, int(stream)] > LARGEST_EXCESS)
-            profiles[stream, quantity] = np.where(declined, np.nan, profile)
-        elif quantity == "rank_residual":
-            profiles[stream, quantity] = np.where(closed, np.nan, profile)
+    excess = arch.tokens * (spreads - 1 / arch.width)
+    if arch.inputs == "zipf":  # repeated tokens: V is not small, and is no Marchenko-Pastur spectrum
+        excess = np.full_like(excess, np.inf)
+    if arch.experts > 1:  # few pairs are routed unlike all others: the second order comes sooner
+        excess = 2 * excess
+    if arch.dropout or arch.attention_dropout:  # masks are no Gaussian noise: the spread is not derived
+        excess = np.full_like(excess, np.inf)
+    return closed, closed[:, None] | (excess > LARGEST_EXCESS)
 
 
 def _load_imbalance(segment: Segment, arch: Architecture) -> Array:
@@ -151,125 +143,13 @@ def _load_imbalance(segment: Segment, arch: Architecture) -> Array:
 def _undecided(segment: Segment, arch: Architecture) -> Array:
     """Rows of attention weights, over heads and tokens, that are expected to be more than a maximum."""
     rows = np.full(len(segment.layers), float(arch.heads * arch.tokens))
-    for component, gains, (q, delta) in zip(
-        segment.components, segment.gains, segment.branch_inputs, strict=True
+    for component, gains, (q, delta), slopes in zip(
+        segment.components, segment.gains, segment.branch_inputs, segment.slopes, strict=True
     ):
         if isinstance(component, Attention):
-            rows = np.minimum(rows, arch.heads * arch.tokens * component.undecided(q, delta, gains))
+            share = component.undecided(q, delta, gains, slopes)
+            rows = np.minimum(rows, arch.heads * arch.tokens * share)
     return rows
-
-
-def _branch_maps(segment: Segment) -> tuple[list[Array], list[dict[str, Array]]]:
-    """The four entries of each branch's 2 x 2 backward map, (4, layers), and attention's maps to each of its
-    projections."""
-    kept = np.array([1 / (1 - segment.dropout), 1.0, 1 / (1 - segment.dropout), 1.0])[:, None]
-    maps: list[Array] = []
-    details: list[dict[str, Array]] = []
-    for component, gains, (q, delta), spread, slopes in zip(
-        segment.components,
-        segment.gains,
-        segment.branch_inputs,
-        segment.spread.branches.T,
-        segment.slopes,
-        strict=True,
-    ):
-        if slopes is None:
-            found = component.backward(q, delta, spread, gains)  # type: ignore[union-attr]
-            maps.append(found["stream"].reshape(-1, 4).T * kept)
-            details.append(found)
-        else:
-            zero = np.zeros_like(q)
-            maps.append(np.stack([slopes.gains[0] + zero, zero, zero, slopes.gains[1] + zero]) * kept)
-            details.append({})
-    return maps, details
-
-
-def _backward(
-    arch: Architecture, stack: Stack, last: tuple[float, ...]
-) -> tuple[Array, Array, dict[str, Array]]:
-    """Gradient state at every boundary (mantissas), their exponents (base e), weight-gradient norms."""
-    width, depth = 2 * stack.pairs, len(stack.order)
-    readout = Readout.of(arch, last)
-    gamma, c = loss_moments(arch, readout.q, readout.delta)
-    gradient, exponent = readout.gradient @ np.array([1.0, c / gamma]), float(np.log(gamma))
-    details, blocks, results = [], [], []
-    for segment in stack.segments:
-        maps, found = _branch_maps(segment)
-        entries = segment.step.backward(*segment.known.T, *segment.multipliers, *(x for m in maps for x in m))
-        rows, columns = segment.step.shape
-        matrices = np.empty((rows * columns, len(segment.layers)))
-        for at, entry in enumerate(entries):
-            matrices[at] = entry
-        blocks.append(list(np.ascontiguousarray(matrices.T).reshape(-1, rows, columns)))
-        results.append(np.empty((len(segment.layers), rows)))
-        details.append(found)
-    last_gradient = gradient
-    left = [iter(list(x)[::-1]) for x in results]
-    exponents = [exponent]
-    for l in range(depth - 1, -1, -1):
-        which = stack.order[l]
-        result = np.dot(blocks[which].pop(), gradient, out=next(left[which]))
-        gradient = result[:width]
-        # a second moment is the largest entry; it is divided out before it leaves float64's range
-        size = max(gradient.tolist())
-        if not MANTISSAS[0] < size < MANTISSAS[1]:
-            if not 0 < size < inf:
-                raise AssumptionError(
-                    f"the gradient variance leaves float64's range at layer {l}: under this scaling tokens "
-                    "collapse while logits grow exponentially with depth; predict a shallower stack"
-                )
-            gradient /= size
-            exponent += log(size)
-        exponents.append(exponent)
-    scales = np.array(exponents[::-1])
-    gradients = np.empty((depth + 1, width))
-    gradients[depth] = last_gradient
-    for segment, result in zip(stack.segments, results, strict=True):
-        gradients[segment.layers.astype(int)] = result[:, :width]
-    own = [2 * at for at, (i, j) in enumerate(stack.segments[0].step.pairs) if i == j]
-    lost = np.flatnonzero(~(gradients[:, own] >= 0).all(axis=1))
-    if len(lost):
-        raise AssumptionError(
-            f"the gradient at layer {lost[-1]} is lost in rounding: tokens are equal to all digits while "
-            "logits grow exponentially with depth; predict a shallower stack"
-        )
-    weights = {name: np.empty(depth) for name in arch.weights}
-    for segment, found, result in zip(stack.segments, details, results, strict=True):
-        layers = segment.layers.astype(int)
-        # blocks pass the gradient behind them on with its exponent
-        norms = _weight_grads(segment, found, result[:, width:], scales[layers + 1], arch.tokens)
-        for name, log_norm in norms.items():
-            weights[name][layers] = log_norm
-    return gradients, scales, weights
-
-
-def _weight_grads(
-    segment: Segment, details: list[dict[str, Array]], at_branches: Array, scales: Array, tokens: int
-) -> dict[str, Array]:
-    """Logarithms of the squared norms by matrix, over the segment's layers."""
-    found: dict[str, Array] = {}
-    for i, (component, gains, spread, (q, delta), maps, slopes) in enumerate(
-        zip(
-            segment.components,
-            segment.gains,
-            segment.spread.branches.T,
-            segment.branch_inputs,
-            details,
-            segment.slopes,
-            strict=True,
-        )
-    ):
-        grad = at_branches[:, 2 * i : 2 * i + 2] * np.array([1 / (1 - segment.dropout), 1.0])
-        if isinstance(component, Attention):
-            norms = component.weight_grads(q, delta, spread, grad, gains, maps)
-        else:
-            norms = component.weight_grads(q, q - delta, grad[:, 0], grad[:, 1], gains, tokens, slopes)
-        for name, value in norms.items():
-            with np.errstate(divide="ignore"):
-                log_norm = np.log(np.maximum(value, 0)) + scales
-            # quadratic in the drop, whose logarithm has the variance U over networks
-            found[name] = log_norm + 2 * segment.stray[:, i] if name in QUADRATIC else log_norm
-    return found
 
 
 def _profiles(
@@ -281,7 +161,9 @@ def _profiles(
     gradients: Array,
     exponents: Array,
     weights: dict[str, Array],
+    declined: tuple[Mask, Mask],
 ) -> dict[Key, Array]:
+    closed, unresolved = declined
     profiles: dict[Key, Array] = {}
     for stream in range(arch.definition.streams):
         at = 2 * step.pairs.index((stream, stream))
@@ -290,8 +172,12 @@ def _profiles(
         name = str(stream)
         profiles[name, "variance"] = np.log(q)
         profiles[name, "token_cosine"] = 1 - delta / q
-        ranks = rank_metrics(q, delta, spreads[:, at // 2], arch)
-        profiles.update({(name, metric): x for metric, x in ranks.items()})
+        profiles[name, "rank_residual"] = np.where(closed, np.nan, log_rank_residual(q, delta, arch.tokens))
+        kept = ~unresolved[:, stream]
+        spectrum = rank_metrics(q[kept], delta[kept], spreads[kept, at // 2], arch)
+        for metric in SPECTRAL:
+            profiles[name, metric] = np.full(len(q), np.nan)
+            profiles[name, metric][kept] = spectrum[metric]
         profiles[name, "grad_variance"] = np.log(gamma) + exponents
         profiles[name, "grad_token_cosine"] = c / gamma
         cross = across[:, stream]

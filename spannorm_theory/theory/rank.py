@@ -105,25 +105,40 @@ def _spike(q: Array, delta: Array, tokens: int) -> Array:
 
 def effective_rank(q: Array, delta: Array, tokens: int, spread: Array) -> Array:
     """exp of the Shannon entropy of the normalised singular values of X (Roy and Vetterli, 2007);
-    ``spread`` is 1/d."""
-    theta, y = (x[..., None] for x in (_spike(q, delta, tokens), (tokens - 1) * spread))
+    ``spread`` is 1/d.
+
+    With ratio r of the smaller to the larger of |theta| and sqrt(y), signed, the three measures at a node are
+
+        w = 2 (n-1) sin(phi)^2 / lambda + (1 - y) / (2 lambda) - 1/2 -+ (1 - r^2) / (2 |1 - r e^{i phi}|^2)
+
+    over the nodes, - for a spike outside the bulk.
+    """
+    theta, y = _spike(q, delta, tokens), (tokens - 1) * spread
     root = np.sqrt(y)
-    cosine = np.cos((np.arange(NODES) + 0.5) * np.pi / NODES)
-    u = root * cosine
-    eigenvalues = 1 + y + 2 * u
     outside = np.abs(theta) > root
     apart = np.where(outside, theta, root)
     ratio = np.where(outside, root / apart, theta / root)
-    inner = ratio * (ratio - cosine) / (1 + ratio * (ratio - 2 * cosine))
-    shift = np.where(outside, inner, 1 - inner)
-    weight = ((2 * (tokens - 1) * (1 - cosine**2) - y - u) / eigenvalues - 0.5 + shift) / NODES
-    # next to its pole the quadrature misses mass, which lies at that edge
-    missed = 1.0 - outside - shift.mean(axis=-1, keepdims=True)
-    edges = np.concatenate([np.where(theta < 0, missed, 0.0), np.where(theta < 0, 0.0, missed)], axis=-1)
-    points = np.concatenate([(1 - root) ** 2, (1 + root) ** 2, (1 + apart) * (1 + y / apart)], axis=-1)
-    eigenvalues = np.concatenate([eigenvalues, points], axis=-1)
-    weight = np.concatenate([weight, edges + 0.25, outside], axis=-1)
-    s = np.sqrt(np.maximum(eigenvalues, 0))
-    total = np.sum(weight * s, axis=-1)
-    logs = np.log(np.where(s > 0, s, 1.0))
-    return np.asarray(np.exp(np.log(total) - np.sum(weight * s * logs, axis=-1) / total))
+    # nodes first: one node's numbers of all layers lie together
+    cosine = np.cos((np.arange(NODES) + 0.5) * np.pi / NODES).reshape(-1, *[1] * root.ndim)
+    eigenvalues = 2 * root * cosine
+    eigenvalues += 1 + y
+    measure = 2 * (tokens - 1) * (1 - cosine**2) + (1 - y) / 2
+    measure /= eigenvalues
+    shift = -2 * ratio * cosine
+    shift += 1 + ratio**2
+    np.divide(np.where(outside, 0.5, -0.5) * (ratio**2 - 1), shift, out=shift)
+    measure += shift
+    measure -= 0.5
+    measure *= np.sqrt(eigenvalues)
+    total = measure.sum(axis=0) / NODES
+    measure *= np.log(eigenvalues, out=eigenvalues)
+    logs = measure.sum(axis=0) / (2 * NODES)
+    # next to its pole the quadrature of the last term misses mass, which lies at that edge
+    missed = ratio ** (2 * NODES)
+    missed = np.where(outside, -missed, missed) / (1 + missed)
+    low, high = 0.25 + np.where(theta < 0, missed, 0.0), 0.25 + np.where(theta < 0, 0.0, missed)
+    spike = np.sqrt(np.maximum((1 + apart) * (1 + y / apart), 0))
+    for weight, s in ((low, np.abs(1 - root)), (high, 1 + root), (outside, spike)):
+        total += weight * s
+        logs -= weight * entr(s)
+    return np.asarray(np.exp(np.log(total) - logs / total))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from ..architecture import Architecture
 from ..components.attention import Attention
-from ..components.feedforward import FeedForward, Slopes
+from ..components.feedforward import FeedForward
 from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
 from ..components.norms import HeadNorm
@@ -132,10 +133,10 @@ class Segment:
         return found
 
     @cached_property
-    def slopes(self) -> list[Slopes | None]:
-        """Of each branch but attention."""
+    def slopes(self) -> list[Any]:
+        """What each branch's maps need of its input: :class:`Slopes`, or :class:`AttentionInput`."""
         return [
-            None if isinstance(component, Attention) else component.slopes(q, delta, gains)
+            component.slopes(q, delta, gains)
             for component, gains, (q, delta) in zip(
                 self.components, self.gains, self.branch_inputs, strict=True
             )

@@ -20,13 +20,16 @@ order in V; the deviations of several streams are taken as common.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from math import sqrt
-from operator import mul
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from sympy import lambdify, sqrt
 
+from .. import symbols
 from ..components.kernels import Array
+from .differential import Gradient
 from .pair import PairStep
 
 
@@ -45,7 +48,7 @@ class Spread:
         self,
         step: PairStep,
         known: Array,
-        multipliers: Sequence[Array],
+        drops: Sequence[Gradient],
         answers: Sequence[tuple[Array, Array]],
         fresh: float,
     ) -> None:
@@ -53,69 +56,76 @@ class Spread:
 
         Args:
             known: (layers, numbers) as the step's forward functions take them, before the multipliers.
+            drops: the gradients of drops in those of their sources, of each branch's input and outgoing pair.
             answers: K' of each branch, and the variance over pairs of its covariance that it adds by itself.
             fresh: 1/d.
         """
-        pairs, branches = len(step.pairs), len(step.branch_inputs)
-        columns, layers = known.T, len(known)
-        rows = np.zeros((layers, branches + pairs, pairs + branches))
-        inside = np.empty((branches, layers))
-        functions = [*step.branch_inputs, step.outputs]
-        for i, function in enumerate(functions):
-            sources = pairs + i
-            # drops are linear in those of the sources: each source's drop alone, the others zero
-            alone = np.zeros((sources, sources, layers))
-            alone[range(sources), range(sources)] = columns[1 : 2 * sources : 2]
-            arguments = [x for at in range(sources) for x in (columns[2 * at], alone[at])]
-            values = function(*arguments, *multipliers)
-            outputs = 1 if i < branches else pairs
-            found = [np.broadcast_to(values[2 * k + 1], (sources, layers)) for k in range(outputs)]
-            total = [x.sum(axis=0) for x in found]
-            for k, (x, whole) in enumerate(zip(found, total, strict=True)):
-                rows[:, i + k, :sources] = (x / np.where(whole == 0, 1.0, whole)).T
-            if i < branches:
-                inside[i] = total[0]
-        slopes, own = np.empty((2, layers, branches))
-        for i, (slope, scatter) in enumerate(answers):
-            outside = columns[2 * (pairs + i) + 1]
-            outside = np.where(outside == 0, 1.0, outside)
-            slopes[:, i], own[:, i] = slope * inside[i] / outside, scatter / outside / outside
-        passed = slopes * np.array([branch.elementwise for branch in step.trace.branches])
-        kept = np.square(rows[..., :pairs].sum(axis=-1) + (rows[..., pairs:] * passed[:, None]).sum(axis=-1))
-        scattered = np.einsum("lob,lb->lo", np.square(rows[..., pairs:]), own)
-        self.rows, self.slopes, self.added = rows, slopes, fresh * (1 - kept) + scattered
+        pairs, columns = len(step.pairs), known.T[1::2]
+        slopes: dict[int, Array] = {}  # of the branch whose drop is a source
+        owns: dict[int, Array] = {}
+        lines: list[Array] = []
+        for row, gradient in enumerate(drops):
+            parts = {at // 2: x * columns[at // 2] for at, x in gradient.items()}
+            inside = sum(parts.values())
+            whole = _nonzero(inside)
+            shares = {source: part / whole for source, part in parts.items()}
+            kept: Any = 0.0
+            scattered: Any = 0.0
+            for source, share in shares.items():
+                if source < pairs:
+                    kept = kept + share
+                    continue
+                scattered = scattered + share * share * owns[source]
+                if step.trace.branches[source - pairs].elementwise:
+                    kept = kept + share * slopes[source]
+            lines += [*shares.values(), fresh * (1 - kept * kept) + scattered]
+            if row < len(answers):
+                slope, scatter = answers[row]
+                outside = _nonzero(columns[pairs + row])
+                slopes[pairs + row] = slope * inside / outside
+                owns[pairs + row] = scatter / outside / outside
+                lines.append(slopes[pairs + row])
+        self.numbers = np.empty((len(known), len(lines)))
+        for at, line in enumerate(lines):
+            self.numbers[:, at] = line
+        self.step = _recursion(tuple(tuple(at // 2 for at in gradient) for gradient in drops), len(answers))
 
-    def numbers(self) -> Iterator[float]:
-        """Layer by layer, for each branch its row, what is added and its slope; then each pair's row and
-        what is added."""
-        pairs, branches = self.rows.shape[2] - self.slopes.shape[1], self.slopes.shape[1]
-        parts = []
-        for i in range(branches):
-            parts += [self.rows[:, i, : pairs + i], self.added[:, i : i + 1], self.slopes[:, i : i + 1]]
-        for k in range(branches, branches + pairs):
-            parts += [self.rows[:, k], self.added[:, k : k + 1]]
-        return iter(np.concatenate(parts, axis=1).ravel().tolist())
+
+def _nonzero(x: Array) -> Array:
+    return np.where(x == 0, 1.0, x)
+
+
+@lru_cache(maxsize=256)
+def _recursion(sources: tuple[tuple[int, ...], ...], branches: int) -> Callable[..., list[float]]:
+    """One block as a function of V of its streams and its numbers (for each row the shares of its sources and
+    what is added, and a branch's slope): V of the streams behind it, then at its branches' inputs."""
+    streams = [symbols.transfer(f"V{i}") for i in range(len(sources) - branches)]
+    roots, numbers, found = [sqrt(v) for v in streams], [], []
+    for row, own in enumerate(sources):
+        names = [symbols.transfer(f"w{row}_{i}") for i in range(len(own) + 1 + (row < branches))]
+        numbers += names
+        found.append(
+            sum(w * roots[source] for w, source in zip(names, own, strict=False)) ** 2 + names[len(own)]
+        )
+        if row < branches:
+            roots.append(names[-1] * sqrt(found[-1]))
+    return lambdify([*streams, *numbers], [*found[branches:], *found[:branches]], "math", cse=True)  # type: ignore[no-any-return]
 
 
 def walk_spread(order: Sequence[int], wirings: Sequence[Spread], start: Sequence[float]) -> list[float]:
     """Iterate from ``start``, V of each stream pair, over layers whose wirings are ``order``; these keep V,
     and V behind the last block is returned."""
-    found = [wiring.numbers() for wiring in wirings]
-    counts = [range(wiring.slopes.shape[1]) for wiring in wirings]
-    streams: list[list[float]] = [[] for _ in wirings]
-    branches: list[list[float]] = [[] for _ in wirings]
-    now, pairs = list(start), range(len(start))
+    pairs, now = len(start), list(start)
+    blocks: list[tuple[Callable[..., list[float]], Iterator[list[float]], list[float]]] = [
+        (wiring.step, map(np.ndarray.tolist, wiring.numbers), []) for wiring in wirings
+    ]
     for which in order:
-        numbers = found[which]
-        streams[which] += now
-        roots = list(map(sqrt, now))
-        for _ in counts[which]:
-            spread = sum(map(mul, roots, numbers)) ** 2 + next(numbers)
-            branches[which].append(spread)
-            roots.append(next(numbers) * sqrt(spread))
-        now = [sum(map(mul, roots, numbers)) ** 2 + next(numbers) for _ in pairs]
-    for wiring, at_streams, at_branches in zip(wirings, streams, branches, strict=True):
-        layers = len(wiring.slopes)
-        wiring.streams = np.array(at_streams).reshape(layers, -1)
-        wiring.branches = np.array(at_branches).reshape(layers, -1)
+        step, numbers, walked = blocks[which]
+        found = step(*now, *next(numbers))
+        walked += now
+        walked += found[pairs:]
+        now = found[:pairs]
+    for wiring, (_, _, walked) in zip(wirings, blocks, strict=True):
+        table = np.fromiter(walked, float, len(walked)).reshape(len(wiring.numbers), -1)
+        wiring.streams, wiring.branches = table[:, :pairs], table[:, pairs:]
     return now

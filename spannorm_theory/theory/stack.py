@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 
 import numpy as np
 
 from ..architecture import Architecture
-from ..components.attention import Attention
 from ..components.dropout import dropped_pair
-from ..components.kernels import Array
+from ..components.kernels import Array, Transfer
 from ..components.moe import MixtureOfExperts
 from ..definitions.trace import Trace
 from ..errors import AssumptionError
@@ -21,8 +20,6 @@ from .spread import Spread, walk_spread
 
 #: closed forms take the product of two second moments to the power 3/2, which must be in float64's range
 LARGEST_VARIANCE = 1e100
-
-Row = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -67,14 +64,28 @@ class Stack:
         return replace(self, segments=[replace(s, known=known[s.layers.astype(int)]) for s in self.segments])
 
 
-def _rows(gains: dict[str, Array]) -> Iterator[Row]:
-    """A branch's gains layer by layer."""
-    if all((x == x[0]).all() for x in gains.values()):
-        return repeat({name: float(x[0]) for name, x in gains.items()})
-    names = list(gains)
-    return (
-        dict(zip(names, row, strict=True)) for row in zip(*(x.tolist() for x in gains.values()), strict=True)
-    )
+def _per_layer(numbers: Sequence[Array]) -> Iterator[tuple[float, ...]]:
+    """Tuples of one layer's numbers."""
+    return zip(*(x.tolist() for x in numbers), strict=True) if numbers else repeat(())
+
+
+def _transfers(segment: Segment, branch: int, spreads: Array | None) -> Iterator[Transfer]:
+    """What each layer's branch does to (q, delta), dropout included."""
+    component, gains = segment.components[branch], segment.gains[branch]
+    rows = (dict(zip(gains, row, strict=True)) for row in _per_layer(list(gains.values())))
+    found: Iterator[Transfer]
+    if isinstance(component, MixtureOfExperts) and spreads is not None:
+        found = map(component.transfer, rows, spreads[:, branch].tolist())
+    elif all((x == x[0]).all() for x in gains.values()):
+        found = repeat(component.transfer(next(rows)))
+    else:
+        found = map(component.transfer, rows)
+    rate = segment.dropout
+    return (_dropped(transfer, rate) for transfer in found) if rate else found
+
+
+def _dropped(transfer: Transfer, rate: float) -> Transfer:
+    return lambda q, delta: dropped_pair(*transfer(q, delta), rate)
 
 
 def forward(stack: Stack, state: tuple[float, ...], spreads: list[Array] | None = None) -> tuple[float, ...]:
@@ -83,50 +94,40 @@ def forward(stack: Stack, state: tuple[float, ...], spreads: list[Array] | None 
     ``spreads``, for each segment V at its branches' inputs, (layers, branches), corrects branches of experts
     for it.
     """
-    width, rate = len(state), stack.segments[0].dropout
+    width, now = len(state), list(state)
     plans = []
     for i, segment in enumerate(stack.segments):
-        bends = repeat(None) if spreads is None else iter(spreads[i].tolist())
-        multipliers = (
-            zip(*(m.tolist() for m in segment.multipliers), strict=True)
-            if segment.multipliers
-            else repeat(())
-        )
-        gains_of = [_rows(gains) for gains in segment.gains]
-        work = list(zip(segment.step.branch_inputs, segment.components, gains_of, strict=True))
+        transfers = [
+            _transfers(segment, branch, None if spreads is None else spreads[i])
+            for branch in range(len(segment.components))
+        ]
+        work = list(zip(segment.step.branch_inputs, transfers, strict=True))
         history: list[float] = []
-        across: list[float] = []
-        plans.append((work, multipliers, bends, segment.step.outputs, history, across))
-    for which in stack.order:
-        work, multipliers, bends, outputs, history, across = plans[which]
-        known, m, spread = list(state), next(multipliers), next(bends)
-        largest = max(state)
-        for i, (entering, component, rows) in enumerate(work):
+        plans.append((work, _per_layer(segment.multipliers), segment.step.outputs, history))
+    for layer, which in enumerate(stack.order):
+        work, multipliers, outputs, history = plans[which]
+        known, m, largest = now.copy(), next(multipliers), max(now)
+        for entering, transfer in work:
             q, delta = entering(*known, *m)
             if not q <= LARGEST_VARIANCE:
                 largest = q
                 break
-            gains = next(rows)
-            moments = component.forward(q, delta, gains)
-            if spread is not None and isinstance(component, MixtureOfExperts):
-                moments = moments[0], moments[1] + component.bend(q, delta, gains, spread[i])
-            known.extend(dropped_pair(*moments, rate) if rate else moments)
+            known += next(transfer)(q, delta)
         if not largest <= LARGEST_VARIANCE:
-            segment = stack.segments[which]
-            layer = int(segment.layers[len(across) // segment.step.streams])
             raise AssumptionError(
                 f"the forward variance leaves float64's range at layer {layer}: this placement grows "
                 "exponentially with depth under this scaling; predict a shallower stack, or use "
                 "derive(...).iterate for constant branch gains"
             )
-        result = outputs(*known, *m)
+        behind = outputs(*known, *m)
         history += known
-        across += result[width:]
-        state = tuple(result[:width])
-    for segment, (*_, history, across) in zip(stack.segments, plans, strict=True):
-        count = len(segment.layers)
-        segment.keep(np.array(history).reshape(count, -1), np.array(across).reshape(count, -1))
-    return state
+        history += behind[width:]
+        now = behind[:width]
+    for segment, (*_, history) in zip(stack.segments, plans, strict=True):
+        found = np.fromiter(history, float, len(history)).reshape(len(segment.layers), -1)
+        numbers = found.shape[1] - segment.step.streams
+        segment.keep(found[:, :numbers], found[:, numbers:])
+    return tuple(now)
 
 
 def finite_width(stack: Stack, start: float, width: int) -> list[float]:
@@ -146,14 +147,12 @@ def finite_width(stack: Stack, start: float, width: int) -> list[float]:
         for component, gains, (q, delta), drop, slopes in zip(
             segment.components, segment.gains, segment.branch_inputs, drops, segment.slopes, strict=True
         ):
-            if isinstance(component, Attention):
-                response = component.response(q, delta, drop, gains)
-            else:
-                response = component.response(q, delta, drop, gains, slopes)
-            answers.append((response, component.scatter(q, delta, drop, gains)))
-        segment.spread = Spread(segment.step, segment.known, segment.multipliers, answers, 1 / width)
+            at = q, delta, drop, gains, slopes
+            answers.append((component.response(*at), component.scatter(*at)))
+        moments, below = segment.step.differential(segment.known.T, segment.multipliers)
+        segment.spread = Spread(segment.step, segment.known, below, answers, 1 / width)
         spreads.append(segment.spread)
-        deviations.append(Deviations(segment, width))
+        deviations.append(Deviations(segment, moments, width))
     last = walk_spread(stack.order, spreads, [start] * stack.pairs)
     for segment, stray in zip(stack.segments, walk_deviations(stack.order, deviations), strict=True):
         segment.stray = stray

@@ -1,0 +1,69 @@
+"""What several maps of an attention branch need of its input, made once for all layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .kernels import Array
+
+if TYPE_CHECKING:
+    from .attention import Attention
+
+
+class AttentionInput:
+    """Logits, overlaps and projections of an attention branch at an input (q, q - delta).
+
+    Attributes:
+        q, delta: moments of the input, arrays of one shape.
+        gains: sigma_W^2 of each matrix, floats or of that shape.
+    """
+
+    def __init__(self, attention: Attention, q: Array, delta: Array, gains: Mapping[str, Any]) -> None:
+        self.q, self.delta, self.gains = q, delta, gains
+        self._attention = attention
+
+    def _normed(self, name: str) -> bool:
+        return self._attention.head_norm is not None and name in self._attention.normed
+
+    @cached_property
+    def _kernel(self) -> tuple[Array, Array, Array]:
+        """K(rho), and the gains K'(1)/q and K'(rho)/q of the norm over a head."""
+        assert self._attention.head_norm is not None
+        norm, rho = self._attention.head_norm, 1 - self.delta / self.q
+        return np.asarray(norm.value(rho)), norm.slope(1.0) / self.q, norm.slope(rho) / self.q
+
+    def projected(self, name: str) -> tuple[Any, Any]:
+        """Second moment of a query, key or value coordinate, and its drop between tokens."""
+        if self._normed(name):
+            return 1.0, 1 - self._kernel[0]
+        gain = self.gains[f"attn.{name}"]
+        return gain * self.q, gain * self.delta
+
+    def back(self, name: str) -> tuple[Any, Any]:
+        """From the gradient at a (normed) projection to that at the stream: one token, two tokens."""
+        gain = self.gains[f"attn.{name}"]
+        return self._kernel[1:] if self._normed(name) else (gain, gain)
+
+    @cached_property
+    def logits(self) -> tuple[Array, Array]:
+        """Logit variance v between tokens' queries and keys, and the cosine that rows see."""
+        factor = self._attention.logit_factor
+        if self._normed("query"):
+            return np.full_like(self.q, factor), self._kernel[0]
+        v = factor * self.gains["attn.query"] * self.gains["attn.key"] * self.q**2
+        return v, np.asarray(1 - self.delta / self.q)
+
+    @cached_property
+    def row_variance(self) -> Array:
+        """s^2 = v (1 - rho)."""
+        v, rho = self.logits
+        return np.asarray(np.maximum(v * (1 - rho), 1e-12))
+
+    @cached_property
+    def overlaps(self) -> Array:
+        """P2, P11, J, J11 and the tilt; shape (5, layers)."""
+        return self._attention.overlaps(*self.logits)

@@ -1,0 +1,141 @@
+"""The backward pass of the pair theory.
+
+Gradient moments obey a linear map that is computed for all layers at once and then iterated with its
+exponent carried apart, so that no depth under- or overflows.
+"""
+
+from __future__ import annotations
+
+from math import inf, log
+from typing import Any
+
+import numpy as np
+
+from ..architecture import Architecture
+from ..components.attention import Attention
+from ..components.kernels import Array
+from ..errors import AssumptionError
+from .ends import loss_moments
+from .fluctuation import QUADRATIC
+from .segment import Readout, Segment
+from .stack import Stack
+
+#: the range of a gradient's mantissa
+MANTISSAS = 1e-80, 1e80
+
+
+def backward(
+    arch: Architecture, stack: Stack, last: tuple[float, ...]
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Gradient state at every boundary (mantissas), their exponents (base e), weight-gradient norms."""
+    width, depth = 2 * stack.pairs, len(stack.order)
+    readout = Readout.of(arch, last)
+    gamma, c = loss_moments(arch, readout.q, readout.delta)
+    gradient, exponent = readout.gradient @ np.array([1.0, c / gamma]), float(np.log(gamma))
+    details, entries, blocks = [], [], []
+    for segment in stack.segments:
+        maps, found = _branch_maps(segment)
+        entry = segment.step.backward(*segment.known.T, *segment.multipliers, *(x for m in maps for x in m))
+        matrices = np.zeros((len(segment.layers), width * width))
+        for at, value in enumerate(entry[: width * width]):
+            if not _vanishes(value):
+                matrices[:, at] = value
+        blocks.append(list(matrices.reshape(-1, width, width)))
+        entries.append(entry[width * width :])
+        details.append(found)
+    gradients = np.empty((depth + 1, width))
+    rows, exponents = list(gradients), [exponent]
+    rows[depth][:] = gradient
+    for l in range(depth - 1, -1, -1):
+        gradient = np.dot(blocks[stack.order[l]].pop(), rows[l + 1], out=rows[l])
+        # a second moment is the largest entry; it is divided out before it leaves float64's range
+        size = max(gradient.tolist())
+        if not MANTISSAS[0] < size < MANTISSAS[1]:
+            if not 0 < size < inf:
+                raise AssumptionError(
+                    f"the gradient variance leaves float64's range at layer {l}: under this scaling tokens "
+                    "collapse while logits grow exponentially with depth; predict a shallower stack"
+                )
+            gradient /= size
+            exponent += log(size)
+        exponents.append(exponent)
+    scales = np.array(exponents[::-1])
+    own = [2 * at for at, (i, j) in enumerate(stack.segments[0].step.pairs) if i == j]
+    lost = np.flatnonzero(~(gradients[:, own] >= 0).all(axis=1))
+    if len(lost):
+        raise AssumptionError(
+            f"the gradient at layer {lost[-1]} is lost in rounding: tokens are equal to all digits while "
+            "logits grow exponentially with depth; predict a shallower stack"
+        )
+    weights = {name: np.empty(depth) for name in arch.weights}
+    for segment, found, entry in zip(stack.segments, details, entries, strict=True):
+        layers = segment.layers.astype(int)
+        behind = gradients[layers + 1].T
+        at_branches = np.zeros((len(entry) // width, len(layers)))
+        for at, value in enumerate(entry):
+            if not _vanishes(value):
+                at_branches[at // width] += value * behind[at % width]
+        # blocks pass the gradient behind them on with its exponent
+        norms = _weight_grads(segment, found, at_branches.T, scales[layers + 1], arch.tokens)
+        for name, log_norm in norms.items():
+            weights[name][layers] = log_norm
+    return gradients, scales, weights
+
+
+def _vanishes(entry: Any) -> bool:
+    """Whether an entry of a backward matrix is zero at every layer, by its formula."""
+    return isinstance(entry, int) and entry == 0
+
+
+def _weight_grads(
+    segment: Segment, details: list[dict[str, Array]], at_branches: Array, scales: Array, tokens: int
+) -> dict[str, Array]:
+    """Logarithms of the squared norms by matrix, over the segment's layers."""
+    found: dict[str, Array] = {}
+    for i, (component, gains, spread, (q, delta), maps, slopes) in enumerate(
+        zip(
+            segment.components,
+            segment.gains,
+            segment.spread.branches.T,
+            segment.branch_inputs,
+            details,
+            segment.slopes,
+            strict=True,
+        )
+    ):
+        grad = at_branches[:, 2 * i : 2 * i + 2] * np.array([1 / (1 - segment.dropout), 1.0])
+        if isinstance(component, Attention):
+            norms = component.weight_grads(q, delta, spread, grad, gains, maps, slopes)
+        else:
+            norms = component.weight_grads(q, q - delta, grad[:, 0], grad[:, 1], gains, tokens, slopes)
+        for name, value in norms.items():
+            with np.errstate(divide="ignore"):
+                log_norm = np.log(np.maximum(value, 0)) + scales
+            # quadratic in the drop, whose logarithm has the variance U over networks
+            found[name] = log_norm + 2 * segment.stray[:, i] if name in QUADRATIC else log_norm
+    return found
+
+
+def _branch_maps(segment: Segment) -> tuple[list[Array], list[dict[str, Array]]]:
+    """The four entries of each branch's 2 x 2 backward map, (4, layers), and attention's maps to each of its
+    projections."""
+    kept = np.array([1 / (1 - segment.dropout), 1.0, 1 / (1 - segment.dropout), 1.0])[:, None]
+    maps: list[Array] = []
+    details: list[dict[str, Array]] = []
+    for component, gains, (q, delta), spread, slopes in zip(
+        segment.components,
+        segment.gains,
+        segment.branch_inputs,
+        segment.spread.branches.T,
+        segment.slopes,
+        strict=True,
+    ):
+        if isinstance(component, Attention):
+            found = component.backward(q, delta, spread, gains, slopes)
+            maps.append(found["stream"].reshape(-1, 4).T * kept)
+            details.append(found)
+        else:
+            zero = np.zeros_like(q)
+            maps.append(np.stack([slopes.gains[0] + zero, zero, zero, slopes.gains[1] + zero]) * kept)
+            details.append({})
+    return maps, details
