@@ -137,23 +137,15 @@ class Attention:
         """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
         return self.transfer(gains)(float(q), float(delta))
 
-    def _mixed(self, q_v: Any, delta_v: Any, v: Any, rho: Any, p2: Any) -> Any:
-        """Second moment of a mixed value, which the output projection reads."""
-        own = q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self.width
-        return q_v - delta_v * (1 - p2) + own + self._alone * q_v * p2
-
     def second_moments(self, q: Array, delta: Array, gains: Gains) -> Array:
         """The first that :meth:`forward` gives, for many inputs."""
         if self.inner_norm:
             return np.full_like(q, gains["attn.output"])
-        v, rho = self._logits(q, delta, gains)
-        q_v, delta_v = self._projected("value", q, delta, gains["attn.value"])
-        p2 = self._overlap_arrays(np.broadcast_to(v, rho.shape), rho)[0]
-        return np.asarray(gains["attn.output"] * self._mixed(q_v, delta_v, v, rho, p2))
+        return np.asarray(gains["attn.output"] * self.slopes(q, delta, gains).mixed)
 
-    def _shrunk(self, q_v: Any, delta_v: Any, v: Any, rho: Any, p2: Any) -> Any:
+    def _shrunk(self, at: AttentionInput) -> Any:
         """What the inner norm multiplies second moments by."""
-        return 1 / self._mixed(q_v, delta_v, v, rho, p2) if self.inner_norm else 1.0
+        return 1 / at.mixed if self.inner_norm else 1.0
 
     @cached_property
     def _curve(self) -> OverlapCurve:
@@ -194,11 +186,11 @@ class Attention:
             shape (layers, 2, 2) for "attn.query", "attn.key", "attn.value" and "stream".
         """
         n, at = self.tokens, slopes or self.slopes(q, delta, gains)
-        v, rho = at.logits
+        _, rho = at.logits
         p2, p11, j, j11, tilt = at.overlaps
         finite = (1 - p2) ** 2 * spread
         q_v, delta_v = at.projected("value")
-        output = gains["attn.output"] * self._shrunk(q_v, delta_v, v, rho, p2)
+        output = gains["attn.output"] * self._shrunk(at)
         _, delta_k = at.projected("key")
         delta_k = self.logit_factor * delta_k
         single = self._alone * q_v
@@ -291,7 +283,7 @@ class Attention:
         q_v, delta_v = at.projected("value")
         q_q, _ = at.projected("query")
         one, two = at.back("key")
-        shrunk = self._shrunk(q_v, delta_v, v, rho, p2)
+        shrunk = self._shrunk(at)
         output = gains["attn.output"] * shrunk
         # the token mean of the gradient at keys vanishes: no cancellation where tokens collapse
         apart = front * (delta * two + q * (one - two)) / gains["attn.key"]

@@ -67,3 +67,12 @@ class AttentionInput:
     def overlaps(self) -> Array:
         """P2, P11, J, J11 and the tilt; shape (5, layers)."""
         return self._attention.overlaps(*self.logits)
+
+    @cached_property
+    def mixed(self) -> Array:
+        """Second moment of a mixed value: of its keys, of what they share with the query, of dropout."""
+        (v, rho), p2 = self.logits, self.overlaps[0]
+        q_v, delta_v = self.projected("value")
+        own = q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self._attention.width
+        single = self._attention.dropout / (1 - self._attention.dropout) * q_v * p2
+        return np.asarray(q_v - delta_v * (1 - p2) + own + single)

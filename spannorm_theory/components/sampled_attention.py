@@ -108,7 +108,7 @@ class SampledAttention:
         keys, _, _, a = self._heads(gram, gains, noise)
         mixed = self._mixed(keys, a, gram, gains)
         undecided = len(gram) - float(np.einsum("shij,shij->", a, a)) / (2 * len(keys))
-        return gains["attn.output"] * (mixed / _scale(mixed) if self.inner_norm else mixed), undecided
+        return gains["attn.output"] * self._normed(mixed), undecided
 
     def _mixed(self, keys: Array, a: Array, gram: Array, gains: Gains) -> Array:
         """Gram of the mixed values."""
@@ -118,6 +118,9 @@ class SampledAttention:
             alone = a**2 @ diagonal(values)[..., None]
             mixed = mixed + np.diag(self._alone * alone.mean(axis=(0, 1))[:, 0])
         return _symmetric(mixed)
+
+    def _normed(self, mixed: Array) -> Array:
+        return mixed / _scale(mixed) if self.inner_norm else mixed
 
     def backward(
         self,
@@ -167,7 +170,13 @@ class SampledAttention:
             norms[f"attn.{name}"] = self.width**2 * float((read * found).sum())
         twice = self._read_twice(a, _centred(values), queries, gram, gains)
         norms["attn.key"] += self.width**2 * spread * float((g * twice).sum())
-        norms["attn.output"] = self.width**2 * float((output * grad).sum() / gains["attn.output"])
+        # a projection that starts at zero has a gradient, but no output to tell what it reads
+        read = (
+            output / gains["attn.output"]
+            if gains["attn.output"]
+            else self._normed(self._mixed(plain, weights, gram, gains))
+        )
+        norms["attn.output"] = self.width**2 * float((read * grad).sum())
         return _symmetric(stream), norms
 
     @property
