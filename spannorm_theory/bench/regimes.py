@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from math import sqrt
 
 import pandas as pd
@@ -41,8 +42,11 @@ def hard_cases(sizes: dict[str, int] | None = None) -> dict[str, Architecture]:
     base = Architecture("pre-norm", **{**HARD, **(sizes or {})})  # type: ignore[arg-type]
     found = {f"logit variance {v:g}": base.with_(logit_variance=v) for v in LOGIT_VARIANCES}
     strongest = base.with_(logit_variance=max(LOGIT_VARIANCES))
-    heads = {h: strongest.with_(heads=h) for h in (base.heads // 2, 2 * base.heads)}
-    found |= {f"logit variance {max(LOGIT_VARIANCES):g}, {h} heads": arch for h, arch in heads.items()}
+    others = {f"{h} heads": strongest.with_(heads=h) for h in (base.heads // 2, 2 * base.heads)}
+    for factor in (Fraction(1, 2), 2):  # heads of one width
+        width, heads = int(base.width * factor), int(base.heads * factor)
+        others[f"width {width}"] = strongest.with_(width=width, heads=heads)
+    found |= {f"logit variance {max(LOGIT_VARIANCES):g}, {name}": arch for name, arch in others.items()}
     return {**found, "causal": base.with_(mask="causal", logit_variance=1.0)}
 
 

@@ -70,7 +70,8 @@ def test_error_is_theory_over_estimate_and_a_wrong_theory_misses():
 def test_hard_regime_compares_three_theories():
     sizes = {"width": 32, "heads": 2, "tokens": 6, "depth": 2}
     table = regimes.hard_regime(networks=6, sizes=sizes)
-    strong = [f"logit variance 16{heads}" for heads in ("", ", 1 heads", ", 4 heads")]
+    cases = ("", ", 1 heads", ", 4 heads", ", width 16", ", width 64")
+    strong = [f"logit variance 16{case}" for case in cases]
     assert list(table["case"]) == ["logit variance 1", "logit variance 4", *strong, "causal"]
     for theory in ("pair", "position", "published"):
         assert (table[f"{theory}_se"].dropna() > 0).all()
