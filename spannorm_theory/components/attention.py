@@ -44,9 +44,9 @@ over d_h, times (1 - P2)^2: by Stein's lemma a row's mean logit is (1 - P2) s^2.
 
 Leading finite-width terms: the cosine r of two queries fluctuates by 1/d_h around rho, which n - 1 pairs of
 tokens add up to order n/d_h in the key path (:func:`~.overlaps.head_overlaps`); the tokens' sample
-correlations, of variance V (1/d for Gaussian tokens), add (1 - P2)^2 V to J and J11 on the query path; and
-attention weights lean towards the keys they read, which by Stein's lemma gives the mixed values a mean (1 -
-P2)(1 - rho) q along each query, second moment q_V v ((1 - rho)(1 - P2))^2 / d.
+correlations, of variance V (1/d for Gaussian tokens), add V chance to J and (1 - P2)^2 V to J11 on the query
+path; and attention weights lean towards the keys they read, which adds q_V (1 - rho) lean/d to the mixed
+values and takes from the query and key paths (:mod:`.row_leans`).
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ from .norms import HeadNorm
 from .overlap_spread import overlap_spread
 from .overlap_table import HeadTable, head_table
 from .overlaps import OverlapCurve, overlap_curve
+from .row_leans import RowLeans, row_leans
 
 Gains = Mapping[str, Any]
 
@@ -111,6 +112,7 @@ class Attention:
         values, output = gains["attn.value"], gains["attn.output"]
         logits = self.logit_factor * (1.0 if kernel else gains["attn.query"] * gains["attn.key"])
         unit, width, alone, inner_norm = self.unit_logits, self.width, self._alone, self.inner_norm
+        lean = self.leans.lean
 
         def branch(q: float, delta: float) -> tuple[float, float]:
             if kernel is None:
@@ -124,7 +126,7 @@ class Attention:
                 p2, p11 = self._table.forward(v * drop, rho)
             # all projections that have norms have one cosine
             q_v, delta_v = (1.0, drop) if normed_values else (values * q, values * delta)
-            own = q_v * v * (drop * (1 - p2)) ** 2 / width
+            own = q_v * drop * lean(v * drop, rho) / width if drop > 0 else 0.0
             single = alone * q_v * p2
             mixed = q_v - delta_v * (1 - p2) + own + single
             apart = max(delta_v * (p2 - p11) + own * drop, 0.0) + single  # rounding near collapse
@@ -150,6 +152,11 @@ class Attention:
     @cached_property
     def _curve(self) -> OverlapCurve:
         return overlap_curve(self.unit_logits, self.tokens, self.head_width, self._spherical)
+
+    @cached_property
+    def leans(self) -> RowLeans:
+        """What rows owe to the directions that queries pick."""
+        return row_leans(self.tokens, self.head_width)
 
     @cached_property
     def _table(self) -> HeadTable:
@@ -189,6 +196,7 @@ class Attention:
         _, rho = at.logits
         p2, p11, j, j11, tilt = at.overlaps
         finite = (1 - p2) ** 2 * spread
+        chance, turned = at.leans[2], at.turned
         q_v, delta_v = at.projected("value")
         output = gains["attn.output"] * self._shrunk(at)
         _, delta_k = at.projected("key")
@@ -205,11 +213,11 @@ class Attention:
         own = (p2, (n - 1) * p11)
         passed = ((t - o) / (n - 1) for t, o in zip(total, own, strict=True))
         value = rows((1 + self._alone) * p2, own[1], *passed)
-        one = delta_k * (delta_v * (j + finite) + single * j)
+        one = delta_k * (delta_v * (j * turned**2 + chance * spread) + single * j)
         query = rows(one, zero, zero, delta_k * delta_v * (j11 + finite))
         scale = self.logit_factor
         to_key = (
-            scale * q_q * (delta_v + single) * j,
+            scale * q_q * (delta_v + single) * j * turned,
             scale * (n - 1) * q_q * delta_v * tilt,
         )
         key = rows(*to_key, *(-k / (n - 1) for k in to_key))
@@ -270,9 +278,9 @@ class Attention:
         """E |dLoss/dW|_F^2 of each matrix; ``grad`` (layers, 2) holds (gamma, c) at the branch output."""
         n, p, at = self.tokens, q - delta, slopes or self.slopes(q, delta, gains)
         front = self.width**2 * n
-        v, rho = at.logits
+        _, rho = at.logits
         p2, p11, *_ = at.overlaps
-        lean = v * ((1 - rho) * (1 - p2)) ** 2 / self.width
+        lean = at.lean
         result = {}
         for name in ("attn.query", "attn.value"):
             at_projection = np.einsum("lij,lj->li", maps[name], grad)
@@ -288,8 +296,10 @@ class Attention:
         # the token mean of the gradient at keys vanishes: no cancellation where tokens collapse
         apart = front * (delta * two + q * (one - two)) / gains["attn.key"]
         at_keys = np.einsum("lj,lj->l", maps["attn.key"][:, 0], grad)
-        twice = self.logit_factor * output * delta_v * q_q * (1 - p2) ** 2 * spread
-        result["attn.key"] = apart * (at_keys + twice * (grad[:, 0] + (n - 1) * rho * grad[:, 1]))
+        size = self.logit_factor * output * delta_v * q_q
+        own = at.overlaps[2] * at.turned * (at.turned - 1) + at.leans[2] * spread
+        others = (1 - p2) ** 2 * spread * (n - 1) * rho
+        result["attn.key"] = apart * (at_keys + size * (own * grad[:, 0] + others * grad[:, 1]))
         # rows that lean towards similar keys add to what values receive, as to what they give
         leaning = front * lean * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
         one, _ = at.back("value")

@@ -71,8 +71,22 @@ class AttentionInput:
     @cached_property
     def mixed(self) -> Array:
         """Second moment of a mixed value: of its keys, of what they share with the query, of dropout."""
-        (v, rho), p2 = self.logits, self.overlaps[0]
+        p2 = self.overlaps[0]
         q_v, delta_v = self.projected("value")
-        own = q_v * v * ((1 - rho) * (1 - p2)) ** 2 / self._attention.width
-        single = self._attention.dropout / (1 - self._attention.dropout) * q_v * p2
-        return np.asarray(q_v - delta_v * (1 - p2) + own + single)
+        single = self._attention.dropout / (1 - self._attention.dropout) * p2
+        return np.asarray(q_v - delta_v * (1 - p2) + q_v * (self.lean + single))
+
+    @cached_property
+    def leans(self) -> Array:
+        """lean, turn and chance of rows; shape (3, layers)."""
+        return self._attention.leans.all(self.row_variance, self.logits[1])
+
+    @cached_property
+    def turned(self) -> Array:
+        """1 + turn / (J d), as an exponential, which is positive at any width."""
+        return np.asarray(np.exp(self.leans[1] / (self.overlaps[2] * self._attention.width)))
+
+    @cached_property
+    def lean(self) -> Array:
+        """What a mixed value owes to the keys that its query picks, over a value's second moment."""
+        return np.asarray(np.maximum(1 - self.logits[1], 0) * self.leans[0] / self._attention.width)

@@ -19,6 +19,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from math import gamma
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -114,10 +115,27 @@ def _log_grid(s: float, n: int) -> Array:
     return np.arange(-np.log(n) - s * high - 20, 5 - s * low, LOG_STEP)
 
 
+@dataclass(frozen=True)
+class RowPowers:
+    """Means of the power sums p_k of one row's weights, and of their products: ``p23`` is E p_2 p_3."""
+
+    p2: float
+    p3: float
+    p4: float
+    p5: float
+    p22: float
+    p23: float
+    p24: float
+    p222: float
+
+
 @lru_cache(maxsize=4096)
-def _single_row(s: float, n: int, sphere: int = 0) -> tuple[float, float]:
-    """P2 and J of one row; logits are Gaussian, or coordinates of a uniform point on a sphere of
-    ``sphere`` dimensions and radius sqrt(sphere) (both times s)."""
+def row_powers(s: float, n: int, sphere: int = 0) -> RowPowers:
+    """Power sums of a row of ``n`` weights whose logits are Gaussian, or coordinates of a uniform point on a
+    sphere of ``sphere`` dimensions and radius sqrt(sphere) (both times s)."""
+    if s == 0:
+        p2, p3, p4, p5 = (float(n) ** -k for k in range(1, 5))
+        return RowPowers(p2, p3, p4, p5, p2**2, p2 * p3, p2 * p4, p2**3)
     if sphere:
         x, weight = np.polynomial.legendre.leggauss(160)
         z = x * min(np.sqrt(sphere), 8.5)
@@ -128,15 +146,38 @@ def _single_row(s: float, n: int, sphere: int = 0) -> tuple[float, float]:
         z = np.arange(-8.5, 8.5 + step, step)
         weight = norm.pdf(z) * step
     t = np.exp(_log_grid(s, n))
-    e = np.exp(s * z)
-    decay = np.exp(-t[:, None] * e)
-    phi0, phi2, phi3, phi4 = (decay * e**k @ weight for k in (0, 2, 3, 4))
-    others = phi0 ** (n - 2)
-    p2 = n * LOG_STEP * np.sum(t**2 * phi2 * phi0 * others)
-    p3 = n * LOG_STEP * np.sum(t**3 / 2 * phi3 * phi0 * others)
-    p4 = n * LOG_STEP * np.sum(t**4 / 6 * phi4 * phi0 * others)
-    p22 = n * (n - 1) * LOG_STEP * np.sum(t**4 / 6 * phi2**2 * others)
-    return float(p2), float(p2 - 2 * p3 + p4 + p22)
+    y = t[:, None] * np.exp(s * z)
+    part = np.exp(-y)
+    found = []
+    for _ in range(7):
+        found.append(part @ weight)
+        part = part * y
+    none = found[0]
+
+    def distinct(*powers: int) -> float:
+        """E of the sum over distinct keys of the products of these powers of their weights."""
+        value = LOG_STEP / gamma(sum(powers)) * none ** (n - len(powers))
+        for i, power in enumerate(powers):
+            value = value * (n - i) * found[power]
+        return float(np.sum(value))
+
+    p4, p5, p6, p2_4 = distinct(4), distinct(5), distinct(6), distinct(2, 4)
+    return RowPowers(
+        distinct(2),
+        distinct(3),
+        p4,
+        p5,
+        p4 + distinct(2, 2),
+        p5 + distinct(2, 3),
+        p6 + p2_4,
+        p6 + 3 * p2_4 + distinct(2, 2, 2),
+    )
+
+
+def _single_row(s: float, n: int, sphere: int = 0) -> tuple[float, float]:
+    """P2 and J of one row."""
+    p = row_powers(s, n, sphere)
+    return p.p2, p.p2 - 2 * p.p3 + p.p22
 
 
 @lru_cache(maxsize=65536)
