@@ -25,6 +25,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +35,8 @@ from ..errors import AssumptionError
 from .activations import Activation
 from .feedforward import FeedForward, Gains, Slopes, ffn_forward
 from .kernels import Array, Transfer
-from .routing import LARGEST_V, LOG_STEP, Routing, routing
+from .routing import LARGEST_V, Routing
+from .routing_plane import routing_plane
 
 if TYPE_CHECKING:
     import torch
@@ -63,34 +66,11 @@ class MixtureOfExperts(FeedForward):
         """``unit_logits`` is v for an input of second moment 1, whose overlaps are not interpolated."""
         super().__init__(activation, width, hidden)
         self.experts, self.top_k, self.shared = experts, top_k, shared
-        self.renormalised = renormalised
-        self.unit_logits = unit_logits
-
-    def _tables(self, v: float) -> list[tuple[float, Routing]]:
-        """Tables with their weights in the interpolation at logit variance v."""
-        if abs(v - self.unit_logits) < 1e-9 * v:
-            return [(1.0, self._routing(self.unit_logits))]
-        x = np.log(v) / LOG_STEP
-        knots = np.floor(x) + np.arange(-1, 3)
-        weights = [
-            float(np.prod([(x - b) / (a - b) for b in knots if b != a])) for a in knots
-        ]  # cubic Lagrange interpolation in ln v
-        return [(w, self._routing(float(np.exp(LOG_STEP * a)))) for w, a in zip(weights, knots, strict=True)]
-
-    def _routing(self, v: float) -> Routing:
-        return routing(self.experts, self.top_k, self.renormalised, v)
+        self._plane = routing_plane(experts, top_k, renormalised, unit_logits)
 
     def _mean(self, quantity: Callable[[Routing, Any], Any], q: Any, t: Any, gains: Gains) -> Any:
         """An overlap at t of tokens of second moment q."""
-        v = np.asarray(gains["ffn.router"] * q, dtype=float)
-        if v.size == 1 or np.ptp(v) <= 1e-9 * v.flat[0]:
-            return sum(w * quantity(table, t) for w, table in self._tables(float(v.flat[0])))
-        v, t = np.broadcast_arrays(v, t)
-        flat = [
-            sum(w * quantity(table, x) for w, table in self._tables(float(u)))
-            for u, x in zip(v.flat, t.flat, strict=True)
-        ]
-        return np.reshape(flat, v.shape)
+        return self._plane.mean(quantity, gains["ffn.router"] * q, t)
 
     def _own(self, q: Any, gains: Gains) -> Any:
         """A + S."""
@@ -111,21 +91,25 @@ class MixtureOfExperts(FeedForward):
         ``spread`` is the variance over pairs of tokens of their covariance over delta^2, at most 1: where
         pairs differ the gap, which is concave, is less; second order.
         """
-        expert = super().transfer(gains)
+        return partial(self.spread_transfer(gains), spread)
 
-        def branch(q: float, delta: float) -> tuple[float, float]:
+    def spread_transfer(self, gains: Gains) -> Callable[[float, float, float], tuple[float, float]]:
+        """The same as a function of (spread, q, delta)."""
+        expert, router = super().transfer(gains), gains["ffn.router"]
+        overlaps, shared = self._plane.forward, self.shared
+
+        def branch(spread: float, q: float, delta: float) -> tuple[float, float]:
             k, drop = expert(q, delta)
-            own, t = float(self._own(q, gains)), _distance(delta / q)
-            gap = float(self._mean(Routing.gap, q, t, gains))
-            if spread:
-                gap += float(self._mean(Routing.gap_bend, q, t, gains)) * min(spread, 1.0) / 2
+            t = sqrt(max(delta, 0.0) / (2 * q)) if delta < 2 * q else 1.0
+            own, gap = overlaps(router * q, t, min(spread, 1.0))
+            own += shared
             return own * k, own * drop + (k - drop) * gap
 
         return branch
 
     def unevenness(self) -> tuple[float, float]:
         """``uneven`` and ``lean`` of :class:`Routing` for an input of second moment 1."""
-        table = self._routing(self.unit_logits)
+        table = self._plane.unit
         return table.uneven, table.lean
 
     def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
