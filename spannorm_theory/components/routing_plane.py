@@ -72,8 +72,8 @@ class RoutingPlane:
         return [routing(*self._kind, exp(LOG_STEP * (cell + k))) for k in range(-1, 3)]
 
     def forward(self, v: float, t: float, spread: float) -> tuple[float, float]:
-        """A and A - O at one point, the latter less by what a variance ``spread`` over pairs of tokens of
-        their 1 - rho, relative to its square, takes off (a microsecond, for the layer loop)."""
+        """A and A - O at one point (a microsecond, for the layer loop), the latter less by what a variance
+        ``spread`` over pairs of tokens of their 1 - rho, relative to its square and at most 1, takes off."""
         knots, pieces, own = self._unit_pieces
         i = bisect_right(knots, t, 1, len(pieces)) - 1
         if abs(v - self._unit_logits) < 1e-9 * v:
@@ -90,7 +90,7 @@ class RoutingPlane:
             return own, t * h
         first, second = (3 * a * z + 2 * b) * z + c, 6 * a * z + 2 * b
         bend = (t * second + first) * t - h  # of Routing.gap_bend
-        return own, t * (h + bend * spread / 8)
+        return own, t * (h + bend * min(spread, 1.0) / 8)
 
     def _cell(self, cell: int, i: int) -> list[Piece]:
         """Polynomials in x of A and of the coefficients of (A - O)/t between two knots of t."""
