@@ -1,9 +1,9 @@
 """Routing overlaps at any logit variance: tables at powers of e, interpolated between them.
 
 Lagrange's cubic in ln v goes through two tables on either side, ``LOG_STEP`` apart. Against a table at a v of
-its own it is off by at most 0.21 % of A, of A - O and (of R at one token) of R for 2 renormalised gates of 4 or 8
-experts, and 0.84 % for 1 softmax gate of 8; but A by 6 % and A - O by 28 % for 8 softmax gates of 64 experts,
-which change by orders of magnitude with v. An input of second moment 1 has a table of its own.
+its own, A, A - O and R (over R at one token) are off by at most 0.21 % for 2 renormalised gates of 4 or 8
+experts, and by 0.84 % for 1 softmax gate of 8; but A by 6 % and A - O by 28 % for 8 softmax gates of 64
+experts, which change by orders of magnitude with v. An input of second moment 1 has a table of its own.
 """
 
 from __future__ import annotations
