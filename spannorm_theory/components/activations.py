@@ -16,6 +16,7 @@ from scipy.special import erf, expit, ndtr
 from ..errors import InputError
 from ..registry import Registry
 from .kernels import Array, HermiteSeries, Kernel, erf_kernel, gelu_kernel, linear_kernel, relu_kernel
+from .sigmoids import tanh_kernel
 
 if TYPE_CHECKING:
     import torch
@@ -120,7 +121,7 @@ def _torch_method(name: str) -> Callable[[Any], Any]:
     return call
 
 
-activation("tanh", np.tanh, _torch_method("tanh"), title="tanh", source="classical")
+activation("tanh", np.tanh, _torch_method("tanh"), title="tanh", source="classical", kernel=tanh_kernel())
 activation("erf", erf, _torch_method("erf"), title="erf", source="arXiv:2604.11890", kernel=erf_kernel())
 
 

@@ -24,21 +24,36 @@ Routing differs from pair to pair of tokens however wide the streams are; moment
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import partial
+from math import sqrt
+from typing import Any
 
 import numpy as np
 
 from ..errors import AssumptionError
 from .activations import Activation
-from .feedforward import FeedForward, Gains, Slopes, ffn_forward
+from .feedforward import FeedForward, Gains, Slopes
 from .kernels import Array, Transfer
-from .routing import LARGEST_V, LOG_STEP, Routing, routing
+from .routing import LARGEST_V, Routing
+from .routing_plane import routing_plane
 
-if TYPE_CHECKING:
-    import torch
 
-Linear = Callable[["torch.Tensor", str], "torch.Tensor"]
+@dataclass(frozen=True)
+class ExpertSlopes(Slopes):
+    """:class:`Slopes` of all experts together, and what they are made of.
+
+    Attributes:
+        outputs: second moments K of one expert.
+        overlaps: A + S and O + S.
+        routers: R.
+        value_path: the share of the second of ``gains`` that passes the experts.
+    """
+
+    outputs: tuple[Any, Any]
+    overlaps: tuple[Any, Any]
+    routers: tuple[Any, Any]
+    value_path: Any
 
 
 class MixtureOfExperts(FeedForward):
@@ -63,34 +78,11 @@ class MixtureOfExperts(FeedForward):
         """``unit_logits`` is v for an input of second moment 1, whose overlaps are not interpolated."""
         super().__init__(activation, width, hidden)
         self.experts, self.top_k, self.shared = experts, top_k, shared
-        self.renormalised = renormalised
-        self.unit_logits = unit_logits
-
-    def _tables(self, v: float) -> list[tuple[float, Routing]]:
-        """Tables with their weights in the interpolation at logit variance v."""
-        if abs(v - self.unit_logits) < 1e-9 * v:
-            return [(1.0, self._routing(self.unit_logits))]
-        x = np.log(v) / LOG_STEP
-        knots = np.floor(x) + np.arange(-1, 3)
-        weights = [
-            float(np.prod([(x - b) / (a - b) for b in knots if b != a])) for a in knots
-        ]  # cubic Lagrange interpolation in ln v
-        return [(w, self._routing(float(np.exp(LOG_STEP * a)))) for w, a in zip(weights, knots, strict=True)]
-
-    def _routing(self, v: float) -> Routing:
-        return routing(self.experts, self.top_k, self.renormalised, v)
+        self._plane = routing_plane(experts, top_k, renormalised, unit_logits)
 
     def _mean(self, quantity: Callable[[Routing, Any], Any], q: Any, t: Any, gains: Gains) -> Any:
         """An overlap at t of tokens of second moment q."""
-        v = np.asarray(gains["ffn.router"] * q, dtype=float)
-        if v.size == 1 or np.ptp(v) <= 1e-9 * v.flat[0]:
-            return sum(w * quantity(table, t) for w, table in self._tables(float(v.flat[0])))
-        v, t = np.broadcast_arrays(v, t)
-        flat = [
-            sum(w * quantity(table, x) for w, table in self._tables(float(u)))
-            for u, x in zip(v.flat, t.flat, strict=True)
-        ]
-        return np.reshape(flat, v.shape)
+        return self._plane.mean(quantity, gains["ffn.router"] * q, t)
 
     def _own(self, q: Any, gains: Gains) -> Any:
         """A + S."""
@@ -111,21 +103,25 @@ class MixtureOfExperts(FeedForward):
         ``spread`` is the variance over pairs of tokens of their covariance over delta^2, at most 1: where
         pairs differ the gap, which is concave, is less; second order.
         """
-        expert = super().transfer(gains)
+        return partial(self.spread_transfer(gains), spread)
 
-        def branch(q: float, delta: float) -> tuple[float, float]:
+    def spread_transfer(self, gains: Gains) -> Callable[[float, float, float], tuple[float, float]]:
+        """The same as a function of (spread, q, delta)."""
+        expert, router = super().transfer(gains), gains["ffn.router"]
+        overlaps, shared = self._plane.forward, self.shared
+
+        def branch(spread: float, q: float, delta: float) -> tuple[float, float]:
             k, drop = expert(q, delta)
-            own, t = float(self._own(q, gains)), _distance(delta / q)
-            gap = float(self._mean(Routing.gap, q, t, gains))
-            if spread:
-                gap += float(self._mean(Routing.gap_bend, q, t, gains)) * min(spread, 1.0) / 2
+            t = sqrt(delta / (2 * q)) if 0 <= delta < 2 * q else float(delta > 0)
+            own, gap = overlaps(router * q, t, spread)
+            own += shared
             return own * k, own * drop + (k - drop) * gap
 
         return branch
 
     def unevenness(self) -> tuple[float, float]:
         """``uneven`` and ``lean`` of :class:`Routing` for an input of second moment 1."""
-        table = self._routing(self.unit_logits)
+        table = self._plane.unit
         return table.uneven, table.lean
 
     def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
@@ -139,28 +135,39 @@ class MixtureOfExperts(FeedForward):
         value = self._overlap(q, t, gains) * super().gain(q1, q2, c, gains)
         return value + gains["ffn.router"] * super().output(q1, q2, c, gains) * self._router(q, t, gains)
 
-    def slopes(self, q: Array, delta: Array, gains: Gains) -> Slopes:
+    def slopes(self, q: Array, delta: Array, gains: Gains) -> ExpertSlopes:
         """Those of one expert, with the gains of all."""
-        own = super().slopes(q, delta, gains)
-        return replace(own, gains=(self.gain(q, q, q, gains), self.gain(q, q, q - delta, gains)))
+        own, t, router = super().slopes(q, delta, gains), _distance(delta / q), gains["ffn.router"]
+        outputs = gains["ffn.down"] * own.hidden[0], gains["ffn.down"] * own.hidden[1]
+        overlaps = self._own(q, gains), self._overlap(q, t, gains)
+        routers = self._router(q, 0.0 * t, gains), self._router(q, t, gains)
+        one, two = (
+            a * g + router * k * r for a, g, k, r in zip(overlaps, own.gains, outputs, routers, strict=True)
+        )
+        return ExpertSlopes(
+            own.hidden, own.paths, (one, two), outputs, overlaps, routers, overlaps[1] * own.gains[1]
+        )
 
     def response(
         self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
     ) -> Array:
         """Slope of the branch's covariance in that of its input, which backward gains do not see: O falls
         by (d gap/dt)/(4 q t) a unit of covariance."""
+        known = self._known(q, delta, gains, slopes)
         t = np.sqrt(np.maximum(delta / q, np.finfo(float).tiny) / 2)
-        expert = self._overlap(q, t, gains) * super().gain(q, q, q - delta, gains)
         rerouted = self._mean(Routing.gap_slope, q, t, gains) / (4 * q * t)
-        return np.asarray(expert + rerouted * super().output(q, q, q - delta, gains))
+        return np.asarray(known.value_path + rerouted * known.outputs[1])
 
     def scatter(
         self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
     ) -> Array:
         """Variance over pairs of tokens of the branch's covariance, from routing and the hidden layer."""
-        found = self._mean(Routing.scatter, q, _distance(delta / q), gains)
-        routed = found * super().output(q, q, q - delta, gains) ** 2
+        known = self._known(q, delta, gains, slopes)
+        routed = self._mean(Routing.scatter, q, _distance(delta / q), gains) * known.outputs[1] ** 2
         return np.asarray(routed + super().scatter(q, delta, drop, gains))
+
+    def _known(self, q: Array, delta: Array, gains: Gains, slopes: Slopes | None) -> ExpertSlopes:
+        return slopes if isinstance(slopes, ExpertSlopes) else self.slopes(q, delta, gains)
 
     def load_imbalance(self, q: Array, delta: Array, gains: Gains, tokens: int) -> Array:
         """Mean squared coefficient of variation of the experts' loads N_e = number of tokens sent to e:
@@ -184,11 +191,11 @@ class MixtureOfExperts(FeedForward):
         slopes: Slopes | None = None,
     ) -> dict[str, Any]:
         """E |dLoss/dW|_F^2 of each kind of matrix, for tokens that are all alike; experts are summed."""
-        t = _distance(1 - p / q)
-        one, two = self._own(q, gains), self._overlap(q, t, gains)
-        found = super().weight_grads(q, p, one * gamma, two * cross, gains, tokens, slopes)
-        own = q * super().output(q, q, q, gains) * self._router(q, 0.0 * t, gains) * gamma
-        other = p * super().output(q, q, p, gains) * self._router(q, t, gains) * cross
+        known = self._known(q, q - p, gains, slopes)
+        one, two = known.overlaps
+        found = super().weight_grads(q, p, one * gamma, two * cross, gains, tokens, known)
+        own = q * known.outputs[0] * known.routers[0] * gamma
+        other = p * known.outputs[1] * known.routers[1] * cross
         return {**found, "ffn.router": self.width**2 * tokens * (own + (tokens - 1) * other)}
 
     def weight_grads_gram(self, gram: Array, grad: Array, gains: Gains) -> dict[str, float]:
@@ -218,54 +225,3 @@ def _alike(q1: Any, q2: Any, c: Any) -> tuple[Any, Any]:
         )
     q = np.max(q1)
     return q if np.ndim(q1) == 2 else q1, _distance(1 - c / np.sqrt(q1 * q2))
-
-
-def moe_forward(
-    x: torch.Tensor,
-    linear: Linear,
-    activation: Activation,
-    *,
-    experts: int,
-    top_k: int,
-    shared: int,
-    renormalised: bool,
-    whole: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The branch on tensors (networks, tokens, width), and the squared coefficient of variation of the
-    experts' loads, float64 (networks,).
-
-    Args:
-        linear: ``linear(x, name)`` applies a weight matrix; those of expert e are called "ffn.up.<e>" and
-            so on, the shared ones come last.
-        whole: give every expert all tokens, zero rows for those that it does not receive, instead of the
-            tokens that it receives: tensors of one shape whatever the routing.
-    """
-    import torch
-
-    logits = linear(x, "ffn.router")
-    best = logits.topk(top_k, dim=-1).indices
-    chosen = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, best, True)
-    if renormalised:
-        gates = logits.masked_fill(~chosen, -torch.inf).softmax(-1)
-    else:
-        gates = logits.softmax(-1).masked_fill(~chosen, 0.0)
-    loads = chosen.double().sum(1)
-    imbalance = loads.var(-1, correction=0) / loads.mean(-1).square()
-
-    def expert(tokens: torch.Tensor, number: int) -> torch.Tensor:
-        return ffn_forward(tokens, lambda y, name: linear(y, f"{name}.{number}"), activation)
-
-    out = torch.zeros_like(x)
-    for e in range(experts):
-        rows = x.shape[1] if whole else int(loads[:, e].max())
-        if not rows:
-            continue
-        # the tokens of this expert first, in every network
-        order = chosen[:, :, e].to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :rows, None]
-        mine = order.expand(-1, -1, x.shape[2])
-        received = chosen[:, :, e, None].gather(1, order)
-        y = expert(x.gather(1, mine) * received, e)
-        out = out.scatter_add(1, mine, y * gates[:, :, e, None].gather(1, order))
-    for s in range(experts, experts + shared):
-        out = out + expert(x, s)
-    return out, imbalance

@@ -21,12 +21,11 @@ all even in s and y and finite at both ends of s.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebpts1, chebpts2, chebvander
-from scipy.interpolate import CubicSpline
 
+from .bicubic import bicubic, pieces
 from .kernels import Array
 from .overlaps import HEAD_NODES, LARGEST_S2, overlaps, query_norms
 
@@ -131,10 +130,8 @@ class HeadTable:
                 j11 += part * found[3]
                 apart += part * (cosine - rho) * found[3]
         values = [rise_one / (np.sqrt(w) * closed), rise_two, np.sqrt(w) * j, w * j11, w * apart]
-        along = _spline(sigma, np.stack(values, axis=-1), 0)
-        # (power of y, cell of y, power of sigma, cell of sigma, overlap)
-        pieces = _spline(y, along, 2)
-        self._pieces = np.ascontiguousarray(pieces.transpose(3, 1, 4, 0, 2).reshape(*CELLS, 5, 16))
+        # overlaps are even, and flat at the origin
+        self._pieces = pieces(sigma, y, np.stack(values, axis=-1), ("clamped", "not-a-knot"))
         self._cells: dict[tuple[int, int], tuple[list[float], list[float]]] = {}
 
     def forward(self, s2: float, rho: float) -> tuple[float, float]:
@@ -149,7 +146,7 @@ class HeadTable:
         u, v = (u - i) / CELLS[0], (v - k) * self._longest / CELLS[1]
         (a, b, c, d), rest = cell
         odds = (((a * u + b) * u + c) * u + d) * s2 / w**0.5
-        return 1 - (1 - self._even) / (1 + odds), self._even + s2 / w * _bicubic(rest, u, v)
+        return 1 - (1 - self._even) / (1 + odds), self._even + s2 / w * bicubic(rest, u, v)
 
     def all(self, s2: Array, rho: Array) -> Array:
         """The five overlaps at each point; shape (5, points)."""
@@ -157,24 +154,11 @@ class HeadTable:
         u, v = CELLS[0] * s / (s + MIDDLE), CELLS[1] / self._longest * np.sqrt(np.maximum(1 - rho, 0))
         i, k = np.minimum(u.astype(int), CELLS[0] - 1), np.minimum(v.astype(int), CELLS[1] - 1)
         u, v = (u - i) / CELLS[0], (v - k) * self._longest / CELLS[1]
-        pieces = self._pieces[i, k].transpose(2, 1, 0)
-        odds, two, j, j11, apart = _bicubic(pieces, u, v)
+        here = self._pieces[i, k].transpose(2, 1, 0)
+        odds, two, j, j11, apart = bicubic(here, u, v)
         j11 = j11 / w
         p2 = 1 - (1 - self._even) / (1 + odds * s2 / np.sqrt(w))
         return np.array([p2, self._even + s2 / w * two, j / np.sqrt(w), j11, rho * j11 + apart / w])
-
-
-def _spline(x: Array, values: Array, axis: int) -> Array:
-    """(power, cell, other axes) of a cubic spline that is flat at the origin, where overlaps are even."""
-    return np.asarray(CubicSpline(x, values, axis=axis, bc_type=("clamped", "not-a-knot")).c)
-
-
-def _bicubic(c: Any, u: Any, v: Any) -> Any:
-    """A piece's value: coefficients from v^3 u^3, v^3 u^2, ... to 1."""
-    c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15 = c
-    cubed, squared = ((c0 * u + c1) * u + c2) * u + c3, ((c4 * u + c5) * u + c6) * u + c7
-    linear, constant = ((c8 * u + c9) * u + c10) * u + c11, ((c12 * u + c13) * u + c14) * u + c15
-    return ((cubed * v + squared) * v + linear) * v + constant
 
 
 @lru_cache(maxsize=16)

@@ -189,6 +189,16 @@ class Routing:
             found.append(np.mean(rest**2) / (4 * x))
         return CubicSpline(np.append(0.0, t), [found[0], *found])
 
+    @property
+    def knots(self) -> Array:
+        """Of the splines in t."""
+        return np.asarray(self._spline.x)
+
+    @property
+    def slope_pieces(self) -> Array:
+        """Coefficients of (A - O)/t from each knot, powers 3 to 0; shape (knots - 1, 4)."""
+        return np.asarray(self._spline.c[..., 0].T)
+
     def gap(self, t: Any) -> Array:
         """A - O."""
         return np.asarray(t * self._spline(t)[..., 0])

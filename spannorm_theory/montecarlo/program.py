@@ -14,7 +14,7 @@ from ..architecture import Architecture
 from ..components.activations import ACTIVATIONS
 from ..components.attention_op import attention_forward
 from ..components.feedforward import ffn_forward
-from ..components.moe import moe_forward
+from ..components.moe_op import moe_forward
 from ..components.norms import normalise
 from ..definitions.trace import SUBLAYERS, Branch, Norm, Stream, Sum, Trace
 from ..errors import InputError

@@ -22,7 +22,7 @@ from .pair import PairStep
 from .prediction import Prediction
 from .rank import log_rank_residual, rank_metrics
 from .segment import Segment
-from .stack import Stack, finite_width, forward
+from .stack import Stack, finite_width, forward, pair_spread
 
 Mask = NDArray[np.bool_]
 
@@ -75,12 +75,15 @@ def predict_pair(arch: Architecture) -> Prediction:
     require_exchangeable(arch)
     stack = Stack.of(arch)
     step, width = stack.segments[0].step, 2 * stack.pairs
-    state, spread = _iterate(arch, stack)
-    if arch.experts > 1:  # experts answer to how unlike pairs of tokens are, which the first pass found
-        state, spread = _iterate(arch, stack, [s.spread.branches for s in stack.segments])
+    start, spread = input_moments(arch) * stack.pairs, input_spread(arch)
+    state = forward(stack, start)
+    if arch.experts > 1:  # experts answer to how unlike pairs of tokens are, which a first pass finds
+        pair_spread(stack, spread, arch.width)
+        state = forward(stack, start, [s.spread.branches for s in stack.segments])
+    last = finite_width(stack, spread, arch.width)
     states = np.concatenate([stack.over_layers(lambda s: s.known[:, :width]), [state]])
     across = stack.over_layers(lambda s: s.across)
-    spreads = np.concatenate([stack.over_layers(lambda s: s.spread.streams), [spread]])
+    spreads = np.concatenate([stack.over_layers(lambda s: s.spread.streams), [last]])
     gradients, exponents, weights = backward(arch, stack, state)
     rows = stack.over_layers(lambda s: _undecided(s, arch))
     own = [step.pairs.index((s, s)) for s in range(arch.definition.streams)]
@@ -88,17 +91,8 @@ def predict_pair(arch: Architecture) -> Prediction:
     profiles = _profiles(arch, step, states, spreads, across, gradients, exponents, weights, declined)
     if arch.experts > 1:
         profiles["ffn.router", "load_imbalance"] = stack.over_layers(lambda s: _load_imbalance(s, arch))
-    if arch.experts > 1:
         _decline_unlike_pairs(profiles, spreads[:, own])
     return Prediction(arch, profiles, "pair", rows)
-
-
-def _iterate(
-    arch: Architecture, stack: Stack, spreads: list[Array] | None = None
-) -> tuple[tuple[float, ...], list[float]]:
-    """The forward pass: the state behind the last block, and V there."""
-    state = forward(stack, input_moments(arch) * stack.pairs, spreads)
-    return state, finite_width(stack, input_spread(arch), arch.width)
 
 
 def _decline_unlike_pairs(profiles: dict[Key, Array], spreads: Array) -> None:

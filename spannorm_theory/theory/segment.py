@@ -18,6 +18,7 @@ from ..components.norms import HeadNorm
 from ..components.pointwise import Pointwise
 from ..definitions.trace import Branch, Trace
 from ..errors import AssumptionError
+from .differential import Gradient
 from .pair import PairStep, pair_step
 from .schedule import branch_gains, over_layers
 from .spread import Spread
@@ -118,7 +119,7 @@ class Segment:
     def keep(self, known: Array, across: Array) -> None:
         """Take what a forward pass found."""
         self.known, self.across = known, across
-        for name in ("branch_inputs", "slopes"):
+        for name in ("branch_inputs", "slopes", "derivatives"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -141,6 +142,11 @@ class Segment:
                 self.components, self.gains, self.branch_inputs, strict=True
             )
         ]
+
+    @cached_property
+    def derivatives(self) -> tuple[list[tuple[Gradient, Gradient]], list[Gradient]]:
+        """What the step's ``differential`` gives here."""
+        return self.step.differential(self.known.T, self.multipliers)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import repeat
 
 import numpy as np
@@ -74,9 +75,12 @@ def _transfers(segment: Segment, branch: int, spreads: Array | None) -> Iterator
     component, gains = segment.components[branch], segment.gains[branch]
     rows = (dict(zip(gains, row, strict=True)) for row in _per_layer(list(gains.values())))
     found: Iterator[Transfer]
+    alike = all((x == x[0]).all() for x in gains.values())
     if isinstance(component, MixtureOfExperts) and spreads is not None:
-        found = map(component.transfer, rows, spreads[:, branch].tolist())
-    elif all((x == x[0]).all() for x in gains.values()):
+        transfer = component.spread_transfer
+        corrected = repeat(transfer(next(rows))) if alike else map(transfer, rows)
+        found = map(partial, corrected, spreads[:, branch].tolist())
+    elif alike:
         found = repeat(component.transfer(next(rows)))
     else:
         found = map(component.transfer, rows)
@@ -140,7 +144,15 @@ def finite_width(stack: Stack, start: float, width: int) -> list[float]:
     Returns:
         V of each stream pair behind the last block.
     """
-    spreads, deviations = [], []
+    last = pair_spread(stack, start, width)
+    wirings = [Deviations(segment, segment.derivatives[0], width) for segment in stack.segments]
+    for segment, stray in zip(stack.segments, walk_deviations(stack.order, wirings), strict=True):
+        segment.stray = stray
+    return last
+
+
+def pair_spread(stack: Stack, start: float, width: int) -> list[float]:
+    """V alone, with arguments and result of :func:`finite_width`."""
     for segment in stack.segments:
         drops = segment.known.T[2 * stack.pairs + 1 :: 2]
         answers = []
@@ -149,11 +161,6 @@ def finite_width(stack: Stack, start: float, width: int) -> list[float]:
         ):
             at = q, delta, drop, gains, slopes
             answers.append((component.response(*at), component.scatter(*at)))
-        moments, below = segment.step.differential(segment.known.T, segment.multipliers)
+        below = segment.derivatives[1]
         segment.spread = Spread(segment.step, segment.known, below, answers, 1 / width)
-        spreads.append(segment.spread)
-        deviations.append(Deviations(segment, moments, width))
-    last = walk_spread(stack.order, spreads, [start] * stack.pairs)
-    for segment, stray in zip(stack.segments, walk_deviations(stack.order, deviations), strict=True):
-        segment.stray = stray
-    return last
+    return walk_spread(stack.order, [segment.spread for segment in stack.segments], [start] * stack.pairs)

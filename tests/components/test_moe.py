@@ -10,7 +10,8 @@ import pytest
 from spannorm_theory.components.activations import ACTIVATIONS
 from spannorm_theory.components.feedforward import FeedForward
 from spannorm_theory.components.moe import MixtureOfExperts
-from spannorm_theory.components.routing import routing, top_gates
+from spannorm_theory.components.routing import Routing, routing, top_gates
+from spannorm_theory.components.routing_plane import routing_plane
 from spannorm_theory.errors import AssumptionError
 
 GAINS = {"ffn.up": 1.3, "ffn.gate": 0.8, "ffn.down": 0.7, "ffn.router": 1.0}
@@ -190,6 +191,22 @@ def test_other_logit_variances_are_interpolated() -> None:
     q = np.linspace(0.5, 2, 6)
     each = [plain.gain(u, u, u * r, GAINS) for u, r in zip(q, rho, strict=True)]
     assert plain.gain(q, q, q * rho, GAINS) == pytest.approx(each)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("v", [1.0, 1e-7, 0.3, 2.3, 7.0, 1e6])
+@pytest.mark.parametrize("t", [0.0, 1e-12, 0.04, 0.5, 1.0])
+def test_one_point_is_one_of_an_array(v: float, t: float) -> None:
+    """The layer loop's polynomials against the tables' splines and Lagrange's weights."""
+    plane = routing_plane(8, 2, True, 1.0)
+    logits, at = np.array([v, 1.0, 40.0]), np.full(3, t)
+    own, gap, bend = (
+        plane.mean(quantity, logits, at)[0]
+        for quantity in (lambda table, x: table.own + 0 * x, Routing.gap, Routing.gap_bend)
+    )
+    for spread in (0.0, 0.3, 5.0):
+        found = plane.forward(v, t, spread)
+        assert found == pytest.approx((own, gap + bend * min(spread, 1.0) / 2), rel=1e-12, abs=1e-25)
 
 
 @pytest.mark.exact

@@ -96,6 +96,14 @@ def test_deep_stacks_stay_finite(name: str) -> None:
             assert np.isfinite(profile).all() or declined
 
 
+@pytest.mark.law
+def test_saturated_functions_leave_a_stack_that_grows_linearly() -> None:
+    """tanh of a large stream is its sign, whatever the size: all branches add alike."""
+    q = np.exp(predict_profiles(Architecture("dyt", depth=4000)).profiles["0", "variance"])
+    assert (q[4000] - q[3900]) / (q[2100] - q[2000]) == pytest.approx(1, abs=0.02)
+    assert q[4000] > 2000
+
+
 @pytest.mark.exact
 def test_spectra_are_declined_where_attention_picks_single_keys() -> None:
     arch = Architecture("no-norm", depth=8, width=512)
