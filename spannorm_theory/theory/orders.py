@@ -1,0 +1,230 @@
+r"""Orders of magnitude of formulas in (l, L), uniform over a stack, by structure alone.
+
+|f(l, L)| <= C max_i l^a_i L^b_i for all 1 <= l <= L, and f >= c l^a L^b, with constants of the gains: sums take the union of such terms, products add exponents, powers multiply them, and a reciprocal
+needs a bound from below. Of a sum only non-negative terms give one; so formulas in which terms cancel have
+no order here. A term is dropped where another one is as large at both ends l = O(1) and l = L, hence
+in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sympy import Expr, Integer, Rational, Symbol
+
+from .. import symbols
+from ..errors import NoClosedForm
+
+L, LAYER = symbols.depth, symbols.layer
+
+#: (a, b) of l^a L^b
+Power = tuple[Expr, Expr]
+Powers = frozenset[Power]
+
+UNIT: Power = (Integer(0), Integer(0))
+NONE: Powers = frozenset()
+
+
+@dataclass(frozen=True)
+class Order:
+    """Bounds of one formula.
+
+    Attributes:
+        high: its size is at most the largest of these, times a constant; empty for zero.
+        low: it is at least this, times a positive constant; None where nothing is known.
+        signed: it may be negative.
+    """
+
+    high: Powers
+    low: Power | None = None
+    signed: bool = False
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it stays below a constant."""
+        return dominated(self.high, UNIT)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it stays between two positive constants."""
+        return self.bounded and self.low is not None and dominated([UNIT], self.low)
+
+
+ONE = Order(frozenset([UNIT]), UNIT)
+
+
+def dominated(powers: Iterable[Power], by: Power) -> bool:
+    """Whether each of some powers is at most another, up to a constant, for all l up to L."""
+    return all(b <= by[1] and a + b <= sum(by) for a, b in powers)
+
+
+def pruned(powers: Iterable[Power]) -> Powers:
+    """The powers without those that another one outweighs throughout."""
+    kept: list[Power] = []
+    for power in set(powers):
+        if not any(dominated([power], other) for other in kept):
+            kept = [other for other in kept if not dominated([other], power)] + [power]
+    return frozenset(kept)
+
+
+def times(one: Powers, other: Powers) -> Powers:
+    """Bounds of a product."""
+    return pruned((a + c, b + d) for a, b in one for c, d in other)
+
+
+def over(high: Powers, low: Power | None) -> Powers:
+    """Bounds of a quotient by something of at least ``low``.
+
+    Raises:
+        NoClosedForm: nothing bounds the denominator from below.
+    """
+    if low is None:
+        raise NoClosedForm("nothing bounds a denominator from below")
+    return pruned((a - low[0], b - low[1]) for a, b in high)
+
+
+def require_summable(powers: Powers) -> bool:
+    """Refuse what does not add up, over all blocks, to something bounded; whether the sum vanishes.
+
+    sum_l l^a L^b is of order L^b + L^(a+b+1), with a factor ln L between the two where a = -1.
+
+    Raises:
+        NoClosedForm: the sum is not bounded.
+    """
+    for a, b in powers:
+        if a == -1 and b == 0:
+            raise NoClosedForm("what blocks change adds up to a logarithm of the depth")
+        if b > 0 or a + b + 1 > 0:
+            raise NoClosedForm("what blocks change adds up to a power of the depth")
+    return all(b < 0 and a + b + 1 < 0 for a, b in powers)
+
+
+class Orders:
+    """Orders of formulas, given those of the symbols in them.
+
+    Args:
+        known: orders of stream moments; gains and other symbols are positive constants.
+    """
+
+    def __init__(self, known: dict[Symbol, Order]) -> None:
+        self.known = known
+        self._found: dict[Expr, Order] = {}
+        self._parts: dict[Expr, tuple[Order | None, Powers]] = {}
+
+    def of(self, f: Expr) -> Order:
+        """The order of a formula.
+
+        Raises:
+            NoClosedForm: it has none here.
+        """
+        if f not in self._found:
+            self._found[f] = self._order(f)
+        return self._found[f]
+
+    def _order(self, f: Expr) -> Order:
+        if f in self.known:
+            return self.known[f]
+        if f in (LAYER, L):
+            power = (Integer(int(f == LAYER)), Integer(int(f == L)))
+            return Order(frozenset([power]), power)
+        if f == 0:
+            return Order(NONE)
+        if not f.free_symbols & {LAYER, L, *self.known}:
+            return ONE if f.is_positive else Order(ONE.high, None, True)
+        if f.is_Add:
+            return self._sum(f)
+        if f.is_Mul:
+            return _product([self.of(part) for part in f.args])
+        base, exponent = f.as_base_exp()
+        if not f.is_Pow or not isinstance(exponent, Rational):
+            raise NoClosedForm(f"no order of magnitude is known for {f.func.__name__}")
+        return raised(self.of(base), exponent)
+
+    def _sum(self, f: Expr) -> Order:
+        found = total([self.of(part) for part in f.args])
+        polynomial = f.as_poly(L) if f.free_symbols & {LAYER, *self.known} == set() else None
+        if found.signed and polynomial is not None and polynomial.LC().is_positive:  # in deep stacks
+            return Order(found.high, (Integer(0), Integer(polynomial.degree())))
+        return found
+
+    def drift(self, f: Expr, small: frozenset[Symbol]) -> tuple[Order | None, Powers]:
+        """The order of a positive formula f_0, f without the symbols ``small``, and of |f / f_0 - 1|.
+
+        None in the place of the first where f_0 = 0.
+
+        Raises:
+            NoClosedForm: f / f_0 is not bounded, or terms cancel.
+        """
+        if f not in self._parts:
+            self._parts[f] = self._drift(f, small)
+        return self._parts[f]
+
+    def _drift(self, f: Expr, small: frozenset[Symbol]) -> tuple[Order | None, Powers]:
+        if not f.free_symbols & small:
+            return self.of(f), NONE
+        if f in small:
+            return None, NONE
+        if f.is_Add:
+            return self._drift_of_sum(f, small)
+        parts = f.args if f.is_Mul else (f.as_base_exp()[0],)
+        found = [self.drift(part, small) for part in parts]
+        rests = pruned(power for _, rest in found for power in rest)
+        if any(order is None for order, _ in found):
+            return None, NONE
+        orders = [order for order, _ in found if order is not None]
+        if f.is_Mul:
+            return _product(orders), rests
+        exponent = f.as_base_exp()[1]
+        if not f.is_Pow or not isinstance(exponent, Rational):
+            raise NoClosedForm(f"no order of magnitude is known for {f.func.__name__}")
+        return raised(orders[0], exponent), rests
+
+    def _drift_of_sum(self, f: Expr, small: frozenset[Symbol]) -> tuple[Order | None, Powers]:
+        if self.of(f).signed:
+            raise NoClosedForm("terms of different signs compete")
+        kept: list[Order] = []
+        changed: set[Power] = set()
+        for part in f.args:
+            order, rest = self.drift(part, small)
+            if order is None:
+                changed |= self.of(part).high
+            else:
+                kept.append(order)
+                changed |= times(rest, order.high)
+        if not kept:
+            return None, NONE
+        whole = total(kept)
+        rests = over(pruned(changed), whole.low)
+        if not dominated(rests, UNIT):
+            raise NoClosedForm("what branches add outweighs what they are added to")
+        return whole, rests
+
+
+def total(orders: Iterable[Order]) -> Order:
+    """The order of a sum."""
+    orders = list(orders)
+    signed = any(order.signed for order in orders)
+    lows = [order.low for order in orders if order.low is not None]
+    low = None if signed or not lows else max(lows, key=lambda power: (sum(power), power[1]))
+    return Order(pruned(p for order in orders for p in order.high), low, signed)
+
+
+def _product(orders: Iterable[Order]) -> Order:
+    high, low, signed = ONE.high, ONE.low, False
+    for order in orders:
+        high, signed = times(high, order.high), signed or order.signed
+        low = None if low is None or order.low is None else (low[0] + order.low[0], low[1] + order.low[1])
+    return Order(high, low, signed)
+
+
+def raised(order: Order, exponent: Rational) -> Order:
+    """The order of a power."""
+    if order.signed and not (exponent.is_Integer and exponent > 0):
+        raise NoClosedForm("nothing bounds a denominator from below")
+    if exponent > 0:
+        low = None if order.low is None else (exponent * order.low[0], exponent * order.low[1])
+        return Order(frozenset((exponent * a, exponent * b) for a, b in order.high), low, order.signed)
+    high = raised(Order(over(ONE.high, order.low)), -exponent).high
+    single = next(iter(order.high)) if len(order.high) == 1 else None
+    return Order(high, None if single is None else (exponent * single[0], exponent * single[1]))
