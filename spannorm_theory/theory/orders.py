@@ -52,6 +52,7 @@ class Order:
 
 
 ONE = Order(frozenset([UNIT]), UNIT)
+ZERO = Order(NONE)
 
 
 def dominated(powers: Iterable[Power], by: Power) -> bool:
@@ -110,7 +111,7 @@ class Orders:
     def __init__(self, known: dict[Symbol, Order]) -> None:
         self.known = known
         self._found: dict[Expr, Order] = {}
-        self._parts: dict[Expr, tuple[Order | None, Powers]] = {}
+        self._parts: dict[Expr, tuple[Order, Powers]] = {}
 
     def of(self, f: Expr) -> Order:
         """The order of a formula.
@@ -129,7 +130,7 @@ class Orders:
             power = (Integer(int(f == LAYER)), Integer(int(f == L)))
             return Order(frozenset([power]), power)
         if f == 0:
-            return Order(NONE)
+            return ZERO
         if not f.free_symbols & {LAYER, L, *self.known}:
             return ONE if f.is_positive else Order(ONE.high, None, True)
         if f.is_Add:
@@ -148,57 +149,41 @@ class Orders:
             return Order(found.high, (Integer(0), Integer(polynomial.degree())))
         return found
 
-    def drift(self, f: Expr, small: frozenset[Symbol]) -> tuple[Order | None, Powers]:
-        """The order of a positive formula f_0, f without the symbols ``small``, and of |f / f_0 - 1|.
-
-        None in the place of the first where f_0 = 0.
+    def drift(self, f: Expr, small: frozenset[Symbol]) -> tuple[Order, Powers]:
+        """The order of f_0, a formula without the positive symbols ``small``, and bounds of |f - f_0|.
 
         Raises:
-            NoClosedForm: f / f_0 is not bounded, or terms cancel.
+            NoClosedForm: there are none here.
         """
         if f not in self._parts:
             self._parts[f] = self._drift(f, small)
         return self._parts[f]
 
-    def _drift(self, f: Expr, small: frozenset[Symbol]) -> tuple[Order | None, Powers]:
+    def _drift(self, f: Expr, small: frozenset[Symbol]) -> tuple[Order, Powers]:
         if not f.free_symbols & small:
             return self.of(f), NONE
         if f in small:
-            return None, NONE
-        if f.is_Add:
-            return self._drift_of_sum(f, small)
-        parts = f.args if f.is_Mul else (f.as_base_exp()[0],)
+            return ZERO, ONE.high
+        parts = f.args if f.is_Add or f.is_Mul else (f.as_base_exp()[0],)
         found = [self.drift(part, small) for part in parts]
-        rests = pruned(power for _, rest in found for power in rest)
-        if any(order is None for order, _ in found):
-            return None, NONE
-        orders = [order for order, _ in found if order is not None]
+        orders, changes = [order for order, _ in found], [change for _, change in found]
+        if f.is_Add:
+            return total(orders), pruned(power for change in changes for power in change)
+        sizes = [pruned([*order.high, *self.of(part).high]) for order, part in zip(orders, parts, strict=True)]
         if f.is_Mul:
-            return _product(orders), rests
+            changed: Powers = NONE
+            for k, change in enumerate(changes):
+                for other in (*sizes[:k], *sizes[k + 1 :]):
+                    change = times(change, other)
+                changed |= change
+            return _product(orders), pruned(changed)
         exponent = f.as_base_exp()[1]
         if not f.is_Pow or not isinstance(exponent, Rational):
             raise NoClosedForm(f"no order of magnitude is known for {f.func.__name__}")
-        return raised(orders[0], exponent), rests
-
-    def _drift_of_sum(self, f: Expr, small: frozenset[Symbol]) -> tuple[Order | None, Powers]:
-        if self.of(f).signed:
-            raise NoClosedForm("terms of different signs compete")
-        kept: list[Order] = []
-        changed: set[Power] = set()
-        for part in f.args:
-            order, rest = self.drift(part, small)
-            if order is None:
-                changed |= self.of(part).high
-            else:
-                kept.append(order)
-                changed |= times(rest, order.high)
-        if not kept:
-            return None, NONE
-        whole = total(kept)
-        rests = over(pruned(changed), whole.low)
-        if not dominated(rests, UNIT):
-            raise NoClosedForm("what branches add outweighs what they are added to")
-        return whole, rests
+        # |x^p - y^p| <= |p| |x - y| max(x^(p-1), y^(p-1))
+        slopes = (raised(order, exponent - 1).high for order in (orders[0], self.of(parts[0])))
+        slope = pruned(power for powers in slopes for power in powers)
+        return raised(orders[0], exponent), times(changes[0], slope)
 
 
 def total(orders: Iterable[Order]) -> Order:
@@ -222,6 +207,8 @@ def raised(order: Order, exponent: Rational) -> Order:
     """The order of a power."""
     if order.signed and not (exponent.is_Integer and exponent > 0):
         raise NoClosedForm("nothing bounds a denominator from below")
+    if exponent == 0:
+        return ONE
     if exponent > 0:
         low = None if order.low is None else (exponent * order.low[0], exponent * order.low[1])
         return Order(frozenset((exponent * a, exponent * b) for a, b in order.high), low, order.signed)

@@ -29,7 +29,7 @@ from .collapse import difference_map
 from .expansion import expanded_law
 from .growth import Growth
 from .large_depth import growth
-from .orders import NONE, ONE, Order, Orders, Powers, over, pruned, require_summable
+from .orders import NONE, ONE, UNIT, Order, Orders, Powers, dominated, over, pruned, require_summable
 from .products import product_law, profile_law
 from .step import Step, tidy
 
@@ -76,8 +76,8 @@ def differences_law(recursion: Recursion, stream: int) -> Growth:
     pair, size = (stream, stream), len(recursion.step.pairs)
     try:
         ratio = _common_ratio(recursion, ones(1, size), lambda step: difference_map(step).T)
-        now = recursion.moment_at(pair, l)
-        return _law(tidy(ratio * now / recursion.moment_at(pair, l + 1)), recursion.start)
+        started = growth(symbols.initial_variance / recursion.moment_at(pair, L), L)
+        return started + _law(ratio, recursion.start)
     except NoClosedForm:
         near = _NearIdentity(recursion)
         column = ones(size, 1)
@@ -183,9 +183,10 @@ class _NearIdentity:
 
     def _from_one(self, entry: Expr) -> Powers:
         """Bounds of |entry - 1| for a positive entry."""
-        order, drift = self.orders.drift(entry, SMALL)
-        if order is None or order.low is None:
-            raise NoClosedForm("a stream has no skip path, or loses its size")
+        _, drift = self.orders.drift(entry, SMALL)
+        low = self.orders.of(entry).low
+        if low is None or not dominated([UNIT], low):
+            raise NoClosedForm("nothing bounds what a stream keeps in a block from below")
         alone = entry.subs(dict.fromkeys(SMALL, 0))
         if _is_one(alone):
             return drift
