@@ -1,8 +1,8 @@
 r"""Orders of magnitude of formulas in (l, L), uniform over a stack, by structure alone.
 
 |f(l, L)| <= C max_i l^a_i L^b_i for all 1 <= l <= L, and f >= c l^a L^b, with constants of the gains: sums take the union of such terms, products add exponents, powers multiply them, and a reciprocal
-needs a bound from below. Of a sum only non-negative terms give one; so formulas in which terms cancel have
-no order here. A term is dropped where another one is as large at both ends l = O(1) and l = L, hence
+needs a bound from below. Of a sum only non-negative terms give one; where negative terms compete, it has
+none. A term is dropped where another one is as large at both ends l = O(1) and l = L, hence
 in between.
 """
 
@@ -134,20 +134,13 @@ class Orders:
         if not f.free_symbols & {LAYER, L, *self.known}:
             return ONE if f.is_positive else Order(ONE.high, None, True)
         if f.is_Add:
-            return self._sum(f)
+            return total([self.of(part) for part in f.args])
         if f.is_Mul:
             return _product([self.of(part) for part in f.args])
         base, exponent = f.as_base_exp()
         if not f.is_Pow or not isinstance(exponent, Rational):
             raise NoClosedForm(f"no order of magnitude is known for {f.func.__name__}")
         return raised(self.of(base), exponent)
-
-    def _sum(self, f: Expr) -> Order:
-        found = total([self.of(part) for part in f.args])
-        polynomial = f.as_poly(L) if f.free_symbols & {LAYER, *self.known} == set() else None
-        if found.signed and polynomial is not None and polynomial.LC().is_positive:  # in deep stacks
-            return Order(found.high, (Integer(0), Integer(polynomial.degree())))
-        return found
 
     def drift(self, f: Expr, small: frozenset[Symbol]) -> tuple[Order, Powers]:
         """The order of f_0, a formula without the positive symbols ``small``, and bounds of |f - f_0|.
@@ -187,12 +180,14 @@ class Orders:
 
 
 def total(orders: Iterable[Order]) -> Order:
-    """The order of a sum."""
+    """The order of a sum. Terms that may be negative take nothing from a bound from below, in deep stacks, if
+    they are smaller by a power of L throughout."""
     orders = list(orders)
-    signed = any(order.signed for order in orders)
     lows = [order.low for order in orders if order.low is not None]
-    low = None if signed or not lows else max(lows, key=lambda power: (sum(power), power[1]))
-    return Order(pruned(p for order in orders for p in order.high), low, signed)
+    low = max(lows, key=lambda power: (sum(power), power[1]), default=None)
+    against = [power for order in orders if order.signed for power in order.high]
+    signed = any(low is None or b >= low[1] or a + b >= sum(low) for a, b in against)
+    return Order(pruned(p for order in orders for p in order.high), None if signed else low, signed)
 
 
 def _product(orders: Iterable[Order]) -> Order:
