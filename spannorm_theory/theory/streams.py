@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from sympy import Expr, Matrix, Rational, Symbol, cancel, expand, factor, log, ones, together
+from sympy import Expr, Matrix, Rational, Symbol, cancel, expand, factor, log, ones, sqrt, together
 
 from .. import symbols
 from ..errors import NoClosedForm
@@ -55,16 +55,16 @@ def embedding_law(recursion: Recursion) -> Growth:
     pairs = recursion.step.pairs
     start = Matrix([[1 if i == j else 2 for i, j in pairs]])
     try:
-        ratio = _common_ratio(recursion, start, lambda step: step.backward_matrix)
+        ratio = _common_ratio(recursion, start, lambda step: step.backward_terms)
         end = {p: recursion.moment_at(p, L) for p in pairs}
-        out = (start * recursion.readout.backward_matrix)[0].subs(_symbols(recursion.readout, end))
+        out = (start * recursion.readout.backward_terms)[0].subs(_symbols(recursion.readout, end))
         return growth(factor(out), L) + _law(ratio, recursion.start)
     except NoClosedForm:
         near = _NearIdentity(recursion)
         row = start
         for step, place in near.opening:
-            row = row * step.backward_matrix.subs(place)
-        return near.law(row, recursion.readout.backward_matrix, lambda step: step.backward_matrix)
+            row = row * step.backward_terms.subs(place)
+        return near.law(row, recursion.readout.backward_terms, lambda step: step.backward_terms)
 
 
 def differences_law(recursion: Recursion, stream: int) -> Growth:
@@ -213,10 +213,11 @@ class _NearIdentity:
         if not any(a.settled and b.settled for a, b in zip(left, right, strict=True)):
             raise NoClosedForm("no stream keeps what it starts with up to its end")
         if self.quiet:
-            try:
-                return growth(factor((row * column)[0].subs(self._symbols)), L)
-            except NoClosedForm:
-                pass
+            product = (row * column)[0].subs(self._symbols)
+            _, change = self.orders.drift(product, SMALL)
+            alone = product.subs(dict.fromkeys(SMALL, 0))
+            if not alone.has(L) and all(b < 0 and a + b < 0 for a, b in change):
+                return Growth(constant=log(_plain(alone)))
         return Growth(constant=log(symbols.constant))
 
     def _ends(self, entries: Sequence[Expr]) -> list[Order]:
@@ -224,6 +225,12 @@ class _NearIdentity:
         if not all(order.bounded for order in found):
             raise NoClosedForm("the product's ends do not stay bounded")
         return found
+
+
+def _plain(expression: Expr) -> Expr:
+    """A formula in q_0 and its root, factored."""
+    q0, root = symbols.initial_variance, symbols.positive("x")
+    return factor(expression.subs(q0, root**2)).subs(root, sqrt(q0))
 
 
 def _is_one(expression: Expr) -> bool:
