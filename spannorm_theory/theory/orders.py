@@ -1,9 +1,9 @@
 r"""Orders of magnitude of formulas in (l, L), uniform over a stack, by structure alone.
 
-|f(l, L)| <= C max_i l^a_i L^b_i for all 1 <= l <= L, and f >= c l^a L^b, with constants of the gains: sums take the union of such terms, products add exponents, powers multiply them, and a reciprocal
-needs a bound from below. Of a sum only non-negative terms give one; where negative terms compete, it has
-none. A term is dropped where another one is as large at both ends l = O(1) and l = L, hence
-in between.
+|f(l, L)| <= C max_i l^a_i L^b_i for all 1 <= l <= L, and f >= c l^a L^b, with constants of the gains:
+sums take the union of such terms, products add exponents, powers multiply them, and a reciprocal needs a
+bound from below. Of a sum only non-negative terms give one; where negative terms compete, it has none. A
+term is dropped where another one is as large at both ends l = O(1) and l = L, hence in between.
 """
 
 from __future__ import annotations
@@ -162,7 +162,9 @@ class Orders:
         orders, changes = [order for order, _ in found], [change for _, change in found]
         if f.is_Add:
             return total(orders), pruned(power for change in changes for power in change)
-        sizes = [pruned([*order.high, *self.of(part).high]) for order, part in zip(orders, parts, strict=True)]
+        sizes = [
+            pruned([*order.high, *self.of(part).high]) for order, part in zip(orders, parts, strict=True)
+        ]
         if f.is_Mul:
             changed: Powers = NONE
             for k, change in enumerate(changes):

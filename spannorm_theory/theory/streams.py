@@ -84,7 +84,9 @@ def differences_law(recursion: Recursion, stream: int) -> Growth:
         for step, place in near.opening:
             column = difference_map(step).subs(place) * column
         place = recursion.step.pairs.index(pair)
-        row = Matrix([[symbols.initial_variance / near.moments[pair] if k == place else 0 for k in range(size)]])
+        row = Matrix(
+            [[symbols.initial_variance / near.moments[pair] if k == place else 0 for k in range(size)]]
+        )
         return near.law(row, column, difference_map)
 
 
@@ -110,7 +112,8 @@ def _common_ratio(recursion: Recursion, row: Matrix, matrix: Callable[[Step], Ma
         if len({tidy(f.subs(place)) for f in step.forward.values()}) > 1:
             raise NoClosedForm("the streams' moments differ")
         carried = row * matrix(step).subs(place)
-        ratios |= {tidy(after / before) for after, before in zip(carried, row, strict=True)}
+        # roots cancel over one denominator, and what is left has one factored form
+        ratios |= {tidy(tidy(after / before)) for after, before in zip(carried, row, strict=True)}
     if len(ratios) > 1:
         raise NoClosedForm("the streams' gradients or differences have no common ratio")
     return factor(ratios.pop().subs(q, closed.pop()))
@@ -153,7 +156,10 @@ class _NearIdentity:
             self.opening.append((step, {**_symbols(step, row), l: at}))
         step, place = self.opening[-1]
         self.moments = {pair: tidy(f.subs(place)) for pair, f in step.forward.items()}
-        names = {pair: symbols.stream_moment(symbols.variance, *pair, len(step.trace.streams)) for pair in self.moments}
+        names = {
+            pair: symbols.stream_moment(symbols.variance, *pair, len(step.trace.streams))
+            for pair in self.moments
+        }
         self._symbols = {names[pair]: moment for pair, moment in self.moments.items()}
         self.quiet = True
         self.orders = Orders({})
