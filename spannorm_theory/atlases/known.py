@@ -17,6 +17,7 @@ from ..theory.collapse import collapse_law
 from ..theory.growth import Growth
 from ..theory.pattern import Factors
 from ..theory.recursion import Recursion
+from ..theory.streams import differences_law, embedding_law
 from .check import DEPTHS, mismatch
 from .iterated import Ends, Iteration
 from .numbers import Trend, evaluate, fit
@@ -156,8 +157,8 @@ class _Laws:
             return laws.identity_law(recursion, stream)
         several = len(recursion.block.trace.streams) > 1
         if name == "collapse":
-            return laws.differences_law(recursion, stream) if several else collapse_law(recursion)
-        return laws.embedding_law(recursion) if several else laws.gradient_law(recursion)
+            return differences_law(recursion, stream) if several else collapse_law(recursion)
+        return embedding_law(recursion) if several else laws.gradient_law(recursion)
 
     def check(self, name: str, stream: int) -> tuple[str, bool, str]:
         """:func:`_check` of a law that sets in within the check's depths."""

@@ -18,9 +18,10 @@ must be one, but for terms of such orders.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import TYPE_CHECKING
 
-from sympy import Expr, Matrix, Rational, Symbol, cancel, expand, factor, log, ones, sqrt, together
+from sympy import Expr, Matrix, Rational, Symbol, cancel, expand, factor, log, ones, sqrt, together, zeros
 
 from .. import symbols
 from ..errors import NoClosedForm
@@ -29,7 +30,7 @@ from .collapse import difference_map
 from .expansion import expanded_law
 from .growth import Growth
 from .large_depth import growth
-from .orders import NONE, ONE, UNIT, Order, Orders, Powers, dominated, over, pruned, require_summable
+from .orders import ONE, UNIT, Order, Orders, Powers, dominated, over, pruned, require_summable
 from .products import product_law, profile_law
 from .step import Step, tidy
 
@@ -83,10 +84,8 @@ def differences_law(recursion: Recursion, stream: int) -> Growth:
         column = ones(size, 1)
         for step, place in near.opening:
             column = difference_map(step).subs(place) * column
-        place = recursion.step.pairs.index(pair)
-        row = Matrix(
-            [[symbols.initial_variance / near.moments[pair] if k == place else 0 for k in range(size)]]
-        )
+        row = zeros(1, size)
+        row[recursion.step.pairs.index(pair)] = symbols.initial_variance / near.moments[pair]
         return near.law(row, column, difference_map)
 
 
@@ -147,20 +146,19 @@ class _NearIdentity:
 
     def __init__(self, recursion: Recursion) -> None:
         if recursion.before is not None:
-            raise NoClosedForm("early blocks are wired in another way")
+            raise NoClosedForm("early blocks differ")
         self._blocks = recursion.turns
         rows = recursion.initial
         places = list(zip(recursion.opening, rows, strict=False)) or [(recursion.step, rows[0])]
         self.opening: list[tuple[Step, dict[Expr, Expr]]] = []
-        for at, (step, row) in enumerate(places):
-            self.opening.append((step, {**_symbols(step, row), l: at}))
+        self.opening += [(step, {**_symbols(step, row), l: at}) for at, (step, row) in enumerate(places)]
         step, place = self.opening[-1]
         self.moments = {pair: tidy(f.subs(place)) for pair, f in step.forward.items()}
-        names = {
-            pair: symbols.stream_moment(symbols.variance, *pair, len(step.trace.streams))
-            for pair in self.moments
+        count = len(step.trace.streams)
+        self._symbols = {
+            symbols.stream_moment(symbols.variance, *pair, count): moment
+            for pair, moment in self.moments.items()
         }
-        self._symbols = {names[pair]: moment for pair, moment in self.moments.items()}
         self.quiet = True
         self.orders = Orders({})
         self._find_moments(recursion)
@@ -206,28 +204,31 @@ class _NearIdentity:
         """Growth of row M_1 ... M_(L-1) column.
 
         Raises:
-            NoClosedForm: the blocks' distances from the identity have no bounded sum, or the ends are not
-                between positive constants.
+            NoClosedForm: the blocks' distances from the identity or the ends are not bounded.
         """
         for step in self._blocks:
             entries = matrix(step)
-            for i in range(entries.rows):
-                for j in range(entries.cols):
-                    e = entries[i, j]
-                    self._sum_up(self._from_one(e) if i == j else self.orders.of(e).high if e != 0 else NONE)
+            for (i, j), entry in zip(product(range(entries.rows), repeat=2), entries, strict=True):
+                self._sum_up(self._from_one(entry) if i == j else self._size(entry).high)
         left, right = (self._ends(list(side)) for side in (row, column))
         if not any(a.settled and b.settled for a, b in zip(left, right, strict=True)):
             raise NoClosedForm("no stream keeps what it starts with up to its end")
         if self.quiet:
-            product = (row * column)[0].subs(self._symbols)
-            _, change = self.orders.drift(product, SMALL)
-            alone = product.subs(dict.fromkeys(SMALL, 0))
+            whole = (row * column)[0].subs(self._symbols)
+            _, change = self.orders.drift(whole, SMALL)
+            alone = whole.subs(dict.fromkeys(SMALL, 0))
             if not alone.has(L) and all(b < 0 and a + b < 0 for a, b in change):
                 return Growth(constant=log(_plain(alone)))
         return Growth(constant=log(symbols.constant))
 
+    def _size(self, entry: Expr) -> Order:
+        order = self.orders.of(entry)
+        if order.signed:
+            raise NoClosedForm("an entry of a block's matrix may be negative")
+        return order
+
     def _ends(self, entries: Sequence[Expr]) -> list[Order]:
-        found = [self.orders.of(entry) for entry in entries]
+        found = [self._size(entry) for entry in entries]
         if not all(order.bounded for order in found):
             raise NoClosedForm("the product's ends do not stay bounded")
         return found
