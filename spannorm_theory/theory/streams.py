@@ -42,7 +42,7 @@ L, l = symbols.depth, symbols.layer
 #: gains of branches: without them a block is the identity
 SMALL = frozenset(gain for pair in symbols.GAINS.values() for gain in pair)
 
-#: where an expression is tried for being one, with this precision
+#: where an expression is tried for being one
 NUMBERS = [Rational(*pair) for pair in ((311, 97), (733, 89), (419, 83), (113, 79), (1009, 73), (557, 71))]
 DIGITS = 40
 
@@ -154,11 +154,8 @@ class _NearIdentity:
         self.opening += [(step, {**_symbols(step, row), l: at}) for at, (step, row) in enumerate(places)]
         step, place = self.opening[-1]
         self.moments = {pair: tidy(f.subs(place)) for pair, f in step.forward.items()}
-        count = len(step.trace.streams)
-        self._symbols = {
-            symbols.stream_moment(symbols.variance, *pair, count): moment
-            for pair, moment in self.moments.items()
-        }
+        q, count = symbols.variance, len(step.trace.streams)
+        self._symbols = {symbols.stream_moment(q, *pair, count): m for pair, m in self.moments.items()}
         self.quiet = True
         self.orders = Orders({})
         self._find_moments(recursion)
@@ -244,8 +241,8 @@ def _is_one(expression: Expr) -> bool:
     """Whether an algebraic expression is one, tried at two points with many digits."""
     names: list[Symbol] = sorted(expression.free_symbols, key=str)
     for shift in range(2):
-        numbers = [NUMBERS[(k + shift) % len(NUMBERS)] for k in range(len(names))]
-        value = (expression - 1).subs(dict(zip(names, numbers, strict=True))).evalf(DIGITS)
+        place = {name: NUMBERS[(k + shift) % len(NUMBERS)] for k, name in enumerate(names)}
+        value = (expression - 1).subs(place).evalf(DIGITS)
         if not abs(value) < Rational(1, 10) ** (DIGITS // 2):
             return False
     return True
