@@ -17,6 +17,7 @@ from ..theory.collapse import collapse_law
 from ..theory.growth import Growth
 from ..theory.pattern import Factors
 from ..theory.recursion import Recursion
+from ..theory.streams import differences_law, embedding_law
 from .check import DEPTHS, mismatch
 from .iterated import Ends, Iteration
 from .numbers import Trend, evaluate, fit
@@ -152,13 +153,12 @@ class _Laws:
         recursion = self._recursion
         if name == "forward":
             return laws.moment_law(recursion, (stream, stream))
-        if name == "collapse":
-            return collapse_law(recursion)
         if name == "identity":
             return laws.identity_law(recursion, stream)
-        if len(recursion.block.trace.streams) > 1:
-            raise NoClosedForm("the gradients of several streams mix in every block: a product of matrices")
-        return laws.gradient_law(recursion)
+        several = len(recursion.block.trace.streams) > 1
+        if name == "collapse":
+            return differences_law(recursion, stream) if several else collapse_law(recursion)
+        return embedding_law(recursion) if several else laws.gradient_law(recursion)
 
     def check(self, name: str, stream: int) -> tuple[str, bool, str]:
         """:func:`_check` of a law that sets in within the check's depths."""

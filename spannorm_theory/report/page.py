@@ -103,13 +103,14 @@ def _overview(groups: Mapping[str, Sequence[Cell]]) -> str:
             streams = cell.entry.streams
             variance = ["q"] if streams == 1 else [f"q_{s}{s}" for s in range(streams)]
             gains = ["identity gain"] if streams == 1 else [f"identity gain {s}" for s in range(streams)]
+            collapses = [COLLAPSE] if streams == 1 else [f"{COLLAPSE} {s}" for s in range(streams)]
             rows.append(
                 [
                     anchor,
                     escape(cell.arch.scaling),
                     _orders(cell, [f"{moment} at l=L" for moment in variance]),
                     _orders(cell, ["gamma_0/gamma_L"]),
-                    _orders(cell, [COLLAPSE]),
+                    _orders(cell, collapses),
                     _orders(cell, gains),
                     tag("span", escape(cell.verdict), class_="good" if cell.passed else "bad"),
                     _number(cell.worst_z, ".1f"),

@@ -33,12 +33,13 @@ def _overview(cell: Cell) -> dict[str, Any]:
     laws = {name: str(law) for name, law in cell.laws.items() if isinstance(law, Growth)}
     variance = {name: text for name, text in laws.items() if name.startswith("q")}
     gains = {name: text for name, text in laws.items() if name.startswith("identity")}
+    collapse = {name: text for name, text in laws.items() if name.startswith(COLLAPSE)}
     return {
         "placement": cell.arch.placement,
         "scaling": cell.arch.scaling,
         "variance_law": "; ".join(f"{name}: {text}" for name, text in variance.items()),
         "gradient_law": laws.get("gamma_0/gamma_L", ""),
-        "collapse_law": laws.get(COLLAPSE, ""),
+        "collapse_law": laws.get(COLLAPSE, "; ".join(f"{name}: {text}" for name, text in collapse.items())),
         "identity_gain_law": "; ".join(f"{name}: {text}" for name, text in gains.items()),
         "verdict": cell.verdict,
         "worst_z": cell.worst_z,

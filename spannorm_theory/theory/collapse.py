@@ -62,7 +62,7 @@ def collapse_factor(step: Step) -> Expr:
         NoClosedForm: several streams, which collapse together at a rate that mixes them.
     """
     if len(step.trace.streams) > 1:
-        raise NoClosedForm("several streams collapse together; iterate the pair theory instead")
+        raise NoClosedForm("several streams collapse together, each by its own law")
     moments = _pair_moments(step)
     after = moments.cov(step.trace.outputs[0], step.trace.outputs[0])
     return factor(tidy(after[1] / after[0] * step.moment(0, 0) / symbols.drop))

@@ -16,6 +16,7 @@ from .expansion import expanded_law
 from .growth import Growth
 from .large_depth import growth
 from .products import linear_law, product_law, profile_law
+from .streams import differences_law, embedding_law
 
 if TYPE_CHECKING:
     from .recursion import Recursion
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
 L = symbols.depth
 
 #: names of laws that are not the growth of a moment
+EMBEDDING = "gradient at the embedding"
 BALANCED = "gradient at the embedding, omega = sigma"
 COLLAPSE = "(1-rho_L)/(1-rho_0)"
 
 
 def laws(recursion: Recursion) -> dict[str, Growth | str]:
-    """Growth of each stream moment at l = L, of gamma_0/gamma_L, of the gradient at the embedding when
-    gains balance, of the distance from token alignment, and of the identity gain."""
+    """Growth of each stream moment at l = L, of gamma_0/gamma_L (of several streams: of the gradient at the
+    embedding per unit gradient at the output), of the latter when gains balance, of the distance from token
+    alignment, and of the identity gain."""
     result: dict[str, Growth | str] = {}
     for pair in recursion.step.pairs:
         name = f"{recursion.block.moment(*pair)} at l=L"
@@ -37,9 +40,13 @@ def laws(recursion: Recursion) -> dict[str, Growth | str]:
     single = len(recursion.step.trace.streams) == 1
     if single:
         result["gamma_0/gamma_L"] = _attempt(partial(gradient_law, recursion))
+    else:
+        result[EMBEDDING] = _attempt(partial(embedding_law, recursion))
     result[BALANCED] = _attempt(partial(balanced_law, recursion))
     result[COLLAPSE] = _attempt(partial(collapse_law, recursion))
     for stream in range(len(recursion.step.trace.streams)):
+        if not single:
+            result[f"{COLLAPSE} {stream}"] = _attempt(partial(differences_law, recursion, stream))
         name = "identity gain" if single else f"identity gain {stream}"
         result[name] = _attempt(partial(identity_law, recursion, stream))
     return result

@@ -14,7 +14,7 @@ from ..definitions.trace import Branch, Norm, Value
 from ..symbols import latex
 from .adjoint import Adjoint
 from .growth import Growth
-from .laws import BALANCED, COLLAPSE
+from .laws import BALANCED, COLLAPSE, EMBEDDING
 from .moments import SCALAR, Moments
 from .step import Step
 
@@ -180,8 +180,11 @@ def _align(rows: list[tuple[str, str]], relation: str = "=") -> str:
 
 def _quantity(name: str) -> str:
     """A closed form's name in LaTeX: symbols as maths, words as text."""
-    if name == COLLAPSE:
-        return r"(1 - \rho_L)/(1 - \rho_0)"
+    if name.startswith(COLLAPSE):
+        stream = name.removeprefix(COLLAPSE).strip()
+        return r"(1 - \rho_L)/(1 - \rho_0)" + (rf"\text{{ of stream {stream}}}" if stream else "")
+    if name == EMBEDDING:
+        return rf"\text{{{EMBEDDING}}}"
     if name == BALANCED:
         return r"\gamma_0 \text{ at } \omega = \sigma"
     if name == "gamma_0/gamma_L":

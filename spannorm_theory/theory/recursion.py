@@ -64,9 +64,9 @@ class Recursion:
     def _gains(self) -> BranchGain:
         return constant_gains if self.activation is None else concrete_gains(self.activation)
 
-    def _step(self, first: bool, known: Mapping[Pairs, Expr] | None = None) -> Step:
+    def _step(self, first: bool, known: Mapping[Pairs, Expr] | None = None, turn: int = 0) -> Step:
         entry = PLACEMENTS[self.name]
-        trace = entry.trace(self.scaling, first=first, early=self.early, **self.options)
+        trace = entry.trace(self.scaling, first=first, early=self.early, turn=turn, **self.options)
         return _shared_step(trace, self._gains, tuple((known or {}).items()))
 
     def steps(self, depth: int) -> list[Step]:
@@ -132,8 +132,15 @@ class Recursion:
     @cached_property
     def step(self) -> Step:
         """Every block from :attr:`start` on, with the moments that a norm fixes filled in."""
+        return self.turns[0]
+
+    @cached_property
+    def turns(self) -> tuple[Step, ...]:
+        """The same for each turn, where blocks are wired in turns."""
         l = symbols.layer
-        return self._step(False, {p: tidy(f.subs(l, l - 1)) for p, f in self.fixed.items()})
+        known = {p: tidy(f.subs(l, l - 1)) for p, f in self.fixed.items()}
+        period = PLACEMENTS[self.name].questions(self.scaling, **self.options).period or 1
+        return tuple(self._step(False, known, turn) for turn in range(period))
 
     # --- forward -----------------------------------------------------------------------------
 

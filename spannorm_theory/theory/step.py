@@ -187,10 +187,15 @@ class Step:
     @cached_property
     def backward_matrix(self) -> Matrix:
         """The matrix of :attr:`backward`, rows and columns in the order of the stream pairs."""
+        return self.backward_terms.applyfunc(tidy)
+
+    @cached_property
+    def backward_terms(self) -> Matrix:
+        """The same matrix as the block's rules write it: sums and products of non-negative terms."""
         count = range(len(self.trace.outputs))
         unknowns = [self.gradient(i, j) for i, j in combinations_with_replacement(count, 2)]
         rows = [sympify(moment) for moment in self._backward.values()]
-        return Matrix([[tidy(row.diff(unknown)) for unknown in unknowns] for row in rows])
+        return Matrix([[row.diff(unknown) for unknown in unknowns] for row in rows])
 
     @cached_property
     def identity(self) -> list[Expr]:

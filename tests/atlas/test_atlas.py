@@ -218,7 +218,7 @@ def test_table(small: st.Atlas) -> None:
     assert row["checked"] == "ok"
     first = table[(table["placement"] == "siamese-norm") & (table["scaling"] == "unit")].iloc[0]
     assert first["gradient_origin"] == "iterated"
-    assert "mix" in first["gradient_reason"]
+    assert "power of the depth" in first["gradient_reason"]
     deep = table.dropna(subset=["cosine_64"])
     assert (deep["cosine_64"] <= 1 + 1e-12).all()
     assert (table["forward_low"] <= table["forward_high"] + 1e-12).sum() == table["forward_low"].notna().sum()
