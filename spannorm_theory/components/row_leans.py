@@ -56,18 +56,21 @@ class RowLeans:
             at = row.at(s**2 * share) / _scale(s**2 * share)
             found += weight * at * np.array([share, share, 1.0])
         self._spline = _Spline(sigma, found * scale)
-        self._pieces = [piece.T.tolist() for piece in self._spline.coefficients[..., 0].swapaxes(0, 1)]
+        # cells of one width, of which the last goes on to sigma = 1
+        self._density = (NODES - 1) / end
+        pieces = np.moveaxis(self._spline.coefficients[..., 0], 0, -1).reshape(NODES, 8)
+        cells = np.column_stack([sigma[:-1], pieces]).tolist()
+        self._cells = cells + cells[-1:] * (int(self._density) + 1 - len(cells))
 
     def lean(self, s2: float, rho: float) -> float:
         """The first at one point (a microsecond, for the layer loop)."""
-        s = s2**0.5
+        s, w = s2**0.5, 1 + s2
         u = s / (s + MIDDLE)
-        i = min(int(u * self._spline.density), NODES - 1)
-        (a, b, c, d), (e, f, g, h) = self._pieces[i]
-        x = u - self._spline.knots[i]
-        w, free = 1 + s2, rho * (2 - rho)
+        knot, a, b, c, d, e, f, g, h = self._cells[int(u * self._density)]
+        x = u - knot
         fixed, more = ((a * x + b) * x + c) * x + d, ((e * x + f) * x + g) * x + h
-        return float(s2 * (fixed / w**1.5 + free * more / w))
+        found: float = s2 / w * (fixed / w**0.5 + rho * (2 - rho) * more)
+        return found
 
     def all(self, s2: Array, rho: Array) -> Array:
         """All three at each point; shape (3, points)."""
@@ -84,7 +87,6 @@ class _Spline:
     """Cubic splines in sigma of functions that tend to a constant as a + b / s^2."""
 
     def __init__(self, sigma: Array, values: Array) -> None:
-        self.knots, self.density = sigma.tolist(), (len(sigma) - 2) / float(sigma[-2])
         far = CubicSpline(sigma[:-1], values, bc_type=("clamped", "not-a-knot"))
         near, last = far(NEAR / (NEAR + MIDDLE)), values[-1]
         limit = last + (last - near) / ((LARGEST / NEAR) ** 2 - 1)
