@@ -10,7 +10,7 @@ from math import isnan
 from .. import symbols
 from ..plot.look import placement_title
 from ..theory.growth import Growth
-from ..theory.laws import COLLAPSE
+from ..theory.laws import COLLAPSE, EMBEDDING
 from . import mathml
 from .cells import Cell
 from .figures import Picture, slug
@@ -103,13 +103,14 @@ def _overview(groups: Mapping[str, Sequence[Cell]]) -> str:
             streams = cell.entry.streams
             variance = ["q"] if streams == 1 else [f"q_{s}{s}" for s in range(streams)]
             gains = ["identity gain"] if streams == 1 else [f"identity gain {s}" for s in range(streams)]
+            gradient = "gamma_0/gamma_L" if streams == 1 else EMBEDDING
             collapses = [COLLAPSE] if streams == 1 else [f"{COLLAPSE} {s}" for s in range(streams)]
             rows.append(
                 [
                     anchor,
                     escape(cell.arch.scaling),
                     _orders(cell, [f"{moment} at l=L" for moment in variance]),
-                    _orders(cell, ["gamma_0/gamma_L"]),
+                    _orders(cell, [gradient]),
                     _orders(cell, collapses),
                     _orders(cell, gains),
                     tag("span", escape(cell.verdict), class_="good" if cell.passed else "bad"),
@@ -132,9 +133,10 @@ def _overview(groups: Mapping[str, Sequence[Cell]]) -> str:
         "gate",
     ]
     legend = (
-        "Laws in the depth L for constant branch gains; two values are the two streams; a dash marks what "
-        "has no law here (the section says why). z is in standard errors, over all rows; the gate is "
-        "the largest difference as a share of what standard error and finite width together allow."
+        "Laws in the depth L for constant branch gains; two values are the two streams, whose gradient is "
+        "that at the embedding; a dash marks what has no law here (the section says why). z is in standard "
+        "errors, over all rows; the gate is the largest difference as a share of what standard error and "
+        "finite width together allow."
     )
     return table(head, rows, frozenset({6, 7})) + paragraph(legend, class_="note")
 

@@ -55,6 +55,8 @@ def test_a_row_of_normed_tokens_reads_more_and_passes_less_back() -> None:
         read.append([np.square(a @ x).sum() / d - np.square(a).sum(), np.sum(mx * mx.T) - np.sum(m * m)])
     found = np.array(read) * d
     (lean, turn, chance), _ = _one_row(np.sqrt(v), n)
+    error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
+    assert (error < 0.04).all()
     # logits of points on a sphere have lighter tails: what is left is of the next order in 1/d
     assert found[:, 0].mean() == pytest.approx(v * lean, rel=0.05)
     assert found[:, 1].mean() == pytest.approx(chance + 2 * v * turn, abs=0.1)

@@ -283,3 +283,11 @@ def test_the_report_compares_dense_with_experts(html: str) -> None:
     assert 'id="experts"' in html
     rows = re.findall(r"<td>(dense|2 of 8 experts|Switch, 1 of 8)</td><td class=\"n\">([0-9.]+)</td>", html)
     assert [name for name, _ in rows] == ["dense", "2 of 8 experts", "Switch, 1 of 8"]
+
+
+def test_overview_has_the_gradient_of_several_streams(folder: Path, html: str) -> None:
+    laws = pd.read_csv(folder / "tables" / "overview.csv").set_index("placement")["gradient_law"]
+    assert laws["pre-norm"].startswith("Theta(1)")
+    assert laws["siamese-norm"].startswith("Theta(1)")
+    overview = html[html.index("Token alignment") : html.index("Laws in the depth L")]
+    assert "–" not in overview
