@@ -10,6 +10,7 @@ import pytest
 
 import spannorm_theory as st
 from spannorm_theory import Architecture
+from spannorm_theory.components.routing_curve import Overlaps
 from spannorm_theory.definitions.placements import PLACEMENTS, STANDARD
 from spannorm_theory.errors import InputError
 from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
@@ -226,9 +227,13 @@ def moe() -> Ensemble:
     return simulate(MOE, networks=DEFAULT_NETWORKS, progress=False)
 
 
-def _without(monkeypatch: pytest.MonkeyPatch, method: str) -> Prediction:
+def _without(monkeypatch: pytest.MonkeyPatch, overlap: str) -> Prediction:
     """The prediction of a theory of experts in which an overlap is zero."""
-    monkeypatch.setattr(f"spannorm_theory.components.routing.Routing.{method}", lambda self, t: 0.0 * t)
+    if overlap == "gap":
+        monkeypatch.setattr(Overlaps, "gap", property(lambda self: 0.0 * self.t))
+    else:
+        fewer = Overlaps.fewer
+        monkeypatch.setattr(Overlaps, "fewer", lambda self, factor: fewer(self, np.inf))
     return predict_profiles(MOE)
 
 

@@ -35,7 +35,7 @@ from ..errors import AssumptionError
 from .activations import Activation
 from .feedforward import FeedForward, Gains, Slopes
 from .kernels import Array, Transfer
-from .routing import LARGEST_V, Routing
+from .routing_curve import Overlaps
 from .routing_plane import routing_plane
 
 
@@ -48,12 +48,18 @@ class ExpertSlopes(Slopes):
         overlaps: A + S and O + S.
         routers: R.
         value_path: the share of the second of ``gains`` that passes the experts.
+        routes: the overlaps of routing.
     """
 
     outputs: tuple[Any, Any]
     overlaps: tuple[Any, Any]
     routers: tuple[Any, Any]
     value_path: Any
+    routes: Overlaps
+
+
+#: t below which a slope in t is taken there
+SMALLEST_T = 1e-154
 
 
 class MixtureOfExperts(FeedForward):
@@ -80,22 +86,9 @@ class MixtureOfExperts(FeedForward):
         self.experts, self.top_k, self.shared = experts, top_k, shared
         self._plane = routing_plane(experts, top_k, renormalised, unit_logits)
 
-    def _mean(self, quantity: Callable[[Routing, Any], Any], q: Any, t: Any, gains: Gains) -> Any:
-        """An overlap at t of tokens of second moment q."""
-        return self._plane.mean(quantity, gains["ffn.router"] * q, t)
-
-    def _own(self, q: Any, gains: Gains) -> Any:
-        """A + S."""
-        return self._mean(lambda table, t: table.own + 0 * t, q, 0.0, gains) + self.shared
-
-    def _overlap(self, q: Any, t: Any, gains: Gains) -> Any:
-        """O + S."""
-        return self._own(q, gains) - self._mean(Routing.gap, q, t, gains)
-
-    def _router(self, q: Any, t: Any, gains: Gains) -> Any:
-        """R, which falls as 1/sqrt(v) where gates are one-hot but for near ties."""
-        beyond = np.maximum(np.asarray(gains["ffn.router"] * q) / LARGEST_V, 1.0)
-        return self._mean(Routing.router, q, t, gains) / np.sqrt(beyond)
+    def _routes(self, q: Any, t: Any, gains: Gains) -> Overlaps:
+        """Overlaps at t of tokens of second moment q."""
+        return self._plane.at(gains["ffn.router"] * q, t)
 
     def transfer(self, gains: Gains, spread: float = 0.0) -> Transfer:
         """The function from the input (q, delta) to the branch's, at the gains of one layer.
@@ -126,27 +119,32 @@ class MixtureOfExperts(FeedForward):
 
     def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Covariance of the branch between two tokens of equal second moments."""
-        q, t = _alike(q1, q2, c)
-        return self._overlap(q, t, gains) * super().output(q1, q2, c, gains)
+        return self._shared_by_pairs(self._routes(*_alike(q1, q2, c), gains)) * super().output(
+            q1, q2, c, gains
+        )
 
     def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Gain from the gradient at the branch output to that at its input, value and router path."""
-        q, t = _alike(q1, q2, c)
-        value = self._overlap(q, t, gains) * super().gain(q1, q2, c, gains)
-        return value + gains["ffn.router"] * super().output(q1, q2, c, gains) * self._router(q, t, gains)
+        routes = self._routes(*_alike(q1, q2, c), gains)
+        value = self._shared_by_pairs(routes) * super().gain(q1, q2, c, gains)
+        return value + gains["ffn.router"] * super().output(q1, q2, c, gains) * routes.router
+
+    def _shared_by_pairs(self, routes: Overlaps) -> Any:
+        """O + S."""
+        return routes.own - routes.gap + self.shared
 
     def slopes(self, q: Array, delta: Array, gains: Gains) -> ExpertSlopes:
         """Those of one expert, with the gains of all."""
-        own, t, router = super().slopes(q, delta, gains), _distance(delta / q), gains["ffn.router"]
+        own, routes = super().slopes(q, delta, gains), self._routes(q, _distance(delta / q), gains)
         outputs = gains["ffn.down"] * own.hidden[0], gains["ffn.down"] * own.hidden[1]
-        overlaps = self._own(q, gains), self._overlap(q, t, gains)
-        routers = self._router(q, 0.0 * t, gains), self._router(q, t, gains)
+        overlaps = routes.own + self.shared, self._shared_by_pairs(routes)
+        routers = routes.alone, routes.router
         one, two = (
-            a * g + router * k * r for a, g, k, r in zip(overlaps, own.gains, outputs, routers, strict=True)
+            a * g + gains["ffn.router"] * k * r
+            for a, g, k, r in zip(overlaps, own.gains, outputs, routers, strict=True)
         )
-        return ExpertSlopes(
-            own.hidden, own.paths, (one, two), outputs, overlaps, routers, overlaps[1] * own.gains[1]
-        )
+        value_path = overlaps[1] * own.gains[1]
+        return ExpertSlopes(own.hidden, own.paths, (one, two), outputs, overlaps, routers, value_path, routes)
 
     def response(
         self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
@@ -154,16 +152,15 @@ class MixtureOfExperts(FeedForward):
         """Slope of the branch's covariance in that of its input, which backward gains do not see: O falls
         by (d gap/dt)/(4 q t) a unit of covariance."""
         known = self._known(q, delta, gains, slopes)
-        t = np.sqrt(np.maximum(delta / q, np.finfo(float).tiny) / 2)
-        rerouted = self._mean(Routing.gap_slope, q, t, gains) / (4 * q * t)
-        return np.asarray(known.value_path + rerouted * known.outputs[1])
+        t = np.maximum(known.routes.t, SMALLEST_T)
+        return np.asarray(known.value_path + known.routes.gap_slope / (4 * q * t) * known.outputs[1])
 
     def scatter(
         self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
     ) -> Array:
         """Variance over pairs of tokens of the branch's covariance, from routing and the hidden layer."""
         known = self._known(q, delta, gains, slopes)
-        routed = self._mean(Routing.scatter, q, _distance(delta / q), gains) * known.outputs[1] ** 2
+        routed = known.routes.scatter * known.outputs[1] ** 2
         return np.asarray(routed + super().scatter(q, delta, drop, gains))
 
     def _known(self, q: Array, delta: Array, gains: Gains, slopes: Slopes | None) -> ExpertSlopes:
@@ -172,13 +169,13 @@ class MixtureOfExperts(FeedForward):
     def load_imbalance(self, q: Array, delta: Array, gains: Gains, tokens: int) -> Array:
         """Mean squared coefficient of variation of the experts' loads N_e = number of tokens sent to e:
         E sum_e N_e^2 / (tokens k)^2 - 1 = E (1 + (tokens - 1) C) / (k tokens) - 1."""
-        common = self._mean(Routing.common, q, _distance(delta / q), gains)
+        common = self._routes(q, _distance(delta / q), gains).common
         return np.asarray(self.experts * (1 + (tokens - 1) * common) / (self.top_k * tokens) - 1)
 
     def load_imbalance_gram(self, gram: Array, gains: Gains) -> float:
         """The same from the token Gram of the input."""
-        q, t = _alike(gram.diagonal()[:, None], gram.diagonal()[None, :], gram)
-        return float(self.experts / self.top_k * self._mean(Routing.common, q, t, gains).mean() - 1)
+        at = _alike(gram.diagonal()[:, None], gram.diagonal()[None, :], gram)
+        return float(self.experts / self.top_k * self._routes(*at, gains).common.mean() - 1)
 
     def weight_grads(
         self,
@@ -201,9 +198,9 @@ class MixtureOfExperts(FeedForward):
     def weight_grads_gram(self, gram: Array, grad: Array, gains: Gains) -> dict[str, float]:
         """The same from the full token Grams of the input and of the gradient at the output."""
         q1, q2 = gram.diagonal()[:, None], gram.diagonal()[None, :]
-        q, t = _alike(q1, q2, gram)
-        found = super().weight_grads_gram(gram, grad * self._overlap(q, t, gains), gains)
-        seen = gram * grad * super().output(q1, q2, gram, gains) * self._router(q, t, gains)
+        routes = self._routes(*_alike(q1, q2, gram), gains)
+        found = super().weight_grads_gram(gram, grad * self._shared_by_pairs(routes), gains)
+        seen = gram * grad * super().output(q1, q2, gram, gains) * routes.router
         return {**found, "ffn.router": self.width**2 * float(seen.sum())}
 
 

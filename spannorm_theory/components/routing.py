@@ -30,7 +30,6 @@ constant below 0. ``errors`` are standard errors over independent scramblings.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -38,21 +37,16 @@ from scipy.special import gammaln, log_ndtr, logsumexp, ndtr, ndtri
 from scipy.stats import norm, qmc
 
 from .kernels import Array
+from .routing_curve import KNOTS, POINTS, UNCORRELATED, Curve
 
-#: points on a circle, independent scramblings, and numbers in one array of logits of a scrambling
-POINTS, SCRAMBLINGS, SIZE = 64, 8, 1 << 17
+#: independent scramblings, and numbers in one array of logits of a scrambling
+SCRAMBLINGS, SIZE = 8, 1 << 17
 
 #: points of a scrambling for what one token alone decides
 SINGLE = 1 << 12
 
-#: the largest t of two uncorrelated tokens
-UNCORRELATED = 0.5**0.5
-
 #: logit variances beyond which gates are equal, or one-hot but for near ties whose share falls as 1/sqrt(v)
 SMALLEST_V, LARGEST_V = 1e-6, 1e4
-
-#: step in ln v of the tables between which other logit variances are interpolated
-LOG_STEP = 1.0
 
 
 def _normal(u: Array) -> Array:
@@ -73,10 +67,10 @@ def top_gates(logits: Array, top_k: int, renormalised: bool) -> tuple[Array, Arr
 
 
 class Routing:
-    """The overlaps above as functions of t = sqrt((1 - rho)/2), for one logit variance.
+    """The overlaps above for one logit variance.
 
     Attributes:
-        own: A.
+        curve: as functions of t = sqrt((1 - rho)/2).
         uneven: variance over tokens of a = sum_e g_e^2, over A^2.
         lean: E sum_j (da/dz_j)^2 / (4a) over R of one token: the share of the router's gradient that moves
             the size of the branch's output.
@@ -89,17 +83,15 @@ class Routing:
         least = 1e-30
         sizes = np.array([self._sizes(logit_variance, seed) for seed in range(SCRAMBLINGS)])
         own, square, moved, alone = sizes.mean(axis=0)
-        self.own, self.uneven = float(own), float(square / own**2 - 1)
+        self.uneven = float(square / own**2 - 1)
         self.lean = float(moved / alone) if alone > least else 0.0
         found = [self._sample(logit_variance, seed, own, alone) for seed in range(SCRAMBLINGS)]
         tables = np.array(found)
         gap, router, common = tables.mean(axis=0)
         error = tables.std(axis=0, ddof=1) / np.sqrt(SCRAMBLINGS)
-        t = np.sin(np.pi * np.arange(POINTS // 2 + 1) / POINTS)
-        slope = np.concatenate([[self._slope_at_one(logit_variance)], gap[1:] / t[1:]])
-        self._spline = CubicSpline(t, np.stack([slope, router, common], axis=1))
-        self._first, self._second = self._spline.derivative(), self._spline.derivative(2)
-        self._scatter = self._scatter_curve(logit_variance)
+        slope = np.concatenate([[self._slope_at_one(logit_variance)], gap[1:] / KNOTS[1:]])
+        scatter = self._scatter(logit_variance)
+        self.curve = Curve.through(float(own), float(alone), np.stack([slope, router, common, scatter], 1))
         self.errors = {
             "own": float(sizes[:, 0].std(ddof=1) / np.sqrt(SCRAMBLINGS)),
             "gap": float((error[0] / np.maximum(gap, least)).max()),
@@ -175,8 +167,8 @@ class Routing:
             gate = np.full_like(x, 0.25)
         return float(2 / np.sqrt(np.pi) * (density @ gate))
 
-    def _scatter_curve(self, logit_variance: float) -> CubicSpline:
-        """U/t: swaps of experts make U proportional to t near one."""
+    def _scatter(self, logit_variance: float) -> Array:
+        """U/t at each knot: swaps of experts make U proportional to t near one."""
         t = np.linspace(0, UNCORRELATED, 13)[1:]
         samples = max(256, SIZE // (16 * self.experts))
         normal = np.random.default_rng((self.experts, self.top_k)).standard_normal((5, samples, self.experts))
@@ -187,44 +179,10 @@ class Routing:
             g = top_gates(np.sqrt(logit_variance) * z, self.top_k, self.renormalised)[0]
             rest = ((g[0] - g[3]) * (g[1] - g[2])).sum(axis=-1)  # S_12 - S_13 - S_42 + S_43
             found.append(np.mean(rest**2) / (4 * x))
-        return CubicSpline(np.append(0.0, t), [found[0], *found])
-
-    @property
-    def knots(self) -> Array:
-        """Of the splines in t."""
-        return np.asarray(self._spline.x)
-
-    @property
-    def slope_pieces(self) -> Array:
-        """Coefficients of (A - O)/t from each knot, powers 3 to 0; shape (knots - 1, 4)."""
-        return np.asarray(self._spline.c[..., 0].T)
-
-    def gap(self, t: Any) -> Array:
-        """A - O."""
-        return np.asarray(t * self._spline(t)[..., 0])
-
-    def gap_slope(self, t: Any) -> Array:
-        """d gap / dt."""
-        return np.asarray(self._spline(t)[..., 0] + t * self._first(t)[..., 0])
-
-    def gap_bend(self, t: Any) -> Array:
-        """x^2 d^2 gap/dx^2 with x = 1 - rho = 2 t^2, which is -gap/4 near rho = 1."""
-        t = np.asarray(t)
-        h, first, second = (f(t)[..., 0] for f in (self._spline, self._first, self._second))
-        return np.asarray(t * (t**2 * second + t * first - h) / 4)
-
-    def router(self, t: Any) -> Array:
-        """R."""
-        return np.asarray(self._spline(t)[..., 1])
-
-    def common(self, t: Any) -> Array:
-        """C."""
-        return np.asarray(self._spline(t)[..., 2])
-
-    def scatter(self, t: Any) -> Array:
-        """U."""
-        x = np.minimum(t, UNCORRELATED)
-        return np.asarray(x * self._scatter(x))
+        curve = CubicSpline(np.append(0.0, t), [found[0], *found])
+        return np.asarray(
+            curve(np.minimum(KNOTS, UNCORRELATED)) * UNCORRELATED / np.maximum(KNOTS, UNCORRELATED)
+        )
 
 
 def routing(experts: int, top_k: int, renormalised: bool, logit_variance: float) -> Routing:

@@ -22,7 +22,7 @@ from .pair import PairStep
 from .prediction import Prediction
 from .rank import log_rank_residual, rank_metrics
 from .segment import Segment
-from .stack import Stack, finite_width, forward, pair_spread
+from .stack import Stack, forward, network_spread, pair_spread
 
 Mask = NDArray[np.bool_]
 
@@ -31,6 +31,9 @@ LEAST_OPEN = 0.75
 
 #: n (V - 1/d) up to which leading order describes a spectrum: at 0.5 the effective rank is off by 5 %
 LARGEST_EXCESS = 0.5
+
+#: d V up to which what experts make of pairs that differ, V/8 of a gap, is of the orders 1/d that are left out
+NOTICEABLE_SPREAD = 8
 
 #: V up to which second order describes what experts make of pairs that differ
 LARGEST_SPREAD = 0.5
@@ -77,10 +80,11 @@ def predict_pair(arch: Architecture) -> Prediction:
     step, width = stack.segments[0].step, 2 * stack.pairs
     start, spread = input_moments(arch) * stack.pairs, input_spread(arch)
     state = forward(stack, start)
-    if arch.experts > 1:  # experts answer to how unlike pairs of tokens are, which a first pass finds
-        pair_spread(stack, spread, arch.width)
+    last = pair_spread(stack, spread, arch.width)
+    if _unlike_at_experts(stack, NOTICEABLE_SPREAD / arch.width):  # experts answer to how unlike pairs of tokens are
         state = forward(stack, start, [s.spread.branches for s in stack.segments])
-    last = finite_width(stack, spread, arch.width)
+        last = pair_spread(stack, spread, arch.width)
+    network_spread(stack, arch.width)
     states = np.concatenate([stack.over_layers(lambda s: s.known[:, :width]), [state]])
     across = stack.over_layers(lambda s: s.across)
     spreads = np.concatenate([stack.over_layers(lambda s: s.spread.streams), [last]])
@@ -93,6 +97,15 @@ def predict_pair(arch: Architecture) -> Prediction:
         profiles["ffn.router", "load_imbalance"] = stack.over_layers(lambda s: _load_imbalance(s, arch))
         _decline_unlike_pairs(profiles, spreads[:, own])
     return Prediction(arch, profiles, "pair", rows)
+
+
+def _unlike_at_experts(stack: Stack, noticeable: float) -> bool:
+    """Whether experts somewhere read tokens whose V is beyond what is noticeable."""
+    return any(
+        isinstance(component, MixtureOfExperts) and bool((spread > noticeable).any())
+        for segment in stack.segments
+        for component, spread in zip(segment.components, segment.spread.branches.T, strict=True)
+    )
 
 
 def _decline_unlike_pairs(profiles: dict[Key, Array], spreads: Array) -> None:

@@ -145,10 +145,15 @@ def finite_width(stack: Stack, start: float, width: int) -> list[float]:
         V of each stream pair behind the last block.
     """
     last = pair_spread(stack, start, width)
+    network_spread(stack, width)
+    return last
+
+
+def network_spread(stack: Stack, width: int) -> None:
+    """U alone."""
     wirings = [Deviations(segment, segment.derivatives[0], width) for segment in stack.segments]
     for segment, stray in zip(stack.segments, walk_deviations(stack.order, wirings), strict=True):
         segment.stray = stray
-    return last
 
 
 def pair_spread(stack: Stack, start: float, width: int) -> list[float]:

@@ -10,7 +10,7 @@ import pytest
 from spannorm_theory.components.activations import ACTIVATIONS
 from spannorm_theory.components.feedforward import FeedForward
 from spannorm_theory.components.moe import MixtureOfExperts
-from spannorm_theory.components.routing import Routing, routing, top_gates
+from spannorm_theory.components.routing import routing, top_gates
 from spannorm_theory.components.routing_plane import routing_plane
 from spannorm_theory.errors import AssumptionError
 
@@ -49,14 +49,10 @@ def test_overlaps_against_sampled_pairs(
         "router": (jacobians[0] * jacobians[1]).sum((1, 2)),
         "common": (chosen * also).sum(1) / top_k,
     }
-    table, t = routing(experts, top_k, renormalised, v), distance(rho)
-    found = {
-        "own": table.own,
-        "gap": table.gap(t),
-        "router": table.router(t),
-        "common": table.common(t),
-    }
-    scale = {"own": 1.0, "gap": found["gap"], "router": table.router(0.0), "common": 1.0}
+    table = routing(experts, top_k, renormalised, v)
+    at = table.curve.at(distance(rho))
+    found = {"own": at.own, "gap": at.gap, "router": at.router, "common": at.common}
+    scale = {"own": 1.0, "gap": at.gap, "router": at.alone, "common": 1.0}
     for name, values in sampled.items():
         error = np.hypot(values.std() / np.sqrt(samples), table.errors[name] * scale[name])
         assert abs(found[name] - values.mean()) < 5 * error, name
@@ -70,37 +66,38 @@ def test_overlaps_against_sampled_pairs(
 def test_coefficient_of_the_square_root(experts: int, top_k: int, coefficient: float) -> None:
     """1 - O/A ~ c sqrt(1 - rho) for equal gates; with 64 experts swaps add up singly only below 1 - rho =
     1e-5, and 1.19 is what one finds at 1e-3."""
-    table = routing(experts, top_k, True, 1e-6)
-    assert table.own == pytest.approx(1 / top_k, rel=1e-4)
-    c = float(table.gap(distance(1 - 1e-14))) * top_k / 1e-7
+    curve = routing(experts, top_k, True, 1e-6).curve
+    assert curve.own == pytest.approx(1 / top_k, rel=1e-4)
+    c = float(curve.at(distance(1 - 1e-14)).gap) * top_k / 1e-7
     assert c == pytest.approx(coefficient, abs=0.008)
     if experts == 64:
-        assert (1 - table.common(distance(1 - 1e-3))) / 1e-3**0.5 == pytest.approx(1.19, abs=0.05)
+        assert (1 - curve.at(distance(1 - 1e-3)).common) / 1e-3**0.5 == pytest.approx(1.19, abs=0.05)
 
 
 @pytest.mark.exact
 def test_two_experts_agree_on_the_angle() -> None:
     rho = np.array([-0.5, -0.3, 0.0, 0.5, 0.9, 0.999, 1.0])
-    table = routing(2, 1, True, 1.0)
-    assert table.common(distance(rho)) == pytest.approx(1 - np.arccos(rho) / np.pi, abs=1e-6)
-    assert table.router(distance(rho)) == pytest.approx(0, abs=1e-15)
+    at = routing(2, 1, True, 1.0).curve.at(distance(rho))
+    assert at.common == pytest.approx(1 - np.arccos(rho) / np.pi, abs=1e-6)
+    assert at.router == pytest.approx(0, abs=1e-15)
 
 
 @pytest.mark.exact
 def test_limits() -> None:
     for experts, top_k, renormalised, v in CASES:
         table = routing(experts, top_k, renormalised, v)
-        assert table.gap(0.0) == 0
-        assert table.common(0.0) == pytest.approx(1)
-        assert abs(table.common(distance(0.0)) - top_k / experts) < 5 * table.errors["common"]
-    flat = routing(8, 2, True, 1e-6)
-    assert flat.own - float(flat.gap(distance(0.0))) == pytest.approx(1 / 8, rel=0.02)
-    assert flat.router(0.0) == pytest.approx(1 / 4, rel=1e-4)  # (k - 1)/k^2
-    mixed, everyone = routing(4, 4, True, 2.0), routing(4, 4, False, 2.0)
+        same, apart = table.curve.at(0.0), table.curve.at(distance(0.0))
+        assert same.gap == 0
+        assert same.common == pytest.approx(1)
+        assert abs(apart.common - top_k / experts) < 5 * table.errors["common"]
+    flat = routing(8, 2, True, 1e-6).curve
+    assert flat.own - float(flat.at(distance(0.0)).gap) == pytest.approx(1 / 8, rel=0.02)
+    assert flat.at(0.0).router == pytest.approx(1 / 4, rel=1e-4)  # (k - 1)/k^2
+    mixed, everyone = routing(4, 4, True, 2.0).curve, routing(4, 4, False, 2.0).curve
     assert mixed.own == everyone.own
     t = np.linspace(0, 1, 7)
-    assert mixed.gap(t) == pytest.approx(everyone.gap(t), abs=1e-12)
-    assert mixed.gap(1e-6) < 1e-11  # nothing to choose: no square root
+    assert mixed.at(t).gap == pytest.approx(everyone.at(t).gap, abs=1e-12)
+    assert mixed.at(1e-6).gap < 1e-11  # nothing to choose: no square root
 
 
 @pytest.mark.exact
@@ -131,8 +128,11 @@ def test_shared_experts_add_their_own_branch() -> None:
 @pytest.mark.exact
 def test_drop_keeps_its_digits_when_tokens_collapse() -> None:
     experts = branch(8, 2)
-    table, k = routing(8, 2, True, 1.0), FeedForward(ACTIVATIONS["gelu"], 64, 256).forward(1, 0, GAINS)[0]
-    slope = float(table.gap(1e-12)) / 1e-12
+    curve, k = (
+        routing(8, 2, True, 1.0).curve,
+        FeedForward(ACTIVATIONS["gelu"], 64, 256).forward(1, 0, GAINS)[0],
+    )
+    slope = float(curve.at(1e-12).gap) / 1e-12
     for delta in (1e-6, 1e-9, 1e-12, 1e-20):
         q, drop = experts.forward(1.0, delta, GAINS)
         assert drop == pytest.approx(k * slope * np.sqrt(delta / 2), rel=5 * np.sqrt(delta) + 1e-12)
@@ -143,15 +143,16 @@ def test_drop_keeps_its_digits_when_tokens_collapse() -> None:
 @pytest.mark.exact
 def test_response_and_bend_are_derivatives_of_the_covariance() -> None:
     experts, q, h = branch(8, 1, False), np.array([1.0]), 1e-3
+    plane = routing_plane(8, 1, False, 1.0)
     for delta in (0.9, 0.2, 0.02):
         step = h * delta
         low, high = (experts.output(1.0, 1.0, 1 - delta + s, GAINS) for s in (-step, step))
         response = experts.response(q, np.array([delta]), np.array([delta]), GAINS)
         assert response == pytest.approx((high - low) / (2 * step), rel=1e-4)
-        table, x = routing(8, 1, False, 1.0), delta
-        gaps = [float(table.gap(np.sqrt(y / 2))) for y in (x - step, x, x + step)]
+        gaps = [plane.forward(1.0, np.sqrt(x / 2), 0.0)[1] for x in (delta - step, delta, delta + step)]
         second = (gaps[0] - 2 * gaps[1] + gaps[2]) / step**2
-        assert table.gap_bend(np.sqrt(x / 2)) == pytest.approx(x**2 * second, rel=1e-3, abs=1e-6)
+        unlike = plane.forward(1.0, np.sqrt(delta / 2), 0.5)[1]
+        assert 4 * (unlike - gaps[1]) == pytest.approx(delta**2 * second, rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.statistical
@@ -197,16 +198,15 @@ def test_other_logit_variances_are_interpolated() -> None:
 @pytest.mark.parametrize("v", [1.0, 1e-7, 0.3, 2.3, 7.0, 1e6])
 @pytest.mark.parametrize("t", [0.0, 1e-12, 0.04, 0.5, 1.0])
 def test_one_point_is_one_of_an_array(v: float, t: float) -> None:
-    """The layer loop's polynomials against the tables' splines and Lagrange's weights."""
+    """The layer loop's polynomials against those of arrays: alone, and beside other logit variances."""
     plane = routing_plane(8, 2, True, 1.0)
-    logits, at = np.array([v, 1.0, 40.0]), np.full(3, t)
-    own, gap, bend = (
-        plane.mean(quantity, logits, at)[0]
-        for quantity in (lambda table, x: table.own + 0 * x, Routing.gap, Routing.gap_bend)
-    )
-    for spread in (0.0, 0.3, 5.0):
-        found = plane.forward(v, t, spread)
-        assert found == pytest.approx((own, gap + bend * min(spread, 1.0) / 2), rel=1e-12, abs=1e-25)
+    beside = plane.at(np.array([v, 1.0, 40.0]), np.full(3, t))
+    alone = plane.at(v, np.array([t]))
+    found = plane.forward(v, t, 0.0)
+    assert found == pytest.approx((beside.own[0], beside.gap[0]), rel=1e-12, abs=1e-25)
+    assert found == pytest.approx((alone.own, alone.gap[0]), rel=1e-12, abs=1e-25)
+    for name in ("router", "common", "scatter", "gap_slope"):
+        assert getattr(alone, name)[0] == pytest.approx(getattr(beside, name)[0], rel=1e-11, abs=1e-20)
 
 
 @pytest.mark.exact

@@ -94,9 +94,9 @@ def _strong_attention() -> Iterator[None]:
 @pytest.mark.parametrize(("top_k", "gates"), [(2, "renormalised"), (1, "softmax")])
 def test_experts_settle_at_the_square_of_the_branch_ratio(top_k: int, gates: str) -> None:
     """1 - rho* -> (c sigma_f^2 / sigma_a^2)^2 in PreNorm, c the coefficient of sqrt(1 - rho)."""
-    table = routing(8, top_k, gates == "renormalised", 1.0)
-    sigma2 = table.own * 0.4252214825702987
-    c = float(table.gap(1e-9)) / 1e-9 / sqrt(2) / table.own
+    curve = routing(8, top_k, gates == "renormalised", 1.0).curve
+    sigma2 = curve.own * 0.4252214825702987
+    c = float(curve.at(1e-9).gap) / 1e-9 / sqrt(2) / curve.own
     found = []
     for ratio in (4, 16):
         arch = st.Architecture(
