@@ -13,9 +13,9 @@ from ..components.attention import Attention
 from ..components.kernels import Array
 from ..definitions.trace import Branch
 from ..errors import AssumptionError
+from .block import LARGEST_VARIANCE
 from .schedule import over_layers
 from .segment import Component, Segment
-from .stack import LARGEST_VARIANCE
 from .step import VALUE_PATH, rule_gain, scale_free
 
 Interval = tuple[float, float]

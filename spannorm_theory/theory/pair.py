@@ -15,11 +15,11 @@ from itertools import combinations_with_replacement
 from typing import Any
 
 from sympy import Expr, Matrix, Symbol, lambdify, linear_eq_to_matrix
-from sympy.printing.pycode import PythonCodePrinter
 
 from .. import symbols
 from ..definitions.trace import Branch, Trace
 from .adjoint import Adjoint
+from .block import Printer, compile_pass
 from .differential import Differential
 from .moments import PAIR, Moments, Pair
 from .pattern import Pattern, slots
@@ -33,9 +33,10 @@ class PairStep:
         streams: how many enter it.
         coefficients: its multipliers, in the order in which the functions take them.
         pairs: the stream pairs (i, j), i <= j, in the order of the state vectors.
-        branch_inputs: for each branch, a function to its input (q, delta).
+        branch_inputs: for each branch, a function to its input (q, delta), numbers or arrays.
         outputs: function to the outgoing state (q, delta for each pair), then, for each stream, the
             second moment between it before and after the block.
+        forward: both as one function, for the loop over layers (:mod:`.block`).
         differential: the derivatives of both.
         backward: function to the matrix that maps the outgoing gradient state to the incoming one,
             followed by the rows of the gradient (gamma, c) at each branch's output.
@@ -90,6 +91,13 @@ class PairStep:
         everything = [*self._arguments, *sources, *self._multipliers]
         self.outputs = _compile(everything, [*(x for pair in after for x in pair), *across])
         entering = [inputs[b.index] for b in trace.branches]
+        self.forward = compile_pass(
+            self._arguments,
+            self._multipliers,
+            list(zip(entering, branches.values(), strict=True)),
+            [x for pair in after for x in pair],
+            across,
+        )
         self.differential = Differential(entering, after, [*self._arguments, *sources], self._multipliers)
         self.backward = self._compile_backward(forward, everything)
 
@@ -129,17 +137,8 @@ def _name(stem: str, index: int) -> Symbol:
     return symbols.transfer(f"{stem}{index}")
 
 
-class _Printer(PythonCodePrinter):
-    """Roots as powers, which floats and arrays both take."""
-
-    def _print_Pow(self, expr: Expr, rational: bool = True) -> str:
-        return str(super()._print_Pow(expr, rational=True))
-
-
 def _compile(arguments: list[Symbol], expressions: list[Expr]) -> Callable[..., Any]:
-    compiled: Callable[..., Any] = lambdify(
-        arguments, expressions, modules="math", printer=_Printer, cse=True
-    )
+    compiled: Callable[..., Any] = lambdify(arguments, expressions, modules="math", printer=Printer, cse=True)
     return compiled
 
 

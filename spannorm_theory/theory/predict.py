@@ -32,7 +32,7 @@ LEAST_OPEN = 0.75
 #: n (V - 1/d) up to which leading order describes a spectrum: at 0.5 the effective rank is off by 5 %
 LARGEST_EXCESS = 0.5
 
-#: d V up to which what experts make of pairs that differ, V/8 of a gap, is of the orders 1/d that are left out
+#: d V up to which what experts make of pairs that differ, V/8 of a gap, is of an order 1/d that is left out
 NOTICEABLE_SPREAD = 8
 
 #: V up to which second order describes what experts make of pairs that differ
@@ -81,7 +81,9 @@ def predict_pair(arch: Architecture) -> Prediction:
     start, spread = input_moments(arch) * stack.pairs, input_spread(arch)
     state = forward(stack, start)
     last = pair_spread(stack, spread, arch.width)
-    if _unlike_at_experts(stack, NOTICEABLE_SPREAD / arch.width):  # experts answer to how unlike pairs of tokens are
+    if _unlike_at_experts(
+        stack, NOTICEABLE_SPREAD / arch.width
+    ):  # experts answer to how unlike pairs of tokens are
         state = forward(stack, start, [s.spread.branches for s in stack.segments])
         last = pair_spread(stack, spread, arch.width)
     network_spread(stack, arch.width)

@@ -15,12 +15,10 @@ from ..components.kernels import Array, Transfer
 from ..components.moe import MixtureOfExperts
 from ..definitions.trace import Trace
 from ..errors import AssumptionError
+from .block import OutOfRange
 from .fluctuation import Deviations, walk_deviations
 from .segment import Segment
 from .spread import Spread, walk_spread
-
-#: closed forms take the product of two second moments to the power 3/2, which must be in float64's range
-LARGEST_VARIANCE = 1e100
 
 
 @dataclass(frozen=True)
@@ -92,46 +90,37 @@ def _dropped(transfer: Transfer, rate: float) -> Transfer:
     return lambda q, delta: dropped_pair(*transfer(q, delta), rate)
 
 
-def forward(stack: Stack, state: tuple[float, ...], spreads: list[Array] | None = None) -> tuple[float, ...]:
+def forward(stack: Stack, state: Sequence[float], spreads: list[Array] | None = None) -> tuple[float, ...]:
     """Iterate a stack; its segments keep the state and branch moments at each block, and what crosses it.
 
     ``spreads``, for each segment V at its branches' inputs, (layers, branches), corrects branches of experts
     for it.
     """
-    width, now = len(state), list(state)
     plans = []
     for i, segment in enumerate(stack.segments):
         transfers = [
             _transfers(segment, branch, None if spreads is None else spreads[i])
             for branch in range(len(segment.components))
         ]
-        work = list(zip(segment.step.branch_inputs, transfers, strict=True))
         history: list[float] = []
-        plans.append((work, _per_layer(segment.multipliers), segment.step.outputs, history))
+        rows = zip(*transfers, strict=False) if transfers else repeat(())
+        plans.append((segment.step.forward, _per_layer(segment.multipliers), rows, history))
     for layer, which in enumerate(stack.order):
-        work, multipliers, outputs, history = plans[which]
-        known, m, largest = now.copy(), next(multipliers), max(now)
-        for entering, transfer in work:
-            q, delta = entering(*known, *m)
-            if not q <= LARGEST_VARIANCE:
-                largest = q
-                break
-            known += next(transfer)(q, delta)
-        if not largest <= LARGEST_VARIANCE:
+        block, multipliers, branches, history = plans[which]
+        try:
+            state, record = block(state, next(multipliers), next(branches))
+        except OutOfRange:
             raise AssumptionError(
                 f"the forward variance leaves float64's range at layer {layer}: this placement grows "
                 "exponentially with depth under this scaling; predict a shallower stack, or use "
                 "derive(...).iterate for constant branch gains"
-            )
-        behind = outputs(*known, *m)
-        history += known
-        history += behind[width:]
-        now = behind[:width]
+            ) from None
+        history += record
     for segment, (*_, history) in zip(stack.segments, plans, strict=True):
         found = np.fromiter(history, float, len(history)).reshape(len(segment.layers), -1)
         numbers = found.shape[1] - segment.step.streams
         segment.keep(found[:, :numbers], found[:, numbers:])
-    return tuple(now)
+    return tuple(state)
 
 
 def finite_width(stack: Stack, start: float, width: int) -> list[float]:
