@@ -96,9 +96,11 @@ def tidy(
     lengths = [len(part) for part in parts]
     logarithmic = np.repeat([QUANTITIES[quantity].logarithmic for _, quantity in keys], lengths)
     joined = np.concatenate(parts)
-    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        value = np.where(logarithmic, np.exp(joined), joined)
-        log_value = np.where(logarithmic, joined, np.log(np.where(joined > 0, joined, np.nan)))
+    value, log_value = joined.copy(), np.full_like(joined, np.nan)
+    log_value[logarithmic] = joined[logarithmic]
+    with np.errstate(over="ignore", under="ignore"):
+        np.exp(joined, out=value, where=logarithmic)
+    np.log(joined, out=log_value, where=~logarithmic & (joined > 0))
     columns: dict[str, object] = {
         "placement": repeated([arch.placement], [len(joined)]),
         "scaling": repeated([arch.scaling], [len(joined)]),

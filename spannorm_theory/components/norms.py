@@ -15,11 +15,12 @@ kernel is the mean of a sample correlation (Muirhead, Aspects of Multivariate St
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import gammaln, hyp2f1
+from numpy.polynomial import Chebyshev, Polynomial
+from scipy.special import hyp2f1
 from sympy import Float, Symbol, lambdify
 
 from ..errors import AssumptionError
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     import torch
 
 
-#: terms of a hypergeometric series at most
-MOST_TERMS = 40
+#: terms of a hypergeometric series at most, and what is beyond rounding
+MOST_TERMS, SMALLEST = 64, 1e-18
 
 
 class HeadNorm:
@@ -43,44 +44,38 @@ class HeadNorm:
                 "coordinates per head"
             )
         half = self.size / 2
-        self._front = float(np.exp(2 * (gammaln(half + 0.5) - gammaln(half))) / half)
+        self._even, self._odd = _hyp2f1(0.5, half + 1), _hyp2f1(1.5, half + 2)
+        self._front = 1 / float(self._even(1.0))  # g^2, as K(1) = 1
 
     def value(self, rho: Any) -> Any:
         """K(rho), the mean cosine of two normalised vectors."""
         if isinstance(rho, float):
-            rho = max(-1.0, min(rho, 1.0))
-            return float(rho * self._front * _hyp2f1(0.5, self.size / 2 + 1, rho * rho))
+            if not -1 <= rho <= 1:
+                rho = 1.0 if rho > 1 else -1.0
+            return float(rho * self._front * self._even(rho * rho))
         rho = np.clip(rho, -1, 1)
-        return rho * self._front * _hyp2f1(0.5, self.size / 2 + 1, rho**2)
+        return rho * self._front * self._even(rho**2)
 
     def slope(self, rho: Any) -> Any:
         """K'(rho); the backward gain of the norm is K'/q."""
-        c = self.size / 2 + 1
         x = np.clip(rho, -1, 1) ** 2
-        return self._front * (_hyp2f1(0.5, c, x) + x / (2 * c) * _hyp2f1(1.5, c + 1, x))
-
-
-def _hyp2f1(a: float, c: float, x: Any) -> Any:
-    """2F1(a, a; c; x) on [0, 1]: few terms of the series where they suffice, which is faster than scipy's and
-    works for c beyond about 100, where that is undefined."""
-    series = _series(a, c)
-    return hyp2f1(a, a, c, x) if series is None else series(x)
+        return self._front * (self._even(x) + x / (self.size + 2) * self._odd(x))
 
 
 @lru_cache(maxsize=256)
-def _series(a: float, c: float) -> Callable[[Any], Any] | None:
-    """The series in Horner's form, compiled: it is evaluated once for each layer. None where more than
-    ``MOST_TERMS`` terms are beyond rounding at x = 1."""
+def _hyp2f1(a: float, c: float) -> Callable[[Any], Any]:
+    """2F1(a, a; c; x) on [0, 1]: where ``MOST_TERMS`` of its series suffice their sum in fewer Chebyshev
+    polynomials, in Horner's form and compiled, as it is evaluated once for each layer; else scipy's, which
+    is undefined for c beyond about 100."""
     k = np.arange(MOST_TERMS)
     terms = np.cumprod(np.concatenate([[1.0], (a + k) ** 2 / ((c + k) * (k + 1))]))
-    terms = terms[terms > 1e-18]
-    if len(terms) > MOST_TERMS:
-        return None
-    x = Symbol("x")
-    total = Float(terms[-1])
-    for term in terms[-2::-1]:
-        total = total * x + Float(term)
-    compiled: Callable[[Any], Any] = lambdify(x, total, "numpy")
+    if terms[-1] > SMALLEST:
+        return partial(hyp2f1, a, a, c)
+    series = Polynomial(terms)(Polynomial([0.5, 0.5])).convert(kind=Chebyshev).trim(SMALLEST)
+    total, x = Float(0), Symbol("x")
+    for coefficient in series.convert(kind=Polynomial).coef[::-1]:
+        total = total * (2 * x - 1) + Float(coefficient)
+    compiled: Callable[[Any], Any] = lambdify(x, total, "math", cse=True)
     return compiled
 
 
