@@ -29,7 +29,7 @@ Mask = NDArray[np.bool_]
 #: attention rows whose 1 - P2 is below this are no mixtures of many tokens
 LEAST_OPEN = 0.75
 
-#: n (V - 1/d) up to which leading order describes a spectrum: at 0.5 the effective rank is off by 5 %
+#: n (V - 1/d) up to which leading order describes a spectrum: at 0.5 the effective rank is off by 2 %
 LARGEST_EXCESS = 0.5
 
 #: d V up to which what experts make of pairs that differ, V/8 of a gap, is of an order 1/d that is left out

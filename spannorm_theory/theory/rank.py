@@ -20,13 +20,15 @@ all n rows with its Tracy-Widom mean where that is larger.
 from __future__ import annotations
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 from scipy.special import entr
 
 from ..architecture import Architecture
 from ..components.kernels import Array
+from .bulk import difference_law
 
-#: nodes of the quadrature over phi
-NODES = 48
+#: nodes of the quadrature over phi, and of what a spread adds, over its root
+NODES, SPREADS = 48, 33
 
 #: mean of the Tracy-Widom law of real matrices (Bornemann, 2010, arXiv:0904.1581)
 TRACY_WIDOM_MEAN = -1.2065335745820
@@ -35,13 +37,12 @@ TRACY_WIDOM_MEAN = -1.2065335745820
 def rank_metrics(q: Array, delta: Array, spread: Array, arch: Architecture) -> dict[str, Array]:
     """All rank metrics by name, of the shape of q and delta; of the residual its logarithm.
 
-    ``spread`` is the V of :mod:`.spread`, which takes the place of 1/d: the law of the differences is then
-    Marchenko-Pastur's of the right second moment.
+    ``spread`` is the V of :mod:`.spread`, 1/d for Gaussian tokens.
     """
     return {
         "rank_residual": log_rank_residual(q, delta, arch.tokens),
         "stable_rank": stable_rank(q, delta, arch.tokens, spread),
-        "effective_rank": effective_rank(q, delta, arch.tokens, spread),
+        "effective_rank": effective_rank(q, delta, arch.tokens, arch.width, spread),
         "participation_ratio": participation_ratio(q, delta, arch.tokens, arch.width, spread),
     }
 
@@ -103,9 +104,34 @@ def _spike(q: Array, delta: Array, tokens: int) -> Array:
     return np.asarray(tokens * (q - delta) / np.maximum(delta, np.finfo(float).tiny * q * tokens))
 
 
-def effective_rank(q: Array, delta: Array, tokens: int, spread: Array) -> Array:
-    """exp of the Shannon entropy of the normalised singular values of X (Roy and Vetterli, 2007);
-    ``spread`` is 1/d.
+def effective_rank(q: Array, delta: Array, tokens: int, width: int, spread: Array) -> Array:
+    """exp of the Shannon entropy of the normalised singular values of X (Roy and Vetterli, 2007).
+
+    At V = 1/d, or below, by the three measures above; beyond, their bulk gives way to :mod:`.bulk`'s.
+    """
+    total, logs = _entropy_sums(
+        tokens, _spike(q, delta, tokens), (tokens - 1) * np.minimum(spread, 1 / width)
+    )
+    more = _more_spread((tokens - 1) / width, (tokens - 1) * np.maximum(spread - 1 / width, 0.0))
+    total, logs = (x + (tokens - 1) * m for x, m in zip((total, logs), more, strict=True))
+    return np.asarray(np.exp(np.log(total) - logs / total))
+
+
+def _more_spread(first: float, second: Array) -> Array:
+    """What a spread y2 beyond the sample's y1 adds to the means of s and s ln s over the bulk, s^2 an
+    eigenvalue; shape (2, ...)."""
+    largest = float(np.max(second, initial=0.0))
+    if not 0 < largest < np.inf:
+        return np.zeros((2, *np.shape(second)))
+    roots = np.linspace(0, np.sqrt(largest), SPREADS)
+    eigenvalues, weight = difference_law(np.full(SPREADS, first), roots**2, NODES)
+    s = np.sqrt(eigenvalues)
+    means = np.array([(weight * s).sum(axis=0), -(weight * entr(s)).sum(axis=0)]).T
+    return np.moveaxis(CubicSpline(roots, means - means[0])(np.sqrt(second)), -1, 0)
+
+
+def _entropy_sums(tokens: int, theta: Array, y: Array) -> tuple[Array, Array]:
+    """Sums of s and of s ln s over all eigenvalues s^2 at a bulk of aspect y.
 
     With ratio r of the smaller to the larger of |theta| and sqrt(y), signed, the three measures at a node are
 
@@ -113,7 +139,6 @@ def effective_rank(q: Array, delta: Array, tokens: int, spread: Array) -> Array:
 
     over the nodes, - for a spike outside the bulk.
     """
-    theta, y = _spike(q, delta, tokens), (tokens - 1) * spread
     root = np.sqrt(y)
     outside = np.abs(theta) > root
     apart = np.where(outside, theta, root)
@@ -141,4 +166,4 @@ def effective_rank(q: Array, delta: Array, tokens: int, spread: Array) -> Array:
     for weight, s in ((low, np.abs(1 - root)), (high, 1 + root), (outside, spike)):
         total += weight * s
         logs -= weight * entr(s)
-    return np.asarray(np.exp(np.log(total) - logs / total))
+    return np.asarray(total), np.asarray(logs)

@@ -1,10 +1,9 @@
 r"""Singular values of a token representation X, from its moments and the width.
 
-Where tokens are alike, the eigenvalues of X X^T / d follow the law of :mod:`.rank`: n - 1 of them a
-Marchenko-Pastur law of aspect y = (n-1) V around the drop delta, and the token mean's outside of it, at
-(1 + theta)(1 + y/theta) delta, where theta = n p / delta > sqrt(y); below that, all n are one law of aspect
-n V. The i-th of m eigenvalues is the law's quantile at (i - 1/2) / m. The law has V's second moment and not
-its shape: the smallest values feel that first. Under a mask, X is Gaussian with the token Gram of the
+Where tokens are alike, the eigenvalues of X X^T / d follow the laws of :mod:`.rank` and :mod:`.bulk`: n - 1
+of them around the drop delta, and the token mean's outside of these, at (1 + theta)(1 + y/theta) delta with
+y = (n-1) V, where theta = n p / delta > sqrt(y); below that, all n are one law. The i-th of m eigenvalues is
+the law's quantile at (i - 1/2) / m. Under a mask, X is Gaussian with the token Gram of the
 position-resolved theory, and its singular values are averaged over draws of d columns; the spread of
 covariances beyond 1/d, which widens the bulk further, is left out.
 """
@@ -17,6 +16,7 @@ import numpy as np
 
 from ..architecture import Architecture
 from ..components.kernels import Array
+from .bulk import difference_law
 from .gram import resolve
 from .predict import predict_pair
 
@@ -37,7 +37,7 @@ def singular_values(arch: Architecture, layers: Sequence[int]) -> dict[str, Arra
         rho = profiles[stream, "token_cosine"]
         ratio = profiles[stream, "participation_ratio"]
         spread = cosine_spread(rho, ratio, arch)
-        found[stream] = np.array([_of_moments(rho[l], spread[l], arch.tokens) for l in layers])
+        found[stream] = np.array([_of_moments(rho[l], spread[l], arch) for l in layers])
     return found
 
 
@@ -49,25 +49,26 @@ def cosine_spread(rho: Array, participation: Array, arch: Architecture) -> Array
     return np.asarray(1 / arch.width + beyond / np.maximum(1 - rho, 1e-300) ** 2)
 
 
-def marchenko_pastur(count: int, aspect: float) -> Array:
-    """``count`` quantiles, in falling order, of the law of mean 1 and aspect y = rows / columns."""
-    phi = (np.arange(NODES) + 0.5) * np.pi / NODES
-    eigenvalues = 1 + aspect + 2 * np.sqrt(aspect) * np.cos(phi)
-    mass = np.cumsum(2 * np.sin(phi) ** 2 / eigenvalues) / NODES
+def quantiles(count: int, first: float, second: float = 0.0) -> Array:
+    """``count`` eigenvalues, in falling order, of the law of mean 1 and spreads y1 and y2 (:mod:`.bulk`)."""
+    eigenvalues, weight = difference_law(np.array(first), np.array(second), NODES)
     levels = (np.arange(count) + 0.5) / count
-    return np.asarray(np.interp(levels, mass, eigenvalues, right=0.0 if aspect > 1 else None))
+    full = max(first, second) <= 1  # else a share of them is zero
+    return np.asarray(np.interp(levels, np.cumsum(weight), eigenvalues, right=None if full else 0.0))
 
 
-def _of_moments(rho: float, spread: float, tokens: int) -> Array:
+def _of_moments(rho: float, spread: float, arch: Architecture) -> Array:
+    tokens = arch.tokens
     if not np.isfinite(spread):
         return np.full(tokens, np.nan)
     drop = max(1 - rho, np.finfo(float).tiny * tokens)
     theta, aspect = tokens * rho / drop, (tokens - 1) * spread
+    parts = np.array([min(spread, 1 / arch.width), max(spread - 1 / arch.width, 0.0)])
     if theta > np.sqrt(aspect):
-        bulk = marchenko_pastur(tokens - 1, aspect)
+        bulk = quantiles(tokens - 1, *(tokens - 1) * parts)
         eigenvalues = np.concatenate([[(1 + theta) * (1 + aspect / theta)], bulk])
     else:
-        eigenvalues = marchenko_pastur(tokens, tokens * spread)
+        eigenvalues = quantiles(tokens, *tokens * parts)
     return np.asarray(np.sqrt(eigenvalues / eigenvalues.sum()))
 
 
