@@ -20,7 +20,7 @@ rho (1 - rho) sqrt(V_l + 2/d). The largest eigenvalue of nearly uncorrelated tok
 Tracy-Widom scale, where the transition to a spike is not resolved. The spectra of the position-resolved
 theory leave out that covariances spread over pairs of tokens (:mod:`.spread`), by at most V_l / 4 beyond 1/d;
 the pair theory knows the second moment of that spread and not the shape, which repeated token ids make
-another one than the Marchenko-Pastur law's.
+another one than a sample's.
 
 Experts leave two terms at any width. A token with large gates has a longer branch output, which norms behind
 it divide its gradient by: weight gradients of experts, sums of a gradient times gates, are less by up to

@@ -2,7 +2,7 @@ r"""How unlike the covariances of different token pairs become in a stack of fin
 
 In the wide limit every pair of tokens has the covariance q - delta. In d coordinates these vary over
 pairs; V is their variance around what the token means explain, over delta^2. A Gaussian sample has V = 1/d,
-which makes the spectrum of the token differences a Marchenko-Pastur law of aspect n V. Adding a fresh
+and :mod:`.bulk` has the spectrum of token differences of any V. Adding a fresh
 Gaussian branch of drop delta_f to a stream of drop delta draws 2 delta delta_f + delta_f^2 over d anew, and
 the branch answers to what is there: an ffn's covariance K moves by K' times that of its input. With the
 shares w = delta / (delta + delta_f) of the sum's drop, and eta = K' delta / delta_f,
