@@ -61,9 +61,9 @@ import numpy as np
 from .attention_input import AttentionInput
 from .kernels import Array, Transfer
 from .norms import HeadNorm
+from .overlap_curve import OverlapCurve, overlap_curve
 from .overlap_spread import overlap_spread
 from .overlap_table import HeadTable, head_table
-from .overlaps import OverlapCurve, overlap_curve
 from .row_leans import RowLeans, row_leans
 
 Gains = Mapping[str, Any]
@@ -121,12 +121,13 @@ class Attention:
                 v, rho = logits, kernel(1 - delta / q)
             drop = 1 - rho
             if abs(v - unit) < 1e-9 * v:
-                p2, p11 = self._curve.forward(rho)
+                p2, p11, leant = self._curve.forward(rho)
             else:
                 p2, p11 = self._table.forward(v * drop, rho)
+                leant = lean(v * drop, rho) if drop > 0 else 0.0
             # all projections that have norms have one cosine
             q_v, delta_v = (1.0, drop) if normed_values else (values * q, values * delta)
-            own = q_v * drop * lean(v * drop, rho) / width if drop > 0 else 0.0
+            own = max(q_v * drop * leant / width, 0.0)
             single = alone * q_v * p2
             mixed = q_v - delta_v * (1 - p2) + own + single
             apart = max(delta_v * (p2 - p11) + own * drop, 0.0) + single  # rounding near collapse
@@ -163,11 +164,22 @@ class Attention:
         """Off the curve; norms on queries and keys keep the logits' variance, so these have none."""
         return head_table(self.tokens, self.head_width)
 
+    def _on_curve(self, v: Array) -> bool:
+        """Whether logits of all layers are those of an input of second moment 1."""
+        return bool(np.all(np.abs(v - self.unit_logits) < 1e-9 * v))
+
     def overlaps(self, v: Array, rho: Array) -> Array:
         """P2, P11, J, J11 and the tilt at logit variances v and cosines rho of rows; shape (5, layers)."""
-        if np.all(np.abs(v - self.unit_logits) < 1e-9 * v):
+        if self._on_curve(v):
             return self._curve.all(rho)
         return self._table.all(v * (1 - rho), rho)
+
+    def leaning(self, v: Array, rho: Array, s2: Array) -> Array:
+        """lean, turn and chance there, for rows of logit variance s^2; shape (3, layers)."""
+        found = self.leans.all(s2, rho)
+        if self._on_curve(v):
+            found[0] = self._curve.lean(rho)
+        return found
 
     def slopes(self, q: Array, delta: Array, gains: Gains) -> AttentionInput:
         """What the methods below need of an input (q, q - delta), arrays over layers."""

@@ -12,6 +12,7 @@ from .kernels import Array
 
 if TYPE_CHECKING:
     from .attention import Attention
+    from .norms import HeadNorm
 
 
 class AttentionInput:
@@ -29,31 +30,40 @@ class AttentionInput:
     def _normed(self, name: str) -> bool:
         return self._attention.head_norm is not None and name in self._attention.normed
 
-    @cached_property
-    def _kernel(self) -> tuple[Array, Array, Array]:
-        """K(rho), and the gains K'(1)/q and K'(rho)/q of the norm over a head."""
+    @property
+    def _norm(self) -> HeadNorm:
+        """The norm over a head."""
         assert self._attention.head_norm is not None
-        norm, rho = self._attention.head_norm, 1 - self.delta / self.q
-        return np.asarray(norm.value(rho)), norm.slope(1.0) / self.q, norm.slope(rho) / self.q
+        return self._attention.head_norm
+
+    @cached_property
+    def _cosine(self) -> Array:
+        """K(rho) of that norm."""
+        return np.asarray(self._norm.value(1 - self.delta / self.q))
+
+    @cached_property
+    def _slopes(self) -> tuple[Array, Array]:
+        """Its gains K'(1)/q and K'(rho)/q."""
+        return self._norm.slope(1.0) / self.q, self._norm.slope(1 - self.delta / self.q) / self.q
 
     def projected(self, name: str) -> tuple[Any, Any]:
         """Second moment of a query, key or value coordinate, and its drop between tokens."""
         if self._normed(name):
-            return 1.0, 1 - self._kernel[0]
+            return 1.0, 1 - self._cosine
         gain = self.gains[f"attn.{name}"]
         return gain * self.q, gain * self.delta
 
     def back(self, name: str) -> tuple[Any, Any]:
         """From the gradient at a (normed) projection to that at the stream: one token, two tokens."""
         gain = self.gains[f"attn.{name}"]
-        return self._kernel[1:] if self._normed(name) else (gain, gain)
+        return self._slopes if self._normed(name) else (gain, gain)
 
     @cached_property
     def logits(self) -> tuple[Array, Array]:
         """Logit variance v between tokens' queries and keys, and the cosine that rows see."""
         factor = self._attention.logit_factor
         if self._normed("query"):
-            return np.full_like(self.q, factor), self._kernel[0]
+            return np.full_like(self.q, factor), self._cosine
         v = factor * self.gains["attn.query"] * self.gains["attn.key"] * self.q**2
         return v, np.asarray(1 - self.delta / self.q)
 
@@ -79,7 +89,7 @@ class AttentionInput:
     @cached_property
     def leans(self) -> Array:
         """lean, turn and chance of rows; shape (3, layers)."""
-        return self._attention.leans.all(self.row_variance, self.logits[1])
+        return self._attention.leaning(*self.logits, self.row_variance)
 
     @cached_property
     def turned(self) -> Array:

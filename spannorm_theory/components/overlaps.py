@@ -15,7 +15,6 @@ analytic and decay, hence plain equidistant sums converge exponentially.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -255,41 +254,3 @@ def query_norms(head_width: int) -> tuple[Array, Array]:
     alpha = head_width / 2 - 1
     nodes, vectors = eigh_tridiagonal(2 * k + alpha + 1, np.sqrt(k[1:] * (k[1:] + alpha)))
     return np.asarray(nodes / (head_width / 2)), np.asarray(vectors[0] ** 2)
-
-
-class OverlapCurve:
-    """Overlaps along s^2 = v (1 - rho), the logits that tokens of cosine rho give: P2, P11, J, J11
-    and the tilt as splines in rho, made once for each (v, keys) and kind of head."""
-
-    nodes = 32
-
-    def __init__(self, logit_variance: float, keys: int, head_width: int, normed: bool) -> None:
-        # tokens cannot be more anti-correlated than -1/(n-1); dense near rho = 1 and rho = 0
-        low = -1 / (keys - 1)
-        angle = np.linspace(0, np.pi, self.nodes)
-        self.rho = low + (1 - low) * (1 - np.cos(angle)) / 2
-        found = [
-            head_overlaps(logit_variance * float(1 - r), float(r), keys, head_width, normed) for r in self.rho
-        ]
-        table = np.array([(o.p2, o.p11, o.j, o.j11, o.tilt) for o in found])
-        self._spline = CubicSpline(self.rho, table)
-        self._knots: list[float] = self.rho.tolist()
-        pieces = self._spline.c[..., :2].transpose(1, 0, 2).reshape(self.nodes - 1, 8).tolist()
-        self._pieces = [(knot, *piece) for knot, piece in zip(self._knots, pieces, strict=False)]
-
-    def forward(self, rho: float) -> tuple[float, float]:
-        """P2 and P11 at one cosine (a few hundred nanoseconds, for the layer loop)."""
-        piece = self._pieces[bisect_right(self._knots, rho, 1, self.nodes - 1) - 1]
-        knot, a2, a11, b2, b11, c2, c11, d2, d11 = piece
-        x = rho - knot
-        return ((a2 * x + b2) * x + c2) * x + d2, ((a11 * x + b11) * x + c11) * x + d11
-
-    def all(self, rho: Array) -> Array:
-        """P2, P11, J, J11 and the tilt for an array of cosines; shape (5, layers)."""
-        return np.asarray(self._spline(np.clip(rho, self.rho[0], 1.0))).T
-
-
-@lru_cache(maxsize=64)
-def overlap_curve(logit_variance: float, keys: int, head_width: int, normed: bool) -> OverlapCurve:
-    """The cached :class:`OverlapCurve` of a logit variance."""
-    return OverlapCurve(logit_variance, keys, head_width, normed)
