@@ -31,16 +31,8 @@ where one row meets itself at one key: with e = p / (1 - p),
 since sum_j (diag A - A A^T)_jj'^2 over j, j' is J. Rows no longer sum to one, and common values reach the
 gradient at the logits.
 
-A norm on queries or keys takes from each token's gradient what points along it. Weights follow logits, so
-that is more than the 1/d_h of a random direction, which the norm's kernel has: at leading orders in 1/n, with
-s^2 the variance of a row's logits, r the rows' cosine and F = e^{r s^2} [r s^2 + (1 + r)^2 s^4],
-
-    query     s_o delta_V gamma e^{s^2} (s^2 + s^4) / n
-    key       s_o delta_V [gamma e^{s^2} (s^2 + 4 s^4) / n + c (1 + P11 - 2/n) F
-                           - 2 c (e^{(1+2r) s^2} [r s^2 + (2+r)(1+2r) s^4] - F) / n]
-
-over d_h, times (1 - P2)^2: by Stein's lemma a row's mean logit is (1 - P2) s^2. What rows of like gradients
-(c) read along a key adds up over them.
+A norm on queries or keys takes from each token's gradient what points along it, more than the 1/d_h of a
+random direction which the norm's kernel has (:mod:`.normed_rows`).
 
 Leading finite-width terms: the cosine r of two queries fluctuates by 1/d_h around rho, which n - 1 pairs of
 tokens add up to order n/d_h in the key path (:func:`~.overlaps.head_overlaps`); the tokens' sample
@@ -60,6 +52,7 @@ import numpy as np
 
 from .attention_input import AttentionInput
 from .kernels import Array, Transfer
+from .normed_rows import along_keys, along_queries
 from .norms import HeadNorm
 from .overlap_curve import OverlapCurve, overlap_curve
 from .overlap_spread import overlap_spread
@@ -236,7 +229,7 @@ class Attention:
         if self._spherical:
             s2 = at.row_variance
             size = delta_v * (1 - p2) ** 2
-            for to, (gamma, c) in ((query, self._along_query(s2)), (key, self._along_key(s2, rho, p11))):
+            for to, (gamma, c) in ((query, along_queries(s2, n)), (key, along_keys(s2, rho, p11, n))):
                 to[:, 0, 0] -= (size * gamma - to[:, 0, 0]) / self.head_width
                 to[:, 0, 1] -= (size * c - to[:, 0, 1]) / self.head_width
         maps = {"attn.value": value, "attn.query": query, "attn.key": key}
@@ -246,18 +239,6 @@ class Attention:
             one, two = at.back(name.removeprefix("attn."))
             stream += np.stack(np.broadcast_arrays(one, two, zero)[:2], axis=-1)[..., None] * m
         return {**maps, "stream": stream}
-
-    def _along_query(self, s2: Array) -> tuple[Array, Array]:
-        """d_h times what a query's gradient has along it, by gamma and by c, over s_o delta_V (1 - P2)^2."""
-        return np.exp(s2) * (s2 + s2**2) / self.tokens, np.zeros_like(s2)
-
-    def _along_key(self, s2: Array, rho: Array, p11: Array) -> tuple[Array, Array]:
-        """The same of a key's."""
-        n = self.tokens
-        same = np.exp(rho * s2) * (rho * s2 + ((1 + rho) * s2) ** 2)
-        lean = np.exp((1 + 2 * rho) * s2) * (rho * s2 + (2 + rho) * (1 + 2 * rho) * s2**2)
-        gamma = np.exp(s2) * (s2 + 4 * s2**2) / n
-        return gamma, (1 + p11 - 2 / n) * same - 2 / n * (lean - same)
 
     def response(
         self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: AttentionInput | None = None
