@@ -26,18 +26,18 @@ from .growth import Growth
 from .large_depth import growth
 from .moments import PAIR, Moments, Pair
 from .products import product_law, profile_law
-from .step import Step, constant_gains, tidy
+from .step import BranchGain, Step, constant_gains, tidy
 
 if TYPE_CHECKING:
     from .recursion import Recursion
 
 
-def _pair_moments(step: Step) -> Moments:
+def _pair_moments(step: Step, gains: BranchGain = constant_gains) -> Moments:
     """The block evaluated with (q, delta) of every pair of streams near rho = 1."""
     count = len(step.trace.streams)
 
     def transfer(branch: Branch, cov: Pair) -> Pair:
-        sigma2, omega2 = constant_gains(branch, tidy(cov[0]))
+        sigma2, omega2 = gains(branch, tidy(cov[0]))
         return Pair((sigma2, 0 if branch.kind == "attention" else omega2 * cov[1]))
 
     def incoming(i: int, j: int) -> Pair:
@@ -55,7 +55,7 @@ def difference_map(step: Step) -> Matrix:
     return Matrix([[expression.diff(unknown) for unknown in unknowns] for expression in map(sympify, after)])
 
 
-def collapse_factor(step: Step) -> Expr:
+def collapse_factor(step: Step, gains: BranchGain = constant_gains) -> Expr:
     """(1 - rho) after the block over (1 - rho) before it, for one stream near rho = 1.
 
     Raises:
@@ -63,7 +63,7 @@ def collapse_factor(step: Step) -> Expr:
     """
     if len(step.trace.streams) > 1:
         raise NoClosedForm("several streams collapse together, each by its own law")
-    moments = _pair_moments(step)
+    moments = _pair_moments(step, gains)
     after = moments.cov(step.trace.outputs[0], step.trace.outputs[0])
     return factor(tidy(after[1] / after[0] * step.moment(0, 0) / symbols.drop))
 
