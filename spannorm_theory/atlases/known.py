@@ -13,7 +13,6 @@ from sympy.polys.polyerrors import BasePolynomialError
 
 from ..errors import AssumptionError, NoClosedForm
 from ..theory import laws
-from ..theory.collapse import collapse_law
 from ..theory.growth import Growth
 from ..theory.pattern import Factors
 from ..theory.recursion import Recursion
@@ -157,7 +156,7 @@ class _Laws:
             return laws.identity_law(recursion, stream)
         several = len(recursion.block.trace.streams) > 1
         if name == "collapse":
-            return differences_law(recursion, stream) if several else collapse_law(recursion)
+            return differences_law(recursion, stream) if several else laws.collapse_law(recursion)
         return embedding_law(recursion) if several else laws.gradient_law(recursion)
 
     def check(self, name: str, stream: int) -> tuple[str, bool, str]:

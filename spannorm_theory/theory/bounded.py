@@ -14,18 +14,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sympy import Expr, Matrix, log, ones
+from sympy import Expr, Matrix, expand, log, ones, together
 
 from .. import symbols
 from ..errors import NoClosedForm
 from .collapse import collapse_factor
 from .growth import Growth
 from .levelled import levelled, named
+from .orders import UNIT, Powers, dominated, over
 from .recursion import Recursion
 from .step import Step, constant_gains
 from .streams import SMALL, _NearIdentity
 
 L = symbols.depth
+
+
+class _Stream(_NearIdentity):
+    """Blocks near the identity, of one stream: most of their factors are rational, and a rational one is
+    apart from one by what is left when it is taken from its denominator."""
+
+    def _from_one(self, entry: Expr) -> Powers:
+        whole = together(entry)
+        if not whole.is_rational_function():
+            return super()._from_one(entry)
+        top, bottom = (expand(part) for part in whole.as_numer_denom())
+        low = self.orders.of(top / bottom).low
+        if low is None or not dominated([UNIT], low):
+            raise NoClosedForm("nothing bounds what the stream keeps in a block from below")
+        return over(self.orders.of(expand(top - bottom)).high, self.orders.of(bottom).low)
 
 
 class Bounded:
@@ -38,7 +54,7 @@ class Bounded:
     def __init__(self, recursion: Recursion) -> None:
         if len(recursion.block.trace.streams) > 1:
             raise NoClosedForm("several streams change together")
-        self._near = _NearIdentity(levelled(recursion))
+        self._near = _Stream(levelled(recursion))
 
     def forward(self) -> Growth:
         """Growth of q_L."""

@@ -10,16 +10,20 @@ from sympy import Rational, Symbol, expand, factor
 
 from .. import symbols
 from ..errors import NoClosedForm
+from . import collapse
+from .bounded import Bounded
 from .closed_forms import Pairs
-from .collapse import collapse_law
 from .expansion import expanded_law
 from .growth import Growth
 from .large_depth import growth
 from .products import linear_law, product_law, profile_law
+from .saturating import Saturating
 from .streams import differences_law, embedding_law
 
 if TYPE_CHECKING:
     from .recursion import Recursion
+
+    Laws = Bounded | Saturating
 
 L = symbols.depth
 
@@ -71,7 +75,8 @@ def identity_law(recursion: Recursion, stream: int) -> Growth:
 
 
 def moment_law(recursion: Recursion, pair: Pairs) -> Growth:
-    """Growth of a stream moment at l = L: of its closed form, else of its linear recurrence."""
+    """Growth of a stream moment at l = L: of its closed form, else of its linear recurrence; of one stream,
+    else by the means of :func:`_otherwise`."""
     try:
         return growth(recursion.moment_at(pair, L), L)
     except NoClosedForm:
@@ -80,7 +85,29 @@ def moment_law(recursion: Recursion, pair: Pairs) -> Growth:
         step = recursion.step.forward[pair]
         if not isinstance(state, Symbol) or step.free_symbols & others:
             raise
-        return linear_law(step, state)
+        try:
+            return linear_law(step, state)
+        except NoClosedForm as reason:
+            return _otherwise(recursion, lambda found: found.forward(), reason)
+
+
+def _otherwise(recursion: Recursion, law: Callable[[Laws], Growth], reason: NoClosedForm) -> Growth:
+    """A law of one stream that has no closed form: by boundedness, or of a saturating function.
+
+    Raises:
+        NoClosedForm: there is none; the message gives all reasons.
+    """
+    if len(recursion.block.trace.streams) > 1:
+        raise reason
+    saturating = any(branch.elementwise for branch in recursion.block.trace.branches)
+    kinds: list[Callable[[Recursion], Laws]] = [Bounded, Saturating] if saturating else [Bounded]
+    reasons = [str(reason)]
+    for kind in kinds:
+        try:
+            return law(kind(recursion))
+        except NoClosedForm as other:
+            reasons.append(str(other))
+    raise NoClosedForm("; ".join(dict.fromkeys(reasons)))
 
 
 def balanced_law(recursion: Recursion) -> Growth:
@@ -111,7 +138,23 @@ def balanced_law(recursion: Recursion) -> Growth:
 
 
 def gradient_law(recursion: Recursion) -> Growth:
-    """Growth of gamma_0/gamma_L: of its closed form, else of the product that its blocks' limit gives."""
+    """Growth of gamma_0/gamma_L: of its closed form, else of the product that its blocks' limit gives, else
+    by the means of :func:`_otherwise`."""
+    try:
+        return _product_of_ratios(recursion)
+    except NoClosedForm as reason:
+        return _otherwise(recursion, lambda found: found.gradient(), reason)
+
+
+def collapse_law(recursion: Recursion) -> Growth:
+    """Growth of (1 - rho_L) / (1 - rho_0) near rho = 1, by the same means."""
+    try:
+        return collapse.collapse_law(recursion)
+    except NoClosedForm as reason:
+        return _otherwise(recursion, lambda found: found.collapse(), reason)
+
+
+def _product_of_ratios(recursion: Recursion) -> Growth:
     try:
         return growth(recursion.gradient_ratio(), L)
     except NoClosedForm:
