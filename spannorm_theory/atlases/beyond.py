@@ -27,7 +27,7 @@ from .iterated import Ends, Iteration
 from .numeric import Gains, Wiring
 
 #: blocks at which l F and l f are taken: what is left of their dependence on l, as 1/l, is taken out
-NEAR, FAR = 2.0**14, 2.0**15
+NEAR, FAR = 2.0**11, 2.0**12
 
 #: how much l F may differ between the two
 SETTLED = 1e-3

@@ -48,6 +48,16 @@ class Trend:
     slow: tuple[tuple[float, float], ...] = ()
 
     @property
+    def log_rate(self) -> float:
+        """The rate of the first of the terms rate (ln L)^root."""
+        return self.slow[0][0] if self.slow else 0.0
+
+    @property
+    def log_root(self) -> float:
+        """Its root, one where there is no such term."""
+        return self.slow[0][1] if self.slow else 1.0
+
+    @property
     def exponentials(self) -> list[tuple[float, float]]:
         """(rate, root) of every term rate L^root, the fastest first."""
         return [(rate, root) for rate, root in ((self.rate, self.root), *self.further) if rate]
@@ -72,8 +82,7 @@ class Trend:
     def order(self) -> tuple[float, ...]:
         """For comparing growth, fastest first."""
         rate = self.rate * (1e-9 if self.root < 1 else 1)
-        slow = self.slow[0][0] if self.slow else 0.0
-        return (self.factorial, rate, self.power, slow, self.log_power)
+        return (self.factorial, rate, self.power, self.log_rate, self.log_power)
 
     def __str__(self) -> str:
         parts = []

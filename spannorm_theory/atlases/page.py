@@ -225,6 +225,7 @@ def numbers(trend: Trend) -> str:
         parts.append(f"e<sup>{_short(rate)} L{root}</sup>")
     if trend.power:
         parts.append("L" if trend.power == 1 else f"L<sup>{_short(trend.power)}</sup>")
+    parts += [f"e<sup>{_short(rate)} (ln L)<sup>{root:.2g}</sup></sup>" for rate, root in trend.slow]
     if trend.log_power:
         parts.append("ln L" if trend.log_power == 1 else f"(ln L)<sup>{_short(trend.log_power)}</sup>")
     return " ".join(parts) or ("constant" if isnan(trend.constant) else "1")

@@ -21,7 +21,7 @@ function in front of branch i enters as m_i and s_i (:mod:`.levelled`).
 
 from __future__ import annotations
 
-from sympy import Expr, Integer, Rational, Symbol, cancel, expand, log, sqrt, together
+from sympy import Expr, Integer, Rational, Symbol, cancel, expand, factor, log, sqrt, together
 
 from .. import symbols
 from ..errors import NoClosedForm
@@ -101,7 +101,7 @@ class Saturating:
         if self._fading == 0:
             beta -= alpha**2 / 2
         power = beta / self._s + alpha * self._kappa / self._s**2
-        return self._in_time(expand(power), 2 * alpha / sqrt(self._s), log(symbols.constant))
+        return self._in_time(factor(power), 2 * alpha / sqrt(self._s), log(symbols.constant))
 
     def _in_time(self, power: Expr, rate: Expr, constant: Expr) -> Growth:
         """t^power exp(rate sqrt(t)) with t = L, or ln L where blocks fade."""
