@@ -5,11 +5,11 @@ block's factor exp(f(q, l)) with l F and l f independent of l in deep blocks. Th
 ln L, which no loop over blocks reaches. From block ``DEPTHS[-1]`` of a stack iterated block by block, with
 1/l of a unit,
 
-    dq/dx = l F(q, l),     d ln(product)/dx = l f(q, l),     hence  x = int dq / (l F),   ln(product) = int f/F dq,
+    dq/dx = l F(q, l),  d ln(product)/dx = l f(q, l),  hence  x = int dq / (l F),  ln(product) = int f/F dq,
 
-with F and f of the block as the definition wires it (:mod:`.numeric`), on a grid in ln q; no formula of a step,
-and no law, is used. The error, of the order of 1/``DEPTHS[-1]`` of what the stack does at
-that depth, is a factor near one of each quantity, the same at all depths beyond.
+with F and f of the block as the definition wires it (:mod:`.numeric`), on a grid in ln q; no formula of a
+step and no law is used. The error is of the order of 1/``DEPTHS[-1]``, in a factor of each quantity that is
+the same at all depths beyond.
 """
 
 from __future__ import annotations

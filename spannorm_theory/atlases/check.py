@@ -6,8 +6,8 @@ are below ``TOLERANCE``, or the later is at most ``SHRINK`` of the earlier: a po
 differences, a missing factor ln L leaves 0.86. A law with a power of ln L converges only in ln ln L; there
 f to one over that power must be linear in ln L, with the slope that the constant gives.
 
-Laws of streams that saturate have corrections ln L / sqrt(L), two of which may nearly cancel in the differences:
-what has not settled is taken again at ``DEEPER`` depths, and laws in ln L alone at ln L = ``DEEPER``.
+Stretched exponentials may have corrections ln L / sqrt(L), two of which can nearly cancel in a difference:
+one that has not settled is taken again at ``DEEPER`` depths, and a law in ln L alone at ln L = ``DEEPER``.
 """
 
 from __future__ import annotations

@@ -74,7 +74,10 @@ def _size(trend: Trend) -> str:
 
 
 def _up(trend: Trend) -> bool:
-    return next((x > 0 for x in (trend.factorial, trend.rate, trend.power, trend.log_rate, trend.log_power) if x), True)
+    return next(
+        (x > 0 for x in trend.order if x),
+        True,
+    )
 
 
 def _forward(found: Found) -> str:

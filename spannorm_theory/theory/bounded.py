@@ -1,7 +1,7 @@
 r"""Laws of one stream that boundedness alone gives: forward, gradient and collapse are Theta(1).
 
-Let q_{l+1} = a_l q_l + b_l with a_l > 0, b_l >= 0, and let sum |a_l - 1| and sum b_l stay bounded for all depths.
-Then q_l lies between q_1 prod a_l > 0 and (q_1 + sum b_l) prod max(a_l, 1), that is between positive
+Let q_{l+1} = a_l q_l + b_l with a_l > 0, b_l >= 0, and let sum |a_l - 1| and sum b_l stay bounded for all
+depths. Then q_l lies between q_1 prod a_l > 0 and (q_1 + sum b_l) prod max(a_l, 1), that is between positive
 constants. A block's factor of the gradient, or of 1 - rho, is r_l > 0 with sum |r_l - 1| bounded: so is its
 product. In b_l and r_l the moments of a saturating function count as positive constants: M and S are bounded
 at every q, and bounded from below once q is (:mod:`.levelled`). That the sums are bounded follows from orders
@@ -79,4 +79,3 @@ class Bounded:
         for step, place in self._near.opening:
             row = row * ratio(step).subs(place)
         return self._near.law(row, ones(1, 1), lambda step: Matrix([[ratio(step)]]))
-

@@ -56,11 +56,8 @@ class Growth:
             a if b == 0 else b if a == 0 else expand(a + b)
             for a, b in zip(self.orders, other.orders, strict=True)
         )
-        return Growth(
-            *orders,
-            stretched=_added(self.stretched, other.stretched),
-            log_stretched=_added(self.log_stretched, other.log_stretched),
-        )
+        pairs = (self.stretched, other.stretched), (self.log_stretched, other.log_stretched)
+        return Growth(*orders, *(_added(*pair) for pair in pairs))
 
     def times(self, exponent: Expr) -> Growth:
         """The growth of f^exponent."""
@@ -73,8 +70,7 @@ class Growth:
     def _each(self, change: Callable[[Expr], Expr]) -> Growth:
         """Every coefficient changed."""
         further = (
-            _largest_first({p: change(c) for p, c in terms})
-            for terms in (self.stretched, self.log_stretched)
+            _largest_first({p: change(c) for p, c in terms}) for terms in (self.stretched, self.log_stretched)
         )
         return Growth(*map(change, self.orders), *further)
 

@@ -1,12 +1,12 @@
 r"""Laws of one stream whose branches read a saturating function of it, and which grows without bound.
 
-With x = q^(-1/2), M and S are a^2 - c x and k x up to O(x^3) (:mod:`spannorm_theory.components.saturation`), so
-a block whose branches do not fade, or fade as 1/l, changes q and the logarithm of a product by
+With x = q^(-1/2), M and S are a^2 - c x and k x up to O(x^3) (:mod:`spannorm_theory.components.saturation`).
+A block whose branches do not fade, or fade as 1/l, changes q and the logarithm of a product by
 
-    q_{l+1} - q_l = h (s - kappa x + O(x^2)),     ln r_l = h (alpha x + beta x^2 + O(x^3)) + O(l^-2 if h = 1/l),
+    q_{l+1} - q_l = h (s - kappa x + O(x^2)),     ln r_l = h (alpha x + beta x^2 + O(x^3)),     h = 1 or 1/l,
 
-h = 1 or 1/l. Let t be l or ln l, so that h is its step. q grows as s t, what is left out is summable, and a sum
-over blocks is an integral over q up to a constant:
+up to O(l^-2) in the second case. Let t be l or ln l, so that h is its step. q grows as s t, what is left
+out is summable, and a sum over blocks is an integral over q up to a constant:
 
     sum ln r_l = int (alpha q^-1/2 + beta/q) / (s - kappa q^-1/2) dq + const
                = 2 (alpha/s) sqrt(q) + (beta/s + alpha kappa/s^2) ln q + const + o(1).
@@ -27,7 +27,7 @@ from .. import symbols
 from ..errors import NoClosedForm
 from .collapse import collapse_factor
 from .growth import Growth
-from .levelled import levelled, names, named, saturation
+from .levelled import levelled, named, names, saturation
 from .recursion import Recursion
 from .step import constant_gains
 
