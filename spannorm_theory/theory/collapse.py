@@ -20,12 +20,11 @@ from sympy import Expr, Matrix, Mul, Symbol, factor, sympify
 from .. import symbols
 from ..definitions.trace import Branch
 from ..errors import NoClosedForm
+from .blockwise import blocks_law
 from .closed_forms import product_of_ratios
-from .expansion import expanded_law
 from .growth import Growth
 from .large_depth import growth
 from .moments import PAIR, Moments, Pair
-from .products import product_law, profile_law
 from .step import BranchGain, Step, constant_gains, tidy
 
 if TYPE_CHECKING:
@@ -74,10 +73,11 @@ def collapse_ratio(recursion: Recursion, stop: Expr = symbols.depth) -> Expr:
     Raises:
         NoClosedForm: there is none; the message says why.
     """
-    return _opening(recursion) * product_of_ratios(_factor_at(recursion), recursion.start, stop)
+    return opening_factor(recursion) * product_of_ratios(_factor_at(recursion), recursion.start, stop)
 
 
-def _opening(recursion: Recursion) -> Expr:
+def opening_factor(recursion: Recursion) -> Expr:
+    """(1 - rho) at the first block from which :attr:`Recursion.step` holds, over that at 0, near rho = 1."""
     if recursion.before is not None:
         return collapse_ratio(recursion.before, recursion.start)
     return Mul(*(collapse_factor(s).subs(symbols.layer, l) for l, s in enumerate(recursion.opening)))
@@ -88,14 +88,8 @@ def collapse_law(recursion: Recursion) -> Growth:
     try:
         return growth(collapse_ratio(recursion), symbols.depth)
     except NoClosedForm:
-        factor_at = _factor_at(recursion)
-        if not factor_at.has(symbols.depth):
-            return product_law(factor_at)
-        opening = growth(_opening(recursion), symbols.depth)
-        try:
-            return opening + profile_law(factor_at, recursion.start)
-        except NoClosedForm as reason:
-            return opening + expanded_law(factor_at, recursion.start, reason)
+        opening = growth(opening_factor(recursion), symbols.depth)
+        return opening + blocks_law(_factor_at(recursion), recursion.start)
 
 
 def _factor_at(recursion: Recursion) -> Expr:

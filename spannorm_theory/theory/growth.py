@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -57,11 +57,16 @@ class Growth:
             for a, b in zip(self.orders, other.orders, strict=True)
         )
         pairs = (self.stretched, other.stretched), (self.log_stretched, other.log_stretched)
-        return Growth(*orders, *(_added(*pair) for pair in pairs))
+        return Growth(*orders, *(_added(*pair) for pair in pairs))._absorbed()
 
     def times(self, exponent: Expr) -> Growth:
         """The growth of f^exponent."""
-        return self._each(lambda c: expand(exponent * c))
+        return self._each(lambda c: expand(exponent * c))._absorbed()
+
+    def _absorbed(self) -> Growth:
+        """The same with an open constant that takes every other factor in."""
+        free = self.constant.has(symbols.constant)
+        return replace(self, constant=log(symbols.constant)) if free else self
 
     def subs(self, values: Mapping[Expr, Expr]) -> Growth:
         """The growth with expressions in the place of symbols."""

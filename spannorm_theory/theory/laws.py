@@ -11,19 +11,21 @@ from sympy import Rational, Symbol, expand, factor
 from .. import symbols
 from ..errors import NoClosedForm
 from . import collapse
+from .blockwise import blocks_law
 from .bounded import Bounded
 from .closed_forms import Pairs
-from .expansion import expanded_law
 from .growth import Growth
 from .large_depth import growth
-from .products import linear_law, product_law, profile_law
+from .late import Late
+from .leading import Leading
+from .products import linear_law
 from .saturating import Saturating
 from .streams import differences_law, embedding_law
 
 if TYPE_CHECKING:
     from .recursion import Recursion
 
-    Laws = Bounded | Saturating
+    Laws = Bounded | Saturating | Leading | Late
 
 L = symbols.depth
 
@@ -65,13 +67,14 @@ def _attempt(compute: Callable[[], Growth]) -> Growth | str:
 
 def identity_law(recursion: Recursion, stream: int) -> Growth:
     """Growth of the gain of a stream's skip path from the input to the last block: of its closed form, else
-    of the expansion of one block's."""
+    of the product of its blocks'."""
     try:
         return growth(recursion.identity_gain(stream), L)
-    except NoClosedForm as reason:
+    except NoClosedForm:
         opening = growth(recursion.opening_identity(stream), L)
-        block = recursion.block_identity(stream)
-        return opening + expanded_law(block**2, recursion.start, reason).times(Rational(1, 2))
+        return opening + blocks_law(recursion.block_identity(stream) ** 2, recursion.start).times(
+            Rational(1, 2)
+        )
 
 
 def moment_law(recursion: Recursion, pair: Pairs) -> Growth:
@@ -92,7 +95,8 @@ def moment_law(recursion: Recursion, pair: Pairs) -> Growth:
 
 
 def _otherwise(recursion: Recursion, law: Callable[[Laws], Growth], reason: NoClosedForm) -> Growth:
-    """A law of one stream that has no closed form: by boundedness, or of a saturating function.
+    """A law of one stream that has no closed form: by boundedness, of a saturating function, from a second
+    moment's leading order, or of late blocks.
 
     Raises:
         NoClosedForm: there is none; the message gives all reasons.
@@ -100,7 +104,9 @@ def _otherwise(recursion: Recursion, law: Callable[[Laws], Growth], reason: NoCl
     if len(recursion.block.trace.streams) > 1:
         raise reason
     saturating = any(branch.elementwise for branch in recursion.block.trace.branches)
-    kinds: list[Callable[[Recursion], Laws]] = [Bounded, Saturating] if saturating else [Bounded]
+    kinds: list[Callable[[Recursion], Laws]] = [Bounded, Saturating if saturating else Leading]
+    if recursion.before is not None:
+        kinds = [Late]
     reasons = [str(reason)]
     for kind in kinds:
         try:
@@ -158,11 +164,4 @@ def _product_of_ratios(recursion: Recursion) -> Growth:
     try:
         return growth(recursion.gradient_ratio(), L)
     except NoClosedForm:
-        ratio = recursion.ratio
-        if not ratio.has(L):
-            return product_law(ratio)
-        opening = growth(recursion.opening_ratio, L)
-        try:
-            return opening + profile_law(ratio, recursion.start)
-        except NoClosedForm as reason:
-            return opening + expanded_law(ratio, recursion.start, reason)
+        return growth(recursion.opening_ratio, L) + blocks_law(recursion.ratio, recursion.start)
