@@ -1,4 +1,4 @@
-r"""The law of a product over blocks, by the first means that gives one.
+r"""The law of a product over blocks from its factors.
 
 Besides those of :mod:`.by_layer`, :mod:`.products` and :mod:`.expansion`, factors may settle on the scale
 l ~ sqrt(L) in between: with l = tau y, y = sqrt(L), a factor that is rational in l and y tends to one as
@@ -26,23 +26,27 @@ SHARE = symbols.positive("tau")
 
 
 def blocks_law(ratio: Expr, start: Expr) -> Growth:
-    """Growth of prod_{l=start}^{L-1} ratio(l, L).
+    """Growth of prod_{l=start}^{L-1} ratio(l, L) from the limit of a factor.
 
     Raises:
-        NoClosedForm: no means gives one; the message gives their reasons.
+        NoClosedForm: it does not give one.
     """
-    if not ratio.has(L) and not start.has(L):
-        return layer_law(ratio)
+    return profile_law(ratio, start) if ratio.has(L) or start.has(L) else layer_law(ratio)
+
+
+def expanded(ratio: Expr, start: Expr) -> Growth:
+    """Growth of the same product from expansions of a factor.
+
+    Raises:
+        NoClosedForm: they give none; the message gives all reasons.
+    """
     try:
-        return profile_law(ratio, start)
+        return expanded_law(ratio, start)
     except NoClosedForm as reason:
         try:
-            return expanded_law(ratio, start, reason)
-        except NoClosedForm as others:
-            try:
-                return root_law(ratio, start)
-            except NoClosedForm as last:
-                raise NoClosedForm(f"{others}; {last}") from None
+            return root_law(ratio, start)
+        except NoClosedForm as other:
+            raise NoClosedForm(f"{reason}; {other}") from None
 
 
 def root_law(ratio: Expr, start: Expr) -> Growth:

@@ -20,10 +20,7 @@ from sympy import Expr, Matrix, Mul, Symbol, factor, sympify
 from .. import symbols
 from ..definitions.trace import Branch
 from ..errors import NoClosedForm
-from .blockwise import blocks_law
 from .closed_forms import product_of_ratios
-from .growth import Growth
-from .large_depth import growth
 from .moments import PAIR, Moments, Pair
 from .step import BranchGain, Step, constant_gains, tidy
 
@@ -73,7 +70,7 @@ def collapse_ratio(recursion: Recursion, stop: Expr = symbols.depth) -> Expr:
     Raises:
         NoClosedForm: there is none; the message says why.
     """
-    return opening_factor(recursion) * product_of_ratios(_factor_at(recursion), recursion.start, stop)
+    return opening_factor(recursion) * product_of_ratios(factor_at(recursion), recursion.start, stop)
 
 
 def opening_factor(recursion: Recursion) -> Expr:
@@ -83,17 +80,12 @@ def opening_factor(recursion: Recursion) -> Expr:
     return Mul(*(collapse_factor(s).subs(symbols.layer, l) for l, s in enumerate(recursion.opening)))
 
 
-def collapse_law(recursion: Recursion) -> Growth:
-    """Large-depth law of (1 - rho_L) / (1 - rho_0): geometric, a power of depth, or a constant."""
-    try:
-        return growth(collapse_ratio(recursion), symbols.depth)
-    except NoClosedForm:
-        opening = growth(opening_factor(recursion), symbols.depth)
-        return opening + blocks_law(_factor_at(recursion), recursion.start)
+def factor_at(recursion: Recursion) -> Expr:
+    """The factor of 1 - rho in a block from ``start`` on, near rho = 1, as a function of l.
 
-
-def _factor_at(recursion: Recursion) -> Expr:
-    """The factor of a block from ``start`` on, as a function of l."""
+    Raises:
+        NoClosedForm: several streams, or no closed form of the stream's moment.
+    """
     found, state = collapse_factor(recursion.step), recursion.step.moment(0, 0)
     if isinstance(state, Symbol) and found.has(state):
         found = found.subs(state, recursion.moment_at((0, 0), symbols.layer))

@@ -276,9 +276,8 @@ def limit_law(ratio: Expr, start: Expr) -> Growth:
     whole = ratio.subs(L, ROOT**2) if large == L and not ratio.is_rational_function(L) else ratio
     if not whole.is_rational_function(large, ROOT):
         raise NoClosedForm("the factors are not rational in L, its root or its logarithm")
-    top, bottom = (
-        Poly(part, ROOT if whole.has(ROOT) else large) for part in together(whole).as_numer_denom()
-    )
+    variable = ROOT if whole.has(ROOT) else large
+    top, bottom = (Poly(part, variable) for part in together(whole).as_numer_denom())
     limit = factor(top.LC() / bottom.LC())
     if top.degree() != bottom.degree() or not limit.has(LAYER):
         raise NoClosedForm("the factors of early blocks do not settle as L grows")
@@ -293,7 +292,7 @@ def limit_law(ratio: Expr, start: Expr) -> Growth:
     return replace(law, constant=log(symbols.constant))
 
 
-def expanded_law(ratio: Expr, start: Expr, reason: NoClosedForm) -> Growth:
+def expanded_law(ratio: Expr, start: Expr) -> Growth:
     """The law of a product that has none by other means; where it has none here either, all reasons."""
     ratio = _in_logarithm(ratio)
     try:
@@ -302,7 +301,7 @@ def expanded_law(ratio: Expr, start: Expr, reason: NoClosedForm) -> Growth:
         try:
             return limit_law(ratio, start)
         except NoClosedForm as last:
-            raise NoClosedForm(f"{reason}; {other}; {last}") from None
+            raise NoClosedForm(f"{other}; {last}") from None
 
 
 def _in_logarithm(ratio: Expr) -> Expr:

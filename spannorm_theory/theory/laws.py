@@ -10,22 +10,16 @@ from sympy import Rational, Symbol, expand, factor
 
 from .. import symbols
 from ..errors import NoClosedForm
-from . import collapse
 from .blockwise import blocks_law
-from .bounded import Bounded
 from .closed_forms import Pairs
 from .growth import Growth
 from .large_depth import growth
-from .late import Late
-from .leading import Leading
+from .one_stream import collapse_law, gradient_law, moment_otherwise
 from .products import linear_law
-from .saturating import Saturating
 from .streams import differences_law, embedding_law
 
 if TYPE_CHECKING:
     from .recursion import Recursion
-
-    Laws = Bounded | Saturating | Leading | Late
 
 L = symbols.depth
 
@@ -33,6 +27,18 @@ L = symbols.depth
 EMBEDDING = "gradient at the embedding"
 BALANCED = "gradient at the embedding, omega = sigma"
 COLLAPSE = "(1-rho_L)/(1-rho_0)"
+
+__all__ = [
+    "BALANCED",
+    "COLLAPSE",
+    "EMBEDDING",
+    "balanced_law",
+    "collapse_law",
+    "gradient_law",
+    "identity_law",
+    "laws",
+    "moment_law",
+]
 
 
 def laws(recursion: Recursion) -> dict[str, Growth | str]:
@@ -79,7 +85,7 @@ def identity_law(recursion: Recursion, stream: int) -> Growth:
 
 def moment_law(recursion: Recursion, pair: Pairs) -> Growth:
     """Growth of a stream moment at l = L: of its closed form, else of its linear recurrence; of one stream,
-    else by the means of :func:`_otherwise`."""
+    else by the means of :mod:`.one_stream`."""
     try:
         return growth(recursion.moment_at(pair, L), L)
     except NoClosedForm:
@@ -91,29 +97,7 @@ def moment_law(recursion: Recursion, pair: Pairs) -> Growth:
         try:
             return linear_law(step, state)
         except NoClosedForm as reason:
-            return _otherwise(recursion, lambda found: found.forward(), reason)
-
-
-def _otherwise(recursion: Recursion, law: Callable[[Laws], Growth], reason: NoClosedForm) -> Growth:
-    """A law of one stream that has no closed form: by boundedness, of a saturating function, from a second
-    moment's leading order, or of late blocks.
-
-    Raises:
-        NoClosedForm: there is none; the message gives all reasons.
-    """
-    if len(recursion.block.trace.streams) > 1:
-        raise reason
-    saturating = any(branch.elementwise for branch in recursion.block.trace.branches)
-    kinds: list[Callable[[Recursion], Laws]] = [Bounded, Saturating if saturating else Leading]
-    if recursion.before is not None:
-        kinds = [Late]
-    reasons = [str(reason)]
-    for kind in kinds:
-        try:
-            return law(kind(recursion))
-        except NoClosedForm as other:
-            reasons.append(str(other))
-    raise NoClosedForm("; ".join(dict.fromkeys(reasons)))
+            return moment_otherwise(recursion, reason)
 
 
 def balanced_law(recursion: Recursion) -> Growth:
@@ -141,27 +125,3 @@ def balanced_law(recursion: Recursion) -> Growth:
                     "sqrt(q_00*q_11)"
                 ) from None
     return growth(factor(closed / q0), L)
-
-
-def gradient_law(recursion: Recursion) -> Growth:
-    """Growth of gamma_0/gamma_L: of its closed form, else of the product that its blocks' limit gives, else
-    by the means of :func:`_otherwise`."""
-    try:
-        return _product_of_ratios(recursion)
-    except NoClosedForm as reason:
-        return _otherwise(recursion, lambda found: found.gradient(), reason)
-
-
-def collapse_law(recursion: Recursion) -> Growth:
-    """Growth of (1 - rho_L) / (1 - rho_0) near rho = 1, by the same means."""
-    try:
-        return collapse.collapse_law(recursion)
-    except NoClosedForm as reason:
-        return _otherwise(recursion, lambda found: found.collapse(), reason)
-
-
-def _product_of_ratios(recursion: Recursion) -> Growth:
-    try:
-        return growth(recursion.gradient_ratio(), L)
-    except NoClosedForm:
-        return growth(recursion.opening_ratio, L) + blocks_law(recursion.ratio, recursion.start)

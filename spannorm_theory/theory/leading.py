@@ -2,8 +2,8 @@ r"""Laws of one stream whose second moment is known to leading order alone.
 
 q of the recurrence q' = a q + b without a closed form is c l^p (1 + O(l^-epsilon)), p > 0, where a and b are
 algebraic in l (:func:`.products.linear_law`). Where a block's factor r depends on it so weakly that
-d ln r / d ln q is O(1/l), what q leaves open changes ln r by O(l^-1-epsilon), which adds up to a constant: the
-law is that of r at c l^p, and its constant stays open.
+d ln r / d ln q is O(1/l), what q leaves open changes ln r by O(l^-1-epsilon), which adds up to a constant:
+the law is that of r at c l^p, and its constant stays open.
 """
 
 from __future__ import annotations

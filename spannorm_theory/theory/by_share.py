@@ -1,14 +1,14 @@
-r"""Laws of one stream whose late blocks are wired in another way, from a share a of the depth on.
+r"""Laws of one stream whose blocks change it by 1/L, from a share a >= 0 of the depth on.
 
-At l = tL, t from a to 1, a late block changes its stream's second moment by g(q, t)/L and ln of a product by
-f(q, t)/L, up to O(1/L^2): in deep stacks q follows dq/dt = g from what the early blocks leave, and the product
-over late blocks tends to exp int f dt, a constant. It is found where g = h(t) G(q) and f = h(t) F(q) with G
-constant or linear in q. With T = int_a^1 h dt, which is the time that q takes, and F/G split into partial
-fractions, that with the denominator G being A/G,
+At l = tL, t from a to 1, a block changes its stream's second moment by g(q, t)/L and ln of a product by
+f(q, t)/L, up to O(1/L^2). In deep stacks q follows dq/dt = g from what is before: blocks wired in another
+way, or the first ones. The product over blocks from aL on tends to exp int f dt, a constant, which is found
+where g = h(t) G(q) and f = h(t) F(q) with G constant or linear in q. With T = int_a^1 h dt, which is the time
+that q takes, and F/G split into partial fractions, that with the denominator G being A/G,
 
     int f dt = int F/G dq = A T + int (F/G - A/G) dq.
 
-The law is that of the early blocks, at depth aL, times this.
+The law is that of what is before, at depth aL, times this. For a = 0, g and f must be finite down to t = 0.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .recursion import Recursion
 l, L = symbols.layer, symbols.depth
 
 
-class Late:
+class ByShare:
     """The laws of such a stack.
 
     Raises:
@@ -37,28 +37,29 @@ class Late:
 
     def __init__(self, recursion: Recursion) -> None:
         state = recursion.step.moment(0, 0)
-        if recursion.before is None or len(recursion.turns) > 1 or not isinstance(state, Symbol):
-            raise NoClosedForm("no late blocks of one kind change the stream's second moment")
+        if len(recursion.turns) > 1 or not isinstance(state, Symbol):
+            raise NoClosedForm("its blocks differ, or a norm fixes its second moment")
         self._recursion, self._state = recursion, state
-        start = growth(recursion.initial[0][0, 0], L)
-        if any(order != 0 for order in start.orders[:4]) or start.stretched:
-            raise NoClosedForm("what the early blocks leave does not tend to a constant")
-        self._first = start.prefactor
-        self._share = recursion.start.coeff(L, 1)
+        start = growth(recursion.initial[-1][0, 0], L)
+        if any(order != 0 for order in start.orders[:4]) or start.stretched or start.log_stretched:
+            raise NoClosedForm("what is before does not tend to a constant")
+        self._first, self._share = start.prefactor, recursion.start.coeff(L, 1)
         self._g = self._rate(recursion.step.forward[0, 0] - state)
 
     def _rate(self, change: Expr) -> Expr:
         """The limit of L times a change at l = tL."""
         top, bottom = (expand(part) for part in together(change.subs(l, SHARE * L)).as_numer_denom())
         if not (top.is_polynomial(L, SHARE) and bottom.is_polynomial(L, SHARE)):
-            raise NoClosedForm("a late block is not rational in l and L")
+            raise NoClosedForm("a block is not rational in l and L")
         above, below = top.as_poly(L), bottom.as_poly(L)
         leading = expand(below.LC())
         if any(term.could_extract_minus_sign() for term in Add.make_args(leading)):
-            raise NoClosedForm("a late block may have a pole")
+            raise NoClosedForm("a block may have a pole")
+        if self._share == 0 and leading.subs(SHARE, 0) == 0:
+            raise NoClosedForm("the first blocks decide it")
         gap = int(below.degree() - above.degree())
         if top != 0 and gap < 1:
-            raise NoClosedForm("a late block does not change its stream by 1/L")
+            raise NoClosedForm("a block does not change its stream by 1/L")
         return factor(above.LC() / leading) if gap == 1 else Integer(0)
 
     @cached_property
@@ -66,10 +67,10 @@ class Late:
         """h(t), T and G(q)."""
         if self._g == 0:
             return Integer(1), 1 - self._share, Integer(0)
-        G = self._g.subs(SHARE, 1)
+        G = expand(self._g.subs(SHARE, 1))
         h = cancel(self._g / G)
         if h.has(self._state) or not G.is_polynomial(self._state) or G.as_poly(self._state).degree() > 1:
-            raise NoClosedForm("the second moment of late blocks has no closed form")
+            raise NoClosedForm("the second moment at a share of the depth has no closed form")
         return h, _between(h, SHARE, self._share, Integer(1)), G
 
     @cached_property
@@ -105,7 +106,7 @@ class Late:
             return _between(f.subs(q, self._first), SHARE, self._share, Integer(1))
         F = cancel(f / h)
         if F.has(SHARE):
-            raise NoClosedForm("late blocks change gradients and second moments at different paces")
+            raise NoClosedForm("blocks change products and second moments at different paces")
         parts = [factor(part) for part in Add.make_args(apart(factor(F / G), q))]
         paced = [part for part in parts if G.has(q) and not cancel(part * G).has(q)]
         rest = Add(*(part for part in parts if part not in paced))
