@@ -49,6 +49,21 @@ def expanded(ratio: Expr, start: Expr) -> Growth:
             raise NoClosedForm(f"{reason}; {other}") from None
 
 
+def product_of_blocks(ratio: Expr, start: Expr) -> Growth:
+    """Growth of the same product from either.
+
+    Raises:
+        NoClosedForm: neither gives it; the message gives all reasons.
+    """
+    try:
+        return blocks_law(ratio, start)
+    except NoClosedForm as reason:
+        try:
+            return expanded(ratio, start)
+        except NoClosedForm as others:
+            raise NoClosedForm(f"{reason}; {others}") from None
+
+
 def root_law(ratio: Expr, start: Expr) -> Growth:
     """Growth of the same product where its factors settle on the scale of sqrt(L).
 

@@ -10,7 +10,7 @@ from sympy import Rational, Symbol, expand, factor
 
 from .. import symbols
 from ..errors import NoClosedForm
-from .blockwise import blocks_law
+from .blockwise import product_of_blocks
 from .closed_forms import Pairs
 from .growth import Growth
 from .large_depth import growth
@@ -78,9 +78,8 @@ def identity_law(recursion: Recursion, stream: int) -> Growth:
         return growth(recursion.identity_gain(stream), L)
     except NoClosedForm:
         opening = growth(recursion.opening_identity(stream), L)
-        return opening + blocks_law(recursion.block_identity(stream) ** 2, recursion.start).times(
-            Rational(1, 2)
-        )
+        squared = product_of_blocks(recursion.block_identity(stream) ** 2, recursion.start)
+        return opening + squared.times(Rational(1, 2))
 
 
 def moment_law(recursion: Recursion, pair: Pairs) -> Growth:
