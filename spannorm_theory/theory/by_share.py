@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from sympy import Add, Expr, Integer, Symbol, apart, cancel, exp, expand, factor, log, together
+from sympy import Add, Expr, Float, Integer, Symbol, apart, cancel, exp, expand, factor, log, together
 
 from .. import symbols
 from ..errors import NoClosedForm
@@ -48,6 +48,8 @@ class ByShare:
 
     def _rate(self, change: Expr) -> Expr:
         """The limit of L times a change at l = tL."""
+        if change.has(Float):  # partial fractions of rounded numbers are not to be trusted
+            raise NoClosedForm("a block's gains are numbers by quadrature")
         top, bottom = (expand(part) for part in together(change.subs(l, SHARE * L)).as_numer_denom())
         if not (top.is_polynomial(L, SHARE) and bottom.is_polynomial(L, SHARE)):
             raise NoClosedForm("a block is not rational in l and L")
