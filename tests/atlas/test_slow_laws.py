@@ -46,7 +46,7 @@ class TestGrowth:
         assert free.times(HALF).prefactor == symbols.constant
 
     def test_as_text(self) -> None:
-        assert str(LAW) == "Theta(exp(sigma_a^2*sqrt(log(L)))*log(L)**(omega_a^2)), constant 1"
+        assert str(LAW) == "Theta(exp(sigma_a^2*sqrt(log(L)))*log(L)**omega_a^2), constant 1"
         assert r"\sqrt{\log{\left(L \right)}}" in LAW.latex()
         assert str(pickle.loads(pickle.dumps(LAW))) == str(LAW)
 
@@ -128,7 +128,7 @@ class TestCheck:
         ("placement", "scaling", "name"),
         [
             ("dyt", "mitchell", "gradient"),
-            ("derf", "mitchell", "forward"),
+            ("derf", "lns", "forward"),
             ("dyt", "layerscale-18", "collapse"),
         ],
     )
@@ -137,7 +137,6 @@ class TestCheck:
     ) -> None:
         for name_of in ("_known", "_laws"):  # neither reads nor keeps other laws
             monkeypatch.setattr(known, name_of, getattr(known, name_of).__wrapped__)
-        assert known.known(st.derive(placement, scaling), GAINS, GAINS)[0][name].status == OK
         derived = known._Laws._derived
 
         def wrong(self: known._Laws, quantity: str, stream: int) -> Growth:

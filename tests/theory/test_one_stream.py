@@ -70,8 +70,8 @@ class TestProducts:
 
     @pytest.mark.exact
     def test_factors_on_the_scale_of_the_root_of_the_depth(self) -> None:
-        """prod (l + K + a)/(l + K) with K = b sqrt(L) is Gamma(L + K + a)/Gamma(L + K) over Gamma(K + a)/Gamma(K):
-        (L/K)^a."""
+        """prod (l + K + a)/(l + K) with K = b sqrt(L): Gamma(L + K + a)/Gamma(L + K) over
+        Gamma(K + a)/Gamma(K), that is (L/K)^a."""
         law = root_law(1 + a / (l + b * sqrt(L)), Integer(0))
         assert law.power == a / 2
         assert simplify(law.prefactor - b**-a) == 0

@@ -74,8 +74,8 @@ def test_derf_without_scaling() -> None:
 
 @pytest.mark.exact
 def test_dyt_with_branches_that_fade_as_one_over_the_index() -> None:
-    """With half of every gain, alpha = (1/3) (omega_a^2 + omega_f^2)/sqrt(2 pi) and kappa = 4 s/sqrt(2 pi), in
-    ln L; squares of omega fade as 1/l^2."""
+    """With half of every gain, alpha = (1/3) (omega_a^2 + omega_f^2)/sqrt(2 pi) and kappa = 4 s/sqrt(2 pi),
+    in ln L; squares of omega fade as 1/l^2."""
     recursion, s = derive("dyt", "mitchell"), (a + b) / 2
     forward, gradient = moment_law(recursion, (0, 0)), gradient_law(recursion)
     assert _is(forward, power=Integer(0), log_power=Integer(1))
@@ -91,9 +91,8 @@ def test_dyt_with_branches_that_fade_as_one_over_the_index() -> None:
 
 
 @pytest.mark.law
-@pytest.mark.parametrize("name", ["dyt", "derf"])
-def test_a_law_that_is_a_little_off_does_not_fit_the_iterated_step(name: str) -> None:
-    recursion = derive(name, "unit")
+def test_a_law_that_is_a_little_off_does_not_fit_the_iterated_step() -> None:
+    recursion = derive("derf", "unit")
     ends = [Iteration(recursion).ends(depth, GAINS) for depth in DEEPER]
     logs = {"gradient": [e.gradient for e in ends], "collapse": [e.collapse[0] for e in ends]}
     for quantity, law in (("gradient", gradient_law), ("collapse", collapse_law)):
