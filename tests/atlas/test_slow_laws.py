@@ -66,6 +66,7 @@ class TestTrend:
     def test_words(self) -> None:
         assert str(self.trend) == "e^(0.3 (ln L)^0.5) (ln L)^0.4"
         assert page.numbers(self.trend) == "e<sup>0.3 (ln L)<sup>0.5</sup></sup> (ln L)<sup>0.4</sup>"
+        assert page.raised("e^(-0.3 (ln L)^0.5) L") == "e<sup>−0.3 (ln L)<sup>0.5</sup></sup> L"
         assert latex._numbers(self.trend) == r"e^{0.3 (\ln L)^{0.5}} \, (\ln L)^{0.4}"
         assert regime(Found(LAW, "", self.trend)) == "log"
 
