@@ -75,8 +75,8 @@ def _explanation(atlas: Atlas) -> str:
         "inside a branch have gains of their own. Of several streams, the one that grows most; its gradient "
         "is then that of the embedding for a unit gradient at the model's output.",
         f"Check: the law at gains {gains} against the block's step iterated to L = {DEPTHS[-1]}, of laws "
-        f"that settle slowly to L = {DEEPER[-1]}, of those in ln L alone to ln L = {DEEPER[-1]}; “later” marks "
-        " laws that set in beyond it. What has ≈ was fitted to that iteration: no law was derived (its "
+        f"that settle slowly to L = {DEEPER[-1]} or ln L = {DEEPER[-1]}; “later” marks "
+        "laws that set in beyond it. What has ≈ was fitted to that iteration: no law was derived (its "
         "tooltip says why). Update and cosines come from the pair theory, which follows the tokens' "
         "correlation from layer to layer: the second moment that the last block adds, over its input's, "
         f"and the cosine of the stream's input and output, at L = {first} and {last}. Bounds, of "
