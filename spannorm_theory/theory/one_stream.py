@@ -85,7 +85,7 @@ def _first(
 ) -> Growth:
     """The law of a product over blocks: of its closed form, or of its opening's and a block's factors."""
     if len(recursion.block.trace.streams) > 1:
-        raise NoClosedForm("the gradients and differences of several streams mix in every block")
+        return closed()  # refuses them, and says why
     start = recursion.start
     return _first_of(
         closed,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from sympy import Expr, Integer, Rational, exp, log, simplify, sqrt
 
@@ -19,6 +21,7 @@ from spannorm_theory.theory.growth import Growth
 from spannorm_theory.theory.large_depth import growth
 from spannorm_theory.theory.laws import collapse_law, gradient_law, identity_law, moment_law
 from spannorm_theory.theory.leading import Leading
+from spannorm_theory.theory.recursion import Recursion
 
 l, L = symbols.layer, symbols.depth
 a, b = symbols.sigma_a2, symbols.sigma_f2
@@ -171,6 +174,14 @@ def test_laws_are_those_of_the_iterated_step(name: str, scaling: str) -> None:
         for power in (0.03, -0.03):
             off = law + Growth(power=Rational(power).limit_denominator(100))
             assert mismatch(evaluate(off, GAINS), DEPTHS, logs)
+
+
+@pytest.mark.parametrize(
+    ("law", "word"), [(gradient_law, "product of matrices"), (collapse_law, "its own law")]
+)
+def test_several_streams_are_refused(law: Callable[[Recursion], Growth], word: str) -> None:
+    with pytest.raises(NoClosedForm, match=word):
+        law(derive("residual", "gpt2"))
 
 
 @pytest.mark.exact
