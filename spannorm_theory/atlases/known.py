@@ -30,6 +30,9 @@ CHECK_GAINS: Gains = (0.3, 0.7, 0.4, 1.1)
 #: an input so small that branches of any published size outweigh it early
 SMALL_INPUT = 1e-14
 
+#: of an exponential of a power of ln L
+UNSETTLED = f"the law has not settled at L = {DEPTHS[-1]}"
+
 
 def known(
     recursion: Recursion, aligned: Gains, independent: Gains
@@ -207,14 +210,16 @@ def _late(forward: Trend) -> bool:
 def _mismatch(trend: Trend, name: str, stream: int, checks: _Runs, late: bool) -> str:
     """What disagrees at the depths of the check; of a law that has not settled there, deeper."""
     slow = trend.in_logarithm
-    detail = "" if trend.slow else mismatch(trend, DEPTHS, checks.logs(name, stream))
+    detail = UNSETTLED if trend.slow else mismatch(trend, DEPTHS, checks.logs(name, stream))
+    if late or not detail:
+        return detail
     try:
-        if slow is not None and (trend.slow or detail) and not late:
+        if slow is not None:
             return mismatch(slow, DEEPER, checks.beyond(name))
-        if trend.root < 1 and detail and not late:
+        if trend.root < 1:
             return mismatch(trend, DEEPER, checks.deeper(name, stream))
     except AssumptionError as error:
-        return detail or f"it could not be checked: {error}"
+        return f"{detail}; not checked deeper: {error}"
     return detail
 
 
@@ -223,11 +228,12 @@ def _check(law: Growth, name: str, stream: int, checks: _Runs, late: bool) -> tu
     logs = checks.logs(name, stream)
     if not logs:
         return UNCHECKED, False, ""
-    detail = _mismatch(evaluate(law, checks.gains), name, stream, checks, late)
+    trend = evaluate(law, checks.gains)
+    detail = _mismatch(trend, name, stream, checks, late)
     if not detail:
         return OK, False, ""
     if not late:
         return FAILED, False, detail
-    logs = checks.logs(name, stream, SMALL_INPUT)
+    logs = [] if trend.slow else checks.logs(name, stream, SMALL_INPUT)
     again = mismatch(evaluate(law, checks.gains, SMALL_INPUT), DEPTHS, logs) if logs else detail
     return (LATER, True, again) if again else (OK, True, "")

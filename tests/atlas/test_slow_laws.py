@@ -152,12 +152,15 @@ class TestCheck:
     def test_a_law_in_ln_L_of_another_stack_cannot_pass_unseen(self) -> None:
         checks = known._Runs(Iteration(st.derive("pre-norm", "gpt2")), GAINS)
         law = Trend(slow=((0.1, 0.5),))
-        assert "could not be checked" in known._mismatch(law, "gradient", 0, checks, late=False)
+        assert "not checked deeper" in known._mismatch(law, "gradient", 0, checks, late=False)
+        assert "not settled" in known._mismatch(law, "gradient", 0, checks, late=True)
 
     def test_a_law_that_sets_in_late_is_checked_at_other_gains(self) -> None:
         found = known.known(st.derive("dyt", "layerscale-36"), GAINS, GAINS)[0]
+        fading = known.known(st.derive("dyt", "layerscale-36+mitchell"), GAINS, GAINS)[0]
         for name in ("forward", "gradient", "collapse"):
-            assert found[name].late
-            assert found[name].status == OK
+            for law in (found[name], fading[name]):
+                assert law.late
+                assert law.status == OK
         assert found["forward"].trend is not None
         assert found["forward"].trend.constant < exp(-20)
