@@ -5,6 +5,9 @@ ln f(L) less the law's shape must settle to the law's constant. It is taken at t
 are below ``TOLERANCE``, or the later is at most ``SHRINK`` of the earlier: a power that is off leaves equal
 differences, a missing factor ln L leaves 0.86. A law with a power of ln L converges only in ln ln L; there
 f to one over that power must be linear in ln L, with the slope that the constant gives.
+
+Stretched exponentials may have corrections ln L / sqrt(L), two of which can nearly cancel in a difference:
+one that has not settled is taken again at ``DEEPER`` depths, and a law in ln L alone at ln L = ``DEEPER``.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from .numbers import Trend
 
 RATIO = 4
 DEPTHS = (640, 2560, 10240)
+DEEPER = (10240, 40960, 163840)
 
 #: of a difference of logarithms between two depths, absolute, and as a share of the law's own growth
 TOLERANCE, SHARE = 2e-3, 1e-6

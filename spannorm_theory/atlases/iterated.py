@@ -77,6 +77,14 @@ class Iteration:
         distinct = list(dict.fromkeys(found))
         return distinct, np.array([distinct.index(trace) for trace in found])[which]
 
+    def deep_block(self, depth: int, gains: Gains) -> Wiring | None:
+        """The block that all but the first are alike in stacks of any depth; None where there is no such."""
+        if self._questions.fraction is not None or self._questions.period:
+            return None
+        traces, which = self._blocks(depth)
+        wiring = Wiring(traces[which[-1]], gains, depth)
+        return wiring if wiring.by_layer_alone else None
+
     def key(self, depth: int) -> tuple[Hashable, Factors]:
         """Equal for recursions whose stacks do the same up to factors of the gains, and these."""
         asked = self._questions

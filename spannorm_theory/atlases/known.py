@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import isfinite, log
 
 import numpy as np
@@ -13,12 +13,12 @@ from sympy.polys.polyerrors import BasePolynomialError
 
 from ..errors import AssumptionError, NoClosedForm
 from ..theory import laws
-from ..theory.collapse import collapse_law
 from ..theory.growth import Growth
 from ..theory.pattern import Factors
 from ..theory.recursion import Recursion
 from ..theory.streams import differences_law, embedding_law
-from .check import DEPTHS, mismatch
+from .beyond import ends_beyond
+from .check import DEEPER, DEPTHS, mismatch
 from .iterated import Ends, Iteration
 from .numbers import Trend, evaluate, fit
 from .numeric import GAINS, Gains
@@ -29,6 +29,9 @@ CHECK_GAINS: Gains = (0.3, 0.7, 0.4, 1.1)
 
 #: an input so small that branches of any published size outweigh it early
 SMALL_INPUT = 1e-14
+
+#: of an exponential of a power of ln L
+UNSETTLED = f"the law has not settled at L = {DEPTHS[-1]}"
 
 
 def known(
@@ -78,6 +81,8 @@ def _known(
             late = _late(evaluate(law, CHECK_GAINS))
         # gains of another size may set in at another depth; else all have one check
         status = _check(law, name, place, checks, late) if late else shared.check(name, place)
+        if status[0] == LATER and shared.check(name, place)[0] == OK:
+            status = (OK, True, "")  # the law of the same stack, at gains of a size at which it has set in
         str(law)  # works out its shape and constant here, not where the table is made
         found[name] = Found(law, "", evaluate(law, aligned), evaluate(law, independent), *status)
     return found, stream, tuple(filter(None, (shared.checks.problem, checks.problem, runs.problem)))
@@ -89,18 +94,18 @@ def _laws(formulas: _Formulas) -> _Laws:
 
 
 class _Runs:
-    """A stack iterated to the depths of the check, at given gains."""
+    """A stack iterated to the depths of the check and deeper, at given gains."""
 
     def __init__(self, iteration: Iteration, gains: Gains) -> None:
-        self.problem = ""
-        self._iteration, self._gains = iteration, gains
+        self.problem, self.gains = "", gains
+        self._iteration = iteration
         self._ends: dict[float, list[Ends]] = {}
 
     def _at(self, q0: float) -> list[Ends]:
         """Empty where the stacks leave float64's range."""
         if q0 not in self._ends:
             try:
-                self._ends[q0] = [self._iteration.ends(depth, self._gains, q0) for depth in DEPTHS]
+                self._ends[q0] = [self._iteration.ends(depth, self.gains, q0) for depth in DEPTHS]
             except AssumptionError as error:
                 self._ends[q0] = []
                 self.problem = f"not iterated to depth {DEPTHS[-1]}: {error}"
@@ -113,10 +118,30 @@ class _Runs:
 
     def logs(self, name: str, stream: int, q0: float = 1.0) -> list[float]:
         """ln of a quantity of a stream at the depths of the check."""
-        if name == "gradient":
-            return [ends.gradient for ends in self._at(q0)]
         start = log(q0) if name == "forward" else 0.0
-        return [getattr(ends, name)[stream] + start for ends in self._at(q0)]
+        return _of(self._at(q0), name, stream, start)
+
+    def deeper(self, name: str, stream: int) -> list[float]:
+        """The same at ``DEEPER`` depths, for an input of second moment one."""
+        return _of(self._deeper, name, stream, 0.0)
+
+    def beyond(self, name: str) -> list[float]:
+        """The same of a single stream at ln L = ``DEEPER``."""
+        return _of(self._beyond, name, 0, 0.0)
+
+    @cached_property
+    def _deeper(self) -> list[Ends]:
+        return [self._iteration.ends(depth, self.gains) for depth in DEEPER]
+
+    @cached_property
+    def _beyond(self) -> list[Ends]:
+        return ends_beyond(self._iteration, self.gains, self._at(1.0)[-1], 1.0, DEEPER)
+
+
+def _of(ends: Sequence[Ends], name: str, stream: int, start: float) -> list[float]:
+    if name == "gradient":
+        return [end.gradient for end in ends]
+    return [getattr(end, name)[stream] + start for end in ends]
 
 
 class _Laws:
@@ -127,7 +152,10 @@ class _Laws:
     """
 
     def __init__(self, formulas: _Formulas) -> None:
-        self.checks = _Runs(formulas.iteration, CHECK_GAINS)
+        # as large together with the factors as without: one check, whichever stack comes first
+        factors = map(float, formulas.factors * 2)
+        sizes = tuple(gain / factor for gain, factor in zip(CHECK_GAINS, factors, strict=True))
+        self.checks = _Runs(formulas.iteration, (sizes[0], sizes[1], sizes[2], sizes[3]))
         self._recursion, self._factors = formulas.recursion, formulas.factors
         self._laws: dict[tuple[str, int], Growth | str] = {}
         self._checked: dict[tuple[str, int], tuple[str, bool, str]] = {}
@@ -157,7 +185,7 @@ class _Laws:
             return laws.identity_law(recursion, stream)
         several = len(recursion.block.trace.streams) > 1
         if name == "collapse":
-            return differences_law(recursion, stream) if several else collapse_law(recursion)
+            return differences_law(recursion, stream) if several else laws.collapse_law(recursion)
         return embedding_law(recursion) if several else laws.gradient_law(recursion)
 
     def check(self, name: str, stream: int) -> tuple[str, bool, str]:
@@ -179,16 +207,33 @@ def _late(forward: Trend) -> bool:
     return grows and size + log(forward.constant) < 0
 
 
+def _mismatch(trend: Trend, name: str, stream: int, checks: _Runs, late: bool) -> str:
+    """What disagrees at the depths of the check; of a law that has not settled there, deeper."""
+    slow = trend.in_logarithm
+    detail = UNSETTLED if trend.slow else mismatch(trend, DEPTHS, checks.logs(name, stream))
+    if late or not detail:
+        return detail
+    try:
+        if slow is not None:
+            return mismatch(slow, DEEPER, checks.beyond(name))
+        if trend.root < 1:
+            return mismatch(trend, DEEPER, checks.deeper(name, stream))
+    except AssumptionError as error:
+        return f"{detail}; not checked deeper: {error}"
+    return detail
+
+
 def _check(law: Growth, name: str, stream: int, checks: _Runs, late: bool) -> tuple[str, bool, str]:
     """Status, whether the law sets in beyond the check's depths, and what disagrees."""
     logs = checks.logs(name, stream)
     if not logs:
         return UNCHECKED, False, ""
-    detail = mismatch(evaluate(law, CHECK_GAINS), DEPTHS, logs)
+    trend = evaluate(law, checks.gains)
+    detail = _mismatch(trend, name, stream, checks, late)
     if not detail:
         return OK, False, ""
     if not late:
         return FAILED, False, detail
-    logs = checks.logs(name, stream, SMALL_INPUT)
-    again = mismatch(evaluate(law, CHECK_GAINS, SMALL_INPUT), DEPTHS, logs) if logs else detail
+    logs = [] if trend.slow else checks.logs(name, stream, SMALL_INPUT)
+    again = mismatch(evaluate(law, checks.gains, SMALL_INPUT), DEPTHS, logs) if logs else detail
     return (LATER, True, again) if again else (OK, True, "")

@@ -26,11 +26,13 @@ FLAT = 0.02
 
 @dataclass(frozen=True)
 class Trend:
-    """ln f(L) = factorial L ln L + rate L^root + power ln L + log_power ln ln L + ln constant.
+    """ln f(L) = factorial L ln L + rate L^root + power ln L + log_power ln ln L + ln constant,
+    and terms rate (ln L)^root.
 
     Attributes:
         root: 1, or the exponent of a stretched exponential.
         further: (rate, root) of what more of these there are.
+        slow: (rate, root) of every term rate (ln L)^root with root < 1, the largest root first.
         constant: NaN where the first blocks decide it.
         fitted: found by iterating the step, not derived.
     """
@@ -43,6 +45,17 @@ class Trend:
     root: float = 1.0
     fitted: bool = False
     further: tuple[tuple[float, float], ...] = ()
+    slow: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def log_rate(self) -> float:
+        """The rate of the first of the terms rate (ln L)^root."""
+        return self.slow[0][0] if self.slow else 0.0
+
+    @property
+    def log_root(self) -> float:
+        """Its root, one where there is no such term."""
+        return self.slow[0][1] if self.slow else 1.0
 
     @property
     def exponentials(self) -> list[tuple[float, float]]:
@@ -52,16 +65,28 @@ class Trend:
     def log_shape(self, L: float) -> float:
         """ln f(L) without the constant."""
         exponential = sum(rate * L**root for rate, root in self.exponentials)
-        return float(self.factorial * L * log(L) + exponential + self.power * log(L))
+        slow = sum(rate * log(L) ** root for rate, root in self.slow)
+        return float(self.factorial * L * log(L) + exponential + self.power * log(L) + slow)
+
+    @property
+    def in_logarithm(self) -> Trend | None:
+        """The law as one in ln L, where it is one in ln L alone."""
+        if self.factorial or self.exponentials or self.power or not (self.slow or self.log_power):
+            return None
+        (rate, root), *further = self.slow or ((0.0, 1.0),)
+        return Trend(
+            rate=rate, root=root, further=tuple(further), power=self.log_power, constant=self.constant
+        )
 
     @property
     def order(self) -> tuple[float, ...]:
         """For comparing growth, fastest first."""
-        return (self.factorial, self.rate * (1e-9 if self.root < 1 else 1), self.power, self.log_power)
+        rate = self.rate * (1e-9 if self.root < 1 else 1)
+        return (self.factorial, rate, self.power, self.log_rate, self.log_power)
 
     def __str__(self) -> str:
         parts = []
-        grows = self.factorial or self.rate or self.power or self.log_power
+        grows = self.factorial or self.rate or self.power or self.slow or self.log_power
         if isfinite(self.constant) and not (grows and _short(self.constant) == "1"):
             parts.append(_short(self.constant))
         if self.factorial:
@@ -70,6 +95,7 @@ class Trend:
             parts.append(f"e^({_short(rate)} L" + ("" if root == 1 else f"^{root:.2g}") + ")")
         if self.power:
             parts.append("L" if self.power == 1 else f"L^{_short(self.power)}")
+        parts += [f"e^({_short(rate)} (ln L)^{root:.2g})" for rate, root in self.slow]
         if self.log_power:
             parts.append("ln L" if self.log_power == 1 else f"(ln L)^{_short(self.log_power)}")
         return " ".join(parts) or "constant"
@@ -86,7 +112,8 @@ def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
     names = dict(zip(_NAMES, (*map(float, gains), q0, 1.0), strict=True))
     known: dict[Expr, complex] = {**names, symbols.constant: 1.0}
     values: list[complex] = []
-    for order in (*orders, *(c for _, c in law.stretched)):
+    further_terms = (*law.stretched, *law.log_stretched)
+    for order in (*orders, *(c for _, c in further_terms)):
         try:
             value = complex(_value(order, known))
         except (OverflowError, ZeroDivisionError, ValueError):
@@ -96,9 +123,19 @@ def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
         values.append(value)
     factorial, rate, power, log_power = (0.0 if abs(v) < 1e-15 else v.real for v in values[:4])
     constant = float("nan") if free else exp(values[4].real) if values[4].real < 700 else inf
-    rates = [(rate, 1.0), *((v.real, float(p)) for v, (p, _) in zip(values[5:], law.stretched, strict=True))]
-    (rate, root), *further = [row for row in rates if row[0]] or [(0.0, 1.0)]
-    return Trend(factorial, rate, power, log_power, constant, root, further=tuple(further))
+    terms = [(v.real, float(p)) for v, (p, _) in zip(values[5:], further_terms, strict=True)]
+    count = len(law.stretched)
+    (rate, root), *further = [row for row in [(rate, 1.0), *terms[:count]] if row[0]] or [(0.0, 1.0)]
+    return Trend(
+        factorial,
+        rate,
+        power,
+        log_power,
+        constant,
+        root,
+        further=tuple(further),
+        slow=tuple(row for row in terms[count:] if row[0]),
+    )
 
 
 def _value(e: Expr, known: dict[Expr, complex]) -> complex:

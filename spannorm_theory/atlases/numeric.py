@@ -70,6 +70,15 @@ class Wiring:
         block = _Block(self, state, l)
         return block.backward(), block.differences(), block.identity()
 
+    def after(self, state: Array, l: Array) -> Array:
+        """Moments behind blocks ``l`` for the moments in front of them; shapes (layers, pairs)."""
+        return _Block(self, state, l).forward()
+
+    @property
+    def by_layer_alone(self) -> bool:
+        """Whether no number of the block depends on the depth."""
+        return not any(e.has(symbols.depth) for e in self._expressions)
+
     def gradient(self, state: Array) -> Array:
         """Gradient moments in front of a readout, for a unit gradient behind it."""
         return _Block(self, state[None, :], np.zeros(1)).backward()[0, :, 0]
@@ -109,6 +118,12 @@ class _Block:
 
     def _transfer(self, branch: Branch, u: Array) -> tuple[Array, Array]:
         return self._wiring.transfer(branch, u, self._scales.get(branch.index))
+
+    def forward(self) -> Array:
+        """Moments of the outputs, (layers, pairs)."""
+        outputs = self._trace.outputs
+        found = [self._forward.cov(outputs[i], outputs[j]) for i, j in self._pairs]
+        return np.stack([np.broadcast_to(moment, (self._layers,)) for moment in found], axis=1)
 
     def backward(self) -> Array:
         """Matrices from the gradient moments at the outputs to those at the inputs."""

@@ -17,7 +17,7 @@ from ..report import mathml
 from ..report.markup import paragraph, power_of_ten, tag
 from ..theory.growth import Growth
 from ..theory.laws import COLLAPSE
-from .check import DEPTHS
+from .check import DEEPER, DEPTHS
 from .components import ends
 from .known import CHECK_GAINS
 from .numbers import Trend
@@ -74,8 +74,9 @@ def _explanation(atlas: Atlas) -> str:
         f"n = {arch.tokens}: σₐ² = {independent[0]:.3g}, ωₐ² = {independent[2]:.3g}). Placements with norms "
         "inside a branch have gains of their own. Of several streams, the one that grows most; its gradient "
         "is then that of the embedding for a unit gradient at the model's output.",
-        f"Check: the law at gains {gains} against the block's step iterated to L = {DEPTHS[-1]}; “later” "
-        "marks laws that set in beyond it. What has ≈ was fitted to that iteration: no law was derived (its "
+        f"Check: the law at gains {gains} against the block's step iterated to L = {DEPTHS[-1]}, of laws "
+        f"that settle slowly to L = {DEEPER[-1]} or ln L = {DEEPER[-1]}; “later” marks "
+        "laws that set in beyond it. What has ≈ was fitted to that iteration: no law was derived (its "
         "tooltip says why). Update and cosines come from the pair theory, which follows the tokens' "
         "correlation from layer to layer: the second moment that the last block adds, over its input's, "
         f"and the cosine of the stream's input and output, at L = {first} and {last}. Bounds, of "
@@ -154,13 +155,14 @@ def _caveats(cell: Cell) -> str:
 
 
 def raised(text: str) -> str:
-    """Words with exponents, such as e^(0.2 L) or L^-1, as markup."""
+    """Words with exponents, such as e^(0.2 L), e^(0.2 (ln L)^0.5) or L^-1, as markup."""
 
     def power(match: re.Match[str]) -> str:
         exponent = raised(match[1] or match[2]).replace("-", "−")
         return tag("sup", exponent)
 
-    return re.sub(r"\^(?:\(([^)]*)\)|(-?[\d.]*\d))", power, escape(text))
+    nested = r"(?:[^()]|\([^()]*\))*"
+    return re.sub(rf"\^(?:\(({nested})\)|(-?[\d.]*\d))", power, escape(text))
 
 
 def _cell(inner: str, key: object, title: str) -> str:
@@ -225,6 +227,7 @@ def numbers(trend: Trend) -> str:
         parts.append(f"e<sup>{_short(rate)} L{root}</sup>")
     if trend.power:
         parts.append("L" if trend.power == 1 else f"L<sup>{_short(trend.power)}</sup>")
+    parts += [f"e<sup>{_short(rate)} (ln L)<sup>{root:.2g}</sup></sup>" for rate, root in trend.slow]
     if trend.log_power:
         parts.append("ln L" if trend.log_power == 1 else f"(ln L)<sup>{_short(trend.log_power)}</sup>")
     return " ".join(parts) or ("constant" if isnan(trend.constant) else "1")

@@ -26,7 +26,8 @@ class Found:
         independent: the same at independent tokens; None where nothing was derived.
         status: "ok": the iterated step agrees; "later": it cannot be told, since the law sets in beyond the
             depths of the check; "FAIL": it does not agree; "": there is no law, or no iteration, to check.
-        late: the law sets in beyond the depths of the check (a small input may have made it checkable).
+        late: the law sets in beyond the depths of the check (a small input, or gains of another
+            size, may have made it checkable).
         detail: what disagrees.
     """
 

@@ -4,7 +4,8 @@ Thresholds, all on the law's numbers at aligned tokens (see :mod:`.components`):
 
     exponential          the rate of ln f per block changes it by ``LEAST`` or more within the check's depths
     power                |exponent| of L of at least ``EXPONENT``; within 0.02 of 1: "linearly"
-    flat                 neither; ln L factors of at least the same exponent are named
+    flat                 neither; ln L factors of at least the same exponent are named, and so are
+                         exponentials of a power of ln L
     nearly the identity  cosine of a stream's input and output of at least ``IDENTITY``, at the deepest stack
     input lost           that cosine is below ``LOST``
     idle last blocks     a last block changes its stream by less than ``IDLE`` of its second moment
@@ -53,7 +54,7 @@ def regime(found: Found) -> str:
         return "exponential"
     if abs(trend.power) >= EXPONENT:
         return "power"
-    return "log" if abs(trend.log_power) >= EXPONENT else "flat"
+    return "log" if trend.slow or abs(trend.log_power) >= EXPONENT else "flat"
 
 
 def _size(trend: Trend) -> str:
@@ -66,13 +67,17 @@ def _size(trend: Trend) -> str:
         parts.append(f"e^({trend.rate:.3g} L{root})")
     elif trend.power:
         parts.append(f"L^{trend.power:.2f}")
+    parts += [f"e^({rate:.3g} (ln L)^{root:.2g})" for rate, root in trend.slow]
     if trend.log_power and not trend.rate:
         parts.append(f"(ln L)^{trend.log_power:.2f}" if trend.log_power != 1 else "ln L")
     return " ".join(parts)
 
 
 def _up(trend: Trend) -> bool:
-    return next((x > 0 for x in (trend.factorial, trend.rate, trend.power, trend.log_power) if x), True)
+    return next(
+        (x > 0 for x in trend.order if x),
+        True,
+    )
 
 
 def _forward(found: Found) -> str:

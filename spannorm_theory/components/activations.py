@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import erf, expit, ndtr
+from sympy import Integer, Rational, pi, sqrt
 
 from ..errors import InputError
 from ..registry import Registry
 from .kernels import Array, HermiteSeries, Kernel, erf_kernel, gelu_kernel, linear_kernel, relu_kernel
+from .saturation import Saturation
 from .sigmoids import tanh_kernel
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class Activation:
         torch_function: phi on tensors; imports torch when it runs.
         kernel: the Gaussian kernel of phi.
         gated: whether the branch is phi(x W_gate) * (x W_up) rather than phi(x W_up).
+        saturation: how phi levels off; None where it does not, or is not known to.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Activation:
     torch_function: Callable[[torch.Tensor], torch.Tensor]
     kernel: Kernel
     gated: bool = False
+    saturation: Saturation | None = None
 
 
 ACTIVATIONS: Registry[Activation] = Registry("activation")
@@ -54,6 +58,7 @@ def activation(
     source: str = "user",
     kernel: Kernel | None = None,
     gated: bool = False,
+    saturation: Saturation | None = None,
     replace: bool = False,
 ) -> Activation:
     """Register an activation; without a closed-form ``kernel`` its moments come by quadrature.
@@ -67,7 +72,8 @@ def activation(
         raise InputError(f"the activation {name!r} must map an array to finite numbers of the same shape")
     kernel = kernel or HermiteSeries(function, name)
     return ACTIVATIONS.add(
-        Activation(name, title or name, source, function, torch_function, kernel, gated), replace=replace
+        Activation(name, title or name, source, function, torch_function, kernel, gated, saturation),
+        replace=replace,
     )
 
 
@@ -121,8 +127,24 @@ def _torch_method(name: str) -> Callable[[Any], Any]:
     return call
 
 
-activation("tanh", np.tanh, _torch_method("tanh"), title="tanh", source="classical", kernel=tanh_kernel())
-activation("erf", erf, _torch_method("erf"), title="erf", source="arXiv:2604.11890", kernel=erf_kernel())
+activation(
+    "tanh",
+    np.tanh,
+    _torch_method("tanh"),
+    title="tanh",
+    source="classical",
+    kernel=tanh_kernel(),
+    saturation=Saturation(Integer(1), Integer(2), Rational(4, 3)),
+)
+activation(
+    "erf",
+    erf,
+    _torch_method("erf"),
+    title="erf",
+    source="arXiv:2604.11890",
+    kernel=erf_kernel(),
+    saturation=Saturation(Integer(1), sqrt(8 / pi), sqrt(8 / pi)),
+)
 
 
 def _identity(x: Any) -> Any:

@@ -21,23 +21,19 @@ from .. import symbols
 from ..definitions.trace import Branch
 from ..errors import NoClosedForm
 from .closed_forms import product_of_ratios
-from .expansion import expanded_law
-from .growth import Growth
-from .large_depth import growth
 from .moments import PAIR, Moments, Pair
-from .products import product_law, profile_law
-from .step import Step, constant_gains, tidy
+from .step import BranchGain, Step, constant_gains, tidy
 
 if TYPE_CHECKING:
     from .recursion import Recursion
 
 
-def _pair_moments(step: Step) -> Moments:
+def _pair_moments(step: Step, gains: BranchGain = constant_gains) -> Moments:
     """The block evaluated with (q, delta) of every pair of streams near rho = 1."""
     count = len(step.trace.streams)
 
     def transfer(branch: Branch, cov: Pair) -> Pair:
-        sigma2, omega2 = constant_gains(branch, tidy(cov[0]))
+        sigma2, omega2 = gains(branch, tidy(cov[0]))
         return Pair((sigma2, 0 if branch.kind == "attention" else omega2 * cov[1]))
 
     def incoming(i: int, j: int) -> Pair:
@@ -55,7 +51,7 @@ def difference_map(step: Step) -> Matrix:
     return Matrix([[expression.diff(unknown) for unknown in unknowns] for expression in map(sympify, after)])
 
 
-def collapse_factor(step: Step) -> Expr:
+def collapse_factor(step: Step, gains: BranchGain = constant_gains) -> Expr:
     """(1 - rho) after the block over (1 - rho) before it, for one stream near rho = 1.
 
     Raises:
@@ -63,7 +59,7 @@ def collapse_factor(step: Step) -> Expr:
     """
     if len(step.trace.streams) > 1:
         raise NoClosedForm("several streams collapse together, each by its own law")
-    moments = _pair_moments(step)
+    moments = _pair_moments(step, gains)
     after = moments.cov(step.trace.outputs[0], step.trace.outputs[0])
     return factor(tidy(after[1] / after[0] * step.moment(0, 0) / symbols.drop))
 
@@ -74,32 +70,22 @@ def collapse_ratio(recursion: Recursion, stop: Expr = symbols.depth) -> Expr:
     Raises:
         NoClosedForm: there is none; the message says why.
     """
-    return _opening(recursion) * product_of_ratios(_factor_at(recursion), recursion.start, stop)
+    return opening_factor(recursion) * product_of_ratios(factor_at(recursion), recursion.start, stop)
 
 
-def _opening(recursion: Recursion) -> Expr:
+def opening_factor(recursion: Recursion) -> Expr:
+    """(1 - rho) at the first block from which :attr:`Recursion.step` holds, over that at 0, near rho = 1."""
     if recursion.before is not None:
         return collapse_ratio(recursion.before, recursion.start)
     return Mul(*(collapse_factor(s).subs(symbols.layer, l) for l, s in enumerate(recursion.opening)))
 
 
-def collapse_law(recursion: Recursion) -> Growth:
-    """Large-depth law of (1 - rho_L) / (1 - rho_0): geometric, a power of depth, or a constant."""
-    try:
-        return growth(collapse_ratio(recursion), symbols.depth)
-    except NoClosedForm:
-        factor_at = _factor_at(recursion)
-        if not factor_at.has(symbols.depth):
-            return product_law(factor_at)
-        opening = growth(_opening(recursion), symbols.depth)
-        try:
-            return opening + profile_law(factor_at, recursion.start)
-        except NoClosedForm as reason:
-            return opening + expanded_law(factor_at, recursion.start, reason)
+def factor_at(recursion: Recursion) -> Expr:
+    """The factor of 1 - rho in a block from ``start`` on, near rho = 1, as a function of l.
 
-
-def _factor_at(recursion: Recursion) -> Expr:
-    """The factor of a block from ``start`` on, as a function of l."""
+    Raises:
+        NoClosedForm: several streams, or no closed form of the stream's moment.
+    """
     found, state = collapse_factor(recursion.step), recursion.step.moment(0, 0)
     if isinstance(state, Symbol) and found.has(state):
         found = found.subs(state, recursion.moment_at((0, 0), symbols.layer))

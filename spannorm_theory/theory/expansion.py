@@ -58,6 +58,9 @@ L, LAYER = symbols.depth, symbols.layer
 #: a share of the depth, and ln L
 SHARE, LOG = symbols.positive("t"), symbols.positive("ell")
 
+#: the root of L
+ROOT = symbols.positive("y")
+
 #: powers of L that are kept below the leading one, tried in turn
 KEPT = (1, 2, 3)
 
@@ -191,7 +194,7 @@ def expand_at_share(expression: Expr, kept: int) -> Series:
     raise NoClosedForm(f"no expansion in the depth is known for {expression.func.__name__}")
 
 
-def _logarithms(ratio: Expr) -> list[Series]:
+def logarithms(ratio: Expr) -> list[Series]:
     """ln of the parts that a ratio is a product of, with l = t L, known to order 1/L."""
     for kept in KEPT:
         parts = []
@@ -228,7 +231,7 @@ def share_law(ratio: Expr, start: Expr) -> Growth:
     first = start.coeff(L, 1)
     if first == 0:
         _require_quiet_start(ratio, start)
-    parts = _logarithms(ratio)
+    parts = logarithms(ratio)
     total = Growth()
     stretched: Terms = {}
     for p in sorted({p for part in parts for p in part.terms if p >= -1}):
@@ -270,9 +273,11 @@ def limit_law(ratio: Expr, start: Expr) -> Growth:
         NoClosedForm: the factors do not settle as L or its logarithm grows, or what is left has no law.
     """
     large = LOG if ratio.has(LOG) and not ratio.has(L) else L
-    if not ratio.is_rational_function(large):
-        raise NoClosedForm("the factors are not rational in L or its logarithm")
-    top, bottom = (Poly(part, large) for part in together(ratio).as_numer_denom())
+    whole = ratio.subs(L, ROOT**2) if large == L and not ratio.is_rational_function(L) else ratio
+    if not whole.is_rational_function(large, ROOT):
+        raise NoClosedForm("the factors are not rational in L, its root or its logarithm")
+    variable = ROOT if whole.has(ROOT) else large
+    top, bottom = (Poly(part, variable) for part in together(whole).as_numer_denom())
     limit = factor(top.LC() / bottom.LC())
     if top.degree() != bottom.degree() or not limit.has(LAYER):
         raise NoClosedForm("the factors of early blocks do not settle as L grows")
@@ -287,7 +292,7 @@ def limit_law(ratio: Expr, start: Expr) -> Growth:
     return replace(law, constant=log(symbols.constant))
 
 
-def expanded_law(ratio: Expr, start: Expr, reason: NoClosedForm) -> Growth:
+def expanded_law(ratio: Expr, start: Expr) -> Growth:
     """The law of a product that has none by other means; where it has none here either, all reasons."""
     ratio = _in_logarithm(ratio)
     try:
@@ -296,7 +301,7 @@ def expanded_law(ratio: Expr, start: Expr, reason: NoClosedForm) -> Growth:
         try:
             return limit_law(ratio, start)
         except NoClosedForm as last:
-            raise NoClosedForm(f"{reason}; {other}; {last}") from None
+            raise NoClosedForm(f"{other}; {last}") from None
 
 
 def _in_logarithm(ratio: Expr) -> Expr:
@@ -323,14 +328,14 @@ def _area(c: Expr, first: Expr) -> Expr:
     if not inner.is_rational_function(variable):
         raise NoClosedForm(f"the integral of {c} over shares t of the depth is not known")
     parts = Add.make_args(apart(factor(inner), variable))
-    primitive = Add(*(_primitive(part, variable) for part in parts))
+    primitive = Add(*(antiderivative(part, variable) for part in parts))
     area = expand(primitive.subs(variable, ends[1]) - primitive.subs(variable, ends[0]))
     if area.has(SHARE, variable, oo, -oo, zoo, nan):
         raise NoClosedForm(f"the integral of {c} over shares t of the depth is not known")
     return area
 
 
-def _primitive(part: Expr, x: Symbol) -> Expr:
+def antiderivative(part: Expr, x: Symbol) -> Expr:
     """An indefinite integral of A x^n or A/(b x + c); general integration can take minutes.
 
     Raises:

@@ -1,9 +1,9 @@
-"""Large-depth laws: ln f ~ a L ln L + b L + c ln L + e ln ln L + k (and L^p, p < 1)."""
+"""Large-depth laws: ln f ~ a L ln L + b L + c ln L + e ln ln L + k (and L^p or (ln L)^p, p < 1)."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -30,6 +30,9 @@ from ..errors import NoClosedForm
 
 ZERO = Integer(0)
 
+#: (p, c) of each of some terms c x^p
+Terms = tuple[tuple[Expr, Expr], ...]
+
 
 @dataclass(frozen=True)
 class Growth:
@@ -37,6 +40,7 @@ class Growth:
 
     Attributes:
         stretched: (p, c) for each further term c L^p of ln f with 0 < p < 1, the largest power first.
+        log_stretched: (p, c) for each further term c (ln L)^p of ln f with 0 < p < 1, likewise.
     """
 
     factorial: Expr = ZERO
@@ -44,29 +48,36 @@ class Growth:
     power: Expr = ZERO
     log_power: Expr = ZERO
     constant: Expr = ZERO
-    stretched: tuple[tuple[Expr, Expr], ...] = ()
+    stretched: Terms = ()
+    log_stretched: Terms = ()
 
     def __add__(self, other: Growth) -> Growth:
         orders = (
             a if b == 0 else b if a == 0 else expand(a + b)
             for a, b in zip(self.orders, other.orders, strict=True)
         )
-        terms = dict(self.stretched)
-        for p, c in other.stretched:
-            terms[p] = terms.get(p, ZERO) + c
-        return replace(Growth(*orders), stretched=_largest_first(terms))
+        pairs = (self.stretched, other.stretched), (self.log_stretched, other.log_stretched)
+        return Growth(*orders, *(_added(*pair) for pair in pairs))._absorbed()
 
     def times(self, exponent: Expr) -> Growth:
         """The growth of f^exponent."""
-        terms = {p: expand(exponent * c) for p, c in self.stretched}
-        orders = (expand(exponent * a) for a in self.orders)
-        return replace(Growth(*orders), stretched=_largest_first(terms))
+        return self._each(lambda c: expand(exponent * c))._absorbed()
+
+    def _absorbed(self) -> Growth:
+        """The same with an open constant that takes every other factor in."""
+        free = self.constant.has(symbols.constant)
+        return replace(self, constant=log(symbols.constant)) if free else self
 
     def subs(self, values: Mapping[Expr, Expr]) -> Growth:
         """The growth with expressions in the place of symbols."""
-        orders = (a.subs(values, simultaneous=True) for a in self.orders)
-        terms = {p: c.subs(values, simultaneous=True) for p, c in self.stretched}
-        return replace(Growth(*orders), stretched=_largest_first(terms))
+        return self._each(lambda c: c.subs(values, simultaneous=True))
+
+    def _each(self, change: Callable[[Expr], Expr]) -> Growth:
+        """Every coefficient changed."""
+        further = (
+            _largest_first({p: change(c) for p, c in terms}) for terms in (self.stretched, self.log_stretched)
+        )
+        return Growth(*map(change, self.orders), *further)
 
     @property
     def orders(self) -> tuple[Expr, ...]:
@@ -75,7 +86,7 @@ class Growth:
 
     def compare(self, other: Growth) -> int:
         """1, 0 or -1 as this grows faster than, like, or slower than ``other``."""
-        if self.stretched or other.stretched:
+        if any(law.stretched or law.log_stretched for law in (self, other)):
             raise NoClosedForm("cannot decide which of several stretched exponentials dominates")
         for mine, theirs in zip(self.orders[:4], other.orders[:4], strict=True):
             gap = simplify(mine - theirs)
@@ -138,14 +149,22 @@ def _prefactor(constant: Expr) -> Expr:
 def _shape(law: Growth) -> Expr:
     L = symbols.depth
     result: Any = Pow(L, factor(simplify(law.power))) * log(L) ** factor(simplify(law.log_power))
-    if law.stretched:
-        result *= exp(Add(*(factor(c) * L**p for p, c in law.stretched)))
+    for terms, base in ((law.stretched, L), (law.log_stretched, log(L))):
+        if terms:
+            result *= exp(Add(*(factor(c) * base**p for p, c in terms)))
     rate = simplify(expand_log(law.rate, force=True))
     if rate != 0:
         result *= Pow(law.base, L)
     return result
 
 
-def _largest_first(terms: Mapping[Expr, Expr]) -> tuple[tuple[Expr, Expr], ...]:
+def _added(one: Terms, other: Terms) -> Terms:
+    terms = dict(one)
+    for p, c in other:
+        terms[p] = terms.get(p, ZERO) + c
+    return _largest_first(terms)
+
+
+def _largest_first(terms: Mapping[Expr, Expr]) -> Terms:
     kept = ((p, c) for p, c in terms.items() if c != 0)
     return tuple(sorted(kept, key=lambda row: float(row[0]), reverse=True))

@@ -10,12 +10,12 @@ from sympy import Rational, Symbol, expand, factor
 
 from .. import symbols
 from ..errors import NoClosedForm
+from .blockwise import product_of_blocks
 from .closed_forms import Pairs
-from .collapse import collapse_law
-from .expansion import expanded_law
 from .growth import Growth
 from .large_depth import growth
-from .products import linear_law, product_law, profile_law
+from .one_stream import collapse_law, gradient_law, moment_otherwise
+from .products import linear_law
 from .streams import differences_law, embedding_law
 
 if TYPE_CHECKING:
@@ -27,6 +27,18 @@ L = symbols.depth
 EMBEDDING = "gradient at the embedding"
 BALANCED = "gradient at the embedding, omega = sigma"
 COLLAPSE = "(1-rho_L)/(1-rho_0)"
+
+__all__ = [
+    "BALANCED",
+    "COLLAPSE",
+    "EMBEDDING",
+    "balanced_law",
+    "collapse_law",
+    "gradient_law",
+    "identity_law",
+    "laws",
+    "moment_law",
+]
 
 
 def laws(recursion: Recursion) -> dict[str, Growth | str]:
@@ -61,17 +73,18 @@ def _attempt(compute: Callable[[], Growth]) -> Growth | str:
 
 def identity_law(recursion: Recursion, stream: int) -> Growth:
     """Growth of the gain of a stream's skip path from the input to the last block: of its closed form, else
-    of the expansion of one block's."""
+    of the product of its blocks'."""
     try:
         return growth(recursion.identity_gain(stream), L)
-    except NoClosedForm as reason:
+    except NoClosedForm:
         opening = growth(recursion.opening_identity(stream), L)
-        block = recursion.block_identity(stream)
-        return opening + expanded_law(block**2, recursion.start, reason).times(Rational(1, 2))
+        squared = product_of_blocks(recursion.block_identity(stream) ** 2, recursion.start)
+        return opening + squared.times(Rational(1, 2))
 
 
 def moment_law(recursion: Recursion, pair: Pairs) -> Growth:
-    """Growth of a stream moment at l = L: of its closed form, else of its linear recurrence."""
+    """Growth of a stream moment at l = L: of its closed form, else of its linear recurrence; of one stream,
+    else by the means of :mod:`.one_stream`."""
     try:
         return growth(recursion.moment_at(pair, L), L)
     except NoClosedForm:
@@ -80,7 +93,10 @@ def moment_law(recursion: Recursion, pair: Pairs) -> Growth:
         step = recursion.step.forward[pair]
         if not isinstance(state, Symbol) or step.free_symbols & others:
             raise
-        return linear_law(step, state)
+        try:
+            return linear_law(step, state)
+        except NoClosedForm as reason:
+            return moment_otherwise(recursion, reason)
 
 
 def balanced_law(recursion: Recursion) -> Growth:
@@ -108,18 +124,3 @@ def balanced_law(recursion: Recursion) -> Growth:
                     "sqrt(q_00*q_11)"
                 ) from None
     return growth(factor(closed / q0), L)
-
-
-def gradient_law(recursion: Recursion) -> Growth:
-    """Growth of gamma_0/gamma_L: of its closed form, else of the product that its blocks' limit gives."""
-    try:
-        return growth(recursion.gradient_ratio(), L)
-    except NoClosedForm:
-        ratio = recursion.ratio
-        if not ratio.has(L):
-            return product_law(ratio)
-        opening = growth(recursion.opening_ratio, L)
-        try:
-            return opening + profile_law(ratio, recursion.start)
-        except NoClosedForm as reason:
-            return opening + expanded_law(ratio, recursion.start, reason)

@@ -127,8 +127,8 @@ def _law(ratio: Expr, start: Expr) -> Growth:
             return product_law(ratio)
         try:
             return profile_law(ratio, start)
-        except NoClosedForm as reason:
-            return expanded_law(ratio, start, reason)
+        except NoClosedForm:
+            return expanded_law(ratio, start)
 
 
 class _NearIdentity:

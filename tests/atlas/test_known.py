@@ -16,7 +16,6 @@ from spannorm_theory.atlases.iterated import Iteration
 from spannorm_theory.atlases.numbers import evaluate
 from spannorm_theory.atlases.records import OK, QUANTITIES
 from spannorm_theory.theory import laws
-from spannorm_theory.theory.collapse import collapse_law
 
 GAINS = (0.5, 0.4, 0.9, 0.6)
 
@@ -42,7 +41,7 @@ def test_shared_laws_are_those_of_each_rule(placement: str, one: str, other: str
     own = {
         "forward": laws.moment_law(second, (0, 0)),
         "gradient": laws.gradient_law(second),
-        "collapse": collapse_law(second),
+        "collapse": laws.collapse_law(second),
         "identity": laws.identity_law(second, 0),
     }
     for name, law in own.items():

@@ -10,8 +10,7 @@ from spannorm_theory.atlases.check import DEPTHS, mismatch
 from spannorm_theory.atlases.iterated import Iteration
 from spannorm_theory.atlases.numbers import evaluate
 from spannorm_theory.errors import NoClosedForm
-from spannorm_theory.theory.collapse import collapse_law
-from spannorm_theory.theory.laws import COLLAPSE, EMBEDDING, gradient_law, moment_law
+from spannorm_theory.theory.laws import COLLAPSE, EMBEDDING, collapse_law, gradient_law, moment_law
 from spannorm_theory.theory.orders import ONE, Order, Orders, Power, require_summable
 from spannorm_theory.theory.streams import differences_law, embedding_law
 

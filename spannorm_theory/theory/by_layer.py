@@ -1,0 +1,53 @@
+r"""Products of factors that depend on the block's index alone.
+
+With ln r(l) = sum_p alpha_p l^p, p > -1, + alpha / l + O(l^-1-epsilon), and no term p >= 0,
+
+    prod_{k<l} r(k) ~ C exp(sum_p alpha_p l^(p+1) / (p + 1)) l^alpha.
+
+The first blocks decide C, which stays open.
+"""
+
+from __future__ import annotations
+
+from sympy import Add, Expr, factor, log
+
+from .. import symbols
+from ..errors import NoClosedForm
+from .expansion import LOG, SHARE, logarithms
+from .growth import Growth
+from .products import product_law
+
+l, L = symbols.layer, symbols.depth
+
+
+def layer_law(ratio: Expr) -> Growth:
+    """Growth of prod_l ratio(l): of a ratio's leading order, else of its expansion.
+
+    Raises:
+        NoClosedForm: it depends on the depth, has no expansion, or its factors do not tend to one.
+    """
+    try:
+        return product_law(ratio)
+    except NoClosedForm as reason:
+        if ratio.has(L):
+            raise
+        try:
+            return _expanded(ratio)
+        except NoClosedForm as other:
+            raise NoClosedForm(f"{reason}; {other}") from None
+
+
+def _expanded(ratio: Expr) -> Growth:
+    parts = logarithms(ratio)
+    law = Growth(constant=log(symbols.constant))
+    for p in sorted({p for part in parts for p in part.terms if p >= -1}):
+        alpha = factor(Add(*(part.terms.get(p, 0) for part in parts)) * SHARE**-p)
+        if alpha == 0:
+            continue
+        if p >= 0 or alpha.has(LOG, SHARE):
+            raise NoClosedForm("its factors do not tend to one as a power of l")
+        if p == -1:
+            law += Growth(power=alpha)
+        else:
+            law += Growth(stretched=((p + 1, alpha / (p + 1)),))
+    return law
