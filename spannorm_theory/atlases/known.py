@@ -16,6 +16,7 @@ from ..theory import laws
 from ..theory.collapse import collapse_law
 from ..theory.growth import Growth
 from ..theory.pattern import Factors
+from ..theory.products import moment_law
 from ..theory.recursion import Recursion
 from ..theory.streams import differences_law, embedding_law
 from .check import DEPTHS, mismatch
@@ -152,7 +153,7 @@ class _Laws:
     def _derived(self, name: str, stream: int) -> Growth:
         recursion = self._recursion
         if name == "forward":
-            return laws.moment_law(recursion, (stream, stream))
+            return moment_law(recursion, (stream, stream))
         if name == "identity":
             return laws.identity_law(recursion, stream)
         several = len(recursion.block.trace.streams) > 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cmath
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, inf, isfinite, log, prod
 
 import numpy as np
@@ -16,6 +16,7 @@ from sympy import log as sympy_log
 
 from .. import symbols
 from ..theory.growth import Growth
+from ..theory.roots import LargestRoot, largest_root
 from .numeric import GAINS
 
 _NAMES = (*GAINS, symbols.initial_variance, symbols.width)
@@ -31,6 +32,7 @@ class Trend:
     Attributes:
         root: 1, or the exponent of a stretched exponential.
         further: (rate, root) of what more of these there are.
+        rivals: smaller terms that are larger at other gains, the largest first.
         constant: NaN where the first blocks decide it.
         fitted: found by iterating the step, not derived.
     """
@@ -43,6 +45,7 @@ class Trend:
     root: float = 1.0
     fitted: bool = False
     further: tuple[tuple[float, float], ...] = ()
+    rivals: tuple[Trend, ...] = ()
 
     @property
     def exponentials(self) -> list[tuple[float, float]]:
@@ -80,7 +83,12 @@ def _short(x: float) -> str:
 
 
 def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
-    """A law at gains (sigma_a^2, sigma_f^2, omega_a^2, omega_f^2); d counts as one, as in iterations."""
+    """A law at gains (sigma_a^2, sigma_f^2, omega_a^2, omega_f^2); d counts as one, as in iterations. Of rivals
+    the largest there, which keeps the others."""
+    if law.rivals:
+        found = [evaluate(one, gains, q0) for one in (replace(law, rivals=()), *law.rivals)]
+        first, *others = sorted(found, key=lambda trend: trend.order, reverse=True)
+        return replace(first, rivals=tuple(others))
     orders = law.orders
     free = symbols.constant in orders[4].free_symbols
     names = dict(zip(_NAMES, (*map(float, gains), q0, 1.0), strict=True))
@@ -125,6 +133,8 @@ def _compute(e: Expr, known: dict[Expr, complex]) -> complex:
         return cmath.log(parts[0])
     if isinstance(e, sympy_exp):
         return cmath.exp(parts[0])
+    if isinstance(e, LargestRoot):
+        return complex(largest_root(parts))
     if isinstance(e, gamma):
         return complex(gamma_of(complex(parts[0])))
     if isinstance(e, harmonic):

@@ -12,6 +12,7 @@ from sympy import (
     Add,
     Expr,
     Integer,
+    Max,
     Pow,
     evaluate,
     exp,
@@ -27,6 +28,7 @@ from sympy import (
 
 from .. import symbols
 from ..errors import NoClosedForm
+from .roots import LargestRoot
 
 ZERO = Integer(0)
 
@@ -37,6 +39,7 @@ class Growth:
 
     Attributes:
         stretched: (p, c) for each further term c L^p of ln f with 0 < p < 1, the largest power first.
+        rivals: other laws; f is of the order of the largest of them and this one, which depends on the gains.
     """
 
     factorial: Expr = ZERO
@@ -45,6 +48,7 @@ class Growth:
     log_power: Expr = ZERO
     constant: Expr = ZERO
     stretched: tuple[tuple[Expr, Expr], ...] = ()
+    rivals: tuple[Growth, ...] = ()
 
     def __add__(self, other: Growth) -> Growth:
         orders = (
@@ -54,19 +58,28 @@ class Growth:
         terms = dict(self.stretched)
         for p, c in other.stretched:
             terms[p] = terms.get(p, ZERO) + c
-        return replace(Growth(*orders), stretched=_largest_first(terms))
+        if other.rivals:
+            if self.rivals:
+                raise NoClosedForm("two laws that both depend on which of several terms is largest")
+            return other + self
+        rivals = tuple(rival + other for rival in self.rivals)
+        return replace(Growth(*orders), stretched=_largest_first(terms), rivals=rivals)
 
     def times(self, exponent: Expr) -> Growth:
         """The growth of f^exponent."""
         terms = {p: expand(exponent * c) for p, c in self.stretched}
         orders = (expand(exponent * a) for a in self.orders)
-        return replace(Growth(*orders), stretched=_largest_first(terms))
+        if self.rivals and not exponent.is_positive:
+            raise NoClosedForm("the largest of several terms, to a power that may be negative")
+        rivals = tuple(rival.times(exponent) for rival in self.rivals)
+        return replace(Growth(*orders), stretched=_largest_first(terms), rivals=rivals)
 
     def subs(self, values: Mapping[Expr, Expr]) -> Growth:
         """The growth with expressions in the place of symbols."""
         orders = (a.subs(values, simultaneous=True) for a in self.orders)
         terms = {p: c.subs(values, simultaneous=True) for p, c in self.stretched}
-        return replace(Growth(*orders), stretched=_largest_first(terms))
+        rivals = tuple(rival.subs(values) for rival in self.rivals)
+        return replace(Growth(*orders), stretched=_largest_first(terms), rivals=rivals)
 
     @property
     def orders(self) -> tuple[Expr, ...]:
@@ -75,6 +88,8 @@ class Growth:
 
     def compare(self, other: Growth) -> int:
         """1, 0 or -1 as this grows faster than, like, or slower than ``other``."""
+        if self.rivals or other.rivals:
+            raise NoClosedForm("cannot decide which of several terms dominates for all gains")
         if self.stretched or other.stretched:
             raise NoClosedForm("cannot decide which of several stretched exponentials dominates")
         for mine, theirs in zip(self.orders[:4], other.orders[:4], strict=True):
@@ -136,14 +151,21 @@ def _prefactor(constant: Expr) -> Expr:
 
 @lru_cache(maxsize=1 << 13)
 def _shape(law: Growth) -> Expr:
+    if law.rivals:
+        return Max(*(_shape(one) for one in (replace(law, rivals=()), *law.rivals)), evaluate=False)
     L = symbols.depth
-    result: Any = Pow(L, factor(simplify(law.power))) * log(L) ** factor(simplify(law.log_power))
+    result: Any = Pow(L, _short(law.power)) * log(L) ** _short(law.log_power)
     if law.stretched:
         result *= exp(Add(*(factor(c) * L**p for p, c in law.stretched)))
     rate = simplify(expand_log(law.rate, force=True))
     if rate != 0:
         result *= Pow(law.base, L)
     return result
+
+
+def _short(exponent: Expr) -> Expr:
+    # what roots of polynomials are written with is short as it is, and long to simplify
+    return exponent if exponent.has(LargestRoot) else factor(simplify(exponent))
 
 
 def _largest_first(terms: Mapping[Expr, Expr]) -> tuple[tuple[Expr, Expr], ...]:

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sympy import Rational, Symbol, expand, factor
+from sympy import Rational, expand, factor
 
 from .. import symbols
 from ..errors import NoClosedForm
-from .closed_forms import Pairs
 from .collapse import collapse_law
 from .expansion import expanded_law
 from .growth import Growth
 from .large_depth import growth
-from .products import linear_law, product_law, profile_law
+from .products import moment_law, product_law, profile_law
 from .streams import differences_law, embedding_law
 
 if TYPE_CHECKING:
@@ -68,19 +67,6 @@ def identity_law(recursion: Recursion, stream: int) -> Growth:
         opening = growth(recursion.opening_identity(stream), L)
         block = recursion.block_identity(stream)
         return opening + expanded_law(block**2, recursion.start, reason).times(Rational(1, 2))
-
-
-def moment_law(recursion: Recursion, pair: Pairs) -> Growth:
-    """Growth of a stream moment at l = L: of its closed form, else of its linear recurrence."""
-    try:
-        return growth(recursion.moment_at(pair, L), L)
-    except NoClosedForm:
-        state = recursion.step.moment(*pair)
-        others = {recursion.step.moment(*p) for p in recursion.step.pairs} - {state}
-        step = recursion.step.forward[pair]
-        if not isinstance(state, Symbol) or step.free_symbols & others:
-            raise
-        return linear_law(step, state)
 
 
 def balanced_law(recursion: Recursion) -> Growth:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sympy import Add, Expr, Integer, Symbol, apart, exp, expand, factor, integrate, log, powsimp, together
 
 from .. import symbols
 from ..errors import NoClosedForm
+from .closed_forms import Pairs
 from .growth import Growth
 from .large_depth import growth
+
+if TYPE_CHECKING:
+    from .recursion import Recursion
 
 L = symbols.depth
 
@@ -58,6 +64,19 @@ def profile_law(ratio: Expr, start: Expr) -> Growth:
     first = start.coeff(L, 1)
     primitive = integrate(apart(factor(above.LC() / below.LC()), t), t)
     return Growth(constant=expand(primitive.subs(t, 1) - primitive.subs(t, first)))
+
+
+def moment_law(recursion: Recursion, pair: Pairs) -> Growth:
+    """Growth of a stream moment at l = L: of its closed form, else of its linear recurrence."""
+    try:
+        return growth(recursion.moment_at(pair, L), L)
+    except NoClosedForm:
+        state = recursion.step.moment(*pair)
+        others = {recursion.step.moment(*p) for p in recursion.step.pairs} - {state}
+        step = recursion.step.forward[pair]
+        if not isinstance(state, Symbol) or step.free_symbols & others:
+            raise
+        return linear_law(step, state)
 
 
 def linear_law(step: Expr, state: Symbol) -> Growth:

@@ -17,6 +17,7 @@ from spannorm_theory.atlases.numbers import evaluate
 from spannorm_theory.atlases.records import OK, QUANTITIES
 from spannorm_theory.theory import laws
 from spannorm_theory.theory.collapse import collapse_law
+from spannorm_theory.theory.products import moment_law
 
 GAINS = (0.5, 0.4, 0.9, 0.6)
 
@@ -40,7 +41,7 @@ def test_shared_laws_are_those_of_each_rule(placement: str, one: str, other: str
     found, _, problems = known.known(second, GAINS, GAINS)
     assert not problems
     own = {
-        "forward": laws.moment_law(second, (0, 0)),
+        "forward": moment_law(second, (0, 0)),
         "gradient": laws.gradient_law(second),
         "collapse": collapse_law(second),
         "identity": laws.identity_law(second, 0),

@@ -11,8 +11,9 @@ from spannorm_theory.atlases.iterated import Iteration
 from spannorm_theory.atlases.numbers import evaluate
 from spannorm_theory.errors import NoClosedForm
 from spannorm_theory.theory.collapse import collapse_law
-from spannorm_theory.theory.laws import COLLAPSE, EMBEDDING, gradient_law, moment_law
+from spannorm_theory.theory.laws import COLLAPSE, EMBEDDING, gradient_law
 from spannorm_theory.theory.orders import ONE, Order, Orders, Power, require_summable
+from spannorm_theory.theory.products import moment_law
 from spannorm_theory.theory.streams import differences_law, embedding_law
 
 l, L = symbols.layer, symbols.depth
