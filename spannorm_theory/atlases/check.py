@@ -5,6 +5,13 @@ ln f(L) less the law's shape must settle to the law's constant. It is taken at t
 are below ``TOLERANCE``, or the later is at most ``SHRINK`` of the earlier: a power that is off leaves equal
 differences, a missing factor ln L leaves 0.86. A law with a power of ln L converges only in ln ln L; there
 f to one over that power must be linear in ln L, with the slope that the constant gives.
+
+A law with rivals is of the order of the largest of several terms, and what is left of it falls only as the
+next one over the largest. With F_1 and F_2 the two largest, f/F_2 must be linear in F_1/F_2, and rise: its
+slopes between the three depths agree within ``SLOPE``, which a power that is off by e changes by 4^e.
+
+Where these terms differ by powers of ln L, they hardly separate at any depth that can be iterated. Blocks then
+act in bundles (:mod:`.bundled`), and powers of ln L are held to the same measures with ln L in the place of L.
 """
 
 from __future__ import annotations
@@ -18,11 +25,18 @@ from .numbers import Trend
 RATIO = 4
 DEPTHS = (640, 2560, 10240)
 
+#: ln of the depths where a law of powers of ln L is checked, with powers of L in it and without
+LOG_DEPTHS = DEPTHS
+FAR = (640 << 12, 2560 << 12, 10240 << 12)
+
 #: of a difference of logarithms between two depths, absolute, and as a share of the law's own growth
 TOLERANCE, SHARE = 2e-3, 1e-6
 
 #: corrections that fall as L^-1/4 or faster shrink by this factor or more from depth to depth
 SHRINK = 0.75
+
+#: exponents beyond this leave float64's range
+LARGEST = 600.0
 
 #: of slopes against ln L, and of the constant, relative
 SLOPE, CONSTANT = 0.02, 0.02
@@ -30,6 +44,22 @@ SLOPE, CONSTANT = 0.02, 0.02
 
 def mismatch(trend: Trend, depths: Sequence[int], logs: Sequence[float]) -> str:
     """Why a law does not fit ln f at three depths; an empty string where it does."""
+    detail = _one_term(trend, depths, logs)
+    return detail if not (detail and trend.rivals) else _two_terms(trend, depths, logs)
+
+
+def deep(trend: Trend) -> tuple[int, ...]:
+    """The ln L at which a law of several powers of L and ln L is checked as one of exponentials and powers of
+    ln L; empty for any other law."""
+    terms = (trend, *trend.rivals)
+    if not trend.rivals or any(one.factorial or one.rate for one in terms):
+        return ()
+    if not any(one.log_power for one in terms):
+        return ()
+    return LOG_DEPTHS if any(one.power for one in terms) else FAR
+
+
+def _one_term(trend: Trend, depths: Sequence[int], logs: Sequence[float]) -> str:
     rest = [value - trend.log_shape(depth) for value, depth in zip(logs, depths, strict=True)]
     if trend.log_power:
         return _logarithmic(trend, depths, rest)
@@ -61,3 +91,19 @@ def _logarithmic(trend: Trend, depths: Sequence[int], rest: Sequence[float]) -> 
     if isfinite(slope) and abs(two / slope - 1) > SLOPE:
         return f"its slope against ln L comes out as {two:.4g}, the law's is {slope:.4g}"
     return ""
+
+
+def _two_terms(trend: Trend, depths: Sequence[int], logs: Sequence[float]) -> str:
+    large, small = ([_size(term, depth) for depth in depths] for term in (trend, trend.rivals[0]))
+    first = logs[0] - small[0]
+    over = [exp(min(y - s - first, LARGEST)) for y, s in zip(logs, small, strict=True)]
+    ratio = [exp(min(x - s, LARGEST)) for x, s in zip(large, small, strict=True)]
+    one, two = ((b - a) / (v - u) for (a, b), (u, v) in zip(pairwise(over), pairwise(ratio), strict=True))
+    if min(one, two) > 0 and abs(one / two - 1) <= SLOPE:
+        return ""
+    return f"over its second term, f is not linear in the first: slopes {one:.4g} and {two:.4g}"
+
+
+def _size(trend: Trend, depth: float) -> float:
+    """ln of a term without its constant."""
+    return trend.log_shape(depth) + trend.log_power * log(log(depth))

@@ -19,7 +19,7 @@ from ..theory.pattern import Factors
 from ..theory.products import moment_law
 from ..theory.recursion import Recursion
 from ..theory.streams import differences_law, embedding_law
-from .check import DEPTHS, mismatch
+from .check import DEPTHS, deep, mismatch
 from .iterated import Ends, Iteration
 from .numbers import Trend, evaluate, fit
 from .numeric import GAINS, Gains
@@ -96,6 +96,7 @@ class _Runs:
         self.problem = ""
         self._iteration, self._gains = iteration, gains
         self._ends: dict[float, list[Ends]] = {}
+        self._deep: dict[tuple[int, ...], list[Ends]] = {}
 
     def _at(self, q0: float) -> list[Ends]:
         """Empty where the stacks leave float64's range."""
@@ -106,6 +107,17 @@ class _Runs:
                 self._ends[q0] = []
                 self.problem = f"not iterated to depth {DEPTHS[-1]}: {error}"
         return self._ends[q0]
+
+    def deep_logs(self, name: str, stream: int, places: tuple[int, ...]) -> list[float]:
+        """ln of the gradient, or of the collapse of a stream, at these ln L; empty where blocks do not bundle."""
+        if places not in self._deep:
+            try:
+                self._deep[places] = self._iteration.deep_ends(places, self._gains)
+            except AssumptionError:
+                self._deep[places] = []
+        if name == "gradient":
+            return [ends.gradient for ends in self._deep[places]]
+        return [getattr(ends, name)[stream] for ends in self._deep[places]]
 
     def largest(self, name: str) -> int:
         """The first of the streams that end with most of a quantity."""
@@ -185,11 +197,19 @@ def _check(law: Growth, name: str, stream: int, checks: _Runs, late: bool) -> tu
     logs = checks.logs(name, stream)
     if not logs:
         return UNCHECKED, False, ""
-    detail = mismatch(evaluate(law, CHECK_GAINS), DEPTHS, logs)
+    trend = evaluate(law, CHECK_GAINS)
+    detail = mismatch(trend, DEPTHS, logs)
+    places = deep(trend) if detail else ()
+    if places:
+        further = checks.deep_logs(name, stream, places)
+        detail = mismatch(trend.in_log, places, further) if further else detail
     if not detail:
         return OK, False, ""
-    if not late:
+    if not late and not trend.rivals:
         return FAILED, False, detail
+    # a law with rivals holds for every input, and sets in sooner for a small one
     logs = checks.logs(name, stream, SMALL_INPUT)
     again = mismatch(evaluate(law, CHECK_GAINS, SMALL_INPUT), DEPTHS, logs) if logs else detail
-    return (LATER, True, again) if again else (OK, True, "")
+    if not again:
+        return OK, late, ""
+    return (LATER, True, again) if late else (FAILED, False, again)

@@ -16,7 +16,7 @@ from sympy import log as sympy_log
 
 from .. import symbols
 from ..theory.growth import Growth
-from ..theory.roots import LargestRoot, largest_root
+from ..theory.roots import LargestRoot, real_roots
 from .numeric import GAINS
 
 _NAMES = (*GAINS, symbols.initial_variance, symbols.width)
@@ -56,6 +56,12 @@ class Trend:
         """ln f(L) without the constant."""
         exponential = sum(rate * L**root for rate, root in self.exponentials)
         return float(self.factorial * L * log(L) + exponential + self.power * log(L))
+
+    @property
+    def in_log(self) -> Trend:
+        """A law of powers of L and ln L as one of exponentials and powers of ln L, without its constant."""
+        rivals = tuple(rival.in_log for rival in self.rivals)
+        return Trend(rate=self.power, power=self.log_power, rivals=rivals)
 
     @property
     def order(self) -> tuple[float, ...]:
@@ -106,7 +112,16 @@ def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
     constant = float("nan") if free else exp(values[4].real) if values[4].real < 700 else inf
     rates = [(rate, 1.0), *((v.real, float(p)) for v, (p, _) in zip(values[5:], law.stretched, strict=True))]
     (rate, root), *further = [row for row in rates if row[0]] or [(0.0, 1.0)]
-    return Trend(factorial, rate, power, log_power, constant, root, further=tuple(further))
+    found = Trend(factorial, rate, power, log_power, constant, root, further=tuple(further))
+    return replace(found, rivals=_other_roots(law, found, known))
+
+
+def _other_roots(law: Growth, trend: Trend, known: dict[Expr, complex]) -> tuple[Trend, ...]:
+    """Terms of the other roots, where a law has the largest root of a polynomial as its power."""
+    if not isinstance(law.power, LargestRoot):
+        return ()
+    roots = real_roots([_value(c, known) for c in law.power.args])[1:]
+    return tuple(replace(trend, power=root) for root in roots)
 
 
 def _value(e: Expr, known: dict[Expr, complex]) -> complex:
@@ -134,7 +149,7 @@ def _compute(e: Expr, known: dict[Expr, complex]) -> complex:
     if isinstance(e, sympy_exp):
         return cmath.exp(parts[0])
     if isinstance(e, LargestRoot):
-        return complex(largest_root(parts))
+        return complex(real_roots(parts)[0])
     if isinstance(e, gamma):
         return complex(gamma_of(complex(parts[0])))
     if isinstance(e, harmonic):

@@ -2,6 +2,7 @@ r"""The largest real root of a polynomial, where laws have an exponent that no s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -13,6 +14,9 @@ from ..symbols import positive
 
 #: the polynomial's variable in print
 VARIABLE = Symbol("x")
+
+#: imaginary parts below this, relative, are rounding
+CLOSE = 1e-7
 
 #: a square root of gains
 ROOT = positive("t")
@@ -36,7 +40,7 @@ class LargestRoot(Function):  # type: ignore[misc]
         with mpmath.workprec(prec + 20):
             roots = mpmath.polyroots([c._to_mpmath(prec + 20) for c in coefficients], maxsteps=200, extraprec=200)
             size = max(abs(root) for root in roots) + 1
-            real = [root.real for root in map(mpmath.mpc, roots) if abs(root.imag) < 1e-8 * size]
+            real = [root.real for root in map(mpmath.mpc, roots) if abs(root.imag) < CLOSE * size]
         return Float(max(real)) if real else None
 
     def _sympystr(self, printer: Any) -> str:
@@ -47,11 +51,11 @@ class LargestRoot(Function):  # type: ignore[misc]
         return rf"\operatorname{{maxroot}}{raised}\left({printer.doprint(self.polynomial)}\right)"
 
 
-def largest_root(coefficients: list[complex]) -> float:
-    """The same of numbers, the leading one first."""
+def real_roots(coefficients: Sequence[complex]) -> list[float]:
+    """Real roots of a polynomial of real coefficients, the leading one first; the largest root first."""
     roots = np.roots([complex(c).real for c in coefficients])
-    real = [root.real for root in roots if abs(root.imag) < 1e-8 * (1 + np.abs(roots).max())]
-    return float(max(real))
+    real = roots.real[np.abs(roots.imag) < CLOSE * (1 + np.abs(roots).max())]
+    return sorted(map(float, real), reverse=True)
 
 
 def largest_eigenvalue(matrix: Matrix) -> Expr:
