@@ -1,9 +1,9 @@
 r"""Stacks so deep that ln L is large: blocks in bundles.
 
-A power of ln L shows only where ln L doubles, and doubles again. Blocks that change as 1/l act in bundles: in
+A power of ln L shows only where ln L doubles, and doubles again. Blocks that change as 1/l act in bundles. In
 tau = ln l, a row v of gradients obeys dv/dtau = v E with E = l (M_l - 1); moments and differences likewise.
-What one block changes is less than rounding leaves there, but to first order in 1/l it is linear in the
-gains, so E is read off a block, as the definition wires it, with all gains larger by a factor K = ``SHARE`` l:
+What one block changes is less than rounding leaves there, but to first order in 1/l it is linear in the gains.
+So E is read off a block, as the definition wires it, with all gains larger by a factor K = ``SHARE`` l:
 
     E = (M_l[K gains] - M_l[-K gains]) / (2 SHARE) (1 + O(SHARE^2) + O(1/l))
 
@@ -21,9 +21,8 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 from ..components.kernels import Array
-from ..definitions.trace import Trace
 from ..errors import AssumptionError
-from .numeric import Gains, Wiring, stream_pairs
+from .numeric import Wiring
 
 #: of one, what a block with larger gains changes
 SHARE = 1e-4
@@ -42,7 +41,7 @@ class Bundles:
     """Blocks of one wiring from block ``first`` on, which change little each.
 
     Args:
-        trace: a block that knows no depth.
+        wiring: of a block that knows no depth.
         state: moments of all stream pairs in front of block ``first``.
         logs: ln of the depths to go to.
 
@@ -50,8 +49,8 @@ class Bundles:
         AssumptionError: without its branches a block is not the identity.
     """
 
-    def __init__(self, trace: Trace, gains: Gains, state: Array, first: int, logs: Sequence[float]) -> None:
-        self._trace, self._gains = trace, gains
+    def __init__(self, wiring: Wiring, state: Array, first: int, logs: Sequence[float]) -> None:
+        self._wiring = wiring
         start, end = float(np.log(first)), max(logs)
         moments = self._moments(start, end, state)
         last = np.array([end * (1 - SPAN), end])
@@ -69,9 +68,9 @@ class Bundles:
 
     def _log_sizes(self, states: Array) -> Array:
         """ln sqrt(q_ii q_jj) of all stream pairs, which entries are measured in."""
-        pairs = stream_pairs(len(self._trace.streams))
-        single = np.log(states[:, [pairs.index((i, i)) for i in range(len(self._trace.streams))]])
-        return np.stack([(single[:, i] + single[:, j]) / 2 for i, j in pairs], axis=1)
+        pairs = self._wiring.pairs
+        single = {i: np.log(states[:, at]) for at, (i, j) in enumerate(pairs) if i == j}
+        return np.stack([(single[i] + single[j]) / 2 for i, j in pairs], axis=1)
 
     def _exponents(self, tau: Array, moments: Callable[[Any], Array]) -> tuple[Array, Array]:
         """What bundles between these places change, gradients and differences, in that measure."""
@@ -86,8 +85,7 @@ class Bundles:
     def _wirings(self, tau: Any) -> tuple[Any, list[Wiring]]:
         """Blocks l = e^tau with gains larger by K and by -K."""
         l = np.exp(np.minimum(tau, LAST))
-        sized = [tuple(sign * SHARE * l * gain for gain in self._gains) for sign in (1, -1)]
-        return l, [Wiring(self._trace, gains, 1) for gains in sized]  # type: ignore[arg-type]
+        return l, [self._wiring.scaled(sign * SHARE * l) for sign in (1, -1)]
 
     def _moments(self, start: float, end: float, state: Array) -> Callable[[Any], Array]:
         def slope(at: float, q: Array) -> Array:
@@ -95,10 +93,10 @@ class Bundles:
             more, less = (np.array(wiring.stepper(np.array([l]))(q, 0)) for wiring in wirings)
             return np.asarray((more - less) / (2 * SHARE))
 
-        found = solve_ivp(slope, (start, end), state, "LSODA", dense_output=True, rtol=1e-9, atol=1e-9)
-        if not found.success:
+        found = solve_ivp(slope, (start, end), state, "LSODA", dense_output=True, rtol=1e-6, atol=1e-8)
+        if found.sol is None or not found.success:
             raise AssumptionError(f"the moments of bundled blocks did not converge: {found.message}")
-        return found.sol  # type: ignore[no-any-return]
+        return found.sol
 
     def _slopes(self, tau: Array, states: Array) -> tuple[Array, Array]:
         l, wirings = self._wirings(tau)

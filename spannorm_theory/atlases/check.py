@@ -10,8 +10,8 @@ A law with rivals is of the order of the largest of several terms, and what is l
 next one over the largest. With F_1 and F_2 the two largest, f/F_2 must be linear in F_1/F_2, and rise: its
 slopes between the three depths agree within ``SLOPE``, which a power that is off by e changes by 4^e.
 
-Where these terms differ by powers of ln L, they hardly separate at any depth that can be iterated. Blocks then
-act in bundles (:mod:`.bundled`), and powers of ln L are held to the same measures with ln L in the place of L.
+Where these terms differ by powers of ln L, they hardly separate at any depth that can be iterated. Blocks
+then act in bundles (:mod:`.bundled`), and the law is held to the same measures with ln L in the place of L.
 """
 
 from __future__ import annotations

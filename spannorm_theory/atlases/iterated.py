@@ -115,7 +115,7 @@ class Iteration:
             if len(set(which[1:].tolist())) > 1 or wirings[which[-1]].knows_depth:
                 raise AssumptionError("only blocks that are all the same but for their number act in bundles")
             readout = Wiring(self._entry.trace_readout(), gains, BUNDLED)
-            return _deep(wirings, which, readout, q0, gains, logs)
+            return _deep(wirings, which, readout, q0, logs)
 
 
 def _run(wirings: list[Wiring], which: NDArray[np.intp], readout: Wiring, q0: float) -> Ends:
@@ -144,11 +144,10 @@ def _deep(
     which: NDArray[np.intp],
     readout: Wiring,
     q0: float,
-    gains: Gains,
     logs: Sequence[float],
 ) -> list[Ends]:
     stack = _Stack(wirings, which, q0)
-    bundles = Bundles(wirings[which[-1]].trace, gains, stack.states[-1], len(which), logs)
+    bundles = Bundles(wirings[which[-1]], stack.states[-1], len(which), logs)
     row, lost = _carried(stack.backward.transpose(0, 2, 1), stack.weights)
     column, drop = _carried(stack.drops, np.ones(len(stack.weights)))
     found = []

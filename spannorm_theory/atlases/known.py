@@ -109,7 +109,7 @@ class _Runs:
         return self._ends[q0]
 
     def deep_logs(self, name: str, stream: int, places: tuple[int, ...]) -> list[float]:
-        """ln of the gradient, or of the collapse of a stream, at these ln L; empty where blocks do not bundle."""
+        """The same at these ln L, but for the identity; empty where blocks do not act in bundles."""
         if places not in self._deep:
             try:
                 self._deep[places] = self._iteration.deep_ends(places, self._gains)

@@ -89,8 +89,8 @@ def _short(x: float) -> str:
 
 
 def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
-    """A law at gains (sigma_a^2, sigma_f^2, omega_a^2, omega_f^2); d counts as one, as in iterations. Of rivals
-    the largest there, which keeps the others."""
+    """A law at gains (sigma_a^2, sigma_f^2, omega_a^2, omega_f^2); d counts as one, as in iterations. Of
+    rivals the largest there, which keeps the others."""
     if law.rivals:
         found = [evaluate(one, gains, q0) for one in (replace(law, rivals=()), *law.rivals)]
         first, *others = sorted(found, key=lambda trend: trend.order, reverse=True)
@@ -112,8 +112,8 @@ def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
     constant = float("nan") if free else exp(values[4].real) if values[4].real < 700 else inf
     rates = [(rate, 1.0), *((v.real, float(p)) for v, (p, _) in zip(values[5:], law.stretched, strict=True))]
     (rate, root), *further = [row for row in rates if row[0]] or [(0.0, 1.0)]
-    found = Trend(factorial, rate, power, log_power, constant, root, further=tuple(further))
-    return replace(found, rivals=_other_roots(law, found, known))
+    trend = Trend(factorial, rate, power, log_power, constant, root, further=tuple(further))
+    return replace(trend, rivals=_other_roots(law, trend, known))
 
 
 def _other_roots(law: Growth, trend: Trend, known: dict[Expr, complex]) -> tuple[Trend, ...]:

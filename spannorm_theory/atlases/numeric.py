@@ -8,6 +8,7 @@ the forward step, which is iterated block by block, is compiled, once for all ru
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import lru_cache
 from itertools import combinations_with_replacement
 from typing import Any
@@ -43,12 +44,21 @@ class Wiring:
     """
 
     def __init__(self, trace: Trace, gains: Gains, depth: int) -> None:
-        self.trace, self.pairs = trace, stream_pairs(len(trace.streams))
-        self._gains = {"attention": (gains[0], gains[2]), "ffn": (gains[1], gains[3])}
-        self._rest = gains
+        self.trace, self.pairs = trace, _pairs(len(trace.streams))
+        self._set(gains)
         self._compiled, self.free = _compiled(Pattern.of(trace))
         self._expressions = (*slots(trace), *_rule_gains(trace))
         self._depth = float(depth)
+
+    def _set(self, gains: Gains) -> None:
+        self._gains = {"attention": (gains[0], gains[2]), "ffn": (gains[1], gains[3])}
+        self._rest = gains
+
+    def scaled(self, factor: Any) -> Wiring:
+        """The same with all gains times a factor, which may depend on the layer."""
+        other = copy(self)
+        other._set(tuple(factor * gain for gain in self._rest))
+        return other
 
     @property
     def knows_depth(self) -> bool:
@@ -118,7 +128,7 @@ class _Block:
     def backward(self) -> Array:
         """Matrices from the gradient moments at the outputs to those at the inputs."""
         adjoint = Adjoint(self._forward)
-        outgoing = {pair: i for i, pair in enumerate(stream_pairs(len(self._trace.outputs)))}
+        outgoing = {pair: i for i, pair in enumerate(_pairs(len(self._trace.outputs)))}
         units = np.eye(len(outgoing))[:, :, None]
 
         def transfer(branch: Branch, g: Array) -> Array:
@@ -163,7 +173,7 @@ class _Block:
         return np.stack(found).transpose(2, 0, 1)
 
 
-def stream_pairs(streams: int) -> list[tuple[int, int]]:
+def _pairs(streams: int) -> list[tuple[int, int]]:
     return list(combinations_with_replacement(range(streams), 2))
 
 
@@ -185,7 +195,7 @@ def _compiled(pattern: Pattern) -> tuple[Callable[..., Any], bool]:
     """The forward step as a function of moments, multipliers, rule gains and constant gains; and whether it
     needs no moments."""
     trace = pattern.trace
-    count, pairs = len(trace.streams), stream_pairs(len(trace.streams))
+    count, pairs = len(trace.streams), _pairs(len(trace.streams))
     states = {pair: symbols.stream_moment(symbols.variance, *pair, count) for pair in pairs}
     named = {c: symbols.transfer(f"m{i}") for i, c in enumerate(slots(trace))}
     scales = {index: symbols.positive(f"g{i}") for i, index in enumerate(_weighted(trace))}
@@ -200,7 +210,7 @@ def _compiled(pattern: Pattern) -> tuple[Callable[..., Any], bool]:
         trace, SCALAR, lambda i, j: states[min(i, j), max(i, j)], transfer, lambda c: named.get(c, c)
     )
     outputs: tuple[Value, ...] = trace.outputs
-    forward = [moments.cov(outputs[i], outputs[j]) for i, j in stream_pairs(len(outputs))]
+    forward = [moments.cov(outputs[i], outputs[j]) for i, j in _pairs(len(outputs))]
     names: list[Symbol] = [*states.values(), *named.values(), *scales.values(), *GAINS]
     function = lambdify(names, forward, modules=[numeric_moments(), {"sqrt": _root}, "math"], cse=True)
     return function, not any((0 + f).free_symbols & set(states.values()) for f in forward)

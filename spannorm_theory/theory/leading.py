@@ -2,7 +2,7 @@ r"""Leading terms of algebraic formulas at large l: c l^a (ln l)^b (1 + o(1)).
 
 Sums take the largest of their terms, products add exponents, powers multiply them. Of a sum the coefficients
 of the largest terms must add up to something positive: where they cancel, nothing is known of what is left.
-A term is *exact* if it is off by a power of l at most; else by a power of ln l.
+A term is *exact* if its relative correction falls as a power of l; else it falls as 1/sqrt(ln l) or faster.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sympy import Add, Expr, Integer, Rational, Symbol
+from sympy import Add, Expr, Integer, Rational, S, Symbol
 
 from .. import symbols
 from ..errors import NoClosedForm
@@ -30,7 +30,7 @@ SLOW: Order = (Integer(-1), Integer(-1))
 class Leading:
     """c l^a (ln l)^b with c > 0, for (a, b) = ``order``."""
 
-    c: Expr = Integer(1)
+    c: Expr = S.One
     order: Order = ONE
     exact: bool = True
 
@@ -88,7 +88,8 @@ def leading(f: Expr, known: Mapping[Symbol, Leading]) -> Leading | None:
         raise NoClosedForm(f"no leading term is known for {f.func.__name__}")
     term = leading(base, known)
     assert term is not None
-    return term**exponent
+    raised: Leading = term**exponent
+    return raised
 
 
 def total(terms: list[Leading | None]) -> Leading | None:

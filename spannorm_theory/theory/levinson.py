@@ -25,19 +25,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse.csgraph import connected_components
-from sympy import Expr, Integer, Matrix, cancel, exp, expand, factor, fraction, log, together
+from sympy import Expr, Integer, Matrix, Rational, S, cancel, exp, expand, factor, fraction, log, together
 
 from .. import symbols
 from ..errors import NoClosedForm
 from .growth import Growth
 from .leading import INVERSE, ONE, SLOW, Leading, Order, summable, total
-from .moving import Moving, expanded_log
+from .moving import expanded_log
 from .roots import LargestRoot, largest_eigenvalue
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ class _Class:
     """Stream pairs that feed each other, and what they grow as: base^L L^power (ln L)^log_power."""
 
     members: tuple[int, ...]
-    base: Expr = Integer(1)
-    power: Expr = Integer(0)
-    log_power: Expr = Integer(0)
+    base: Expr = S.One
+    power: Expr = S.Zero
+    log_power: Expr = S.Zero
 
     def signs(self, other: _Class) -> tuple[int | None, ...]:
         """Signs of this growth less another one's, by level; None where gains decide."""
@@ -97,8 +97,9 @@ def separated_law(
     for end, scale in zip(ends, product.scales, strict=True):
         if end is not None and (end * scale).order != ONE:
             raise NoClosedForm("the product's ends do not grow as the streams do")
-    starts = [entry != 0 for entry in row]
-    return product.law(starts, [end is not None for end in ends])
+    for step in recursion.opening:
+        row = row * matrix(step).applyfunc(_used)
+    return product.law([entry != 0 for entry in row], [end is not None for end in ends])
 
 
 class _Product:
@@ -109,10 +110,10 @@ class _Product:
             raise NoClosedForm("blocks are wired in more than one way")
         if matrix.has(L):
             raise NoClosedForm("what a block does depends on both l and L")
-        self.moving = Moving(recursion)
+        self.moving = recursion.moving
         self.scales = [self.moving.scales[pair] for pair in recursion.step.pairs]
         self._matrix, self._size = matrix, matrix.rows
-        self._used = np.array(matrix.applyfunc(lambda entry: int(entry != 0)).tolist(), dtype=bool)
+        self._used = np.array(matrix.applyfunc(_used).tolist(), dtype=bool)
 
     def law(self, starts: Sequence[bool], ends: Sequence[bool]) -> Growth:
         """The largest of all classes between what a product starts and ends with."""
@@ -122,25 +123,33 @@ class _Product:
             and any(reach[k, j] for j in range(self._size) if ends[j])
             for k in range(self._size)
         ]
-        links = np.array([[i != j and self._linked(i, j) for j in range(self._size)] for i in range(self._size)])
+        links = np.array(
+            [[i != j and self._linked(i, j) for j in range(self._size)] for i in range(self._size)]
+        )
         _, labels = connected_components(links, connection="strong")
         members = [tuple(np.flatnonzero(labels == k).tolist()) for k in dict.fromkeys(labels.tolist())]
         classes = [self._class(indices) for indices in members if on_way[indices[0]]]
         self._require_separation(classes)
         seen = [self._seen(one, classes, ends) for one in classes]
         kept = [one for one in seen if all(other.above(one) is None for other in seen)]
-        if not kept or any(set(a.signs(b)) == {0} for a, b in combinations(kept, 2)):
-            raise NoClosedForm("streams that do not feed each other grow alike")
+        if not kept:
+            raise NoClosedForm("nothing leads from what the product starts with to what it ends with")
+        if any(set(one.signs(other)) == {0} for one, other in combinations(kept, 2)):
+            raise NoClosedForm("what streams grow as is the same for two that do not feed each other")
         first, *others = (one.law for one in kept)
         return replace(first, rivals=tuple(others))
 
     def _seen(self, one: _Class, classes: Sequence[_Class], ends: Sequence[bool]) -> _Class:
-        """What a class grows as where the product ends: behind a link, by link over gap of what it is in front."""
-        best = {i: ONE for i in one.members}
+        """What a class grows as where the product ends: behind a link, by link over gap of what it is before."""
+        if any(ends[i] for i in one.members):
+            return one
+        best = dict.fromkeys(one.members, ONE)
         for _ in range(self._size):
             for (i, j), link in self._links.items():
                 other = next((c for c in classes if j in c.members), one)
                 if i in best and other is not one:
+                    if link.c.has(symbols.constant):
+                        raise NoClosedForm("early blocks decide how strongly streams are linked")
                     a, b = link.order
                     level = LEVELS[next(k for k, sign in enumerate(one.signs(other)) if sign != 0)]
                     order = best[i][0] + a - level[0], best[i][1] + b - level[1]
@@ -164,6 +173,10 @@ class _Product:
 
     def _places(self) -> Iterator[tuple[int, int]]:
         return ((i, j) for i in range(self._size) for j in range(self._size) if i != j)
+
+    @cached_property
+    def _diagonals(self) -> list[dict[Order, Expr]]:
+        return [self._diagonal(i) for i in range(self._size)]
 
     def _diagonal(self, i: int) -> dict[Order, Expr]:
         """ln of a scaled diagonal entry, by order, down to what has a bounded sum."""
@@ -189,10 +202,10 @@ class _Product:
 
     def _class(self, members: tuple[int, ...]) -> _Class:
         if len(members) == 1:
-            found = [self._diagonal(members[0]).get(level, Integer(0)) for level in LEVELS]
+            found = [self._diagonals[members[0]].get(level, Integer(0)) for level in LEVELS]
             return _Class(members, factor(exp(found[0])), *found[1:])
         links = [self._links[i, j] for i in members for j in members if i != j and self._linked(i, j)]
-        diagonals = [self._diagonal(i) for i in members]
+        diagonals = [self._diagonals[i] for i in members]
         orders = {link.order for link in links} | {order for found in diagonals for order in found}
         order = orders.pop()
         if orders or order not in LEVELS[1:]:
@@ -204,7 +217,7 @@ class _Product:
 
     def _rate(self, i: int, j: int, order: Order) -> Expr:
         if i == j:
-            return self._diagonal(i).get(order, Integer(0))
+            return self._diagonals[i].get(order, Integer(0))
         return _settled(self._links[i, j]).c if self._linked(i, j) else Integer(0)
 
     def _require_separation(self, classes: Sequence[_Class]) -> None:
@@ -232,14 +245,20 @@ class _Product:
         raise NoClosedForm("streams of different growth are linked too strongly")
 
 
+def _used(entry: Expr) -> Expr:
+    return Integer(entry != 0)
+
+
 def _settled(term: Leading) -> Leading:
     """A term whose correction has a bounded sum, if it has none itself."""
     a, b = term.order
-    if summable(term.order) or not term.c.has(symbols.constant):
-        if summable(term.order) or term.exact or a < -1 or (a == -1 and 2 * b < -1):
-            return replace(term, c=factor(term.c))
+    if summable(term.order):
+        return term
+    if term.c.has(symbols.constant):
+        raise NoClosedForm("early blocks decide how fast streams change")
+    if not term.exact and not summable((a, b - Rational(1, 2))):
         raise NoClosedForm("what a block changes tends to 1/l only in powers of ln l")
-    raise NoClosedForm("early blocks decide how fast streams change")
+    return replace(term, c=factor(term.c))
 
 
 def _linear_parts(entry: Expr) -> list[Expr]:
@@ -254,6 +273,7 @@ def _linear_parts(entry: Expr) -> list[Expr]:
     return parts
 
 
+@lru_cache(maxsize=1024)
 def _sign(gap: Expr) -> int | None:
     """The sign of an expression in gains; None where they decide."""
     gap = expand(cancel(together(gap))) if not gap.has(LargestRoot) else gap
@@ -262,6 +282,7 @@ def _sign(gap: Expr) -> int | None:
     return 1 if gap.is_positive else -1 if gap.is_negative else None
 
 
+@lru_cache(maxsize=1024)
 def _sign_of_log(ratio: Expr) -> int | None:
     top, bottom = fraction(factor(ratio**2))
     return _sign(expand(top) - expand(bottom))

@@ -11,6 +11,7 @@ from ..errors import NoClosedForm
 from .closed_forms import Pairs
 from .growth import Growth
 from .large_depth import growth
+from .step import tidy
 
 if TYPE_CHECKING:
     from .recursion import Recursion
@@ -89,13 +90,11 @@ def linear_law(step: Expr, state: Symbol) -> Growth:
         NoClosedForm: the step is not of this form.
     """
     l = symbols.layer
-    step = expand(step)
-    a = step.coeff(state, 1)
-    b = step - a * state
-    if b.has(state) or step.has(L):
+    a = tidy(step.diff(state))
+    if a.has(state) or step.has(L):
         raise NoClosedForm("its step is not linear with coefficients in l alone")
     reason = "its linear recurrence does not balance as a power of l"
-    alpha, added = Integer(0), growth(powsimp(b), l)
+    alpha, added = Integer(0), growth(powsimp(expand(step.subs(state, 0))), l)
     if a != 1:
         # a holds square roots: 1 - a = (1 - a^2) / 2 at leading order, and a^2 is rational
         lost = order_of(together(1 - a**2), l)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-import mpmath
 import numpy as np
 from sympy import Expr, Float, Function, Integer, Matrix, Poly, Pow, Symbol, expand, factor, powdenest, sqrt
 
@@ -22,7 +21,7 @@ CLOSE = 1e-7
 ROOT = positive("t")
 
 
-class LargestRoot(Function):  # type: ignore[misc]
+class LargestRoot(Function):
     """LargestRoot(1, c_(n-1), ..., c_0): the largest real root of x^n + c_(n-1) x^(n-1) + ... + c_0."""
 
     is_real = True
@@ -34,14 +33,11 @@ class LargestRoot(Function):  # type: ignore[misc]
         return sum(c * VARIABLE ** (degree - k) for k, c in enumerate(self.args))
 
     def _eval_evalf(self, prec: int) -> Expr | None:
-        coefficients = [c._eval_evalf(prec) if not c.is_Rational else Float(c, 20) for c in self.args]
-        if not all(c is not None and c.is_number for c in coefficients):
-            return None
-        with mpmath.workprec(prec + 20):
-            roots = mpmath.polyroots([c._to_mpmath(prec + 20) for c in coefficients], maxsteps=200, extraprec=200)
-            size = max(abs(root) for root in roots) + 1
-            real = [root.real for root in map(mpmath.mpc, roots) if abs(root.imag) < CLOSE * size]
-        return Float(max(real)) if real else None
+        """In double precision."""
+        values = [c.evalf() for c in self.args]
+        return (
+            Float(real_roots([complex(v) for v in values])[0]) if all(v.is_number for v in values) else None
+        )
 
     def _sympystr(self, printer: Any) -> str:
         return f"LargestRoot({printer.doprint(self.polynomial)})"
@@ -68,8 +64,8 @@ def largest_eigenvalue(matrix: Matrix) -> Expr:
 
 
 def _without_root(matrix: Matrix) -> tuple[Matrix, Expr] | None:
-    """A matrix in which t stands for the one square root of gains that it holds, and the value of t^2; None if
-    it holds several. What is multiplied out under roots takes minutes to factor."""
+    """A matrix in which t stands for the one square root of gains that it holds, and the value of t^2; None
+    if it holds several. What is multiplied out under roots takes minutes to factor."""
     halves = [e for e in matrix.atoms(Pow) if e.exp.is_Rational and e.exp.q == 2]
     bases = {e.base for e in halves if e.base.free_symbols}
     if len(bases) != 1:
