@@ -1,9 +1,9 @@
 r"""Stacks so deep that ln L is large: blocks in bundles.
 
-A power of ln L shows only where ln L doubles, and doubles again. Blocks that change as 1/l act in bundles. In
-tau = ln l, a row v of gradients obeys dv/dtau = v E with E = l (M_l - 1); moments and differences likewise.
-What one block changes is less than rounding leaves there, but to first order in 1/l it is linear in the gains.
-So E is read off a block, as the definition wires it, with all gains larger by a factor K = ``SHARE`` l:
+A power of ln L shows only where ln L doubles, and doubles again. Blocks that change as 1/l act in bundles.
+In tau = ln l, a row v of gradients obeys dv/dtau = v E with E = l (M_l - 1); moments and differences likewise.
+What one block changes is less than rounding leaves there, but to first order in 1/l it is linear in the
+gains. So E is read off a block, as the definition wires it, with all gains larger by a factor K = ``SHARE`` l:
 
     E = (M_l[K gains] - M_l[-K gains]) / (2 SHARE) (1 + O(SHARE^2) + O(1/l))
 
@@ -31,7 +31,7 @@ SHARE = 1e-4
 LAST = 600.0
 
 #: a bundle's length in ln l: a share of it, and at most what changes a row by this exponent
-SPAN, LARGEST = 0.02, 4.0
+SPAN, LARGEST = 0.02, 50.0
 
 #: without gains, a block behind the first ones may differ from the identity by this much
 NEAR = 0.01

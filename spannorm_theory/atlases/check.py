@@ -26,7 +26,7 @@ RATIO = 4
 DEPTHS = (640, 2560, 10240)
 
 #: ln of the depths where a law of powers of ln L is checked, with powers of L in it and without
-LOG_DEPTHS = DEPTHS
+LOG_DEPTHS = (640 << 4, 2560 << 4, 10240 << 4)
 FAR = (640 << 12, 2560 << 12, 10240 << 12)
 
 #: of a difference of logarithms between two depths, absolute, and as a share of the law's own growth
@@ -35,8 +35,8 @@ TOLERANCE, SHARE = 2e-3, 1e-6
 #: corrections that fall as L^-1/4 or faster shrink by this factor or more from depth to depth
 SHRINK = 0.75
 
-#: exponents beyond this leave float64's range
-LARGEST = 600.0
+#: ln of the ratio of two terms beyond which the smaller one is below rounding
+LARGEST = 30.0
 
 #: of slopes against ln L, and of the constant, relative
 SLOPE, CONSTANT = 0.02, 0.02
@@ -45,7 +45,11 @@ SLOPE, CONSTANT = 0.02, 0.02
 def mismatch(trend: Trend, depths: Sequence[int], logs: Sequence[float]) -> str:
     """Why a law does not fit ln f at three depths; an empty string where it does."""
     detail = _one_term(trend, depths, logs)
-    return detail if not (detail and trend.rivals) else _two_terms(trend, depths, logs)
+    if not detail or not trend.rivals:
+        return detail
+    over = _size(trend, depths[0]) - _size(trend.rivals[0], depths[0])
+    # the second term counts for nothing where the first is larger by many orders of magnitude
+    return detail if over > LARGEST else _two_terms(trend, depths, logs)
 
 
 def deep(trend: Trend) -> tuple[int, ...]:
@@ -95,9 +99,10 @@ def _logarithmic(trend: Trend, depths: Sequence[int], rest: Sequence[float]) -> 
 
 def _two_terms(trend: Trend, depths: Sequence[int], logs: Sequence[float]) -> str:
     large, small = ([_size(term, depth) for depth in depths] for term in (trend, trend.rivals[0]))
-    first = logs[0] - small[0]
-    over = [exp(min(y - s - first, LARGEST)) for y, s in zip(logs, small, strict=True)]
-    ratio = [exp(min(x - s, LARGEST)) for x, s in zip(large, small, strict=True)]
+    scale = max(y - s for y, s in zip(logs, small, strict=True))
+    top = max(x - s for x, s in zip(large, small, strict=True))
+    over = [exp(y - s - scale) for y, s in zip(logs, small, strict=True)]
+    ratio = [exp(x - s - top) for x, s in zip(large, small, strict=True)]
     one, two = ((b - a) / (v - u) for (a, b), (u, v) in zip(pairwise(over), pairwise(ratio), strict=True))
     if min(one, two) > 0 and abs(one / two - 1) <= SLOPE:
         return ""

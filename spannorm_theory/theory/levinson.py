@@ -140,7 +140,7 @@ class _Product:
         return replace(first, rivals=tuple(others))
 
     def _seen(self, one: _Class, classes: Sequence[_Class], ends: Sequence[bool]) -> _Class:
-        """What a class grows as where the product ends: behind a link, by link over gap of what it is before."""
+        """What a class grows as where the product ends: behind a link, smaller by link over gap."""
         if any(ends[i] for i in one.members):
             return one
         best = dict.fromkeys(one.members, ONE)
