@@ -1,9 +1,9 @@
 r"""Stacks so deep that ln L is large: blocks in bundles.
 
-A power of ln L shows only where ln L doubles, and doubles again. Blocks that change as 1/l act in bundles.
-In tau = ln l, a row v of gradients obeys dv/dtau = v E with E = l (M_l - 1); moments and differences likewise.
-What one block changes is less than rounding leaves there, but to first order in 1/l it is linear in the
-gains. So E is read off a block, as the definition wires it, with all gains larger by a factor K = ``SHARE`` l:
+A power of ln L shows only where ln L doubles, and doubles again. Blocks that change as 1/l act in bundles:
+in tau = ln l, a row v of gradients obeys dv/dtau = v E with E = l (M_l - 1); moments and differences
+likewise. What one block changes is less than rounding leaves there, but to first order in 1/l it is linear
+in the gains. So E is read off a block, as the definition wires it, with all gains larger by K = ``SHARE`` l:
 
     E = (M_l[K gains] - M_l[-K gains]) / (2 SHARE) (1 + O(SHARE^2) + O(1/l))
 
