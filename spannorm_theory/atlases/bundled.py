@@ -52,6 +52,7 @@ class Bundles:
     def __init__(self, wiring: Wiring, state: Array, first: int, logs: Sequence[float]) -> None:
         self._wiring = wiring
         start, end = float(np.log(first)), max(logs)
+        self._slopes(np.array([start, end]), np.stack([state, state]))  # refuses blocks that do not fade
         moments = self._moments(start, end, state)
         last = np.array([end * (1 - SPAN), end])
         size = max(float(np.abs(x).max()) for x in self._exponents(last, moments)) / (SPAN * end)

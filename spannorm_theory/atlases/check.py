@@ -8,7 +8,8 @@ f to one over that power must be linear in ln L, with the slope that the constan
 
 A law with rivals is of the order of the largest of several terms, and what is left of it falls only as the
 next one over the largest. With F_1 and F_2 the two largest, f/F_2 must be linear in F_1/F_2, and rise: its
-slopes between the three depths agree within ``SLOPE``, which a power that is off by e changes by 4^e.
+slopes between the three depths agree within ``SLOPE``, which a power that is off by e changes by 4^e. Where
+F_2/F_1 is below ``TOLERANCE`` at the second depth, F_1 is held alone.
 
 Where these terms differ by powers of ln L, they hardly separate at any depth that can be iterated. Blocks
 then act in bundles (:mod:`.bundled`), and the law is held to the same measures with ln L in the place of L.
@@ -17,6 +18,7 @@ then act in bundles (:mod:`.bundled`), and the law is held to the same measures 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from math import exp, isfinite, log
 
@@ -35,30 +37,27 @@ TOLERANCE, SHARE = 2e-3, 1e-6
 #: corrections that fall as L^-1/4 or faster shrink by this factor or more from depth to depth
 SHRINK = 0.75
 
-#: ln of the ratio of two terms beyond which the smaller one is below rounding
-LARGEST = 30.0
-
 #: of slopes against ln L, and of the constant, relative
 SLOPE, CONSTANT = 0.02, 0.02
 
 
 def mismatch(trend: Trend, depths: Sequence[int], logs: Sequence[float]) -> str:
     """Why a law does not fit ln f at three depths; an empty string where it does."""
-    detail = _one_term(trend, depths, logs)
-    if not detail or not trend.rivals:
-        return detail
-    over = _size(trend, depths[0]) - _size(trend.rivals[0], depths[0])
-    # the second term counts for nothing where the first is larger by many orders of magnitude
-    return detail if over > LARGEST else _two_terms(trend, depths, logs)
+    first = [_size(term, depths[1]) for term in (trend, *trend.rivals)]
+    alone = not trend.rivals or first[1] - first[0] < log(TOLERANCE)
+    return _one_term(trend, depths, logs) if alone else _two_terms(trend, depths, logs)
+
+
+def deep_mismatch(trend: Trend, logarithms: Sequence[int], logs: Sequence[float]) -> str:
+    """The same of a law of powers of L and ln L, with ln f at ln L."""
+    return _one_term(replace(trend.in_log, rivals=()), logarithms, logs)
 
 
 def deep(trend: Trend) -> tuple[int, ...]:
-    """The ln L at which a law of several powers of L and ln L is checked as one of exponentials and powers of
-    ln L; empty for any other law."""
+    """The ln L at which a law of several powers of L and ln L is checked, if its blocks act in bundles, as
+    one of exponentials and powers of ln L; empty for any other law."""
     terms = (trend, *trend.rivals)
     if not trend.rivals or any(one.factorial or one.rate for one in terms):
-        return ()
-    if not any(one.log_power for one in terms):
         return ()
     return LOG_DEPTHS if any(one.power for one in terms) else FAR
 

@@ -19,7 +19,7 @@ from ..theory.pattern import Factors
 from ..theory.products import moment_law
 from ..theory.recursion import Recursion
 from ..theory.streams import differences_law, embedding_law
-from .check import DEPTHS, deep, mismatch
+from .check import DEPTHS, deep, deep_mismatch, mismatch
 from .iterated import Ends, Iteration
 from .numbers import Trend, evaluate, fit
 from .numeric import GAINS, Gains
@@ -198,18 +198,20 @@ def _check(law: Growth, name: str, stream: int, checks: _Runs, late: bool) -> tu
     if not logs:
         return UNCHECKED, False, ""
     trend = evaluate(law, CHECK_GAINS)
-    detail = mismatch(trend, DEPTHS, logs)
-    places = deep(trend) if detail else ()
-    if places:
-        further = checks.deep_logs(name, stream, places)
-        detail = mismatch(trend.in_log, places, further) if further else detail
-    if not detail:
-        return OK, False, ""
-    if not late and not trend.rivals:
-        return FAILED, False, detail
-    # a law with rivals holds for every input, and sets in sooner for a small one
+    places = deep(trend)
+    further = checks.deep_logs(name, stream, places) if places else []
+    if further:
+        detail = deep_mismatch(trend, places, further)
+        return (FAILED if detail else OK), False, detail
+    if not trend.rivals:
+        detail = mismatch(trend, DEPTHS, logs)
+        if not detail:
+            return OK, False, ""
+        if not late:
+            return FAILED, False, detail
+    # what has rivals holds for every input, and sets in sooner for a small one
     logs = checks.logs(name, stream, SMALL_INPUT)
-    again = mismatch(evaluate(law, CHECK_GAINS, SMALL_INPUT), DEPTHS, logs) if logs else detail
+    again = mismatch(evaluate(law, CHECK_GAINS, SMALL_INPUT), DEPTHS, logs) if logs else "not iterated"
     if not again:
         return OK, late, ""
     return (LATER, True, again) if late else (FAILED, False, again)
