@@ -21,7 +21,11 @@ from ..definitions.wiring import Position
 from ..errors import AssumptionError
 from ..theory.pattern import Factors, constant_gain_key
 from ..theory.recursion import Recursion
+from .bundled import Bundles
 from .numeric import Gains, Wiring
+
+#: the first block that may be one of a bundle
+BUNDLED = 2560
 
 
 @dataclass(frozen=True)
@@ -106,35 +110,87 @@ class Iteration:
         except (OverflowError, ZeroDivisionError, ValueError, FloatingPointError) as error:
             raise AssumptionError(f"the iteration left float64's range: {error}") from error
 
+    def deep_ends(self, logs: Sequence[float], gains: Gains, q0: float = 1.0) -> list[Ends]:
+        """The same at depths given by their logarithm, without identity gains: block by block up to block
+        ``BUNDLED``, in bundles from there on.
+
+        Raises:
+            AssumptionError: blocks know the depth, are wired in turns, or do not change as 1/l.
+        """
+        traces, which = self._blocks(BUNDLED)
+        with np.errstate(all="ignore"):
+            wirings = [Wiring(trace, gains, BUNDLED) for trace in traces]
+            if len(set(which[1:].tolist())) > 1 or wirings[which[-1]].knows_depth:
+                raise AssumptionError("only blocks that are all the same but for their number act in bundles")
+            readout = Wiring(self._entry.trace_readout(), gains, BUNDLED)
+            return _deep(wirings, which, readout, q0, logs)
+
 
 def _run(wirings: list[Wiring], which: NDArray[np.intp], readout: Wiring, q0: float) -> Ends:
-    depth, pairs = len(which), wirings[0].pairs
-    states, shift = _forward(wirings, which, q0)
-    l = np.arange(depth, dtype=float)
-    size = len(pairs)
-    streams = [pairs.index((s, s)) for s in range(pairs[-1][0] + 1)]
-    backward, drops = np.empty((2, depth, size, size))
-    identity = np.empty((depth, len(streams)))
-    for i, wiring in enumerate(wirings):
-        at = which == i
-        backward[at], drops[at], identity[at] = wiring.at(states[:-1][at], l[at])
-    differences = _product(drops, np.ones(size))
-    moments = np.log(states[-1][streams]) + shift - log(q0)
-    if size == 1:
-        gradient = float(np.log(backward[:, 0, 0]).sum())
+    stack = _Stack(wirings, which, q0)
+    pairs, streams = wirings[0].pairs, stack.streams
+    differences = _product(stack.drops, np.ones(len(pairs)))
+    moments = np.log(stack.states[-1][streams]) + stack.shift - log(q0)
+    if len(pairs) == 1:
+        gradient = float(np.log(stack.backward[:, 0, 0]).sum())
     else:
-        weights = np.array([1.0 if i == j else 2.0 for i, j in pairs])
-        carried, exponent = _carried(backward[::-1], readout.gradient(states[-1]))
-        gradient = float(np.log(weights @ carried) + exponent)
+        carried, exponent = _carried(stack.backward[::-1], readout.gradient(stack.states[-1]))
+        gradient = float(np.log(stack.weights @ carried) + exponent)
     ends = Ends(
         tuple(map(float, moments)),
         gradient,
         tuple(float(d - m) for d, m in zip(differences[streams], moments, strict=True)),
-        tuple(map(float, np.log(np.abs(identity)).sum(axis=0))),
+        tuple(map(float, np.log(np.abs(stack.identity)).sum(axis=0))),
     )
     if not np.isfinite([*ends.forward, ends.gradient]).all():
         raise AssumptionError("the iteration left float64's range")
     return ends
+
+
+def _deep(
+    wirings: list[Wiring],
+    which: NDArray[np.intp],
+    readout: Wiring,
+    q0: float,
+    logs: Sequence[float],
+) -> list[Ends]:
+    stack = _Stack(wirings, which, q0)
+    bundles = Bundles(wirings[which[-1]], stack.states[-1], len(which), logs)
+    row, lost = _carried(stack.backward.transpose(0, 2, 1), stack.weights)
+    column, drop = _carried(stack.drops, np.ones(len(stack.weights)))
+    found = []
+    for state, (back, out), (forth, rest) in zip(
+        bundles.states, bundles.gradients(row), bundles.differences(column), strict=True
+    ):
+        moments = np.log(state[stack.streams] / q0)
+        differences = np.log(forth[stack.streams]) + rest + drop
+        found.append(
+            Ends(
+                tuple(map(float, moments)),
+                float(np.log(back @ readout.gradient(state)) + out + lost),
+                tuple(float(d - m) for d, m in zip(differences, moments, strict=True)),
+                (),
+            )
+        )
+    return found
+
+
+class _Stack:
+    """All blocks of a stack: states in front of each and behind the last, and what blocks make of them."""
+
+    def __init__(self, wirings: list[Wiring], which: NDArray[np.intp], q0: float) -> None:
+        depth, pairs = len(which), wirings[0].pairs
+        self.states, self.shift = _forward(wirings, which, q0)
+        self.streams = [pairs.index((s, s)) for s in range(pairs[-1][0] + 1)]
+        #: of the stream pairs in the second moment of what all streams started as
+        self.weights = np.array([1.0 if i == j else 2.0 for i, j in pairs])
+        self.backward, self.drops = np.empty((2, depth, len(pairs), len(pairs)))
+        self.identity = np.empty((depth, len(self.streams)))
+        l = np.arange(depth, dtype=float)
+        for i, wiring in enumerate(wirings):
+            at = which == i
+            found = wiring.at(self.states[:-1][at], l[at])
+            self.backward[at], self.drops[at], self.identity[at] = found
 
 
 def _forward(wirings: list[Wiring], which: NDArray[np.intp], q0: float) -> tuple[Array, float]:

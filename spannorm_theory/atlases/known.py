@@ -18,7 +18,7 @@ from ..theory.pattern import Factors
 from ..theory.recursion import Recursion
 from ..theory.streams import differences_law, embedding_law
 from .beyond import ends_beyond
-from .check import DEEPER, DEPTHS, mismatch
+from .check import DEEPER, DEPTHS, deep, deep_mismatch, mismatch
 from .iterated import Ends, Iteration
 from .numbers import Trend, evaluate, fit
 from .numeric import GAINS, Gains
@@ -100,6 +100,7 @@ class _Runs:
         self.problem, self.gains = "", gains
         self._iteration = iteration
         self._ends: dict[float, list[Ends]] = {}
+        self._deep: dict[tuple[int, ...], list[Ends]] = {}
 
     def _at(self, q0: float) -> list[Ends]:
         """Empty where the stacks leave float64's range."""
@@ -110,6 +111,17 @@ class _Runs:
                 self._ends[q0] = []
                 self.problem = f"not iterated to depth {DEPTHS[-1]}: {error}"
         return self._ends[q0]
+
+    def deep_logs(self, name: str, stream: int, places: tuple[int, ...]) -> list[float]:
+        """The same at these ln L, but for the identity; empty where blocks do not act in bundles."""
+        if places not in self._deep:
+            try:
+                self._deep[places] = self._iteration.deep_ends(places, self.gains)
+            except AssumptionError:
+                self._deep[places] = []
+        if name == "gradient":
+            return [ends.gradient for ends in self._deep[places]]
+        return [getattr(ends, name)[stream] for ends in self._deep[places]]
 
     def largest(self, name: str) -> int:
         """The first of the streams that end with most of a quantity."""
@@ -209,13 +221,12 @@ def _late(forward: Trend) -> bool:
 
 def _mismatch(trend: Trend, name: str, stream: int, checks: _Runs, late: bool) -> str:
     """What disagrees at the depths of the check; of a law that has not settled there, deeper."""
-    slow = trend.in_logarithm
     detail = UNSETTLED if trend.slow else mismatch(trend, DEPTHS, checks.logs(name, stream))
     if late or not detail:
         return detail
     try:
-        if slow is not None:
-            return mismatch(slow, DEEPER, checks.beyond(name))
+        if trend.in_log_alone:
+            return mismatch(trend.in_log, DEEPER, checks.beyond(name))
         if trend.root < 1:
             return mismatch(trend, DEEPER, checks.deeper(name, stream))
     except AssumptionError as error:
@@ -229,11 +240,20 @@ def _check(law: Growth, name: str, stream: int, checks: _Runs, late: bool) -> tu
     if not logs:
         return UNCHECKED, False, ""
     trend = evaluate(law, checks.gains)
-    detail = _mismatch(trend, name, stream, checks, late)
-    if not detail:
-        return OK, False, ""
-    if not late:
-        return FAILED, False, detail
+    places = deep(trend)
+    further = checks.deep_logs(name, stream, places) if places else []
+    if further:
+        detail = deep_mismatch(trend, places, further)
+        return (FAILED if detail else OK), False, detail
+    if not trend.rivals:
+        detail = _mismatch(trend, name, stream, checks, late)
+        if not detail:
+            return OK, False, ""
+        if not late:
+            return FAILED, False, detail
+    # what has rivals holds for every input, and sets in sooner for a small one
     logs = [] if trend.slow else checks.logs(name, stream, SMALL_INPUT)
-    again = mismatch(evaluate(law, checks.gains, SMALL_INPUT), DEPTHS, logs) if logs else detail
-    return (LATER, True, again) if again else (OK, True, "")
+    again = mismatch(evaluate(law, checks.gains, SMALL_INPUT), DEPTHS, logs) if logs else UNSETTLED
+    if not again:
+        return OK, late, ""
+    return (LATER, True, again) if late else (FAILED, False, again)

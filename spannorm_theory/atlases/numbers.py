@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cmath
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, inf, isfinite, log, prod
 
 import numpy as np
@@ -16,6 +16,7 @@ from sympy import log as sympy_log
 
 from .. import symbols
 from ..theory.growth import Growth
+from ..theory.roots import LargestRoot, real_roots
 from .numeric import GAINS
 
 _NAMES = (*GAINS, symbols.initial_variance, symbols.width)
@@ -33,6 +34,7 @@ class Trend:
         root: 1, or the exponent of a stretched exponential.
         further: (rate, root) of what more of these there are.
         slow: (rate, root) of every term rate (ln L)^root with root < 1, the largest root first.
+        rivals: smaller terms that are larger at other gains, the largest first.
         constant: NaN where the first blocks decide it.
         fitted: found by iterating the step, not derived.
     """
@@ -46,6 +48,7 @@ class Trend:
     fitted: bool = False
     further: tuple[tuple[float, float], ...] = ()
     slow: tuple[tuple[float, float], ...] = ()
+    rivals: tuple[Trend, ...] = ()
 
     @property
     def log_rate(self) -> float:
@@ -69,14 +72,17 @@ class Trend:
         return float(self.factorial * L * log(L) + exponential + self.power * log(L) + slow)
 
     @property
-    def in_logarithm(self) -> Trend | None:
-        """The law as one in ln L, where it is one in ln L alone."""
-        if self.factorial or self.exponentials or self.power or not (self.slow or self.log_power):
-            return None
-        (rate, root), *further = self.slow or ((0.0, 1.0),)
-        return Trend(
-            rate=rate, root=root, further=tuple(further), power=self.log_power, constant=self.constant
-        )
+    def in_log(self) -> Trend:
+        """What is left of a law at large L as one in x = ln L: exponentials and powers of x."""
+        (rate, root), *further = [row for row in [(self.power, 1.0), *self.slow] if row[0]] or [(0.0, 1.0)]
+        rivals = tuple(rival.in_log for rival in self.rivals)
+        return Trend(0.0, rate, self.log_power, 0.0, self.constant, root, False, tuple(further), (), rivals)
+
+    @property
+    def in_log_alone(self) -> bool:
+        """Whether ln L makes up all of the law, and more than its powers."""
+        fast = self.factorial or self.exponentials or self.power
+        return not fast and bool(self.slow or self.log_power)
 
     @property
     def order(self) -> tuple[float, ...]:
@@ -106,7 +112,12 @@ def _short(x: float) -> str:
 
 
 def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
-    """A law at gains (sigma_a^2, sigma_f^2, omega_a^2, omega_f^2); d counts as one, as in iterations."""
+    """A law at gains (sigma_a^2, sigma_f^2, omega_a^2, omega_f^2); d counts as one, as in iterations. Of
+    rivals the largest there, which keeps the others."""
+    if law.rivals:
+        found = [evaluate(one, gains, q0) for one in (replace(law, rivals=()), *law.rivals)]
+        first, *others = sorted(found, key=lambda trend: trend.order, reverse=True)
+        return replace(first, rivals=tuple(others))
     orders = law.orders
     free = symbols.constant in orders[4].free_symbols
     names = dict(zip(_NAMES, (*map(float, gains), q0, 1.0), strict=True))
@@ -126,16 +137,17 @@ def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
     terms = [(v.real, float(p)) for v, (p, _) in zip(values[5:], further_terms, strict=True)]
     count = len(law.stretched)
     (rate, root), *further = [row for row in [(rate, 1.0), *terms[:count]] if row[0]] or [(0.0, 1.0)]
-    return Trend(
-        factorial,
-        rate,
-        power,
-        log_power,
-        constant,
-        root,
-        further=tuple(further),
-        slow=tuple(row for row in terms[count:] if row[0]),
-    )
+    slow = tuple(row for row in terms[count:] if row[0])
+    trend = Trend(factorial, rate, power, log_power, constant, root, further=tuple(further), slow=slow)
+    return replace(trend, rivals=_other_roots(law, trend, known))
+
+
+def _other_roots(law: Growth, trend: Trend, known: dict[Expr, complex]) -> tuple[Trend, ...]:
+    """Terms of the other roots, where a law has the largest root of a polynomial as its power."""
+    if not isinstance(law.power, LargestRoot):
+        return ()
+    roots = real_roots([_value(c, known) for c in law.power.args])[1:]
+    return tuple(replace(trend, power=root) for root in roots)
 
 
 def _value(e: Expr, known: dict[Expr, complex]) -> complex:
@@ -162,6 +174,8 @@ def _compute(e: Expr, known: dict[Expr, complex]) -> complex:
         return cmath.log(parts[0])
     if isinstance(e, sympy_exp):
         return cmath.exp(parts[0])
+    if isinstance(e, LargestRoot):
+        return complex(real_roots(parts)[0])
     if isinstance(e, gamma):
         return complex(gamma_of(complex(parts[0])))
     if isinstance(e, harmonic):

@@ -8,6 +8,7 @@ the forward step, which is iterated block by block, is compiled, once for all ru
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import lru_cache
 from itertools import combinations_with_replacement
 from typing import Any
@@ -44,11 +45,25 @@ class Wiring:
 
     def __init__(self, trace: Trace, gains: Gains, depth: int) -> None:
         self.trace, self.pairs = trace, _pairs(len(trace.streams))
-        self._gains = {"attention": (gains[0], gains[2]), "ffn": (gains[1], gains[3])}
-        self._rest = gains
+        self._set(gains)
         self._compiled, self.free = _compiled(Pattern.of(trace))
         self._expressions = (*slots(trace), *_rule_gains(trace))
         self._depth = float(depth)
+
+    def _set(self, gains: Gains) -> None:
+        self._gains = {"attention": (gains[0], gains[2]), "ffn": (gains[1], gains[3])}
+        self._rest = gains
+
+    def scaled(self, factor: Any) -> Wiring:
+        """The same with all gains times a factor, which may depend on the layer."""
+        other = copy(self)
+        other._set(tuple(factor * gain for gain in self._rest))
+        return other
+
+    @property
+    def knows_depth(self) -> bool:
+        """Whether what the block does depends on the depth of its stack."""
+        return any(expression.has(symbols.depth) for expression in self._expressions)
 
     def _numbers(self, l: Array) -> list[Array]:
         found = (_over_layers(e)(l, self._depth, 1.0) for e in self._expressions)

@@ -11,6 +11,7 @@ from sympy.printing.mathml import MathMLPresentationPrinter
 
 from ..theory.growth import Growth
 from ..theory.laws import COLLAPSE
+from ..theory.roots import LargestRoot
 
 _GREEK = {
     "sigma": "σ",
@@ -102,6 +103,9 @@ class _Printer(MathMLPresentationPrinter):
                 row.appendChild(self._element("mo", "\u2062"))
             row.appendChild(part)
         return row
+
+    def _print_LargestRoot(self, e: LargestRoot) -> Any:
+        return self._element("mrow", self._element("mi", "maxroot"), self._fenced(self._print(e.polynomial)))
 
     def _print_Rational(self, e: Rational) -> Any:
         number = self._element("mn", str(abs(e.p)))

@@ -12,6 +12,7 @@ from sympy import (
     Add,
     Expr,
     Integer,
+    Max,
     Pow,
     evaluate,
     exp,
@@ -27,6 +28,7 @@ from sympy import (
 
 from .. import symbols
 from ..errors import NoClosedForm
+from .roots import LargestRoot
 
 ZERO = Integer(0)
 
@@ -41,6 +43,7 @@ class Growth:
     Attributes:
         stretched: (p, c) for each further term c L^p of ln f with 0 < p < 1, the largest power first.
         log_stretched: (p, c) for each further term c (ln L)^p of ln f with 0 < p < 1, likewise.
+        rivals: other laws; f is of the order of the largest of them and this one, which depends on the gains.
     """
 
     factorial: Expr = ZERO
@@ -50,17 +53,28 @@ class Growth:
     constant: Expr = ZERO
     stretched: Terms = ()
     log_stretched: Terms = ()
+    rivals: tuple[Growth, ...] = ()
 
     def __add__(self, other: Growth) -> Growth:
         orders = (
             a if b == 0 else b if a == 0 else expand(a + b)
             for a, b in zip(self.orders, other.orders, strict=True)
         )
-        pairs = (self.stretched, other.stretched), (self.log_stretched, other.log_stretched)
-        return Growth(*orders, *(_added(*pair) for pair in pairs))._absorbed()
+        stretched = _added(self.stretched, other.stretched)
+        log_stretched = _added(self.log_stretched, other.log_stretched)
+        if other.rivals:
+            if self.rivals:
+                raise NoClosedForm("two laws that both depend on which of several terms is largest")
+            return other + self
+        rivals = tuple(rival + other for rival in self.rivals)
+        return replace(
+            Growth(*orders), stretched=stretched, log_stretched=log_stretched, rivals=rivals
+        )._absorbed()
 
     def times(self, exponent: Expr) -> Growth:
         """The growth of f^exponent."""
+        if self.rivals and not exponent.is_positive:
+            raise NoClosedForm("the largest of several terms, to a power that may be negative")
         return self._each(lambda c: expand(exponent * c))._absorbed()
 
     def _absorbed(self) -> Growth:
@@ -74,10 +88,12 @@ class Growth:
 
     def _each(self, change: Callable[[Expr], Expr]) -> Growth:
         """Every coefficient changed."""
-        further = (
+        stretched, log_stretched = (
             _largest_first({p: change(c) for p, c in terms}) for terms in (self.stretched, self.log_stretched)
         )
-        return Growth(*map(change, self.orders), *further)
+        rivals = tuple(rival._each(change) for rival in self.rivals)
+        changed = Growth(*map(change, self.orders))
+        return replace(changed, stretched=stretched, log_stretched=log_stretched, rivals=rivals)
 
     @property
     def orders(self) -> tuple[Expr, ...]:
@@ -86,6 +102,8 @@ class Growth:
 
     def compare(self, other: Growth) -> int:
         """1, 0 or -1 as this grows faster than, like, or slower than ``other``."""
+        if self.rivals or other.rivals:
+            raise NoClosedForm("cannot decide which of several terms dominates for all gains")
         if any(law.stretched or law.log_stretched for law in (self, other)):
             raise NoClosedForm("cannot decide which of several stretched exponentials dominates")
         for mine, theirs in zip(self.orders[:4], other.orders[:4], strict=True):
@@ -147,8 +165,10 @@ def _prefactor(constant: Expr) -> Expr:
 
 @lru_cache(maxsize=1 << 13)
 def _shape(law: Growth) -> Expr:
+    if law.rivals:
+        return Max(*(_shape(one) for one in (replace(law, rivals=()), *law.rivals)), evaluate=False)
     L = symbols.depth
-    result: Any = Pow(L, factor(simplify(law.power))) * log(L) ** factor(simplify(law.log_power))
+    result: Any = Pow(L, _short(law.power)) * log(L) ** _short(law.log_power)
     for terms, base in ((law.stretched, L), (law.log_stretched, log(L))):
         if terms:
             result *= exp(Add(*(factor(c) * base**p for p, c in terms)))
@@ -156,6 +176,11 @@ def _shape(law: Growth) -> Expr:
     if rate != 0:
         result *= Pow(law.base, L)
     return result
+
+
+def _short(exponent: Expr) -> Expr:
+    # what roots of polynomials are written with is short as it is, and long to simplify
+    return exponent if exponent.has(LargestRoot) else factor(simplify(exponent))
 
 
 def _added(one: Terms, other: Terms) -> Terms:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sympy import Rational, Symbol, expand, factor
+from sympy import Rational, expand, factor
 
 from .. import symbols
 from ..errors import NoClosedForm
@@ -15,7 +15,7 @@ from .closed_forms import Pairs
 from .growth import Growth
 from .large_depth import growth
 from .one_stream import collapse_law, gradient_law, moment_otherwise
-from .products import linear_law
+from .products import moment_by_recurrence
 from .streams import differences_law, embedding_law
 
 if TYPE_CHECKING:
@@ -86,17 +86,9 @@ def moment_law(recursion: Recursion, pair: Pairs) -> Growth:
     """Growth of a stream moment at l = L: of its closed form, else of its linear recurrence; of one stream,
     else by the means of :mod:`.one_stream`."""
     try:
-        return growth(recursion.moment_at(pair, L), L)
-    except NoClosedForm:
-        state = recursion.step.moment(*pair)
-        others = {recursion.step.moment(*p) for p in recursion.step.pairs} - {state}
-        step = recursion.step.forward[pair]
-        if not isinstance(state, Symbol) or step.free_symbols & others:
-            raise
-        try:
-            return linear_law(step, state)
-        except NoClosedForm as reason:
-            return moment_otherwise(recursion, reason)
+        return moment_by_recurrence(recursion, pair)
+    except NoClosedForm as reason:
+        return moment_otherwise(recursion, reason)
 
 
 def balanced_law(recursion: Recursion) -> Growth:

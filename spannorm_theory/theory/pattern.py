@@ -54,59 +54,73 @@ class Pattern:
 def constant_gain_key(traces: Sequence[Trace]) -> tuple[Hashable, Factors]:
     """Equal for blocks that are the same with constant gains up to a factor of all gains of one kind; and
     these factors, of attention and feed-forward."""
-    gains = [_constant_gains(trace) for trace in traces]
+    blocks = [_Block(trace) for trace in traces]
     factors = {
-        kind: _common([g for found in gains for b, g in found.items() if b.kind == kind])
+        kind: _common([g for block in blocks for b, g in block.gains.items() if b.kind == kind])
         for kind in SUBLAYERS
     }
-    rows = []
-    for trace, found in zip(traces, gains, strict=True):
-        own = {branch.index: tidy(gain / factors[branch.kind]) for branch, gain in found.items()}
-        rows.append((tuple(_row(node, own, _once(trace)) for node in trace.nodes), _outputs(trace)))
-    return tuple(rows), (factors["attention"], factors["ffn"])
+    rows = tuple((block.rows(factors), _outputs(block.trace)) for block in blocks)
+    return rows, (factors["attention"], factors["ffn"])
 
 
-def _constant_gains(trace: Trace) -> dict[Branch, Expr]:
-    """What multiplies each branch's constant gains: for one in a single sum, with its multiplier there."""
-    once = _once(trace)
-    return {
-        branch: tidy(once.get(branch.index, ONE) ** 2 * rule_gain(branch))
-        for branch in trace.branches
-        if not branch.elementwise
-    }
+class _Block:
+    """A wiring with sums of sums multiplied out.
 
+    Attributes:
+        gains: what multiplies each branch's constant gains: for one that is only added to other values, with
+            its multiplier in the last sum.
+    """
 
-def _once(trace: Trace) -> dict[int, Expr]:
-    """Branches that count only together with the multiplier of the one sum that they are in, and this."""
-    readers: dict[int, list[Value]] = {node.index: [] for node in trace.nodes}
-    for node in trace.nodes:
-        for source in node.sources:
-            readers[source.index].append(node)
-    found = {}
-    for branch in trace.branches:
-        if not branch.elementwise and len(readers[branch.index]) == 1:
-            (reader,) = readers[branch.index]
-            if isinstance(reader, Sum):
-                (found[branch.index],) = (factor for factor, value in reader.terms if value is branch)
-    return found
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self._terms: dict[int, dict[int, Expr]] = {}
+        for node in trace.nodes:
+            if isinstance(node, Sum):
+                self._terms[node.index] = self._multiplied_out(node)
+        whole = {node.index for node in trace.nodes if not isinstance(node, Sum)}
+        read = {source.index for node in trace.nodes for source in node.sources if node.index in whole}
+        #: values that count by themselves, not as terms of sums
+        self._read = read | set(_outputs(trace))
+        self._added = {branch.index: self._multiplier(branch) for branch in trace.branches}
+        self.gains = {
+            branch: tidy(self._added[branch.index] ** 2 * rule_gain(branch))
+            for branch in trace.branches
+            if not branch.elementwise
+        }
+
+    def _multiplied_out(self, node: Sum) -> dict[int, Expr]:
+        terms: dict[int, Expr] = {}
+        for factor, value in node.terms:
+            for index, inner in self._terms.get(value.index, {value.index: ONE}).items():
+                terms[index] = terms.get(index, Integer(0)) + factor * inner
+        return terms
+
+    def _multiplier(self, branch: Branch) -> Expr:
+        if branch.elementwise or branch.index in self._read:
+            return ONE
+        found = [terms.get(branch.index, Integer(0)) for i, terms in self._terms.items() if i in self._read]
+        return next((factor for factor in reversed(found) if factor != 0), ONE)
+
+    def rows(self, factors: Mapping[str, Expr]) -> Hashable:
+        """One for each node."""
+        return tuple(self._row(node, factors) for node in self.trace.nodes)
+
+    def _row(self, node: Value, factors: Mapping[str, Expr]) -> Hashable:
+        if isinstance(node, Sum):
+            if node.index not in self._read:
+                return "sum"
+            terms = self._terms[node.index].items()
+            return tuple((tidy(factor / self._added.get(index, ONE)), index) for index, factor in terms)
+        if isinstance(node, Branch) and not node.elementwise:
+            gain = tidy(self.gains[node] / factors[node.kind])
+            return node.kind, node.source.index, scale_free(node), gain
+        return _plain(node)
 
 
 def _common(gains: Sequence[Expr]) -> Expr:
     """The number in front of all of these, if it is one and not zero; else one."""
     numbers = {gain.as_independent(*VARIABLES, as_Add=False)[0] for gain in gains}
     return numbers.pop() if len(numbers) == 1 and 0 not in numbers else ONE
-
-
-def _row(node: Value, gains: Mapping[int, Expr], once: Mapping[int, Expr]) -> Hashable:
-    if isinstance(node, Sum):
-        return tuple(
-            (gains[value.index] if value.index in once else tidy(factor), value.index)
-            for factor, value in node.terms
-        )
-    if isinstance(node, Branch) and not node.elementwise:
-        gain = ONE if node.index in once else gains[node.index]
-        return node.kind, node.source.index, scale_free(node), gain
-    return _plain(node)
 
 
 def _plain(node: Value) -> Hashable:

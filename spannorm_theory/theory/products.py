@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sympy import Add, Expr, Integer, Symbol, apart, exp, expand, factor, integrate, log, powsimp, together
 
 from .. import symbols
 from ..errors import NoClosedForm
+from .closed_forms import Pairs
 from .growth import Growth
 from .large_depth import growth
+from .step import tidy
+
+if TYPE_CHECKING:
+    from .recursion import Recursion
 
 L = symbols.depth
 
@@ -60,6 +67,19 @@ def profile_law(ratio: Expr, start: Expr) -> Growth:
     return Growth(constant=expand(primitive.subs(t, 1) - primitive.subs(t, first)))
 
 
+def moment_by_recurrence(recursion: Recursion, pair: Pairs) -> Growth:
+    """Growth of a stream moment at l = L: of its closed form, else of its linear recurrence."""
+    try:
+        return growth(recursion.moment_at(pair, L), L)
+    except NoClosedForm:
+        state = recursion.step.moment(*pair)
+        others = {recursion.step.moment(*p) for p in recursion.step.pairs} - {state}
+        step = recursion.step.forward[pair]
+        if not isinstance(state, Symbol) or step.free_symbols & others:
+            raise
+        return linear_law(step, state)
+
+
 def linear_law(step: Expr, state: Symbol) -> Growth:
     """Growth of q_L for q_{l+1} = a(l) q_l + b(l) with a = 1 - alpha/l and b = beta l^-s at large l.
 
@@ -70,13 +90,11 @@ def linear_law(step: Expr, state: Symbol) -> Growth:
         NoClosedForm: the step is not of this form.
     """
     l = symbols.layer
-    step = expand(step)
-    a = step.coeff(state, 1)
-    b = step - a * state
-    if b.has(state) or step.has(L):
+    a = tidy(step.diff(state))
+    if a.has(state) or step.has(L):
         raise NoClosedForm("its step is not linear with coefficients in l alone")
     reason = "its linear recurrence does not balance as a power of l"
-    alpha, added = Integer(0), growth(powsimp(b), l)
+    alpha, added = Integer(0), growth(powsimp(expand(step.subs(state, 0))), l)
     if a != 1:
         # a holds square roots: 1 - a = (1 - a^2) / 2 at leading order, and a^2 is rational
         lost = order_of(together(1 - a**2), l)

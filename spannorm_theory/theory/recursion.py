@@ -22,6 +22,8 @@ from .step import BranchGain, Step, concrete_gains, constant_gains, tidy
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .moving import Moving
+
 
 def derive(placement: str, scaling: str = "unit", *, activation: str | None = None) -> Recursion:
     """Derive the recursion of a placement under a scaling rule from its definition.
@@ -186,6 +188,17 @@ class Recursion:
         if pair not in solved:
             raise NoClosedForm(f"no closed form for {self.block.moment(*pair)}: {reasons[pair]}")
         return solved[pair].subs(symbols.layer, layer)
+
+    @cached_property
+    def moving(self) -> Moving:
+        """Leading terms of the stream moments at large l.
+
+        Raises:
+            NoClosedForm: one is not known.
+        """
+        from .moving import Moving
+
+        return Moving(self)
 
     # --- backward ----------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from sympy import Expr, Matrix, Rational, Symbol, cancel, expand, factor, log, ones, sqrt, together, zeros
@@ -30,6 +31,7 @@ from .collapse import difference_map
 from .expansion import expanded_law
 from .growth import Growth
 from .large_depth import growth
+from .levinson import separated_law
 from .orders import ONE, UNIT, Order, Orders, Powers, dominated, over, pruned, require_summable
 from .products import product_law, profile_law
 from .step import Step, tidy
@@ -61,11 +63,15 @@ def embedding_law(recursion: Recursion) -> Growth:
         out = (start * recursion.readout.backward_terms)[0].subs(_symbols(recursion.readout, end))
         return growth(factor(out), L) + _law(ratio, recursion.start)
     except NoClosedForm:
-        near = _NearIdentity(recursion)
-        row = start
-        for step, place in near.opening:
-            row = row * step.backward_terms.subs(place)
-        return near.law(row, recursion.readout.backward_terms, lambda step: step.backward_terms)
+        matrix = attrgetter("backward_terms")
+        try:
+            near = _NearIdentity(recursion)
+            row = start
+            for step, place in near.opening:
+                row = row * matrix(step).subs(place)
+            return near.law(row, matrix(recursion.readout), matrix)
+        except NoClosedForm as reason:
+            return _separated(recursion, start, matrix(recursion.readout), matrix, reason)
 
 
 def differences_law(recursion: Recursion, stream: int) -> Growth:
@@ -80,13 +86,27 @@ def differences_law(recursion: Recursion, stream: int) -> Growth:
         started = growth(symbols.initial_variance / recursion.moment_at(pair, L), L)
         return started + _law(ratio, recursion.start)
     except NoClosedForm:
-        near = _NearIdentity(recursion)
-        column = ones(size, 1)
-        for step, place in near.opening:
-            column = difference_map(step).subs(place) * column
         row = zeros(1, size)
-        row[recursion.step.pairs.index(pair)] = symbols.initial_variance / near.moments[pair]
-        return near.law(row, column, difference_map)
+        try:
+            near = _NearIdentity(recursion)
+            column = ones(size, 1)
+            for step, place in near.opening:
+                column = difference_map(step).subs(place) * column
+            row[recursion.step.pairs.index(pair)] = symbols.initial_variance / near.moments[pair]
+            return near.law(row, column, difference_map)
+        except NoClosedForm as reason:
+            row[recursion.step.pairs.index(pair)] = 1 / recursion.step.moment(*pair)
+            return _separated(recursion, ones(1, size), row.T, lambda step: difference_map(step).T, reason)
+
+
+def _separated(
+    recursion: Recursion, row: Matrix, column: Matrix, matrix: Callable[[Step], Matrix], reason: NoClosedForm
+) -> Growth:
+    """The law of blocks near a diagonal matrix; where there is none, why neither this nor others hold."""
+    try:
+        return separated_law(recursion, row, column, matrix)
+    except NoClosedForm as other:
+        raise NoClosedForm(f"{reason}; {other}") from None
 
 
 def _symbols(step: Step, values: dict[tuple[int, int], Expr]) -> dict[Expr, Expr]:

@@ -53,6 +53,28 @@ def test_shared_laws_are_those_of_each_rule(placement: str, one: str, other: str
 
 
 @pytest.mark.exact
+@pytest.mark.parametrize(
+    ("placement", "one", "other"),
+    [
+        ("residual", "layer-index", "ds-init-code"),
+        ("siamese-norm", "unit", "layerscale-18"),
+        ("siamese-norm-hybrid-pre", "layer-index", "mitchell"),
+    ],
+)
+def test_branches_that_several_streams_read_share_their_factor(placement: str, one: str, other: str) -> None:
+    """A factor behind a branch or in its last matrix is the same, to all streams that add it with the same
+    relative weights."""
+    first, second = st.derive(placement, one), st.derive(placement, other)
+    (key, factors), (same, others) = (Iteration(r).key(DEPTHS[-1]) for r in (first, second))
+    assert key == same
+    scaled = [float(factor / other) for factor, other in zip(factors * 2, others * 2, strict=True)]
+    gains = [scale * gain for scale, gain in zip(scaled, GAINS, strict=True)]
+    ends = Iteration(first).ends(64, GAINS), Iteration(second).ends(64, tuple(gains))  # type: ignore[arg-type]
+    for name in QUANTITIES:
+        assert getattr(ends[0], name) == pytest.approx(getattr(ends[1], name), rel=1e-10, abs=1e-13)
+
+
+@pytest.mark.exact
 def test_stacks_that_differ_in_more_than_a_factor_share_nothing() -> None:
     keys = {
         rule: Iteration(st.derive("pre-norm", rule)).key(DEPTHS[-1])[0] for rule in ("unit", "gpt2", "wang")
@@ -87,7 +109,7 @@ def test_a_law_that_sets_in_late_is_found_so_for_its_own_factors() -> None:
     [
         ("dyt", {}, "an element-wise function in a norm's place"),
         ("no-norm", {}, "a branch reads an unnormed stream"),
-        ("siamese-norm", {}, "no law of gradient, collapse: iterated"),
+        ("siamese-norm-hybrid-pre", {"scaling": "deepnorm-init"}, "no law of gradient, collapse: iterated"),
         ("pre-norm", {"logit_variance": 100.0}, "attention is nearly a maximum at L = 16"),
         ("no-norm", {"activation": "swiglu"}, "no bound that holds for every token correlation"),
     ],

@@ -59,9 +59,10 @@ class TestTrend:
         assert (self.trend.log_rate, self.trend.log_root) == (0.3, 0.5)
         assert (Trend().log_rate, Trend().log_root) == (0.0, 1.0)
         assert self.trend.log_shape(100) == pytest.approx(0.3 * sqrt(log(100)))
-        assert self.trend.in_logarithm == Trend(rate=0.3, root=0.5, power=0.4, constant=1.0)
-        assert replace(self.trend, power=1.0).in_logarithm is None
-        assert Trend(constant=2.0).in_logarithm is None
+        assert self.trend.in_log == Trend(rate=0.3, root=0.5, power=0.4, constant=1.0)
+        assert self.trend.in_log_alone
+        assert not replace(self.trend, power=1.0).in_log_alone
+        assert not Trend(constant=2.0).in_log_alone
 
     def test_words(self) -> None:
         assert str(self.trend) == "e^(0.3 (ln L)^0.5) (ln L)^0.4"
@@ -116,8 +117,7 @@ class TestCheck:
             "forward": (laws.moment_law(recursion, (0, 0)), [e.forward[0] for e in ends]),
         }
         for law, logs in found.values():
-            trend = evaluate(law, GAINS).in_logarithm
-            assert trend is not None
+            trend = evaluate(law, GAINS).in_log
             assert mismatch(trend, DEEPER, logs) == ""
             wrong = [{"power": trend.power + 0.06}, {"power": trend.power - 0.06}]
             wrong += [{"rate": trend.rate * x} for x in (0.995, 1.005) if trend.rate]

@@ -124,11 +124,9 @@ def test_laws_are_those_of_the_iterated_step(name: str, scaling: str) -> None:
 @pytest.mark.parametrize(
     ("name", "scaling", "word"),
     [
-        ("siamese-norm", "unit", "power of the depth"),
-        ("siamese-norm", "layer-index", "logarithm of the depth"),
-        ("siamese-norm(depth_scaling=False)", "unit", "power of the depth"),
-        ("residual", "unit", "power of the depth"),
-        ("siamese-norm-hybrid-pre", "deepnorm-init", "power of the depth"),
+        ("siamese-norm(depth_scaling=False)", "unit", "fades by a factor"),
+        ("siamese-norm(depth_scaling=False)", "mitchell", "early blocks decide how streams correlate"),
+        ("siamese-norm-hybrid-pre", "deepnorm-init", "on both l and L"),
     ],
 )
 def test_what_grows_is_refused(name: str, scaling: str, word: str) -> None:
