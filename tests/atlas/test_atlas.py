@@ -198,7 +198,7 @@ class TestCheck:
         ("keel", "keel", ["forward bounded", "gradients flat"]),
         ("post-norm", "keel", ["nearly the identity at initialisation: cosine of input and output 1"]),
         ("no-norm", "unit", ["forward grows exponentially, e^(1.05 L)", "explodes"]),
-        ("siamese-norm", "unit", ["forward grows linearly", "gradient at the input bounded"]),
+        ("siamese-norm", "unit", ["forward grows linearly", "gradients flat", "tokens align as L^-0.56"]),
     ],
 )
 def test_verdicts_of_known_cells(small: st.Atlas, placement: str, scaling: str, words: list[str]) -> None:
