@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import cmath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, isfinite, log, prod
 
+import mpmath  # type: ignore[import-untyped]
 import numpy as np
 from scipy.special import digamma, loggamma
 from scipy.special import gamma as gamma_of
-from sympy import Expr, gamma, harmonic
+from sympy import Expr, gamma, harmonic, lambdify
 from sympy import exp as sympy_exp
 from sympy import log as sympy_log
 
@@ -20,6 +21,10 @@ from ..theory.roots import LargestRoot, real_roots
 from .numeric import GAINS
 
 _NAMES = (*GAINS, symbols.initial_variance, symbols.width)
+
+#: arguments beyond which logarithms of gamma functions cancel to less than double precision keeps, and digits
+#: for these
+HUGE, DIGITS = 1e6, 60
 
 #: local exponents below this are no growth
 FLAT = 0.02
@@ -130,7 +135,7 @@ def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
         except (OverflowError, ZeroDivisionError, ValueError):
             value = complex("nan")
         if not isfinite(abs(value)):
-            value = complex(order.subs(names).subs(symbols.constant, 1).evalf())
+            value = _precise(order, {**names, symbols.constant: 1.0})
         values.append(value)
     factorial, rate, power, log_power = (0.0 if abs(v) < 1e-15 else v.real for v in values[:4])
     constant = float("nan") if free else exp(values[4].real) if values[4].real < 700 else inf
@@ -150,6 +155,13 @@ def _other_roots(law: Growth, trend: Trend, known: dict[Expr, complex]) -> tuple
     return tuple(replace(trend, power=root) for root in roots)
 
 
+def _precise(e: Expr, values: Mapping[Expr, float]) -> complex:
+    """An expression with many digits."""
+    modules = [{"LargestRoot": lambda *coefficients: real_roots(coefficients)[0]}, "mpmath"]
+    with mpmath.workdps(DIGITS):
+        return complex(lambdify(list(values), e, modules)(*map(mpmath.mpf, values.values())))
+
+
 def _value(e: Expr, known: dict[Expr, complex]) -> complex:
     """An expression in floating point, where compiling it would cost more; ``known`` keeps its parts."""
     if e not in known:
@@ -162,7 +174,10 @@ def _compute(e: Expr, known: dict[Expr, complex]) -> complex:
         return float(e)
     # the logarithm of a large gamma function is in range where the function is not
     if isinstance(e, sympy_log) and isinstance(e.args[0], gamma):
-        return complex(loggamma(complex(_value(e.args[0].args[0], known))))
+        argument = complex(_value(e.args[0].args[0], known))
+        if abs(argument) > HUGE:
+            raise OverflowError("what such logarithms leave of each other is lost in rounding")
+        return complex(loggamma(argument))
     parts = [_value(part, known) for part in e.args]
     if e.is_Add:
         return sum(parts)

@@ -7,7 +7,22 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from sympy import Expr, Float, Function, Integer, Matrix, Poly, Pow, Symbol, expand, factor, powdenest, sqrt
+from sympy import (
+    Expr,
+    Float,
+    Function,
+    Integer,
+    Matrix,
+    Poly,
+    Pow,
+    Symbol,
+    collect,
+    expand,
+    factor,
+    fraction,
+    powdenest,
+    sqrt,
+)
 
 from ..symbols import positive
 
@@ -17,8 +32,8 @@ VARIABLE = Symbol("x")
 #: imaginary parts below this, relative, are rounding
 CLOSE = 1e-7
 
-#: a square root of gains
-ROOT = positive("t")
+#: a square root of gains, and what it is taken of
+ROOT, BASE = positive("t"), positive("S")
 
 
 class LargestRoot(Function):
@@ -59,12 +74,13 @@ def largest_eigenvalue(matrix: Matrix) -> Expr:
     found = _without_root(matrix)
     if found is None:
         return LargestRoot(*matrix.charpoly(VARIABLE).all_coeffs())
-    rational, square = found
-    return LargestRoot(*(_with_root(factor(c), square) for c in rational.charpoly(VARIABLE).all_coeffs()))
+    rational, number, base = found
+    coefficients = (_with_root(factor(c), number) for c in rational.charpoly(VARIABLE).all_coeffs())
+    return LargestRoot(*(c.subs({BASE: base, ROOT: sqrt(number * base)}) for c in coefficients))
 
 
-def _without_root(matrix: Matrix) -> tuple[Matrix, Expr] | None:
-    """A matrix in which t stands for the one square root of gains that it holds, and the value of t^2; None
+def _without_root(matrix: Matrix) -> tuple[Matrix, Integer, Expr] | None:
+    """A matrix in which t stands for the one square root of gains that it holds, sqrt(n S), and n and S; None
     if it holds several. What is multiplied out under roots takes minutes to factor."""
     halves = [e for e in matrix.atoms(Pow) if e.exp.is_Rational and e.exp.q == 2]
     bases = {e.base for e in halves if e.base.free_symbols}
@@ -72,23 +88,34 @@ def _without_root(matrix: Matrix) -> tuple[Matrix, Expr] | None:
         return None
     (base,) = bases
     # with a root of a number in front of every root of gains, one letter serves for both
-    square = base * prod({e.base for e in halves if not e.base.free_symbols})
-    gain = min(square.free_symbols, key=str)
-    slope = square.diff(gain)
+    number = Integer(1) * prod({e.base for e in halves if not e.base.free_symbols})
+    gain = min(base.free_symbols, key=str)
+    slope = base.diff(gain)
     if slope.free_symbols:
         return None
-    alone = (ROOT**2 - square.subs(gain, 0)) / slope
-    return matrix.subs(gain, alone).applyfunc(lambda e: factor(powdenest(expand(e), force=True))), square
+    alone = (ROOT**2 / number - base.subs(gain, 0)) / slope
+    plain = matrix.subs(gain, alone).applyfunc(lambda e: factor(powdenest(expand(e), force=True)))
+    return plain, number, base
 
 
-def _with_root(c: Expr, square: Expr) -> Expr:
-    """A rational function of t as A + B t, with the value of t^2 filled in."""
-    top, bottom = c.as_numer_denom()
-    even, odd = Integer(0), Integer(0)
-    for (power,), part in Poly(top, ROOT).terms():
-        if power % 2:
-            odd += part * square ** (power // 2)
-        else:
-            even += part * square ** (power // 2)
-    bottom = bottom.subs(ROOT, sqrt(square))
-    return factor(even / bottom) + factor(odd / bottom) * sqrt(square)
+def _with_root(c: Expr, number: Integer) -> Expr:
+    """A rational function of t as A + B t, with n S in the place of t^2."""
+    top, bottom = (_parts(part, number) for part in c.as_numer_denom())
+    under = bottom[0] + bottom[1] * ROOT
+    return _collected(top[0] / under) + _collected(top[1] / under) * ROOT
+
+
+def _parts(polynomial: Expr, number: Integer) -> tuple[Expr, Expr]:
+    """Of a polynomial in t, the even powers and the odd ones over t."""
+    found = [Integer(0), Integer(0)]
+    for (power,), part in Poly(polynomial, ROOT).terms():
+        found[power % 2] += part * (number * BASE) ** (power // 2)
+    return found[0], found[1]
+
+
+def _collected(c: Expr) -> Expr:
+    """A rational function with its numerator as a product, or ordered by gains."""
+    top, bottom = fraction(factor(c))
+    if top.is_Add:
+        top = collect(top, sorted(top.free_symbols - {BASE, ROOT}, key=str), factor)
+    return top / bottom

@@ -13,6 +13,8 @@ between positive constants stays there. The law is Theta(1), with a constant tha
 sum vanishes in deep stacks, it is that of the first block and the readout alone. Orders of magnitude of the
 entries, uniform over the stack, come from :mod:`.orders`. On the diagonal what is left without the branches
 must be one, but for terms of such orders.
+
+Where that sum is not bounded, a third case may hold: see :mod:`.levinson`.
 """
 
 from __future__ import annotations

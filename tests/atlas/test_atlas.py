@@ -198,7 +198,7 @@ class TestCheck:
         ("keel", "keel", ["forward bounded", "gradients flat"]),
         ("post-norm", "keel", ["nearly the identity at initialisation: cosine of input and output 1"]),
         ("no-norm", "unit", ["forward grows exponentially, e^(1.05 L)", "explodes"]),
-        ("siamese-norm", "unit", ["forward grows linearly", "gradient at the input bounded"]),
+        ("siamese-norm", "unit", ["forward grows linearly", "gradients flat", "tokens align as L^-0.56"]),
     ],
 )
 def test_verdicts_of_known_cells(small: st.Atlas, placement: str, scaling: str, words: list[str]) -> None:
@@ -217,8 +217,8 @@ def test_table(small: st.Atlas) -> None:
     assert row["gradient_power"] == pytest.approx(1.0215, abs=1e-3)
     assert row["checked"] == "ok"
     first = table[(table["placement"] == "siamese-norm") & (table["scaling"] == "unit")].iloc[0]
-    assert first["gradient_origin"] == "iterated"
-    assert "power of the depth" in first["gradient_reason"]
+    assert first["gradient_origin"] == "derived"
+    assert "LargestRoot" in first["gradient_law"]
     deep = table.dropna(subset=["cosine_64"])
     assert (deep["cosine_64"] <= 1 + 1e-12).all()
     assert (table["forward_low"] <= table["forward_high"] + 1e-12).sum() == table["forward_low"].notna().sum()

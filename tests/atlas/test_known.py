@@ -7,15 +7,19 @@ from math import log
 from typing import Any
 
 import pytest
+from sympy import Rational, exp
 
 import spannorm_theory as st
+from spannorm_theory import symbols
 from spannorm_theory.atlases import known
 from spannorm_theory.atlases.cell import compute
 from spannorm_theory.atlases.check import DEPTHS
 from spannorm_theory.atlases.iterated import Iteration
 from spannorm_theory.atlases.numbers import evaluate
+from spannorm_theory.atlases.numeric import GAINS as GAIN_SYMBOLS
 from spannorm_theory.atlases.records import OK, QUANTITIES
 from spannorm_theory.theory import laws
+from spannorm_theory.theory.streams import embedding_law
 
 GAINS = (0.5, 0.4, 0.9, 0.6)
 
@@ -80,6 +84,15 @@ def test_stacks_that_differ_in_more_than_a_factor_share_nothing() -> None:
         rule: Iteration(st.derive("pre-norm", rule)).key(DEPTHS[-1])[0] for rule in ("unit", "gpt2", "wang")
     }
     assert len(set(keys.values())) == len(keys)
+
+
+@pytest.mark.exact
+def test_gamma_functions_of_large_numbers_keep_their_digits() -> None:
+    """ln of the constant is a difference of numbers of order 1e13."""
+    law, gains = embedding_law(st.derive("hyper-connections", "layerscale-36")), (1.0, 0.4375, 1.0, 0.46875)
+    exact = {gain: Rational(value) for gain, value in zip(GAIN_SYMBOLS, gains, strict=True)}
+    constant = law.constant.subs({**exact, symbols.initial_variance: 1})
+    assert evaluate(law, gains).constant == pytest.approx(float(exp(constant).evalf(30, maxn=400)), rel=1e-12)
 
 
 @pytest.mark.exact
