@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sympy import (
     Add,
@@ -75,8 +76,14 @@ def _sum(term: Expr, start: Expr) -> Expr:
             c = offset / slope
             total += constant / slope * (harmonic(l + c - 1) - harmonic(start + c - 1))
         else:
-            total += constant * summation(rest, (k, start, l - 1))
+            total += constant * _summed(rest, start)
     return total
+
+
+@lru_cache(maxsize=1 << 10)  # streams and rules have the same few sums, and each takes tenths of a second
+def _summed(term: Expr, start: Expr) -> Expr:
+    """sum_{k=start}^{l-1} of a term, as sympy gives it."""
+    return summation(term, (symbols.running, start, symbols.layer - 1))
 
 
 def solve_forward(
