@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from math import exp, isfinite, log, nan
+from math import exp, isfinite, isnan, log, nan
 
 from .numbers import Trend
 
@@ -78,8 +78,10 @@ def _one_term(trend: Trend, depths: Sequence[int], logs: Sequence[float]) -> str
             f"from L = {depths[1]} to {depths[2]} ln f grows by {logs[2] - logs[1]:.6g}, "
             f"the law by {logs[2] - logs[1] - two:.6g}"
         )
-    if not isfinite(trend.constant):
+    if isnan(trend.constant):
         return ""
+    if not isfinite(trend.constant):
+        return f"the law's constant is {trend.constant}"
     shrink = two / one if one and abs(two) < abs(one) else 0.0
     limit = rest[2] + two * shrink / (1 - shrink)
     allowed = CONSTANT + abs(limit - rest[2]) + SHARE * abs(trend.log_shape(depths[2]))

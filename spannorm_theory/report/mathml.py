@@ -11,7 +11,7 @@ from sympy.printing.mathml import MathMLPresentationPrinter
 
 from ..theory.growth import Growth
 from ..theory.laws import COLLAPSE
-from ..theory.roots import LargestRoot
+from ..theory.roots import named
 
 _GREEK = {
     "sigma": "σ",
@@ -104,9 +104,6 @@ class _Printer(MathMLPresentationPrinter):
             row.appendChild(part)
         return row
 
-    def _print_LargestRoot(self, e: LargestRoot) -> Any:
-        return self._element("mrow", self._element("mi", "maxroot"), self._fenced(self._print(e.polynomial)))
-
     def _print_Rational(self, e: Rational) -> Any:
         number = self._element("mn", str(abs(e.p)))
         if e.q != 1:
@@ -189,13 +186,13 @@ def quantity(name: str) -> str:
 
 
 def theta(law: Growth) -> str:
-    """The order of a law, Θ(...), inside a line of text."""
-    return f"<math><mi>Θ</mi><mo>(</mo>{markup(law.shape)}<mo>)</mo></math>"
+    """The order of a law, Θ(...), inside a line of text; p stands for a largest root."""
+    return f"<math><mi>Θ</mi><mo>(</mo>{markup(named(law.shape)[0])}<mo>)</mo></math>"
 
 
 def law_equation(name: str, law: Growth) -> str:
-    """A law with its constant, on a line of its own."""
-    shape, constant = law.shape, law.prefactor
+    """A law with its constant, on a line of its own, and what roots in it are on others."""
+    (shape, roots), constant = named(law.shape), law.prefactor
     if shape == 1:
         right = markup(constant)
     elif constant == 1:
@@ -204,4 +201,9 @@ def law_equation(name: str, law: Growth) -> str:
         front = markup(constant)
         front = f"<mrow><mo>(</mo>{front}<mo>)</mo></mrow>" if isinstance(constant, Add) else front
         right = f"<mrow>{front}<mo>·</mo>{markup(shape)}</mrow>"
-    return display(quantity(name), "→" if shape == 1 else "∼", right)
+    lines = [display(quantity(name), "→" if shape == 1 else "∼", right)]
+    for p, root in roots.items():
+        zero = f"<mrow>{markup(root.polynomial)}<mo>=</mo><mn>0</mn></mrow>"
+        largest = f"<mrow><mi>max</mi><mo>{{</mo><mi>x</mi><mo>:</mo>{zero}<mo>}}</mo></mrow>"
+        lines.append(display(markup(p), "=", largest))
+    return "".join(lines)

@@ -28,7 +28,7 @@ from sympy import (
 
 from .. import symbols
 from ..errors import NoClosedForm
-from .roots import LargestRoot
+from .roots import LargestRoot, named
 
 ZERO = Integer(0)
 
@@ -142,19 +142,22 @@ class Growth:
         self.__dict__.update(state | written)
 
     def latex(self) -> str:
-        """Constant times shape in LaTeX."""
-        shape, constant = self.shape, self.prefactor
-        if shape == 1:
-            return symbols.latex(constant)
-        if constant == 1:
-            return symbols.latex(shape)
+        """Constant times shape in LaTeX, and what roots in it are."""
+        shape, roots = named(self.shape)
+        constant = self.prefactor
         front = symbols.latex(constant)
         if isinstance(constant, Add):
             front = rf"\left({front}\right)"
-        return rf"{front} \cdot {symbols.latex(shape)}"
+        text = front if shape == 1 else symbols.latex(shape)
+        if shape != 1 and constant != 1:
+            text = rf"{front} \cdot {text}"
+        polynomials = {symbols.latex(p): symbols.latex(root.polynomial) for p, root in roots.items()}
+        return text + "".join(rf",\quad {p} = \max\{{x : {e} = 0\}}" for p, e in polynomials.items())
 
     def __str__(self) -> str:
-        return f"Theta({self.shape}), constant {self.prefactor}"
+        shape, roots = named(self.shape)
+        where = (f"; {p} the largest root of {root.polynomial}" for p, root in roots.items())
+        return f"Theta({shape}), constant {self.prefactor}{''.join(where)}"
 
 
 @lru_cache(maxsize=1 << 13)  # many stacks have the same laws

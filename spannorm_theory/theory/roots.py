@@ -62,6 +62,14 @@ class LargestRoot(Function):
         return rf"\operatorname{{maxroot}}{raised}\left({printer.doprint(self.polynomial)}\right)"
 
 
+def named(expression: Expr) -> tuple[Expr, dict[Symbol, LargestRoot]]:
+    """An expression with p, or p_1 and so on, in the place of its largest roots, and these."""
+    roots = sorted(expression.atoms(LargestRoot), key=str)
+    names = ["p"] if len(roots) == 1 else [f"p_{k}" for k in range(1, len(roots) + 1)]
+    found = {positive(name): root for name, root in zip(names, roots, strict=True)}
+    return expression.subs({root: name for name, root in found.items()}), found
+
+
 def real_roots(coefficients: Sequence[complex]) -> list[float]:
     """Real roots of a polynomial of real coefficients, the leading one first; the largest root first."""
     roots = np.roots([complex(c).real for c in coefficients])

@@ -14,7 +14,7 @@ from spannorm_theory.atlases.check import DEPTHS, mismatch
 from spannorm_theory.atlases.iterated import Iteration
 from spannorm_theory.atlases.numbers import evaluate
 from spannorm_theory.errors import NoClosedForm
-from spannorm_theory.report.mathml import markup
+from spannorm_theory.report.mathml import law_equation, theta
 from spannorm_theory.theory import leading_terms as lead
 from spannorm_theory.theory.growth import Growth
 from spannorm_theory.theory.laws import moment_law
@@ -84,8 +84,10 @@ class TestRoots:
     def test_it_prints(self) -> None:
         law = Growth(power=LargestRoot(1, a, -b))
         assert str(law.shape) == "L**LargestRoot(sigma_a^2*x - sigma_f^2 + x**2)"
-        assert r"\operatorname{maxroot}" in law.latex()
-        assert "maxroot" in markup(law.shape)
+        assert str(law) == "Theta(L**p), constant 1; p the largest root of sigma_a^2*x - sigma_f^2 + x**2"
+        assert law.latex() == r"L^{p},\quad p = \max\{x : \sigma_{a}^{2} x - \sigma_{f}^{2} + x^{2} = 0\}"
+        assert "<mi>max</mi>" in law_equation("q at l=L", law)
+        assert "max" not in theta(law)
 
 
 @pytest.mark.exact
