@@ -290,7 +290,10 @@ def gelu_kernel() -> ClosedForm:
         + C / (2 * pi) * atan(C / root(det))
         + (D + C**2 / (1 + Q1) + C**2 / (1 + Q2)) / (2 * pi * root(det))
     )
-    return ClosedForm(value)
+    # the derivative in a form without differences, which would leave rounding of order root(q)
+    paths = 1 / det + 1 / (1 + Q1) + 1 / (1 + Q2)
+    slope = Rational(1, 4) + atan(C / root(det)) / (2 * pi) + C / (2 * pi * root(det)) * paths
+    return ClosedForm(value, slope)
 
 
 def erf_kernel() -> ClosedForm:

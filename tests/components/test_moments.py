@@ -9,7 +9,7 @@ from scipy.special import ndtr
 from spannorm_theory.components.activations import ACTIVATIONS, activation
 from spannorm_theory.components.attention import Attention
 from spannorm_theory.components.feedforward import FeedForward
-from spannorm_theory.components.kernels import HermiteSeries, gelu_kernel, relu_kernel
+from spannorm_theory.components.kernels import ClosedForm, HermiteSeries, gelu_kernel, relu_kernel
 from spannorm_theory.components.norms import HeadNorm
 from spannorm_theory.components.overlap_curve import OverlapCurve
 from spannorm_theory.components.overlaps import head_overlaps, overlaps, saturating_overlaps
@@ -64,9 +64,18 @@ def test_drop_keeps_its_digits_when_tokens_collapse(kernel: object) -> None:
 
 @pytest.mark.exact
 def test_gelu_tends_to_relu_for_large_inputs_without_overflow() -> None:
-    for q in (1e8, 1e16, 1e40):
+    for q in (1e8, 1e16, 1e40, 1e90):
         assert gelu_kernel().value(q, q, q) / q == pytest.approx(0.5, rel=1e-3)
         assert gelu_kernel().slope(q, q, q) == pytest.approx(0.5, rel=1e-3)
+        assert gelu_kernel().drop(q, 1e-30 * q)[1] == pytest.approx(0.5e-30 * q, rel=1e-3)
+
+
+@pytest.mark.exact
+def test_the_slope_of_gelu_is_the_derivative_of_its_kernel() -> None:
+    kernel = gelu_kernel()
+    derived = ClosedForm(kernel._value)
+    for point in ((0.3, 2.0, 0.1), (1.0, 1.0, -0.7), (5.0, 0.2, 0.9)):
+        assert kernel.slope(*point) == pytest.approx(derived.slope(*point), rel=1e-12)
 
 
 def test_a_jumping_activation_is_refused() -> None:
