@@ -96,9 +96,9 @@ def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
 def _conditional(own: float, low: float, high: float) -> Callable[[Array], Array]:
     """F_k(tau) = E[y^k e^{-y}], y = e^{tau + own x}, k = 0, 1, 2, as one spline over [low, high]: a
     row's expectations given what it shares with the other row, in tau = log t + shared part."""
-    x = np.arange(-8.5, 8.6, min(0.25, 0.4 / max(own, 0.1)))
+    x = np.arange(-8.5, 8.6, min(0.25, 0.5 / max(own, 0.1)))
     weight = norm.pdf(x) * (x[1] - x[0])
-    tau = np.arange(low, high + 0.05, 0.03)
+    tau = np.arange(low, high + 0.05, 0.05)
     y = np.exp(np.minimum(np.add.outer(tau, own * x), 50))  # e^{-y} is zero long before
     decay = np.exp(-y)
     # not by BLAS, whose threads would cost more than so small a product

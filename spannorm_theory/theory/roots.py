@@ -65,6 +65,8 @@ class LargestRoot(Function):
 def named(expression: Expr) -> tuple[Expr, dict[Symbol, LargestRoot]]:
     """An expression with p, or p_1 and so on, in the place of its largest roots, and these."""
     roots = sorted(expression.atoms(LargestRoot), key=str)
+    if not roots:
+        return expression, {}
     names = ["p"] if len(roots) == 1 else [f"p_{k}" for k in range(1, len(roots) + 1)]
     found = {positive(name): root for name, root in zip(names, roots, strict=True)}
     return expression.subs({root: name for name, root in found.items()}), found
