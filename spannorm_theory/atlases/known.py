@@ -83,7 +83,7 @@ def _known(
         status = _check(law, name, place, checks, late) if late else shared.check(name, place)
         if status[0] == LATER and shared.check(name, place)[0] == OK:
             status = (OK, True, "")  # the law of the same stack, at gains of a size at which it has set in
-        str(law)  # works out its shape and constant here, not where the table is made
+        _ = law.shape, law.prefactor  # worked out here, not where the table is made
         found[name] = Found(law, "", evaluate(law, aligned), evaluate(law, independent), *status)
     return found, stream, tuple(filter(None, (shared.checks.problem, checks.problem, runs.problem)))
 
