@@ -23,7 +23,7 @@ import numpy as np
 from ..components.kernels import Array
 
 #: steps of Newton's method, which meets r from one side: 27 b^2 <= a^3 keeps it from the other root
-STEPS = 8
+STEPS = 5
 
 
 def difference_law(first: Array, second: Array, nodes: int) -> tuple[Array, Array]:

@@ -173,20 +173,18 @@ def _profiles(
     declined: tuple[Mask, Mask],
 ) -> dict[Key, Array]:
     closed, unresolved = declined
+    own = np.array([step.pairs.index((s, s)) for s in range(arch.definition.streams)])
+    spectra = _spectra(arch, states[:, 2 * own], states[:, 2 * own + 1], spreads[:, own], ~unresolved)
     profiles: dict[Key, Array] = {}
     for stream in range(arch.definition.streams):
-        at = 2 * step.pairs.index((stream, stream))
+        at = 2 * own[stream]
         q, delta = states[:, at], states[:, at + 1]
         gamma, c = gradients[:, at], gradients[:, at + 1]
         name = str(stream)
         profiles[name, "variance"] = np.log(q)
         profiles[name, "token_cosine"] = 1 - delta / q
         profiles[name, "rank_residual"] = np.where(closed, np.nan, log_rank_residual(q, delta, arch.tokens))
-        kept = ~unresolved[:, stream]
-        spectrum = rank_metrics(q[kept], delta[kept], spreads[kept, at // 2], arch)
-        for metric in SPECTRAL:
-            profiles[name, metric] = np.full(len(q), np.nan)
-            profiles[name, metric][kept] = spectrum[metric]
+        profiles.update({(name, metric): spectra[metric][:, stream] for metric in SPECTRAL})
         profiles[name, "grad_variance"] = np.log(gamma) + exponents
         profiles[name, "grad_token_cosine"] = c / gamma
         cross = across[:, stream]
@@ -194,3 +192,12 @@ def _profiles(
         profiles[name, "branch_share"] = (q[:-1] + q[1:] - 2 * cross) / q[:-1]
     profiles.update({(matrix, "weight_grad_norm"): value for matrix, value in weights.items()})
     return profiles
+
+
+def _spectra(arch: Architecture, q: Array, delta: Array, spreads: Array, kept: Mask) -> dict[str, Array]:
+    """Metrics of spectra by name, (layers, streams), where they are ``kept``."""
+    found = rank_metrics(q[kept], delta[kept], spreads[kept], arch)
+    result = {metric: np.full(q.shape, np.nan) for metric in SPECTRAL}
+    for metric, values in result.items():
+        values[kept] = found[metric]
+    return result

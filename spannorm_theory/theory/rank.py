@@ -28,7 +28,7 @@ from ..components.kernels import Array
 from .bulk import difference_law
 
 #: nodes of the quadrature over phi, and of what a spread adds, over its root
-NODES, SPREADS = 48, 33
+NODES, SPREADS = 48, 17
 
 #: mean of the Tracy-Widom law of real matrices (Bornemann, 2010, arXiv:0904.1581)
 TRACY_WIDOM_MEAN = -1.2065335745820
