@@ -172,8 +172,13 @@ def quantity(name: str) -> str:
     if name == "gamma_0/gamma_L":
         first, last = (f"<msub><mi>γ</mi><mi>{at}</mi></msub>" for at in "0L")
         return f"<mrow>{first}<mo>/</mo>{last}</mrow>"
-    if name == COLLAPSE:
-        first, last = (f"<mn>1</mn><mo>-</mo><msub><mi>ρ</mi><mi>{at}</mi></msub>" for at in "0L")
+    if name.startswith(COLLAPSE):
+        stream = name.removeprefix(COLLAPSE).strip()  # none where there is one
+        places = (
+            f"<mrow><mn>{stream}</mn><mo>,</mo><mi>{at}</mi></mrow>" if stream else f"<mi>{at}</mi>"
+            for at in "0L"
+        )
+        first, last = (f"<mn>1</mn><mo>-</mo><msub><mi>ρ</mi>{at}</msub>" for at in places)
         return f"<mrow><mo>(</mo>{last}<mo>)</mo><mo>/</mo><mo>(</mo>{first}<mo>)</mo></mrow>"
     head, _, at = name.partition(" at l=")
     base, _, index = head.partition("_")
