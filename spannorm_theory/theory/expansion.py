@@ -43,6 +43,7 @@ from sympy import (
     together,
     zoo,
 )
+from sympy.polys.polyerrors import BasePolynomialError
 
 from .. import symbols
 from ..errors import NoClosedForm
@@ -327,7 +328,12 @@ def _area(c: Expr, first: Expr) -> Expr:
         inner, variable, ends = c, SHARE, (first, Integer(1))
     if not inner.is_rational_function(variable):
         raise NoClosedForm(f"the integral of {c} over shares t of the depth is not known")
-    parts = Add.make_args(apart(factor(inner), variable))
+    try:
+        parts = Add.make_args(apart(factor(inner), variable))
+    except (TypeError, BasePolynomialError):  # sympy's, for some decimal coefficients
+        raise NoClosedForm(
+            f"the integral of {c} over shares t of the depth has decimal coefficients"
+        ) from None
     primitive = Add(*(antiderivative(part, variable) for part in parts))
     area = expand(primitive.subs(variable, ends[1]) - primitive.subs(variable, ends[0]))
     if area.has(SHARE, variable, oo, -oo, zoo, nan):

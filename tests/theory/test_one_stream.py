@@ -191,3 +191,11 @@ def test_powers_of_hybrid_norm_and_of_sub_ln() -> None:
     assert simplify(gradient.power - (wf - b + (a**2 - wa**2) / 2)) == 0
     power: Expr = gradient_law(derive("sub-ln", "deepnorm-init")).power
     assert simplify(power - (wa + wf) / (2 * (a + b))) == 0
+
+
+@pytest.mark.exact
+def test_decimal_gains_give_laws_or_reasons() -> None:
+    """Of an activation without a closed form; sympy fails to factor some formulas with decimals."""
+    found = derive("normformer", "deepscalelm", activation="swiglu").asymptotics()
+    assert isinstance(found["gamma_0/gamma_L"], Growth)
+    assert isinstance(found["(1-rho_L)/(1-rho_0)"], Growth)
