@@ -13,7 +13,7 @@ import numpy as np
 from ..architecture import Architecture
 from ..errors import NoClosedForm, SpannormError
 from ..theory.bounds import bounds, sized
-from ..theory.predict import LEAST_OPEN, predict_pair
+from ..theory.predict import LEAST_OPEN, predict_forward
 from ..theory.recursion import derive
 from .components import ends
 from .known import known
@@ -63,30 +63,18 @@ def _compute(arch: Architecture, depths: Sequence[int]) -> Cell:
     return Cell(arch, found, stream, shares, limits, problem, tuple(_caveats(arch, found, limits, closed)))
 
 
-def _own_logits(arch: Architecture) -> bool:
-    """Whether attention's logits have another variance than the initialisation gives to a normed input."""
-    for branch in arch.block(arch.depth - 1).branches:
-        scaled = {"attn.query", "attn.key"} & set(branch.gains)
-        if branch.kind == "attention" and scaled and "query" not in arch.normed(branch):
-            return True
-    return not sized(arch)
-
-
 def _shares(
     arch: Architecture, depths: Sequence[int], stream: int
 ) -> tuple[dict[int, Share], list[str], list[int]]:
     """Shares by depth, why some are left out, and depths at which some attention is nearly a maximum."""
     found: dict[int, Share] = {}
     closed: list[int] = []
-    if _own_logits(arch):
-        reason = "attention logits differ from block to block, and each needs a quadrature of its own"
-        return found, [f"shares left out: {reason}"], closed
     for depth in depths:
         deep = arch.with_(depth=depth)
         if found and len(deep.runs) > depths[0]:
             return found, [f"shares at L = {depth} left out: the wiring changes from block to block"], closed
         try:
-            prediction = predict_pair(deep)
+            prediction = predict_forward(deep)
         except SpannormError as error:
             return found, [f"no shares at L = {depth}: {error}"], closed
         key, profiles = str(stream), prediction.profiles

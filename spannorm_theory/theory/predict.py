@@ -101,6 +101,27 @@ def predict_pair(arch: Architecture) -> Prediction:
     return Prediction(arch, profiles, "pair", rows)
 
 
+def predict_forward(arch: Architecture) -> Prediction:
+    """Moments and cosines of :func:`predict_pair`, without gradients and spectra where these are not needed.
+
+    Raises:
+        AssumptionError: as there.
+    """
+    if arch.experts > 1:  # which answer to how unlike pairs of tokens are
+        return predict_pair(arch)
+    require_exchangeable(arch)
+    stack = Stack.of(arch)
+    last = forward(stack, input_moments(arch) * stack.pairs)
+    states = np.concatenate([stack.over_layers(lambda s: s.known[:, : 2 * stack.pairs]), [last]])
+    across, pairs = stack.over_layers(lambda s: s.across), stack.segments[0].step.pairs
+    profiles: dict[Key, Array] = {}
+    for stream in range(arch.definition.streams):
+        at = 2 * pairs.index((stream, stream))
+        profiles.update(_sizes(str(stream), states[:, at], states[:, at + 1]))
+        profiles.update(_changes(str(stream), states[:, at], across[:, stream]))
+    return Prediction(arch, profiles, "pair", stack.over_layers(lambda s: _undecided(s, arch)))
+
+
 def _unlike_at_experts(stack: Stack, noticeable: float) -> bool:
     """Whether experts somewhere read tokens whose V is beyond what is noticeable."""
     return any(
@@ -181,15 +202,12 @@ def _profiles(
         q, delta = states[:, at], states[:, at + 1]
         gamma, c = gradients[:, at], gradients[:, at + 1]
         name = str(stream)
-        profiles[name, "variance"] = np.log(q)
-        profiles[name, "token_cosine"] = 1 - delta / q
+        profiles.update(_sizes(name, q, delta))
         profiles[name, "rank_residual"] = np.where(closed, np.nan, log_rank_residual(q, delta, arch.tokens))
         profiles.update({(name, metric): spectra[metric][:, stream] for metric in SPECTRAL})
         profiles[name, "grad_variance"] = np.log(gamma) + exponents
         profiles[name, "grad_token_cosine"] = c / gamma
-        cross = across[:, stream]
-        profiles[name, "layer_cosine"] = cross / np.sqrt(q[:-1] * q[1:])
-        profiles[name, "branch_share"] = (q[:-1] + q[1:] - 2 * cross) / q[:-1]
+        profiles.update(_changes(name, q, across[:, stream]))
     profiles.update({(matrix, "weight_grad_norm"): value for matrix, value in weights.items()})
     return profiles
 
@@ -201,3 +219,15 @@ def _spectra(arch: Architecture, q: Array, delta: Array, spreads: Array, kept: M
     for metric, values in result.items():
         values[kept] = found[metric]
     return result
+
+
+def _sizes(stream: str, q: Array, delta: Array) -> dict[Key, Array]:
+    return {(stream, "variance"): np.log(q), (stream, "token_cosine"): 1 - delta / q}
+
+
+def _changes(stream: str, q: Array, cross: Array) -> dict[Key, Array]:
+    """What blocks do to a stream, from its second moments with what it was."""
+    return {
+        (stream, "layer_cosine"): cross / np.sqrt(q[:-1] * q[1:]),
+        (stream, "branch_share"): (q[:-1] + q[1:] - 2 * cross) / q[:-1],
+    }

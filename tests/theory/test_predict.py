@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from spannorm_theory.errors import AssumptionError
 from spannorm_theory.quantities import SPECTRAL
 from spannorm_theory.theory.bounds import bounds
 from spannorm_theory.theory.gram import predict_gram
-from spannorm_theory.theory.predict import predict_pair, predict_profiles
+from spannorm_theory.theory.predict import predict_forward, predict_pair, predict_profiles
 
 WIDE = 10**12 // 512 * 512  # finite-width terms vanish
 
@@ -163,3 +164,15 @@ def test_a_norm_takes_from_keys_what_rows_of_like_gradients_read_along_them() ->
     for name in ("attn.query", "attn.key"):
         key = name, "weight_grad_norm"
         assert np.abs(pair[key] - sampled[key]).max() < 0.06
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("changes", [{}, {"placement": "siamese-norm"}, {"experts": 4, "top_k": 2}], ids=str)
+def test_forward_moments_alone_are_those_of_the_whole(changes: dict[str, Any]) -> None:
+    arch = Architecture("dyt", depth=5, width=64, heads=4, tokens=8).with_(**changes)
+    whole, part = predict_pair(arch), predict_forward(arch)
+    for stream in map(str, range(arch.definition.streams)):
+        for quantity in ("variance", "token_cosine", "layer_cosine", "branch_share"):
+            key = stream, quantity
+            np.testing.assert_array_equal(part.profiles[key], whole.profiles[key])
+    np.testing.assert_array_equal(part.undecided, whole.undecided)
