@@ -81,7 +81,14 @@ class Trend:
         """What is left of a law at large L as one in x = ln L: exponentials and powers of x."""
         (rate, root), *further = [row for row in [(self.power, 1.0), *self.slow] if row[0]] or [(0.0, 1.0)]
         rivals = tuple(rival.in_log for rival in self.rivals)
-        return Trend(0.0, rate, self.log_power, 0.0, self.constant, root, False, tuple(further), (), rivals)
+        return Trend(
+            rate=rate,
+            power=self.log_power,
+            constant=self.constant,
+            root=root,
+            further=tuple(further),
+            rivals=rivals,
+        )
 
     @property
     def in_log_alone(self) -> bool:

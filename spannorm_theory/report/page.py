@@ -134,7 +134,8 @@ def _overview(groups: Mapping[str, Sequence[Cell]]) -> str:
     ]
     legend = (
         "Laws in the depth L for constant branch gains; two values are the two streams, whose gradient is "
-        "that at the embedding; a dash marks what has no law here (the section says why). z is in standard "
+        "that at the embedding; a dash marks what has no law here (the section says why), p the largest root "
+        "of a polynomial (given there). z is in standard "
         "errors, over all rows; the gate is the largest difference as a share of what standard error and "
         "finite width together allow."
     )

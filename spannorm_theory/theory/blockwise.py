@@ -14,6 +14,7 @@ from sympy import Add, Expr, Integer, apart, expand, factor, log, together
 
 from .. import symbols
 from ..errors import NoClosedForm
+from .attempts import first_of
 from .by_layer import layer_law
 from .expansion import ROOT, expanded_law
 from .growth import Growth
@@ -40,13 +41,7 @@ def expanded(ratio: Expr, start: Expr) -> Growth:
     Raises:
         NoClosedForm: they give none; the message gives all reasons.
     """
-    try:
-        return expanded_law(ratio, start)
-    except NoClosedForm as reason:
-        try:
-            return root_law(ratio, start)
-        except NoClosedForm as other:
-            raise NoClosedForm(f"{reason}; {other}") from None
+    return first_of(lambda: expanded_law(ratio, start), lambda: root_law(ratio, start))
 
 
 def product_of_blocks(ratio: Expr, start: Expr) -> Growth:
@@ -55,13 +50,7 @@ def product_of_blocks(ratio: Expr, start: Expr) -> Growth:
     Raises:
         NoClosedForm: neither gives it; the message gives all reasons.
     """
-    try:
-        return blocks_law(ratio, start)
-    except NoClosedForm as reason:
-        try:
-            return expanded(ratio, start)
-        except NoClosedForm as others:
-            raise NoClosedForm(f"{reason}; {others}") from None
+    return first_of(lambda: blocks_law(ratio, start), lambda: expanded(ratio, start))
 
 
 def root_law(ratio: Expr, start: Expr) -> Growth:

@@ -24,12 +24,12 @@ from .levelled import levelled, named
 from .orders import UNIT, Powers, dominated, over
 from .recursion import Recursion
 from .step import Step, constant_gains
-from .streams import SMALL, _NearIdentity
+from .streams import SMALL, NearIdentity
 
 L = symbols.depth
 
 
-class _Stream(_NearIdentity):
+class _Stream(NearIdentity):
     """Blocks near the identity, of one stream: most of their factors are rational, and a rational one is
     apart from one by what is left when it is taken from its denominator."""
 

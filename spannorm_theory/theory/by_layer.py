@@ -13,6 +13,7 @@ from sympy import Add, Expr, factor, log
 
 from .. import symbols
 from ..errors import NoClosedForm
+from .attempts import first_of
 from .expansion import LOG, SHARE, logarithms
 from .growth import Growth
 from .products import product_law
@@ -26,15 +27,9 @@ def layer_law(ratio: Expr) -> Growth:
     Raises:
         NoClosedForm: it depends on the depth, has no expansion, or its factors do not tend to one.
     """
-    try:
-        return product_law(ratio)
-    except NoClosedForm as reason:
-        if ratio.has(L):
-            raise
-        try:
-            return _expanded(ratio)
-        except NoClosedForm as other:
-            raise NoClosedForm(f"{reason}; {other}") from None
+    if ratio.has(L):
+        raise NoClosedForm("a block's factor depends on the depth")
+    return first_of(lambda: product_law(ratio), lambda: _expanded(ratio))
 
 
 def _expanded(ratio: Expr) -> Growth:

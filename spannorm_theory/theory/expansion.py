@@ -47,6 +47,7 @@ from sympy.polys.polyerrors import BasePolynomialError
 
 from .. import symbols
 from ..errors import NoClosedForm
+from .attempts import first_of
 from .growth import Growth
 from .large_depth import growth
 from .products import order_of, product_law
@@ -296,13 +297,7 @@ def limit_law(ratio: Expr, start: Expr) -> Growth:
 def expanded_law(ratio: Expr, start: Expr) -> Growth:
     """The law of a product that has none by other means; where it has none here either, all reasons."""
     ratio = _in_logarithm(ratio)
-    try:
-        return share_law(ratio, start)
-    except NoClosedForm as other:
-        try:
-            return limit_law(ratio, start)
-        except NoClosedForm as last:
-            raise NoClosedForm(f"{other}; {last}") from None
+    return first_of(lambda: share_law(ratio, start), lambda: limit_law(ratio, start))
 
 
 def _in_logarithm(ratio: Expr) -> Expr:

@@ -15,6 +15,7 @@ from sympy import Expr
 
 from .. import symbols
 from ..errors import NoClosedForm
+from .attempts import first_of
 from .blockwise import blocks_law, expanded
 from .bounded import Bounded
 from .by_share import ByShare
@@ -71,7 +72,7 @@ def moment_otherwise(recursion: Recursion, reason: NoClosedForm) -> Growth:
     if len(recursion.block.trace.streams) > 1:
         raise reason
     try:
-        return _first_of(*_by_moment(recursion, lambda found: found.forward()))
+        return first_of(*_by_moment(recursion, lambda found: found.forward()))
     except NoClosedForm as others:
         raise NoClosedForm(f"{reason}; {others}") from None
 
@@ -87,7 +88,7 @@ def _first(
     if len(recursion.block.trace.streams) > 1:
         return closed()  # refuses them, and says why
     start = recursion.start
-    return _first_of(
+    return first_of(
         closed,
         lambda: growth(opening(), L) + blocks_law(ratio(), start),
         lambda: law(ByShare(recursion)),
@@ -106,18 +107,3 @@ def _by_moment(recursion: Recursion, law: Callable[[Laws], Growth]) -> Iterator[
         yield lambda: law(Saturating(recursion))
     else:
         yield lambda: law(Leading(recursion))
-
-
-def _first_of(*attempts: Callable[[], Growth]) -> Growth:
-    """The first law that one of several means gives.
-
-    Raises:
-        NoClosedForm: none does; the message gives the reasons of all.
-    """
-    reasons: list[str] = []
-    for attempt in attempts:
-        try:
-            return attempt()
-        except NoClosedForm as reason:
-            reasons += str(reason).split("; ")
-    raise NoClosedForm("; ".join(dict.fromkeys(reasons)))

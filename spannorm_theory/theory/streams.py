@@ -28,14 +28,14 @@ from sympy import Expr, Matrix, Rational, Symbol, cancel, expand, factor, log, o
 
 from .. import symbols
 from ..errors import NoClosedForm
+from .attempts import first_of
+from .blockwise import product_of_blocks
 from .closed_forms import product_of_ratios
 from .collapse import difference_map
-from .expansion import expanded_law
 from .growth import Growth
 from .large_depth import growth
 from .levinson import separated_law
 from .orders import ONE, UNIT, Order, Orders, Powers, dominated, over, pruned, require_summable
-from .products import product_law, profile_law
 from .step import Step, tidy
 
 if TYPE_CHECKING:
@@ -55,60 +55,62 @@ def embedding_law(recursion: Recursion) -> Growth:
     """Growth of the second moment of the gradient at the embedding, for a unit gradient at the output.
 
     Raises:
-        NoClosedForm: neither case holds; the message says why.
+        NoClosedForm: no case holds; the message says why.
     """
-    pairs = recursion.step.pairs
+    pairs, matrix = recursion.step.pairs, attrgetter("backward_terms")
     start = Matrix([[1 if i == j else 2 for i, j in pairs]])
-    try:
-        ratio = _common_ratio(recursion, start, lambda step: step.backward_terms)
+
+    def common() -> Growth:
+        ratio = _common_ratio(recursion, start, matrix)
         end = {p: recursion.moment_at(p, L) for p in pairs}
-        out = (start * recursion.readout.backward_terms)[0].subs(_symbols(recursion.readout, end))
+        out = (start * matrix(recursion.readout))[0].subs(_symbols(recursion.readout, end))
         return growth(factor(out), L) + _law(ratio, recursion.start)
-    except NoClosedForm:
-        matrix = attrgetter("backward_terms")
-        try:
-            near = _NearIdentity(recursion)
-            row = start
-            for step, place in near.opening:
-                row = row * matrix(step).subs(place)
-            return near.law(row, matrix(recursion.readout), matrix)
-        except NoClosedForm as reason:
-            return _separated(recursion, start, matrix(recursion.readout), matrix, reason)
+
+    def near_identity() -> Growth:
+        near, row = NearIdentity(recursion), start
+        for step, place in near.opening:
+            row = row * matrix(step).subs(place)
+        return near.law(row, matrix(recursion.readout), matrix)
+
+    def separated() -> Growth:
+        return separated_law(recursion, start, matrix(recursion.readout), matrix)
+
+    return first_of(common, near_identity, separated)
 
 
 def differences_law(recursion: Recursion, stream: int) -> Growth:
     """Growth of (1 - rho_L) / (1 - rho_0) of a stream, near rho = 1.
 
     Raises:
-        NoClosedForm: neither case holds; the message says why.
+        NoClosedForm: no case holds; the message says why.
     """
     pair, size = (stream, stream), len(recursion.step.pairs)
-    try:
-        ratio = _common_ratio(recursion, ones(1, size), lambda step: difference_map(step).T)
+
+    def row(moment: Expr) -> Matrix:
+        """What reads the stream's difference, over ``moment``."""
+        found = zeros(1, size)
+        found[recursion.step.pairs.index(pair)] = moment
+        return found
+
+    def transposed(step: Step) -> Matrix:
+        return difference_map(step).T
+
+    def common() -> Growth:
+        ratio = _common_ratio(recursion, ones(1, size), transposed)
         started = growth(symbols.initial_variance / recursion.moment_at(pair, L), L)
         return started + _law(ratio, recursion.start)
-    except NoClosedForm:
-        row = zeros(1, size)
-        try:
-            near = _NearIdentity(recursion)
-            column = ones(size, 1)
-            for step, place in near.opening:
-                column = difference_map(step).subs(place) * column
-            row[recursion.step.pairs.index(pair)] = symbols.initial_variance / near.moments[pair]
-            return near.law(row, column, difference_map)
-        except NoClosedForm as reason:
-            row[recursion.step.pairs.index(pair)] = 1 / recursion.step.moment(*pair)
-            return _separated(recursion, ones(1, size), row.T, lambda step: difference_map(step).T, reason)
 
+    def near_identity() -> Growth:
+        near, column = NearIdentity(recursion), ones(size, 1)
+        for step, place in near.opening:
+            column = difference_map(step).subs(place) * column
+        return near.law(row(symbols.initial_variance / near.moments[pair]), column, difference_map)
 
-def _separated(
-    recursion: Recursion, row: Matrix, column: Matrix, matrix: Callable[[Step], Matrix], reason: NoClosedForm
-) -> Growth:
-    """The law of blocks near a diagonal matrix; where there is none, why neither this nor others hold."""
-    try:
-        return separated_law(recursion, row, column, matrix)
-    except NoClosedForm as other:
-        raise NoClosedForm(f"{reason}; {other}") from None
+    def separated() -> Growth:
+        end = row(1 / recursion.step.moment(*pair)).T
+        return separated_law(recursion, ones(1, size), end, transposed)
+
+    return first_of(common, near_identity, separated)
 
 
 def _symbols(step: Step, values: dict[tuple[int, int], Expr]) -> dict[Expr, Expr]:
@@ -142,18 +144,12 @@ def _common_ratio(recursion: Recursion, row: Matrix, matrix: Callable[[Step], Ma
 
 def _law(ratio: Expr, start: Expr) -> Growth:
     """Growth of prod_l ratio(l), by the means for one stream."""
-    try:
-        return growth(product_of_ratios(ratio, start), L)
-    except NoClosedForm:
-        if not ratio.has(L):
-            return product_law(ratio)
-        try:
-            return profile_law(ratio, start)
-        except NoClosedForm:
-            return expanded_law(ratio, start)
+    return first_of(
+        lambda: growth(product_of_ratios(ratio, start), L), lambda: product_of_blocks(ratio, start)
+    )
 
 
-class _NearIdentity:
+class NearIdentity:
     """A stack whose blocks from l >= 1 on stay near the identity in sum, and what comes before these.
 
     Attributes:
