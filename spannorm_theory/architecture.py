@@ -220,12 +220,10 @@ class Architecture:
     def runs(self) -> list[tuple[Trace, range]]:
         """Consecutive blocks of one wiring, with their indices."""
         questions = self.definition.questions(self.scaling, **self.options)
-        positions = questions.positions(self.depth)
-        starts = [l for l in range(self.depth) if l == 0 or positions[l] is not positions[l - 1]]
-        stops = [*starts[1:], self.depth]
-        # equal positions are one object, and hashing its identity is fast
-        blocks = {id(positions[l]): self.block(l) for l in {id(positions[l]): l for l in starts}.values()}
-        return [(blocks[id(positions[l])], range(l, stop)) for l, stop in zip(starts, stops, strict=True)]
+        found = questions.runs(self.depth)
+        layers = {position: run[0] for position, run in found}
+        blocks = {position: self.block(layer) for position, layer in layers.items()}
+        return [(blocks[position], run) for position, run in found]
 
     @property
     def traces(self) -> tuple[Trace, ...]:

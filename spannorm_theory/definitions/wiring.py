@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor
+from typing import NamedTuple
 
 from sympy import Rational
 
 
-@dataclass(frozen=True)
-class Position:
+class Position(NamedTuple):
     """A block's answers to what its definition may ask.
 
     Attributes:
@@ -41,12 +40,17 @@ class Questions:
 
     def position(self, layer: int, depth: int) -> Position:
         """The answers of block ``layer`` of ``depth``."""
-        early = 0 if self.fraction is None else floor(self.fraction * depth)
-        return Position(layer == 0, layer < early, layer % (self.period or 1))
+        return Position(layer == 0, layer < self._early(depth), layer % (self.period or 1))
 
-    def positions(self, depth: int) -> list[Position]:
-        """The answers of every block of a stack; equal ones are one object."""
-        early = 0 if self.fraction is None else floor(self.fraction * depth)
-        answers = [(l == 0, l < early, l % (self.period or 1)) for l in range(depth)]
-        made = {answer: Position(*answer) for answer in set(answers)}
-        return [made[answer] for answer in answers]
+    def runs(self, depth: int) -> list[tuple[Position, range]]:
+        """The answers of every block of a stack: consecutive blocks, of which all have the same."""
+        early, period = self._early(depth), self.period or 1
+        starts = range(depth) if self.period else [l for l in sorted({0, 1, early}) if l < depth]
+        answers = [Position(l == 0, l < early, l % period) for l in starts]
+        return list(zip(answers, map(range, starts, [*starts[1:], depth]), strict=True))
+
+    def _early(self, depth: int) -> int:
+        if self.fraction is None:
+            return 0
+        early: int = self.fraction.p * depth // self.fraction.q  # sympy's integers compare slowly
+        return early

@@ -20,8 +20,8 @@ from .fluctuation import QUADRATIC
 from .segment import Readout, Segment
 from .stack import Stack
 
-#: the range of a gradient's mantissa
-MANTISSAS = 1e-80, 1e80
+#: the range of a gradient's mantissa, and the narrower one that a stretch of ``STRETCH`` blocks starts from
+MANTISSAS, STARTS, STRETCH = (1e-80, 1e80), (1e-40, 1e40), 16
 
 
 def backward(
@@ -43,23 +43,8 @@ def backward(
         blocks.append(list(matrices.reshape(-1, width, width)))
         entries.append(entry[width * width :])
         details.append(found)
-    gradients = np.empty((depth + 1, width))
-    rows, exponents = list(gradients), [exponent]
-    rows[depth][:] = gradient
-    for l in range(depth - 1, -1, -1):
-        gradient = np.dot(blocks[stack.order[l]].pop(), rows[l + 1], out=rows[l])
-        # a second moment is the largest entry; it is divided out before it leaves float64's range
-        size = max(gradient.tolist())
-        if not MANTISSAS[0] < size < MANTISSAS[1]:
-            if not 0 < size < inf:
-                raise AssumptionError(
-                    f"the gradient variance leaves float64's range at layer {l}: under this scaling tokens "
-                    "collapse while logits grow exponentially with depth; predict a shallower stack"
-                )
-            gradient /= size
-            exponent += log(size)
-        exponents.append(exponent)
-    scales = np.array(exponents[::-1])
+    passed = [blocks[which].pop() for which in reversed(stack.order)]
+    gradients, scales = _carried_back(passed, gradient, exponent)
     own = [2 * at for at, (i, j) in enumerate(stack.segments[0].step.pairs) if i == j]
     lost = np.flatnonzero(~(gradients[:, own] >= 0).all(axis=1))
     if len(lost):
@@ -80,6 +65,43 @@ def backward(
         for name, log_norm in norms.items():
             weights[name][layers] = log_norm
     return gradients, scales, weights
+
+
+def _carried_back(matrices: list[Array], gradient: Array, exponent: float) -> tuple[Array, Array]:
+    """The gradient behind the last block and in front of each, (depth + 1, numbers), with exponents.
+
+    A second moment is the largest entry; it is divided out before it leaves float64's range, which is looked
+    at once a stretch.
+
+    Args:
+        matrices: of the blocks, the last one first.
+    """
+    found, depth, stretch = np.empty((len(matrices) + 1, len(gradient))), len(matrices), STRETCH
+    rows, exponents, done = list(found), np.empty(len(matrices) + 1), 0
+    rows[0][:], exponents[0] = gradient, exponent
+    while done < depth:
+        end = min(done + stretch, depth)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for at in range(done, end):
+                np.dot(matrices[at], rows[at], out=rows[at + 1])
+        sizes = found[done + 1 : end + 1].max(axis=1)
+        inside = (sizes > MANTISSAS[0]) & (sizes < MANTISSAS[1])
+        if stretch > 1 and not inside.all():
+            stretch = 1
+            continue
+        size, exponents[done + 1 : end + 1] = float(sizes[-1]), exponent
+        if not STARTS[0] < size < STARTS[1]:
+            if not 0 < size < inf:
+                raise AssumptionError(
+                    f"the gradient variance leaves float64's range at layer {depth - end}: under this "
+                    "scaling tokens collapse while logits grow exponentially with depth; predict a shallower "
+                    "stack"
+                )
+            exponent += log(size)
+            rows[end] /= size
+            exponents[end] = exponent
+        done = end
+    return found[::-1], exponents[::-1]
 
 
 def _vanishes(entry: Any) -> bool:

@@ -67,12 +67,19 @@ class Pair(tuple[Any, Any]):
 PAIR = Algebra(lambda cov: sqrt(cov[0]), lambda factor, cov: cov.scaled(factor), _same, Pair((0, 0)))
 
 
+_NO_GRAM = 0.0
+
+
 def _gram_left(factor: Any, cov: Any) -> Any:
-    return np.asarray(factor)[..., None] * cov if np.ndim(factor) else factor * cov
+    if cov is _NO_GRAM or (np.ndim(factor) == 0 and factor == 1):
+        return cov
+    return np.asarray(factor)[..., None] * cov
 
 
 #: token Gram matrices of numbers
-GRAM = Algebra(lambda cov: np.sqrt(np.diagonal(cov)), _gram_left, np.transpose, 0.0)
+GRAM = Algebra(
+    lambda cov: np.sqrt(np.diagonal(cov)), _gram_left, lambda cov: cov if cov is _NO_GRAM else cov.T, _NO_GRAM
+)
 
 
 class Moments:
@@ -121,10 +128,11 @@ class Moments:
                 raise InputError(f"the definition norms {v.source}, which is always zero")
             return algebra.left(1 / rms, self.cov(v.source, w))
         if isinstance(v, Sum):
-            total = None
+            total = algebra.zero
             for factor, value in v.terms:
                 part = algebra.left(self.coefficient(factor), self.cov(value, w))
-                total = part if total is None else total + part
+                if part is not algebra.zero:
+                    total = part if total is algebra.zero else total + part
             return total
         if isinstance(v, Branch):
             return self._transfer(v, self.cov(v.source, v.source)) if v is w else algebra.zero

@@ -15,7 +15,7 @@ from ..components.attention import Attention
 from ..components.attention_op import require_exchangeable
 from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
-from ..quantities import SPECTRAL, Key, repeated, tidy
+from ..quantities import SPECTRAL, Key, tidy
 from .backward import backward
 from .ends import input_moments, input_spread
 from .pair import PairStep
@@ -64,9 +64,7 @@ def predict(arch: Architecture) -> pd.DataFrame:
     """
     prediction = predict_profiles(arch)
     extra = None if prediction.errors is None else {"se": prediction.errors}
-    table = tidy(arch, prediction.profiles, extra)
-    table["theory"] = repeated([prediction.theory], [len(table)])
-    return table
+    return tidy(arch, prediction.profiles, extra, theory=prediction.theory)
 
 
 def predict_pair(arch: Architecture) -> Prediction:

@@ -107,13 +107,12 @@ def _spike(q: Array, delta: Array, tokens: int) -> Array:
 def effective_rank(q: Array, delta: Array, tokens: int, width: int, spread: Array) -> Array:
     """exp of the Shannon entropy of the normalised singular values of X (Roy and Vetterli, 2007).
 
-    At V = 1/d, or below, by the three measures above; beyond, their bulk gives way to :mod:`.bulk`'s.
+    At V = 1/d by the three measures above; beyond, their bulk gives way to :mod:`.bulk`'s.
     """
-    total, logs = _entropy_sums(
-        tokens, _spike(q, delta, tokens), (tokens - 1) * np.minimum(spread, 1 / width)
-    )
-    more = _more_spread((tokens - 1) / width, (tokens - 1) * np.maximum(spread - 1 / width, 0.0))
-    total, logs = (x + (tokens - 1) * m for x, m in zip((total, logs), more, strict=True))
+    sampled = (tokens - 1) / width
+    sums = _entropy_sums(tokens, _spike(q, delta, tokens), sampled)
+    more = _more_spread(sampled, (tokens - 1) * np.maximum(spread - 1 / width, 0.0))
+    total, logs = sums + (tokens - 1) * more
     return np.asarray(np.exp(np.log(total) - logs / total))
 
 
@@ -130,8 +129,8 @@ def _more_spread(first: float, second: Array) -> Array:
     return np.moveaxis(CubicSpline(roots, means - means[0])(np.sqrt(second)), -1, 0)
 
 
-def _entropy_sums(tokens: int, theta: Array, y: Array) -> tuple[Array, Array]:
-    """Sums of s and of s ln s over all eigenvalues s^2 at a bulk of aspect y.
+def _entropy_sums(tokens: int, theta: Array, y: float) -> Array:
+    """Sums of s and of s ln s over all eigenvalues s^2 at a bulk of aspect y, (2, ...).
 
     With ratio r of the smaller to the larger of |theta| and sqrt(y), signed, the three measures at a node are
 
@@ -143,27 +142,22 @@ def _entropy_sums(tokens: int, theta: Array, y: Array) -> tuple[Array, Array]:
     outside = np.abs(theta) > root
     apart = np.where(outside, theta, root)
     ratio = np.where(outside, root / apart, theta / root)
+    cosine = np.cos((np.arange(NODES) + 0.5) * np.pi / NODES)
+    eigenvalues = 1 + y + 2 * root * cosine
+    values = np.sqrt(eigenvalues) / NODES * np.array([np.ones(NODES), np.log(eigenvalues) / 2])
+    bulk = (2 * (tokens - 1) * (1 - cosine**2) + (1 - y) / 2) / eigenvalues - 0.5
     # nodes first: one node's numbers of all layers lie together
-    cosine = np.cos((np.arange(NODES) + 0.5) * np.pi / NODES).reshape(-1, *[1] * root.ndim)
-    eigenvalues = 2 * root * cosine
-    eigenvalues += 1 + y
-    measure = 2 * (tokens - 1) * (1 - cosine**2) + (1 - y) / 2
-    measure /= eigenvalues
-    shift = -2 * ratio * cosine
-    shift += 1 + ratio**2
-    np.divide(np.where(outside, 0.5, -0.5) * (ratio**2 - 1), shift, out=shift)
-    measure += shift
-    measure -= 0.5
-    measure *= np.sqrt(eigenvalues)
-    total = measure.sum(axis=0) / NODES
-    measure *= np.log(eigenvalues, out=eigenvalues)
-    logs = measure.sum(axis=0) / (2 * NODES)
+    poles = np.multiply.outer(-2 * cosine, ratio.ravel())
+    poles += 1 + ratio.ravel() ** 2
+    spikes = values @ np.reciprocal(poles, out=poles)
+    sums = (values @ bulk)[:, None] + np.where(outside, 0.5, -0.5).ravel() * (ratio.ravel() ** 2 - 1) * spikes
     # next to its pole the quadrature of the last term misses mass, which lies at that edge
     missed = ratio ** (2 * NODES)
     missed = np.where(outside, -missed, missed) / (1 + missed)
     low, high = 0.25 + np.where(theta < 0, missed, 0.0), 0.25 + np.where(theta < 0, 0.0, missed)
     spike = np.sqrt(np.maximum((1 + apart) * (1 + y / apart), 0))
+    total, logs = sums.reshape(2, *np.shape(theta))
     for weight, s in ((low, np.abs(1 - root)), (high, 1 + root), (outside, spike)):
-        total += weight * s
-        logs -= weight * entr(s)
-    return np.asarray(total), np.asarray(logs)
+        total = total + weight * s
+        logs = logs - weight * entr(s)
+    return np.array([total, logs])
