@@ -100,30 +100,30 @@ class Attention:
 
     def transfer(self, gains: Gains) -> Transfer:
         """The function from the input (q, delta) to the branch's, at the gains of one layer."""
-        kernel = self.head_norm.value if self.head_norm is not None and "query" in self.normed else None
+        norm = self.head_norm.drop if self.head_norm is not None and "query" in self.normed else None
         normed_values = "value" in self.normed
         values, output = gains["attn.value"], gains["attn.output"]
-        logits = self.logit_factor * (1.0 if kernel else gains["attn.query"] * gains["attn.key"])
+        logits = self.logit_factor * (1.0 if norm else gains["attn.query"] * gains["attn.key"])
         unit, width, alone, inner_norm = self.unit_logits, self.width, self._alone, self.inner_norm
-        lean = self.leans.lean
+        lean, least, most = self.leans.lean, unit * (1 - 1e-9), unit * (1 + 1e-9)
 
         def branch(q: float, delta: float) -> tuple[float, float]:
-            if kernel is None:
-                v, rho = logits * q * q, 1 - delta / q
-            else:
-                v, rho = logits, kernel(1 - delta / q)
-            drop = 1 - rho
-            if abs(v - unit) < 1e-9 * v:
+            v, drop = (logits * q * q, delta / q) if norm is None else (logits, norm(delta / q))
+            rho = 1 - drop
+            if least < v < most:
                 p2, p11, leant = self._curve.forward(rho)
             else:
                 p2, p11 = self._table.forward(v * drop, rho)
                 leant = lean(v * drop, rho) if drop > 0 else 0.0
             # all projections that have norms have one cosine
             q_v, delta_v = (1.0, drop) if normed_values else (values * q, values * delta)
-            own = max(q_v * drop * leant / width, 0.0)
-            single = alone * q_v * p2
-            mixed = q_v - delta_v * (1 - p2) + own + single
-            apart = max(delta_v * (p2 - p11) + own * drop, 0.0) + single  # rounding near collapse
+            own = q_v * drop * leant / width
+            mixed, apart = q_v - delta_v * (1 - p2) + own, delta_v * (p2 - p11) + own * drop
+            if apart < 0:  # rounding near collapse
+                apart = 0.0
+            if alone:
+                single = alone * q_v * p2
+                mixed, apart = mixed + single, apart + single
             scale = output / mixed if inner_norm else output
             return scale * mixed, scale * apart
 
@@ -283,11 +283,11 @@ class Attention:
         # keys' weight gradients see the sample correlation that their stream gradients do not
         q_v, delta_v = at.projected("value")
         q_q, _ = at.projected("query")
-        one, two = at.back("key")
+        _, two = at.back("key")
         shrunk = self._shrunk(at)
         output = gains["attn.output"] * shrunk
         # the token mean of the gradient at keys vanishes: no cancellation where tokens collapse
-        apart = front * (delta * two + q * (one - two)) / gains["attn.key"]
+        apart = front * (delta * two + q * at.fall("key")) / gains["attn.key"]
         at_keys = np.einsum("lj,lj->l", maps["attn.key"][:, 0], grad)
         size = self.logit_factor * output * delta_v * q_q
         own = at.overlaps[2] * at.turned * (at.turned - 1) + at.leans[2] * spread

@@ -37,9 +37,10 @@ class AttentionInput:
         return self._attention.head_norm
 
     @cached_property
-    def _cosine(self) -> Array:
-        """K(rho) of that norm."""
-        return np.asarray(self._norm.value(1 - self.delta / self.q))
+    def drop(self) -> Array:
+        """1 - rho, rho the cosine that rows see: that of projections which have norms, behind them."""
+        apart = self.delta / self.q
+        return np.asarray(self._norm.drop(apart) if self._normed("query") else apart)
 
     @cached_property
     def _slopes(self) -> tuple[Array, Array]:
@@ -49,7 +50,7 @@ class AttentionInput:
     def projected(self, name: str) -> tuple[Any, Any]:
         """Second moment of a query, key or value coordinate, and its drop between tokens."""
         if self._normed(name):
-            return 1.0, 1 - self._cosine
+            return 1.0, self.drop
         gain = self.gains[f"attn.{name}"]
         return gain * self.q, gain * self.delta
 
@@ -58,20 +59,22 @@ class AttentionInput:
         gain = self.gains[f"attn.{name}"]
         return self._slopes if self._normed(name) else (gain, gain)
 
+    def fall(self, name: str) -> Any:
+        """How much less the second of :meth:`back` is than the first."""
+        return self._norm.slope_drop(self.delta / self.q) / self.q if self._normed(name) else 0.0
+
     @cached_property
     def logits(self) -> tuple[Array, Array]:
-        """Logit variance v between tokens' queries and keys, and the cosine that rows see."""
+        """Logit variance v between tokens' queries and keys, and rho."""
         factor = self._attention.logit_factor
         if self._normed("query"):
-            return np.full_like(self.q, factor), self._cosine
-        v = factor * self.gains["attn.query"] * self.gains["attn.key"] * self.q**2
-        return v, np.asarray(1 - self.delta / self.q)
+            return np.full_like(self.q, factor), 1 - self.drop
+        return factor * self.gains["attn.query"] * self.gains["attn.key"] * self.q**2, 1 - self.drop
 
     @cached_property
     def row_variance(self) -> Array:
         """s^2 = v (1 - rho)."""
-        v, rho = self.logits
-        return np.asarray(np.maximum(v * (1 - rho), 1e-12))
+        return np.asarray(np.maximum(self.logits[0] * self.drop, np.finfo(float).tiny))
 
     @cached_property
     def overlaps(self) -> Array:
@@ -99,4 +102,4 @@ class AttentionInput:
     @cached_property
     def lean(self) -> Array:
         """What a mixed value owes to the keys that its query picks, over a value's second moment."""
-        return np.asarray(np.maximum(1 - self.logits[1], 0) * self.leans[0] / self._attention.width)
+        return np.asarray(np.maximum(self.drop, 0) * self.leans[0] / self._attention.width)

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 
 #: terms of a hypergeometric series at most, and what is beyond rounding
-MOST_TERMS, SMALLEST = 64, 1e-18
+MOST_TERMS, SMALLEST = 128, 1e-18
+
+#: 1 - rho below which the kernel's drop is taken from its slope
+CLOSE = 1e-5
 
 
 class HeadNorm:
@@ -46,20 +49,34 @@ class HeadNorm:
         half = self.size / 2
         self._even, self._odd = _hyp2f1(0.5, half + 1), _hyp2f1(1.5, half + 2)
         self._front = 1 / float(self._even(1.0))  # g^2, as K(1) = 1
+        third = hyp2f1(2.5, 2.5, half + 3, 1.0)  # infinite for size <= 4
+        # K''(1)
+        self._bend = self._front / (self.size + 2) * (3 * self._odd(1.0) + 9 / (self.size + 4) * third)
 
     def value(self, rho: Any) -> Any:
         """K(rho), the mean cosine of two normalised vectors."""
-        if isinstance(rho, float):
-            if not -1 <= rho <= 1:
-                rho = 1.0 if rho > 1 else -1.0
-            return float(rho * self._front * self._even(rho * rho))
         rho = np.clip(rho, -1, 1)
         return rho * self._front * self._even(rho**2)
 
+    def drop(self, apart: Any) -> Any:
+        """1 - K(1 - apart), however close two vectors are: to ten digits, to six over four coordinates."""
+        if not isinstance(apart, float):
+            return np.where(apart < CLOSE, apart * self.slope(1 - apart / 2), 1 - self.value(1 - apart))
+        if apart < CLOSE:
+            return float(apart * self.slope(1 - apart / 2))
+        rho = 1 - apart if apart < 2 else -1.0
+        return float(1 - rho * self._front * self._even(rho * rho))
+
     def slope(self, rho: Any) -> Any:
         """K'(rho); the backward gain of the norm is K'/q."""
-        x = np.clip(rho, -1, 1) ** 2
+        x = max(-1.0, min(rho, 1.0)) ** 2 if isinstance(rho, float) else np.clip(rho, -1, 1) ** 2
         return self._front * (self._even(x) + x / (self.size + 2) * self._odd(x))
+
+    def slope_drop(self, apart: Any) -> Any:
+        """K'(1) - K'(1 - apart), however close two vectors are: to five digits, to two over five coordinates,
+        and as far as rounding allows over fewer, where K''(1) is infinite."""
+        near = apart < (CLOSE if self.size > 4 else 0)
+        return np.where(near, apart * self._bend, self.slope(1.0) - self.slope(1 - apart))
 
 
 @lru_cache(maxsize=256)

@@ -25,11 +25,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from sympy import lambdify, sqrt
+from sympy import Mul, lambdify, sqrt
 
 from .. import symbols
 from ..components.kernels import Array
 from .differential import Gradient
+from .history import table
 from .pair import PairStep
 
 
@@ -100,16 +101,21 @@ def _recursion(sources: tuple[tuple[int, ...], ...], branches: int) -> Callable[
     """One block as a function of V of its streams and its numbers (for each row the shares of its sources and
     what is added, and a branch's slope): V of the streams behind it, then at its branches' inputs."""
     streams = [symbols.transfer(f"V{i}") for i in range(len(sources) - branches)]
-    roots, numbers, found = [sqrt(v) for v in streams], [], []
+    steps = [(symbols.transfer(f"s{i}"), sqrt(v)) for i, v in enumerate(streams)]
+    roots, numbers, found = [root for root, _ in steps], [], []
     for row, own in enumerate(sources):
         names = [symbols.transfer(f"w{row}_{i}") for i in range(len(own) + 1 + (row < branches))]
         numbers += names
-        found.append(
-            sum(w * roots[source] for w, source in zip(names, own, strict=False)) ** 2 + names[len(own)]
-        )
+        whole, here = symbols.transfer(f"t{row}"), symbols.transfer(f"V_{row}")
+        steps.append((whole, sum(w * roots[source] for w, source in zip(names, own, strict=False))))
+        # a product takes floats a third of the time of a power
+        steps.append((here, Mul(whole, whole, evaluate=False) + names[len(own)]))
+        found.append(here)
         if row < branches:
-            roots.append(names[-1] * sqrt(found[-1]))
-    return lambdify([*streams, *numbers], [*found[branches:], *found[:branches]], "math", cse=True)  # type: ignore[no-any-return]
+            roots.append(symbols.transfer(f"r{row}"))
+            steps.append((roots[-1], names[-1] * sqrt(here)))
+    behind = [*found[branches:], *found[:branches]]
+    return lambdify([*streams, *numbers], behind, "math", cse=lambda _: (steps, behind))  # type: ignore[no-any-return]
 
 
 def walk_spread(order: Sequence[int], wirings: Sequence[Spread], start: Sequence[float]) -> list[float]:
@@ -121,11 +127,11 @@ def walk_spread(order: Sequence[int], wirings: Sequence[Spread], start: Sequence
     ]
     for which in order:
         step, numbers, walked = blocks[which]
-        found = step(*now, *next(numbers))
+        spreads = step(*now, *next(numbers))
         walked += now
-        walked += found[pairs:]
-        now = found[:pairs]
+        walked += spreads[pairs:]
+        now = spreads[:pairs]
     for wiring, (_, _, walked) in zip(wirings, blocks, strict=True):
-        table = np.fromiter(walked, float, len(walked)).reshape(len(wiring.numbers), -1)
-        wiring.streams, wiring.branches = table[:, :pairs], table[:, pairs:]
+        found = table(walked, len(wiring.numbers))
+        wiring.streams, wiring.branches = found[:, :pairs], found[:, pairs:]
     return now

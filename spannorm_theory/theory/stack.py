@@ -17,6 +17,7 @@ from ..definitions.trace import Trace
 from ..errors import AssumptionError
 from .block import OutOfRange
 from .fluctuation import Deviations, walk_deviations
+from .history import table
 from .segment import Segment
 from .spread import Spread, walk_spread
 
@@ -104,22 +105,24 @@ def forward(stack: Stack, state: Sequence[float], spreads: list[Array] | None = 
         ]
         history: list[float] = []
         rows = zip(*transfers, strict=False) if transfers else repeat(())
-        plans.append((segment.step.forward, _per_layer(segment.multipliers), rows, history))
-    for layer, which in enumerate(stack.order):
-        block, multipliers, branches, history = plans[which]
-        try:
-            state, record = block(state, next(multipliers), next(branches))
-        except OutOfRange:
-            raise AssumptionError(
-                f"the forward variance leaves float64's range at layer {layer}: this placement grows "
-                "exponentially with depth under this scaling; predict a shallower stack, or use "
-                "derive(...).iterate for constant branch gains"
-            ) from None
-        history += record
+        numbers = zip(_per_layer(segment.multipliers), rows, strict=False)
+        plans.append((segment.step.forward, numbers, history))
+    layer = 0
+    try:
+        for layer, which in enumerate(stack.order):  # noqa: B007 - the error names it
+            block, given, history = plans[which]
+            state, record = block(state, *next(given))
+            history += record
+    except OutOfRange:
+        raise AssumptionError(
+            f"the forward variance leaves float64's range at layer {layer}: this placement grows "
+            "exponentially with depth under this scaling; predict a shallower stack, or use "
+            "derive(...).iterate for constant branch gains"
+        ) from None
     for segment, (*_, history) in zip(stack.segments, plans, strict=True):
-        found = np.fromiter(history, float, len(history)).reshape(len(segment.layers), -1)
-        numbers = found.shape[1] - segment.step.streams
-        segment.keep(found[:, :numbers], found[:, numbers:])
+        found = table(history, len(segment.layers))
+        known = found.shape[1] - segment.step.streams
+        segment.keep(found[:, :known], found[:, known:])
     return tuple(state)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 from scipy.special import ndtr
@@ -128,6 +129,27 @@ class TestHeadNorm:
         cosine = (u * v).sum(1) / np.linalg.norm(u, axis=1) / np.linalg.norm(v, axis=1)
         se = cosine.std() / np.sqrt(n)
         assert abs(HeadNorm(d, "rms").value(rho) - cosine.mean()) < 4 * se
+
+    @pytest.mark.parametrize("size", [16, 32, 64])
+    def test_drop_of_two_vectors_however_close(self, size: int) -> None:
+        norm, apart = HeadNorm(size, "rms"), np.array([1e-200, 1e-17, 1e-7, 9e-6, 1.1e-5, 0.02, 1.0, 1.9])
+        with mpmath.workdps(250):
+            kernel = [
+                x * mpmath.hyp2f1(0.5, 0.5, size / 2 + 1, x**2) for x in (1 - mpmath.mpf(v) for v in apart)
+            ]
+            largest = mpmath.hyp2f1(0.5, 0.5, size / 2 + 1, 1)
+            expected = [float(1 - k / largest) for k in kernel]
+        assert norm.drop(apart) == pytest.approx(np.array(expected), rel=1e-10)
+        assert [norm.drop(float(x)) for x in apart] == pytest.approx(expected, rel=1e-10)
+
+    @pytest.mark.parametrize("size", [5, 8, 32])
+    def test_drop_of_the_slope(self, size: int) -> None:
+        norm, apart = HeadNorm(size, "rms"), np.array([2e-5, 1e-3])
+        direct = norm.slope(1.0) - norm.slope(1 - apart)
+        assert norm.slope_drop(apart) == pytest.approx(direct, rel=1e-9)
+        # continuous where its own formula begins
+        below = norm.slope_drop(np.array([0.999e-5])) / norm.slope_drop(np.array([1.001e-5]))
+        assert below == pytest.approx(0.999 / 1.001, rel=0.02 if size == 5 else 1e-3)
 
     def test_too_narrow_heads_are_refused(self) -> None:
         with pytest.raises(AssumptionError, match="heads of width 2"):

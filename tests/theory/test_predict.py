@@ -143,6 +143,17 @@ def test_keys_gradients_keep_their_digits_where_tokens_collapse() -> None:
 
 
 @pytest.mark.exact
+def test_normed_queries_and_keys_keep_their_digits_too() -> None:
+    """Their gradients fall as the token differences squared, far beyond a cosine that rounds to one."""
+    profiles = predict_profiles(Architecture("hybrid-norm", depth=300)).profiles
+    vanishing = 4 * profiles["0", "rank_residual"] + profiles["0", "grad_variance"]
+    assert profiles["0", "rank_residual"][280] < np.log(1e-30)
+    query, key = (profiles[f"attn.{name}", "weight_grad_norm"] - vanishing[:-1] for name in ("query", "key"))
+    assert np.abs(np.diff(query[20:280])).max() < 0.06
+    assert np.abs(np.diff((key - query)[40:280])).max() < 2e-4
+
+
+@pytest.mark.exact
 def test_wirings_that_take_turns_are_iterated_in_the_order_of_layers() -> None:
     """All streams of hyper-connections are PreNorm's, whichever of them a block reads."""
     found, plain = (
