@@ -18,7 +18,7 @@ from .accuracy import errors, predictions
 
 #: pre-norm ReLU: the stack on which published closures are known to fail
 HARD = {"depth": 8, "width": 512, "heads": 8, "tokens": 128, "activation": "relu"}
-HARD_NETWORKS = 64
+HARD_NETWORKS = 128
 LOGIT_VARIANCES = (1.0, 4.0, 16.0)
 
 WIDTHS = (128, 256, 512, 1024, 2048)
