@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from .kernels import Array
+from .kernels import Array, Transfer
 
 
-def dropped_pair(q: float, delta: float, rate: float) -> tuple[float, float]:
-    """Second moment and drop between two tokens, behind dropout."""
-    own = q * rate / (1 - rate)
-    return q + own, delta + own
+def dropped(transfer: Transfer, rate: float) -> Transfer:
+    """A branch's function from (q, delta) to its own, dropout included."""
+    kept, more = 1 / (1 - rate), rate / (1 - rate)
+
+    def branch(q: float, delta: float) -> tuple[float, float]:
+        q, delta = transfer(q, delta)
+        return kept * q, delta + more * q
+
+    return branch
 
 
 def dropped_gram(gram: Array, rate: float) -> Array:

@@ -15,7 +15,7 @@ the product of the tokens' means, which is k at c = 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -122,25 +122,27 @@ class FeedForward:
     def _through(self, paths: Mapping[str, Any], gains: Gains) -> Any:
         return gains["ffn.down"] * sum(gains[name] * path for name, path in paths.items())
 
-    def transfer(self, gains: Gains) -> Transfer:
-        """The function from the input (q, delta) to the branch's, at the gains of one layer."""
-        kernel, up, down = self.kernel.drop, gains["ffn.up"], gains["ffn.down"]
-        gated, inner_norm = self.activation.gated, self.inner_norm is not None
-        gate = gains["ffn.gate"] if gated else up
+    def transfers(self, gains: Gains) -> Iterator[Transfer]:
+        """The functions from the input (q, delta) to the branch's, at the gains of each layer, lists."""
+        kernel, gated, inner_norm = self.kernel.drop, self.activation.gated, self.inner_norm is not None
 
-        def branch(q: float, delta: float) -> tuple[float, float]:
-            k, drop = kernel(gate * q, gate * delta)
-            if gated:
-                k, drop = up * k * q, up * (k * delta + drop * (q - delta))
-            if inner_norm:
-                k, drop = 1.0, drop / (k - float(self._mean_square(q, gains)))
-            return down * k, down * drop
+        def at(up: float, gate: float, down: float) -> Transfer:
+            def branch(q: float, delta: float) -> tuple[float, float]:
+                k, drop = kernel(gate * q, gate * delta)
+                if gated:
+                    k, drop = up * k * q, up * (k * delta + drop * (q - delta))
+                if inner_norm:
+                    means = self._mean_square(q, {"ffn.up": up, "ffn.gate": gate})
+                    k, drop = 1.0, drop / (k - float(means))
+                return down * k, down * drop
 
-        return branch
+            return branch
+
+        return map(at, *(gains[name] for name in ("ffn.up", "ffn.gate" if gated else "ffn.up", "ffn.down")))
 
     def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
         """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
-        return self.transfer(gains)(float(q), float(delta))
+        return next(self.transfers({name: [gain] for name, gain in gains.items()}))(float(q), float(delta))
 
     def response(
         self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None

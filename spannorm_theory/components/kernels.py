@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from math import exp, factorial, floor, log, log1p, prod, sqrt
+from math import acos, exp, factorial, floor, log, prod, sqrt
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import CubicHermiteSpline
 from scipy.special import roots_hermitenorm
-from sympy import Expr, Max, Min, Rational, acos, atan, lambdify, pi
+from sympy import Expr, Max, Min, Rational, atan, lambdify, pi
+from sympy import acos as angle_of
 from sympy import sqrt as root
 
 from .. import symbols
@@ -31,10 +33,10 @@ Q1, Q2, C, D = symbols.kernel_arguments
 
 #: Gauss-Legendre rules on (0, 1) for the integral in t below, by the largest delta / min(q, 1) at which their
 #: error is below rounding, even where phi varies over a hundredth of the unit of its argument
-_LEGENDRE = {
-    largest: [(float(x + 1) / 2, float(w) / 2) for x, w in zip(*leggauss(nodes), strict=True)]
-    for largest, nodes in ((1e-12, 2), (1e-6, 4), (np.inf, 12))
-}
+_LEGENDRE = [
+    (largest, [(float(x + 1) / 2, float(w) / 2) for x, w in zip(*leggauss(nodes), strict=True)])
+    for largest, nodes in ((1e-12, 2), (1e-6, 4), (1e-5, 6), (np.inf, 12))
+]
 
 
 #: from (q, delta) at a branch's input to (q, delta) of its output
@@ -65,7 +67,7 @@ def _drop_by_integration(slope: Callable[..., float], q: float, delta: float) ->
     # singularity that a kinked phi has at c = q becomes smooth
     reach = delta / min(q, 1.0)
     total = 0.0
-    for t, w in _LEGENDRE[1e-12 if reach <= 1e-12 else 1e-6 if reach <= 1e-6 else np.inf]:
+    for t, w in next(rule for largest, rule in _LEGENDRE if reach <= largest):
         below = delta * t * t
         total += w * t * slope(q, q, q - below, max((2 * q - below) * below, 0.0))
     return 2 * delta * total
@@ -125,7 +127,7 @@ class ClosedForm:
 
     def drop(self, q: float, delta: float) -> tuple[float, float]:
         """K(q) and K(q) - K(q - delta)."""
-        if delta > 1e-3 * q:  # at most three digits of sixteen are lost
+        if delta > 1e-5 * q:  # at most five digits of sixteen are lost
             one, two = self._apart(q, q - delta, (2 * q - delta) * delta)
             return one, one - two
         value, slope = self._scalar
@@ -162,6 +164,10 @@ def _hermite_rule(nodes: int, terms: int) -> tuple[Array, Array, Array]:
 _LAGRANGE = [(-1) ** (7 - k) * factorial(k) * factorial(7 - k) for k in range(8)]
 
 
+#: of a second moment, what its Hermite terms leave out by rounding, and terms that do not count
+ROUNDING, NEGLIGIBLE = 1e-14, 1e-20
+
+
 class HermiteSeries:
     """K = sum_k a_k(q1) a_k(q2) rho^k (Mehler), with a_k(q) = E phi(sqrt(q) z) h_k(z).
 
@@ -173,37 +179,36 @@ class HermiteSeries:
     """
 
     method = "quadrature"
-    nodes, terms, tolerance, knots = 300, 96, 1e-4, 32
+    nodes, terms, tolerance, knots, pieces = 300, 96, 1e-4, 32, 1024
 
     def __init__(self, function: Callable[[Array], Array], name: str) -> None:
         self.function = function
         self.name = name
         self._coefficients = lru_cache(maxsize=8192)(self._interpolate)
+        self._piece = lru_cache(maxsize=1 << 15)(self._between)
         self._table = lru_cache(maxsize=4096)(self._knots)
         self._node = lru_cache(maxsize=4096)(self._compute)
         self._orders = np.arange(self.terms, dtype=float)
+        self._per_angle = self.pieces / np.pi
 
-    def _interpolate(self, q: float) -> tuple[Array, Array, Array, float]:
-        """a_k; k and a_k^2 of those beyond rounding, and the sum of all a_k^2."""
+    def _interpolate(self, q: float) -> Array:
+        """a_k."""
         at = self.knots * log(q)
         first = floor(at) - 3
         try:
-            table, k = self._table(first)
+            table = self._table(first)
         except AssumptionError:  # the series ends between the knots
-            a = self._compute(q)
-            return a, self._orders, a**2, float(a @ a)
+            return self._compute(q)
         if at == first + 3:
-            a = table[3]
-        else:  # Lagrange through eight knots in ln q, whose error is below 1e-12
-            apart = [at - knot for knot in range(first, first + 8)]
-            whole = prod(apart)
-            a = np.array([whole / (x * w) for x, w in zip(apart, _LAGRANGE, strict=True)]) @ table
-        return a, self._orders[k], a[k] ** 2, float(a @ a)
+            return np.asarray(table[3])
+        # Lagrange through eight knots in ln q, whose error is below 1e-12
+        apart = [at - knot for knot in range(first, first + 8)]
+        whole = prod(apart)
+        return np.array([whole / (x * w) for x, w in zip(apart, _LAGRANGE, strict=True)]) @ table
 
-    def _knots(self, first: int) -> tuple[Array, NDArray[np.intp]]:
-        """a_k at eight knots, and those k that are beyond rounding."""
-        table = np.stack([self._node(exp(knot / self.knots)) for knot in range(first, first + 8)])
-        return table, np.flatnonzero((table**2).max(axis=0) > 1e-22 * (table[0] @ table[0]))
+    def _knots(self, first: int) -> Array:
+        """a_k at eight knots."""
+        return np.stack([self._node(exp(knot / self.knots)) for knot in range(first, first + 8)])
 
     def _compute(self, q: float) -> Array:
         """a_k by quadrature."""
@@ -218,27 +223,32 @@ class HermiteSeries:
                 f"{total:.1e} (a share of {self.tolerance:.0e} is allowed): the quadrature has not "
                 "converged; give the activation a closed-form kernel"
             )
+        if missing < ROUNDING * total:
+            missing = 0.0
+        a[a**2 < NEGLIGIBLE * total] = 0.0
         return np.append(a, sqrt(missing))
 
     def coefficients(self, q: ArrayLike) -> Array:
-        """a_k(q), shape (terms,) + shape of q, or (terms,) + ones where all q are one number."""
+        """a_k(q), shape (terms,) + shape of q; where all q are one number (terms,) + ones, and without
+        zeros at the end."""
         q = np.asarray(q, dtype=float)
         if q.size and (q == q.flat[0]).all():
-            return self._coefficients(float(q.flat[0]))[0].reshape(self.terms, *[1] * q.ndim)
+            found = np.trim_zeros(self._coefficients(float(q.flat[0])), "b")
+            return found.reshape(-1, *[1] * q.ndim)
         unique, inverse = np.unique(q, return_inverse=True)
-        table = np.array([self._coefficients(value)[0] for value in unique.tolist()]).T
+        table = np.array([self._coefficients(value) for value in unique.tolist()]).T
         return table[:, inverse].reshape((self.terms, *q.shape))
 
     def _series(self, q1: ArrayLike, q2: ArrayLike, c: ArrayLike, derivative: bool) -> Any:
         q1, q2, c = (np.asarray(x, dtype=float) for x in (q1, q2, c))
         axes = max(q1.ndim, q2.ndim)
         a1, a2 = (self.coefficients(q.reshape((1,) * (axes - q.ndim) + q.shape)) for q in (q1, q2))
-        scale = np.sqrt(q1 * q2)
-        return self._sum(a1 * a2, np.clip(c / scale, -1, 1), scale, derivative)
+        both, scale = min(len(a1), len(a2)), np.sqrt(q1 * q2)
+        return self._sum(a1[:both] * a2[:both], np.clip(c / scale, -1, 1), scale, derivative)
 
     def _sum(self, products: Array, rho: Array, scale: Array, derivative: bool) -> Any:
         if derivative:
-            products = products * self._orders.reshape(-1, *[1] * (products.ndim - 1))
+            products = products * self._orders[: len(products)].reshape(-1, *[1] * (products.ndim - 1))
         total = np.zeros(np.broadcast_shapes(rho.shape, products.shape[1:]))
         for term in products[: 0 if derivative else None : -1]:  # Horner
             total *= rho
@@ -257,7 +267,7 @@ class HermiteSeries:
         """K and K' of one token, then between two."""
         products = np.square(self.coefficients(q))
         rho = np.clip(1 - delta / q, -1, 1)
-        one = products.sum(axis=0), np.tensordot(self._orders, products, 1) / q
+        one = products.sum(axis=0), np.tensordot(self._orders[: len(products)], products, 1) / q
         return (
             one[0] + np.zeros_like(q),
             one[1],
@@ -266,18 +276,31 @@ class HermiteSeries:
         )
 
     def drop(self, q: float, delta: float) -> tuple[float, float]:
-        """K(q) and K(q) - K(q - delta), term by term: a_k^2 (1 - rho^k)."""
-        _, k, squares, total = self._coefficients(q)
-        away = delta / q
-        if away < 1:
-            return total, -float(squares @ np.expm1(k * log1p(-away)))
-        return total, float(squares @ (1 - (1 - away) ** k))
+        """K(q) and K(q) - K(q - delta), the latter over delta as a cubic between knots of 1 - rho."""
+        x = delta / q
+        at = int(self._per_angle * acos(1 - x)) if 0 < x < 2 else 0 if x < 2 else self.pieces - 1
+        a, b, c, d, knot, total = self._piece(q, at)
+        z = x - knot
+        return total, x * (((a * z + b) * z + c) * z + d)
+
+    def _between(self, q: float, at: int) -> tuple[float, ...]:
+        """The cubic of [K(q) - K(q - x q)] / x in x = 1 - rho that has its values and slopes at both ends of
+        interval ``at``, its first knot and K(q).
+
+        With a sum S_j of a_k^2 over k > j it is sum_j S_j rho^j."""
+        squares = np.square(self._coefficients(q))
+        tails = squares[::-1].cumsum()[-2::-1]
+        knots = 1 - np.cos(np.array([at, at + 1]) * (np.pi / self.pieces))
+        powers = (1 - knots)[:, None] ** self._orders[:-1]
+        values, slopes = powers @ tails, -(powers[:, :-1] @ (self._orders[1:-1] * tails[1:]))
+        cubic = CubicHermiteSpline(knots, values, slopes).c[:, 0]
+        return *cubic.tolist(), float(knots[0]), float(squares.sum())
 
 
 def relu_kernel() -> ClosedForm:
     """phi(x) = max(x, 0): the arc-cosine kernel of degree one (Cho and Saul, 2009)."""
     rho = Max(-1, Min(1, C / root(Q1 * Q2)))
-    angle = acos(rho)
+    angle = angle_of(rho)
     value = root(Q1 * Q2) * (root(1 - rho**2) + (pi - angle) * rho) / (2 * pi)
     return ClosedForm(value, (pi - angle) / (2 * pi))
 

@@ -23,7 +23,7 @@ Routing differs from pair to pair of tokens however wide the streams are; moment
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from math import sqrt
@@ -62,6 +62,10 @@ class ExpertSlopes(Slopes):
 SMALLEST_T = 1e-154
 
 
+#: a :data:`Transfer` that takes, first, how unlike pairs of tokens are
+SpreadTransfer = Callable[[float, float, float], tuple[float, float]]
+
+
 class MixtureOfExperts(FeedForward):
     """Moments of one branch of experts; ``hidden`` is the width of one expert.
 
@@ -90,27 +94,29 @@ class MixtureOfExperts(FeedForward):
         """Overlaps at t of tokens of second moment q."""
         return self._plane.at(gains["ffn.router"] * q, t)
 
-    def transfer(self, gains: Gains, spread: float = 0.0) -> Transfer:
-        """The function from the input (q, delta) to the branch's, at the gains of one layer.
+    def transfers(self, gains: Gains) -> Iterator[Transfer]:
+        """The functions from the input (q, delta) to the branch's, at the gains of each layer, lists."""
+        return (partial(transfer, 0.0) for transfer in self.spread_transfers(gains))
+
+    def spread_transfers(self, gains: Gains) -> Iterator[SpreadTransfer]:
+        """The same as functions of (spread, q, delta).
 
         ``spread`` is the variance over pairs of tokens of their covariance over delta^2, at most 1: where
         pairs differ the gap, which is concave, is less; second order.
         """
-        return partial(self.spread_transfer(gains), spread)
-
-    def spread_transfer(self, gains: Gains) -> Callable[[float, float, float], tuple[float, float]]:
-        """The same as a function of (spread, q, delta)."""
-        expert, router = super().transfer(gains), gains["ffn.router"]
         overlaps, shared = self._plane.forward, self.shared
 
-        def branch(spread: float, q: float, delta: float) -> tuple[float, float]:
-            k, drop = expert(q, delta)
-            t = sqrt(delta / (2 * q)) if 0 <= delta < 2 * q else float(delta > 0)
-            own, gap = overlaps(router * q, t, spread)
-            own += shared
-            return own * k, own * drop + (k - drop) * gap
+        def at(expert: Transfer, router: float) -> SpreadTransfer:
+            def branch(spread: float, q: float, delta: float) -> tuple[float, float]:
+                k, drop = expert(q, delta)
+                t = sqrt(delta / (2 * q)) if 0 <= delta < 2 * q else float(delta > 0)
+                own, gap = overlaps(router * q, t, spread)
+                own += shared
+                return own * k, own * drop + (k - drop) * gap
 
-        return branch
+            return branch
+
+        return map(at, super().transfers(gains), gains["ffn.router"])
 
     def unevenness(self) -> tuple[float, float]:
         """``uneven`` and ``lean`` of :class:`Routing` for an input of second moment 1."""

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 
 from ..architecture import Architecture
-from ..components.dropout import dropped_pair
+from ..components.dropout import dropped
 from ..components.kernels import Array, Transfer
 from ..components.moe import MixtureOfExperts
 from ..definitions.trace import Trace
@@ -72,23 +73,18 @@ def _per_layer(numbers: Sequence[Array]) -> Iterator[tuple[float, ...]]:
 def _transfers(segment: Segment, branch: int, spreads: Array | None) -> Iterator[Transfer]:
     """What each layer's branch does to (q, delta), dropout included."""
     component, gains = segment.components[branch], segment.gains[branch]
-    rows = (dict(zip(gains, row, strict=True)) for row in _per_layer(list(gains.values())))
-    found: Iterator[Transfer]
-    alike = all((x == x[0]).all() for x in gains.values())
+    columns = {name: gain.tolist() for name, gain in gains.items()}
+    alike, rate = all((gain == gain[0]).all() for gain in gains.values()), segment.dropout
+    found: Iterator[Any]
     if isinstance(component, MixtureOfExperts) and spreads is not None:
-        transfer = component.spread_transfer
-        corrected = repeat(transfer(next(rows))) if alike else map(transfer, rows)
-        found = map(partial, corrected, spreads[:, branch].tolist())
-    elif alike:
-        found = repeat(component.transfer(next(rows)))
+        given = component.spread_transfers(columns)
+        found = map(partial, repeat(next(given)) if alike else given, spreads[:, branch].tolist())
+        alike = False
     else:
-        found = map(component.transfer, rows)
-    rate = segment.dropout
-    return (_dropped(transfer, rate) for transfer in found) if rate else found
-
-
-def _dropped(transfer: Transfer, rate: float) -> Transfer:
-    return lambda q, delta: dropped_pair(*transfer(q, delta), rate)
+        found = component.transfers(columns)
+    if rate:
+        found = (dropped(transfer, rate) for transfer in found)
+    return repeat(next(found)) if alike else found
 
 
 def forward(stack: Stack, state: Sequence[float], spreads: list[Array] | None = None) -> tuple[float, ...]:
