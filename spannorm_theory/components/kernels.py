@@ -62,10 +62,9 @@ class Kernel(Protocol):
         """K and K' of one token, at c = q, then K and K' between two, at c = q - delta."""
 
 
-def _drop_by_integration(slope: Callable[..., float], q: float, delta: float) -> float:
+def _drop_by_integration(slope: Callable[..., float], q: float, delta: float, reach: float) -> float:
     # K(q) - K(q - delta) is the integral of the slope; with c = q - delta t^2 the square-root
     # singularity that a kinked phi has at c = q becomes smooth
-    reach = delta / min(q, 1.0)
     total = 0.0
     for t, w in next(rule for largest, rule in _LEGENDRE if reach <= largest):
         below = delta * t * t
@@ -79,8 +78,9 @@ class ClosedForm:
 
     method = "closed form"
 
-    def __init__(self, value: Expr, slope: Expr | None = None) -> None:
-        self._value = value
+    def __init__(self, value: Expr, slope: Expr | None = None, homogeneous: bool = False) -> None:
+        """``homogeneous``: phi(s x) = s phi(x) for s > 0, so K / q depends on c / q alone."""
+        self._value, self._homogeneous = value, homogeneous
         self._slope = value.diff(C) - 2 * C * value.diff(D) if slope is None else slope
 
     @property
@@ -131,7 +131,8 @@ class ClosedForm:
             one, two = self._apart(q, q - delta, (2 * q - delta) * delta)
             return one, one - two
         value, slope = self._scalar
-        return value(q, q, q, 0.0), _drop_by_integration(slope, q, delta)
+        reach = delta / (q if self._homogeneous else min(q, 1.0))
+        return value(q, q, q, 0.0), _drop_by_integration(slope, q, delta, reach)
 
     def pair(self, q: Array, delta: Array) -> tuple[Any, Any, Any, Any]:
         """K and K' of one token, then between two."""
@@ -302,7 +303,7 @@ def relu_kernel() -> ClosedForm:
     rho = Max(-1, Min(1, C / root(Q1 * Q2)))
     angle = angle_of(rho)
     value = root(Q1 * Q2) * (root(1 - rho**2) + (pi - angle) * rho) / (2 * pi)
-    return ClosedForm(value, (pi - angle) / (2 * pi))
+    return ClosedForm(value, (pi - angle) / (2 * pi), homogeneous=True)
 
 
 def gelu_kernel() -> ClosedForm:
@@ -328,4 +329,4 @@ def erf_kernel() -> ClosedForm:
 
 def linear_kernel() -> ClosedForm:
     """phi(x) = x."""
-    return ClosedForm(C, Rational(1))
+    return ClosedForm(C, Rational(1), homogeneous=True)
