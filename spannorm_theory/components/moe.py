@@ -172,10 +172,12 @@ class MixtureOfExperts(FeedForward):
     def _known(self, q: Array, delta: Array, gains: Gains, slopes: Slopes | None) -> ExpertSlopes:
         return slopes if isinstance(slopes, ExpertSlopes) else self.slopes(q, delta, gains)
 
-    def load_imbalance(self, q: Array, delta: Array, gains: Gains, tokens: int) -> Array:
+    def load_imbalance(
+        self, q: Array, delta: Array, gains: Gains, tokens: int, slopes: Slopes | None = None
+    ) -> Array:
         """Mean squared coefficient of variation of the experts' loads N_e = number of tokens sent to e:
         E sum_e N_e^2 / (tokens k)^2 - 1 = E (1 + (tokens - 1) C) / (k tokens) - 1."""
-        common = self._routes(q, _distance(delta / q), gains).common
+        common = self._known(q, delta, gains, slopes).routes.common
         return np.asarray(self.experts * (1 + (tokens - 1) * common) / (self.top_k * tokens) - 1)
 
     def load_imbalance_gram(self, gram: Array, gains: Gains) -> float:

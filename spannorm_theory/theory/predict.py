@@ -159,10 +159,10 @@ def _declined(arch: Architecture, open_share: Array, spreads: Array) -> tuple[Ma
 
 
 def _load_imbalance(segment: Segment, arch: Architecture) -> Array:
-    parts = zip(segment.components, segment.gains, segment.branch_inputs, strict=True)
+    parts = zip(segment.components, segment.gains, segment.branch_inputs, segment.slopes, strict=True)
     found = [
-        component.load_imbalance(q, delta, gains, arch.tokens)
-        for component, gains, (q, delta) in parts
+        component.load_imbalance(q, delta, gains, arch.tokens, slopes)
+        for component, gains, (q, delta), slopes in parts
         if isinstance(component, MixtureOfExperts)
     ]
     return found[0] if found else np.zeros(len(segment.layers))
