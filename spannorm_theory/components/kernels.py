@@ -20,8 +20,7 @@ from numpy.polynomial.legendre import leggauss
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicHermiteSpline
 from scipy.special import roots_hermitenorm
-from sympy import Expr, Max, Min, Rational, atan, lambdify, pi
-from sympy import acos as angle_of
+from sympy import Expr, Rational, atan, atan2, lambdify, pi
 from sympy import sqrt as root
 
 from .. import symbols
@@ -31,11 +30,11 @@ Array = NDArray[np.float64]
 
 Q1, Q2, C, D = symbols.kernel_arguments
 
-#: Gauss-Legendre rules on (0, 1) for the integral in t below, by the largest delta / min(q, 1) at which their
-#: error is below rounding, even where phi varies over a hundredth of the unit of its argument
+#: Gauss-Legendre rules on (0, 1) for the integral in t below, by the largest delta / min(q, unit^2) at which
+#: their error is below rounding
 _LEGENDRE = [
     (largest, [(float(x + 1) / 2, float(w) / 2) for x, w in zip(*leggauss(nodes), strict=True)])
-    for largest, nodes in ((1e-12, 2), (1e-6, 4), (1e-5, 6), (np.inf, 12))
+    for largest, nodes in ((1e-8, 2), (1e-2, 4), (1e-1, 6), (np.inf, 12))
 ]
 
 
@@ -78,9 +77,9 @@ class ClosedForm:
 
     method = "closed form"
 
-    def __init__(self, value: Expr, slope: Expr | None = None, homogeneous: bool = False) -> None:
-        """``homogeneous``: phi(s x) = s phi(x) for s > 0, so K / q depends on c / q alone."""
-        self._value, self._homogeneous = value, homogeneous
+    def __init__(self, value: Expr, slope: Expr | None = None, unit: float = 0.01) -> None:
+        """``unit``: the least change of its argument phi varies over, infinite if phi(s x) = s phi(x)."""
+        self._value, self._unit = value, unit
         self._slope = value.diff(C) - 2 * C * value.diff(D) if slope is None else slope
 
     @property
@@ -131,7 +130,7 @@ class ClosedForm:
             one, two = self._apart(q, q - delta, (2 * q - delta) * delta)
             return one, one - two
         value, slope = self._scalar
-        reach = delta / (q if self._homogeneous else min(q, 1.0))
+        reach = delta / min(q, self._unit**2)
         return value(q, q, q, 0.0), _drop_by_integration(slope, q, delta, reach)
 
     def pair(self, q: Array, delta: Array) -> tuple[Any, Any, Any, Any]:
@@ -299,11 +298,10 @@ class HermiteSeries:
 
 
 def relu_kernel() -> ClosedForm:
-    """phi(x) = max(x, 0): the arc-cosine kernel of degree one (Cho and Saul, 2009)."""
-    rho = Max(-1, Min(1, C / root(Q1 * Q2)))
-    angle = angle_of(rho)
-    value = root(Q1 * Q2) * (root(1 - rho**2) + (pi - angle) * rho) / (2 * pi)
-    return ClosedForm(value, (pi - angle) / (2 * pi), homogeneous=True)
+    """phi(x) = max(x, 0): the arc-cosine kernel of degree one (Cho and Saul, 2009), its angle written with D,
+    so that it is exact near one token."""
+    angle = atan2(root(D), C)
+    return ClosedForm((root(D) + (pi - angle) * C) / (2 * pi), (pi - angle) / (2 * pi), unit=np.inf)
 
 
 def gelu_kernel() -> ClosedForm:
@@ -317,16 +315,16 @@ def gelu_kernel() -> ClosedForm:
     # the derivative in a form without differences, which would leave rounding of order root(q)
     paths = 1 / det + 1 / (1 + Q1) + 1 / (1 + Q2)
     slope = Rational(1, 4) + atan(C / root(det)) / (2 * pi) + C / (2 * pi * root(det)) * paths
-    return ClosedForm(value, slope)
+    return ClosedForm(value, slope, unit=1.0)
 
 
 def erf_kernel() -> ClosedForm:
     """phi(x) = erf(x): the arc-sine kernel (Williams, 1997). 1 + s^2 of s = 2c/root((1+2q1)(1+2q2)) is
     written with D, so that the angle is exact near one token."""
     det = 1 + 2 * Q1 + 2 * Q2 + 4 * D
-    return ClosedForm(2 / pi * atan(2 * C / root(det)), 4 / (pi * root(det)))
+    return ClosedForm(2 / pi * atan(2 * C / root(det)), 4 / (pi * root(det)), unit=1.0)
 
 
 def linear_kernel() -> ClosedForm:
     """phi(x) = x."""
-    return ClosedForm(C, Rational(1), homogeneous=True)
+    return ClosedForm(C, Rational(1), unit=np.inf)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import mpmath
 import numpy as np
 import pytest
 from scipy.special import ndtr
+from sympy import lambdify
 
+from spannorm_theory import symbols
 from spannorm_theory.components.activations import ACTIVATIONS, activation
 from spannorm_theory.components.attention import Attention
 from spannorm_theory.components.feedforward import FeedForward
@@ -61,6 +65,19 @@ def test_drop_keeps_its_digits_when_tokens_collapse(kernel: object) -> None:
         assert drop == pytest.approx(slope * delta, rel=2 * np.sqrt(delta) + 1e-12)
     top, drop = kernel.drop(1.0, 0.5)  # type: ignore[attr-defined]
     assert drop == pytest.approx(top - kernel.value(1.0, 1.0, 0.5), rel=1e-12)  # type: ignore[attr-defined]
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("name", ["relu", "gelu", "erf"])
+def test_drop_of_a_closed_form_against_many_digits(name: str) -> None:
+    """At every rule of the integral, and where the difference itself is taken."""
+    kernel = ACTIVATIONS[name].kernel
+    exact = lambdify(symbols.kernel_arguments[:3], kernel.expression, "mpmath")  # type: ignore[attr-defined]
+    with mpmath.workdps(450):
+        for q, share in product((0.01, 1.0, 100.0), (1e-200, 1e-15, 1e-9, 1e-7, 9e-6, 1.1e-5, 0.01)):
+            one, delta = mpmath.mpf(q), mpmath.mpf(share * q)
+            expected = exact(one, one, one) - exact(one, one, one - delta)
+            assert kernel.drop(q, share * q)[1] == pytest.approx(float(expected), rel=5e-11)
 
 
 @pytest.mark.exact
