@@ -229,15 +229,17 @@ class HermiteSeries:
         return np.append(a, sqrt(missing))
 
     def coefficients(self, q: ArrayLike) -> Array:
-        """a_k(q), shape (terms,) + shape of q; where all q are one number (terms,) + ones, and without
-        zeros at the end."""
+        """a_k(q) up to the last that is not zero for all q, shape (terms,) + shape of q, or (terms,) + ones
+        where all q are one number."""
         q = np.asarray(q, dtype=float)
         if q.size and (q == q.flat[0]).all():
             found = np.trim_zeros(self._coefficients(float(q.flat[0])), "b")
             return found.reshape(-1, *[1] * q.ndim)
         unique, inverse = np.unique(q, return_inverse=True)
-        table = np.array([self._coefficients(value) for value in unique.tolist()]).T
-        return table[:, inverse].reshape((self.terms, *q.shape))
+        rows = np.array([self._coefficients(value) for value in unique.tolist()])
+        used = len(np.trim_zeros(rows[-1], "b"))  # of the largest q; the others have fewer, but for rounding
+        used = self.terms if rows[:, used:].any() else used
+        return rows[:, :used].T[:, inverse].reshape((used, *q.shape))
 
     def _series(self, q1: ArrayLike, q2: ArrayLike, c: ArrayLike, derivative: bool) -> Any:
         q1, q2, c = (np.asarray(x, dtype=float) for x in (q1, q2, c))

@@ -45,9 +45,16 @@ class Questions:
     def runs(self, depth: int) -> list[tuple[Position, range]]:
         """The answers of every block of a stack: consecutive blocks, of which all have the same."""
         early, period = self._early(depth), self.period or 1
+        # equal answers are one object
+        before, after = (
+            [Position(False, side, turn) for turn in range(period)] * (depth // period + 1)
+            for side in (True, False)
+        )
+        answers = before[:early] + after[early:depth]
+        answers[0] = answers[0]._replace(first=True)
         starts = range(depth) if self.period else [l for l in sorted({0, 1, early}) if l < depth]
-        answers = [Position(l == 0, l < early, l % period) for l in starts]
-        return list(zip(answers, map(range, starts, [*starts[1:], depth]), strict=True))
+        stops = [*starts[1:], depth]
+        return [(answers[l], range(l, stop)) for l, stop in zip(starts, stops, strict=True)]
 
     def _early(self, depth: int) -> int:
         if self.fraction is None:

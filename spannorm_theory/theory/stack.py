@@ -38,13 +38,16 @@ class Stack:
     @classmethod
     def of(cls, arch: Architecture) -> Stack:
         """Every wiring of an architecture with its layers."""
+        runs, found = arch.runs, dict[int, list[int]]()
+        for trace, run in runs:  # by identity, as hashing a trace at every layer takes long
+            found.setdefault(id(trace), []).extend(run)
         layers: dict[Trace, list[int]] = {}
-        for trace, run in arch.runs:
-            layers.setdefault(trace, []).extend(run)
+        for trace in {id(trace): trace for trace, _ in runs}.values():
+            layers.setdefault(trace, []).extend(found[id(trace)])
         order = np.empty(arch.depth, dtype=int)
-        for i, found in enumerate(layers.values()):
-            order[found] = i
-        segments = [Segment.of(arch, trace, np.array(l, dtype=float)) for trace, l in layers.items()]
+        for i, own in enumerate(layers.values()):
+            order[own] = i
+        segments = [Segment.of(arch, trace, np.array(sorted(l), dtype=float)) for trace, l in layers.items()]
         return cls(segments, order.tolist())
 
     @property
