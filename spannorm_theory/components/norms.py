@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
-from scipy.special import hyp2f1
+from scipy.special import gammaln, hyp2f1
 from sympy import Float, Symbol, lambdify
 
 from ..errors import AssumptionError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: terms of a hypergeometric series at most, and what is beyond rounding
 MOST_TERMS, SMALLEST = 128, 1e-18
 
-#: 1 - rho below which the kernel's drop is taken from its slope
+#: 1 - rho below which drops follow from the derivatives at one token
 CLOSE = 1e-5
 
 
@@ -49,9 +49,12 @@ class HeadNorm:
         half = self.size / 2
         self._even, self._odd = _hyp2f1(0.5, half + 1), _hyp2f1(1.5, half + 2)
         self._front = 1 / float(self._even(1.0))  # g^2, as K(1) = 1
-        third = hyp2f1(2.5, 2.5, half + 3, 1.0)  # infinite for size <= 4
-        # K''(1)
-        self._bend = self._front / (self.size + 2) * (3 * self._odd(1.0) + 9 / (self.size + 4) * third)
+        # K'(1) and K''(1), and 1 - rho below which they make up drops
+        self._steep, self._bend, self._close = float(self.slope(1.0)), 0.0, 0.0
+        if self.size > 4:
+            third = float(np.exp(gammaln(half + 3) + gammaln(half - 2) - 2 * gammaln(half + 0.5)))  # Gauss
+            self._bend = self._front / (self.size + 2) * (3 * self._odd(1.0) + 9 / (self.size + 4) * third)
+            self._close = CLOSE
 
     def value(self, rho: Any) -> Any:
         """K(rho), the mean cosine of two normalised vectors."""
@@ -59,24 +62,23 @@ class HeadNorm:
         return rho * self._front * self._even(rho**2)
 
     def drop(self, apart: Any) -> Any:
-        """1 - K(1 - apart), however close two vectors are: to ten digits, to six over four coordinates."""
+        """1 - K(1 - apart), to eight digits however close two vectors are, over five coordinates and more."""
         if not isinstance(apart, float):
-            return np.where(apart < CLOSE, apart * self.slope(1 - apart / 2), 1 - self.value(1 - apart))
-        if apart < CLOSE:
-            return float(apart * self.slope(1 - apart / 2))
+            near = apart * (self._steep - self._bend * apart / 2)
+            return np.where(apart < self._close, near, 1 - self.value(1 - apart))
+        if apart < self._close:
+            return apart * (self._steep - self._bend * apart / 2)
         rho = 1 - apart if apart < 2 else -1.0
         return float(1 - rho * self._front * self._even(rho * rho))
 
     def slope(self, rho: Any) -> Any:
         """K'(rho); the backward gain of the norm is K'/q."""
-        x = max(-1.0, min(rho, 1.0)) ** 2 if isinstance(rho, float) else np.clip(rho, -1, 1) ** 2
+        x = np.clip(rho, -1, 1) ** 2
         return self._front * (self._even(x) + x / (self.size + 2) * self._odd(x))
 
     def slope_drop(self, apart: Any) -> Any:
-        """K'(1) - K'(1 - apart), however close two vectors are: to five digits, to two over five coordinates,
-        and as far as rounding allows over fewer, where K''(1) is infinite."""
-        near = apart < (CLOSE if self.size > 4 else 0)
-        return np.where(near, apart * self._bend, self.slope(1.0) - self.slope(1 - apart))
+        """K'(1) - K'(1 - apart), to five digits however close, over more than five coordinates."""
+        return np.where(apart < self._close, apart * self._bend, self.slope(1.0) - self.slope(1 - apart))
 
 
 @lru_cache(maxsize=256)

@@ -147,7 +147,7 @@ class TestHeadNorm:
         se = cosine.std() / np.sqrt(n)
         assert abs(HeadNorm(d, "rms").value(rho) - cosine.mean()) < 4 * se
 
-    @pytest.mark.parametrize("size", [16, 32, 64])
+    @pytest.mark.parametrize("size", [16, 32, 64, 128])
     def test_drop_of_two_vectors_however_close(self, size: int) -> None:
         norm, apart = HeadNorm(size, "rms"), np.array([1e-200, 1e-17, 1e-7, 9e-6, 1.1e-5, 0.02, 1.0, 1.9])
         with mpmath.workdps(250):
@@ -159,7 +159,7 @@ class TestHeadNorm:
         assert norm.drop(apart) == pytest.approx(np.array(expected), rel=1e-10)
         assert [norm.drop(float(x)) for x in apart] == pytest.approx(expected, rel=1e-10)
 
-    @pytest.mark.parametrize("size", [5, 8, 32])
+    @pytest.mark.parametrize("size", [5, 8, 32, 4096])
     def test_drop_of_the_slope(self, size: int) -> None:
         norm, apart = HeadNorm(size, "rms"), np.array([2e-5, 1e-3])
         direct = norm.slope(1.0) - norm.slope(1 - apart)
