@@ -62,7 +62,7 @@ class HeadNorm:
         return rho * self._front * self._even(rho**2)
 
     def drop(self, apart: Any) -> Any:
-        """1 - K(1 - apart), to eight digits however close two vectors are, over five coordinates and more."""
+        """1 - K(1 - apart), to seven digits however close two vectors are, over five coordinates and more."""
         if not isinstance(apart, float):
             near = apart * (self._steep - self._bend * apart / 2)
             return np.where(apart < self._close, near, 1 - self.value(1 - apart))
