@@ -105,23 +105,23 @@ def tidy(
         np.exp(joined, out=value, where=logarithmic)
     np.log(joined, out=log_value, where=~logarithmic & (joined > 0))
     columns: dict[str, object] = {
-        "placement": repeated([arch.placement], [len(joined)]),
-        "scaling": repeated([arch.scaling], [len(joined)]),
+        "placement": _repeated([arch.placement], [len(joined)]),
+        "scaling": _repeated([arch.scaling], [len(joined)]),
         "depth": np.full(len(joined), arch.depth),
         "width": np.full(len(joined), arch.width),
         "tokens": np.full(len(joined), arch.tokens),
         "layer": np.concatenate([np.arange(length) for length in lengths]),
-        "stream": repeated([stream for stream, _ in keys], lengths),
-        "quantity": repeated([quantity for _, quantity in keys], lengths),
+        "stream": _repeated([stream for stream, _ in keys], lengths),
+        "quantity": _repeated([quantity for _, quantity in keys], lengths),
         "value": value,
         "log_value": log_value,
     }
     columns.update({n: np.concatenate([table[key] for key in keys]) for n, table in (extra or {}).items()})
-    columns.update({name: repeated([text], [len(joined)]) for name, text in same.items()})
+    columns.update({name: _repeated([text], [len(joined)]) for name, text in same.items()})
     return pd.DataFrame(columns, copy=False)
 
 
-def repeated(texts: Sequence[str], counts: Sequence[int]) -> Any:
+def _repeated(texts: Sequence[str], counts: Sequence[int]) -> Any:
     """A column of texts, none of them empty, each as often as ``counts`` says; from its buffers, as ``take``
     is several times as slow on them."""
     starts, letters, end = [], [], 0

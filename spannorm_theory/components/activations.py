@@ -16,7 +16,8 @@ from sympy import Integer, Rational, pi, sqrt
 
 from ..errors import InputError
 from ..registry import Registry
-from .kernels import Array, HermiteSeries, Kernel, erf_kernel, gelu_kernel, linear_kernel, relu_kernel
+from .hermite import HermiteSeries
+from .kernels import Array, Kernel, erf_kernel, gelu_kernel, linear_kernel, relu_kernel
 from .saturation import Saturation
 from .sigmoids import tanh_kernel
 

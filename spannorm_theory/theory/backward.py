@@ -87,7 +87,7 @@ def _carried_back(matrices: list[Array], gradient: Array, exponent: float) -> tu
         sizes = found[done + 1 : end + 1].max(axis=1)
         inside = (sizes > MANTISSAS[0]) & (sizes < MANTISSAS[1])
         if stretch > 1 and not inside.all():
-            stretch = 1
+            stretch = 1  # again, block by block
             continue
         size, exponents[done + 1 : end + 1] = float(sizes[-1]), exponent
         if not STARTS[0] < size < STARTS[1]:

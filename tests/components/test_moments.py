@@ -14,7 +14,8 @@ from spannorm_theory import symbols
 from spannorm_theory.components.activations import ACTIVATIONS, activation
 from spannorm_theory.components.attention import Attention
 from spannorm_theory.components.feedforward import FeedForward
-from spannorm_theory.components.kernels import ClosedForm, HermiteSeries, gelu_kernel, relu_kernel
+from spannorm_theory.components.hermite import HermiteSeries
+from spannorm_theory.components.kernels import ClosedForm, gelu_kernel, relu_kernel
 from spannorm_theory.components.norms import HeadNorm
 from spannorm_theory.components.overlap_curve import OverlapCurve
 from spannorm_theory.components.overlaps import head_overlaps, overlaps, saturating_overlaps
