@@ -218,11 +218,15 @@ class Architecture:
 
     @property
     def runs(self) -> list[tuple[Trace, range]]:
-        """Consecutive blocks of one wiring, with their indices."""
+        """Consecutive blocks of one wiring, with their indices; equal wirings are one object."""
         questions = self.definition.questions(self.scaling, **self.options)
         found = questions.runs(self.depth)
         layers = {position: run[0] for position, run in found}
-        blocks = {position: self.block(layer) for position, layer in layers.items()}
+        traces: dict[Trace, Trace] = {}
+        blocks = {
+            position: traces.setdefault(trace, trace)
+            for position, trace in ((position, self.block(layer)) for position, layer in layers.items())
+        }
         return [(blocks[position], run) for position, run in found]
 
     @property

@@ -99,7 +99,7 @@ class Attention:
         return self.dropout / (1 - self.dropout)
 
     def transfers(self, gains: Gains) -> Iterator[Transfer]:
-        """The functions from the input (q, delta) to the branch's, at the gains of each layer, lists."""
+        """The functions from the input (q, delta) to the branch's; ``gains`` are lists over layers."""
         norm = self.head_norm.drop if self.head_norm is not None and "query" in self.normed else None
         normed_values, factor, unit = "value" in self.normed, self.logit_factor, self.unit_logits
         least, most, width, alone = unit * (1 - 1e-9), unit * (1 + 1e-9), self.width, self._alone

@@ -123,7 +123,7 @@ class FeedForward:
         return gains["ffn.down"] * sum(gains[name] * path for name, path in paths.items())
 
     def transfers(self, gains: Gains) -> Iterator[Transfer]:
-        """The functions from the input (q, delta) to the branch's, at the gains of each layer, lists."""
+        """The functions from the input (q, delta) to the branch's; ``gains`` are lists over layers."""
         kernel, gated, inner_norm = self.kernel.drop, self.activation.gated, self.inner_norm is not None
 
         def at(up: float, gate: float, down: float) -> Transfer:

@@ -95,7 +95,7 @@ class MixtureOfExperts(FeedForward):
         return self._plane.at(gains["ffn.router"] * q, t)
 
     def transfers(self, gains: Gains) -> Iterator[Transfer]:
-        """The functions from the input (q, delta) to the branch's, at the gains of each layer, lists."""
+        """The functions from the input (q, delta) to the branch's; ``gains`` are lists over layers."""
         return (partial(transfer, 0.0) for transfer in self.spread_transfers(gains))
 
     def spread_transfers(self, gains: Gains) -> Iterator[SpreadTransfer]:

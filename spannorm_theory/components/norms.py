@@ -63,13 +63,11 @@ class HeadNorm:
 
     def drop(self, apart: Any) -> Any:
         """1 - K(1 - apart), to seven digits however close two vectors are, over five coordinates and more."""
+        near = apart * (self._steep - self._bend * apart / 2)
         if not isinstance(apart, float):
-            near = apart * (self._steep - self._bend * apart / 2)
             return np.where(apart < self._close, near, 1 - self.value(1 - apart))
-        if apart < self._close:
-            return apart * (self._steep - self._bend * apart / 2)
-        rho = 1 - apart if apart < 2 else -1.0
-        return float(1 - rho * self._front * self._even(rho * rho))
+        rho = 1 - apart if apart < 2 else -1.0  # np.clip would take longer than all else in the layer loop
+        return near if apart < self._close else float(1 - rho * self._front * self._even(rho * rho))
 
     def slope(self, rho: Any) -> Any:
         """K'(rho); the backward gain of the norm is K'/q."""

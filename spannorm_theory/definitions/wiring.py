@@ -40,21 +40,17 @@ class Questions:
 
     def position(self, layer: int, depth: int) -> Position:
         """The answers of block ``layer`` of ``depth``."""
-        return Position(layer == 0, layer < self._early(depth), layer % (self.period or 1))
+        return self._answers(layer, self._early(depth))
 
     def runs(self, depth: int) -> list[tuple[Position, range]]:
         """The answers of every block of a stack: consecutive blocks, of which all have the same."""
-        early, period = self._early(depth), self.period or 1
-        # equal answers are one object
-        before, after = (
-            [Position(False, side, turn) for turn in range(period)] * (depth // period + 1)
-            for side in (True, False)
-        )
-        answers = before[:early] + after[early:depth]
-        answers[0] = answers[0]._replace(first=True)
+        early = self._early(depth)
         starts = range(depth) if self.period else [l for l in sorted({0, 1, early}) if l < depth]
         stops = [*starts[1:], depth]
-        return [(answers[l], range(l, stop)) for l, stop in zip(starts, stops, strict=True)]
+        return [(self._answers(l, early), range(l, stop)) for l, stop in zip(starts, stops, strict=True)]
+
+    def _answers(self, layer: int, early: int) -> Position:
+        return Position(layer == 0, layer < early, layer % (self.period or 1))
 
     def _early(self, depth: int) -> int:
         if self.fraction is None:

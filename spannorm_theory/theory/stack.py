@@ -38,16 +38,13 @@ class Stack:
     @classmethod
     def of(cls, arch: Architecture) -> Stack:
         """Every wiring of an architecture with its layers."""
-        runs, found = arch.runs, dict[int, list[int]]()
-        for trace, run in runs:  # by identity, as hashing a trace at every layer takes long
-            found.setdefault(id(trace), []).extend(run)
-        layers: dict[Trace, list[int]] = {}
-        for trace in {id(trace): trace for trace, _ in runs}.values():
-            layers.setdefault(trace, []).extend(found[id(trace)])
+        layers: dict[int, tuple[Trace, list[int]]] = {}  # by identity: hashing a trace at each layer is slow
+        for trace, run in arch.runs:
+            layers.setdefault(id(trace), (trace, []))[1].extend(run)
         order = np.empty(arch.depth, dtype=int)
-        for i, own in enumerate(layers.values()):
+        for i, (_, own) in enumerate(layers.values()):
             order[own] = i
-        segments = [Segment.of(arch, trace, np.array(sorted(l), dtype=float)) for trace, l in layers.items()]
+        segments = [Segment.of(arch, trace, np.array(own, dtype=float)) for trace, own in layers.values()]
         return cls(segments, order.tolist())
 
     @property

@@ -53,7 +53,7 @@ def test_accuracy_has_three_tables(capsys, monkeypatch):
     assert {(a.width, a.heads, a.tokens, a.depth, a.activation) for a in archs} == {
         (1024, 16, 64, 48, "gelu")
     }
-    assert seen["hard"] == (128,)
+    assert seen["hard"] == (regimes.HARD_NETWORKS,)
     assert seen["sweep"][1] == regimes.WIDTHS
 
 

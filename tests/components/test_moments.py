@@ -75,10 +75,26 @@ def test_drop_of_a_closed_form_against_many_digits(name: str) -> None:
     kernel = ACTIVATIONS[name].kernel
     exact = lambdify(symbols.kernel_arguments[:3], kernel.expression, "mpmath")  # type: ignore[attr-defined]
     with mpmath.workdps(450):
-        for q, share in product((0.01, 1.0, 100.0), (1e-200, 1e-15, 1e-9, 1e-7, 9e-6, 1.1e-5, 0.01)):
+        for q, share in product((0.01, 1.0, 1e4, 1e5), (1e-200, 1e-15, 1e-9, 1e-7, 9e-6, 1.1e-5, 0.01)):
             one, delta = mpmath.mpf(q), mpmath.mpf(share * q)
             expected = exact(one, one, one) - exact(one, one, one - delta)
+            # a difference from a share of 1e-5 on loses five digits of sixteen
             assert kernel.drop(q, share * q)[1] == pytest.approx(float(expected), rel=5e-11)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("q", [0.1, 2.0, 16.0, 300.0])
+def test_drop_of_a_series_between_its_knots(q: float) -> None:
+    """Against the sum over all terms."""
+    kernel = KERNELS["silu"]
+    squares = np.square(kernel.coefficients(q))  # type: ignore[attr-defined]
+    k = np.arange(len(squares))
+    for share in (1e-30, 1e-9, 3e-6, 0.003, 0.1, 0.6, 0.999):
+        expected = -(squares @ np.expm1(k * np.log1p(-share)))
+        assert kernel.drop(q, share * q)[1] == pytest.approx(expected, rel=2e-12)
+    for share in (1.0, 1.3, 2.0):  # tokens that point apart
+        expected = squares @ (1 - (1 - share) ** k)
+        assert kernel.drop(q, share * q)[1] == pytest.approx(expected, rel=2e-12)
 
 
 @pytest.mark.exact
@@ -162,12 +178,18 @@ class TestHeadNorm:
 
     @pytest.mark.parametrize("size", [5, 8, 32, 4096])
     def test_drop_of_the_slope(self, size: int) -> None:
-        norm, apart = HeadNorm(size, "rms"), np.array([2e-5, 1e-3])
-        direct = norm.slope(1.0) - norm.slope(1 - apart)
-        assert norm.slope_drop(apart) == pytest.approx(direct, rel=1e-9)
-        # continuous where its own formula begins
-        below = norm.slope_drop(np.array([0.999e-5])) / norm.slope_drop(np.array([1.001e-5]))
-        assert below == pytest.approx(0.999 / 1.001, rel=0.02 if size == 5 else 1e-3)
+        """Linear in 1 - rho up to 1e-5, but over five coordinates, where it has a root."""
+        apart = np.array([1e-12, 1e-7, 9e-6, 1.1e-5, 1e-3])
+        with mpmath.workdps(120):
+            half = mpmath.mpf(size) / 2
+
+            def slope(rho: mpmath.mpf) -> mpmath.mpf:
+                even, odd = (mpmath.hyp2f1(a, a, half + a + 0.5, rho**2) for a in (0.5, 1.5))
+                return (even + rho**2 / (size + 2) * odd) / mpmath.hyp2f1(0.5, 0.5, half + 1, 1)
+
+            expected = [float(slope(mpmath.mpf(1)) - slope(1 - mpmath.mpf(x))) for x in apart]
+        found = HeadNorm(size, "rms").slope_drop(apart)
+        assert found == pytest.approx(np.array(expected), rel=0.02 if size == 5 else 1e-4)
 
     def test_too_narrow_heads_are_refused(self) -> None:
         with pytest.raises(AssumptionError, match="heads of width 2"):
