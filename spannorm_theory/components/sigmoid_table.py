@@ -7,13 +7,15 @@ One error function erf(x / sqrt(2) s) with s^2 = a has, with c = q - delta, D = 
 What are tabulated are the ratios, between the sigmoid and this one, of K, dK/dc and K(q, q, q) - K: smooth
 and near 1 from one token (delta = 0) to independent ones (delta = q); beyond, K is odd in c. The table is a
 bicubic spline in u = ln(1 + q/m) and ln(1 + delta/m) / u, with m = ``EVEN``; of tanh it is right to 3e-8 of
-each number, covariances near zero and drops near one token included.
+each number, covariances near zero and drops near one token included. Where q is large the ratios of dK/dc and
+of the drop are functions of delta alone, up to 0.04/q, and K's own differs from 1 by one over sqrt(q): at
+larger q the table is read at its largest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import atan2, log1p, sqrt
+from math import atan2, log1p, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -22,26 +24,28 @@ from .bicubic import bicubic, pieces
 from .kernels import Array
 
 #: cells in u and ln(1 + delta/m) / u
-CELLS = 224, 112
+CELLS = 256, 128
 
 #: m, below which q and delta are resolved evenly
 EVEN = 0.03
 
 #: q below which the table is made
-LARGEST = 1e6
+LARGEST = 1e7
+
+#: ratios to :func:`erf_moments` at infinite q
+AT_INFINITY = 2 / pi
 
 #: from (q, delta), 0 <= delta <= q, to K, dK/dc and K(q, q, q) - K, arrays of one shape
 Exact = Callable[[Array, Array], tuple[Array, Array, Array]]
 
 
 class SigmoidTable:
-    """K, its drop and dK/dc of a sigmoid for tokens of one second moment; beyond the table's range, slower,
-    what it is made of."""
+    """K, its drop and dK/dc of a sigmoid for tokens of one second moment."""
 
     def __init__(self, exact: Exact, scale: float) -> None:
         """``exact`` is what the table stands for; ``scale`` is a, of the error function that tends to one as
         this sigmoid does."""
-        self.scale, self._exact = scale, exact
+        self.scale = scale
         self._per_u = CELLS[0] / log1p(1.01 * LARGEST / EVEN)
         rows, columns = (np.arange(cells + 1.0) for cells in CELLS)
         # ratios at q = 0 and delta = 0 are limits
@@ -57,12 +61,11 @@ class SigmoidTable:
 
     def drop(self, q: float, delta: float) -> tuple[float, float]:
         """K(q, q, q) and K(q, q, q) - K (a microsecond and a half, for the layer loop)."""
-        if not q < LARGEST:
-            return self._beyond(q, delta)
         a = self.scale
         near = delta if delta <= q else 2 * q - delta
-        c, g, u = q - near, (2 * q + a) * a, log1p(q / EVEN)
-        x, y = u * self._per_u, log1p(near / EVEN) / u * CELLS[1]
+        size, apart = (q, near) if q < LARGEST else (LARGEST, min(near, LARGEST))
+        c, g, u = q - near, (2 * q + a) * a, log1p(size / EVEN)
+        x, y = u * self._per_u, log1p(apart / EVEN) / u * CELLS[1]
         i, k = int(x), int(y)
         if k == CELLS[1]:
             k -= 1
@@ -78,11 +81,6 @@ class SigmoidTable:
         covariance = atan2(c, root) * bicubic(two, x, y)
         return top, top - covariance if delta <= q else top + covariance
 
-    def _beyond(self, q: float, delta: float) -> tuple[float, float]:
-        found = self._exact(np.array([q, q]), np.array([0.0, min(delta, 2 * q - delta)]))
-        top, drop = float(found[0][0]), float(found[2][1])
-        return top, drop if delta <= q else 2 * top - drop
-
     def _cell(self, i: int, k: int) -> tuple[list[float], list[float], list[float]]:
         """Coefficients for K of one token, for the drop and for K."""
         two, _, drop = self._pieces[i, k].tolist()
@@ -91,16 +89,15 @@ class SigmoidTable:
 
     def pair(self, q: Array, delta: Array) -> tuple[Any, Any, Any, Any]:
         """K and dK/dc of one token, then between two."""
-        if not (q < LARGEST).all():
-            one, apart = self._exact(q, 0 * q), self._exact(q, np.minimum(delta, 2 * q - delta))
-            return one[0], one[1], np.where(delta <= q, apart[0], -apart[0]), apart[1]
-        a, u, near = self.scale, np.log1p(q / EVEN), np.minimum(delta, 2 * q - delta)
-        x, y = u * self._per_u, np.log1p(near / EVEN) / u * CELLS[1]
+        a, size, near = self.scale, np.minimum(q, LARGEST), np.minimum(delta, 2 * q - delta)
+        u = np.log1p(size / EVEN)
+        x, y = u * self._per_u, np.log1p(np.minimum(near, size) / EVEN) / u * CELLS[1]
         i, k = x.astype(int), np.minimum(y.astype(int), CELLS[1] - 1)
         x, y, c, g = x - i, y - k, q - near, (2 * q + a) * a
         c0, c1, c2, c3 = self._one[i].transpose(2, 1, 0)
         top, steepest = ((c0 * x + c1) * x + c2) * x + c3
         value, slope = bicubic(self._pieces[i, k, :2].transpose(2, 1, 0), x, y)
+        value = AT_INFINITY + (value - AT_INFINITY) * np.sqrt(size / q)
         least, root = np.sqrt(g), np.sqrt((q + c) * near + g)
         two = np.arctan2(np.where(delta <= q, c, -c), root) * value
         return np.arctan2(q, least) * top, steepest / least, two, slope / root

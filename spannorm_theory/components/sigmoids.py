@@ -12,7 +12,7 @@ Each error function has the arc-sine kernel, so that with S and S' independent
 
 at every q and c. Gauss quadrature in ln S makes both right to 5e-10 of themselves with eight nodes, from
 q = 1e-8 to 1e12. Tokens of one second moment, those of the pair theory, are read off a table
-(:mod:`.sigmoid_table`), within 3e-8; at q >= 1e6 they are summed up, slower.
+(:mod:`.sigmoid_table`), within 3e-8.
 """
 
 from __future__ import annotations
