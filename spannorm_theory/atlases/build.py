@@ -16,11 +16,7 @@ import pandas as pd
 from ..architecture import Architecture, parse_placement
 from ..definitions.placements import PLACEMENTS
 from ..definitions.rule import SCALINGS
-from ..definitions.trace import Branch, Trace
 from ..errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
-from ..theory.moments import Algebra, Moments
-from ..theory.recursion import derive
-from ..theory.step import rule_gain
 from .cell import compute
 from .records import FAILED, OK, Cell
 from .table import frame
@@ -113,27 +109,11 @@ def architectures(
 def _valid(placement: str, scaling: str, fields: dict[str, Any]) -> Architecture | None:
     try:
         arch = Architecture(placement, scaling, **fields)
-        for trace in dict.fromkeys(step.trace for step in derive(placement, scaling).steps(arch.depth)):
-            _presence(trace).outputs()
+        return arch if arch.traces else None  # what cannot be traced is no cell
     except UnknownNameError:
         raise
     except InputError:
         return None
-    return arch
-
-
-#: 0 for what is always zero, something positive for everything else
-_PRESENCE = Algebra(lambda cov: cov, lambda factor, cov: factor * cov, lambda cov: cov, 0.0)
-
-
-def _presence(trace: Trace) -> Moments:
-    """The block with every factor and gain that is not zero replaced by one: shows norms of nothing."""
-
-    def transfer(branch: Branch, moment: float) -> float:
-        silent = not branch.elementwise and rule_gain(branch) == 0
-        return 0.0 if silent or not moment else 1.0
-
-    return Moments(trace, _PRESENCE, lambda i, j: 1.0, transfer, lambda factor: float(factor != 0))
 
 
 def _workers() -> int:

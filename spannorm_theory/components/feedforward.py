@@ -58,9 +58,14 @@ class FeedForward:
         self.hidden = hidden
         self.inner_norm = inner_norm
 
+    @property
+    def _takes_means(self) -> bool:
+        """Whether the inner norm takes off a mean; that of a gated hidden layer is zero."""
+        return self.inner_norm == "layer" and not self.activation.gated
+
     def _mean_square(self, q: Any, gains: Gains) -> Any:
         """Square of the mean of a hidden coordinate, where the inner norm takes it off."""
-        if self.inner_norm != "layer":
+        if not self._takes_means:
             return 0.0
         return self._raw(q, q, np.zeros_like(q), gains)
 
@@ -103,7 +108,8 @@ class FeedForward:
     def slopes(self, q: Array, delta: Array, gains: Gains) -> Slopes:
         """The branch's :class:`Slopes` at an input (q, q - delta), arrays over layers."""
         gated, c = self.activation.gated, (q, q - delta)
-        moments = self.kernel.pair(*(gains["ffn.gate" if gated else "ffn.up"] * x for x in (q, delta)))
+        at = gains["ffn.gate" if gated else "ffn.up"] * np.stack([q, delta])
+        moments = self.kernel.pair(*at)
         hidden, slope = moments[0::2], moments[1::2]
         if gated:
             through = [gains["ffn.up"] * x for x in c]
@@ -112,7 +118,7 @@ class FeedForward:
         else:
             paths = [{"ffn.up": s} for s in slope]
         if self.inner_norm is not None:
-            mean = self._mean_square(q, gains)
+            mean = self.kernel.pair(at[0], at[0])[2] if self._takes_means else 0.0
             size = hidden[0] - mean
             hidden = tuple((k - mean) / size for k in hidden)
             paths = [{name: x / size for name, x in path.items()} for path in paths]
@@ -125,15 +131,16 @@ class FeedForward:
     def transfers(self, gains: Gains) -> Iterator[Transfer]:
         """The functions from the input (q, delta) to the branch's; ``gains`` are lists over layers."""
         kernel, gated, inner_norm = self.kernel.drop, self.activation.gated, self.inner_norm is not None
+        takes_means = self._takes_means
 
         def at(up: float, gate: float, down: float) -> Transfer:
             def branch(q: float, delta: float) -> tuple[float, float]:
                 k, drop = kernel(gate * q, gate * delta)
                 if gated:
                     k, drop = up * k * q, up * (k * delta + drop * (q - delta))
-                if inner_norm:
-                    means = self._mean_square(q, {"ffn.up": up, "ffn.gate": gate})
-                    k, drop = 1.0, drop / (k - float(means))
+                if inner_norm:  # independent tokens share what the norm takes off
+                    size = kernel(gate * q, gate * q)[1] if takes_means else k
+                    k, drop = 1.0, drop / size
                 return down * k, down * drop
 
             return branch

@@ -6,6 +6,7 @@ A gain is sigma_W^2 = inputs x Var(W_ij): what the matrix multiplies a second mo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from math import sqrt
 
 from scipy.optimize import brentq
@@ -46,6 +47,7 @@ def matrix_gains(
     return gains
 
 
+@lru_cache(maxsize=256)
 def _unit_branch_gain(activation: Activation) -> float:
     def second_moment(q: float) -> float:
         return float(activation.kernel.value(q, q, q))

@@ -184,19 +184,31 @@ def record(
     _require_single_use(trace)
     _require_read_by_branches(trace)
     for node in trace.nodes:
-        if isinstance(node, Norm) and not any(_terms(node.source).values()):
-            raise InputError(f"the definition norms {node.source}, which is always zero")
+        if isinstance(node, Norm) and _vanishes(node.source):
+            raise InputError(
+                f"the definition norms {node.source}, which is always zero under the scaling rule "
+                f"{rule.name}; take another rule, or norm something else"
+            )
     return trace, net.questions
 
 
-def _terms(value: Value) -> dict[int, Expr]:
-    """The factors of a linear combination, by the index of what is no sum itself."""
+def _vanishes(value: Value) -> bool:
+    """Whether a value is zero by its factors and the scaling rule's."""
+    if isinstance(value, Branch):
+        return value.silent
+    return isinstance(value, Sum) and all(
+        factor == 0 or _vanishes(part) for part, factor in _terms(value).items()
+    )
+
+
+def _terms(value: Value) -> dict[Value, Expr]:
+    """The factors of a linear combination, by what is no sum itself."""
     if not isinstance(value, Sum):
-        return {value.index: Integer(1)}
-    total: dict[int, Expr] = {}
+        return {value: Integer(1)}
+    total: dict[Value, Expr] = {}
     for factor, part in value.terms:
-        for index, own in _terms(part).items():
-            total[index] = total.get(index, Integer(0)) + factor * own
+        for inner, own in _terms(part).items():
+            total[inner] = total.get(inner, Integer(0)) + factor * own
     return total
 
 

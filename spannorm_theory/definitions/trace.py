@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: branches with weights, each with the prefix of its matrices' names
 SUBLAYERS = {"attention": "attn.", "ffn": "ffn."}
 
+#: matrices through which a branch's output is linear
+VALUE_PATH = {"attention": ("attn.value", "attn.output"), "ffn": ("ffn.up", "ffn.down")}
+
 #: what QK norm and QKV norm are norms of
 QK, QKV = ("query", "key"), ("query", "key", "value")
 
@@ -120,6 +123,11 @@ class Branch(Value):
     def elementwise(self) -> bool:
         """Whether this is an activation that stands for a norm, and has no weights."""
         return self.kind not in SUBLAYERS
+
+    @property
+    def silent(self) -> bool:
+        """Whether the scaling rule makes a matrix on the way to the output zero."""
+        return any(self.gains.get(name) == 0 for name in VALUE_PATH.get(self.kind, ()))
 
     @property
     def sources(self) -> tuple[Value, ...]:

@@ -11,12 +11,12 @@ from ..architecture import Architecture
 from ..components.activations import ACTIVATIONS
 from ..components.attention import Attention
 from ..components.kernels import Array
-from ..definitions.trace import Branch
+from ..definitions.trace import VALUE_PATH, Branch
 from ..errors import AssumptionError
 from .block import LARGEST_VARIANCE
 from .schedule import over_layers
 from .segment import Component, Segment
-from .step import VALUE_PATH, rule_gain, scale_free
+from .step import rule_gain, scale_free
 
 Interval = tuple[float, float]
 

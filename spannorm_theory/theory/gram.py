@@ -33,6 +33,7 @@ from ..errors import AssumptionError, InputError
 from ..quantities import QUANTITIES, SPECTRAL, Key
 from .ends import input_gram, loss_gram
 from .gram_block import Block, Draws, Grams, Wiring, mean_drop
+from .moments import norm_of_zero
 from .prediction import Prediction
 from .rank import rank_metrics_gram
 from .stack import Stack, finite_width
@@ -134,8 +135,11 @@ class _Run:
         blocks, states, across = [], [[[start] * count] * count], []
         for layer, wiring in enumerate(wirings):
             block = Block(wiring, layer, states[-1], self.draws)
-            moments = block.forward()
-            states.append(moments.outputs())
+            try:
+                moments = block.forward()
+                states.append(moments.outputs())
+            except ZeroDivisionError:
+                raise norm_of_zero(layer) from None
             if not all(np.isfinite(states[-1][s][s]).all() for s in range(count)):
                 raise AssumptionError(
                     f"the forward variance leaves float64's range at layer {layer}: this placement grows "

@@ -22,7 +22,7 @@ import numpy as np
 from sympy import Expr, sqrt
 
 from ..definitions.trace import Branch, Norm, Stream, Sum, Trace, Value
-from ..errors import InputError
+from ..errors import AssumptionError, InputError
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,23 @@ def _gram_left(factor: Any, cov: Any) -> Any:
     return np.asarray(factor)[..., None] * cov
 
 
+def _gram_rms(cov: Any) -> Any:
+    squares = np.diagonal(cov)
+    if not squares.all():
+        raise ZeroDivisionError
+    return np.sqrt(squares)
+
+
 #: token Gram matrices of numbers
-GRAM = Algebra(
-    lambda cov: np.sqrt(np.diagonal(cov)), _gram_left, lambda cov: cov if cov is _NO_GRAM else cov.T, _NO_GRAM
-)
+GRAM = Algebra(_gram_rms, _gram_left, lambda cov: cov if cov is _NO_GRAM else cov.T, _NO_GRAM)
+
+
+def norm_of_zero(layer: int) -> AssumptionError:
+    """The error of a norm at ``layer`` whose input is zero by the numbers there."""
+    return AssumptionError(
+        f"a norm at layer {layer} reads what is always zero there; give the branches in front of it gains "
+        "and factors that are not zero"
+    )
 
 
 class Moments:

@@ -19,6 +19,7 @@ from ..errors import AssumptionError
 from .block import OutOfRange
 from .fluctuation import Deviations, walk_deviations
 from .history import table
+from .moments import norm_of_zero
 from .segment import Segment
 from .spread import Spread, walk_spread
 
@@ -115,6 +116,8 @@ def forward(stack: Stack, state: Sequence[float], spreads: list[Array] | None = 
             "exponentially with depth under this scaling; predict a shallower stack, or use "
             "derive(...).iterate for constant branch gains"
         ) from None
+    except ZeroDivisionError:
+        raise norm_of_zero(layer) from None
     for segment, (*_, history) in zip(stack.segments, plans, strict=True):
         found = table(history, len(segment.layers))
         known = found.shape[1] - segment.step.streams

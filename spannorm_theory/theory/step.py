@@ -22,13 +22,10 @@ from .. import symbols
 from ..components.activations import ACTIVATIONS
 from ..components.kernels import ClosedForm
 from ..components.one_token import one_token
-from ..definitions.trace import Branch, Trace
+from ..definitions.trace import VALUE_PATH, Branch, Trace
 from ..errors import NoClosedForm
 from .adjoint import Adjoint
 from .moments import SCALAR, Moments
-
-#: matrices through which a branch's output is linear
-VALUE_PATH = {"attention": ("attn.value", "attn.output"), "ffn": ("ffn.up", "ffn.down")}
 
 ONE = Integer(1)
 

@@ -17,7 +17,8 @@ import spannorm_theory as st
 from spannorm_theory.components.activations import ACTIVATIONS
 from spannorm_theory.definitions.placements import PLACEMENTS
 from spannorm_theory.definitions.scalings import SCALINGS, Multipliers
-from spannorm_theory.errors import InputError, SpannormError
+from spannorm_theory.definitions.scalings.initialisation import matrices
+from spannorm_theory.errors import AssumptionError, InputError, SpannormError
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```\n(?:\nprints\n\n((?:    [^\n]*\n)+))?", re.S)
@@ -192,3 +193,32 @@ def test_a_rule_that_belongs_to_others_says_to_whom() -> None:
     ):
         st.Architecture("pre-norm", "mine")
     assert st.Architecture("keel", "mine").scaling == "mine"
+
+
+@pytest.mark.exact
+def test_a_norm_of_a_branch_that_starts_at_zero_is_refused_everywhere() -> None:
+    arch = st.Architecture("sandwich", "fixup", depth=2, width=32, heads=2, tokens=4)
+    message = r"norms attention\(norm\(x0\)\), which is always zero under the scaling rule fixup; take"
+    for asked in (arch, arch.with_(mask="causal")):
+        for ask in (st.predict, lambda a: st.simulate(a, networks=2), lambda a: st.verify(a, networks=4)):
+            with pytest.raises(InputError, match=message):
+                ask(asked)
+    with pytest.raises(InputError, match=message):
+        st.derive("sandwich", "fixup").gradient_ratio()
+    assert st.predict(st.Architecture("post-norm", "fixup", depth=2))["value"].notna().any()
+
+
+@pytest.mark.exact
+def test_a_branch_that_is_zero_at_one_layer_is_refused_there() -> None:
+    def late(sublayer: str, l: Any, L: Any, d: Any) -> Multipliers:
+        """Silent in the fourth block."""
+        return matrices(("attn.output", "ffn.down"), l - 3)
+
+    st.scaling("late", title="", source="user")(late)
+    for mask in ("none", "causal"):
+        sizes = {"depth": 4, "width": 32, "heads": 2, "tokens": 4, "mask": mask}
+        table = st.predict(st.Architecture("pre-norm", "late", **sizes))
+        variance = table[table["quantity"] == "variance"]["value"].to_numpy()
+        assert variance[2] < variance[3] == variance[4]
+        with pytest.raises(AssumptionError, match="a norm at layer 3 reads what is always zero there"):
+            st.predict(st.Architecture("sandwich", "late", **sizes))
