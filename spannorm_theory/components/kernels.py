@@ -10,6 +10,7 @@ A kernel is either a closed form (sympy, compiled for floats and for arrays) or 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import ArrayLike, NDArray
-from sympy import Expr, Rational, atan, atan2, lambdify, pi
+from sympy import Expr, Float, Integer, Rational, Symbol, atan, atan2, cse, lambdify, numbered_symbols, pi
 from sympy import sqrt as root
 
 from .. import symbols
@@ -26,13 +27,9 @@ Array = NDArray[np.float64]
 
 Q1, Q2, C, D = symbols.kernel_arguments
 
-#: Gauss-Legendre rules on (0, 1) for the integral in t below, by the largest delta / min(q, unit^2) at which
-#: their error is below rounding
-_LEGENDRE = [
-    (largest, [(float(x + 1) / 2, float(w) / 2) for x, w in zip(*leggauss(nodes), strict=True)])
-    for largest, nodes in ((1e-8, 2), (1e-2, 4), (1e-1, 6), (np.inf, 12))
-]
-
+#: nodes of Gauss' rule for the integral of a slope, and the largest delta / min(q, unit^2) at which the error
+#: of each but the last is below rounding
+NODES, REACHES = (2, 3, 4, 6, 12), (1e-8, 1e-5, 1e-2, 1e-1)
 
 #: from (q, delta) at a branch's input to (q, delta) of its output
 Transfer = Callable[[float, float], tuple[float, float]]
@@ -57,16 +54,6 @@ class Kernel(Protocol):
         """K and K' of one token, at c = q, then K and K' between two, at c = q - delta."""
 
 
-def _drop_by_integration(slope: Callable[..., float], q: float, delta: float, reach: float) -> float:
-    # K(q) - K(q - delta) is the integral of the slope; with c = q - delta t^2 the square-root
-    # singularity that a kinked phi has at c = q becomes smooth
-    total = 0.0
-    for t, w in next(rule for largest, rule in _LEGENDRE if reach <= largest):
-        below = delta * t * t
-        total += w * t * slope(q, q, q - below, max((2 * q - below) * below, 0.0))
-    return 2 * delta * total
-
-
 class ClosedForm:
     """A kernel given by a formula in (q1, q2, c) and D = q1 q2 - c^2, which is exactly zero for one
     token, however large q is; the slope is derived unless it is given."""
@@ -75,8 +62,9 @@ class ClosedForm:
 
     def __init__(self, value: Expr, slope: Expr | None = None, unit: float = 0.01) -> None:
         """``unit``: the least change of its argument phi varies over, infinite if phi(s x) = s phi(x)."""
-        self._value, self._unit = value, unit
+        self._value, self._square = value, unit**2
         self._slope = value.diff(C) - 2 * C * value.diff(D) if slope is None else slope
+        self._drops: dict[int, Callable[[float, float], tuple[float, float]]] = {}
 
     @property
     def expression(self) -> Expr:
@@ -125,9 +113,27 @@ class ClosedForm:
         if delta > 1e-5 * q:  # at most five digits of sixteen are lost
             one, two = self._apart(q, q - delta, (2 * q - delta) * delta)
             return one, one - two
-        value, slope = self._scalar
-        reach = delta / min(q, self._unit**2)
-        return value(q, q, q, 0.0), _drop_by_integration(slope, q, delta, reach)
+        nodes = NODES[bisect_left(REACHES, delta / min(q, self._square))]
+        compiled = self._drops.get(nodes) or self._integral(nodes)
+        return compiled(q, delta if delta > 0 else 0.0)
+
+    def _integral(self, nodes: int) -> Callable[[float, float], tuple[float, float]]:
+        """K(q) and K(q) - K(q - delta), the latter as the integral of the slope over c = q - delta t^2, in
+        which the square-root singularity that a kinked phi has at c = q is smooth."""
+        delta, total, steps = Symbol("delta"), Integer(0), []
+        for i, (x, w) in enumerate(zip(*leggauss(nodes), strict=True)):
+            t, below, c, det = Float((x + 1) / 2), Symbol(f"below{i}"), Symbol(f"c{i}"), Symbol(f"det{i}")
+            steps += [(below, t**2 * delta), (c, Q1 - below), (det, (2 * Q1 - below) * below)]
+            total += Float(w) * t * self._slope.subs({Q2: Q1, C: c, D: det})
+
+        def shared(found: list[Expr]) -> tuple[list[tuple[Symbol, Expr]], list[Expr]]:
+            parts, found = cse(found, numbered_symbols("shared"), order="none")
+            return [*steps, *parts], found
+
+        one = self._value.subs({Q2: Q1, C: Q1, D: 0})
+        compiled: Callable[[float, float], tuple[float, float]]
+        self._drops[nodes] = compiled = lambdify((Q1, delta), (one, delta * total), "math", cse=shared)
+        return compiled
 
     def pair(self, q: Array, delta: Array) -> tuple[Any, Any, Any, Any]:
         """K and K' of one token, then between two."""
