@@ -29,7 +29,7 @@ Q1, Q2, C, D = symbols.kernel_arguments
 
 #: nodes of Gauss' rule for the integral of a slope, and the largest delta / min(q, unit^2) at which the error
 #: of each but the last is below rounding
-NODES, REACHES = (2, 3, 4, 6, 12), (1e-8, 1e-5, 1e-2, 1e-1)
+NODES, REACHES = (2, 3, 4, 7, 12), (1e-8, 1e-5, 1e-3, 1e-1)
 
 #: from (q, delta) at a branch's input to (q, delta) of its output
 Transfer = Callable[[float, float], tuple[float, float]]
