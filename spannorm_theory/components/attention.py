@@ -103,7 +103,7 @@ class Attention:
         norm = self.head_norm.drop if self.head_norm is not None and "query" in self.normed else None
         normed_values, factor, unit = "value" in self.normed, self.logit_factor, self.unit_logits
         least, most, width, alone = unit * (1 - 1e-9), unit * (1 + 1e-9), self.width, self._alone
-        inner_norm, lean = self.inner_norm, self.leans.lean
+        inner_norm = self.inner_norm
 
         def at(query: float, key: float, values: float, output: float) -> Transfer:
             logits = factor if norm else factor * query * key
@@ -114,8 +114,7 @@ class Attention:
                 if least < v < most:
                     p2, p11, leant = self._curve.forward(rho)
                 else:
-                    p2, p11 = self._table.forward(v * drop, rho)
-                    leant = lean(v * drop, rho) if drop > 0 else 0.0
+                    p2, p11, leant = self._table.forward(v * drop, rho)
                 # all projections that have norms have one cosine
                 q_v, delta_v = (1.0, drop) if normed_values else (values * q, values * delta)
                 own = q_v * drop * leant / width

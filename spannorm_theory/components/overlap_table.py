@@ -8,7 +8,8 @@ tables stand for it:
            are analytic (in rho a maximum's near ties come within 1/s^2 of rho = 1); beyond s = 8 the laws at
            large s. One for each number of keys, some seconds.
     heads  what :func:`~.overlaps.head_overlaps` makes of them, as bicubic splines in sigma = s / (s + 4) and
-           y. One for each number of keys and head width, a tenth of a second.
+           y, and the lean of rows (:mod:`.row_leans`). One for each number of keys and head width, a tenth of
+           a second.
 
 Logits multiply overlaps by s^2, and rows of even weights take off 1/n; so that both keep their digits, rows
 hold x_0 = x(s = 0) apart, and heads hold with w = 1 + s^2
@@ -21,6 +22,7 @@ all even in s and y and finite at both ends of s.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import sqrt
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebpts1, chebpts2, chebvander
@@ -28,15 +30,13 @@ from numpy.polynomial.chebyshev import chebpts1, chebpts2, chebvander
 from .bicubic import bicubic, pieces
 from .kernels import Array
 from .overlaps import HEAD_NODES, LARGEST_S2, overlaps, query_norms
+from .row_leans import MIDDLE, row_leans
 
 #: Chebyshev nodes in s on [0, 8]; in y there are 10 + 1.5 s
 ROW_NODES = 28
 
 #: cells of the splines in sigma and y
 CELLS = 192, 96
-
-#: s at which sigma is one half
-MIDDLE = 4.0
 
 
 class RowTable:
@@ -104,7 +104,7 @@ def _saturated(s: Array, six: Array, eight: Array) -> Array:
 
 
 class HeadTable:
-    """P2, P11, J, J11 and the tilt in heads of ``head_width`` coordinates without norms."""
+    """P2, P11, J, J11, the tilt and the lean in heads of ``head_width`` coordinates without norms."""
 
     def __init__(self, keys: int, head_width: int) -> None:
         self._even = 1 / keys
@@ -131,31 +131,41 @@ class HeadTable:
                 apart += part * (cosine - rho) * found[3]
         values = [rise_one / (np.sqrt(w) * closed), rise_two, np.sqrt(w) * j, w * j11, w * apart]
         # overlaps are even, and flat at the origin
-        self._pieces = pieces(sigma, y, np.stack(values, axis=-1), ("clamped", "not-a-knot"))
-        self._cells: dict[tuple[int, int], tuple[list[float], list[float]]] = {}
+        cells = (np.arange(count + 1.0) for count in CELLS)
+        self._pieces = pieces(*cells, np.stack(values, axis=-1), ("clamped", "not-a-knot"))
+        self._leans = row_leans(keys, head_width).cubics(CELLS[0])
+        self._per_y = CELLS[1] / self._longest
+        self._cells: dict[int, tuple[list[float], ...]] = {}
 
-    def forward(self, s2: float, rho: float) -> tuple[float, float]:
-        """P2 and P11 at one point (two microseconds, for the layer loop)."""
-        s, w = s2**0.5, 1 + s2
-        u, v = CELLS[0] * s / (s + MIDDLE), CELLS[1] / self._longest * max(1 - rho, 0.0) ** 0.5
-        i, k = min(int(u), CELLS[0] - 1), min(int(v), CELLS[1] - 1)
-        cell = self._cells.get((i, k))
-        if cell is None:
-            p2, p11 = self._pieces[i, k, :2].tolist()
-            cell = self._cells[i, k] = p2[12:], p11  # P2 does not depend on y
-        u, v = (u - i) / CELLS[0], (v - k) * self._longest / CELLS[1]
-        (a, b, c, d), rest = cell
-        odds = (((a * u + b) * u + c) * u + d) * s2 / w**0.5
-        return 1 - (1 - self._even) / (1 + odds), self._even + s2 / w * bicubic(rest, u, v)
+    def forward(self, s2: float, rho: float) -> tuple[float, float, float]:
+        """P2, P11 and the lean at one point (a microsecond and a half, for the layer loop)."""
+        s, w = sqrt(s2), 1 + s2
+        x, y = CELLS[0] * s / (s + MIDDLE), self._per_y * sqrt(1 - rho) if rho < 1 else 0.0
+        i, k = int(x), int(y)
+        if i == CELLS[0]:
+            i -= 1
+        if k == CELLS[1]:
+            k -= 1
+        (a, b, c, d), two, (e, f, g, h), (l, m, n, o) = self._cells.get(i * CELLS[1] + k) or self._cell(i, k)
+        x, y, r, even = x - i, y - k, s2 / w, self._even
+        odds = (((a * x + b) * x + c) * x + d) * r * sqrt(w)
+        fixed, more = ((e * x + f) * x + g) * x + h, ((l * x + m) * x + n) * x + o
+        lean = r * (fixed / sqrt(w) + rho * (2 - rho) * more)
+        return 1 - (1 - even) / (1 + odds), even + r * bicubic(two, x, y), lean
+
+    def _cell(self, i: int, k: int) -> tuple[list[float], ...]:
+        """Coefficients for P2, which does not depend on y, for P11 and for the lean."""
+        one, two = self._pieces[i, k, :2].tolist()
+        self._cells[i * CELLS[1] + k] = cell = one[12:], two, *self._leans[i].tolist()
+        return cell
 
     def all(self, s2: Array, rho: Array) -> Array:
         """The five overlaps at each point; shape (5, points)."""
         s, w = np.sqrt(s2), 1 + s2
-        u, v = CELLS[0] * s / (s + MIDDLE), CELLS[1] / self._longest * np.sqrt(np.maximum(1 - rho, 0))
-        i, k = np.minimum(u.astype(int), CELLS[0] - 1), np.minimum(v.astype(int), CELLS[1] - 1)
-        u, v = (u - i) / CELLS[0], (v - k) * self._longest / CELLS[1]
+        x, y = CELLS[0] * s / (s + MIDDLE), self._per_y * np.sqrt(np.maximum(1 - rho, 0))
+        i, k = np.minimum(x.astype(int), CELLS[0] - 1), np.minimum(y.astype(int), CELLS[1] - 1)
         here = self._pieces[i, k].transpose(2, 1, 0)
-        odds, two, j, j11, apart = bicubic(here, u, v)
+        odds, two, j, j11, apart = bicubic(here, x - i, y - k)
         j11 = j11 / w
         p2 = 1 - (1 - self._even) / (1 + odds * s2 / np.sqrt(w))
         return np.array([p2, self._even + s2 / w * two, j / np.sqrt(w), j11, rho * j11 + apart / w])

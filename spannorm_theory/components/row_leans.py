@@ -31,8 +31,9 @@ from scipy.interpolate import CubicSpline
 from .kernels import Array
 from .overlaps import query_norms, row_powers
 
-#: nodes in sigma = s / (s + 4), the largest s of the quadrature, and another for the law at large s
-NODES, LARGEST, NEAR = 40, 20.0, 14.0
+#: nodes in sigma = s / (s + 4), 1/48 apart, up to the largest s of the quadrature; another s for the law at
+#: large s
+NODES, LARGEST, NEAR = 41, 20.0, 14.0
 
 #: s at which sigma is one half
 MIDDLE = 4.0
@@ -56,21 +57,14 @@ class RowLeans:
             at = row.at(s**2 * share) / _scale(s**2 * share)
             found += weight * at * np.array([share, share, 1.0])
         self._spline = _Spline(sigma, found * scale)
-        # cells of one width, of which the last goes on to sigma = 1
-        self._density = (NODES - 1) / end
-        pieces = np.moveaxis(self._spline.coefficients[..., 0], 0, -1).reshape(NODES, 8)
-        cells = np.column_stack([sigma[:-1], pieces]).tolist()
-        self._cells = cells + cells[-1:] * (int(self._density) + 1 - len(cells))
 
-    def lean(self, s2: float, rho: float) -> float:
-        """The first at one point (a microsecond, for the layer loop)."""
-        s, w = s2**0.5, 1 + s2
-        u = s / (s + MIDDLE)
-        knot, a, b, c, d, e, f, g, h = self._cells[int(u * self._density)]
-        x = u - knot
-        fixed, more = ((a * x + b) * x + c) * x + d, ((e * x + f) * x + g) * x + h
-        found: float = s2 / w * (fixed / w**0.5 + rho * (2 - rho) * more)
-        return found
+    def cubics(self, cells: int) -> Array:
+        """The two functions of sigma that make lean, w^{3/2} and w times what multiplies s^2 and
+        s^2 rho (2 - rho), in equal cells of (0, 1) that do not straddle nodes: (cells, 2, 4), powers 3 to 0
+        of the distance from a cell's start over its width."""
+        inside = np.array([1, 3, 5, 7]) / 8
+        values = self._spline.found((np.arange(cells)[:, None] + inside) / cells)[..., 0]
+        return np.asarray(np.linalg.solve(np.vander(inside, 4), values).swapaxes(1, 2))
 
     def all(self, s2: Array, rho: Array) -> Array:
         """All three at each point; shape (3, points)."""
@@ -90,13 +84,12 @@ class _Spline:
         far = CubicSpline(sigma[:-1], values, bc_type=("clamped", "not-a-knot"))
         near, last = far(NEAR / (NEAR + MIDDLE)), values[-1]
         limit = last + (last - near) / ((LARGEST / NEAR) ** 2 - 1)
-        self._found = CubicSpline(sigma, [*values, limit], bc_type=("clamped", "not-a-knot"))
-        self.coefficients = self._found.c
+        self.found = CubicSpline(sigma, [*values, limit], bc_type=("clamped", "not-a-knot"))
 
     def at(self, s2: Array) -> Array:
         """Values at each point."""
         s = np.sqrt(s2)
-        return np.asarray(self._found(s / (s + MIDDLE)))
+        return np.asarray(self.found(s / (s + MIDDLE)))
 
 
 def _one_row(s: float, n: int) -> list[tuple[float, float, float]]:

@@ -7,6 +7,7 @@ import pytest
 
 from spannorm_theory.components.overlap_table import head_table
 from spannorm_theory.components.overlaps import head_overlaps
+from spannorm_theory.components.row_leans import row_leans
 
 KEYS, HEAD_WIDTH = 16, 8
 
@@ -33,10 +34,13 @@ def test_table_is_the_quadrature() -> None:
 @pytest.mark.exact
 def test_one_point_is_that_of_many() -> None:
     table = head_table(KEYS, HEAD_WIDTH)
-    s2, rho = np.array([0.0, 1e-8, 0.3, 5.0, 70.0, 1e20]), np.array([0.2, 1.0, -0.05, 0.999, 0.5, 1 - 1e-12])
+    s2 = np.array([0.0, 1e-8, 0.3, 5.0, 70.0, 300.0, 1e20, 1e90])
+    rho = np.array([0.2, 1.0, -0.05, 0.999, 0.5, 0.3, 1 - 1e-12, -1 / 15])
     found = [table.forward(float(a), float(b)) for a, b in zip(s2, rho, strict=True)]
-    assert np.array(found) == pytest.approx(table.all(s2, rho)[:2].T, abs=1e-13)
-    assert found[0] == pytest.approx((1 / KEYS, 1 / KEYS), abs=1e-15)
+    assert found[0] == pytest.approx((1 / KEYS, 1 / KEYS, 0), abs=1e-15)
+    p2, p11, lean = np.array(found).T
+    assert np.array([p2, p11]) == pytest.approx(table.all(s2, rho)[:2], abs=1e-13)
+    assert lean == pytest.approx(row_leans(KEYS, HEAD_WIDTH).all(s2, rho)[0], rel=1e-11, abs=1e-30)
 
 
 @pytest.mark.exact

@@ -76,14 +76,6 @@ def test_even_rows_and_single_keys() -> None:
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("s2", [1e-6, 0.3, 1.0, 16.0, 250.0, 1e5])
-@pytest.mark.parametrize("rho", [-0.02, 0.0, 0.6, 1.0])
-def test_one_point_is_as_of_many(s2: float, rho: float) -> None:
-    table = row_leans(KEYS, 32)
-    assert table.lean(s2, rho) == pytest.approx(table.all(np.array([s2]), np.array([rho]))[0, 0], rel=1e-12)
-
-
-@pytest.mark.exact
 def test_splines_are_the_rows_between_nodes() -> None:
     """In heads so wide that all queries have one norm."""
     table = row_leans(KEYS, 10**7)
