@@ -217,22 +217,19 @@ class Architecture:
         return self.definition.trace_at(self.scaling, layer, self.depth, **self.options)
 
     @property
-    def runs(self) -> list[tuple[Trace, range]]:
-        """Consecutive blocks of one wiring, with their indices; equal wirings are one object."""
-        questions = self.definition.questions(self.scaling, **self.options)
-        found = questions.runs(self.depth)
-        layers = {position: run[0] for position, run in found}
-        traces: dict[Trace, Trace] = {}
-        blocks = {
-            position: traces.setdefault(trace, trace)
-            for position, trace in ((position, self.block(layer)) for position, layer in layers.items())
-        }
-        return [(blocks[position], run) for position, run in found]
+    def wirings(self) -> tuple[tuple[Trace, ...], tuple[int, ...]]:
+        """Every wiring that a block of the stack has, and for each block which it is."""
+        definition = self.definition
+        positions, order = definition.questions(self.scaling, **self.options).positions(self.depth)
+        traces = [definition.trace(self.scaling, **at._asdict(), **self.options) for at in positions]
+        places = {trace: i for i, trace in enumerate(dict.fromkeys(traces))}
+        which = [places[trace] for trace in traces]  # different answers may give one wiring
+        return tuple(places), tuple(which[at] for at in order)
 
     @property
     def traces(self) -> tuple[Trace, ...]:
         """Every wiring that a block of the stack has."""
-        return tuple(dict.fromkeys(trace for trace, _ in self.runs))
+        return self.wirings[0]
 
     def with_(self, **changes: Any) -> Architecture:
         """A copy with some fields replaced."""

@@ -131,8 +131,8 @@ class HeadTable:
                 apart += part * (cosine - rho) * found[3]
         values = [rise_one / (np.sqrt(w) * closed), rise_two, np.sqrt(w) * j, w * j11, w * apart]
         # overlaps are even, and flat at the origin
-        cells = (np.arange(count + 1.0) for count in CELLS)
-        self._pieces = pieces(*cells, np.stack(values, axis=-1), ("clamped", "not-a-knot"))
+        x, y = (np.arange(count + 1.0) for count in CELLS)
+        self._pieces = pieces(x, y, np.stack(values, axis=-1), ("clamped", "not-a-knot"))
         self._leans = row_leans(keys, head_width).cubics(CELLS[0])
         self._per_y = CELLS[1] / self._longest
         self._cells: dict[int, tuple[list[float], ...]] = {}

@@ -11,8 +11,9 @@ Four kinds of node suffice: an incoming :class:`Stream`, a :class:`Norm`, the ou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sympy import Expr, Integer, Rational
@@ -162,13 +163,28 @@ class Sum(Value):
         return frozenset().union(*parts) if all(parts) else frozenset()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
-    """The nodes of one block (or readout) in order of computation, and what it returns."""
+    """The nodes of one block (or readout) in order of computation, and what it returns; equal to every other
+    one that does the same by the same steps."""
 
     streams: tuple[Stream, ...]
     nodes: tuple[Value, ...]
     outputs: tuple[Value, ...]
+
+    @cached_property
+    def _key(self) -> tuple[Hashable, ...]:
+        return tuple(_row(node) for node in self.nodes), tuple(output.index for output in self.outputs)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._key)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Trace) and self._key == other._key)
 
     @property
     def branches(self) -> tuple[Branch, ...]:
@@ -183,3 +199,15 @@ class Trace:
 
     def __str__(self) -> str:
         return ", ".join(str(output) for output in self.outputs)
+
+
+def _row(node: Value) -> Hashable:
+    """A node, by what tells it from others at its place."""
+    if isinstance(node, Sum):
+        return tuple((factor, value.index) for factor, value in node.terms)
+    if isinstance(node, Branch):
+        gains = tuple(sorted(node.gains.items()))
+        return node.kind, node.source.index, node.normed, node.inner_norm, gains
+    if isinstance(node, Norm):
+        return "norm", node.source.index
+    return "stream", node.index

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from sympy import Rational
@@ -40,20 +41,17 @@ class Questions:
 
     def position(self, layer: int, depth: int) -> Position:
         """The answers of block ``layer`` of ``depth``."""
-        return self._answers(layer, self._early(depth))
-
-    def runs(self, depth: int) -> list[tuple[Position, range]]:
-        """The answers of every block of a stack: consecutive blocks, of which all have the same."""
-        early = self._early(depth)
-        starts = range(depth) if self.period else [l for l in sorted({0, 1, early}) if l < depth]
-        stops = [*starts[1:], depth]
-        return [(self._answers(l, early), range(l, stop)) for l, stop in zip(starts, stops, strict=True)]
-
-    def _answers(self, layer: int, early: int) -> Position:
+        # sympy's integers compare slowly
+        early = 0 if self.fraction is None else int(self.fraction.p) * depth // int(self.fraction.q)
         return Position(layer == 0, layer < early, layer % (self.period or 1))
 
-    def _early(self, depth: int) -> int:
-        if self.fraction is None:
-            return 0
-        early: int = self.fraction.p * depth // self.fraction.q  # sympy's integers compare slowly
-        return early
+    def positions(self, depth: int) -> tuple[tuple[Position, ...], tuple[int, ...]]:
+        """The different answers in a stack, and for each block which they are."""
+        return _positions(self, depth)
+
+
+@lru_cache(maxsize=256)
+def _positions(questions: Questions, depth: int) -> tuple[tuple[Position, ...], tuple[int, ...]]:
+    answers = [questions.position(layer, depth) for layer in range(depth)]
+    places = {position: i for i, position in enumerate(dict.fromkeys(answers))}
+    return tuple(places), tuple(places[position] for position in answers)

@@ -33,13 +33,14 @@ class Program:
     def __init__(self, arch: Architecture) -> None:
         self.arch = arch
         self.streams = arch.definition.streams
-        self._blocks = [trace for trace, layers in arch.runs for _ in layers]
+        traces, order = arch.wirings
+        self._blocks = [traces[which] for which in order]
         self._readout = arch.definition.trace_readout()
         self._coefficients: dict[Expr, list[float]] = {}
-        for trace in (*arch.traces, self._readout):
+        for trace in (*traces, self._readout):
             self._evaluate(trace.multipliers)
             self._evaluate([gain for branch in trace.branches for gain in branch.gains.values()])
-        prefixes = {SUBLAYERS[b.kind] for t in arch.traces for b in t.branches if not b.elementwise}
+        prefixes = {SUBLAYERS[b.kind] for t in traces for b in t.branches if not b.elementwise}
         self.names = tuple(name for name in arch.weights if name.startswith(tuple(prefixes)))
         self._gains = arch.base_gains
 

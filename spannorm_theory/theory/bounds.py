@@ -29,6 +29,7 @@ same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +98,7 @@ class ForwardBox:
     """
 
     wirings: list[Corners]
-    order: list[int]
+    order: Sequence[int]
     lows: Array
     highs: Array
     gains: list[list[Gains]]

@@ -118,8 +118,9 @@ class _Run:
         self.tokens: dict[Key, Array] = {}
         self.grams: dict[Key, dict[int, Array]] = {}
         self._layers = layers
-        known = {trace: Wiring.of(trace, arch) for trace in arch.traces}
-        blocks, last = self._forward([known[trace] for trace, layers in arch.runs for _ in layers])
+        traces, order = arch.wirings
+        wirings = [Wiring.of(trace, arch) for trace in traces]
+        blocks, last = self._forward([wirings[which] for which in order])
         self.undecided = arch.heads * np.array([block.undecided for block in blocks])
         if arch.experts > 1:
             self.profiles["ffn.router", "load_imbalance"] = np.array([b.load_imbalance() for b in blocks])

@@ -14,7 +14,6 @@ from ..architecture import Architecture
 from ..components.dropout import dropped
 from ..components.kernels import Array, Transfer
 from ..components.moe import MixtureOfExperts
-from ..definitions.trace import Trace
 from ..errors import AssumptionError
 from .block import OutOfRange
 from .fluctuation import Deviations, walk_deviations
@@ -34,19 +33,14 @@ class Stack:
     """
 
     segments: list[Segment]
-    order: list[int]
+    order: Sequence[int]
 
     @classmethod
     def of(cls, arch: Architecture) -> Stack:
         """Every wiring of an architecture with its layers."""
-        layers: dict[int, tuple[Trace, list[int]]] = {}  # by identity: hashing a trace at each layer is slow
-        for trace, run in arch.runs:
-            layers.setdefault(id(trace), (trace, []))[1].extend(run)
-        order = np.empty(arch.depth, dtype=int)
-        for i, (_, own) in enumerate(layers.values()):
-            order[own] = i
-        segments = [Segment.of(arch, trace, np.array(own, dtype=float)) for trace, own in layers.values()]
-        return cls(segments, order.tolist())
+        traces, order = arch.wirings
+        layers = [np.flatnonzero(np.equal(order, i)).astype(float) for i in range(len(traces))]
+        return cls([Segment.of(arch, *own) for own in zip(traces, layers, strict=True)], order)
 
     @property
     def pairs(self) -> int:

@@ -143,7 +143,7 @@ def test_names_that_are_taken() -> None:
 )
 def test_options(text: str, message: str) -> None:
     with pytest.raises(SpannormError, match=message):
-        st.Architecture(text, depth=4).runs  # noqa: B018
+        st.Architecture(text, depth=4).wirings  # noqa: B018
 
 
 @pytest.mark.exact
