@@ -65,7 +65,7 @@ class _Map:
                 "the map of rho is of one stream; this placement has several, whose cosines move together"
             )
         self._q = float(np.exp(predict_profiles(arch).profiles["0", "variance"][layer]))
-        self._block = Stack([Segment.of(arch, arch.block(layer), np.array([float(layer)]))], [0])
+        self._block = Stack([Segment.of(arch, arch.block(layer), (0,), np.array([float(layer)]))], [0])
 
     def __call__(self, rho: Array) -> Array:
         after = []

@@ -28,7 +28,8 @@ def backward(
     arch: Architecture, stack: Stack, last: tuple[float, ...]
 ) -> tuple[Array, Array, dict[str, Array]]:
     """Gradient state at every boundary (mantissas), their exponents (base e), weight-gradient norms."""
-    width, depth = 2 * stack.pairs, len(stack.order)
+    pairs, depth = stack.step.gradients, len(stack.order)
+    width = 2 * len(pairs)
     readout = Readout.of(arch, last)
     gamma, c = loss_moments(arch, readout.q, readout.delta)
     gradient, exponent = readout.gradient @ np.array([1.0, c / gamma]), float(np.log(gamma))
@@ -45,7 +46,7 @@ def backward(
         details.append(found)
     passed = [blocks[which].pop() for which in reversed(stack.order)]
     gradients, scales = _carried_back(passed, gradient, exponent)
-    own = [2 * at for at, (i, j) in enumerate(stack.segments[0].step.pairs) if i == j]
+    own = [2 * at for at, (i, j) in enumerate(pairs) if i == j]
     lost = np.flatnonzero(~(gradients[:, own] >= 0).all(axis=1))
     if len(lost):
         raise AssumptionError(

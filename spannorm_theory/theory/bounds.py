@@ -42,6 +42,7 @@ from ..quantities import Key
 from .corners import Corners
 from .ends import loss_interval
 from .gain_box import UNIT, GainBox, Gains, Interval
+from .pair import PairStep
 from .recursion import Recursion, derive
 from .segment import Segment
 from .stack import Stack
@@ -92,7 +93,7 @@ class ForwardBox:
     Attributes:
         wirings: the blocks at the corners of the bounds, by wiring.
         order: for each layer, its wiring.
-        lows, highs: bounds of the stream pairs' second moments in front of each block and behind the
+        lows, highs: bounds of the pairs' second moments in front of each block and behind the
             last, (layers + 1, pairs).
         gains: bounds of the forward and the backward gain of each branch of each block.
     """
@@ -104,9 +105,9 @@ class ForwardBox:
     gains: list[list[Gains]]
 
     @property
-    def pairs(self) -> list[tuple[int, int]]:
-        """Pairs of streams."""
-        return self.wirings[0].pairs
+    def step(self) -> PairStep:
+        """A step, which knows the pairs that all have in common."""
+        return self.wirings[0].step
 
     def block(self, layer: int) -> Corners:
         """The wiring of a layer."""
@@ -149,21 +150,21 @@ def bounds(arch: Architecture, *, gradients: bool = True) -> dict[Key, tuple[Arr
     forward = forward_box(arch)
     if forward is None:
         return {}
-    parts = {"variance": (np.log(forward.lows), np.log(forward.highs))}
+    streams, step = range(arch.definition.streams), forward.step
+    at = [step.own[place] for place in step.places]
+    low, high = np.log(forward.lows), np.log(forward.highs)
+    found = {(str(s), "variance"): (low[:, at[s]], high[:, at[s]]) for s in streams}
     if gradients:
-        parts["grad_variance"] = _backward(arch, forward)
-    streams = range(arch.definition.streams)
-    at = {s: forward.pairs.index((s, s)) for s in streams}
-    return {
-        (str(s), quantity): (low[:, at[s]], high[:, at[s]])
-        for quantity, (low, high) in parts.items()
-        for s in streams
-    }
+        low, high = _backward(arch, forward)
+        at = [step.gradients.index((s, s)) for s in streams]
+        found |= {(str(s), "grad_variance"): (low[:, at[s]], high[:, at[s]]) for s in streams}
+    return found
 
 
 def _backward(arch: Architecture, forward: ForwardBox) -> tuple[Array, Array]:
     """Bounds of the logarithms of the gradient moments at every boundary, by stream pair."""
-    readout = Corners(arch, Segment.of(arch, arch.definition.trace_readout(), np.zeros(1)))
+    trace = arch.definition.trace_readout()
+    readout = Corners(arch, Segment.of(arch, trace, forward.step.places, np.zeros(1)))
     none = np.array([[(UNIT, UNIT)] * len(readout.branches)])
     low, high = (x[0, :, 0] for x in readout.backward(forward.lows[-1:], forward.highs[-1:], none))
     shift_low, shift_high = np.log(loss_interval(arch))
@@ -181,7 +182,7 @@ def _backward(arch: Architecture, forward: ForwardBox) -> tuple[Array, Array]:
 
 def _matrices(forward: ForwardBox) -> tuple[Array, Array]:
     """Least and largest entries of the blocks' backward matrices, the last block first."""
-    smallest, largest = np.empty((2, len(forward.order), len(forward.pairs), len(forward.pairs)))
+    smallest, largest = np.empty((2, len(forward.order), *[len(forward.step.gradients)] * 2))
     for wiring in forward.wirings:
         at = wiring.layers
         gains = np.array([forward.gains[l] for l in at])

@@ -27,12 +27,12 @@ class Corners:
 
     Attributes:
         layers: their indices.
-        pairs: of streams, (i, j) with i <= j.
+        step: the compiled block, which knows the pairs of streams.
         branches: of the block, with all their norms.
     """
 
     def __init__(self, arch: Architecture, segment: Segment) -> None:
-        self._step, self.pairs = segment.step, segment.step.pairs
+        self.step = segment.step
         self.layers = segment.layers.astype(int)
         self.branches = [as_built(branch, arch) for branch in segment.step.trace.branches]
         scales = [
@@ -48,10 +48,10 @@ class Corners:
     ) -> tuple[list[Any], list[Any], list[Any]]:
         """What the step's functions take: moments, multipliers and the branches' backward maps. ``gains`` are
         those of a branch, for the second moment of its input."""
-        count = len(self._step.coefficients)
+        count = len(self.step.coefficients)
         multipliers, scales = numbers[:count], numbers[count:]
         known, maps = [x for q in moments for x in (q, 0.0)], []
-        for i, (branch, entering) in enumerate(zip(self.branches, self._step.branch_inputs, strict=True)):
+        for i, (branch, entering) in enumerate(zip(self.branches, self.step.branch_inputs, strict=True)):
             u = entering(*known, *multipliers)[0]
             chosen = gains(i, u)
             if branch.elementwise:
@@ -83,11 +83,11 @@ class Corners:
 
         moments = [_axis(a, b, k, axes) for k, (a, b) in enumerate(zip(low, high, strict=True))]
         known, multipliers, _ = self._walk(moments, self._rows[at], chosen)
-        values = self._step.outputs(*known, *multipliers)[: 2 * count : 2]
+        values = self.step.outputs(*known, *multipliers)[: 2 * count : 2]
         return np.array([np.min(v) for v in values]), np.array([np.max(v) for v in values]), found
 
     def backward(self, low: Array, high: Array, gains: Array) -> tuple[Array, Array]:
-        """Least and largest entries of the blocks' backward matrices, (layers, pairs, outgoing pairs).
+        """Least and largest entries of the blocks' backward matrices, (layers, gradients, outgoing ones).
 
         Args:
             low, high: bounds of the moments in front of each block, (layers, pairs).
@@ -106,7 +106,7 @@ class Corners:
     def _backward(self, where: slice, ends: Array) -> tuple[Array, Array]:
         """The same of some of the blocks, all at once; ``ends`` has shape (layers, axes, 2)."""
         layers, axes, _ = ends.shape
-        pairs, width = len(self._step.pairs), self._step.shape[1]
+        pairs, rows, width = len(self.step.pairs), len(self.step.gradients), self.step.shape[1]
         sides = [_along(ends[:, k], k, axes) for k in range(axes)]
         numbers = self._numbers[:, where].reshape(-1, layers, *[1] * axes)
 
@@ -114,9 +114,9 @@ class Corners:
             return sides[pairs + 2 * i], sides[pairs + 2 * i + 1]
 
         known, multipliers, maps = self._walk(sides[:pairs], numbers, chosen)
-        values = self._step.backward(*known, *multipliers, *maps)
-        smallest, largest = np.empty((2, layers, pairs, width // 2))
-        for r in range(pairs):
+        values = self.step.backward(*known, *multipliers, *maps)
+        smallest, largest = np.empty((2, layers, rows, width // 2))
+        for r in range(rows):
             for c in range(width // 2):
                 value = np.asarray(values[2 * r * width + 2 * c])
                 over = tuple(range(1, value.ndim))

@@ -127,7 +127,8 @@ class _Run:
         readout = Block(Wiring.of(arch.definition.trace_readout(), arch), 0, last, draws)
         gradient = loss_gram(arch, readout.forward().outputs()[0][0])
         size = float(gradient.diagonal().mean())
-        finite = _finite_width(arch, stack, np.array([block.pair_moments() for block in blocks]))
+        moments = [block.pair_moments(stack.step.firsts) for block in blocks]
+        finite = _finite_width(arch, stack, np.array(moments))
         self._backward(blocks, finite, readout.backward([[gradient / size]])[0], float(np.log(size)))
 
     def _forward(self, wirings: list[Wiring]) -> tuple[list[Block], Grams]:

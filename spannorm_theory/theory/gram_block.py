@@ -158,11 +158,10 @@ class Block:
                 return component.load_imbalance_gram(forward.cov(branch.source, branch.source), gains)
         return 0.0
 
-    def pair_moments(self) -> Array:
+    def pair_moments(self, streams: Sequence[int]) -> Array:
         """Position averages in the order of :class:`~.pair.PairStep`: second moment and its drop between
-        tokens, of each pair of incoming streams and then of each branch's output."""
-        count = len(self.incoming)
-        grams = [self.incoming[i][j] for i, j in combinations_with_replacement(range(count), 2)]
+        tokens, of each pair of these incoming streams and then of each branch's output."""
+        grams = [self.incoming[i][j] for i, j in combinations_with_replacement(streams, 2)]
         grams += [self._branches[b.index] for b in self.wiring.trace.branches]
         return np.array([x for gram in grams for x in (gram.diagonal().mean(), mean_drop(gram))])
 

@@ -1,7 +1,8 @@
 r"""One block's step in the pair theory, compiled from its trace.
 
 State of each pair of streams: forward (q, delta), the second moment and its drop q - p between two
-tokens; backward (gamma, c), the second moment and the token covariance of the gradient. The trace is
+tokens; backward (gamma, c), the second moment and the token covariance of the gradient. Streams that stay
+copies of each other (:mod:`.copies`) are one stream forward; their gradients differ. The trace is
 evaluated once with symbols for the branches' moments; what is compiled are the expressions between
 them: the inputs of each branch, the outgoing streams, and the linear map of the backward pass.
 """
@@ -30,12 +31,15 @@ class PairStep:
 
     Attributes:
         trace: the block.
-        streams: how many enter it.
+        places: for each stream the class of its copies.
+        firsts: for each class its first stream.
         coefficients: its multipliers, in the order in which the functions take them.
-        pairs: the stream pairs (i, j), i <= j, in the order of the state vectors.
+        pairs: the pairs (i, j), i <= j, of classes, in the order of the forward state.
+        gradients: those of streams, in the order of the backward state.
+        own: for each class the pair that holds its moments.
         branch_inputs: for each branch, a function to its input (q, delta), numbers or arrays.
-        outputs: function to the outgoing state (q, delta for each pair), then, for each stream, the
-            second moment between it before and after the block.
+        outputs: function to the outgoing state (q, delta for each pair), then, for each class, the second
+            moment between its streams before and after the block.
         forward: both as one function, for the loop over layers (:mod:`.block`).
         differential: the derivatives of both.
         backward: function to the matrix that maps the outgoing gradient state to the incoming one,
@@ -46,10 +50,13 @@ class PairStep:
     same and four numbers of each branch's 2 x 2 map from (gamma, c) at its output to its input.
     """
 
-    def __init__(self, trace: Trace) -> None:
-        self.trace = trace
-        self.streams = count = len(trace.streams)
+    def __init__(self, trace: Trace, places: tuple[int, ...]) -> None:
+        self.trace, self.places = trace, places
+        self.firsts = [places.index(place) for place in range(max(places) + 1)]
+        count = len(self.firsts)
         self.pairs = list(combinations_with_replacement(range(count), 2))
+        self.gradients = list(combinations_with_replacement(range(len(places)), 2))
+        self.own = [self.pairs.index((place, place)) for place in range(count)]
         state = {
             pair: Pair(
                 (
@@ -68,9 +75,10 @@ class PairStep:
             inputs[branch.index] = cov
             return branches[branch.index]
 
-        forward = Moments(
-            trace, PAIR, lambda i, j: state[min(i, j), max(i, j)], transfer, lambda c: named.get(c, c)
-        )
+        def incoming(i: int, j: int) -> Pair:
+            return state[min(places[i], places[j]), max(places[i], places[j])]
+
+        forward = Moments(trace, PAIR, incoming, transfer, lambda c: named.get(c, c))
         self._arguments = [x for pair in state.values() for x in pair]
         self._multipliers = [_name("m", i) for i in range(len(self.coefficients))]
         sources = [x for pair in branches.values() for x in pair]
@@ -80,13 +88,14 @@ class PairStep:
             _compile([*self._arguments, *sources[: 2 * i], *self._multipliers], list(inputs[b.index]))
             for i, b in enumerate(trace.branches)
         ]
-        after = (
-            [forward.cov(trace.outputs[i], trace.outputs[j]) for i, j in self.pairs]
-            if len(trace.outputs) == count
-            else [forward.cov(trace.outputs[0], trace.outputs[0])]
-        )
+        if len(trace.outputs) == len(places):
+            outputs = [trace.outputs[at] for at in self.firsts]
+            after = [forward.cov(outputs[i], outputs[j]) for i, j in self.pairs]
+        else:  # a readout
+            outputs = [trace.outputs[0]]
+            after = [forward.cov(outputs[0], outputs[0])]
         across = [
-            forward.cov(out, stream)[0] for out, stream in zip(trace.outputs, trace.streams, strict=False)
+            forward.cov(out, trace.streams[at])[0] for out, at in zip(outputs, self.firsts, strict=False)
         ]
         everything = [*self._arguments, *sources, *self._multipliers]
         self.outputs = _compile(everything, [*(x for pair in after for x in pair), *across])
@@ -122,7 +131,8 @@ class PairStep:
             return Pair((a00 * cov[0] + a01 * cov[1], a10 * cov[0] + a11 * cov[1]))
 
         moments = Moments(adjoint.trace, PAIR, lambda i, j: gradient[min(i, j), max(i, j)], transfer)
-        incoming = [moments.cov(adjoint.trace.outputs[i], adjoint.trace.outputs[j]) for i, j in self.pairs]
+        ends = adjoint.trace.outputs
+        incoming = [moments.cov(ends[i], ends[j]) for i, j in self.gradients]
         at_branch = [
             moments.cov(adjoint.at_branch[b.index], adjoint.at_branch[b.index]) for b in trace.branches
         ]
@@ -143,13 +153,13 @@ def _compile(arguments: list[Symbol], expressions: list[Expr]) -> Callable[..., 
 
 
 @lru_cache(maxsize=1024)
-def pair_step(trace: Trace) -> PairStep:
+def pair_step(trace: Trace, places: tuple[int, ...]) -> PairStep:
     """The compiled block or readout; wirings that differ in their multipliers alone share the functions."""
-    step = copy(_compiled(Pattern.of(trace)))
+    step = copy(_compiled(Pattern.of(trace), places))
     step.trace, step.coefficients = trace, slots(trace)
     return step
 
 
 @lru_cache(maxsize=256)
-def _compiled(pattern: Pattern) -> PairStep:
-    return PairStep(pattern.trace)
+def _compiled(pattern: Pattern, places: tuple[int, ...]) -> PairStep:
+    return PairStep(pattern.trace, places)

@@ -75,7 +75,7 @@ def predict_pair(arch: Architecture) -> Prediction:
     """
     require_exchangeable(arch)
     stack = Stack.of(arch)
-    step, width = stack.segments[0].step, 2 * stack.pairs
+    step, width = stack.step, 2 * stack.pairs
     start, spread = input_moments(arch) * stack.pairs, input_spread(arch)
     state = forward(stack, start)
     last = pair_spread(stack, spread, arch.width)
@@ -90,12 +90,12 @@ def predict_pair(arch: Architecture) -> Prediction:
     spreads = np.concatenate([stack.over_layers(lambda s: s.spread.streams), [last]])
     gradients, exponents, weights = backward(arch, stack, state)
     rows = stack.over_layers(lambda s: _undecided(s, arch))
-    own = [step.pairs.index((s, s)) for s in range(arch.definition.streams)]
-    declined = _declined(arch, rows / (arch.heads * arch.tokens), spreads[:, own])
+    spreads = spreads[:, step.own]
+    declined = _declined(arch, rows / (arch.heads * arch.tokens), spreads)
     profiles = _profiles(arch, step, states, spreads, across, gradients, exponents, weights, declined)
     if arch.experts > 1:
         profiles["ffn.router", "load_imbalance"] = stack.over_layers(lambda s: _load_imbalance(s, arch))
-        _decline_unlike_pairs(profiles, spreads[:, own])
+        _decline_unlike_pairs(profiles, spreads[:, step.places])
     return Prediction(arch, profiles, "pair", rows)
 
 
@@ -111,12 +111,12 @@ def predict_forward(arch: Architecture) -> Prediction:
     stack = Stack.of(arch)
     last = forward(stack, input_moments(arch) * stack.pairs)
     states = np.concatenate([stack.over_layers(lambda s: s.known[:, : 2 * stack.pairs]), [last]])
-    across, pairs = stack.over_layers(lambda s: s.across), stack.segments[0].step.pairs
+    across = stack.over_layers(lambda s: s.across)
     profiles: dict[Key, Array] = {}
-    for stream in range(arch.definition.streams):
-        at = 2 * pairs.index((stream, stream))
+    for stream, place in enumerate(stack.step.places):
+        at = 2 * stack.step.own[place]
         profiles.update(_sizes(str(stream), states[:, at], states[:, at + 1]))
-        profiles.update(_changes(str(stream), states[:, at], across[:, stream]))
+        profiles.update(_changes(str(stream), states[:, at], across[:, place]))
     return Prediction(arch, profiles, "pair", stack.over_layers(lambda s: _undecided(s, arch)))
 
 
@@ -140,7 +140,7 @@ def _decline_unlike_pairs(profiles: dict[Key, Array], spreads: Array) -> None:
 
 def _declined(arch: Architecture, open_share: Array, spreads: Array) -> tuple[Mask, Mask]:
     """Where rank metrics are left unpredicted, as what they rest on does not hold: all of them, (layers,),
-    and those of spectra, (layers, streams).
+    and those of spectra, of the shape of ``spreads``.
 
     Spectra use V, ``spreads``, at leading order in the excess n (V - 1/d): beyond ``LARGEST_EXCESS`` the
     second order, which is left out, is no longer small. And above a block whose attention picks single keys
@@ -192,26 +192,26 @@ def _profiles(
     declined: tuple[Mask, Mask],
 ) -> dict[Key, Array]:
     closed, unresolved = declined
-    own = np.array([step.pairs.index((s, s)) for s in range(arch.definition.streams)])
-    spectra = _spectra(arch, states[:, 2 * own], states[:, 2 * own + 1], spreads[:, own], ~unresolved)
+    own = 2 * np.array(step.own)
+    spectra = _spectra(arch, states[:, own], states[:, own + 1], spreads, ~unresolved)
     profiles: dict[Key, Array] = {}
-    for stream in range(arch.definition.streams):
-        at = 2 * own[stream]
-        q, delta = states[:, at], states[:, at + 1]
+    for stream, place in enumerate(step.places):
+        q, delta = states[:, own[place]], states[:, own[place] + 1]
+        at = 2 * step.gradients.index((stream, stream))
         gamma, c = gradients[:, at], gradients[:, at + 1]
         name = str(stream)
         profiles.update(_sizes(name, q, delta))
         profiles[name, "rank_residual"] = np.where(closed, np.nan, log_rank_residual(q, delta, arch.tokens))
-        profiles.update({(name, metric): spectra[metric][:, stream] for metric in SPECTRAL})
+        profiles.update({(name, metric): spectra[metric][:, place] for metric in SPECTRAL})
         profiles[name, "grad_variance"] = np.log(gamma) + exponents
         profiles[name, "grad_token_cosine"] = c / gamma
-        profiles.update(_changes(name, q, across[:, stream]))
+        profiles.update(_changes(name, q, across[:, place]))
     profiles.update({(matrix, "weight_grad_norm"): value for matrix, value in weights.items()})
     return profiles
 
 
 def _spectra(arch: Architecture, q: Array, delta: Array, spreads: Array, kept: Mask) -> dict[str, Array]:
-    """Metrics of spectra by name, (layers, streams), where they are ``kept``."""
+    """Metrics of spectra by name, of the shape of the moments, where they are ``kept``."""
     found = rank_metrics(q[kept], delta[kept], spreads[kept], arch)
     result = {metric: np.full(q.shape, np.nan) for metric in SPECTRAL}
     for metric, values in result.items():

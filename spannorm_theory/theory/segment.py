@@ -18,6 +18,7 @@ from ..components.norms import HeadNorm
 from ..components.pointwise import Pointwise
 from ..definitions.trace import Branch, Trace
 from ..errors import AssumptionError
+from .copies import copies
 from .differential import Gradient
 from .pair import PairStep, pair_step
 from .schedule import branch_gains, over_layers
@@ -87,7 +88,7 @@ class Segment:
         layers: their indices, rising.
         known: (layers, numbers) in front of each block and behind each of its branches, as the step takes
             them.
-        across: (layers, streams) second moments between a stream before and after the block.
+        across: (layers, classes) second moments between a stream before and after the block.
         spread, stray: how covariances vary over token pairs, and the drop over networks.
     """
 
@@ -103,9 +104,10 @@ class Segment:
     stray: Array = field(init=False)
 
     @classmethod
-    def of(cls, arch: Architecture, trace: Trace, layers: Array) -> Segment:
-        """The blocks of one wiring of an architecture, at ``layers``."""
-        step = pair_step(trace)
+    def of(cls, arch: Architecture, trace: Trace, places: tuple[int, ...], layers: Array) -> Segment:
+        """The blocks of one wiring of an architecture, at ``layers``; ``places`` are the streams' classes of
+        copies."""
+        step = pair_step(trace, places)
         branches = step.trace.branches
         return cls(
             step,
@@ -155,7 +157,7 @@ class Readout:
 
     Attributes:
         q, delta: of the model's output.
-        gradient: (2 x stream pairs, 2), from (gamma, c) at the output to the gradient state there.
+        gradient: (2 x pairs of streams, 2), from (gamma, c) at the output to the gradient state there.
     """
 
     q: float
@@ -165,7 +167,7 @@ class Readout:
     @classmethod
     def of(cls, arch: Architecture, state: Sequence[float]) -> Readout:
         """Evaluate an architecture's readout, which may hold element-wise functions but no weights."""
-        step = pair_step(arch.definition.trace_readout())
+        step = pair_step(arch.definition.trace_readout(), copies(arch.traces))
         known, maps = list(state), []
         multipliers = [float(c) for c in step.coefficients]
         for entering, branch in zip(step.branch_inputs, step.trace.branches, strict=True):
@@ -175,4 +177,4 @@ class Readout:
             maps += [float(component.gain(q, q, q, {})), 0.0, 0.0, float(component.gain(q, q, q - delta, {}))]
         q, delta = step.outputs(*known, *multipliers)[:2]
         rows = np.array(step.backward(*known, *multipliers, *maps), dtype=float).reshape(step.shape)
-        return cls(q, delta, rows[: len(state)])
+        return cls(q, delta, rows[: 2 * len(step.gradients)])

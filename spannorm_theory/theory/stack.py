@@ -16,9 +16,11 @@ from ..components.kernels import Array, Transfer
 from ..components.moe import MixtureOfExperts
 from ..errors import AssumptionError
 from .block import OutOfRange
+from .copies import copies
 from .fluctuation import Deviations, walk_deviations
 from .history import table
 from .moments import norm_of_zero
+from .pair import PairStep
 from .segment import Segment
 from .spread import Spread, walk_spread
 
@@ -40,12 +42,18 @@ class Stack:
         """Every wiring of an architecture with its layers."""
         traces, order = arch.wirings
         layers = [np.flatnonzero(np.equal(order, i)).astype(float) for i in range(len(traces))]
-        return cls([Segment.of(arch, *own) for own in zip(traces, layers, strict=True)], order)
+        places = copies(traces)
+        return cls([Segment.of(arch, t, places, l) for t, l in zip(traces, layers, strict=True)], order)
+
+    @property
+    def step(self) -> PairStep:
+        """A step, which knows the pairs that all have in common."""
+        return self.segments[0].step
 
     @property
     def pairs(self) -> int:
-        """How many pairs of streams there are."""
-        return len(self.segments[0].step.pairs)
+        """How many pairs the forward state has."""
+        return len(self.step.pairs)
 
     def over_layers(self, values: Callable[[Segment], Array]) -> Array:
         """An array of each segment, (layers, ...), in the order of the stack's layers."""
@@ -114,7 +122,7 @@ def forward(stack: Stack, state: Sequence[float], spreads: list[Array] | None = 
         raise norm_of_zero(layer) from None
     for segment, (*_, history) in zip(stack.segments, plans, strict=True):
         found = table(history, len(segment.layers))
-        known = found.shape[1] - segment.step.streams
+        known = found.shape[1] - len(segment.step.firsts)
         segment.keep(found[:, :known], found[:, known:])
     return tuple(state)
 
