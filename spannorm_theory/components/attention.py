@@ -43,7 +43,7 @@ values and takes from the query and key paths (:mod:`.row_leans`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -98,42 +98,45 @@ class Attention:
         """p / (1 - p): what dropout adds to second moments of attention weights, key by key."""
         return self.dropout / (1 - self.dropout)
 
-    def transfers(self, gains: Gains) -> Iterator[Transfer]:
-        """The functions from the input (q, delta) to the branch's; ``gains`` are lists over layers."""
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The matrices whose gains the transfer takes."""
+        return "attn.query", "attn.key", "attn.value", "attn.output"
+
+    @property
+    def transfer(self) -> Transfer:
+        """From the input (q, delta) and the gains to the branch's (q, delta)."""
         norm = self.head_norm.drop if self.head_norm is not None and "query" in self.normed else None
         normed_values, factor, unit = "value" in self.normed, self.logit_factor, self.unit_logits
         least, most, width, alone = unit * (1 - 1e-9), unit * (1 + 1e-9), self.width, self._alone
         inner_norm = self.inner_norm
 
-        def at(query: float, key: float, values: float, output: float) -> Transfer:
-            logits = factor if norm else factor * query * key
+        def branch(
+            q: float, delta: float, query: float, key: float, values: float, output: float
+        ) -> tuple[float, float]:
+            v, drop = (factor * query * key * q * q, delta / q) if norm is None else (factor, norm(delta / q))
+            rho = 1 - drop
+            if least < v < most:
+                p2, p11, leant = self._curve.forward(rho)
+            else:
+                p2, p11, leant = self._table.forward(v * drop, rho)
+            # all projections that have norms have one cosine
+            q_v, delta_v = (1.0, drop) if normed_values else (values * q, values * delta)
+            own = q_v * drop * leant / width
+            mixed, apart = q_v - delta_v * (1 - p2) + own, delta_v * (p2 - p11) + own * drop
+            if apart < 0:  # rounding near collapse
+                apart = 0.0
+            if alone:
+                single = alone * q_v * p2
+                mixed, apart = mixed + single, apart + single
+            scale = output / mixed if inner_norm else output
+            return scale * mixed, scale * apart
 
-            def branch(q: float, delta: float) -> tuple[float, float]:
-                v, drop = (logits * q * q, delta / q) if norm is None else (logits, norm(delta / q))
-                rho = 1 - drop
-                if least < v < most:
-                    p2, p11, leant = self._curve.forward(rho)
-                else:
-                    p2, p11, leant = self._table.forward(v * drop, rho)
-                # all projections that have norms have one cosine
-                q_v, delta_v = (1.0, drop) if normed_values else (values * q, values * delta)
-                own = q_v * drop * leant / width
-                mixed, apart = q_v - delta_v * (1 - p2) + own, delta_v * (p2 - p11) + own * drop
-                if apart < 0:  # rounding near collapse
-                    apart = 0.0
-                if alone:
-                    single = alone * q_v * p2
-                    mixed, apart = mixed + single, apart + single
-                scale = output / mixed if inner_norm else output
-                return scale * mixed, scale * apart
-
-            return branch
-
-        return map(at, *(gains[f"attn.{name}"] for name in ("query", "key", "value", "output")))
+        return branch
 
     def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
         """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
-        return next(self.transfers({name: [gain] for name, gain in gains.items()}))(float(q), float(delta))
+        return self.transfer(float(q), float(delta), *(gains[name] for name in self.takes))
 
     def second_moments(self, q: Array, delta: Array, gains: Gains) -> Array:
         """The first that :meth:`forward` gives, for many inputs."""

@@ -13,11 +13,11 @@ from .kernels import Array, Transfer
 
 
 def dropped(transfer: Transfer, rate: float) -> Transfer:
-    """A branch's function from (q, delta) to its own, dropout included."""
+    """A branch's transfer, dropout included."""
     kept, more = 1 / (1 - rate), rate / (1 - rate)
 
-    def branch(q: float, delta: float) -> tuple[float, float]:
-        q, delta = transfer(q, delta)
+    def branch(q: float, delta: float, *gains: float) -> tuple[float, float]:
+        q, delta = transfer(q, delta, *gains)
         return kept * q, delta + more * q
 
     return branch

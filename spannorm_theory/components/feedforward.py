@@ -15,7 +15,7 @@ the product of the tokens' means, which is k at c = 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -128,28 +128,31 @@ class FeedForward:
     def _through(self, paths: Mapping[str, Any], gains: Gains) -> Any:
         return gains["ffn.down"] * sum(gains[name] * path for name, path in paths.items())
 
-    def transfers(self, gains: Gains) -> Iterator[Transfer]:
-        """The functions from the input (q, delta) to the branch's; ``gains`` are lists over layers."""
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The matrices whose gains the transfer takes."""
+        return "ffn.up", "ffn.gate" if self.activation.gated else "ffn.up", "ffn.down"
+
+    @property
+    def transfer(self) -> Transfer:
+        """From the input (q, delta) and the gains to the branch's (q, delta)."""
         kernel, gated, inner_norm = self.kernel.drop, self.activation.gated, self.inner_norm is not None
         takes_means = self._takes_means
 
-        def at(up: float, gate: float, down: float) -> Transfer:
-            def branch(q: float, delta: float) -> tuple[float, float]:
-                k, drop = kernel(gate * q, gate * delta)
-                if gated:
-                    k, drop = up * k * q, up * (k * delta + drop * (q - delta))
-                if inner_norm:  # independent tokens share what the norm takes off
-                    size = kernel(gate * q, gate * q)[1] if takes_means else k
-                    k, drop = 1.0, drop / size
-                return down * k, down * drop
+        def branch(q: float, delta: float, up: float, gate: float, down: float) -> tuple[float, float]:
+            k, drop = kernel(gate * q, gate * delta)
+            if gated:
+                k, drop = up * k * q, up * (k * delta + drop * (q - delta))
+            if inner_norm:  # independent tokens share what the norm takes off
+                size = kernel(gate * q, gate * q)[1] if takes_means else k
+                k, drop = 1.0, drop / size
+            return down * k, down * drop
 
-            return branch
-
-        return map(at, *(gains[name] for name in ("ffn.up", "ffn.gate" if gated else "ffn.up", "ffn.down")))
+        return branch
 
     def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
         """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
-        return next(self.transfers({name: [gain] for name, gain in gains.items()}))(float(q), float(delta))
+        return self.transfer(float(q), float(delta), *(gains[name] for name in self.takes))
 
     def response(
         self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None

@@ -31,8 +31,8 @@ Q1, Q2, C, D = symbols.kernel_arguments
 #: of each but the last is below rounding
 NODES, REACHES = (2, 3, 4, 7, 12), (1e-8, 1e-5, 1e-3, 1e-1)
 
-#: from (q, delta) at a branch's input to (q, delta) of its output
-Transfer = Callable[[float, float], tuple[float, float]]
+#: from (q, delta) at a branch's input, and its gains at a layer, to (q, delta) of its output
+Transfer = Callable[..., tuple[float, float]]
 
 
 class Kernel(Protocol):

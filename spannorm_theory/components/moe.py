@@ -23,9 +23,7 @@ Routing differs from pair to pair of tokens however wide the streams are; moment
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from math import sqrt
 from typing import Any
 
@@ -62,10 +60,6 @@ class ExpertSlopes(Slopes):
 SMALLEST_T = 1e-154
 
 
-#: a :data:`Transfer` that takes, first, how unlike pairs of tokens are
-SpreadTransfer = Callable[[float, float, float], tuple[float, float]]
-
-
 class MixtureOfExperts(FeedForward):
     """Moments of one branch of experts; ``hidden`` is the width of one expert.
 
@@ -94,29 +88,30 @@ class MixtureOfExperts(FeedForward):
         """Overlaps at t of tokens of second moment q."""
         return self._plane.at(gains["ffn.router"] * q, t)
 
-    def transfers(self, gains: Gains) -> Iterator[Transfer]:
-        """The functions from the input (q, delta) to the branch's; ``gains`` are lists over layers."""
-        return (partial(transfer, 0.0) for transfer in self.spread_transfers(gains))
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The matrices whose gains the transfer takes."""
+        return *super().takes, "ffn.router"
 
-    def spread_transfers(self, gains: Gains) -> Iterator[SpreadTransfer]:
-        """The same as functions of (spread, q, delta).
+    @property
+    def transfer(self) -> Transfer:
+        """From the input (q, delta) and the gains to the branch's (q, delta).
 
-        ``spread`` is the variance over pairs of tokens of their covariance over delta^2, at most 1: where
-        pairs differ the gap, which is concave, is less; second order.
+        It may take, last, the variance over pairs of tokens of their covariance over delta^2, at most 1:
+        where pairs differ the gap, which is concave, is less; second order.
         """
-        overlaps, shared = self._plane.forward, self.shared
+        expert, overlaps, shared = super().transfer, self._plane.forward, self.shared
 
-        def at(expert: Transfer, router: float) -> SpreadTransfer:
-            def branch(spread: float, q: float, delta: float) -> tuple[float, float]:
-                k, drop = expert(q, delta)
-                t = sqrt(delta / (2 * q)) if 0 <= delta < 2 * q else float(delta > 0)
-                own, gap = overlaps(router * q, t, spread)
-                own += shared
-                return own * k, own * drop + (k - drop) * gap
+        def branch(
+            q: float, delta: float, up: float, gate: float, down: float, router: float, spread: float = 0.0
+        ) -> tuple[float, float]:
+            k, drop = expert(q, delta, up, gate, down)
+            t = sqrt(delta / (2 * q)) if 0 <= delta < 2 * q else float(delta > 0)
+            own, gap = overlaps(router * q, t, spread)
+            own += shared
+            return own * k, own * drop + (k - drop) * gap
 
-            return branch
-
-        return map(at, super().transfers(gains), gains["ffn.router"])
+        return branch
 
     def unevenness(self) -> tuple[float, float]:
         """``uneven`` and ``lean`` of :class:`Routing` for an input of second moment 1."""

@@ -6,8 +6,7 @@ K(q1, q2, c), and a gradient's covariance is multiplied by dK/dc (Price's theore
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import repeat
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,13 @@ class Pointwise:
     def __init__(self, activation: str) -> None:
         self.kernel = ACTIVATIONS[activation].kernel
 
-    def transfers(self, gains: Gains) -> Iterator[Transfer]:
-        """The function from the input (q, delta) to the output's, of each layer."""
-        return repeat(self.kernel.drop)
+    #: there are no matrices whose gains the transfer could take
+    takes: tuple[str, ...] = ()
+
+    @property
+    def transfer(self) -> Transfer:
+        """From the input (q, delta) to the output's."""
+        return self.kernel.drop
 
     def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
         """Second moment of the output and its drop between tokens, for input (q, q - delta)."""

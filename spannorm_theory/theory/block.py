@@ -8,16 +8,12 @@ from typing import Any
 from sympy import Expr, Symbol, cse, numbered_symbols, sympify
 from sympy.printing.pycode import PythonCodePrinter
 
-from ..components.kernels import Transfer
-
 #: closed forms take the product of two second moments to the power 3/2, which must be in float64's range
 LARGEST_VARIANCE = 1e100
 
-#: from the numbers in front of a block, its multipliers and what its branches do, to those behind it and all
-#: that it had: what came in, what its branches put out, and what crosses it
-BlockPass = Callable[
-    [Sequence[float], Sequence[float], Sequence[Transfer]], tuple[Sequence[float], Sequence[float]]
-]
+#: from the numbers in front of a block, what its branches do, its multipliers and each branch's gains, to the
+#: numbers behind it and all that it had: what came in, what its branches put out, and what crosses it
+BlockPass = Callable[..., tuple[Sequence[float], Sequence[float]]]
 
 
 class OutOfRange(ArithmeticError):
@@ -82,12 +78,17 @@ def compile_pass(
     for i, (_, out) in enumerate(branches):
         define()
         q, delta = map(written, found[2 * i : 2 * i + 2])
-        lines += [f"q = {q}", "if not q <= largest: raise OutOfRange", f"{row(out)} = branch{i}(q, {delta})"]
+        lines += [
+            f"q = {q}",
+            "if not q <= largest: raise OutOfRange",
+            f"{row(out)} = branch{i}(q, {delta}, *gains{i})",
+        ]
         known.update(out)
     define()
     ends = found[2 * len(branches) :]
     lines.append(f"return {row(ends[: len(behind)])}, {row([*state, *outs, *ends[len(behind) :]])}")
-    source = "def block(state, multipliers, branches):\n" + "".join(f"    {line}\n" for line in lines)
+    arguments = ["state", "branches", "multipliers", *(f"gains{i}" for i in range(len(branches)))]
+    source = f"def block({', '.join(arguments)}):\n" + "".join(f"    {line}\n" for line in lines)
     scope: dict[str, Any] = {"largest": LARGEST_VARIANCE, "OutOfRange": OutOfRange}
     exec(source, scope)  # what sympy.lambdify does; branches between expressions are beyond it
     compiled: BlockPass = scope["block"]

@@ -19,6 +19,9 @@ all n rows with its Tracy-Widom mean where that is larger.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from math import frexp
+
 import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.special import entr
@@ -28,7 +31,7 @@ from ..components.kernels import Array
 from .bulk import difference_law
 
 #: nodes of the quadrature over phi, and of what a spread adds, over its root
-NODES, SPREADS = 48, 17
+NODES, SPREADS = 48, 25
 
 #: mean of the Tracy-Widom law of real matrices (Bornemann, 2010, arXiv:0904.1581)
 TRACY_WIDOM_MEAN = -1.2065335745820
@@ -122,11 +125,17 @@ def _more_spread(first: float, second: Array) -> Array:
     largest = float(np.max(second, initial=0.0))
     if not 0 < largest < np.inf:
         return np.zeros((2, *np.shape(second)))
-    roots = np.linspace(0, np.sqrt(largest), SPREADS)
+    return np.moveaxis(_spread_table(first, frexp(largest)[1])(np.sqrt(second)), -1, 0)
+
+
+@lru_cache(maxsize=64)
+def _spread_table(first: float, exponent: int) -> CubicSpline:
+    """The same over the root of y2, up to y2 = 2^exponent."""
+    roots = np.linspace(0, 2.0 ** (exponent / 2), SPREADS)
     eigenvalues, weight = difference_law(np.full(SPREADS, first), roots**2, NODES)
     s = np.sqrt(eigenvalues)
     means = np.array([(weight * s).sum(axis=0), -(weight * entr(s)).sum(axis=0)]).T
-    return np.moveaxis(CubicSpline(roots, means - means[0])(np.sqrt(second)), -1, 0)
+    return CubicSpline(roots, means - means[0])
 
 
 def _entropy_sums(tokens: int, theta: Array, y: float) -> Array:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import repeat
-from typing import Any
 
 import numpy as np
 
 from ..architecture import Architecture
 from ..components.dropout import dropped
-from ..components.kernels import Array, Transfer
+from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
 from ..errors import AssumptionError
 from .block import OutOfRange
@@ -69,25 +67,19 @@ class Stack:
 
 
 def _per_layer(numbers: Sequence[Array]) -> Iterator[tuple[float, ...]]:
-    """Tuples of one layer's numbers."""
-    return zip(*(x.tolist() for x in numbers), strict=True) if numbers else repeat(())
+    """Tuples of one layer's numbers; one tuple for all layers, and without end, where these do not differ."""
+    if all((x == x[0]).all() for x in numbers):
+        return repeat(tuple(float(x[0]) for x in numbers))
+    return zip(*(x.tolist() for x in numbers), strict=True)
 
 
-def _transfers(segment: Segment, branch: int, spreads: Array | None) -> Iterator[Transfer]:
-    """What each layer's branch does to (q, delta), dropout included."""
+def _gains(segment: Segment, branch: int, spreads: Array | None) -> Iterator[tuple[float, ...]]:
+    """What the branch's transfer takes beside (q, delta), layer by layer."""
     component, gains = segment.components[branch], segment.gains[branch]
-    columns = {name: gain.tolist() for name, gain in gains.items()}
-    alike, rate = all((gain == gain[0]).all() for gain in gains.values()), segment.dropout
-    found: Iterator[Any]
+    columns = [gains[name] for name in component.takes]
     if isinstance(component, MixtureOfExperts) and spreads is not None:
-        given = component.spread_transfers(columns)
-        found = map(partial, repeat(next(given)) if alike else given, spreads[:, branch].tolist())
-        alike = False
-    else:
-        found = component.transfers(columns)
-    if rate:
-        found = (dropped(transfer, rate) for transfer in found)
-    return repeat(next(found)) if alike else found
+        columns.append(spreads[:, branch])
+    return _per_layer(columns)
 
 
 def forward(stack: Stack, state: Sequence[float], spreads: list[Array] | None = None) -> tuple[float, ...]:
@@ -98,19 +90,19 @@ def forward(stack: Stack, state: Sequence[float], spreads: list[Array] | None = 
     """
     plans = []
     for i, segment in enumerate(stack.segments):
-        transfers = [
-            _transfers(segment, branch, None if spreads is None else spreads[i])
-            for branch in range(len(segment.components))
-        ]
+        transfers = [component.transfer for component in segment.components]
+        if segment.dropout:
+            transfers = [dropped(transfer, segment.dropout) for transfer in transfers]
+        here = None if spreads is None else spreads[i]
+        gains = [_gains(segment, branch, here) for branch in range(len(transfers))]
         history: list[float] = []
-        rows = zip(*transfers, strict=False) if transfers else repeat(())
-        numbers = zip(_per_layer(segment.multipliers), rows, strict=False)
-        plans.append((segment.step.forward, numbers, history))
+        numbers = zip(_per_layer(segment.multipliers), *gains, strict=False)
+        plans.append((segment.step.forward, transfers, numbers, history))
     layer = 0
     try:
         for layer, which in enumerate(stack.order):  # noqa: B007 - the error names it
-            block, given, history = plans[which]
-            state, record = block(state, *next(given))
+            block, transfers, numbers, history = plans[which]
+            state, record = block(state, transfers, *next(numbers))
             history += record
     except OutOfRange:
         raise AssumptionError(
