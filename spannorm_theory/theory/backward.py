@@ -21,7 +21,7 @@ from .segment import Readout, Segment
 from .stack import Stack
 
 #: the range of a gradient's mantissa, and the narrower one that a stretch of ``STRETCH`` blocks starts from
-MANTISSAS, STARTS, STRETCH = (1e-80, 1e80), (1e-40, 1e40), 16
+MANTISSAS, STARTS, STRETCH = (1e-80, 1e80), (1e-40, 1e40), 128
 
 
 def backward(
@@ -88,7 +88,7 @@ def _carried_back(matrices: list[Array], gradient: Array, exponent: float) -> tu
         sizes = found[done + 1 : end + 1].max(axis=1)
         inside = (sizes > MANTISSAS[0]) & (sizes < MANTISSAS[1])
         if stretch > 1 and not inside.all():
-            stretch = 1  # again, block by block
+            stretch = max(1, stretch // 8)  # again, in smaller steps
             continue
         size, exponents[done + 1 : end + 1] = float(sizes[-1]), exponent
         if not STARTS[0] < size < STARTS[1]:
