@@ -59,7 +59,7 @@ class RoutingPlane:
         """``unit_logits`` is v for an input of second moment 1, which is not interpolated."""
         self._kind = experts, top_k, renormalised
         self._unit_logits = unit_logits
-        self._cells: dict[tuple[int, int], list[Piece]] = {}
+        self._cells: dict[int, Piece] = {}
         self._tables: dict[float, _Scaled] = {}
 
     @cached_property
@@ -123,9 +123,12 @@ class RoutingPlane:
             x = log(v) / LOG_STEP
             cell = floor(x)
             x -= cell
-            lines = self._cells.get((cell, i)) or self._cell(cell, i)
-            own, size, a, b, c, d = [((k3 * x + k2) * x + k1) * x + k0 for k3, k2, k1, k0 in lines]
-            own, size = exp(own), exp(size)
+            e, f, g, h, l, m, n, o, a3, a2, a1, a0, b3, b2, b1, b0, c3, c2, c1, c0, d3, d2, d1, d0 = (
+                self._cells.get(cell * len(_KNOTS) + i) or self._cell(cell, i)
+            )
+            own, size = exp(((e * x + f) * x + g) * x + h), exp(((l * x + m) * x + n) * x + o)
+            a, b = ((a3 * x + a2) * x + a1) * x + a0, ((b3 * x + b2) * x + b1) * x + b0
+            c, d = ((c3 * x + c2) * x + c1) * x + c0, ((d3 * x + d2) * x + d1) * x + d0
         z = t - _KNOTS[i]
         h = ((a * z + b) * z + c) * z + d
         if spread:
@@ -134,12 +137,12 @@ class RoutingPlane:
             h += ((t * second + first) * t - h) * min(spread, 1.0) / 8
         return own, t * h * size
 
-    def _cell(self, cell: int, i: int) -> list[Piece]:
+    def _cell(self, cell: int, i: int) -> Piece:
         """Polynomials in x of ln A, of ln of the gap's size and of the coefficients of (A - O)/t over it
         between two knots of t."""
         around = [self._table(LOG_STEP * (cell + k)) for k in range(-1, 3)]
         numbers = np.array([[x.logs[0], x.logs[2], *x.pieces[i, 0]] for x in around])
-        self._cells[cell, i] = found = list(map(tuple, (_LAGRANGE @ numbers).T.tolist()))
+        self._cells[cell * len(_KNOTS) + i] = found = tuple((_LAGRANGE @ numbers).T.ravel().tolist())
         return found
 
 
