@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -118,6 +119,7 @@ class _Run:
         self.tokens: dict[Key, Array] = {}
         self.grams: dict[Key, dict[int, Array]] = {}
         self._layers = layers
+        self._firsts = [stack.step.firsts[place] for place in stack.step.places]
         traces, order = arch.wirings
         wirings = [Wiring.of(trace, arch) for trace in traces]
         blocks, last = self._forward([wirings[which] for which in order])
@@ -139,7 +141,7 @@ class _Run:
             block = Block(wiring, layer, states[-1], self.draws)
             try:
                 moments = block.forward()
-                states.append(moments.outputs())
+                states.append(moments.outputs(self._firsts))
             except ZeroDivisionError:
                 raise norm_of_zero(layer) from None
             if not all(np.isfinite(states[-1][s][s]).all() for s in range(count)):
@@ -148,10 +150,10 @@ class _Run:
                     "exponentially with depth under this scaling; predict a shallower stack, or use "
                     "derive(...).iterate for constant branch gains"
                 )
-            pairs = zip(moments.trace.outputs, moments.trace.streams, strict=True)
-            across.append([np.trace(moments.cov(out, stream)) / n for out, stream in pairs])
+            ends = list(zip(moments.trace.outputs, moments.trace.streams, strict=True))
+            across.append([np.trace(moments.cov(*ends[first])) / n for first in self._firsts])
             blocks.append(block)
-        self._keep("variance", "token_cosine", states, np.zeros(len(states)))
+        self._keep("variance", "token_cosine", states, np.zeros(len(states)), self._firsts)
         for s, cross in enumerate(np.array(across).T):
             q = np.exp(self.profiles[str(s), "variance"])
             self.profiles[str(s), "layer_cosine"] = cross / np.sqrt(q[:-1] * q[1:])
@@ -172,12 +174,20 @@ class _Run:
             grads = [[gram / size for gram in row] for row in grads]
             kept.append(grads)
             exponents.append(exponents[-1] + float(np.log(size)))
-        self._keep("grad_variance", "grad_token_cosine", kept[::-1], np.array(exponents[::-1]))
+        self._keep("grad_variance", "grad_token_cosine", kept[::-1], np.array(exponents[::-1]), range(count))
         self.profiles.update({(name, "weight_grad_norm"): log for name, log in weights.items()})
 
-    def _keep(self, size: str, cosine: str, grams: list[Grams], exponents: Array) -> None:
-        """Profiles, positions and requested Grams of every stream; ``exponents`` of e were divided out."""
-        for s in range(self.arch.definition.streams):
+    def _keep(
+        self, size: str, cosine: str, grams: list[Grams], exponents: Array, firsts: Sequence[int]
+    ) -> None:
+        """Profiles, positions and requested Grams of every stream; ``exponents`` of e were divided out, and
+        ``firsts`` says which stream each is a copy of."""
+        tables: tuple[dict[Key, Any], ...] = (self.profiles, self.tokens, self.grams)
+        for s, first in enumerate(firsts):
+            if first < s:
+                for table in tables:
+                    table.update({(str(s), name): x for (of, name), x in table.items() if of == str(first)})
+                continue
             diagonals = np.array([state[s][s].diagonal() for state in grams])
             with np.errstate(divide="ignore"):  # tokens that a loss does not read
                 self.tokens[str(s), size] = np.log(diagonals) + exponents[:, None]

@@ -14,7 +14,7 @@ The backward pass obeys the same rules on the reversed graph (:mod:`spannorm_the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,6 +161,7 @@ class Moments:
             return sum(self.coefficient(factor) * self.path(value, stream) for factor, value in v.terms)
         return 1 if v is stream else 0
 
-    def outputs(self) -> list[list[Any]]:
-        """Covariances of the outgoing streams."""
-        return [[self.cov(a, b) for b in self.trace.outputs] for a in self.trace.outputs]
+    def outputs(self, firsts: Sequence[int] | None = None) -> list[list[Any]]:
+        """Covariances of the outgoing streams; ``firsts`` says for each which one it is a copy of."""
+        outputs = self.trace.outputs if firsts is None else [self.trace.outputs[first] for first in firsts]
+        return [[self.cov(a, b) for b in outputs] for a in outputs]
