@@ -155,6 +155,8 @@ def row_powers(s: float, n: int, sphere: int = 0) -> RowPowers:
 
     def distinct(*powers: int) -> float:
         """E of the sum over distinct keys of the products of these powers of their weights."""
+        if len(powers) > n:
+            return 0.0
         value = LOG_STEP / gamma(sum(powers)) * none ** (n - len(powers))
         for i, power in enumerate(powers):
             value = value * (n - i) * found[power]

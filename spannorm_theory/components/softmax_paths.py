@@ -107,9 +107,14 @@ def _gradients(grad: Array, random: np.random.Generator, heads: int) -> Array:
 
 
 def root(gram: Array) -> Array:
-    """Cholesky factor; the diagonal is raised by what rounding may take from a collapsed Gram."""
+    """R with R R^T the Gram: Cholesky's, the diagonal raised by what rounding may take from a collapsed Gram.
+    Experts tell equal tokens apart by the root of what rounding leaves between them, which may take more."""
     floor = gram.shape[-1] * np.finfo(float).eps * diagonal(gram)
-    return np.asarray(np.linalg.cholesky(gram + floor[..., None] * np.eye(gram.shape[-1])), dtype=float)
+    try:
+        return np.asarray(np.linalg.cholesky(gram + floor[..., None] * np.eye(gram.shape[-1])), dtype=float)
+    except np.linalg.LinAlgError:
+        sizes, vectors = np.linalg.eigh(gram)
+        return np.asarray(vectors * np.sqrt(np.maximum(sizes, 0))[..., None, :])
 
 
 def mean_rows(left: Array, right: Array) -> Array:

@@ -172,8 +172,9 @@ def _backward(arch: Architecture, forward: ForwardBox) -> tuple[Array, Array]:
     for smallest, largest in zip(*_matrices(forward), strict=True):
         # every entry and every gradient moment is non-negative, so the map is monotone in each
         low, high = smallest @ low, largest @ high
-        shift_low, shift_high = shift_low + np.log(low.max()), shift_high + np.log(high.max())
-        low, high = low / low.max(), high / high.max()
+        least, most = low.max() or 1.0, high.max()  # there may be no lower bound but zero
+        shift_low, shift_high = shift_low + np.log(least), shift_high + np.log(most)
+        low, high = low / least, high / most
         with np.errstate(divide="ignore"):
             found.append((np.log(low) + shift_low, np.log(high) + shift_high))
     found.reverse()

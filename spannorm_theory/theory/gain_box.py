@@ -77,8 +77,8 @@ class GainBox:
         Raises:
             AssumptionError: none are known, or a kernel does not converge at such sizes.
         """
-        if not high <= LARGEST_VARIANCE:
-            raise AssumptionError(f"the second moment of a branch input may reach {high:.3g}")
+        if not 0 < low <= high <= LARGEST_VARIANCE:
+            raise AssumptionError(f"the second moment of a branch input may reach {high:.3g}, or be zero")
         if self._whole:
             low = high = 1.0
         elif high - low <= SAME * high:
@@ -120,7 +120,8 @@ class GainBox:
 
 
 def _range(x: Array) -> Interval:
-    return float(np.min(x)), float(np.max(x))
+    # the expansion in 1/d_h of what strong logits pass back may fall below zero
+    return max(float(np.min(x)), 0.0), float(np.max(x))
 
 
 def _sizes(low: float, high: float) -> Array:

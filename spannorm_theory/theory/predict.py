@@ -203,8 +203,9 @@ def _profiles(
         profiles.update(_sizes(name, q, delta))
         profiles[name, "rank_residual"] = np.where(closed, np.nan, log_rank_residual(q, delta, arch.tokens))
         profiles.update({(name, metric): spectra[metric][:, place] for metric in SPECTRAL})
-        profiles[name, "grad_variance"] = np.log(gamma) + exponents
-        profiles[name, "grad_token_cosine"] = c / gamma
+        with np.errstate(divide="ignore", invalid="ignore"):  # a stream that is not passed on
+            profiles[name, "grad_variance"] = np.log(gamma) + exponents
+            profiles[name, "grad_token_cosine"] = c / gamma
         profiles.update(_changes(name, q, across[:, place]))
     profiles.update({(matrix, "weight_grad_norm"): value for matrix, value in weights.items()})
     return profiles

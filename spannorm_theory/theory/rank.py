@@ -71,9 +71,10 @@ def rank_metrics_gram(grams: Array, drops: Array, factor: Array) -> dict[str, Ar
 
 
 def log_rank_residual(q: Array, delta: Array, tokens: int) -> Array:
-    """ln of |X - 1 xbar^T|_F / |X|_F = sqrt((1 - 1/n) delta / q), an identity at any width."""
+    """ln of |X - 1 xbar^T|_F / |X|_F = sqrt((1 - 1/n) delta / q), an identity at any width; -inf for equal
+    tokens, whose delta may be below zero by rounding."""
     with np.errstate(divide="ignore"):
-        return np.asarray(0.5 * np.log((1 - 1 / tokens) * delta / q))
+        return np.asarray(0.5 * np.log((1 - 1 / tokens) * np.maximum(delta, 0) / q))
 
 
 def participation_ratio(q: Array, delta: Array, tokens: int, width: int, spread: Array) -> Array:

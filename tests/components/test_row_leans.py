@@ -87,6 +87,15 @@ def test_splines_are_the_rows_between_nodes() -> None:
 
 
 @pytest.mark.exact
+def test_rows_of_two_keys_have_no_three_of_them() -> None:
+    """Weights a and 1 - a: p2 = 1 - 2x, p2^2 = 1 - 4x + 4x^2 and p4 = 1 - 4x + 2x^2 with x = a (1 - a)."""
+    for s, sphere in ((12.0, 0), (17.0, 8)):
+        p = row_powers(s, 2, sphere)
+        assert p.p22 - p.p4 == pytest.approx(p.p4 - 1 + 2 * (1 - p.p2), rel=1e-7)
+        assert 0 < p.p222 < p.p22
+
+
+@pytest.mark.exact
 def test_powers_give_the_overlaps_of_one_row() -> None:
     powers, found = row_powers(1.5, KEYS), overlaps(2.25, 0.3, KEYS)
     assert powers.p2 == found.p2

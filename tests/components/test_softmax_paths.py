@@ -95,3 +95,12 @@ def test_a_gradient_common_to_all_tokens_is_not_drawn() -> None:
     """It is one column, the same in every draw."""
     common = softmax_paths._gradients(np.full((N, N), 4.0), np.random.default_rng(0), 3)
     assert common == pytest.approx(np.full((3, N, softmax_paths.PROBES), 2.0), abs=1e-6)
+
+
+@pytest.mark.exact
+def test_the_root_of_a_gram_that_rounding_makes_indefinite() -> None:
+    whole = np.ones((N, N))
+    whole[0, 1] = whole[1, 0] = 1 + 3e-10
+    for gram in (np.eye(N), whole, np.stack([whole, np.eye(N)])):
+        found = softmax_paths.root(gram)
+        np.testing.assert_allclose(found @ found.swapaxes(-1, -2), gram, atol=1e-9)

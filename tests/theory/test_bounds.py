@@ -121,3 +121,21 @@ def test_random_gains_in_every_layer_stay_inside(name: str, scaling: str, activa
                 logs = np.log([v[at] for v in values])
                 assert (low - 1e-9 <= logs).all()
                 assert (logs <= high + 1e-9).all()
+
+
+@pytest.mark.exact
+def test_branches_that_read_nothing_have_no_bounds() -> None:
+    """One block of DeepScaleLM's skips the stream with factor 0, and Swin v2's branches start at 0."""
+    assert bounds(Architecture("swin-v2", "deepscalelm", depth=1, activation="swiglu")) == {}
+
+
+@pytest.mark.exact
+def test_lower_bounds_of_squares_are_not_below_zero() -> None:
+    """At logits so strong that the expansion of attention's backward gain goes below."""
+    arch = Architecture("mix-ln", depth=30, heads=2, tokens=2, init=0.5, activation="linear")
+    box = forward_box(arch)
+    assert box is not None
+    assert min(interval[0] for gains in box.gains for gain in gains for interval in gain) == 0
+    low, high = bounds(arch)["0", "grad_variance"]
+    assert np.isfinite(low).all()
+    assert (low < high).all()

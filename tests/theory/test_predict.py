@@ -202,3 +202,12 @@ def test_forward_moments_alone_are_those_of_the_whole(changes: dict[str, Any]) -
             key = stream, quantity
             np.testing.assert_array_equal(part.profiles[key], whole.profiles[key])
     np.testing.assert_array_equal(part.undecided, whole.undecided)
+
+
+@pytest.mark.exact
+def test_a_stream_that_is_not_passed_on_has_no_gradient() -> None:
+    """One block of DeepScaleLM's skips all four streams with factor 0; one of them is read."""
+    profiles = predict_pair(Architecture("hyper-connections", "deepscalelm", depth=1)).profiles
+    sizes = [float(profiles[str(s), "grad_variance"][0]) for s in range(4)]
+    assert np.isfinite(sizes[0])
+    assert sizes[2:] == [-np.inf, -np.inf]

@@ -146,3 +146,16 @@ def test_spread_of_pairs_grows_as_simulated() -> None:
     predicted = profiles["0", "participation_ratio"][-1]
     assert abs(predicted - estimate.mean()) < 4 * error + 0.02 * predicted
     assert flat - estimate.mean() > 4 * error
+
+
+@pytest.mark.exact
+def test_equal_tokens_have_no_residual_whatever_rounding_leaves_of_their_drop() -> None:
+    one, drop = np.ones(2), np.array([0.0, -1e-17])
+    assert (rank.log_rank_residual(one, drop, 4) == -np.inf).all()
+    # three tokens of ten types: in some draws all are one
+    few = {"depth": 1, "width": 32, "heads": 2, "tokens": 3, "inputs": "zipf", "vocabulary": 10}
+    table = predict_gram(Architecture("parallel-pre", positions="rope", **few)).profiles
+    residual, drops = table["0", "rank_residual"], 1 - table["0", "token_cosine"]
+    # the mean over draws of a root, below the root of the mean
+    assert (residual <= 0.5 * np.log(2 / 3 * drops) + 1e-9).all()
+    assert (residual > np.log(0.2)).all()
