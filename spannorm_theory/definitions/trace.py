@@ -176,12 +176,8 @@ class Trace:
     def _key(self) -> tuple[Hashable, ...]:
         return tuple(_row(node) for node in self.nodes), tuple(output.index for output in self.outputs)
 
-    @cached_property
-    def _hash(self) -> int:
-        return hash(self._key)
-
     def __hash__(self) -> int:
-        return self._hash
+        return hash(self._key)
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Trace) and self._key == other._key)
