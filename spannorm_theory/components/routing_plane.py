@@ -123,10 +123,10 @@ class RoutingPlane:
             x = log(v) / LOG_STEP
             cell = floor(x)
             x -= cell
-            e, f, g, h, l, m, n, o, a3, a2, a1, a0, b3, b2, b1, b0, c3, c2, c1, c0, d3, d2, d1, d0 = (
+            e3, e2, e1, e0, g3, g2, g1, g0, a3, a2, a1, a0, b3, b2, b1, b0, c3, c2, c1, c0, d3, d2, d1, d0 = (
                 self._cells.get(cell * len(_KNOTS) + i) or self._cell(cell, i)
             )
-            own, size = exp(((e * x + f) * x + g) * x + h), exp(((l * x + m) * x + n) * x + o)
+            own, size = exp(((e3 * x + e2) * x + e1) * x + e0), exp(((g3 * x + g2) * x + g1) * x + g0)
             a, b = ((a3 * x + a2) * x + a1) * x + a0, ((b3 * x + b2) * x + b1) * x + b0
             c, d = ((c3 * x + c2) * x + c1) * x + c0, ((d3 * x + d2) * x + d1) * x + d0
         z = t - _KNOTS[i]

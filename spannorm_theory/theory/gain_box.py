@@ -120,7 +120,8 @@ class GainBox:
 
 
 def _range(x: Array) -> Interval:
-    # the expansion in 1/d_h of what strong logits pass back may fall below zero
+    # what rows owe to their queries' directions is known to order 1/d: at the strongest logits, and few keys,
+    # the backward gain so expanded falls below zero
     return max(float(np.min(x)), 0.0), float(np.max(x))
 
 

@@ -10,10 +10,11 @@ import pytest
 
 import spannorm_theory as st
 from spannorm_theory.definitions.placements import PLACEMENTS
+from spannorm_theory.theory import segment, stack
+from spannorm_theory.theory.bounds import bounds
 from spannorm_theory.theory.copies import copies
-from spannorm_theory.theory.predict import predict_pair
-from spannorm_theory.theory.segment import Segment
-from spannorm_theory.theory.stack import Stack, forward, network_spread, pair_spread
+from spannorm_theory.theory.predict import predict_profiles
+from spannorm_theory.theory.stack import Stack
 
 
 @pytest.fixture
@@ -52,29 +53,25 @@ def test_classes(placement: str, places: tuple[int, ...]) -> None:
 @pytest.mark.exact
 @pytest.mark.usefixtures("_three")
 @pytest.mark.parametrize("placement", ["hyper-connections", "three"])
-def test_one_for_all_is_each_by_itself(placement: str) -> None:
-    arch = st.Architecture(placement, "ds-init", depth=7, width=64, heads=4, tokens=8)
-    merged = predict_pair(arch).profiles
+@pytest.mark.parametrize("mask", ["none", "causal"])
+def test_one_for_all_is_each_by_itself(placement: str, mask: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions, gradients and spectra among them, in both theories, and bounds."""
+    arch = st.Architecture(placement, "ds-init", depth=5, width=64, heads=4, tokens=8, mask=mask)
+    joint, limits = predict_profiles(arch).profiles, bounds(arch)
     streams = arch.definition.streams
-    traces, order = arch.wirings
-    layers = [np.flatnonzero(np.equal(order, i)).astype(float) for i in range(len(traces))]
-    apart = tuple(range(streams))
-    each = Stack([Segment.of(arch, t, apart, l) for t, l in zip(traces, layers, strict=True)], order)
-    assert len(Stack.of(arch).step.pairs) < each.pairs == streams * (streams + 1) // 2
-    last = forward(each, (1.0, 1.0) * each.pairs)
-    spreads = pair_spread(each, 1 / arch.width, arch.width)
-    network_spread(each, arch.width)
-    own = [2 * each.step.pairs.index((s, s)) for s in range(streams)]
-    known = each.over_layers(lambda s: s.known)
-    for s, at in enumerate(own):
-        q, delta = np.append(known[:, at], last[at]), np.append(known[:, at + 1], last[at + 1])
-        np.testing.assert_allclose(merged[str(s), "variance"], np.log(q), rtol=0, atol=1e-13)
-        np.testing.assert_allclose(merged[str(s), "token_cosine"], 1 - delta / q, rtol=0, atol=1e-13)
-    here = Stack.of(arch)
-    forward(here, (1.0, 1.0) * here.pairs)
-    joint = pair_spread(here, 1 / arch.width, arch.width)
-    expected = [joint[here.step.own[place]] for place in here.step.places]
-    np.testing.assert_allclose([spreads[at // 2] for at in own], expected, rtol=1e-12)
+    assert len(Stack.of(arch).step.firsts) < streams
+    for module in (stack, segment):
+        monkeypatch.setattr(module, "copies", lambda traces: tuple(range(streams)))
+    assert len(Stack.of(arch).step.firsts) == streams
+    apart = predict_profiles(arch).profiles
+    assert joint.keys() == apart.keys()
+    for key, profile in apart.items():
+        np.testing.assert_allclose(joint[key], profile, rtol=1e-10, atol=1e-12, err_msg=str(key))
+    each = bounds(arch)
+    assert limits.keys() == each.keys()
+    for key, (low, high) in each.items():  # of one stream for all they may be closer
+        assert (limits[key][0] >= low - 1e-12).all()
+        assert (limits[key][1] <= high + 1e-12).all()
 
 
 @pytest.mark.exact
