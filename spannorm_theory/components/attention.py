@@ -31,14 +31,13 @@ where one row meets itself at one key: with e = p / (1 - p),
 since sum_j (diag A - A A^T)_jj'^2 over j, j' is J. Rows no longer sum to one, and common values reach the
 gradient at the logits.
 
-A norm on queries or keys takes from each token's gradient what points along it, more than the 1/d_h of a
-random direction which the norm's kernel has (:mod:`.normed_rows`).
-
-Leading finite-width terms: the cosine r of two queries fluctuates by 1/d_h around rho, which n - 1 pairs of
-tokens add up to order n/d_h in the key path (:func:`~.overlaps.head_overlaps`); the tokens' sample
-correlations, of variance V (1/d for Gaussian tokens), add V chance to J and (1 - P2)^2 V to J11 on the query
-path; and attention weights lean towards the keys they read, which adds q_V (1 - rho) lean/d to the mixed
-values and takes from the query and key paths (:mod:`.row_leans`).
+Finite heads: J is not the same for a query and a key, and a norm on them takes from each token's gradient
+what points along it (:func:`~.overlaps.head_overlaps`, :func:`~.overlaps.sphere_overlaps`). The cosine r of
+two queries fluctuates by 1/d_h around rho, and by the V of their tokens, which n - 1 pairs of tokens add up
+in the key path. Finite width: the tokens' sample correlations, of variance V (1/d for Gaussian tokens), add
+V chance to J and (1 - P2)^2 V to J11 on the query path; and attention weights lean towards the keys they
+read, which adds q_V (1 - rho) lean/d to the mixed values and takes from the query and key paths
+(:mod:`.row_leans`).
 """
 
 from __future__ import annotations
@@ -52,11 +51,11 @@ import numpy as np
 
 from .attention_input import AttentionInput
 from .kernels import Array, Transfer
-from .normed_rows import along_keys, along_queries
 from .norms import HeadNorm
 from .overlap_curve import OverlapCurve, overlap_curve
 from .overlap_spread import overlap_spread
 from .overlap_table import HeadTable, head_table
+from .overlaps import LARGEST_S2
 from .row_leans import RowLeans, row_leans
 
 Gains = Mapping[str, Any]
@@ -89,9 +88,11 @@ class Attention:
     dropout: float = 0.0
 
     @cached_property
-    def _spherical(self) -> bool:
-        """Whether a head's queries and keys lie on a sphere."""
-        return "query" in self.normed and not self.over_width
+    def _sphere(self) -> int:
+        """Dimension of the space in which a head's queries and keys lie on a sphere; 0 where they do not."""
+        if self.over_width or self.head_norm is None or "query" not in self.normed:
+            return 0
+        return self.head_norm.size
 
     @cached_property
     def _alone(self) -> float:
@@ -108,7 +109,8 @@ class Attention:
         """From the input (q, delta) and the gains to the branch's (q, delta)."""
         norm = self.head_norm.drop if self.head_norm is not None and "query" in self.normed else None
         normed_values, factor, unit = "value" in self.normed, self.logit_factor, self.unit_logits
-        least, most, width, alone = unit * (1 - 1e-9), unit * (1 + 1e-9), self.width, self._alone
+        least, most = (unit * (1 - 1e-9), unit * (1 + 1e-9)) if unit <= LARGEST_S2 else (0.0, 0.0)
+        width, alone = self.width, self._alone
         inner_norm = self.inner_norm
 
         def branch(
@@ -150,7 +152,7 @@ class Attention:
 
     @cached_property
     def _curve(self) -> OverlapCurve:
-        return overlap_curve(self.unit_logits, self.tokens, self.head_width, self._spherical)
+        return overlap_curve(self.unit_logits, self.tokens, self.head_width, self._sphere)
 
     @cached_property
     def leans(self) -> RowLeans:
@@ -163,11 +165,12 @@ class Attention:
         return head_table(self.tokens, self.head_width)
 
     def _on_curve(self, v: Array) -> bool:
-        """Whether logits of all layers are those of an input of second moment 1."""
-        return bool(np.all(np.abs(v - self.unit_logits) < 1e-9 * v))
+        """Whether logits of all layers are those of an input of second moment 1, and their curve resolves
+        them."""
+        return self.unit_logits <= LARGEST_S2 and bool(np.all(np.abs(v - self.unit_logits) < 1e-9 * v))
 
     def overlaps(self, v: Array, rho: Array) -> Array:
-        """P2, P11, J, J11 and the tilt at logit variances v and cosines rho of rows; shape (5, layers)."""
+        """:class:`~.overlaps.HeadOverlaps` at logit variances v and rows' cosines rho; shape (8, layers)."""
         if self._on_curve(v):
             return self._curve.all(rho)
         return self._table.all(v * (1 - rho), rho)
@@ -204,7 +207,7 @@ class Attention:
         """
         n, at = self.tokens, slopes or self.slopes(q, delta, gains)
         _, rho = at.logits
-        p2, p11, j, j11, tilt = at.overlaps
+        p2, p11, j, j11, tilt, _, at_key, mean = at.overlaps
         finite = (1 - p2) ** 2 * spread
         chance, turned = at.leans[2], at.turned
         q_v, delta_v = at.projected("value")
@@ -225,18 +228,10 @@ class Attention:
         value = rows((1 + self._alone) * p2, own[1], *passed)
         one = delta_k * (delta_v * (j * turned**2 + chance * spread) + single * j)
         query = rows(one, zero, zero, delta_k * delta_v * (j11 + finite))
-        scale = self.logit_factor
-        to_key = (
-            scale * q_q * (delta_v + single) * j * turned,
-            scale * (n - 1) * q_q * delta_v * tilt,
-        )
-        key = rows(*to_key, *(-k / (n - 1) for k in to_key))
-        if self._spherical:
-            s2 = at.row_variance
-            size = delta_v * (1 - p2) ** 2
-            for to, (gamma, c) in ((query, along_queries(s2, n)), (key, along_keys(s2, rho, p11, n))):
-                to[:, 0, 0] -= (size * gamma - to[:, 0, 0]) / self.head_width
-                to[:, 0, 1] -= (size * c - to[:, 0, 1]) / self.head_width
+        q_q = self.logit_factor * q_q
+        alone = q_q * (delta_v + single) * turned
+        alike = (n - 1) * q_q * delta_v * (tilt + self._turning(at, spread))
+        key = rows(alone * at_key, alike, alone * (at.drop * mean - at_key) / (n - 1), -alike / (n - 1))
         maps = {"attn.value": value, "attn.query": query, "attn.key": key}
         maps = {name: np.asarray(output)[..., None, None] * m for name, m in maps.items()}
         stream = np.zeros_like(value)
@@ -244,6 +239,12 @@ class Attention:
             one, two = at.back(name.removeprefix("attn."))
             stream += np.stack(np.broadcast_arrays(one, two, zero)[:2], axis=-1)[..., None] * m
         return {**maps, "stream": stream}
+
+    def _turning(self, at: AttentionInput, spread: Any) -> Array:
+        """What J11 owes to tokens whose covariance is not the mean: (1 - rho)^2 V times its slope in the
+        cosine of queries, for which the swing has (1 - rho^2)^2 / d_h."""
+        per_head = (self._sphere or self.head_width) / np.square(1 + np.maximum(1 - at.drop, 0))
+        return np.asarray(spread * per_head * at.overlaps[5])
 
     def response(
         self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: AttentionInput | None = None
@@ -277,7 +278,7 @@ class Attention:
         n, p, at = self.tokens, q - delta, slopes or self.slopes(q, delta, gains)
         front = self.width**2 * n
         _, rho = at.logits
-        p2, p11, *_ = at.overlaps
+        p2, p11, *_, mean = at.overlaps
         lean = at.lean
         result = {}
         for name in ("attn.query", "attn.value"):
@@ -285,25 +286,34 @@ class Attention:
             one, two = at.back(name.removeprefix("attn."))
             g, c = at_projection[:, 0] * one / gains[name], at_projection[:, 1] * two / gains[name]
             result[name] = front * (q * g + (n - 1) * p * c)
-        # keys' weight gradients see the sample correlation that their stream gradients do not
+        # weight gradients see sample correlations that those of the stream do not, of queries and of keys
         q_v, delta_v = at.projected("value")
         q_q, _ = at.projected("query")
-        _, two = at.back("key")
+        _, delta_k = at.projected("key")
         shrunk = self._shrunk(at)
         output = gains["attn.output"] * shrunk
-        # the token mean of the gradient at keys vanishes: no cancellation where tokens collapse
+        one, _ = at.back("query")
+        size = self.logit_factor * output * delta_k * delta_v * one / gains["attn.query"] * q
+        turning = (n - 1) * self._turning(at, spread) * grad[:, 1]
+        result["attn.query"] = result["attn.query"] + front * size * turning
+        _, two = at.back("key")
+        # the token mean of the gradient at keys vanishes, or nearly: no cancellation where tokens collapse
         apart = front * (delta * two + q * at.fall("key")) / gains["attn.key"]
         at_keys = np.einsum("lj,lj->l", maps["attn.key"][:, 0], grad)
-        size = self.logit_factor * output * delta_v * q_q
+        size = self.logit_factor * output * q_q
+        single = self._alone * q_v
+        mean = size * (delta_v + single) * at.turned * at.drop * mean * grad[:, 0]
+        common = front * p * two / gains["attn.key"]
         own = at.overlaps[2] * at.turned * (at.turned - 1) + at.leans[2] * spread
         others = (1 - p2) ** 2 * spread * (n - 1) * rho
-        result["attn.key"] = apart * (at_keys + size * (own * grad[:, 0] + others * grad[:, 1]))
+        result["attn.key"] = (
+            apart * (at_keys + size * delta_v * (own * grad[:, 0] + others * grad[:, 1])) + common * mean
+        )
         # rows that lean towards similar keys add to what values receive, as to what they give
         leaning = front * lean * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
         one, _ = at.back("value")
         result["attn.value"] = result["attn.value"] + output * one / gains["attn.value"] * q * leaning
-        single = self._alone * q_v * p2
-        mixed, drop = q_v - delta_v * (1 - p2) + single, delta_v * (p2 - p11) + single
+        mixed, drop = q_v - delta_v * (1 - p2) + single * p2, delta_v * (p2 - p11) + single * p2
         plain = front * (mixed * grad[:, 0] + (n - 1) * (mixed - drop) * grad[:, 1])
         result["attn.output"] = (plain + q_v * leaning) * shrunk
         return result

@@ -78,7 +78,7 @@ class AttentionInput:
 
     @cached_property
     def overlaps(self) -> Array:
-        """P2, P11, J, J11 and the tilt; shape (5, layers)."""
+        """:class:`~.overlaps.HeadOverlaps`; shape (8, layers)."""
         return self._attention.overlaps(*self.logits)
 
     @cached_property

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 
 from .kernels import Array
-from .overlaps import head_overlaps
-from .row_leans import row_leans
+from .overlaps import head_overlaps, sphere_overlaps
+from .row_leans import MIDDLE, row_leans
 
 
 class OverlapCurve:
-    """P2, P11, J, J11, the tilt and the lean (:mod:`.row_leans`) as splines in rho, made once for each
-    (v, keys) and kind of head."""
+    """:class:`~.overlaps.HeadOverlaps` and the lean (:mod:`.row_leans`) as splines in rho, made once for each
+    (v, keys) and kind of head; to 7e-5 of each for v up to ``LARGEST_S2`` (2 % of J11 for two tokens that
+    all but oppose each other, where it vanishes)."""
 
-    nodes = 32
+    nodes = 40
 
-    def __init__(self, logit_variance: float, keys: int, head_width: int, normed: bool) -> None:
-        # tokens cannot be more anti-correlated than -1/(n-1); dense near rho = 1 and rho = 0
-        low = -1 / (keys - 1)
-        angle = np.linspace(0, np.pi, self.nodes)
-        self.rho = low + (1 - low) * (1 - np.cos(angle)) / 2
-        s2 = logit_variance * (1 - self.rho)
-        found = [
-            head_overlaps(float(v), float(r), keys, head_width, normed)
-            for v, r in zip(s2, self.rho, strict=True)
-        ]
-        table = np.array([(o.p2, o.p11, o.j, o.j11, o.tilt) for o in found])
+    def __init__(self, logit_variance: float, keys: int, head_width: int, sphere: int) -> None:
+        """``sphere`` is the dimension of the sphere of queries and keys, 0 without norms."""
+        # tokens cannot be more anti-correlated than -1/(n-1)
+        longest = np.sqrt(1 + 1 / (keys - 1))
+        # y = sqrt(1 - rho), dense where s = sqrt(v) y is of order one, and at its end
+        x = np.sin(np.linspace(np.pi / 2, 0, self.nodes))
+        y = longest * x / (1 + (1 - x) * longest * np.sqrt(logit_variance) / MIDDLE)
+        self.rho = np.maximum(1 - y**2, -1)  # rounding
+        s2 = logit_variance * y**2
+        overlaps = (
+            partial(sphere_overlaps, sphere=sphere)
+            if sphere
+            else partial(head_overlaps, head_width=head_width)
+        )
+        table = np.array([overlaps(float(v), float(r), keys) for v, r in zip(s2, self.rho, strict=True)])
         lean = row_leans(keys, head_width).all(s2, self.rho)[0]
         self._spline = CubicSpline(self.rho, table)
         self._knots: list[float] = self.rho.tolist()
@@ -54,11 +59,11 @@ class OverlapCurve:
         return np.asarray(self._lean(np.clip(rho, self.rho[0], 1.0)))
 
     def all(self, rho: Array) -> Array:
-        """P2, P11, J, J11 and the tilt for an array of cosines; shape (5, layers)."""
+        """The overlaps for an array of cosines; shape (8, layers)."""
         return np.asarray(self._spline(np.clip(rho, self.rho[0], 1.0))).T
 
 
 @lru_cache(maxsize=64)
-def overlap_curve(logit_variance: float, keys: int, head_width: int, normed: bool) -> OverlapCurve:
+def overlap_curve(logit_variance: float, keys: int, head_width: int, sphere: int) -> OverlapCurve:
     """The cached :class:`OverlapCurve` of a logit variance."""
-    return OverlapCurve(logit_variance, keys, head_width, normed)
+    return OverlapCurve(logit_variance, keys, head_width, sphere)

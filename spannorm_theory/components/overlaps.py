@@ -6,19 +6,16 @@ rows have correlation rho at the same key and none at different keys. Attention 
     P2  = E sum_j A_j^2                 P11 = E sum_j A_j B_j
     J   = E[P2 - 2 P3 + P2^2]           J11 = E[P11 - 2 P21 + P11^2],  P21 = sum_j A_j^2 B_j
 
-(J and J11 are the second moments of the softmax Jacobian, for one row and between two). With
-1/S^m = int t^{m-1} e^{-tS} dt / Gamma(m) every one becomes an integral over log t of products of
-single-key expectations f(t) = E exp(-t e^a) and its derivatives; two rows share the common part of
-their logits, so their joint expectations are matrix products of conditional ones. All integrands are
-analytic and decay, hence plain equidistant sums converge exponentially.
+(J and J11 are the second moments of the softmax Jacobian, for one row and between two). As in :mod:`.rows`
+every one becomes an integral over log t of products of single-key expectations; two rows share the common
+part of their logits, so their joint expectations are matrix products of conditional ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from math import gamma
+from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -27,33 +24,49 @@ from scipy.stats import norm
 
 from ..errors import AssumptionError
 from .kernels import Array
-
-#: step of the sums over log t; the integrands are analytic in a strip of half width pi/2, so the error
-#: is about exp(-pi^2 / step)
-LOG_STEP = 0.4
+from .rows import LOG_STEP, log_grid, one_row
 
 #: beyond this logit variance the softmax is a maximum but for near ties
 LARGEST_S2 = 64.0
+
+#: below this logit variance rows are even
+UNEVEN = 1e-6
 
 #: Gauss-Laguerre nodes for the norm of a query
 HEAD_NODES = 3
 
 
-@dataclass(frozen=True)
-class Overlaps:
-    """P2, P11, J and J11 as defined above; all between 0 and 1."""
+class Overlaps(NamedTuple):
+    """P2, P11, J and J11 as defined above; E |M z|^2 of one row (:class:`.rows.Row`)."""
 
     p2: float
     p11: float
     j: float
     j11: float
+    along_query: float
 
 
-@dataclass(frozen=True)
-class HeadOverlaps(Overlaps):
-    """Overlaps in heads of finite width, and ``tilt`` = E[r J11(r)] over the cosine r of two queries."""
+class HeadOverlaps(NamedTuple):
+    """Overlaps in heads of finite width: what rows make of values, and of gradients.
 
+    Attributes:
+        p2, p11, j11: as above.
+        query: J of the gradient at a query.
+        tilt: J11 of the gradient at a key, times the cosine r of the two queries.
+        swing: E (r - rho) J11(r), which is the part of it that is due to varying r.
+        key: J of the gradient at a key.
+        mean: J of the token mean that norms leave of the gradient at keys, over 1 - rho; without norms it
+            vanishes.
+    """
+
+    p2: float
+    p11: float
+    query: float
+    j11: float
     tilt: float
+    swing: float
+    key: float
+    mean: float
 
 
 def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
@@ -70,9 +83,9 @@ def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
         )
     if s2 < 1e-12:
         u = 1 / keys
-        return Overlaps(u, u, u - u**2, u - u**2)
+        return Overlaps(u, u, u - u**2, u - u**2, u - u**2)
     s, n = float(np.sqrt(s2)), keys
-    log_t = _log_grid(s, n)
+    log_t = log_grid(s, n)
     c = np.arange(-8.25, 8.5, min(0.25, 0.7 / (s * np.sqrt(abs(rho)) + 0.1)))
     weight = norm.pdf(c) * (c[1] - c[0])
     shared = s * np.sqrt(abs(rho)) * c
@@ -89,8 +102,8 @@ def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
     p21 = n * np.sum(joint(f2, g1) * one * others)
     same_key = n * np.sum(joint(f2, g2) * one * others)
     two_keys = n * (n - 1) * np.sum(both**2 * others)
-    p2, j = _single_row(s, n)
-    return Overlaps(p2, float(p11), j, float(p11 - 2 * p21 + same_key + two_keys))
+    row = one_row(s, n)
+    return Overlaps(row.p2, float(p11), row.j, float(p11 - 2 * p21 + same_key + two_keys), row.along_query)
 
 
 def _conditional(own: float, low: float, high: float) -> Callable[[Array], Array]:
@@ -107,87 +120,13 @@ def _conditional(own: float, low: float, high: float) -> Callable[[Array], Array
     return lambda points: np.moveaxis(spline(points), -1, 0)
 
 
-def _log_grid(s: float, n: int) -> Array:
-    """log t over the range of -log sum_j e^{a_j}: the largest of n logits lies between these quantiles
-    but for a probability of 1e-11, and the integrands fall as t^2 below and as exp(-t) above."""
-    low, high = norm.ppf(1e-11 ** (1 / n)), norm.isf(1e-11 / n)
-    return np.arange(-np.log(n) - s * high - 20, 5 - s * low, LOG_STEP)
-
-
-@dataclass(frozen=True)
-class RowPowers:
-    """Means of the power sums p_k of one row's weights, and of their products: ``p23`` is E p_2 p_3."""
-
-    p2: float
-    p3: float
-    p4: float
-    p5: float
-    p22: float
-    p23: float
-    p24: float
-    p222: float
-
-
-@lru_cache(maxsize=4096)
-def row_powers(s: float, n: int, sphere: int = 0) -> RowPowers:
-    """Power sums of a row of ``n`` weights whose logits are Gaussian, or coordinates of a uniform point on a
-    sphere of ``sphere`` dimensions and radius sqrt(sphere) (both times s)."""
-    if s == 0:
-        p2, p3, p4, p5 = (float(n) ** -k for k in range(1, 5))
-        return RowPowers(p2, p3, p4, p5, p2**2, p2 * p3, p2 * p4, p2**3)
-    if sphere:
-        x, weight = np.polynomial.legendre.leggauss(160)
-        z = x * min(np.sqrt(sphere), 8.5)
-        weight = weight * np.exp((sphere - 3) / 2 * np.log1p(-(z**2) / sphere))
-        weight /= weight.sum()
-    else:
-        step = min(0.1, 0.2 / s)
-        z = np.arange(-8.5, 8.5 + step, step)
-        weight = norm.pdf(z) * step
-    t = np.exp(_log_grid(s, n))
-    y = t[:, None] * np.exp(s * z)
-    part = np.exp(-y)
-    found = []
-    for _ in range(7):
-        found.append(part @ weight)
-        part = part * y
-    none = found[0]
-
-    def distinct(*powers: int) -> float:
-        """E of the sum over distinct keys of the products of these powers of their weights."""
-        if len(powers) > n:
-            return 0.0
-        value = LOG_STEP / gamma(sum(powers)) * none ** (n - len(powers))
-        for i, power in enumerate(powers):
-            value = value * (n - i) * found[power]
-        return float(np.sum(value))
-
-    p4, p5, p6, p2_4 = distinct(4), distinct(5), distinct(6), distinct(2, 4)
-    return RowPowers(
-        distinct(2),
-        distinct(3),
-        p4,
-        p5,
-        p4 + distinct(2, 2),
-        p5 + distinct(2, 3),
-        p6 + p2_4,
-        p6 + 3 * p2_4 + distinct(2, 2, 2),
-    )
-
-
-def _single_row(s: float, n: int, sphere: int = 0) -> tuple[float, float]:
-    """P2 and J of one row."""
-    p = row_powers(s, n, sphere)
-    return p.p2, p.p2 - 2 * p.p3 + p.p22
-
-
 @lru_cache(maxsize=65536)
 def saturating_overlaps(s2: float, rho: float, keys: int) -> Overlaps:
     """Overlaps at any logit variance, beyond ``LARGEST_S2`` by their laws at large s.
 
     There the softmax is a maximum but for near ties, whose probability falls as 1/s: 1 - P2 and J go
-    as 1/s, J11 (a near tie in both rows) as 1/s^2, and P11 tends to the probability that two rows have
-    the same maximum. Each law's two leading constants come from s = 6 and s = 8.
+    as 1/s, J11 (a near tie in both rows) as 1/s^2, E |M z|^2 as 1/s^3, and P11 tends to the probability that
+    two rows have the same maximum. Each law's two leading constants come from s = 6 and s = 8.
     """
     if s2 <= LARGEST_S2:
         return overlaps(max(s2, 0.0), rho, keys)
@@ -203,49 +142,73 @@ def saturating_overlaps(s2: float, rho: float, keys: int) -> Overlaps:
         law(near.p11, far.p11, 2),
         law(near.j * 6, far.j * 8, 1) / s,
         law(near.j11 * 36, far.j11 * 64, 2) / s2,
+        law(near.along_query * 216, far.along_query * 512, 1) / s**3,
     )
 
 
 @lru_cache(maxsize=65536)
-def head_overlaps(s2: float, rho: float, keys: int, head_width: int, normed: bool) -> HeadOverlaps:
-    """Overlaps for heads of finite width, whose logits are not quite independent Gaussians.
+def head_overlaps(s2: float, rho: float, keys: int, head_width: int) -> HeadOverlaps:
+    """Overlaps for heads of finite width whose queries and keys are Gaussian.
 
     The correlation of two rows is the cosine r of their queries, which fluctuates around rho with variance
-    (1 - rho^2)^2 / d_h: two nodes of r beside rho carry it. Keys collect r J11(r) from pairs of rows, which
-    does not vanish at rho = 0. Without a norm the logits of one row are Gaussian with variance s^2 |q|^2 /
-    E|q|^2, a chi-square over ``head_width`` coordinates: the overlaps are averaged over it (exact for one
-    row; two rows are given a common |q|, right at rho = 0 and rho = 1). With norms on queries and keys the
-    logits are coordinates of points on a sphere: exact for one row; for two, P11 and J11 move between their
-    values at rho = 0, which depend on the mean alone, and at rho = 1, where the rows are one.
+    (1 - rho^2)^2 / d_h. Keys collect r J11(r) from pairs of rows, which does not vanish at rho = 0.
+
+    The logits of one row are Gaussian with variance s^2 |q|^2 / E|q|^2, a chi-square over ``head_width``
+    coordinates: the overlaps are averaged over it, those of keys times what these read, |q|^2. That is exact
+    for one row; two rows are given a common |q|, as at rho = 1, but for what varying r adds, at rho = 0.
+
+    Of the coordinates of the keys that the gradient at a query reads, weights follow one in d_h.
     """
-    if not normed:
-        shares, weights = query_norms(head_width)
-        middle = HEAD_NODES // 2
-        found = [
-            _over_cosines(s2 * float(x), rho, keys, (1 - rho**2) / np.sqrt(head_width * weights[middle]))
-            if i == middle
-            else _over_cosines(s2 * float(x), rho, keys, 0.0)
-            for i, x in enumerate(shares)
-        ]
-        table = np.array([(o.p2, o.p11, o.j, o.j11, o.tilt) for o in found])
-        return HeadOverlaps(*map(float, weights @ table))
-    gaussian = _over_cosines(s2, rho, keys, (1 - rho**2) / np.sqrt(head_width))
-    if s2 < 1e-6:  # both are uniform to this order
-        return gaussian
-    p2, j = _single_row(float(np.sqrt(s2)), keys, head_width)
-    spread = (p2 - 1 / keys) / (gaussian.p2 - 1 / keys)
+    middle = saturating_overlaps(s2, rho, keys)
+    turned, tilt = _over_cosines(s2, rho, keys, (1 - rho**2) / np.sqrt(head_width))
+    bend, swing = turned.j11 - middle.j11, tilt - rho * turned.j11
+    found = np.array([0, turned.p11 - middle.p11, 0, bend, swing + rho * bend, swing, 0, 0])
+    for share, weight in zip(*query_norms(head_width), strict=True):
+        at = saturating_overlaps(s2 * float(share), rho, keys)
+        query = at.j + (at.along_query - at.j) / head_width
+        found += weight * np.array([at.p2, at.p11, query, at.j11, share * rho * at.j11, 0, share * at.j, 0])
+    return HeadOverlaps(*found.tolist())
+
+
+@lru_cache(maxsize=65536)
+def sphere_overlaps(s2: float, rho: float, keys: int, sphere: int) -> HeadOverlaps:
+    r"""Overlaps for heads whose queries and keys have norms: logits are coordinates of points on a sphere, of
+    m = ``sphere`` dimensions.
+
+    Exact for one row. For two, P11 and J11 move between their values at rho = 0, which depend on the mean
+    alone, and at rho = 1, where the rows are one.
+
+    A norm takes from the gradient at each token what points along it. As weights follow logits, that is more
+    than the share 1/m of a random direction, which the norm's kernel has: at a key (1 - rho) x + rho such
+    shares, x = E sum_j z_j^2 (M^2)_jj / J, and rho for what its logits have in common. Perpendicular to a
+    query are left as many of the keys' coordinates. So of J both keep
+
+        k = 1 - (1 - rho) (x - 1) / (m - 1).
+
+    Rows of like gradients add up, of m E[r J11(r)], all but E sum_j z_j z'_j (M M')_jj along the key: for
+    J11 ~ e^{s^2 r}, m - 1 times rho [1 - s^2 (1 - rho) (1 + rho)^2 / (m - 1)] J11, and 2/n of the swing,
+    which lie along the other keys. And gradients at keys no longer cancel: their token mean has
+    m (1 - rho) (1 - k) / (m - 2 + rho) of J.
+    """
+    gaussian, tilt = _over_cosines(s2, rho, keys, (1 - rho**2) / np.sqrt(sphere))
+    row = one_row(float(np.sqrt(s2)), keys, sphere)
+    spread = (row.p2 - 1 / keys) / (gaussian.p2 - 1 / keys) if s2 > UNEVEN else 1.0
+    j11 = gaussian.j11 * (1 + rho * (row.j / gaussian.j - 1))
+    kept = 1 - (1 - rho) * (row.along_key / row.j - 1) / (sphere - 1)
+    common = rho * (1 - s2 * (1 - rho) * (1 + rho) ** 2 / (sphere - 1))
+    mean = sphere * (1 - kept) / (sphere - 2 + max(rho, -0.5))  # finite for opposite tokens on a sphere of 3
     p11 = 1 / keys + (gaussian.p11 - 1 / keys) * spread
-    sphere = 1 + max(rho, 0.0) * (j / gaussian.j - 1)
-    return HeadOverlaps(p2, p11, j, gaussian.j11 * sphere, gaussian.tilt * sphere)
+    swing = tilt - rho * gaussian.j11
+    across = j11 * common + 2 / keys * swing
+    return HeadOverlaps(row.p2, p11, row.j * kept, j11, across, swing * kept, row.j * kept, row.j * mean)
 
 
-def _over_cosines(s2: float, rho: float, keys: int, deviation: float) -> HeadOverlaps:
-    """Means over a row correlation of standard deviation ``deviation`` around rho."""
-    nodes = [max(-1.0, min(float(rho + x), 1.0)) for x in ((-deviation, deviation) if deviation else (0.0,))]
+def _over_cosines(s2: float, rho: float, keys: int, deviation: float) -> tuple[Overlaps, float]:
+    """Means over a row correlation r of standard deviation ``deviation`` around rho, and that of r J11(r)."""
+    nodes = [max(-1.0, min(float(rho + x), 1.0)) for x in (-deviation, deviation)]
     found = [saturating_overlaps(s2, r, keys) for r in nodes]
-    p2, p11, j, j11 = np.mean([(o.p2, o.p11, o.j, o.j11) for o in found], axis=0).tolist()
     tilt = sum(r * o.j11 for r, o in zip(nodes, found, strict=True)) / len(nodes)
-    return HeadOverlaps(p2, p11, j, j11, tilt)
+    return Overlaps(*np.mean(found, axis=0).tolist()), tilt
 
 
 @lru_cache(maxsize=256)

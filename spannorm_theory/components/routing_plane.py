@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import AssumptionError
 from .kernels import Array
 from .routing import LARGEST_V, Routing, routing
 from .routing_curve import KNOTS, MIDDLE, Curve, Overlaps, knot_below
@@ -113,7 +114,11 @@ class RoutingPlane:
 
     def forward(self, v: float, t: float, spread: float) -> tuple[float, float]:
         """A and A - O at one point (a microsecond, for the layer loop), the latter less by what a variance
-        ``spread`` over pairs of tokens of their 1 - rho, relative to its square and at most 1, takes off."""
+        ``spread`` over pairs of tokens of their 1 - rho, relative to its square and at most 1, takes off.
+
+        Raises:
+            AssumptionError: that leaves a gap which no two tokens have.
+        """
         pieces, own = self._unit_pieces
         i = bisect_right(_KNOTS, t, 1, len(pieces)) - 1
         size = 1.0
@@ -135,6 +140,12 @@ class RoutingPlane:
             # x^2 d^2 gap/dx^2 with x = 1 - rho = 2 t^2, which is -gap/4 near rho = 1
             first, second = (3 * a * z + 2 * b) * z + c, 6 * a * z + 2 * b
             h += ((t * second + first) * t - h) * min(spread, 1.0) / 8
+            if not 0 <= t * h * size <= own:
+                raise AssumptionError(
+                    "what experts make of two tokens is expanded in V, how covariances vary over pairs, and "
+                    f"this has no meaning for V = {spread:.3g} at cosine {1 - 2 * t * t:.3g}; use more "
+                    "tokens, or simulate(...)"
+                )
         return own, t * h * size
 
     def _cell(self, cell: int, i: int) -> Piece:

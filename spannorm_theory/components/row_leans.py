@@ -29,7 +29,8 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from .kernels import Array
-from .overlaps import query_norms, row_powers
+from .overlaps import query_norms
+from .rows import row_powers
 
 #: nodes in sigma = s / (s + 4), 1/48 apart, up to the largest s of the quadrature; another s for the law at
 #: large s

@@ -154,13 +154,13 @@ class SampledAttention:
         if not self.rope:
             at_queries = at_queries + (spread - 1 / self.width) * g * self._answers(a, values, gram, gains)
         at_output = {"query": at_queries, "key": at_keys, "value": at_values}
-        if self.norm_per_head:
+        if self.head_norm is not None and self.norm_per_head:
+            m = self.head_norm.size
             for name in sorted({"query", "key"} & set(self.normed)):
-                along = self._along(name, a, _centred(values), queries, keys, g)
+                found = at_output[name] * (keys.shape[-1] / m)  # LayerNorm: fewer coordinates are free
+                along = self._along(name, a, _centred(values), queries, keys, g) / m
                 # the isotropic share is in the norm's kernel
-                at_output[name] = at_output[name] - np.diag(
-                    (along - at_output[name].diagonal()) / keys.shape[-1]
-                )
+                at_output[name] = found + np.diag((found.diagonal() / m - along) / (1 - 1 / m))
         stream, norms = np.zeros_like(gram), {}
         for name, found in at_output.items():
             back = self._before_norm(name, gram, gains)

@@ -132,11 +132,23 @@ def _weight_grads(
         else:
             norms = component.weight_grads(q, q - delta, grad[:, 0], grad[:, 1], gains, tokens, slopes)
         for name, value in norms.items():
+            _require_resolved(name, value, segment.layers)
             with np.errstate(divide="ignore"):
-                log_norm = np.log(np.maximum(value, 0)) + scales
+                log_norm = np.log(value) + scales
             # quadratic in the drop, whose logarithm has the variance U over networks
             found[name] = log_norm + 2 * segment.stray[:, i] if name in QUADRATIC else log_norm
     return found
+
+
+def _require_resolved(name: str, norms: Array, layers: Array) -> None:
+    """Refuse squared norms that an expansion left below zero."""
+    if (norms < 0).any():
+        layer = int(layers[np.argmax(norms < 0)])
+        raise AssumptionError(
+            f"the gradient of {name} at layer {layer} is smaller than the orders in 1/width and 1/head width "
+            "that the theory leaves out: tokens and their gradients add up to almost nothing; use an input "
+            "cosine further from -1/(tokens - 1), a larger width, or simulate(...)"
+        )
 
 
 def _branch_maps(segment: Segment) -> tuple[list[Array], list[dict[str, Array]]]:

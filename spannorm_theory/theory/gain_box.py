@@ -120,9 +120,7 @@ class GainBox:
 
 
 def _range(x: Array) -> Interval:
-    # what rows owe to their queries' directions is known to order 1/d: at the strongest logits, and few keys,
-    # the backward gain so expanded falls below zero
-    return max(float(np.min(x)), 0.0), float(np.max(x))
+    return float(np.min(x)), float(np.max(x))
 
 
 def _sizes(low: float, high: float) -> Array:

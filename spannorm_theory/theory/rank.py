@@ -151,7 +151,7 @@ def _entropy_sums(tokens: int, theta: Array, y: float) -> Array:
     root = np.sqrt(y)
     outside = np.abs(theta) > root
     apart = np.where(outside, theta, root)
-    ratio = np.where(outside, root / apart, theta / root)
+    ratio = np.where(outside, root / apart, np.clip(theta, -root, root) / root)
     cosine = np.cos((np.arange(NODES) + 0.5) * np.pi / NODES)
     eigenvalues = 1 + y + 2 * root * cosine
     values = np.sqrt(eigenvalues) / NODES * np.array([np.ones(NODES), np.log(eigenvalues) / 2])

@@ -53,10 +53,12 @@ def branch_moments(branch: Branch, arch: Architecture) -> Component:
     normed = arch.normed(branch)
     gains = arch.base_gains
     factor = 1 / arch.head_width if arch.logit_scale == "linear" else 1.0
-    unit = factor if "query" in normed else factor * gains["attn.query"] * gains["attn.key"]
     over_width = arch.qk_norm_over == "width"
     require_whole_norms(arch)
     head_norm = HeadNorm(arch.width if over_width else arch.head_width, arch.norm) if normed else None
+    if "query" in normed and head_norm is not None and not over_width:
+        factor *= arch.head_width / head_norm.size  # LayerNorm: fewer coordinates are free, and larger
+    unit = factor if "query" in normed else factor * gains["attn.query"] * gains["attn.key"]
     return Attention(
         arch.width,
         arch.tokens,

@@ -18,7 +18,7 @@ from spannorm_theory.components.hermite import HermiteSeries
 from spannorm_theory.components.kernels import ClosedForm, gelu_kernel, relu_kernel
 from spannorm_theory.components.norms import HeadNorm
 from spannorm_theory.components.overlap_curve import OverlapCurve
-from spannorm_theory.components.overlaps import head_overlaps, overlaps, saturating_overlaps
+from spannorm_theory.components.overlaps import head_overlaps, overlaps, saturating_overlaps, sphere_overlaps
 from spannorm_theory.errors import AssumptionError, InputError
 
 KERNELS = {name: a.kernel for name, a in ACTIVATIONS.items() if not a.gated}
@@ -231,12 +231,13 @@ class TestOverlaps:
 
     @pytest.mark.reference
     def test_the_curve_interpolates(self) -> None:
-        curve = OverlapCurve(1.0, 64, 32, False)
-        for rho in (0.0, 0.123, 0.77, 0.99, 1.0):
-            exact = head_overlaps(1 - rho, rho, 64, 32, False)
-            assert curve.forward(rho)[:2] == pytest.approx((exact.p2, exact.p11), rel=2e-6)
-            found = curve.all(np.array([rho]))[2:, 0]
-            assert found == pytest.approx((exact.j, exact.j11, exact.tilt), rel=2e-6)
+        for v, sphere, within in ((1.0, 0, 1e-6), (1.0, 31, 1e-6), (16.0, 0, 1e-5), (64.0, 0, 5e-5)):
+            curve = OverlapCurve(v, 64, 32, sphere)
+            for rho in (0.0, 0.123, 0.77, 0.99, 1.0):
+                s2 = v * (1 - rho)
+                exact = sphere_overlaps(s2, rho, 64, sphere) if sphere else head_overlaps(s2, rho, 64, 32)
+                assert curve.forward(rho)[:2] == pytest.approx((exact.p2, exact.p11), rel=within)
+                assert curve.all(np.array([rho]))[:, 0] == pytest.approx(tuple(exact), rel=within, abs=1e-7)
 
     @pytest.mark.statistical
     def test_cosines_of_queries_fluctuate_over_a_head(self) -> None:
@@ -250,7 +251,7 @@ class TestOverlaps:
         p11 = (A * B).sum(1)
         j11 = p11 - (A * A * B).sum(1) - (A * B * B).sum(1) + p11**2
         tilt = (x * y).mean(1) * j11
-        found = head_overlaps(v * (1 - rho), rho, n, width, False)
+        found = head_overlaps(v * (1 - rho), rho, n, width)
         for value, sample in ((found.p11, p11), (found.j11, j11), (found.tilt, tilt)):
             # lengths of the two queries are taken as common, which costs a fraction of 1 / width
             error = 4.5 * sample.std() / np.sqrt(size) + value / width / 2

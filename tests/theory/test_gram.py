@@ -100,7 +100,8 @@ def test_backward_is_the_explicit_sum_over_softmax_jacobians(
     q, k, v = (branch._projected(name, gram, SHARP) for name in ("query", "key", "value"))
     query += g * spread * shared * np.trace(k) / np.trace(v)
     for name, path in (("query", query), ("key", key)) if normed else ():
-        path -= np.diag(along[name] - np.diag(path)) / size
+        # a norm's kernel takes a random direction's share, 1 - 1 / size is left
+        path[np.diag_indices(n)] = (np.diag(path) - along[name] / size) / (1 - 1 / size)
         path *= branch._before_norm(name, gram, SHARP)
     total = SHARP["attn.value"] * value + SHARP["attn.query"] * query + SHARP["attn.key"] * key
     twice = spread * float((q * g * shared).sum()) * np.trace(k) / np.trace(v) / SHARP["attn.key"]
