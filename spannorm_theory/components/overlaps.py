@@ -69,6 +69,7 @@ class HeadOverlaps(NamedTuple):
     mean: float
 
 
+@lru_cache(maxsize=65536)
 def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
     """Row overlaps for logits of variance ``s2`` and row correlation ``rho`` over ``keys`` keys.
 
@@ -120,7 +121,6 @@ def _conditional(own: float, low: float, high: float) -> Callable[[Array], Array
     return lambda points: np.moveaxis(spline(points), -1, 0)
 
 
-@lru_cache(maxsize=65536)
 def saturating_overlaps(s2: float, rho: float, keys: int) -> Overlaps:
     """Overlaps at any logit variance, beyond ``LARGEST_S2`` by their laws at large s.
 

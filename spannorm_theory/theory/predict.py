@@ -22,7 +22,8 @@ from .pair import PairStep
 from .prediction import Prediction
 from .rank import log_rank_residual, rank_metrics
 from .segment import Segment
-from .stack import Stack, forward, network_spread, pair_spread
+from .stack import Stack, forward, network_spread
+from .unlike import settled
 
 Mask = NDArray[np.bool_]
 
@@ -31,9 +32,6 @@ LEAST_OPEN = 0.75
 
 #: n (V - 1/d) up to which leading order describes a spectrum: at 0.5 the effective rank is off by 2 %
 LARGEST_EXCESS = 0.5
-
-#: d V up to which what experts make of pairs that differ, V/8 of a gap, is of an order 1/d that is left out
-NOTICEABLE_SPREAD = 8
 
 #: V up to which second order describes what experts make of pairs that differ
 LARGEST_SPREAD = 0.5
@@ -77,13 +75,7 @@ def predict_pair(arch: Architecture) -> Prediction:
     stack = Stack.of(arch)
     step, width = stack.step, 2 * stack.pairs
     start, spread = input_moments(arch) * stack.pairs, input_spread(arch)
-    state = forward(stack, start)
-    last = pair_spread(stack, spread, arch.width)
-    if _unlike_at_experts(
-        stack, NOTICEABLE_SPREAD / arch.width
-    ):  # experts answer to how unlike pairs of tokens are
-        state = forward(stack, start, [s.spread.branches for s in stack.segments])
-        last = pair_spread(stack, spread, arch.width)
+    state, last = settled(stack, start, spread, arch.width)
     network_spread(stack, arch.width)
     states = np.concatenate([stack.over_layers(lambda s: s.known[:, :width]), [state]])
     across = stack.over_layers(lambda s: s.across)
@@ -118,15 +110,6 @@ def predict_forward(arch: Architecture) -> Prediction:
         profiles.update(_sizes(str(stream), states[:, at], states[:, at + 1]))
         profiles.update(_changes(str(stream), states[:, at], across[:, place]))
     return Prediction(arch, profiles, "pair", stack.over_layers(lambda s: _undecided(s, arch)))
-
-
-def _unlike_at_experts(stack: Stack, noticeable: float) -> bool:
-    """Whether experts somewhere read tokens whose V is beyond what is noticeable."""
-    return any(
-        isinstance(component, MixtureOfExperts) and bool((spread > noticeable).any())
-        for segment in stack.segments
-        for component, spread in zip(segment.components, segment.spread.branches.T, strict=True)
-    )
 
 
 def _decline_unlike_pairs(profiles: dict[Key, Array], spreads: Array) -> None:

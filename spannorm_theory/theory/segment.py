@@ -120,6 +120,17 @@ class Segment:
             arch.dropout,
         )
 
+    def first(self, layers: int) -> Segment:
+        """The first ``layers`` of its blocks, whose moments are not known yet."""
+        return Segment(
+            self.step,
+            self.layers[:layers],
+            self.components,
+            [{name: gain[:layers] for name, gain in gains.items()} for gains in self.gains],
+            [c[:layers] for c in self.multipliers],
+            self.dropout,
+        )
+
     def keep(self, known: Array, across: Array) -> None:
         """Take what a forward pass found."""
         self.known, self.across = known, across

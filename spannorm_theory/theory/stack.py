@@ -61,6 +61,13 @@ class Stack:
             result[segment.layers.astype(int)] = part
         return result
 
+    def first(self, layers: int) -> tuple[Stack, list[int]]:
+        """The stack of the first ``layers`` alone, and which segments it is made of."""
+        order = list(self.order[:layers])
+        which = sorted(set(order))
+        segments = [self.segments[i].first(order.count(i)) for i in which]
+        return Stack(segments, [which.index(i) for i in order]), which
+
     def at(self, known: Array) -> Stack:
         """The same stack where ``known`` (depth, numbers) is what the steps take."""
         return replace(self, segments=[replace(s, known=known[s.layers.astype(int)]) for s in self.segments])
