@@ -58,7 +58,7 @@ def _noticeable(found: Array, expected: Array, width: int) -> bool:
     low, high = (
         f(np.minimum(found, LARGEST), np.minimum(expected, LARGEST)) for f in (np.minimum, np.maximum)
     )
-    return bool((high - low > NOTICEABLE / width + low**2 / 4).any())
+    return bool((high - low > NOTICEABLE / width + low**2 / 2).any())
 
 
 def _expected(stack: Stack, start: Sequence[float], spread: float, width: int) -> list[Array]:
@@ -71,21 +71,25 @@ def _expected(stack: Stack, start: Sequence[float], spread: float, width: int) -
         pair_spread(head, spread, width)
         found = dict(zip(which, (segment.spread.branches for segment in head.segments), strict=True))
         by_layer = head.over_layers(lambda segment: segment.spread.branches[:, -1])
-        middle, end = np.minimum(by_layer[[(layers - 1) // 2, -1]], LARGEST).tolist()
+        last = layers - 1
+        quarter, middle, end = np.minimum(by_layer[[last // 4, last // 2, last]], LARGEST).tolist()
         for i, segment in enumerate(stack.segments):
             known = found.get(i, np.empty((0, expected[i].shape[1])))
             expected[i][: len(known)] = known
-            expected[i][len(known) :] = _drift(middle, end, segment.layers[len(known) :] / layers)[:, None]
+            expected[i][len(known) :] = _drift(quarter, middle, end, segment.layers[len(known) :] / layers)[
+                :, None
+            ]
         less, more = sorted((middle, end))
         moving = more - less > NOTICEABLE / width and more > MUCH * less and layers < len(stack.order)
         layers = min(int(MORE * layers), len(stack.order))
     return expected
 
 
-def _drift(middle: float, end: float, layers: Array) -> Array:
-    """V at multiples of a depth, from that at half of it and at its end: a power where it falls, and at most
-    a logarithm where it rises."""
+def _drift(quarter: float, middle: float, end: float, layers: Array) -> Array:
+    """V at multiples of a depth, from that at a quarter of it, at half and at its end: steps from doubling to
+    doubling shrink geometrically, as those of a power and its limit do, or stay, as a logarithm's."""
+    last, before = end - middle, middle - quarter
+    ratio = min(max(last / before, 0.0), 1.0) if before else 0.0
     doublings = np.log2(layers)
-    if end < middle:
-        return np.asarray(end * (end / middle) ** doublings)
-    return np.asarray(np.minimum(end + (end - middle) * doublings, LARGEST))
+    steps = doublings if ratio == 1 else ratio * (1 - ratio**doublings) / (1 - ratio)
+    return np.asarray(np.clip(end + last * steps, 0.0, LARGEST))
