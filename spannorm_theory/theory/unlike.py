@@ -1,8 +1,9 @@
 """The forward pass and V of a stack whose experts answer to how unlike pairs of tokens are.
 
-V follows from the moments, and where experts read it, moments from V (:mod:`.spread`). It settles within tens
-of layers, but for a slow drift: so the first ones are iterated until it has, the whole stack with the V that
-they lead one to expect, and once more with what is found where that is noticeably different somewhere.
+V follows from the moments, and where experts read it, moments from V (:mod:`.spread`). Where the input's is
+too small to notice, the stack is iterated without it. Where it is not, it settles within tens of layers but
+for a slow drift: the first ones are iterated until it has, and the whole stack with the V that they lead one
+to expect. Then once more with what is found, where that is noticeably different somewhere.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ def settled(
         [i for i, component in enumerate(segment.components) if isinstance(component, MixtureOfExperts)]
         for segment in stack.segments
     ]
-    if not any(experts):
-        return forward(stack, start), pair_spread(stack, spread, width)
-    expected = _expected(stack, start, spread, width)
+    expected = None
+    if any(experts) and spread > NOTICEABLE / width:
+        expected = _expected(stack, start, spread, width)
     state = forward(stack, start, expected)
     last = pair_spread(stack, spread, width)
     found = [segment.spread.branches for segment in stack.segments]
-    pairs = zip(found, expected, experts, strict=True)
+    pairs = zip(found, expected or map(np.zeros_like, found), experts, strict=True)
     if any(_noticeable(a[:, at], b[:, at], width) for a, b, at in pairs):
         state = forward(stack, start, found)
     return state, last

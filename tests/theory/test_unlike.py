@@ -25,18 +25,19 @@ def _log_drop(stack: Stack) -> Array:
 @pytest.mark.parametrize(
     ("placement", "scaling", "options", "passes"),
     [
-        ("pre-norm", "unit", {}, 2),
-        ("dyt", "unit", {"inputs": "zipf", "width": 1024}, 2),
-        ("span-norm", "depth-scaled-init", {"inputs": "zipf"}, 2),
-        ("residual", "small-init", {}, 2),
-        # pairs are routed apart only behind the layers that are iterated first
-        ("parallel-post", "ds-init-code", LATE, 3),
+        ("pre-norm", "unit", {}, [240]),
+        ("dyt", "unit", {"inputs": "zipf", "width": 1024}, [64, 240]),
+        ("residual", "small-init", {"inputs": "zipf", "width": 512}, [64, 240]),
+        # V rises a hundredfold in layers 30 to 70
+        ("hybrid-norm", "small-init", {"inputs": "zipf", "width": 1024}, [64, 160, 240]),
+        # pairs are routed apart by the stack itself
+        ("parallel-post", "ds-init-code", LATE, [240, 240]),
     ],
 )
 def test_moments_and_v_settle_together(
-    monkeypatch: pytest.MonkeyPatch, placement: str, scaling: str, options: dict[str, Any], passes: int
+    monkeypatch: pytest.MonkeyPatch, placement: str, scaling: str, options: dict[str, Any], passes: list[int]
 ) -> None:
-    """To order 1/d, in ``passes`` passes, the first of which is over the first layers."""
+    """To order 1/d, in passes over so many layers."""
     arch = Architecture(placement, scaling, depth=240, **{"experts": 8, "top_k": 2, **options})
     stack, spread = Stack.of(arch), input_spread(arch)
     start = input_moments(arch) * stack.pairs
@@ -48,16 +49,17 @@ def test_moments_and_v_settle_together(
 
     monkeypatch.setattr(unlike, "forward", counted)
     settled(stack, start, spread, arch.width)
-    assert (lengths[0], lengths.count(240)) == (64, passes - 1)
+    assert lengths == passes
     found = _log_drop(stack)
     for _ in range(5):
         forward(stack, start, [segment.spread.branches for segment in stack.segments])
         pair_spread(stack, spread, arch.width)
     ends = _log_drop(stack)
-    assert np.abs(found - ends).max() < 4 / arch.width
     forward(stack, start)
-    if passes == 3:
-        assert np.abs(_log_drop(stack) - ends).max() > 100 / arch.width  # what V does
+    effect = np.abs(_log_drop(stack) - ends).max()
+    # one correction leaves the next order in V
+    assert np.abs(found - ends).max() < 4 / arch.width + effect / 5
+    assert effect > 0.2 or passes != [240, 240]
 
 
 @pytest.mark.exact
