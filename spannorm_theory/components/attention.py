@@ -302,12 +302,12 @@ class Attention:
         at_keys = np.einsum("lj,lj->l", maps["attn.key"][:, 0], grad)
         size = self.logit_factor * output * q_q
         single = self._alone * q_v
-        mean = size * (delta_v + single) * at.turned * at.drop * mean * grad[:, 0]
+        left = size * (delta_v + single) * at.turned * at.drop * mean * grad[:, 0]
         common = front * p * two / gains["attn.key"]
         own = at.overlaps[2] * at.turned * (at.turned - 1) + at.leans[2] * spread
         others = (1 - p2) ** 2 * spread * (n - 1) * rho
         result["attn.key"] = (
-            apart * (at_keys + size * delta_v * (own * grad[:, 0] + others * grad[:, 1])) + common * mean
+            apart * (at_keys + size * delta_v * (own * grad[:, 0] + others * grad[:, 1])) + common * left
         )
         # rows that lean towards similar keys add to what values receive, as to what they give
         leaning = front * lean * (grad[:, 0] + (n - 1) * rho * grad[:, 1])

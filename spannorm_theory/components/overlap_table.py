@@ -30,7 +30,7 @@ from numpy.polynomial.chebyshev import chebpts1, chebpts2, chebvander
 
 from .bicubic import bicubic, pieces
 from .kernels import Array
-from .overlaps import LARGEST_S2, overlaps, query_norms
+from .overlaps import LARGEST_S2, overlaps, query_norms, saturated
 from .row_leans import MIDDLE, row_leans
 
 #: Chebyshev nodes in s on [0, 8]; in y there are 10 + 1.5 s
@@ -69,7 +69,7 @@ class RowTable:
         if beyond.any():
             far, at, even = s2[beyond], rho[beyond], even.reshape(5, 1)
             six = even + 36 / 37 * self._resolved(np.full_like(at, 6.0), at)
-            found[:, beyond] = _saturated(np.sqrt(far), six, found[:, beyond])
+            found[:, beyond] = saturated(np.sqrt(far), six, found[:, beyond])
             rise[:, beyond] = (found[:, beyond] - even) * (1 + 1 / far)
         return found, rise
 
@@ -84,24 +84,6 @@ class RowTable:
 
 def _y_nodes(s: float) -> int:
     return 10 + int(1.5 * s)
-
-
-def _saturated(s: Array, six: Array, eight: Array) -> Array:
-    """The laws of :func:`~.overlaps.saturating_overlaps`, through the values at s = 6 and 8."""
-
-    def law(at_six: Array, at_eight: Array, power: int) -> Array:
-        slope = (at_six - at_eight) / (6.0**-power - 8.0**-power)
-        return np.asarray(at_eight + slope * (s**-power - 8.0**-power))
-
-    return np.array(
-        [
-            1 - law((1 - six[0]) * 6, (1 - eight[0]) * 8, 2) / s,
-            law(six[1], eight[1], 2),
-            law(six[2] * 6, eight[2] * 8, 1) / s,
-            law(six[3] * 36, eight[3] * 64, 2) / s**2,
-            law(six[4] * 216, eight[4] * 512, 1) / s**3,
-        ]
-    )
 
 
 class HeadTable:

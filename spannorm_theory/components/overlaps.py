@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -130,19 +130,25 @@ def saturating_overlaps(s2: float, rho: float, keys: int) -> Overlaps:
     """
     if s2 <= LARGEST_S2:
         return overlaps(max(s2, 0.0), rho, keys)
-    s = float(np.sqrt(s2))
-    near, far = overlaps(36.0, rho, keys), overlaps(64.0, rho, keys)
+    near, far = overlaps(36.0, rho, keys), overlaps(LARGEST_S2, rho, keys)
+    return Overlaps(*saturated(np.sqrt(s2), np.array(near), np.array(far)).tolist())
 
-    def law(at_six: float, at_eight: float, power: int) -> float:
+
+def saturated(s: Any, six: Array, eight: Array) -> Array:
+    """The laws of :func:`saturating_overlaps` beyond s = 8, through overlaps at s = 6 and 8; (5, ...) each."""
+
+    def law(at_six: Array, at_eight: Array, power: int) -> Array:
         slope = (at_six - at_eight) / (6.0**-power - 8.0**-power)
-        return at_eight + slope * (s**-power - 8.0**-power)
+        return np.asarray(at_eight + slope * (s**-power - 8.0**-power))
 
-    return Overlaps(
-        1 - law((1 - near.p2) * 6, (1 - far.p2) * 8, 2) / s,
-        law(near.p11, far.p11, 2),
-        law(near.j * 6, far.j * 8, 1) / s,
-        law(near.j11 * 36, far.j11 * 64, 2) / s2,
-        law(near.along_query * 216, far.along_query * 512, 1) / s**3,
+    return np.array(
+        [
+            1 - law((1 - six[0]) * 6, (1 - eight[0]) * 8, 2) / s,
+            law(six[1], eight[1], 2),
+            law(six[2] * 6, eight[2] * 8, 1) / s,
+            law(six[3] * 36, eight[3] * 64, 2) / s**2,
+            law(six[4] * 216, eight[4] * 512, 1) / s**3,
+        ]
     )
 
 

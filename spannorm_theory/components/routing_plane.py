@@ -53,6 +53,10 @@ class _Scaled:
         return cls(logs, (curve.pieces / sizes[:, None, None]).transpose(2, 0, 1))
 
 
+#: the largest V that overlaps answer to
+LARGEST_SPREAD = 1.0
+
+
 class RoutingPlane:
     """Overlaps of top-k gates as functions of the logit variance v and of t."""
 
@@ -139,7 +143,7 @@ class RoutingPlane:
         if spread:
             # x^2 d^2 gap/dx^2 with x = 1 - rho = 2 t^2, which is -gap/4 near rho = 1
             first, second = (3 * a * z + 2 * b) * z + c, 6 * a * z + 2 * b
-            h += ((t * second + first) * t - h) * min(spread, 1.0) / 8
+            h += ((t * second + first) * t - h) * min(spread, LARGEST_SPREAD) / 8
             if not 0 <= t * h * size <= own:
                 raise AssumptionError(
                     "what experts make of two tokens is expanded in V, how covariances vary over pairs, and "

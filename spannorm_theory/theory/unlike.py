@@ -14,6 +14,7 @@ import numpy as np
 
 from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
+from ..components.routing_plane import LARGEST_SPREAD
 from .stack import Stack, forward, pair_spread
 
 #: d times a change of V up to which what experts make of it, 1/8 of that of a gap, is of an order 1/d that is
@@ -23,9 +24,6 @@ NOTICEABLE = 8
 #: layers that are iterated first; and how many times as many are, while V changes by this factor in the
 #: second half of them
 FIRST, MORE, MUCH = 64, 2.5, 2.0
-
-#: the largest V that experts answer to
-LARGEST = 1.0
 
 
 def settled(
@@ -57,7 +55,8 @@ def settled(
 def _noticeable(found: Array, expected: Array, width: int) -> bool:
     """Whether experts make something else of one V than of another, beside the next order in V."""
     low, high = (
-        f(np.minimum(found, LARGEST), np.minimum(expected, LARGEST)) for f in (np.minimum, np.maximum)
+        f(np.minimum(found, LARGEST_SPREAD), np.minimum(expected, LARGEST_SPREAD))
+        for f in (np.minimum, np.maximum)
     )
     return bool((high - low > NOTICEABLE / width + low**2 / 2).any())
 
@@ -73,7 +72,7 @@ def _expected(stack: Stack, start: Sequence[float], spread: float, width: int) -
         found = dict(zip(which, (segment.spread.branches for segment in head.segments), strict=True))
         by_layer = head.over_layers(lambda segment: segment.spread.branches[:, -1])
         last = layers - 1
-        quarter, middle, end = np.minimum(by_layer[[last // 4, last // 2, last]], LARGEST).tolist()
+        quarter, middle, end = np.minimum(by_layer[[last // 4, last // 2, last]], LARGEST_SPREAD).tolist()
         for i, segment in enumerate(stack.segments):
             known = found.get(i, np.empty((0, expected[i].shape[1])))
             expected[i][: len(known)] = known
@@ -93,4 +92,4 @@ def _drift(quarter: float, middle: float, end: float, layers: Array) -> Array:
     ratio = min(max(last / before, 0.0), 1.0) if before else 0.0
     doublings = np.log2(layers)
     steps = doublings if ratio == 1 else ratio * (1 - ratio**doublings) / (1 - ratio)
-    return np.asarray(np.clip(end + last * steps, 0.0, LARGEST))
+    return np.asarray(np.clip(end + last * steps, 0.0, LARGEST_SPREAD))
