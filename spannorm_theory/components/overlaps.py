@@ -135,7 +135,7 @@ def saturating_overlaps(s2: float, rho: float, keys: int) -> Overlaps:
 
 
 def saturated(s: Any, six: Array, eight: Array) -> Array:
-    """The laws of :func:`saturating_overlaps` beyond s = 8, through overlaps at s = 6 and 8; (5, ...) each."""
+    """The laws of :func:`saturating_overlaps` beyond s = 8, from overlaps at s = 6 and 8; (5, ...) each."""
 
     def law(at_six: Array, at_eight: Array, power: int) -> Array:
         slope = (at_six - at_eight) / (6.0**-power - 8.0**-power)
