@@ -30,8 +30,9 @@ apart from the differences) with rows scaled to one, so that collapsed tokens lo
 t_i of X is given one more input of its own, of relative size sqrt(e), e = 16 n eps64: less than what
 float32 rounds a mode by. The wider X has full rank whatever X is, all of the above holds exactly for it,
 and of its G W^T the extra inputs are dropped, so dependent, equal or zero rows need no special case.
-For G the same e only widens the draw. On CPUs a QR decomposition of X costs as much as all this, and a
-float64 eigendecomposition of the Gram ten times its Cholesky factor.
+For G the same e only widens the draw. Where tokens are copies up to rounding, so is the basis of their
+differences: another processor draws other numbers, of the same law. On CPUs a QR decomposition of X costs
+as much as all this, and a float64 eigendecomposition of the Gram ten times its Cholesky factor.
 """
 
 from __future__ import annotations
