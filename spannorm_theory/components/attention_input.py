@@ -37,15 +37,19 @@ class AttentionInput:
         return self._attention.head_norm
 
     @cached_property
-    def drop(self) -> Array:
-        """1 - rho, rho the cosine that rows see: that of projections which have norms, behind them."""
-        apart = self.delta / self.q
-        return np.asarray(self._norm.drop(apart) if self._normed("query") else apart)
+    def _behind(self) -> Array:
+        """What the norm makes of the input: :meth:`HeadNorm.all`."""
+        return self._norm.all(self.delta / self.q)
 
     @cached_property
+    def drop(self) -> Array:
+        """1 - rho, rho the cosine that rows see: that of projections which have norms, behind them."""
+        return np.asarray(self._behind[0] if self._normed("query") else self.delta / self.q)
+
+    @property
     def _slopes(self) -> tuple[Array, Array]:
         """Its gains K'(1)/q and K'(rho)/q."""
-        return self._norm.slope(1.0) / self.q, self._norm.slope(1 - self.delta / self.q) / self.q
+        return self._norm.slope(1.0) / self.q, self._behind[1] / self.q
 
     def projected(self, name: str) -> tuple[Any, Any]:
         """Second moment of a query, key or value coordinate, and its drop between tokens."""
@@ -61,7 +65,7 @@ class AttentionInput:
 
     def fall(self, name: str) -> Any:
         """How much less the second of :meth:`back` is than the first."""
-        return self._norm.slope_drop(self.delta / self.q) / self.q if self._normed(name) else 0.0
+        return self._behind[2] / self.q if self._normed(name) else 0.0
 
     @cached_property
     def logits(self) -> tuple[Array, Array]:

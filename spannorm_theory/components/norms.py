@@ -14,16 +14,18 @@ kernel is the mean of a sample correlation (Muirhead, Aspects of Multivariate St
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
+from scipy.interpolate import CubicSpline
 from scipy.special import gammaln, hyp2f1
-from sympy import Float, Symbol, lambdify
 
 from ..errors import AssumptionError
+from .kernels import Array
 
 if TYPE_CHECKING:
     import torch
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 #: terms of a hypergeometric series at most, and what is beyond rounding
 MOST_TERMS, SMALLEST = 128, 1e-18
 
-#: 1 - rho below which drops follow from the derivatives at one token
-CLOSE = 1e-5
+#: cells of the table of drops in 1 - rho, which are denser towards one token
+CELLS = 256
 
 
 class HeadNorm:
@@ -46,54 +48,86 @@ class HeadNorm:
                 f"a norm over heads of width {size} has no finite gradient variance; use at least 4 "
                 "coordinates per head"
             )
-        half = self.size / 2
-        self._even, self._odd = _hyp2f1(0.5, half + 1), _hyp2f1(1.5, half + 2)
-        self._front = 1 / float(self._even(1.0))  # g^2, as K(1) = 1
-        # K'(1) and K''(1), and 1 - rho below which they make up drops
-        self._steep, self._bend, self._close = float(self.slope(1.0)), 0.0, 0.0
-        if self.size > 4:
-            third = float(np.exp(gammaln(half + 3) + gammaln(half - 2) - 2 * gammaln(half + 0.5)))  # Gauss
-            self._bend = self._front / (self.size + 2) * (3 * self._odd(1.0) + 9 / (self.size + 4) * third)
-            self._close = CLOSE
+        self._table = _table(self.size)
+        self._knots, self._pieces = _pieces(self.size)
 
     def value(self, rho: Any) -> Any:
         """K(rho), the mean cosine of two normalised vectors."""
-        rho = np.clip(rho, -1, 1)
-        return rho * self._front * self._even(rho**2)
-
-    def drop(self, apart: Any) -> Any:
-        """1 - K(1 - apart), to seven digits however close two vectors are, over five coordinates and more."""
-        near = apart * (self._steep - self._bend * apart / 2)
-        if not isinstance(apart, float):
-            return np.where(apart < self._close, near, 1 - self.value(1 - apart))
-        rho = 1 - apart if apart < 2 else -1.0  # np.clip would take longer than all else in the layer loop
-        return near if apart < self._close else float(1 - rho * self._front * self._even(rho * rho))
+        return _value(self.size, np.clip(rho, -1, 1))
 
     def slope(self, rho: Any) -> Any:
         """K'(rho); the backward gain of the norm is K'/q."""
-        x = np.clip(rho, -1, 1) ** 2
-        return self._front * (self._even(x) + x / (self.size + 2) * self._odd(x))
+        return _slope(self.size, np.clip(rho, -1, 1))
 
-    def slope_drop(self, apart: Any) -> Any:
-        """K'(1) - K'(1 - apart), to five digits however close, over more than five coordinates."""
-        return np.where(apart < self._close, apart * self._bend, self.slope(1.0) - self.slope(1 - apart))
+    def drop(self, apart: float) -> float:
+        """1 - K(1 - apart), for the layer loop: to 5e-9 of itself, however close two vectors are; to 2e-4
+        over three coordinates, whose kernel has a root there."""
+        if apart > 1:  # K is odd
+            return 2 - self.drop(2 - apart) if apart < 2 else 2.0
+        i = bisect_right(self._knots, apart, 1, CELLS) - 1
+        a, b, c, d = self._pieces[i]
+        z = apart - self._knots[i]
+        return apart * (((a * z + b) * z + c) * z + d)
+
+    def all(self, apart: Array) -> Array:
+        """1 - K, K' and K'(1) - K' at 1 - apart; shape (3, layers)."""
+        near = np.clip(np.minimum(apart, 2 - apart), 0, 1)
+        drop, slope, fall = self._table(near)
+        drop = near * drop
+        return np.stack([np.where(apart > 1, 2 - drop, drop), slope, near ** _order(self.size) * fall])
+
+
+@lru_cache(maxsize=256)
+def _table(size: int) -> CubicSpline:
+    """(1 - K)/(1 - rho), K' and K'(1) - K' over its order, as functions of 1 - rho from 0 to 1."""
+    apart, steep = np.linspace(0, 1, CELLS + 1) ** 3, _slope(size, 1.0)
+    slope = _slope(size, 1 - apart)
+    drop = (1 - _value(size, 1 - apart[1:])) / apart[1:]
+    fall = (steep - slope[1:]) / apart[1:] ** _order(size)
+    bend = _bend(size) if size > 4 else fall[0] * (size == 3)
+    return CubicSpline(apart, np.stack([np.append(steep, drop), slope, np.append(bend, fall)]), axis=1)
+
+
+@lru_cache(maxsize=256)
+def _pieces(size: int) -> tuple[list[float], list[list[float]]]:
+    """Knots of the table, and its pieces of (1 - K)/(1 - rho)."""
+    table = _table(size)
+    return table.x.tolist(), table.c[..., 0].T.tolist()
+
+
+def _order(size: int) -> float:
+    """The power of 1 - rho that K'(1) - K' begins with; over four coordinates with a logarithm."""
+    return 1.0 if size > 4 else 0.5
+
+
+def _value(size: int, rho: Any) -> Any:
+    even = _hyp2f1(0.5, size / 2 + 1)
+    return rho * even(rho**2) / even(1.0)  # g^2 makes K(1) = 1
+
+
+def _slope(size: int, rho: Any) -> Any:
+    even, odd = _hyp2f1(0.5, size / 2 + 1), _hyp2f1(1.5, size / 2 + 2)
+    return (even(rho**2) + rho**2 / (size + 2) * odd(rho**2)) / even(1.0)
+
+
+def _bend(size: int) -> float:
+    """K''(1), by Gauss' theorem."""
+    half = size / 2
+    third = np.exp(gammaln(half + 3) + gammaln(half - 2) - 2 * gammaln(half + 0.5))
+    even, odd = _hyp2f1(0.5, half + 1), _hyp2f1(1.5, half + 2)
+    return float((3 * odd(1.0) + 9 / (size + 4) * third) / (size + 2) / even(1.0))
 
 
 @lru_cache(maxsize=256)
 def _hyp2f1(a: float, c: float) -> Callable[[Any], Any]:
     """2F1(a, a; c; x) on [0, 1]: where ``MOST_TERMS`` of its series suffice their sum in fewer Chebyshev
-    polynomials, in Horner's form and compiled, as it is evaluated once for each layer; else scipy's, which
-    is undefined for c beyond about 100."""
+    polynomials; else scipy's, which is undefined for c beyond about 100."""
     k = np.arange(MOST_TERMS)
     terms = np.cumprod(np.concatenate([[1.0], (a + k) ** 2 / ((c + k) * (k + 1))]))
     if terms[-1] > SMALLEST:
         return partial(hyp2f1, a, a, c)
-    series = Polynomial(terms)(Polynomial([0.5, 0.5])).convert(kind=Chebyshev).trim(SMALLEST)
-    total, x = Float(0), Symbol("x")
-    for coefficient in series.convert(kind=Polynomial).coef[::-1]:
-        total = total * (2 * x - 1) + Float(coefficient)
-    compiled: Callable[[Any], Any] = lambdify(x, total, "math", cse=True)
-    return compiled
+    series: Chebyshev = Polynomial(terms)(Polynomial([0.5, 0.5])).convert(kind=Chebyshev).trim(SMALLEST)
+    return lambda x: series(2 * x - 1)
 
 
 def normalise(x: torch.Tensor, kind: str) -> torch.Tensor:

@@ -131,8 +131,13 @@ class Segment:
             self.dropout,
         )
 
-    def keep(self, known: Array, across: Array) -> None:
-        """Take what a forward pass found."""
+    def keep(self, found: Array, done: int = 0) -> None:
+        """Take what a forward pass found, of its layers but the first ``done``."""
+        classes = len(self.step.firsts)
+        known, across = found[:, :-classes], found[:, -classes:]
+        if done:
+            known = np.concatenate([self.known[:done], known])
+            across = np.concatenate([self.across[:done], across])
         self.known, self.across = known, across
         for name in ("branch_inputs", "slopes", "derivatives"):
             self.__dict__.pop(name, None)

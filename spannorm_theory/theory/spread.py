@@ -33,6 +33,9 @@ from .differential import Gradient
 from .history import table
 from .pair import PairStep
 
+#: V that a branch adds at most, of tokens that are equal to all digits
+LARGEST = 1e150
+
 
 class Spread:
     """V through the blocks of one wiring.
@@ -84,7 +87,8 @@ class Spread:
                 slope, scatter = answers[row]
                 outside = _nonzero(columns[pairs + row])
                 slopes[pairs + row] = slope * inside / outside
-                owns[pairs + row] = scatter / outside / outside
+                with np.errstate(over="ignore"):
+                    owns[pairs + row] = np.minimum(scatter / outside / outside, LARGEST)
                 lines.append(slopes[pairs + row])
         self.numbers = np.empty((len(known), len(lines)))
         for at, line in enumerate(lines):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import islice, repeat
 
 import numpy as np
 
@@ -68,6 +68,13 @@ class Stack:
         segments = [self.segments[i].first(order.count(i)) for i in which]
         return Stack(segments, [which.index(i) for i in order]), which
 
+    def in_front_of(self, layer: int) -> list[float]:
+        """The state there."""
+        segment = self.segments[self.order[layer]]
+        at = int(np.searchsorted(segment.layers, layer))
+        state: list[float] = segment.known[at, : 2 * self.pairs].tolist()
+        return state
+
     def at(self, known: Array) -> Stack:
         """The same stack where ``known`` (depth, numbers) is what the steps take."""
         return replace(self, segments=[replace(s, known=known[s.layers.astype(int)]) for s in self.segments])
@@ -84,13 +91,16 @@ def _gains(segment: Segment, branch: int, spreads: Array | None) -> Iterator[tup
     """What the branch's transfer takes beside (q, delta), layer by layer."""
     component, gains = segment.components[branch], segment.gains[branch]
     columns = [gains[name] for name in component.takes]
-    if isinstance(component, MixtureOfExperts) and spreads is not None:
+    if isinstance(component, MixtureOfExperts) and spreads is not None and spreads[:, branch].any():
         columns.append(spreads[:, branch])
     return _per_layer(columns)
 
 
-def forward(stack: Stack, state: Sequence[float], spreads: list[Array] | None = None) -> tuple[float, ...]:
-    """Iterate a stack; its segments keep the state and branch moments at each block, and what crosses it.
+def forward(
+    stack: Stack, state: Sequence[float], spreads: list[Array] | None = None, begin: int = 0
+) -> tuple[float, ...]:
+    """Iterate a stack from layer ``begin`` on; its segments keep the state and branch moments at each block,
+    and what crosses it, beside those that they have of the layers in front.
 
     ``spreads``, for each segment V at its branches' inputs, (layers, branches), corrects branches of experts
     for it.
@@ -103,12 +113,13 @@ def forward(stack: Stack, state: Sequence[float], spreads: list[Array] | None = 
         here = None if spreads is None else spreads[i]
         gains = [_gains(segment, branch, here) for branch in range(len(transfers))]
         history: list[float] = []
-        numbers = zip(_per_layer(segment.multipliers), *gains, strict=False)
-        plans.append((segment.step.forward, transfers, numbers, history))
-    layer = 0
+        done = int(np.searchsorted(segment.layers, begin))
+        numbers = islice(zip(_per_layer(segment.multipliers), *gains, strict=False), done, None)
+        plans.append((segment.step.forward, transfers, numbers, history, done))
+    layer = begin
     try:
-        for layer, which in enumerate(stack.order):  # noqa: B007 - the error names it
-            block, transfers, numbers, history = plans[which]
+        for layer, which in enumerate(stack.order[begin:], begin):  # noqa: B007 - the error names it
+            block, transfers, numbers, history, _ = plans[which]
             state, record = block(state, transfers, *next(numbers))
             history += record
     except OutOfRange:
@@ -119,10 +130,9 @@ def forward(stack: Stack, state: Sequence[float], spreads: list[Array] | None = 
         ) from None
     except ZeroDivisionError:
         raise norm_of_zero(layer) from None
-    for segment, (*_, history) in zip(stack.segments, plans, strict=True):
-        found = table(history, len(segment.layers))
-        known = found.shape[1] - len(segment.step.firsts)
-        segment.keep(found[:, :known], found[:, known:])
+    for segment, (*_, history, done) in zip(stack.segments, plans, strict=True):
+        if history:
+            segment.keep(table(history, len(segment.layers) - done), done)
     return tuple(state)
 
 

@@ -1,9 +1,9 @@
 """The forward pass and V of a stack whose experts answer to how unlike pairs of tokens are.
 
-V follows from the moments, and where experts read it, moments from V (:mod:`.spread`). Where the input's is
-too small to notice, the stack is iterated without it. Where it is not, it settles within tens of layers but
-for a slow drift: the first ones are iterated until it has, and the whole stack with the V that they lead one
-to expect. Then once more with what is found, where that is noticeably different somewhere.
+V follows from the moments, and where experts read it, moments from V (:mod:`.spread`). It settles within tens
+of layers but for a slow drift: the first ones are iterated until it has, and the others with the V that they
+lead one to expect. Then once more with what is found, from the first layer on where that is noticeably
+different.
 """
 
 from __future__ import annotations
@@ -36,53 +36,63 @@ def settled(
         spread: V there.
         width: d.
     """
-    experts = [
-        [i for i, component in enumerate(segment.components) if isinstance(component, MixtureOfExperts)]
-        for segment in stack.segments
-    ]
-    expected = None
-    if any(experts) and spread > NOTICEABLE / width:
-        expected = _expected(stack, start, spread, width)
-    state = forward(stack, start, expected)
+    if not any(isinstance(c, MixtureOfExperts) for segment in stack.segments for c in segment.components):
+        return forward(stack, start), pair_spread(stack, spread, width)
+    expected = [np.zeros((len(segment.layers), len(segment.components))) for segment in stack.segments]
+    state, layers = _first_layers(stack, start, spread, width, expected)
+    state = forward(stack, state, expected, layers)
     last = pair_spread(stack, spread, width)
     found = [segment.spread.branches for segment in stack.segments]
-    pairs = zip(found, expected or map(np.zeros_like, found), experts, strict=True)
-    if any(_noticeable(a[:, at], b[:, at], width) for a, b, at in pairs):
-        state = forward(stack, start, found)
+    again = _noticeable(stack, found, expected, width)
+    if again is not None:
+        state = forward(stack, stack.in_front_of(again), found, again)
     return state, last
 
 
-def _noticeable(found: Array, expected: Array, width: int) -> bool:
-    """Whether experts make something else of one V than of another, beside the next order in V."""
-    low, high = (
-        f(np.minimum(found, LARGEST_SPREAD), np.minimum(expected, LARGEST_SPREAD))
-        for f in (np.minimum, np.maximum)
-    )
-    return bool((high - low > NOTICEABLE / width + low**2 / 2).any())
+def _noticeable(stack: Stack, found: list[Array], expected: list[Array], width: int) -> int | None:
+    """The first layer whose experts make something else of one V than of another, beside the next order in
+    V."""
+    layers: list[float] = []
+    for segment, one, other in zip(stack.segments, found, expected, strict=True):
+        experts = [isinstance(component, MixtureOfExperts) for component in segment.components]
+        a, b = (np.minimum(v[:, experts], LARGEST_SPREAD) for v in (one, other))
+        apart = np.abs(a - b) > NOTICEABLE / width + np.minimum(a, b) ** 2 / 2
+        layers += segment.layers[apart.any(axis=1)][:1].tolist()
+    return int(min(layers)) if layers else None
 
 
-def _expected(stack: Stack, start: Sequence[float], spread: float, width: int) -> list[Array]:
-    """V at each branch's input, (layers, branches) by segment: of the first layers, and how it goes on."""
-    expected = [np.zeros((len(segment.layers), len(segment.components))) for segment in stack.segments]
-    layers, moving = min(FIRST, len(stack.order)), True
+def _first_layers(
+    stack: Stack, start: Sequence[float], spread: float, width: int, expected: list[Array]
+) -> tuple[Sequence[float], int]:
+    """Iterate the first layers, whose moments the segments then know: the state behind them, and how many
+    they are. ``expected`` becomes V as it is there and as it goes on, or stays zero where that is as good."""
+    nothing, layers, moving = [np.zeros_like(v) for v in expected], min(FIRST, len(stack.order)), True
     while moving:
         head, which = stack.first(layers)
-        forward(head, start, [expected[i] for i in which])
+        taken = [expected[i][: len(part.layers)] for i, part in zip(which, head.segments, strict=True)]
+        state = forward(head, start, taken)
         pair_spread(head, spread, width)
-        found = dict(zip(which, (segment.spread.branches for segment in head.segments), strict=True))
-        by_layer = head.over_layers(lambda segment: segment.spread.branches[:, -1])
-        last = layers - 1
+        found = [part.spread.branches for part in head.segments]
+        changed = _noticeable(head, found, taken, width) is not None
+        by_layer = head.over_layers(lambda part: part.spread.branches[:, -1])
+        last, reached = layers - 1, layers
         quarter, middle, end = np.minimum(by_layer[[last // 4, last // 2, last]], LARGEST_SPREAD).tolist()
         for i, segment in enumerate(stack.segments):
-            known = found.get(i, np.empty((0, expected[i].shape[1])))
-            expected[i][: len(known)] = known
-            expected[i][len(known) :] = _drift(quarter, middle, end, segment.layers[len(known) :] / layers)[
-                :, None
-            ]
+            here = found[which.index(i)] if i in which else expected[i][:0]
+            expected[i][: len(here)] = here
+            drift = _drift(quarter, middle, end, segment.layers[len(here) :] / layers)
+            expected[i][len(here) :] = drift[:, None]
         less, more = sorted((middle, end))
         moving = more - less > NOTICEABLE / width and more > MUCH * less and layers < len(stack.order)
         layers = min(int(MORE * layers), len(stack.order))
-    return expected
+    if changed:
+        state = forward(head, start, found)
+    if _noticeable(stack, expected, nothing, width) is None:
+        for v in expected:
+            v[:] = 0.0
+    for i, part in zip(which, head.segments, strict=True):
+        stack.segments[i].known, stack.segments[i].across = part.known, part.across
+    return state, reached
 
 
 def _drift(quarter: float, middle: float, end: float, layers: Array) -> Array:

@@ -25,13 +25,13 @@ def _log_drop(stack: Stack) -> Array:
 @pytest.mark.parametrize(
     ("placement", "scaling", "options", "passes"),
     [
-        ("pre-norm", "unit", {}, [240]),
-        ("dyt", "unit", {"inputs": "zipf", "width": 1024}, [64, 240]),
-        ("residual", "small-init", {"inputs": "zipf", "width": 512}, [64, 240]),
+        ("pre-norm", "unit", {}, [64, 176]),
+        ("dyt", "unit", {"inputs": "zipf", "width": 1024}, [64, 64, 176]),
+        ("residual", "small-init", {"inputs": "zipf", "width": 512}, [64, 64, 176]),
         # V rises a hundredfold in layers 30 to 70
-        ("hybrid-norm", "small-init", {"inputs": "zipf", "width": 1024}, [64, 160, 240]),
+        ("hybrid-norm", "small-init", {"inputs": "zipf", "width": 1024}, [64, 160, 160, 80]),
         # pairs are routed apart by the stack itself
-        ("parallel-post", "ds-init-code", LATE, [240, 240]),
+        ("parallel-post", "ds-init-code", LATE, [64, 160, 240, 0]),
     ],
 )
 def test_moments_and_v_settle_together(
@@ -44,7 +44,7 @@ def test_moments_and_v_settle_together(
     lengths: list[int] = []
 
     def counted(stack: Stack, *rest: Any) -> tuple[float, ...]:
-        lengths.append(len(stack.order))
+        lengths.append(len(stack.order) - (rest[2] if len(rest) > 2 else 0))
         return forward(stack, *rest)
 
     monkeypatch.setattr(unlike, "forward", counted)
@@ -59,7 +59,7 @@ def test_moments_and_v_settle_together(
     effect = np.abs(_log_drop(stack) - ends).max()
     # one correction leaves the next order in V
     assert np.abs(found - ends).max() < 4 / arch.width + effect / 5
-    assert effect > 0.2 or passes != [240, 240]
+    assert effect > 0.2 or 240 not in passes
 
 
 @pytest.mark.exact
