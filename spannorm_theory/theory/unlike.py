@@ -21,9 +21,13 @@ from .stack import Stack, forward, pair_spread
 #: left out
 NOTICEABLE = 8
 
-#: layers that are iterated first; and how many times as many are, while V changes by this factor in the
-#: second half of them
-FIRST, MORE, MUCH = 64, 2.5, 2.0
+#: layers that are iterated first; how many times as many are, while V changes by this factor in the second
+#: half of them; and how often at most
+FIRST, MORE, MUCH, ROUNDS = 64, 2.5, 2.0, 6
+
+
+#: V below which it is as good as zero
+SMALLEST_SPREAD = 1e-12
 
 
 def settled(
@@ -66,8 +70,8 @@ def _first_layers(
 ) -> tuple[Sequence[float], int]:
     """Iterate the first layers, whose moments the segments then know: the state behind them, and how many
     they are. ``expected`` becomes V as it is there and as it goes on, or stays zero where that is as good."""
-    nothing, layers, moving = [np.zeros_like(v) for v in expected], min(FIRST, len(stack.order)), True
-    while moving:
+    nothing, layers = [np.zeros_like(v) for v in expected], min(FIRST, len(stack.order))
+    for _ in range(ROUNDS):
         head, which = stack.first(layers)
         taken = [expected[i][: len(part.layers)] for i, part in zip(which, head.segments, strict=True)]
         state = forward(head, start, taken)
@@ -75,7 +79,7 @@ def _first_layers(
         found = [part.spread.branches for part in head.segments]
         changed = _noticeable(head, found, taken, width) is not None
         by_layer = head.over_layers(lambda part: part.spread.branches[:, -1])
-        last, reached = layers - 1, layers
+        last = layers - 1
         quarter, middle, end = np.minimum(by_layer[[last // 4, last // 2, last]], LARGEST_SPREAD).tolist()
         for i, segment in enumerate(stack.segments):
             here = found[which.index(i)] if i in which else expected[i][:0]
@@ -83,8 +87,10 @@ def _first_layers(
             drift = _drift(quarter, middle, end, segment.layers[len(here) :] / layers)
             expected[i][len(here) :] = drift[:, None]
         less, more = sorted((middle, end))
-        moving = more - less > NOTICEABLE / width and more > MUCH * less and layers < len(stack.order)
-        layers = min(int(MORE * layers), len(stack.order))
+        if more - less > NOTICEABLE / width and more > MUCH * less and layers < len(stack.order):
+            layers = min(int(MORE * layers), len(stack.order))
+        elif not changed:
+            break
     if changed:
         state = forward(head, start, found)
     if _noticeable(stack, expected, nothing, width) is None:
@@ -92,14 +98,18 @@ def _first_layers(
             v[:] = 0.0
     for i, part in zip(which, head.segments, strict=True):
         stack.segments[i].known, stack.segments[i].across = part.known, part.across
-    return state, reached
+    return state, len(head.order)
 
 
 def _drift(quarter: float, middle: float, end: float, layers: Array) -> Array:
-    """V at multiples of a depth, from that at a quarter of it, at half and at its end: steps from doubling to
-    doubling shrink geometrically, as those of a power and its limit do, or stay, as a logarithm's."""
-    last, before = end - middle, middle - quarter
-    ratio = min(max(last / before, 0.0), 1.0) if before else 0.0
+    """V at multiples of a depth, from that at a quarter of it, at half and at its end. From doubling to
+    doubling the steps of a rise towards a limit shrink geometrically, or stay, as a logarithm's; where V
+    falls those of its logarithm do, as a power's."""
+    falls = end < middle
+    points = np.maximum([quarter, middle, end], SMALLEST_SPREAD)
+    before, last = np.diff(np.log(points) if falls else points).tolist()
+    ratio = min(last / before, 1.0) if before * last > 0 else float(falls)
     doublings = np.log2(layers)
     steps = doublings if ratio == 1 else ratio * (1 - ratio**doublings) / (1 - ratio)
-    return np.asarray(np.clip(end + last * steps, 0.0, LARGEST_SPREAD))
+    ahead = end * np.exp(last * steps) if falls else end + last * steps
+    return np.asarray(np.minimum(ahead, LARGEST_SPREAD))
