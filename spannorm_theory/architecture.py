@@ -224,7 +224,7 @@ class Architecture:
         traces = [definition.trace(self.scaling, **at._asdict(), **self.options) for at in positions]
         places = {trace: i for i, trace in enumerate(dict.fromkeys(traces))}
         which = [places[trace] for trace in traces]  # different answers may give one wiring
-        return tuple(places), tuple(which[at] for at in order)
+        return tuple(places), tuple(map(which.__getitem__, order))
 
     @property
     def traces(self) -> tuple[Trace, ...]:

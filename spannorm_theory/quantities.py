@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,8 +123,13 @@ def tidy(
 
 
 def _repeated(texts: Sequence[str], counts: Sequence[int]) -> Any:
-    """A column of texts, none of them empty, each as often as ``counts`` says; from its buffers, as ``take``
-    is several times as slow on them."""
+    """A column of texts, none of them empty, each as often as ``counts`` says."""
+    return pd.array(_labels(tuple(texts), tuple(counts)), dtype="str")
+
+
+@lru_cache(maxsize=64)  # tables of one shape have the same, and Arrow's arrays never change
+def _labels(texts: tuple[str, ...], counts: tuple[int, ...]) -> pa.Array:
+    """From its buffers, as ``take`` is several times as slow on them."""
     starts, letters, end = [], [], 0
     for text, count in zip(map(str.encode, texts), counts, strict=True):
         starts.append(np.arange(end, end + count * len(text), len(text)))
@@ -131,4 +137,4 @@ def _repeated(texts: Sequence[str], counts: Sequence[int]) -> Any:
         end += count * len(text)
     offsets = np.concatenate([*starts, [end]])
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(letters))]
-    return pd.array(pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers), dtype="str")
+    return pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers)

@@ -18,7 +18,6 @@ from ..components.norms import HeadNorm
 from ..components.pointwise import Pointwise
 from ..definitions.trace import Branch, Trace
 from ..errors import AssumptionError
-from .copies import copies
 from .differential import Gradient
 from .pair import PairStep, pair_step
 from .schedule import branch_gains, over_layers
@@ -183,9 +182,10 @@ class Readout:
     gradient: Array
 
     @classmethod
-    def of(cls, arch: Architecture, state: Sequence[float]) -> Readout:
-        """Evaluate an architecture's readout, which may hold element-wise functions but no weights."""
-        step = pair_step(arch.definition.trace_readout(), copies(arch.traces))
+    def of(cls, arch: Architecture, places: tuple[int, ...], state: Sequence[float]) -> Readout:
+        """Evaluate an architecture's readout, which may hold element-wise functions but no weights;
+        ``places`` are the streams' classes of copies."""
+        step = pair_step(arch.definition.trace_readout(), places)
         known, maps = list(state), []
         multipliers = [float(c) for c in step.coefficients]
         for entering, branch in zip(step.branch_inputs, step.trace.branches, strict=True):

@@ -55,7 +55,10 @@ class Stack:
 
     def over_layers(self, values: Callable[[Segment], Array]) -> Array:
         """An array of each segment, (layers, ...), in the order of the stack's layers."""
-        found = [values(segment) for segment in self.segments]
+        return self.joined([values(segment) for segment in self.segments])
+
+    def joined(self, found: Sequence[Array]) -> Array:
+        """Arrays of the segments in the order of the stack's layers."""
         result = np.empty((len(self.order), *found[0].shape[1:]))
         for segment, part in zip(self.segments, found, strict=True):
             result[segment.layers.astype(int)] = part

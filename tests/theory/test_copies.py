@@ -10,7 +10,7 @@ import pytest
 
 import spannorm_theory as st
 from spannorm_theory.definitions.placements import PLACEMENTS
-from spannorm_theory.theory import segment, stack
+from spannorm_theory.theory import stack
 from spannorm_theory.theory.bounds import bounds
 from spannorm_theory.theory.copies import copies
 from spannorm_theory.theory.predict import predict_profiles
@@ -60,8 +60,7 @@ def test_one_for_all_is_each_by_itself(placement: str, mask: str, monkeypatch: p
     joint, limits = predict_profiles(arch).profiles, bounds(arch)
     streams = arch.definition.streams
     assert len(Stack.of(arch).step.firsts) < streams
-    for module in (stack, segment):
-        monkeypatch.setattr(module, "copies", lambda traces: tuple(range(streams)))
+    monkeypatch.setattr(stack, "copies", lambda traces: tuple(range(streams)))
     assert len(Stack.of(arch).step.firsts) == streams
     apart = predict_profiles(arch).profiles
     assert joint.keys() == apart.keys()

@@ -157,10 +157,12 @@ def test_normed_queries_and_keys_keep_their_digits_too() -> None:
 
 @pytest.mark.exact
 @pytest.mark.parametrize("decades", [0.1, 2.0, 7.0, 90.0, -7.0, -90.0])
-def test_gradients_keep_their_exponent_however_steep_a_stack_is(decades: float) -> None:
+@pytest.mark.parametrize("pairs", [1, 3])
+def test_gradients_keep_their_exponent_however_steep_a_stack_is(decades: float, pairs: int) -> None:
     """Blocks within a stretch, beyond the range that one may cross, and each beyond a mantissa's range."""
     block = np.array([[10.0**decades, 0.0], [0.5 * 10.0**decades, 0.5 * 10.0**decades]])
-    rows, exponents = _carried_back([block] * 37, np.array([1.0, 1.0]), 0.25)
+    blocks = np.array([np.kron(np.eye(pairs), block)] * 37)
+    rows, exponents = _carried_back(blocks, np.ones(2 * pairs), 0.25)
     assert np.log(rows[:, 0]) + exponents == pytest.approx(
         0.25 + decades * np.log(10) * np.arange(37, -1, -1), rel=1e-12, abs=1e-12
     )
