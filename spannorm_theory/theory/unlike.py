@@ -18,13 +18,12 @@ from ..components.routing_plane import LARGEST_SPREAD
 from .stack import Stack, forward, pair_spread
 
 #: d times a change of V up to which what experts make of it, 1/8 of that of a gap, is of an order 1/d that is
-#: left out
-NOTICEABLE = 8
+#: left out; and such a change that moves gaps by less than their table's own error (:mod:`.routing`)
+NOTICEABLE, TABLES = 8, 0.02
 
-#: layers that are iterated first; how many times as many are, while V changes by this factor in the second
-#: half of them; and how often at most
-FIRST, MORE, MUCH, ROUNDS = 64, 2.5, 2.0, 6
-
+#: layers that are iterated first; how many times as many are, while V rises by this factor in the second half
+#: of them; and how often at most
+FIRST, MORE, MUCH, ROUNDS = 64, 2.5, 1.5, 6
 
 #: V below which it is as good as zero
 SMALLEST_SPREAD = 1e-12
@@ -60,7 +59,7 @@ def _noticeable(stack: Stack, found: list[Array], expected: list[Array], width: 
     for segment, one, other in zip(stack.segments, found, expected, strict=True):
         experts = [isinstance(component, MixtureOfExperts) for component in segment.components]
         a, b = (np.minimum(v[:, experts], LARGEST_SPREAD) for v in (one, other))
-        apart = np.abs(a - b) > NOTICEABLE / width + np.minimum(a, b) ** 2 / 2
+        apart = np.abs(a - b) > _least(width) + np.minimum(a, b) ** 2 / 2
         layers += segment.layers[apart.any(axis=1)][:1].tolist()
     return int(min(layers)) if layers else None
 
@@ -86,8 +85,7 @@ def _first_layers(
             expected[i][: len(here)] = here
             drift = _drift(quarter, middle, end, segment.layers[len(here) :] / layers)
             expected[i][len(here) :] = drift[:, None]
-        less, more = sorted((middle, end))
-        if more - less > NOTICEABLE / width and more > MUCH * less and layers < len(stack.order):
+        if end - middle > _least(width) and end > MUCH * middle and layers < len(stack.order):
             layers = min(int(MORE * layers), len(stack.order))
         elif not changed:
             break
@@ -113,3 +111,8 @@ def _drift(quarter: float, middle: float, end: float, layers: Array) -> Array:
     steps = doublings if ratio == 1 else ratio * (1 - ratio**doublings) / (1 - ratio)
     ahead = end * np.exp(last * steps) if falls else end + last * steps
     return np.asarray(np.minimum(ahead, LARGEST_SPREAD))
+
+
+def _least(width: int) -> float:
+    """The least change of V that is noticed."""
+    return max(NOTICEABLE / width, TABLES)

@@ -16,6 +16,8 @@ from spannorm_theory.theory.unlike import settled
 
 LATE = {"activation": "swiglu", "width": 2048, "tokens": 16, "experts": 64, "top_k": 1, "qkv_norm": True}
 
+ALIKE = {"tokens": 16, "input_cosine": 0.99, "logit_variance": 1.0}
+
 
 def _log_drop(stack: Stack) -> Array:
     return stack.over_layers(lambda segment: np.log(segment.known[:, 1]))
@@ -26,8 +28,10 @@ def _log_drop(stack: Stack) -> Array:
     ("placement", "scaling", "options", "passes"),
     [
         ("pre-norm", "unit", {}, [64, 176]),
-        ("dyt", "unit", {"inputs": "zipf", "width": 1024}, [64, 64, 176]),
-        ("residual", "small-init", {"inputs": "zipf", "width": 512}, [64, 64, 176]),
+        ("dyt", "unit", {"inputs": "zipf", "width": 1024}, [64, 176]),
+        ("residual", "small-init", {"inputs": "zipf", "width": 512}, [64, 176]),
+        # V begins above one and falls as a power
+        ("output-norm", "wang", {"norm": "layer", "experts": 64, "top_k": 1, **ALIKE}, [64, 64, 64, 176]),
         # V rises a hundredfold in layers 30 to 70
         ("hybrid-norm", "small-init", {"inputs": "zipf", "width": 1024}, [64, 160, 160, 80]),
         # pairs are routed apart by the stack itself
