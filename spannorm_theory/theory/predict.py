@@ -33,6 +33,10 @@ LEAST_OPEN = 0.75
 #: n (V - 1/d) up to which leading order describes a spectrum: at 0.5 the effective rank is off by 2 %
 LARGEST_EXCESS = 0.5
 
+#: matrices whose gradients read that tokens of one id are sent to the same experts, which mean and variance
+#: over pairs do not say
+ROUTED_ALIKE = ("attn.query", "attn.key", "ffn.up", "ffn.gate", "ffn.down", "ffn.router")
+
 #: V up to which second order describes what experts make of pairs that differ
 LARGEST_SPREAD = 0.5
 
@@ -88,6 +92,9 @@ def predict_pair(arch: Architecture) -> Prediction:
     if arch.experts > 1:
         profiles["ffn.router", "load_imbalance"] = stack.over_layers(lambda s: _load_imbalance(s, arch))
         _decline_unlike_pairs(profiles, spreads[:, step.places])
+        if arch.inputs == "zipf":
+            nothing = np.full(arch.depth, np.nan)
+            profiles.update({(name, "weight_grad_norm"): nothing for name in ROUTED_ALIKE if name in weights})
     return Prediction(arch, profiles, "pair", rows)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spannorm_theory import Architecture
+from spannorm_theory import Architecture, predict
 from spannorm_theory.components.kernels import Array
 from spannorm_theory.theory import unlike
 from spannorm_theory.theory.ends import input_moments, input_spread
@@ -73,3 +73,17 @@ def test_a_stack_without_experts_is_passed_once(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(unlike, "forward", lambda *args: calls.append(args) or forward(*args))
     settled(stack, input_moments(arch) * stack.pairs, input_spread(arch), arch.width)
     assert len(calls) == 1
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    "changes", [{"experts": 1, "top_k": 1}, {"inputs": "gaussian"}, {"mask": "causal"}, {}], ids=str
+)
+def test_weight_gradients_that_repeated_tokens_move_are_left_out(changes: dict[str, Any]) -> None:
+    """Position by position experts' are known, and so are those of dense stacks and of unlike tokens."""
+    options = {"width": 128, "tokens": 16, "experts": 8, "top_k": 2, "inputs": "zipf", **changes}
+    table = predict(Architecture("pre-norm", depth=2, **options))
+    norms = table[table.quantity == "weight_grad_norm"]
+    left_out = {"attn.query", "attn.key", "ffn.up", "ffn.down", "ffn.router"}
+    assert set(norms[norms.value.isna()].stream) == (set() if changes else left_out)
+    assert not norms[norms.stream == "attn.value"].value.isna().any()
