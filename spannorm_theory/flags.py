@@ -89,6 +89,7 @@ def _bench_flags(bench: argparse.ArgumentParser) -> None:
     study.add_argument("--precision", action="store_true", help="float32 and bfloat16 against float64")
     study.add_argument("--accuracy", action="store_true", help="both theories against Monte Carlo")
     study.add_argument("--sweep", action="store_true", help="what a sweep's cells, store and scheduler cost")
+    study.add_argument("--theory", action="store_true", help="what predict takes, by placement and rule")
     bench.add_argument("--quick", action="store_true", help="small sizes that take seconds")
     bench.add_argument("--placements", nargs="+", help="speed takes the first (default: span-norm)")
     bench.add_argument("--scalings", nargs="+", help="speed takes the first (default: depth-scaled-init)")
@@ -96,7 +97,7 @@ def _bench_flags(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--widths", nargs="+", type=int, help="of speed, and of the accuracy's width sweep")
     for flag in ("--width", "--heads", "--tokens", "--depth", "--networks"):
         bench.add_argument(flag, type=int, help="default: depends on the study")
-    bench.add_argument("--repeats", type=int, default=3, help="of speed (default: 3)")
+    bench.add_argument("--repeats", type=int, default=3, help="of speed and of theory (default: 3)")
     bench.add_argument("--seed", type=int, default=0)
     bench.add_argument("--out", help="folder for the figure of speed, PDF and PNG")
     bench.add_argument("--quiet", action="store_true", help="no progress lines")

@@ -23,9 +23,8 @@ Tables = dict[str, pd.DataFrame]
 def run_bench(args: argparse.Namespace) -> int:
     """Run one study, print its tables; writes the figure where one was asked for."""
     progress = _silent if args.quiet else _say
-    study = (
-        _accuracy if args.accuracy else _precision if args.precision else _sweeps if args.sweep else _speed
-    )
+    named = {"accuracy": _accuracy, "precision": _precision, "sweep": _sweeps, "theory": _theory}
+    study = next((study for name, study in named.items() if getattr(args, name)), _speed)
     tables = study(args, progress)
     if args.json:
         print(json.dumps({name: json.loads(t.to_json(orient="records")) for name, t in tables.items()}))
@@ -103,6 +102,19 @@ def _sweeps(args: argparse.Namespace, progress: Callable[[str], object]) -> Tabl
     return sweeps.tables(args.quick, progress)
 
 
+def _theory(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
+    from ..atlases.build import architectures
+    from . import theory
+
+    given = {name: getattr(args, name) for name in ("width", "heads", "tokens") if getattr(args, name)}
+    sizes = {"depth": args.depth or (100 if args.quick else theory.DEPTH), **given}
+    placements, scalings = args.placements, args.scalings
+    if args.quick:
+        placements, scalings = placements or accuracy.PLACEMENTS, scalings or accuracy.SCALINGS
+    archs = architectures(placements, scalings, **sizes)
+    return {"theory": theory.theory_speed(archs, args.repeats, progress)}
+
+
 def _text(name: str, table: pd.DataFrame) -> str:
     if name == "speed":
         table = _readable_speed(table)
@@ -142,6 +154,8 @@ NOTES = {
     "on an H200, modelled from that and not measured.",
     "sweep scale": "Simulated, not measured: hours of all cells, the largest of what limits them, and what "
     "that alone would take.",
+    "theory": "Milliseconds of one predict after the first, least of the repeats: median and slowest over "
+    "rules, the slowest's rule, and the largest multiple of pre-norm's in the same moments.",
     "speed": "Seconds of one network, median (least-most), processor seconds of all cores, and peak memory: "
     "(a) plain: modules made for every seed, (a') tuned: made once, (b) explicit engine, (c) implicit "
     "engine, (d) floor. Those with matrices run the given number of blocks; their time, and the memory of "

@@ -32,6 +32,28 @@ def test_precision(capsys):
     assert "at_layer" in capsys.readouterr().out
 
 
+def test_theory(capsys):
+    arguments = [
+        "bench",
+        "--theory",
+        "--placements",
+        "no-norm",
+        "span-norm",
+        "--scalings",
+        "unit",
+        "wang",
+        "keel",
+    ]
+    assert main([*arguments, "--depth", "40", "--width", "64", "--repeats", "2", "--json", "--quiet"]) == 0
+    rows = json.loads(capsys.readouterr().out)["theory"]
+    cells = {(row["placement"], row["experts"]): row["cells"] for row in rows}
+    assert cells == {("no-norm", 1): 2, ("span-norm", 1): 3, ("no-norm", 8): 2, ("span-norm", 8): 3}
+    for row in rows:
+        assert 0 < row["median"] <= row["slowest"]
+        assert row["times_prenorm"] > 0
+        assert row["scaling"] in arguments
+
+
 def test_accuracy_has_three_tables(capsys, monkeypatch):
     seen = {}
 
@@ -64,6 +86,8 @@ def test_accuracy_has_three_tables(capsys, monkeypatch):
         (["--precision", "--placements", "postnorm"], "did you mean post-norm"),
         (["--accuracy", "--mask", "diagonal"], "mask"),
         (["--quick", "--repeats", "0"], "at least 1 repeat"),
+        (["--theory", "--quick", "--repeats", "0"], "at least 1 repeat"),
+        (["--theory", "--placements", "postnorm"], "did you mean post-norm"),
     ],
 )
 def test_bad_input_exits_two_with_one_line(arguments, message, capsys):

@@ -1,0 +1,79 @@
+"""How long ``predict`` takes for a deep stack under each placement and rule, dense and of experts.
+
+Machines slow down for seconds or minutes: each cell is timed in turn with PreNorm, and given as a multiple of
+it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import pandas as pd
+
+from ..architecture import Architecture
+from ..errors import AssumptionError, InputError
+from ..theory.predict import predict
+
+#: blocks of the stacks
+DEPTH = 1000
+
+#: dense blocks, and top-k ones of experts
+KINDS: tuple[dict[str, int], ...] = ({}, {"experts": 8, "top_k": 2})
+
+
+def theory_speed(
+    archs: Sequence[Architecture], repeats: int, progress: Callable[[str], object]
+) -> pd.DataFrame:
+    """Time dense architectures, and each with experts; what the pair theory refuses is left out.
+
+    Returns:
+        columns placement, experts, cells (rules that are timed); median and slowest, milliseconds of a call
+        after the first, the least of ``repeats``, over cells; the scaling of the slowest; and
+        times_prenorm, the largest multiple of what PreNorm under the unit rule takes in the same moments.
+
+    Raises:
+        InputError: fewer than 1 repeat.
+    """
+    if repeats < 1:
+        raise InputError(f"a benchmark needs at least 1 repeat, got {repeats!r}")
+    plain = archs[0].with_(placement="pre-norm", scaling="unit")
+    predict(plain)
+    rows = []
+    for kind in KINDS:
+        for placement, group in groupby(archs, key=lambda arch: arch.placement):
+            progress(f"predict: {placement}{' of experts' if kind else ''}")
+            cells = [cell for arch in group if (cell := _cell(arch.with_(**kind), plain, repeats))]
+            if cells:
+                rows.append({"placement": placement, "experts": kind.get("experts", 1), **_summary(cells)})
+    return pd.DataFrame(rows)
+
+
+def _cell(arch: Architecture, plain: Architecture, repeats: int) -> dict[str, Any] | None:
+    try:
+        predict(arch)
+    except AssumptionError:
+        return None
+    times = [(_milliseconds(arch), _milliseconds(plain)) for _ in range(repeats)]
+    least, reference = map(min, zip(*times, strict=True))
+    return {"scaling": arch.scaling, "ms": least, "multiple": least / reference}
+
+
+def _milliseconds(arch: Architecture) -> float:
+    start = perf_counter()
+    predict(arch)
+    return 1e3 * (perf_counter() - start)
+
+
+def _summary(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    slowest = max(cells, key=lambda cell: cell["ms"])
+    return {
+        "cells": len(cells),
+        "median": median(cell["ms"] for cell in cells),
+        "slowest": slowest["ms"],
+        "scaling": slowest["scaling"],
+        "times_prenorm": max(cell["multiple"] for cell in cells),
+    }
