@@ -37,7 +37,7 @@ def test_theory(capsys):
         "bench",
         "--theory",
         "--placements",
-        "no-norm",
+        "sub-ln",
         "span-norm",
         "--scalings",
         "unit",
@@ -47,7 +47,7 @@ def test_theory(capsys):
     assert main([*arguments, "--depth", "40", "--width", "64", "--repeats", "2", "--json", "--quiet"]) == 0
     rows = json.loads(capsys.readouterr().out)["theory"]
     cells = {(row["placement"], row["experts"]): row["cells"] for row in rows}
-    assert cells == {("no-norm", 1): 2, ("span-norm", 1): 3, ("no-norm", 8): 2, ("span-norm", 8): 3}
+    assert cells == {("sub-ln", 1): 2, ("span-norm", 1): 3, ("span-norm", 8): 3}  # sub-ln takes no experts
     for row in rows:
         assert 0 < row["median"] <= row["slowest"]
         assert row["times_prenorm"] > 0
