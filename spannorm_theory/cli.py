@@ -55,7 +55,7 @@ def _print_table(table: pd.DataFrame, as_json: bool) -> None:
         print(table.to_json(orient="records"))
         return
     wide = table.assign(name=table["quantity"] + "[" + table["stream"] + "]").pivot_table(
-        index="name", columns="layer", values="value"
+        index="name", columns="layer", values="value", dropna=False
     )
     layers = wide.columns
     keep = sorted({layers[round(i * (len(layers) - 1) / 8)] for i in range(9)})

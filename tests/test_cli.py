@@ -70,6 +70,13 @@ def test_derive(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["closed_form"]["identity gain"] == "1"
 
 
+def test_what_is_not_predicted_at_any_layer_is_shown_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "pre-norm", "--depth", "2", "--width", "64", "--inputs", "zipf"]) == 0
+    lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()[2:]}
+    assert lines["stable_rank[0]"] == ["-"] * 3
+    assert "-" not in lines["variance[0]"]
+
+
 def test_predict_and_simulate_answer_the_same_questions(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "pre-norm", *SMALL, "--json"]) == 0
     theory = json.loads(capsys.readouterr().out)
