@@ -15,6 +15,7 @@ from ..architecture import Architecture
 from ..components.attention import Attention
 from ..components.kernels import Array
 from ..errors import AssumptionError
+from .affine import iterated
 from .ends import loss_moments
 from .fluctuation import QUADRATIC
 from .segment import Readout, Segment
@@ -81,7 +82,7 @@ def _carried_back(matrices: Array, gradient: Array, exponent: float) -> tuple[Ar
     found[0], exponents[0] = gradient, exponent
     while done < depth:
         end = min(done + stretch, depth)
-        found[done + 1 : end + 1] = passed = _passed(matrices[done:end], found[done])
+        found[done + 1 : end + 1] = passed = iterated(matrices[done:end], found[done])[1:]
         sizes = passed.max(axis=1)
         inside = (sizes > MANTISSAS[0]) & (sizes < MANTISSAS[1])
         if stretch > 1 and not inside.all():
@@ -100,22 +101,6 @@ def _carried_back(matrices: Array, gradient: Array, exponent: float) -> tuple[Ar
             exponents[end] = exponent
         done = end
     return found[::-1], exponents[::-1]
-
-
-def _passed(matrices: Array, gradient: Array) -> Array:
-    """A gradient behind each of some blocks, (blocks, numbers)."""
-    if len(gradient) == 2:  # of one stream: floats take half the time of arrays
-        numbers: list[float] = []
-        gamma, c = gradient.tolist()
-        for a, b, d, e in matrices.reshape(-1, 4).tolist():
-            gamma, c = a * gamma + b * c, d * gamma + e * c
-            numbers += gamma, c
-        return np.array(numbers).reshape(-1, 2)
-    rows = [gradient, *np.empty((len(matrices), len(gradient)))]
-    with np.errstate(over="ignore", invalid="ignore"):
-        for at, matrix in enumerate(matrices):
-            np.dot(matrix, rows[at], out=rows[at + 1])
-    return np.array(rows[1:])
 
 
 def _vanishes(entry: Any) -> bool:

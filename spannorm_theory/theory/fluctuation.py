@@ -18,7 +18,7 @@ responses, at degree one in the size of their input.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +45,7 @@ class Deviations:
     """
 
     def __init__(self, segment: Segment, gradients: Sequence[tuple[Gradient, Gradient]], width: int) -> None:
-        """The coefficients, which :func:`walk_deviations` iterates.
+        """The coefficients, which :func:`.stack.network_spread` iterates.
 
         Args:
             segment: knows its moments.
@@ -76,13 +76,14 @@ class Deviations:
         dq, dd = (_along(gradient, moved) for gradient in gradients[branches])
         self.behind = np.stack([(dq - dd) / _positive(q - drop), dd / _positive(drop)])
 
-    def numbers(self) -> Iterator[tuple[float, ...]]:
-        """Layer by layer, the 2 x 2 map and the covariance 00, 01, 11 of the fresh noise."""
-        noise = np.einsum("ikl,jkl->ijl", self.behind[:, 2:], self.behind[:, 2:])
-        numbers = np.concatenate(
-            [self.behind[0, :2], self.behind[1, :2], [noise[0, 0], noise[0, 1], noise[1, 1]]]
-        )
-        return zip(*(line.tolist() for line in numbers), strict=True)
+    def recursion(self) -> tuple[Array, Array]:
+        """Maps (layers, 3, 3) of the covariance 00, 01, 11 of the two through a block, and (layers, 3) of the
+        fresh noise."""
+        (a, b), (c, d) = self.behind[:, :2]
+        x, y = self.behind[:, 2:]
+        maps = np.array([[a * a, 2 * a * b, b * b], [a * c, a * d + b * c, b * d], [c * c, 2 * c * d, d * d]])
+        noise = np.stack([(x * x).sum(axis=0), (x * y).sum(axis=0), (y * y).sum(axis=0)], axis=1)
+        return maps.transpose(2, 0, 1), noise
 
     def at_branches(self, before: Array) -> Array:
         """U at each branch's input, (layers, branches), from the covariances in front of each block."""
@@ -90,25 +91,6 @@ class Deviations:
         first, second = self.rows[:, 0], self.rows[:, 1]
         fresh = np.square(self.rows[:, 2:]).sum(axis=1)
         return np.asarray((first**2 * u + 2 * first * second * v + second**2 * w + fresh).T)
-
-
-def walk_deviations(order: Sequence[int], wirings: Sequence[Deviations]) -> list[Array]:
-    """U at each branch's input, (layers, branches) for each wiring, of layers whose wirings are ``order``."""
-    numbers = [wiring.numbers() for wiring in wirings]
-    before: list[list[float]] = [[] for _ in wirings]
-    u = v = w = 0.0  # covariance of (dM/M, dD/D): its entries 00, 01, 11
-    for which in order:
-        before[which] += (u, v, w)
-        a, b, c, d, x, y, z = next(numbers[which])
-        u, v, w = (
-            a * a * u + 2 * a * b * v + b * b * w + x,
-            a * c * u + (a * d + b * c) * v + b * d * w + y,
-            c * c * u + 2 * c * d * v + d * d * w + z,
-        )
-    return [
-        wiring.at_branches(np.array(found).reshape(-1, 3))
-        for wiring, found in zip(wirings, before, strict=True)
-    ]
 
 
 def _along(gradient: Gradient, moved: Array) -> Array:

@@ -13,9 +13,10 @@ from ..components.dropout import dropped
 from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
 from ..errors import AssumptionError
+from .affine import iterated
 from .block import OutOfRange
 from .copies import copies
-from .fluctuation import Deviations, walk_deviations
+from .fluctuation import Deviations
 from .history import table
 from .moments import norm_of_zero
 from .pair import PairStep
@@ -157,8 +158,10 @@ def finite_width(stack: Stack, start: float, width: int) -> list[float]:
 def network_spread(stack: Stack, width: int) -> None:
     """U alone."""
     wirings = [Deviations(segment, segment.derivatives[0], width) for segment in stack.segments]
-    for segment, stray in zip(stack.segments, walk_deviations(stack.order, wirings), strict=True):
-        segment.stray = stray
+    maps, noise = (stack.joined(found) for found in zip(*(w.recursion() for w in wirings), strict=True))
+    before = iterated(maps, np.zeros(3), noise)
+    for segment, wiring in zip(stack.segments, wirings, strict=True):
+        segment.stray = wiring.at_branches(before[segment.layers.astype(int)])
 
 
 def pair_spread(stack: Stack, start: float, width: int) -> list[float]:
