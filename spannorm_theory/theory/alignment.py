@@ -22,9 +22,10 @@ from ..architecture import Architecture
 from ..components.attention_op import require_exchangeable
 from ..components.kernels import Array
 from ..errors import AssumptionError
+from .forward import forward
 from .predict import predict_profiles
 from .segment import Segment
-from .stack import Stack, forward
+from .stack import Stack
 
 #: offset from rho = 1 at which its slope is taken
 NEAR_ONE = 1e-9

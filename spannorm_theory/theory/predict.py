@@ -18,11 +18,12 @@ from ..components.moe import MixtureOfExperts
 from ..quantities import SPECTRAL, Key, tidy
 from .backward import backward
 from .ends import input_moments, input_spread
+from .forward import forward
 from .pair import PairStep
 from .prediction import Prediction
 from .rank import log_rank_residual, rank_metrics
 from .segment import Segment
-from .stack import Stack, forward, network_spread
+from .stack import Stack, network_spread
 from .unlike import settled
 
 Mask = NDArray[np.bool_]

@@ -20,21 +20,17 @@ order in V; the deviations of several streams are taken as common.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sympy import Mul, lambdify, sqrt
 
-from .. import symbols
 from ..components.kernels import Array
 from .differential import Gradient
-from .history import table
 from .pair import PairStep
 
-#: V that a branch adds at most, of tokens that are equal to all digits
-LARGEST = 1e150
+#: V that a branch adds at most, of tokens that are equal to all digits; and V that is as good as none
+LARGEST, SMALLEST = 1e150, 1e-100
 
 
 class Spread:
@@ -56,7 +52,7 @@ class Spread:
         answers: Sequence[tuple[Array, Array]],
         fresh: float,
     ) -> None:
-        """The coefficients of the recursion, which :func:`walk_spread` iterates.
+        """The coefficients of the recursion, whose solution :func:`.stack.pair_spread` finds.
 
         Args:
             known: (layers, numbers) as the step's forward functions take them, before the multipliers.
@@ -67,7 +63,8 @@ class Spread:
         pairs, columns = len(step.pairs), known.T[1::2]
         slopes: dict[int, Array] = {}  # of the branch whose drop is a source
         owns: dict[int, Array] = {}
-        lines: list[Array] = []
+        #: for each row the shares of its sources and what is added
+        self._rows: list[tuple[dict[int, Array], Array]] = []
         for row, gradient in enumerate(drops):
             parts = {at // 2: x * columns[at // 2] for at, x in gradient.items()}
             inside = sum(parts.values())
@@ -82,60 +79,38 @@ class Spread:
                 scattered = scattered + share * share * owns[source]
                 if step.trace.branches[source - pairs].elementwise:
                     kept = kept + share * slopes[source]
-            lines += [*shares.values(), fresh * (1 - kept * kept) + scattered]
+            self._rows.append((shares, fresh * (1 - kept * kept) + scattered))
             if row < len(answers):
                 slope, scatter = answers[row]
                 outside = _nonzero(columns[pairs + row])
                 slopes[pairs + row] = slope * inside / outside
                 with np.errstate(over="ignore"):
                     owns[pairs + row] = np.minimum(scatter / outside / outside, LARGEST)
-                lines.append(slopes[pairs + row])
-        self.numbers = np.empty((len(known), len(lines)))
-        for at, line in enumerate(lines):
-            self.numbers[:, at] = line
-        self.step = _recursion(tuple(tuple(at // 2 for at in gradient) for gradient in drops), len(answers))
+        self._slopes = list(slopes.values())
+
+    def passed(self, streams: Array) -> tuple[Array, Array]:
+        """V behind each block for ``streams``, (layers, pairs) in front, and its derivatives in these,
+        (layers, pairs, pairs); ``branches`` and ``streams`` are kept."""
+        layers, pairs = streams.shape
+        roots = np.zeros((pairs, 1 + pairs, layers))  # sqrt(V) and its derivatives, of each source
+        stream = np.arange(pairs)
+        roots[:, 0] = np.sqrt(np.maximum(streams.T, SMALLEST))
+        roots[stream, 1 + stream] = 0.5 / roots[:, 0]
+        sources, found = list(roots), []
+        for row, (shares, added) in enumerate(self._rows):
+            whole = sum(share * sources[source] for source, share in shares.items())
+            here = whole[0] * whole
+            here[1:] *= 2
+            here[0] += added
+            found.append(here)
+            if row < len(self._slopes):
+                root = np.sqrt(np.maximum(here[0], SMALLEST))
+                sources.append(np.vstack([root, here[1:] / (2 * root)]) * self._slopes[row])
+        branches = len(self._slopes)
+        self.streams, self.branches = streams, np.stack([here[0] for here in found[:branches]], axis=1)
+        behind = np.stack(found[branches:])
+        return behind[:, 0].T, behind[:, 1:].transpose(2, 0, 1)
 
 
 def _nonzero(x: Array) -> Array:
     return np.where(x == 0, 1.0, x)
-
-
-@lru_cache(maxsize=256)
-def _recursion(sources: tuple[tuple[int, ...], ...], branches: int) -> Callable[..., list[float]]:
-    """One block as a function of V of its streams and its numbers (for each row the shares of its sources and
-    what is added, and a branch's slope): V of the streams behind it, then at its branches' inputs."""
-    streams = [symbols.transfer(f"V{i}") for i in range(len(sources) - branches)]
-    steps = [(symbols.transfer(f"s{i}"), sqrt(v)) for i, v in enumerate(streams)]
-    roots, numbers, found = [root for root, _ in steps], [], []
-    for row, own in enumerate(sources):
-        names = [symbols.transfer(f"w{row}_{i}") for i in range(len(own) + 1 + (row < branches))]
-        numbers += names
-        whole, here = symbols.transfer(f"t{row}"), symbols.transfer(f"V_{row}")
-        steps.append((whole, sum(w * roots[source] for w, source in zip(names, own, strict=False))))
-        # a product takes floats a third of the time of a power
-        steps.append((here, Mul(whole, whole, evaluate=False) + names[len(own)]))
-        found.append(here)
-        if row < branches:
-            roots.append(symbols.transfer(f"r{row}"))
-            steps.append((roots[-1], names[-1] * sqrt(here)))
-    behind = [*found[branches:], *found[:branches]]
-    return lambdify([*streams, *numbers], behind, "math", cse=lambda _: (steps, behind))  # type: ignore[no-any-return]
-
-
-def walk_spread(order: Sequence[int], wirings: Sequence[Spread], start: Sequence[float]) -> list[float]:
-    """Iterate from ``start``, V of each stream pair, over layers whose wirings are ``order``; these keep V,
-    and V behind the last block is returned."""
-    pairs, now = len(start), list(start)
-    blocks: list[tuple[Callable[..., list[float]], Iterator[list[float]], list[float]]] = [
-        (wiring.step, map(np.ndarray.tolist, wiring.numbers), []) for wiring in wirings
-    ]
-    for which in order:
-        step, numbers, walked = blocks[which]
-        spreads = step(*now, *next(numbers))
-        walked += now
-        walked += spreads[pairs:]
-        now = spreads[:pairs]
-    for wiring, (_, _, walked) in zip(wirings, blocks, strict=True):
-        found = table(walked, len(wiring.numbers))
-        wiring.streams, wiring.branches = found[:, :pairs], found[:, pairs:]
-    return now

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, repeat
 
 import numpy as np
 
 from ..architecture import Architecture
-from ..components.dropout import dropped
 from ..components.kernels import Array
-from ..components.moe import MixtureOfExperts
-from ..errors import AssumptionError
 from .affine import iterated
-from .block import OutOfRange
 from .copies import copies
 from .fluctuation import Deviations
-from .history import table
-from .moments import norm_of_zero
 from .pair import PairStep
 from .segment import Segment
-from .spread import Spread, walk_spread
+from .spread import Spread
+
+#: steps of Newton's method for V, which takes 2 to 7, and the relative change by one that is the last
+ROUNDS, SETTLED = 20, 1e-7
 
 
 @dataclass(frozen=True)
@@ -84,62 +80,6 @@ class Stack:
         return replace(self, segments=[replace(s, known=known[s.layers.astype(int)]) for s in self.segments])
 
 
-def _per_layer(numbers: Sequence[Array]) -> Iterator[tuple[float, ...]]:
-    """Tuples of one layer's numbers; one tuple for all layers, and without end, where these do not differ."""
-    if all((x == x[0]).all() for x in numbers):
-        return repeat(tuple(float(x[0]) for x in numbers))
-    return zip(*(x.tolist() for x in numbers), strict=True)
-
-
-def _gains(segment: Segment, branch: int, spreads: Array | None) -> Iterator[tuple[float, ...]]:
-    """What the branch's transfer takes beside (q, delta), layer by layer."""
-    component, gains = segment.components[branch], segment.gains[branch]
-    columns = [gains[name] for name in component.takes]
-    if isinstance(component, MixtureOfExperts) and spreads is not None and spreads[:, branch].any():
-        columns.append(spreads[:, branch])
-    return _per_layer(columns)
-
-
-def forward(
-    stack: Stack, state: Sequence[float], spreads: list[Array] | None = None, begin: int = 0
-) -> tuple[float, ...]:
-    """Iterate a stack from layer ``begin`` on; its segments keep the state and branch moments at each block,
-    and what crosses it, beside those that they have of the layers in front.
-
-    ``spreads``, for each segment V at its branches' inputs, (layers, branches), corrects branches of experts
-    for it.
-    """
-    plans = []
-    for i, segment in enumerate(stack.segments):
-        transfers = [component.transfer for component in segment.components]
-        if segment.dropout:
-            transfers = [dropped(transfer, segment.dropout) for transfer in transfers]
-        here = None if spreads is None else spreads[i]
-        gains = [_gains(segment, branch, here) for branch in range(len(transfers))]
-        history: list[float] = []
-        done = int(np.searchsorted(segment.layers, begin))
-        numbers = islice(zip(_per_layer(segment.multipliers), *gains, strict=False), done, None)
-        plans.append((segment.step.forward, transfers, numbers, history, done))
-    layer = begin
-    try:
-        for layer, which in enumerate(stack.order[begin:], begin):  # noqa: B007 - the error names it
-            block, transfers, numbers, history, _ = plans[which]
-            state, record = block(state, transfers, *next(numbers))
-            history += record
-    except OutOfRange:
-        raise AssumptionError(
-            f"the forward variance leaves float64's range at layer {layer}: this placement grows "
-            "exponentially with depth under this scaling; predict a shallower stack, or use "
-            "derive(...).iterate for constant branch gains"
-        ) from None
-    except ZeroDivisionError:
-        raise norm_of_zero(layer) from None
-    for segment, (*_, history, done) in zip(stack.segments, plans, strict=True):
-        if history:
-            segment.keep(table(history, len(segment.layers) - done), done)
-    return tuple(state)
-
-
 def finite_width(stack: Stack, start: float, width: int) -> list[float]:
     """What a finite width makes of a stack whose moments are known: its segments keep V and U at each
     branch's input.
@@ -176,4 +116,14 @@ def pair_spread(stack: Stack, start: float, width: int) -> list[float]:
             answers.append((component.response(*at), component.scatter(*at)))
         below = segment.derivatives[1]
         segment.spread = Spread(segment.step, segment.known, below, answers, 1 / width)
-    return walk_spread(stack.order, [segment.spread for segment in stack.segments], [start] * stack.pairs)
+    now = np.full((len(stack.order) + 1, stack.pairs), start)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(ROUNDS):
+            found = [segment.spread.passed(now[segment.layers.astype(int)]) for segment in stack.segments]
+            behind, slopes = (stack.joined(part) for part in zip(*found, strict=True))
+            # V behind a block is what is added and of degree one in V; its tangent is solved for all layers
+            added = behind - np.einsum("lij,lj->li", slopes, now[:-1])
+            before, now = now, iterated(slopes, now[0], added)
+            if not (np.abs(now - before) > SETTLED * np.abs(now)).any():
+                break
+    return [float(v) for v in now[-1]]

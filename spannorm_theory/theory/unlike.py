@@ -15,7 +15,8 @@ import numpy as np
 from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
 from ..components.routing_plane import LARGEST_SPREAD
-from .stack import Stack, forward, pair_spread
+from .forward import forward
+from .stack import Stack, pair_spread
 
 #: d times a change of V up to which what experts make of it, 1/8 of that of a gap, is of an order 1/d that is
 #: left out; and such a change that moves gaps by less than their table's own error (:mod:`.routing`)

@@ -7,7 +7,8 @@ import pytest
 
 from spannorm_theory.architecture import Architecture
 from spannorm_theory.theory.ends import input_moments
-from spannorm_theory.theory.stack import Stack, forward
+from spannorm_theory.theory.forward import forward
+from spannorm_theory.theory.stack import Stack
 
 
 @pytest.mark.reference

@@ -9,9 +9,10 @@ from spannorm_theory.architecture import Architecture
 from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
 from spannorm_theory.theory.ends import input_moments, input_spread
 from spannorm_theory.theory.fluctuation import QUADRATIC
+from spannorm_theory.theory.forward import forward
 from spannorm_theory.theory.gram import predict_gram
 from spannorm_theory.theory.predict import predict_pair
-from spannorm_theory.theory.stack import Stack, finite_width, forward
+from spannorm_theory.theory.stack import Stack, finite_width
 
 COLLAPSING = Architecture("post-norm", depth=20, width=96, heads=2, tokens=16)
 

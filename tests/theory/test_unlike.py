@@ -12,7 +12,8 @@ from spannorm_theory.components.kernels import Array
 from spannorm_theory.components.routing import routing
 from spannorm_theory.theory import unlike
 from spannorm_theory.theory.ends import input_moments, input_spread
-from spannorm_theory.theory.stack import Stack, forward, pair_spread
+from spannorm_theory.theory.forward import forward
+from spannorm_theory.theory.stack import Stack, pair_spread
 from spannorm_theory.theory.unlike import settled
 
 LATE = {"activation": "swiglu", "width": 2048, "tokens": 16, "experts": 64, "top_k": 1, "qkv_norm": True}
