@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
+from math import inf
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebpts2, chebvander
@@ -36,8 +37,9 @@ SMALLEST = 1e-9
 #: steps of Newton's method, and those with new derivatives, for which unknowns are moved by ``MOVE``
 STEPS, FRESH, MOVE = 8, 2, 1e-6
 
-#: a change of the unknowns by one step that is no improvement of a guess
-FARTHEST = 5.0
+#: a change of unknowns by one step, and what a step with old derivatives leaves of what is missed, with which
+#: it is not worth to go on
+FARTHEST, SLOWEST = 5.0, 0.2
 
 #: power of l beyond which a change from block to block is as good as none
 STEEPEST = 40
@@ -129,11 +131,16 @@ class _Recursion:
         onward = everywhere[self._points.at[:-1] + 1]
         x = self._guess(before)
         rounding = ROUNDING * (1 + np.abs(x).max())
+        last = inf
         for step in range(STEPS):
             behind, outs = self._passed(x, self._numbers)
             missed = onward @ x - behind[:-1]
-            if np.abs(missed).max() < SOLVED * np.abs(behind - x).max() + rounding:
+            size = np.abs(missed).max()
+            if size < SOLVED * np.abs(behind - x).max() + rounding:
                 break
+            if step > FRESH and size > SLOWEST * last:
+                return None
+            last = size
             if step < FRESH:
                 factors = lu_factor(self._slopes(x, behind, onward), check_finite=False)
             change = lu_solve(factors, missed.ravel(), check_finite=False).reshape(len(x) - 1, -1)
@@ -152,8 +159,8 @@ class _Recursion:
             missed_outs > MISSED * np.maximum(outs, self._like(outs, states[between]))
         ).any():
             return None
-        last: list[float] = np.exp(behind[-1]).tolist()
-        return states, found_outs, last
+        end: list[float] = np.exp(behind[-1]).tolist()
+        return states, found_outs, end
 
     def _guess(self, before: Array) -> Array:
         """Unknowns at the points whose change from block to block is a power of l, as of late."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from math import sqrt
 
 import numpy as np
 
 from ..components.dropout import dropped
 from ..components.kernels import Array
 from ..components.moe import MixtureOfExperts
+from ..components.routing_plane import LARGEST_SPREAD
 from ..errors import AssumptionError
 from .block import OutOfRange
 from .collocation import FIRST, WORTHWHILE, collocated
@@ -50,9 +52,7 @@ def forward(
         first = FIRST if turns >= long else turns
         state = _iterated(turn, state, first, layer)
         if first < turns:
-            behind = _solved(turn, state, turns - first)
-            rest = turns - first, layer + first * len(turn)
-            state = _iterated(turn, state, *rest) if behind is None else behind
+            state = _later(turn, state, first, turns - first, layer + first * len(turn))
         layer += turns * len(turn)
     for one in passes:
         one.keep()
@@ -83,8 +83,25 @@ def _iterated(turn: Sequence[_Pass], state: Sequence[float], turns: int, layer: 
     return state
 
 
-def _solved(turn: Sequence[_Pass], state: Sequence[float], turns: int) -> Sequence[float] | None:
-    """The same behind ``FIRST`` iterated turns, or None where only iteration leads there."""
+def _later(
+    turn: Sequence[_Pass], state: Sequence[float], before: int, turns: int, layer: int
+) -> Sequence[float]:
+    """The same behind ``before`` turns of a run: solved, or else in two halves of their logarithm, and
+    iterated where these are short."""
+    if turns < WORTHWHILE * len(state):
+        return _iterated(turn, state, turns, layer)
+    behind = _solved(turn, state, before, turns)
+    if behind is not None:
+        return behind
+    half = int(sqrt(before * (before + turns))) - before
+    state = _later(turn, state, before, half, layer)
+    return _later(turn, state, before + half, turns - half, layer + half * len(turn))
+
+
+def _solved(
+    turn: Sequence[_Pass], state: Sequence[float], before: int, turns: int
+) -> Sequence[float] | None:
+    """The same, or None where only iteration leads there."""
     size, groups, outs = len(state), [0], [0]
     for one in turn:
         groups.append(groups[-1] + 1 + len(one.transfers))
@@ -98,7 +115,7 @@ def _solved(turn: Sequence[_Pass], state: Sequence[float], turns: int) -> Sequen
         return at, found
 
     given = [group for one in turn for group in one.given(turns)]
-    found = collocated(block, turn[0].step.pairs, turn[0].states(state), given)
+    found = collocated(block, turn[0].step.pairs, turn[0].states(before, state), given)
     if found is None:
         return None
     states, put_out, behind = found
@@ -127,7 +144,7 @@ class _Pass:
         for at, (component, gains) in enumerate(zip(segment.components, segment.gains, strict=True)):
             columns = [gains[name] for name in component.takes]
             if isinstance(component, MixtureOfExperts) and spreads is not None and spreads[:, at].any():
-                columns.append(spreads[:, at])
+                columns.append(np.minimum(spreads[:, at], LARGEST_SPREAD))
             self._columns.append(columns)
         self._begin = self._done = int(np.searchsorted(segment.layers, begin))
         self._tables: list[Array] = []
@@ -163,10 +180,10 @@ class _Pass:
         here = slice(self._done, self._done + blocks)
         return [[x[here] for x in group] for group in self._columns]
 
-    def states(self, behind: Sequence[float]) -> Array:
-        """Those in front of the last ``FIRST`` blocks, which were iterated, and behind them."""
+    def states(self, blocks: int, behind: Sequence[float]) -> Array:
+        """Those in front of the last blocks, and behind them."""
         self._tabulate()
-        return np.vstack([self._tables[-1][-FIRST:, : len(behind)], behind])
+        return np.vstack([*(found[:, : len(behind)] for found in self._tables), behind])[-blocks - 1 :]
 
     def take(self, found: Array) -> None:
         """Go on behind the next blocks, of which all is known."""
