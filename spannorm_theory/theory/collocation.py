@@ -34,8 +34,9 @@ FIRST = 64
 #: drops of a branch's output, over those that it would have if it were as unlike as streams, that are none
 SMALLEST = 1e-9
 
-#: steps of Newton's method, and those with new derivatives, for which unknowns are moved by ``MOVE``
-STEPS, FRESH, MOVE = 8, 2, 1e-6
+#: steps of Newton's method, and those with new derivatives if the one before changed more than ``NEAR``;
+#: what unknowns are moved by for these
+STEPS, FRESH, NEAR, MOVE = 8, 2, 0.1, 1e-6
 
 #: a change of unknowns by one step, and what a step with old derivatives leaves of what is missed, with which
 #: it is not worth to go on
@@ -131,7 +132,7 @@ class _Recursion:
         onward = everywhere[self._points.at[:-1] + 1]
         x = self._guess(before)
         rounding = ROUNDING * (1 + np.abs(x).max())
-        last = inf
+        last = moved = inf
         for step in range(STEPS):
             behind, outs = self._passed(x, self._numbers)
             missed = onward @ x - behind[:-1]
@@ -141,12 +142,13 @@ class _Recursion:
             if step > FRESH and size > SLOWEST * last:
                 return None
             last = size
-            if step < FRESH:
+            if step < FRESH and moved > NEAR:
                 factors = lu_factor(self._slopes(x, behind, onward), check_finite=False)
             change = lu_solve(factors, missed.ravel(), check_finite=False).reshape(len(x) - 1, -1)
-            if not np.abs(change).max() < FARTHEST:
-                return None
             x[1:] -= change
+            moved = np.abs(change).max()
+            if not moved < FARTHEST:
+                return None
         else:
             return None
         found = everywhere @ x
