@@ -49,7 +49,7 @@ STEEPEST = 40
 SOLVED, ROUNDING = 1e-9, 1e-14
 
 #: the same between the points, as much as tables of branches are off, and beside changes that are none
-MISSED, UNCHANGED = 1e-4, 1e-10
+MISSED, UNCHANGED = 5e-4, 1e-10
 
 #: from a state and a layer's numbers to the state behind the block, and what its branches put out
 Block = Callable[..., tuple[Sequence[float], Sequence[float]]]

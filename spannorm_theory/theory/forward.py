@@ -60,17 +60,20 @@ def forward(
 
 
 def _runs(order: Sequence[int], begin: int, long: int) -> Iterator[tuple[Sequence[int], int]]:
-    """Wirings that take turns, and how many turns: one wiring, if not several have ``long`` runs."""
+    """Wirings that take turns, and how many turns there are: as few different ones as have ``long`` runs, or
+    else one."""
     which = np.array(order)
     ends = [[*(np.flatnonzero(which[p:] != which[:-p]) + p).tolist(), len(order)] for p in PERIODS]
     while begin < len(order):
-        turns = [
-            (end[bisect_left(end, min(begin + period, end[-1]))] - begin) // period
-            for period, end in zip(PERIODS, ends, strict=True)
-        ]
-        period = next((p for p, count in zip(PERIODS, turns, strict=True) if count >= long), 1)
-        yield order[begin : begin + period], turns[PERIODS.index(period)]
-        begin += period * turns[PERIODS.index(period)]
+        for period, end in zip(PERIODS, ends, strict=True):
+            wirings = order[begin : begin + period]
+            turns = (end[bisect_left(end, min(begin + period, len(order)))] - begin) // period
+            if turns >= long and len(set(wirings)) == period:
+                break
+        else:
+            wirings, turns = order[begin : begin + 1], ends[0][bisect_left(ends[0], begin + 1)] - begin
+        yield wirings, turns
+        begin += len(wirings) * turns
 
 
 def _iterated(turn: Sequence[_Pass], state: Sequence[float], turns: int, layer: int) -> Sequence[float]:
@@ -98,9 +101,7 @@ def _later(
     return _later(turn, state, before + half, turns - half, layer + half * len(turn))
 
 
-def _solved(
-    turn: Sequence[_Pass], state: Sequence[float], before: int, turns: int
-) -> Sequence[float] | None:
+def _solved(turn: Sequence[_Pass], state: Sequence[float], before: int, turns: int) -> Sequence[float] | None:
     """The same, or None where only iteration leads there."""
     size, groups, outs = len(state), [0], [0]
     for one in turn:

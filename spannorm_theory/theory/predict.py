@@ -60,7 +60,9 @@ def predict(arch: Architecture) -> pd.DataFrame:
         (natural), theory ("pair", or "position-resolved" under a mask or with positions), and then se, the
         theory's own standard error (of the logarithm for squared norms). Moments per coordinate, weight
         gradients as squared Frobenius norms; the loss gradient at the model's output has second moment
-        1, that of a cross-entropy its own. NaN is what the theory does not predict.
+        1, that of a cross-entropy its own. NaN is what the theory does not predict. Blocks far into runs of
+        300 and more are solved at some layers (:mod:`.collocation`): logarithms are then right to 1e-3, and
+        mostly to 1e-8.
 
     Raises:
         AssumptionError: the architecture is outside the theory's assumptions, or left float64's range.
