@@ -91,7 +91,7 @@ def _later(
 ) -> Sequence[float]:
     """The same behind ``before`` turns of a run: solved, or else in two halves of their logarithm, and
     iterated where these are short."""
-    if turns < WORTHWHILE * len(state):
+    if turns < WORTHWHILE * len(state) or min(state) <= 0:  # logarithms are solved for
         return _iterated(turn, state, turns, layer)
     behind = _solved(turn, state, before, turns)
     if behind is not None:
