@@ -17,7 +17,7 @@ from .segment import Segment
 from .spread import Spread
 
 #: steps of Newton's method for V, which takes 2 to 7, and the relative change by one that is the last
-ROUNDS, SETTLED = 20, 1e-7
+ROUNDS, SETTLED = 20, 1e-5
 
 
 @dataclass(frozen=True)
