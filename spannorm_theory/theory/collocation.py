@@ -115,6 +115,8 @@ def collocated(
 
 
 class _Recursion:
+    """A run's blocks at the points; rows of arrays are layers, their columns a state's numbers."""
+
     def __init__(
         self,
         block: Block,

@@ -1,4 +1,5 @@
-"""A stack of blocks in the pair theory: its wirings, in the order of its layers, and the forward pass."""
+"""A stack of blocks in the pair theory: its wirings, in the order of its layers, and what a finite width
+makes of its moments."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ..architecture import Architecture
 from ..components.kernels import Array
+from ..errors import AssumptionError
 from .affine import iterated
 from .copies import copies
 from .fluctuation import Deviations
@@ -105,7 +107,11 @@ def network_spread(stack: Stack, width: int) -> None:
 
 
 def pair_spread(stack: Stack, start: float, width: int) -> list[float]:
-    """V alone, with arguments and result of :func:`finite_width`."""
+    """V alone, with arguments and result of :func:`finite_width`.
+
+    Raises:
+        AssumptionError: its recursion is not solved.
+    """
     for segment in stack.segments:
         drops = segment.known.T[2 * stack.pairs + 1 :: 2]
         answers = []
@@ -126,4 +132,9 @@ def pair_spread(stack: Stack, start: float, width: int) -> list[float]:
             before, now = now, iterated(slopes, now[0], added)
             if not (np.abs(now - before) > SETTLED * np.abs(now)).any():
                 break
+        else:
+            raise AssumptionError(
+                f"V, how covariances vary over token pairs, does not settle in {ROUNDS} steps of Newton's "
+                "method; use a shallower stack, or simulate(...)"
+            )
     return [float(v) for v in now[-1]]

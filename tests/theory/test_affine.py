@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from spannorm_theory import Architecture
+from spannorm_theory.errors import AssumptionError
+from spannorm_theory.theory import stack as stacks
 from spannorm_theory.theory.affine import iterated
 from spannorm_theory.theory.ends import input_moments, input_spread
 from spannorm_theory.theory.forward import forward
@@ -50,3 +52,13 @@ def test_v_of_every_layer_is_what_its_block_makes_of_the_one_in_front(
     behind = stack.over_layers(lambda segment: segment.spread.passed(segment.spread.streams)[0])
     assert behind == pytest.approx(streams[1:], rel=1e-9)
     assert np.ptp(streams) > 0
+
+
+@pytest.mark.exact
+def test_v_that_does_not_settle_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    arch = Architecture("pre-norm", depth=40)
+    stack = Stack.of(arch)
+    forward(stack, input_moments(arch))
+    monkeypatch.setattr(stacks, "ROUNDS", 1)
+    with pytest.raises(AssumptionError, match="does not settle in 1 steps"):
+        pair_spread(stack, input_spread(arch), arch.width)
