@@ -15,65 +15,65 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ._version import __version__ as __version__
 
 #: public name -> module that defines it
 _HOME = {
-    "Architecture": "architecture",
-    "placement": "definitions.placements",
-    "scaling": "definitions.scalings",
-    "Multipliers": "definitions.scalings",
-    "activation": "components.activations",
-    "derive": "theory.recursion",
-    "Recursion": "theory.recursion",
-    "predict": "theory.predict",
+    "Architecture": "spec.architecture",
+    "placement": "spec.placements",
+    "scaling": "spec.scalings",
+    "Multipliers": "spec.scalings",
+    "activation": "gaussian.activations",
+    "derive": "derivation.recursion",
+    "Recursion": "derivation.recursion",
+    "predict": "prediction.exchangeable",
     "simulate": "montecarlo.ensemble",
     "Ensemble": "montecarlo.ensemble",
-    "verify": "verification",
-    "Verification": "verification",
-    "spectra": "singular",
-    "claims": "claimed.run",
-    "ClaimsReport": "claimed.run",
+    "verify": "verification.verification",
+    "Verification": "verification.verification",
+    "spectra": "verification.spectra",
+    "claims": "literature.run",
+    "ClaimsReport": "literature.run",
     "write_report": "report",
     "sweep": "sweeps.run",
     "Sweep": "sweeps.run",
-    "Store": "sweeps.store",
+    "Store": "sweeps.store.store",
     "atlas": "atlases",
     "Atlas": "atlases",
-    "write_figures": "figures",
-    "write_latex": "latex_table",
-    "placements": "catalogue",
-    "scalings": "catalogue",
-    "activations": "catalogue",
+    "write_figures": "report.figure_set",
+    "write_latex": "render.latex_table",
+    "placements": "spec.catalogue",
+    "scalings": "spec.catalogue",
+    "activations": "spec.catalogue",
 }
 
 if TYPE_CHECKING:
-    from .architecture import Architecture as Architecture
     from .atlases import Atlas as Atlas
     from .atlases import atlas as atlas
-    from .catalogue import activations as activations
-    from .catalogue import placements as placements
-    from .catalogue import scalings as scalings
-    from .claimed.run import ClaimsReport as ClaimsReport
-    from .claimed.run import claims as claims
-    from .components.activations import activation as activation
-    from .definitions.placements import placement as placement
-    from .definitions.scalings import Multipliers as Multipliers
-    from .definitions.scalings import scaling as scaling
-    from .figures import write_figures as write_figures
-    from .latex_table import write_latex as write_latex
+    from .derivation.recursion import Recursion as Recursion
+    from .derivation.recursion import derive as derive
+    from .gaussian.activations import activation as activation
+    from .literature.run import ClaimsReport as ClaimsReport
+    from .literature.run import claims as claims
     from .montecarlo.ensemble import Ensemble as Ensemble
     from .montecarlo.ensemble import simulate as simulate
+    from .prediction.exchangeable import predict as predict
+    from .render.latex_table import write_latex as write_latex
     from .report import write_report as write_report
-    from .singular import spectra as spectra
+    from .report.figure_set import write_figures as write_figures
+    from .spec.architecture import Architecture as Architecture
+    from .spec.catalogue import activations as activations
+    from .spec.catalogue import placements as placements
+    from .spec.catalogue import scalings as scalings
+    from .spec.placements import placement as placement
+    from .spec.scalings import Multipliers as Multipliers
+    from .spec.scalings import scaling as scaling
     from .sweeps.run import Sweep as Sweep
     from .sweeps.run import sweep as sweep
-    from .sweeps.store import Store as Store
-    from .theory.predict import predict as predict
-    from .theory.recursion import Recursion as Recursion
-    from .theory.recursion import derive as derive
-    from .verification import Verification as Verification
-    from .verification import verify as verify
+    from .sweeps.store.store import Store as Store
+    from .verification.spectra import spectra as spectra
+    from .verification.verification import Verification as Verification
+    from .verification.verification import verify as verify
 
 
 def __getattr__(name: str) -> Any:

@@ -14,9 +14,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spannorm_theory.components.activations import ACTIVATIONS
-from spannorm_theory.definitions.placements import PLACEMENTS
-from spannorm_theory.definitions.scalings import SCALINGS
+from spannorm_theory.gaussian.activations import ACTIVATIONS
+from spannorm_theory.spec.placements import PLACEMENTS
+from spannorm_theory.spec.scalings import SCALINGS
 
 HERE = Path(__file__).parent.parent / "notebooks"
 SOURCES = sorted((HERE / "src").glob("*.py"))

@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 from sympy import Integer
 
-from spannorm_theory.claimed.bibliography import bibliography, papers
+from spannorm_theory.literature.bibliography import bibliography, papers
 
 HERE = Path(__file__).parent.parent / "papers" / "norm-placement"
 GENERATED = HERE / "generated"

@@ -18,13 +18,13 @@ import torch
 from sympy import Rational, simplify
 
 import spannorm_theory as st
-from spannorm_theory import symbols
-from spannorm_theory.components.kernels import Array
-from spannorm_theory.components.norms import normalise
-from spannorm_theory.definitions.placements import PLACEMENTS
+from spannorm_theory.base import symbols
+from spannorm_theory.base.quantities import Key
+from spannorm_theory.gaussian.closed_forms import Array
+from spannorm_theory.gaussian.head_norm import normalise
 from spannorm_theory.montecarlo.program import Program
-from spannorm_theory.quantities import Key
-from spannorm_theory.theory.predict import predict_profiles
+from spannorm_theory.prediction.exchangeable import predict_profiles
+from spannorm_theory.spec.placements import PLACEMENTS
 
 pytestmark = pytest.mark.reference
 

@@ -8,7 +8,7 @@
 
 # %%
 import spannorm_theory as st
-from spannorm_theory.definitions.placements import PLACEMENTS
+from spannorm_theory.spec.placements import PLACEMENTS
 
 # %% [markdown]
 # ## Two placements that differ in one symbol

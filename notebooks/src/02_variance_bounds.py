@@ -12,8 +12,8 @@ import os
 import pandas as pd
 
 import spannorm_theory as st
-from spannorm_theory.definitions.placements import STANDARD
-from spannorm_theory.theory.predict import predict_profiles
+from spannorm_theory.prediction.exchangeable import predict_profiles
+from spannorm_theory.spec.placements import STANDARD
 
 SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU
 NETWORKS, SHAPE = {

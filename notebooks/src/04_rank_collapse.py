@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 from sympy import Rational
 
 import spannorm_theory as st
-from spannorm_theory.sweeps.presets import preset
-from spannorm_theory.theory.alignment import fixed_points
-from spannorm_theory.theory.laws import COLLAPSE
+from spannorm_theory.asymptotics.laws import COLLAPSE
+from spannorm_theory.prediction.fixed_points import fixed_points
+from spannorm_theory.report.phase_presets import preset
 
 SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU
 NETWORKS, SHAPE = {

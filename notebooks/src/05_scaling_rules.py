@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 import spannorm_theory as st
-from spannorm_theory.errors import SpannormError
+from spannorm_theory.base.errors import SpannormError
 
 SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU
 NETWORKS, DEPTHS, SHAPE = {

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 import spannorm_theory as st
-from spannorm_theory.theory.finite_width import fluctuations
-from spannorm_theory.theory.predict import predict_profiles
+from spannorm_theory.prediction.exchangeable import predict_profiles
+from spannorm_theory.verification.allowances import fluctuations
 
 SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU
 NETWORKS, WIDTHS, SHAPE = {
@@ -91,7 +91,7 @@ table[(table["quantity"] == "grad_variance") & (table["layer"] == 0)][
 # not many.
 
 # %%
-from spannorm_theory.verification import compare
+from spannorm_theory.verification.verification import compare
 
 found = {width: compare(predict_profiles(e.arch), e) for width, e in ensembles.items()}
 print({width: result.passed for width, result in found.items()})

@@ -7,12 +7,12 @@ from random import Random
 from typing import Any
 
 import spannorm_theory as st
-from spannorm_theory import symbols
-from spannorm_theory.definitions.placements import PLACEMENTS
-from spannorm_theory.definitions.trace import Branch
-from spannorm_theory.theory.adjoint import Adjoint
-from spannorm_theory.theory.moments import SCALAR, Moments
-from spannorm_theory.theory.step import Step, constant_gains
+from spannorm_theory.base import symbols
+from spannorm_theory.moments.adjoint import Adjoint
+from spannorm_theory.moments.algebra import SCALAR, Moments
+from spannorm_theory.moments.one_token import Step, constant_gains
+from spannorm_theory.spec.graph import Branch
+from spannorm_theory.spec.placements import PLACEMENTS
 
 #: rounding of a few dozen operations
 PRECISION = 1e-11

@@ -21,8 +21,8 @@ import numpy as np
 import tables
 from tables import number
 
-from spannorm_theory.plot.paper import save
-from spannorm_theory.theory.alignment import fixed_points
+from spannorm_theory.plot.canvas.paper import save
+from spannorm_theory.prediction.fixed_points import fixed_points
 
 HERE = Path(__file__).parent
 

@@ -13,12 +13,12 @@ from matplotlib.lines import Line2D
 from measured import RIVALS, RULES, ffn_gains
 
 import spannorm_theory as st
-from spannorm_theory import symbols
-from spannorm_theory.components.activations import ACTIVATIONS
-from spannorm_theory.plot.draw import Look, handle
-from spannorm_theory.plot.look import placement_style, placement_title
-from spannorm_theory.plot.paper import new_figure, paper
-from spannorm_theory.theory.collapse import collapse_factor
+from spannorm_theory.base import symbols
+from spannorm_theory.derivation.rank_collapse import collapse_factor
+from spannorm_theory.gaussian.activations import ACTIVATIONS
+from spannorm_theory.plot.canvas.draw import Look, handle
+from spannorm_theory.plot.canvas.marks import placement_style, placement_title
+from spannorm_theory.plot.canvas.paper import new_figure, paper
 
 #: inches of text that a figure has
 WIDTH = 6.5

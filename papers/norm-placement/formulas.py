@@ -10,8 +10,8 @@ from typing import Any
 from sympy import Add, Expr, Integer, Mul, Pow, exp, latex, simplify, sqrt
 
 import spannorm_theory as st
-from spannorm_theory import symbols
-from spannorm_theory.theory.collapse import collapse_factor
+from spannorm_theory.base import symbols
+from spannorm_theory.derivation.rank_collapse import collapse_factor
 
 SA, SF, WA, WF = symbols.sigma_a2, symbols.sigma_f2, symbols.omega_a2, symbols.omega_f2
 Q, Q0, L, LAYER = symbols.variance, symbols.initial_variance, symbols.depth, symbols.layer

@@ -11,10 +11,10 @@ import pandas as pd
 
 import spannorm_theory as st
 from spannorm_theory.bench import regimes
-from spannorm_theory.components.activations import ACTIVATIONS as REGISTERED
-from spannorm_theory.theory.bounds import gain_intervals
-from spannorm_theory.theory.finite_width import fluctuations
-from spannorm_theory.theory.predict import predict_pair
+from spannorm_theory.bounds.intervals import gain_intervals
+from spannorm_theory.gaussian.activations import ACTIVATIONS as REGISTERED
+from spannorm_theory.prediction.exchangeable import predict_pair
+from spannorm_theory.verification.allowances import fluctuations
 
 PLACEMENTS = ("pre-norm", "post-norm", "span-norm", "hybrid-norm")
 RULES = ("unit", "depth-scaled-init")

@@ -11,10 +11,10 @@ from sympy import Expr, Pow, Rational, exp, factor, simplify
 from sympy.printing.latex import LatexPrinter
 
 import spannorm_theory as st
-from spannorm_theory import symbols
-from spannorm_theory.components.activations import ACTIVATIONS as REGISTERED
-from spannorm_theory.definitions.placements import PLACEMENTS
-from spannorm_theory.theory.growth import Growth
+from spannorm_theory.asymptotics.growth import Growth
+from spannorm_theory.base import symbols
+from spannorm_theory.gaussian.activations import ACTIVATIONS as REGISTERED
+from spannorm_theory.spec.placements import PLACEMENTS
 
 #: the rows of the atlas: placements without scaling, and those that come with a rule of their own or are
 #: compared under one

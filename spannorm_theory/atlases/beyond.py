@@ -7,9 +7,9 @@ ln L, which no loop over blocks reaches. From block ``DEPTHS[-1]`` of a stack it
 
     dq/dx = l F(q, l),  d ln(product)/dx = l f(q, l),  hence  x = int dq / (l F),  ln(product) = int f/F dq,
 
-with F and f of the block as the definition wires it (:mod:`.numeric`), on a grid in ln q; no formula of a
-step and no law is used. The error is of the order of 1/``DEPTHS[-1]``, in a factor of each quantity that is
-the same at all depths beyond.
+with F and f of the block as the definition wires it (:mod:`spannorm_theory.moments.constant_gains`), on a
+grid in ln q; no formula of a step and no law is used. The error is of the order of 1/``DEPTHS[-1]``, in a
+factor of each quantity that is the same at all depths beyond.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from math import exp, log
 import numpy as np
 from scipy.integrate import cumulative_simpson
 
-from ..components.kernels import Array
-from ..errors import AssumptionError
+from ..base.errors import AssumptionError
+from ..derivation.iterated import Ends, Iteration
+from ..gaussian.closed_forms import Array
+from ..moments.constant_gains import Gains, Wiring
 from .check import DEPTHS
-from .iterated import Ends, Iteration
-from .numeric import Gains, Wiring
 
 #: blocks at which l F and l f are taken: what is left of their dependence on l, as 1/l, is taken out
 NEAR, FAR = 2.0**11, 2.0**12

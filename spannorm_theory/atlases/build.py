@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from ..architecture import Architecture, parse_placement
-from ..definitions.placements import PLACEMENTS
-from ..definitions.rule import SCALINGS
-from ..errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
+from ..base.errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
+from ..spec.architecture import Architecture, parse_placement
+from ..spec.placements import PLACEMENTS
+from ..spec.scaling import SCALINGS
 from .cell import compute
 from .records import FAILED, OK, Cell
 from .table import frame
@@ -178,7 +178,7 @@ def atlas(
     """The laws of every placement under every scaling rule, checked, with what they amount to in words.
 
     Laws are derived for constant branch gains and evaluated at those of the architecture's components, for
-    aligned tokens (:mod:`spannorm_theory.atlases.components`). Each is held against the step iterated to
+    aligned tokens (:mod:`spannorm_theory.atlases.branch_gains`). Each is held against the step iterated to
     depth 10^4 (:mod:`spannorm_theory.atlases.check`); what has no law is fitted to that iteration and marked.
     Pairs that a rule refuses, or cannot be applied to, are left out.
 
@@ -189,7 +189,8 @@ def atlas(
         seed: of that verification.
         seconds: CPU time after which a cell is given up and reported.
         workers: processes; None takes one for each core.
-        fields: further fields of :class:`~spannorm_theory.architecture.Architecture`. Depth and width are
+        fields: further fields of :class:`~spannorm_theory.spec.architecture.Architecture`. Depth and width
+        are
             those of the Monte Carlo.
 
     Raises:
@@ -221,7 +222,7 @@ def _spread(indices: Sequence[int], count: int) -> list[int]:
 
 
 def _monte_carlo(arch: Architecture, networks: int, seed: int) -> str:
-    from ..verification import verify
+    from ..verification.verification import verify
 
     try:
         result = verify(arch, networks=networks, seed=seed, progress=False)

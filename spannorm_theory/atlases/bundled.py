@@ -20,9 +20,9 @@ import numpy as np
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
-from ..components.kernels import Array
-from ..errors import AssumptionError
-from .numeric import Wiring
+from ..base.errors import AssumptionError
+from ..gaussian.closed_forms import Array
+from ..moments.constant_gains import Wiring
 
 #: of one, what a block with larger gains changes
 SHARE = 1e-4

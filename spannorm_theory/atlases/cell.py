@@ -10,12 +10,12 @@ from types import FrameType
 
 import numpy as np
 
-from ..architecture import Architecture
-from ..errors import NoClosedForm, SpannormError
-from ..theory.bounds import bounds, sized
-from ..theory.predict import LEAST_OPEN, predict_forward
-from ..theory.recursion import derive
-from .components import ends
+from ..base.errors import NoClosedForm, SpannormError
+from ..bounds.intervals import bounds, sized
+from ..derivation.recursion import derive
+from ..prediction.exchangeable import LEAST_OPEN, predict_forward
+from ..spec.architecture import Architecture
+from .branch_gains import ends
 from .known import known
 from .records import Cell, Found, Share
 

@@ -25,7 +25,7 @@ from dataclasses import replace
 from itertools import pairwise
 from math import exp, isfinite, isnan, log, nan
 
-from .numbers import Trend
+from .trend import Trend
 
 RATIO = 4
 DEPTHS = (640, 2560, 10240)

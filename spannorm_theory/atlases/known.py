@@ -11,18 +11,18 @@ import numpy as np
 from sympy import Expr
 from sympy.polys.polyerrors import BasePolynomialError
 
-from ..errors import AssumptionError, NoClosedForm
-from ..theory import laws
-from ..theory.growth import Growth
-from ..theory.pattern import Factors
-from ..theory.recursion import Recursion
-from ..theory.streams import differences_law, embedding_law
+from ..asymptotics import laws
+from ..asymptotics.growth import Growth
+from ..asymptotics.near_identity import differences_law, embedding_law
+from ..base.errors import AssumptionError, NoClosedForm
+from ..derivation.iterated import Ends, Iteration
+from ..derivation.recursion import Recursion
+from ..moments.constant_gains import GAINS, Gains
+from ..moments.equivalence import Factors
 from .beyond import ends_beyond
 from .check import DEEPER, DEPTHS, deep, deep_mismatch, mismatch
-from .iterated import Ends, Iteration
-from .numbers import Trend, evaluate, fit
-from .numeric import GAINS, Gains
 from .records import FAILED, LATER, OK, QUANTITIES, UNCHECKED, Found
+from .trend import Trend, evaluate, fit
 
 #: gains of the check: all different, so that no two of them can be swapped unnoticed
 CHECK_GAINS: Gains = (0.3, 0.7, 0.4, 1.1)

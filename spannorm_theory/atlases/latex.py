@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from .. import symbols
-from ..definitions.placements import PLACEMENTS
-from .numbers import Trend
+from ..base import symbols
+from ..spec.placements import PLACEMENTS
 from .records import QUANTITIES, Cell, Found
+from .trend import Trend
 
 _HEAD = (
     "Placement",

@@ -10,18 +10,18 @@ from importlib import resources
 from math import exp, isfinite, isnan, log
 from typing import TYPE_CHECKING
 
-from ..architecture import parse_placement
-from ..definitions.placements import PLACEMENTS
-from ..definitions.rule import SCALINGS
-from ..report import mathml
-from ..report.markup import paragraph, power_of_ten, tag
-from ..theory.growth import Growth
-from ..theory.laws import COLLAPSE
+from ..asymptotics.growth import Growth
+from ..asymptotics.laws import COLLAPSE
+from ..render import mathml
+from ..render.html import paragraph, power_of_ten, tag
+from ..spec.architecture import parse_placement
+from ..spec.placements import PLACEMENTS
+from ..spec.scaling import SCALINGS
+from .branch_gains import ends
 from .check import DEEPER, DEPTHS
-from .components import ends
 from .known import CHECK_GAINS
-from .numbers import Trend
 from .records import LATER, OK, QUANTITIES, Cell, Found, Share
+from .trend import Trend
 from .verdict import regime, verdict
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..architecture import Architecture
-from ..theory.growth import Growth
-from .numbers import Trend
+from ..asymptotics.growth import Growth
+from ..spec.architecture import Architecture
+from .trend import Trend
 
 #: what the atlas gives a law for
 QUANTITIES = ("forward", "gradient", "collapse", "identity")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..theory.growth import Growth
+from ..asymptotics.growth import Growth
 from .records import QUANTITIES, Cell, Found
 from .verdict import verdict
 

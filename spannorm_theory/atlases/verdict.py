@@ -1,6 +1,6 @@
 """What the numbers of a cell mean, in words.
 
-Thresholds, all on the law's numbers at aligned tokens (see :mod:`.components`):
+Thresholds, all on the law's numbers at aligned tokens (see :mod:`.branch_gains`):
 
     exponential          the rate of ln f per block changes it by ``LEAST`` or more within the check's depths
     power                |exponent| of L of at least ``EXPONENT``; within 0.02 of 1: "linearly"
@@ -19,8 +19,8 @@ from __future__ import annotations
 from math import exp, isfinite
 
 from .check import DEPTHS
-from .numbers import Trend
 from .records import Cell, Found
+from .trend import Trend
 
 EXPONENT = 0.02
 LEAST = 0.1

@@ -2,7 +2,7 @@
 
 A layer meets its target when the theory is within the target's tolerance or within ``FEW`` standard
 errors. The worst layer is the one furthest from that. Means over networks are Cox' estimates for squared
-norms, as in :mod:`spannorm_theory.verification`; their geometric mean stands beside them.
+norms, as in :mod:`spannorm_theory.verification.verification`; their geometric mean stands beside them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..architecture import Architecture
+from ..base.quantities import QUANTITIES
 from ..montecarlo.ensemble import Ensemble, simulate
-from ..quantities import QUANTITIES
-from ..theory.gram import predict_gram
-from ..theory.predict import predict_pair, predict_profiles
-from ..theory.prediction import Prediction
-from ..verification import compare, precision
+from ..prediction.exchangeable import predict_pair, predict_profiles
+from ..prediction.prediction import Prediction
+from ..prediction.sampled import predict_gram
+from ..spec.architecture import Architecture
+from ..verification.verification import compare, precision
 
 PLACEMENTS = ("pre-norm", "post-norm", "span-norm", "hybrid-norm", "siamese-norm")
 SCALINGS = ("unit", "depth-scaled-init")

@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..errors import InputError
-from ..plot.look import sequence_style
-from ..plot.paper import DOUBLE, new_figure, paper, save
+from ..base.errors import InputError
+from ..plot.canvas.marks import sequence_style
+from ..plot.canvas.paper import DOUBLE, new_figure, paper, save
 from .speed import CONTESTANTS
 
 LABELS = {

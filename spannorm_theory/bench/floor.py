@@ -20,10 +20,10 @@ from math import ceil
 
 import torch
 
-from ..architecture import Architecture
 from ..montecarlo.implicit import GROUPS
 from ..montecarlo.randomness import Purpose, Randomness
 from ..montecarlo.resources import cores, prepare_worker
+from ..spec.architecture import Architecture
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..architecture import Architecture
-from ..errors import InputError
+from ..base.errors import InputError
+from ..montecarlo.network import Record
 from ..montecarlo.program import Program
-from ..montecarlo.stack import Record
+from ..spec.architecture import Architecture
 
 Linear = Callable[[int, int], nn.Linear]
 

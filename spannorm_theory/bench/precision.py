@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
-from ..architecture import Architecture
-from ..components.kernels import Array
-from ..errors import NonFiniteError
+from ..base.errors import NonFiniteError
+from ..base.quantities import QUANTITIES
+from ..gaussian.closed_forms import Array
 from ..montecarlo.ensemble import Ensemble, simulate
-from ..quantities import QUANTITIES
+from ..spec.architecture import Architecture
 
 PLACEMENTS = ("pre-norm", "post-norm", "span-norm")
 SCALINGS = ("unit", "depth-scaled-init")

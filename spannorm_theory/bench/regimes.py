@@ -8,12 +8,12 @@ from math import sqrt
 
 import pandas as pd
 
-from ..architecture import Architecture
 from ..montecarlo.ensemble import Ensemble, simulate
-from ..theory.finite_width import fluctuations
-from ..theory.predict import predict_pair
-from ..theory.prediction import Prediction
-from ..verification import precision
+from ..prediction.exchangeable import predict_pair
+from ..prediction.prediction import Prediction
+from ..spec.architecture import Architecture
+from ..verification.allowances import fluctuations
+from ..verification.verification import precision
 from .accuracy import errors, predictions
 
 #: pre-norm ReLU: the stack on which published closures are known to fail
@@ -87,7 +87,7 @@ def width_sweep(
         the columns of :func:`hard_regime` for the two theories, after placement, scaling, width and
         depth_over_width; geometric is the geometric over the arithmetic mean of Monte Carlo, log_variance
         (with log_variance_se) the variance of the squared gradient's logarithm over networks, and
-        stated_variance what :mod:`spannorm_theory.theory.finite_width` says of it.
+        stated_variance what :mod:`spannorm_theory.verification.allowances` says of it.
     """
     rows = []
     for arch in archs:

@@ -25,8 +25,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..architecture import Architecture
-from ..errors import InputError
+from ..base.errors import InputError
+from ..spec.architecture import Architecture
 
 MODULES = ("plain", "tuned")
 CONTESTANTS = (*MODULES, "explicit", "implicit", "floor")

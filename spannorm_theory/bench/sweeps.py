@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..architecture import Architecture
+from ..spec.architecture import Architecture
 from ..sweeps.cells import Cell, Specification, grid, specify
-from ..sweeps.export import export
 from ..sweeps.run import missing_cells, run
-from ..sweeps.store import Store
+from ..sweeps.store.export import export
+from ..sweeps.store.store import Store
 from ..sweeps.worker import Samples, Task, run_task, simulate_cells
 from .work import Work, work
 

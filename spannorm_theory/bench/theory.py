@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from ..architecture import Architecture
-from ..errors import AssumptionError, InputError
-from ..theory.predict import predict
+from ..base.errors import AssumptionError, InputError
+from ..prediction.exchangeable import predict
+from ..spec.architecture import Architecture
 
 #: blocks of the stacks
 DEPTH = 1000

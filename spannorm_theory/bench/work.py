@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from ..architecture import Architecture
+from ..spec.architecture import Architecture
 from ..sweeps.cells import specify
 from ..sweeps.worker import simulate_cells
 
@@ -38,7 +38,8 @@ def work(arch: Architecture) -> Work:
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils.flop_counter import flop_registry
 
-    from ..montecarlo import resources, schedule
+    from ..montecarlo import batches as schedule
+    from ..montecarlo import resources
 
     total = Work()
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from ..architecture import Architecture
-from ..errors import SpannormError
+from ..base.errors import SpannormError
 from ..montecarlo.ensemble import simulate
+from ..spec.architecture import Architecture
 from .floor import Floor
 from .plain import loop
 

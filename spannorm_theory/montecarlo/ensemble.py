@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 from scipy.stats import t as student
 
-from ..architecture import Architecture
-from ..errors import InputError, UnknownNameError
-from ..quantities import QUANTITIES, Key, tidy
+from ..base.errors import InputError, UnknownNameError
+from ..base.quantities import QUANTITIES, Key, tidy
+from ..spec.architecture import Architecture
+from .batches import Job, run
 from .implicit import ImplicitWeights
+from .network import MakeWeights
 from .program import Program
 from .resources import choose_device
-from .schedule import Job, run
-from .stack import MakeWeights
 from .weights import ExplicitWeights
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def simulate(
 ) -> Ensemble:
     """Measure independent random networks of ``arch``, forward and backward, at every layer.
 
-    Each network reads one sequence and has one loss, as the architecture says (:mod:`.ends`). Results
+    Each network reads one sequence and has one loss, as the architecture says (:mod:`.boundary`). Results
     depend on ``seed`` and not on how networks are batched.
 
     Args:

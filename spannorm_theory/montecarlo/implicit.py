@@ -42,8 +42,8 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError
-from ..metrics import gram, product_norm, token_modes
+from ..base.errors import InputError
+from .metrics import gram, product_norm, token_modes
 from .randomness import Purpose, Randomness
 from .weights import Matrix, Weights
 

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from sympy import Expr, lambdify
 
-from .. import symbols
-from ..architecture import Architecture
-from ..components.activations import ACTIVATIONS
-from ..components.attention_op import attention_forward
-from ..components.feedforward import ffn_forward
-from ..components.moe_op import moe_forward
-from ..components.norms import normalise
-from ..definitions.trace import SUBLAYERS, Branch, Norm, Stream, Sum, Trace
-from ..errors import InputError
+from ..base import symbols
+from ..base.errors import InputError
+from ..gaussian.activations import ACTIVATIONS
+from ..gaussian.head_norm import normalise
+from ..layers.attention_op import attention_forward
+from ..layers.experts_op import moe_forward
+from ..layers.feedforward import ffn_forward
+from ..spec.architecture import Architecture
+from ..spec.graph import SUBLAYERS, Branch, Norm, Stream, Sum, Trace
 from .randomness import Purpose
 from .weights import Matrix, Weights
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import InputError
+from ..base.errors import InputError
 
 
 def choose_device(name: str) -> torch.device:

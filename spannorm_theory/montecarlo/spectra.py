@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..architecture import Architecture
-from ..metrics import gram, token_modes
-from ..quantities import Array
-from .ends import embedding
+from ..base.quantities import Array
+from ..spec.architecture import Architecture
+from .batches import FULL
+from .boundary import embedding
 from .ensemble import ENGINES, choose_engine
+from .metrics import gram, token_modes
 from .program import Program
 from .randomness import Randomness
 from .resources import arithmetic, choose_device
-from .schedule import FULL
 
 
 def simulate_spectra(

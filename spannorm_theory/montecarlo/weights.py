@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError
-from ..metrics import gram, product_norm, token_modes
-from ..quantities import Key
+from ..base.errors import InputError
+from ..base.quantities import Key
+from .metrics import gram, product_norm, token_modes
 from .randomness import Purpose, Randomness
 
 

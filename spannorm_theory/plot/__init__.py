@@ -1,12 +1,12 @@
 """Figures of the theory and its checks: profiles, comparisons, spectra, residuals, block diagrams."""
 
-from .diagram import block_diagram
+from .canvas.marks import placement_style
+from .canvas.paper import save, style
+from .diagram.diagram import block_diagram
 from .distribution import distribution
 from .explorer import Explorer, overview
-from .look import placement_style
 from .multiples import comparison, weight_gradients
 from .panels import panels
-from .paper import save, style
 from .phase import phase_diagram
 from .profiles import depth_profile, rank_collapse
 from .residuals import residuals

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..quantities import QUANTITIES
+from ..base.errors import InputError
+from ..base.quantities import QUANTITIES
 
 Array = NDArray[np.float64]
 

@@ -8,12 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy import stats
 
-from ..errors import InputError
-from ..quantities import QUANTITIES
-from ..theory.finite_width import fluctuations
-from ..theory.predict import predict_profiles
-from .look import placement_style, placement_title
-from .paper import new_axes, paper
+from ..base.errors import InputError
+from ..base.quantities import QUANTITIES
+from ..prediction.exchangeable import predict_profiles
+from ..verification.allowances import fluctuations
+from .canvas.marks import placement_style, placement_title
+from .canvas.paper import new_axes, paper
 
 if TYPE_CHECKING:
     from ..montecarlo.ensemble import Ensemble
@@ -30,8 +30,8 @@ def distribution(
     """Draw the histogram over networks of a variance's logarithm, and the normal law of the theory.
 
     The law has the theory's mean of the quantity itself (so the logarithm's mean lies below by half its
-    variance) and the fluctuation that the width implies, see :mod:`spannorm_theory.theory.finite_width`. Two
-    lines mark the mean over networks and the geometric mean.
+    variance) and the fluctuation that the width implies, see :mod:`spannorm_theory.verification.allowances`.
+    Two lines mark the mean over networks and the geometric mean.
 
     Args:
         quantity: "variance" or "grad_variance".

@@ -6,14 +6,14 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from ..architecture import Architecture
-from ..components.activations import ACTIVATIONS
-from ..definitions.placements import PLACEMENTS
-from ..definitions.scalings import SCALINGS
-from ..errors import SpannormError
-from ..theory.predict import predict
+from ..base.errors import SpannormError
+from ..gaussian.activations import ACTIVATIONS
+from ..prediction.exchangeable import predict
+from ..spec.architecture import Architecture
+from ..spec.placements import PLACEMENTS
+from ..spec.scalings import SCALINGS
+from .canvas.paper import PaperFigure, render
 from .panels import panels
-from .paper import PaperFigure, render
 from .profiles import depth_profile
 
 QUANTITIES = {
@@ -33,7 +33,7 @@ def overview(arch: Architecture, *, networks: int = 0, seed: int = 0) -> PaperFi
         AssumptionError: the theory does not cover the architecture.
     """
     if networks:
-        from ..verification import verify
+        from ..verification.verification import verify
 
         table = verify(arch, networks=networks, seed=seed, progress=False).table
     else:

@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..definitions.rule import WEIGHTS
-from ..errors import InputError
-from .crop import crop_limits
+from ..base.errors import InputError
+from ..spec.scaling import WEIGHTS
+from .canvas.crop import crop_limits
+from .canvas.draw import columns_that_fit, draw, handle
+from .canvas.paper import new_figure, paper, venue
+from .canvas.scales import LAYER_LABELS, choose_ordinate
 from .curves import Curve, View, curves, join, view
-from .draw import columns_that_fit, draw, handle
-from .paper import new_figure, paper, venue
 from .profiles import looks
-from .scales import LAYER_LABELS, choose_ordinate
 
 #: the matrices that act through attention logits
 LOGITS = ("attn.query", "attn.key")

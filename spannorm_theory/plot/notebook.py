@@ -11,10 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..architecture import Architecture
-from .diagram import block_diagram
+from ..spec.architecture import Architecture
+from .canvas.paper import PIXELS, PaperFigure, render
+from .diagram.diagram import block_diagram
 from .panels import panels
-from .paper import PIXELS, PaperFigure, render
 from .profiles import depth_profile
 
 

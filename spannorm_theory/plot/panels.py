@@ -9,9 +9,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from ..errors import InputError
-from .draw import columns_that_fit
-from .paper import PaperFigure, new_figure, paper, venue
+from ..base.errors import InputError
+from .canvas.draw import columns_that_fit
+from .canvas.paper import PaperFigure, new_figure, paper, venue
 
 
 def panels(

@@ -13,11 +13,11 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..errors import InputError, UnknownNameError
-from ..quantities import QUANTITIES
-from .look import placement_title
-from .paper import COLUMN, new_figure, paper
-from .scales import LN10
+from ..base.errors import InputError, UnknownNameError
+from ..base.quantities import QUANTITIES
+from .canvas.marks import placement_title
+from .canvas.paper import COLUMN, new_figure, paper
+from .canvas.scales import LN10
 
 #: tick labels on one axis, at most, and contours
 TICKS, CONTOURS = 5, 7

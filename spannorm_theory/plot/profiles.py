@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..errors import InputError
+from ..base.errors import InputError
+from .canvas.draw import Look, draw, name_curves
+from .canvas.marks import layer_style, placement_style, placement_title, sequence_style
+from .canvas.paper import new_axes, paper, venue
 from .curves import Curve, curves, join, view
-from .draw import Look, draw, name_curves
-from .look import layer_style, placement_style, placement_title, sequence_style
-from .paper import new_axes, paper, venue
 
 #: columns that may tell curves apart by colour
 TELLING = ("placement", "scaling", "width", "tokens")

@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ..errors import InputError
-from ..quantities import QUANTITIES
-from ..verification import Verification
-from .look import placement_style, placement_title, sequence_style
-from .paper import COLUMN, PaperAxes, new_figure, paper, venue
+from ..base.errors import InputError
+from ..base.quantities import QUANTITIES
+from ..verification.verification import Verification
+from .canvas.marks import placement_style, placement_title, sequence_style
+from .canvas.paper import COLUMN, PaperAxes, new_figure, paper, venue
 
 #: inches of a quantity's row, and of the frame around the rows
 ROW, FRAME = 0.2, 0.75

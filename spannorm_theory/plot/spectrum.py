@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ..errors import InputError
-from .draw import Look, handle, thin
-from .look import layer_style
-from .paper import new_axes, paper, venue
-from .scales import Ordinate, dress_value_axis
+from ..base.errors import InputError
+from .canvas.draw import Look, handle, thin
+from .canvas.marks import layer_style
+from .canvas.paper import new_axes, paper, venue
+from .canvas.scales import Ordinate, dress_value_axis
 
 
 def spectrum(table: pd.DataFrame, *, stream: str = "0", ax: Axes | None = None, names: bool = True) -> Axes:

@@ -9,14 +9,14 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from ..architecture import Architecture
-from ..definitions.placements import STANDARD, Placement
-from ..errors import AssumptionError, NonFiniteError
-from ..theory.closed_forms import ClosedForms
-from ..theory.growth import Growth
-from ..theory.predict import predict
-from ..theory.recursion import Recursion, derive
-from ..verification import Verification, verify
+from ..asymptotics.growth import Growth
+from ..base.errors import AssumptionError, NonFiniteError
+from ..derivation.closed_forms import ClosedForms
+from ..derivation.recursion import Recursion, derive
+from ..prediction.exchangeable import predict
+from ..spec.architecture import Architecture
+from ..spec.placements import STANDARD, Placement
+from ..verification.verification import Verification, verify
 
 
 @dataclass(frozen=True)

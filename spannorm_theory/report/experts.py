@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from ..architecture import Architecture
-from ..plot.look import placement_title
-from ..theory.alignment import fixed_points
-from ..verification import verify
-from .markup import paragraph, table, tag
+from ..plot.canvas.marks import placement_title
+from ..prediction.fixed_points import fixed_points
+from ..render.html import paragraph, table, tag
+from ..spec.architecture import Architecture
+from ..verification.verification import verify
 
 #: experts replace the branch of these, where the report has them
 PLACEMENTS = ("post-norm", "pre-norm")

@@ -6,14 +6,15 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..plot.diagram import block_diagram
+from ..plot.canvas.paper import new_figure, paper, render, save, venue
+from ..plot.diagram.diagram import block_diagram
 from ..plot.multiples import comparison, weight_gradients
-from ..plot.paper import new_figure, paper, render, save, venue
 from ..plot.profiles import depth_profile
 from .cells import Cell
 
@@ -54,6 +55,15 @@ class Picture:
             save(figure, folder / f"{name}.{suffix}")
         uri = "data:image/svg+xml;base64," + b64encode(render(figure, "svg")).decode()
         return cls(name, caption, uri, float(figure.get_figwidth()))
+
+    def html(self) -> str:
+        """The figure with its caption and links to its files."""
+        links = ", ".join(
+            f'<a href="figures/{self.name}.{kind}">{kind.upper()}</a>' for kind in ("pdf", "png")
+        )
+        img = f'<img src="{self.uri}" width="{round(self.width * 140)}" alt="{escape(self.caption)}">'
+        kind = ' class="large"' if self.width > 5 else ""
+        return f"<figure{kind}>{img}<figcaption>{escape(self.caption)} [{links}]</figcaption></figure>"
 
 
 def slug(text: str) -> str:

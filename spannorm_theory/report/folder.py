@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from ..errors import InputError
+from ..base.errors import InputError
 
 
 @contextmanager

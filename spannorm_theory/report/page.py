@@ -7,14 +7,14 @@ from html import escape
 from importlib import resources
 from math import isnan
 
-from .. import symbols
-from ..plot.look import placement_title
-from ..theory.growth import Growth
-from ..theory.laws import COLLAPSE, EMBEDDING
-from . import mathml
+from ..asymptotics.growth import Growth
+from ..asymptotics.laws import COLLAPSE, EMBEDDING
+from ..base import symbols
+from ..plot.canvas.marks import placement_title
+from ..render import mathml
+from ..render.html import paragraph, table, tag
 from .cells import Cell
 from .figures import Picture, slug
-from .markup import paragraph, picture, table, tag
 
 TITLE = "Signal and gradient propagation by norm placement"
 
@@ -46,7 +46,7 @@ def page(
         _overview(groups),
         tag("h2", "Side by side", id="figures"),
         paragraph("Lines are theory, points are Monte Carlo means with one standard error."),
-        *(picture(image) for image in comparisons),
+        *(image.html() for image in comparisons),
         phases,
         routed,
         *sections.values(),

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ..errors import InputError
+from ..base.errors import InputError
+from ..render.html import paragraph, tag
 from .figures import Picture
-from .markup import paragraph, picture, tag
 
 if TYPE_CHECKING:
-    from ..sweeps.presets import Preset
+    from .phase_presets import Preset
 
 
 def phases(folder: Path, store: Path, progress: bool) -> Iterator[Picture]:
@@ -22,7 +22,9 @@ def phases(folder: Path, store: Path, progress: bool) -> Iterator[Picture]:
     Raises:
         InputError: a cell failed.
     """
-    from ..sweeps import presets  # registers scaling rules, which a report without planes does not need
+    from . import (
+        phase_presets as presets,  # registers scaling rules, which a report without planes does not need
+    )
 
     for name, chosen in presets.PRESETS.items():
         result = presets.measure(chosen, {}, {"store": store, "progress": progress})
@@ -60,6 +62,6 @@ def section(images: Sequence[Picture]) -> str:
                 "A quantity of the output over a plane of architectures: theory on the left, Monte "
                 "Carlo means on the right, both on one scale of colours and under the contours of the theory."
             ),
-            *(picture(image) for image in images),
+            *(image.html() for image in images),
         ]
     )

@@ -10,13 +10,13 @@ from textwrap import dedent
 import numpy as np
 import pandas as pd
 
-from ..plot.look import placement_title
-from ..theory.growth import Growth
-from ..theory.present import equations
-from . import mathml
+from ..asymptotics.growth import Growth
+from ..plot.canvas.marks import placement_title
+from ..render import mathml
+from ..render.html import folded, link, maths, paragraph, power_of_ten, table, tag
+from ..render.recursions import equations
 from .cells import Cell
 from .figures import Picture, slug
-from .markup import folded, link, maths, paragraph, picture, power_of_ten, table, tag
 
 NOT_THE_GRADIENT = (
     "The identity gain is that of the skip path alone, the product of its norm and skip factors. It is often "
@@ -41,7 +41,7 @@ def section(cells: Sequence[Cell], blocks: Iterable[Picture], profile: Picture |
         tag("h2", escape(title), id=slug(cells[0].arch.placement)),
         f'<p class="lead">{escape(cells[0].arch.placement)} · {year}{link(entry.source)}</p>',
         paragraph(entry.doc),
-        tag("div", "".join(picture(block) for block in blocks), class_="row"),
+        tag("div", "".join(block.html() for block in blocks), class_="row"),
         _source(cells[0]),
     ]
     for cell in cells:
@@ -50,7 +50,7 @@ def section(cells: Sequence[Cell], blocks: Iterable[Picture], profile: Picture |
     parts += [tag("h3", "Identity gain beside the whole gradient"), _identity(cells)]
     parts += [tag("h3", "Verification"), *(_verification(cell) for cell in cells)]
     if profile is not None:
-        parts.append(picture(profile))
+        parts.append(profile.html())
     return "\n".join(parts)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from ..claimed import ClaimsReport
-from ..theory.growth import Growth
-from ..theory.laws import COLLAPSE, EMBEDDING
+from ..asymptotics.growth import Growth
+from ..asymptotics.laws import COLLAPSE, EMBEDDING
+from ..literature import ClaimsReport
 from .cells import Cell
 
 LIBRARIES = ("numpy", "scipy", "sympy", "pandas", "torch", "matplotlib")

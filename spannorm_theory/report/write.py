@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from ..atlases.build import DEPTHS, SECONDS, Atlas
 from ..atlases.cell import compute as atlas_cell
-from ..claimed import claims
-from ..errors import InputError
+from ..base.errors import InputError
+from ..literature import claims
 from . import experts, phases
 from .cells import Cell, architectures, compute
 from .figures import comparisons, diagrams, profiles

@@ -16,10 +16,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, UnknownNameError
+from ..base.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from ..architecture import Architecture
+    from ..spec.architecture import Architecture
 
 #: networks of one cell where the specification leaves it open
 CHUNK = 16
@@ -143,7 +143,7 @@ def specify(
     Raises:
         InputError: a value that cannot be used, or an architecture or seed that comes twice.
     """
-    from ..architecture import Architecture
+    from ..spec.architecture import Architecture
 
     _import(imports)
     listed = grid(archs) if isinstance(archs, Mapping) else list(archs)
@@ -214,7 +214,7 @@ def grid(values: Mapping[str, Any]) -> list[Architecture]:
     Raises:
         InputError: an unknown field, or a combination that no architecture can have.
     """
-    from ..architecture import Architecture
+    from ..spec.architecture import Architecture
 
     known = [f.name for f in fields(Architecture) if f.init]
     for key in values:
@@ -234,7 +234,7 @@ def read_specification(path: str | Path, **overrides: Any) -> Specification:
     Raises:
         InputError: the file cannot be read, is not TOML, or holds an unknown field.
     """
-    from ..architecture import Architecture
+    from ..spec.architecture import Architecture
 
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -261,7 +261,7 @@ def read_specification(path: str | Path, **overrides: Any) -> Specification:
 def fields_of(arch: str) -> dict[str, Any]:
     """The fields that an architecture's text form gives, defaults included, without building it: a store
     may name definitions that are not registered here."""
-    from ..architecture import Architecture
+    from ..spec.architecture import Architecture
 
     words = arch.split()
     values = {f.name: f.default for f in fields(Architecture) if f.init}

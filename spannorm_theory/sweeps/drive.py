@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from ..errors import StoreError
+from ..base.errors import StoreError
 from .cells import Cell
 from .pools import LocalPool, Promise, batch, room, wait_for_some
-from .store import Store
+from .store.store import Store
 from .worker import Measure, Outcome, Task, run_task
 
 #: times that a cell may take its worker down before it counts as failed

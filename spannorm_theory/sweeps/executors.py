@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..errors import InputError, UnknownNameError
+from ..base.errors import InputError, UnknownNameError
 from .pools import cores
 
 #: seconds until a Dask scheduler must have answered

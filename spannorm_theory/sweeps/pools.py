@@ -13,7 +13,7 @@ from concurrent.futures import wait as wait_for_futures
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Protocol
 
-from ..errors import InputError
+from ..base.errors import InputError
 from .worker import DEVICE
 
 #: submissions that an executor of unknown size is given at a time; a Slurm array holds 1,001 by default

@@ -14,13 +14,13 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..architecture import Architecture
-from ..errors import InputError
+from ..base.errors import InputError
+from ..spec.architecture import Architecture
 from .cells import Cell, Specification, specify
 from .drive import Driver
-from .export import sweep_table
 from .pools import LocalPool, cuda_devices, room
-from .store import DamagedCellError, Failure, Store
+from .store.export import sweep_table
+from .store.store import DamagedCellError, Failure, Store
 from .worker import Measure, Outcome, simulate_cells
 
 #: numbers in one operation that fill a large GPU: a guess from its cores, not measured

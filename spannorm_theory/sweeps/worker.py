@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from .. import __version__
-from ..errors import StoreError, UnknownNameError
+from .._version import __version__
+from ..base.errors import StoreError, UnknownNameError
 from .cells import Cell
-from .files import unwritable
-from .statistics import Array, Statistics, summarise
-from .store import Store
+from .store.files import unwritable
+from .store.statistics import Array, Statistics, summarise
+from .store.store import Store
 
 Samples = Mapping[tuple[str, str], Array]
 #: from cells that are neighbours in one ensemble to their samples, and what was used
@@ -57,8 +57,8 @@ class Task:
 
 def simulate_cells(cells: Sequence[Cell]) -> tuple[Samples, dict[str, Any]]:
     """Monte Carlo of cells that are neighbours in one ensemble, on one thread."""
-    from ..architecture import Architecture
     from ..montecarlo.ensemble import simulate
+    from ..spec.architecture import Architecture
 
     cell = cells[0]
     device = os.environ.get(DEVICE, cell.device) if cell.device == "cuda" else cell.device

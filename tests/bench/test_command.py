@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from spannorm_theory.bench import accuracy, precision, regimes, speed
-from spannorm_theory.cli import main
+from spannorm_theory.cli.main import main
 
 TINY = ["--width", "32", "--heads", "2", "--tokens", "6", "--depth", "2", "--networks", "3"]
 

@@ -8,11 +8,11 @@ import sys
 import pandas as pd
 import pytest
 
-from spannorm_theory.architecture import Architecture
+from spannorm_theory.base.errors import InputError
 from spannorm_theory.bench import worker
 from spannorm_theory.bench.figure import speed_figure, write_figure
 from spannorm_theory.bench.speed import CONTESTANTS, Contestant, Plan, grid, speed
-from spannorm_theory.errors import InputError
+from spannorm_theory.spec.architecture import Architecture
 
 SMALL = Architecture("pre-norm", "depth-scaled-init", depth=2, width=32, heads=2, tokens=4)
 

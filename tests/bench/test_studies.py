@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spannorm_theory.architecture import Architecture
 from spannorm_theory.bench import accuracy, precision, regimes
 from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
-from spannorm_theory.theory.predict import predict_pair
+from spannorm_theory.prediction.exchangeable import predict_pair
+from spannorm_theory.spec.architecture import Architecture
 
 TINY = {"width": 32, "heads": 2, "tokens": 6, "depth": 2}
 

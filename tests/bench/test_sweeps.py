@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from spannorm_theory.architecture import Architecture
 from spannorm_theory.bench import sweeps
 from spannorm_theory.bench import work as work_module
 from spannorm_theory.bench.work import Work, work
-from spannorm_theory.cli import main
+from spannorm_theory.cli.main import main
+from spannorm_theory.spec.architecture import Architecture
 
 
 def test_tables(capsys, monkeypatch):

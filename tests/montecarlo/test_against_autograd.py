@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from spannorm_theory.architecture import Architecture
+from spannorm_theory.montecarlo.network import Stack
 from spannorm_theory.montecarlo.program import Program
 from spannorm_theory.montecarlo.randomness import Purpose, Randomness
-from spannorm_theory.montecarlo.stack import Stack
 from spannorm_theory.montecarlo.weights import ExplicitWeights
+from spannorm_theory.spec.architecture import Architecture
 
 pytestmark = pytest.mark.exact
 

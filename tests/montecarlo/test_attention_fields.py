@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from spannorm_theory.architecture import Architecture
 from spannorm_theory.montecarlo.ensemble import simulate
+from spannorm_theory.montecarlo.network import Stack
 from spannorm_theory.montecarlo.program import Program
 from spannorm_theory.montecarlo.randomness import Purpose, Randomness
-from spannorm_theory.montecarlo.stack import Stack
 from spannorm_theory.montecarlo.weights import ExplicitWeights
+from spannorm_theory.spec.architecture import Architecture
 
 CPU = torch.device("cpu")
 

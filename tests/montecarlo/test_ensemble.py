@@ -10,15 +10,16 @@ import pytest
 import torch
 from scipy import stats
 
-from spannorm_theory.architecture import Architecture
-from spannorm_theory.definitions.placements import PLACEMENTS, placement
-from spannorm_theory.errors import InputError, NonFiniteError
-from spannorm_theory.metrics import product_norm, second_moments, token_modes
-from spannorm_theory.montecarlo import resources, schedule
+from spannorm_theory.base.errors import InputError, NonFiniteError
+from spannorm_theory.base.quantities import QUANTITIES
+from spannorm_theory.montecarlo import batches as schedule
+from spannorm_theory.montecarlo import resources
 from spannorm_theory.montecarlo.ensemble import simulate
+from spannorm_theory.montecarlo.metrics import product_norm, second_moments, token_modes
+from spannorm_theory.montecarlo.network import _rescaled
 from spannorm_theory.montecarlo.randomness import CHUNK, Purpose, Randomness
-from spannorm_theory.montecarlo.stack import _rescaled
-from spannorm_theory.quantities import QUANTITIES
+from spannorm_theory.spec.architecture import Architecture
+from spannorm_theory.spec.placements import PLACEMENTS, placement
 
 CPU = torch.device("cpu")
 SMALL = Architecture("span-norm", depth=3, width=32, heads=4, tokens=8)
@@ -278,9 +279,8 @@ def test_a_placement_that_uses_a_weight_twice_is_refused():
 
 @pytest.mark.exact
 def test_definitions_do_not_import_torch():
-    code = (
-        "import sys, spannorm_theory.architecture, spannorm_theory.metrics; assert 'torch' not in sys.modules"
-    )
+    modules = "spannorm_theory.spec.architecture, spannorm_theory.montecarlo.metrics"
+    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -303,7 +303,7 @@ def test_cuda_has_the_law_of_the_cpu(engine):
 def test_no_synchronisation_inside_the_layer_loop():
     program = schedule.Program(SMALL)
     from spannorm_theory.montecarlo.implicit import ImplicitWeights
-    from spannorm_theory.montecarlo.stack import Stack
+    from spannorm_theory.montecarlo.network import Stack
 
     random = Randomness(0, range(2), dtype=torch.float32, device=torch.device("cuda"))
     with resources.arithmetic():

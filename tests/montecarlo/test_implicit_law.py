@@ -5,14 +5,14 @@ import pytest
 import torch
 from scipy.stats import ks_2samp
 
-from spannorm_theory.architecture import Architecture
-from spannorm_theory.errors import InputError
-from spannorm_theory.metrics import token_modes
+from spannorm_theory.base.errors import InputError
 from spannorm_theory.montecarlo import implicit
 from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.montecarlo.implicit import ImplicitWeights
+from spannorm_theory.montecarlo.metrics import token_modes
 from spannorm_theory.montecarlo.randomness import Randomness
 from spannorm_theory.montecarlo.weights import ExplicitWeights, Matrix, weight_grad_norm
+from spannorm_theory.spec.architecture import Architecture
 
 NETWORKS = 600
 FAMILY = 1e-3  # chance that a right engine fails one test

@@ -9,15 +9,21 @@ import pytest
 import torch
 
 from spannorm_theory import Architecture
-from spannorm_theory.errors import AssumptionError, InputError
-from spannorm_theory.metrics import second_moments
-from spannorm_theory.montecarlo.ends import embedding, loss_gradient, token_ids
+from spannorm_theory.base.errors import AssumptionError, InputError
+from spannorm_theory.montecarlo.boundary import embedding, loss_gradient, token_ids
 from spannorm_theory.montecarlo.ensemble import simulate
+from spannorm_theory.montecarlo.metrics import second_moments
 from spannorm_theory.montecarlo.randomness import Purpose, Randomness
-from spannorm_theory.theory.ends import input_gram, input_moments, input_spread, loss_gram, loss_moments
-from spannorm_theory.theory.predict import predict_profiles
-from spannorm_theory.unigram import collision_probability, ids, zipf
-from spannorm_theory.verification import compare, verify
+from spannorm_theory.prediction.boundary import (
+    input_gram,
+    input_moments,
+    input_spread,
+    loss_gram,
+    loss_moments,
+)
+from spannorm_theory.prediction.exchangeable import predict_profiles
+from spannorm_theory.spec.token_law import collision_probability, ids, zipf
+from spannorm_theory.verification.verification import compare, verify
 
 BASE = Architecture("span-norm", depth=4, width=128, heads=4, tokens=24)
 ENDS = [

@@ -9,12 +9,12 @@ import pytest
 from matplotlib.axes import Axes
 from sympy import Integer, sqrt
 
-from spannorm_theory import symbols
-from spannorm_theory.definitions.placements import PLACEMENTS, STANDARD
-from spannorm_theory.definitions.trace import Branch, Norm, Sum, Trace
+from spannorm_theory.base import symbols
 from spannorm_theory.plot import block_diagram
-from spannorm_theory.plot.diagram import inline, junctions
-from spannorm_theory.plot.layout import Layout, arrange
+from spannorm_theory.plot.diagram.diagram import inline, junctions
+from spannorm_theory.plot.diagram.layout import Layout, arrange
+from spannorm_theory.spec.graph import Branch, Norm, Sum, Trace
+from spannorm_theory.spec.placements import PLACEMENTS, STANDARD
 
 BLOCKS = [(name, first) for name in STANDARD for first in (False, True)]
 
@@ -90,7 +90,7 @@ def test_multipliers_read_on_one_line() -> None:
 
 
 def test_a_users_placement_is_drawn_like_the_others() -> None:
-    from spannorm_theory.definitions.placements import Placement
+    from spannorm_theory.spec.placements import Placement
 
     def parallel(x, net):
         n = net.norm(x)

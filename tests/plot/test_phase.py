@@ -9,9 +9,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 
-from spannorm_theory.errors import InputError, UnknownNameError
+from spannorm_theory.base.errors import InputError, UnknownNameError
 from spannorm_theory.plot import phase_diagram
-from spannorm_theory.plot.paper import COLUMN, new_figure
+from spannorm_theory.plot.canvas.paper import COLUMN, new_figure
 
 XS, YS = [2, 4, 8, 16], [0.25, 0.5, 1.0]
 

@@ -9,13 +9,13 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 
-from spannorm_theory.architecture import Architecture
-from spannorm_theory.errors import InputError
+from spannorm_theory.base.errors import InputError
+from spannorm_theory.base.quantities import tidy
 from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.plot import comparison, depth_profile, rank_collapse, weight_gradients
-from spannorm_theory.quantities import tidy
-from spannorm_theory.theory.predict import predict
-from spannorm_theory.verification import verify
+from spannorm_theory.prediction.exchangeable import predict
+from spannorm_theory.spec.architecture import Architecture
+from spannorm_theory.verification.verification import verify
 
 SMALL = {"depth": 4, "width": 32, "heads": 4, "tokens": 8}
 Tables = dict[str, pd.DataFrame]

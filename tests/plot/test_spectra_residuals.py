@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from spannorm_theory import spectra
-from spannorm_theory.architecture import Architecture
-from spannorm_theory.errors import InputError
+from spannorm_theory.base.errors import InputError
 from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.montecarlo.spectra import simulate_spectra
 from spannorm_theory.plot import Explorer, distribution, overview, panels, residuals, spectrum
-from spannorm_theory.theory.predict import predict_pair
-from spannorm_theory.theory.spectrum import quantiles, singular_values
-from spannorm_theory.verification import Verification, compare, verify
+from spannorm_theory.prediction.exchangeable import predict_pair
+from spannorm_theory.prediction.singular_values import quantiles, singular_values
+from spannorm_theory.spec.architecture import Architecture
+from spannorm_theory.verification.verification import Verification, compare, verify
 
 SMALL = {"depth": 4, "width": 64, "heads": 4, "tokens": 8}
 ARCH = Architecture("span-norm", **SMALL)

@@ -7,11 +7,11 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
-from spannorm_theory.architecture import Architecture
-from spannorm_theory.definitions.placements import PLACEMENTS, STANDARD
-from spannorm_theory.errors import InputError, UnknownNameError
+from spannorm_theory.base.errors import InputError, UnknownNameError
 from spannorm_theory.plot import block_diagram, comparison, depth_profile, placement_style, save, style
-from spannorm_theory.theory.predict import predict
+from spannorm_theory.prediction.exchangeable import predict
+from spannorm_theory.spec.architecture import Architecture
+from spannorm_theory.spec.placements import PLACEMENTS, STANDARD
 
 SMALL = {"depth": 4, "width": 32, "heads": 4, "tokens": 8}
 

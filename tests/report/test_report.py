@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 
 import spannorm_theory.report.write as write_module
-from spannorm_theory.architecture import Architecture
-from spannorm_theory.claimed import ClaimsReport, claims, load_claims
-from spannorm_theory.errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
-from spannorm_theory.quantities import SPECTRAL
+from spannorm_theory.base.errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
+from spannorm_theory.base.quantities import SPECTRAL
+from spannorm_theory.literature import ClaimsReport, claims, load_claims
 from spannorm_theory.report import cells as cells_module
 from spannorm_theory.report import write_report
 from spannorm_theory.report.folder import replacing
+from spannorm_theory.spec.architecture import Architecture
 
 TINY = {"depth": 4, "width": 32, "heads": 4, "tokens": 8, "networks": 4, "progress": False}
 PLACEMENTS = ["pre-norm", "siamese-norm"]
@@ -144,7 +144,7 @@ def test_the_claims_page_says_that_only_derivations_were_run(folder: Path) -> No
 def test_a_full_report_checks_claims_and_draws_planes_that_survive_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spannorm_theory.sweeps import presets  # registers scaling rules: not for all tests
+    from spannorm_theory.report import phase_presets as presets  # registers scaling rules: not for all tests
 
     asked: list[dict[str, object]] = []
 

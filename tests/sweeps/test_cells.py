@@ -3,7 +3,7 @@
 import pytest
 
 from spannorm_theory import Architecture
-from spannorm_theory.errors import InputError
+from spannorm_theory.base.errors import InputError
 from spannorm_theory.sweeps.cells import Cell, Specification, fields_of, grid, read_specification, specify
 from spannorm_theory.sweeps.worker import neighbours
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spannorm_theory.cli import main
+from spannorm_theory.cli.main import main
 from spannorm_theory.sweeps import executors
 from spannorm_theory.sweeps.cells import read_specification
 from spannorm_theory.sweeps.pools import IN_FLIGHT, cores, room

@@ -20,9 +20,9 @@ import pytest
 from measures import simulated, slow
 from victim import specification
 
-from spannorm_theory.sweeps.export import sweep_table
 from spannorm_theory.sweeps.run import run
-from spannorm_theory.sweeps.store import Store
+from spannorm_theory.sweeps.store.export import sweep_table
+from spannorm_theory.sweeps.store.store import Store
 
 KILLS = int(os.environ.get("SPANNORM_KILLS", "2"))
 MEASURE, DEPTHS, NETWORKS = os.environ.get("SPANNORM_MEASURE", "slow"), 6, 16

@@ -5,10 +5,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from spannorm_theory.architecture import Architecture
-from spannorm_theory.errors import StoreError
+from spannorm_theory.base.errors import StoreError
 from spannorm_theory.montecarlo.ensemble import Ensemble
-from spannorm_theory.sweeps.statistics import merge, summarise, table
+from spannorm_theory.spec.architecture import Architecture
+from spannorm_theory.sweeps.store.statistics import merge, summarise, table
 
 ARCH = Architecture("pre-norm", depth=2, width=16, heads=2, tokens=4)
 

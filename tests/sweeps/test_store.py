@@ -15,15 +15,15 @@ import pytest
 from measures import draw
 
 from spannorm_theory import Architecture
-from spannorm_theory.errors import InputError, StoreError
-from spannorm_theory.sweeps import files
-from spannorm_theory.sweeps import store as store_module
-from spannorm_theory.sweeps.cellfile import MARK, read_cell
+from spannorm_theory.base.errors import InputError, StoreError
 from spannorm_theory.sweeps.cells import grid, specify
-from spannorm_theory.sweeps.export import export, sweep_table
 from spannorm_theory.sweeps.run import run
-from spannorm_theory.sweeps.statistics import summarise
-from spannorm_theory.sweeps.store import FORMAT, DamagedCellError, Store
+from spannorm_theory.sweeps.store import files
+from spannorm_theory.sweeps.store import store as store_module
+from spannorm_theory.sweeps.store.cellfile import MARK, read_cell
+from spannorm_theory.sweeps.store.export import export, sweep_table
+from spannorm_theory.sweeps.store.statistics import summarise
+from spannorm_theory.sweeps.store.store import FORMAT, DamagedCellError, Store
 
 SMALL = {"width": 16, "heads": 2, "tokens": 4}
 
@@ -292,7 +292,7 @@ def test_a_merge_of_other_chunks_is_refused(tmp_path):
 def test_an_export_is_the_table(suffix, tmp_path, monkeypatch):
     import pandas as pd
 
-    import spannorm_theory.sweeps.export as module
+    import spannorm_theory.sweeps.store.export as module
 
     monkeypatch.setattr(module, "PORTION", 2)
     archs = [

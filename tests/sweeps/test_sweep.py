@@ -10,9 +10,9 @@ import pytest
 from measures import deadly, draw, failing
 
 import spannorm_theory as st
-from spannorm_theory.cli import main
-from spannorm_theory.errors import InputError, StoreError
-from spannorm_theory.sweeps import presets
+from spannorm_theory.base.errors import InputError, StoreError
+from spannorm_theory.cli.main import main
+from spannorm_theory.report import phase_presets as presets
 from spannorm_theory.sweeps.cells import grid, specify
 from spannorm_theory.sweeps.drive import ATTEMPTS
 from spannorm_theory.sweeps.run import run
@@ -82,7 +82,7 @@ def test_cells_measured_at_once_are_the_cells_measured_apart(tmp_path):
             store.cell_path(cell.key).unlink()
         outcomes = run_task(Task(str(store.path), tuple(spec.cells()), (), fuse, measure))
         assert {outcome.state for outcome in outcomes} == {"done"}
-        from spannorm_theory.sweeps.export import sweep_table
+        from spannorm_theory.sweeps.store.export import sweep_table
 
         tables.append(sweep_table(store, spec.cells()))
     assert calls == [4, 4] + [1] * 8

@@ -1,0 +1,1 @@
+"""What a recursion amounts to in deep stacks: growth laws."""

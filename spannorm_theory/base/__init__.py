@@ -1,0 +1,1 @@
+"""Words that everyone uses: symbols, quantities, registries, errors."""

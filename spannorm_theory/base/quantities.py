@@ -1,0 +1,140 @@
+"""The quantities that theory and Monte Carlo both answer for, and the tidy table they share.
+
+A profile maps ``(stream, quantity)`` to one number for each layer. Quantities that can grow or vanish
+exponentially with depth are kept as natural logarithms, so that a factor of 2^-20000 is a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ..spec.architecture import Architecture
+
+Array = NDArray[np.float64]
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A per-layer quantity.
+
+    Attributes:
+        logarithmic: profiles hold its natural logarithm.
+        per_block: one value for each block (layers 0 to L-1) instead of each boundary (0 to L).
+        label: how figures and tables call it.
+        latex: its symbol.
+    """
+
+    name: str
+    label: str
+    latex: str
+    logarithmic: bool = False
+    per_block: bool = False
+
+
+QUANTITIES: dict[str, Quantity] = {
+    q.name: q
+    for q in (
+        Quantity(
+            "load_imbalance",
+            "load imbalance",
+            r"\mathrm{var}_e N_e/\bar N^2",
+            per_block=True,
+        ),
+        Quantity("variance", "forward variance", "q", logarithmic=True),
+        Quantity("token_cosine", "token cosine", r"\rho"),
+        Quantity("rank_residual", "rank residual", r"\Vert X-1\bar x^T\Vert/\Vert X\Vert", logarithmic=True),
+        Quantity("stable_rank", "stable rank", r"\Vert X\Vert_F^2/\Vert X\Vert_2^2"),
+        Quantity("effective_rank", "effective rank", r"\exp H(s)"),
+        Quantity("participation_ratio", "participation ratio", r"(\mathrm{tr}\,G)^2/\mathrm{tr}\,G^2"),
+        Quantity("grad_variance", "gradient variance", r"\gamma", logarithmic=True),
+        Quantity("grad_token_cosine", "gradient token cosine", "r"),
+        Quantity("layer_cosine", "cosine across a block", r"\cos(x_l, x_{l+1})", per_block=True),
+        Quantity(
+            "branch_share",
+            "relative update of a block",
+            r"\Vert\Delta x\Vert^2/\Vert x\Vert^2",
+            per_block=True,
+        ),
+        Quantity(
+            "weight_grad_norm",
+            "squared weight-gradient norm",
+            r"\Vert\partial_W\Vert_F^2",
+            logarithmic=True,
+            per_block=True,
+        ),
+    )
+}
+
+#: the metrics that are functions of the whole spectrum
+SPECTRAL = ("stable_rank", "effective_rank", "participation_ratio")
+
+
+def tidy(
+    arch: Architecture,
+    profiles: Mapping[Key, Array],
+    extra: Mapping[str, Mapping[Key, Array]] | None = None,
+    **same: str,
+) -> pd.DataFrame:
+    """One row for each (layer, stream, quantity).
+
+    Args:
+        profiles: ``(stream, quantity)`` to an array over layers; logarithms where the quantity says so.
+        extra: further columns by name, each with the same keys.
+        same: further columns that say one thing in every row.
+    Returns:
+        columns placement, scaling, depth, width, tokens, layer, stream, quantity, value, log_value
+        (NaN where a value is not positive), and the further columns.
+    """
+    keys = list(profiles)
+    parts = [np.asarray(profile, dtype=float) for profile in profiles.values()]
+    lengths = [len(part) for part in parts]
+    logarithmic = np.repeat([QUANTITIES[quantity].logarithmic for _, quantity in keys], lengths)
+    joined = np.concatenate(parts)
+    value, log_value = joined.copy(), np.full_like(joined, np.nan)
+    log_value[logarithmic] = joined[logarithmic]
+    with np.errstate(over="ignore", under="ignore"):
+        np.exp(joined, out=value, where=logarithmic)
+    np.log(joined, out=log_value, where=~logarithmic & (joined > 0))
+    columns: dict[str, object] = {
+        "placement": _repeated([arch.placement], [len(joined)]),
+        "scaling": _repeated([arch.scaling], [len(joined)]),
+        "depth": np.full(len(joined), arch.depth),
+        "width": np.full(len(joined), arch.width),
+        "tokens": np.full(len(joined), arch.tokens),
+        "layer": np.concatenate([np.arange(length) for length in lengths]),
+        "stream": _repeated([stream for stream, _ in keys], lengths),
+        "quantity": _repeated([quantity for _, quantity in keys], lengths),
+        "value": value,
+        "log_value": log_value,
+    }
+    columns.update({n: np.concatenate([table[key] for key in keys]) for n, table in (extra or {}).items()})
+    columns.update({name: _repeated([text], [len(joined)]) for name, text in same.items()})
+    return pd.DataFrame(columns, copy=False)
+
+
+def _repeated(texts: Sequence[str], counts: Sequence[int]) -> Any:
+    """A column of texts, none of them empty, each as often as ``counts`` says."""
+    return pd.array(_labels(tuple(texts), tuple(counts)), dtype="str")
+
+
+@lru_cache(maxsize=64)  # tables of one shape have the same, and Arrow's arrays never change
+def _labels(texts: tuple[str, ...], counts: tuple[int, ...]) -> pa.Array:
+    """From its buffers, as ``take`` is several times as slow on them."""
+    starts, letters, end = [], [], 0
+    for text, count in zip(map(str.encode, texts), counts, strict=True):
+        starts.append(np.arange(end, end + count * len(text), len(text)))
+        letters.append(text * count)
+        end += count * len(text)
+    offsets = np.concatenate([*starts, [end]])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(letters))]
+    return pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers)

@@ -1,0 +1,191 @@
+r"""Bounds on forward variance and gradient that hold for every token correlation rho, r in [0, 1].
+
+A branch's gains depend on the correlations only through attention: the forward gain of averaging
+attention lies between its extremes over rho, the backward gain between its extremes over
+(rho, r), which is linear in r. The block's step is monotone in each gain and in each incoming moment
+(the tests sample the interior of the boxes), so its extremes over the box of all of them lie at
+corners, and intervals can be iterated block by block. On the way the second moment u at each branch's
+input has an interval of its own, and the branch's gains their extremes over it and over the rule's gains of
+that layer: one point behind a norm, with or without a factor; for a feed-forward branch on an unnormed
+stream, gated or not, sizes between the stream's bounds. An element-wise function phi in a norm's place is a
+formula in u, E phi^2 rising and E phi'^2 falling with it, which is checked between the bounds of u.
+
+Where attention's extremes are not those of one curve, it is bounded for any weights A: under a mask,
+whose tokens are unlike, and where u is not one number. For a gradient Gram G >= 0 of mean
+gamma, a value Gram 0 <= V <= s_V u, keys alike, and rows A_i with softmax Jacobians M_i,
+
+    values   gamma / n <= tr(A^T G A) / n <= n gamma     |A_i|^2 >= 1/n;  |A|_1 |A|_inf <= n
+    queries  tr(M_i V M_i K) <= tr(M_i V) tr(M_i K) <= s_V s_K u^2
+    keys     sum_ik G_ik Q_ik tr(M_i V M_k) <= n^2 gamma s_Q s_V u^2
+
+so that the backward gain of the mean over tokens lies in s_O s_V [1/n, n + (n + 1) v], v = s_Q s_K u^2 the
+logit variance: loose, as it must hold for weights that all pick one key.
+
+There are no bounds where u has none that a kernel can be computed at (a gated branch on an unnormed stream
+squares it in every block), under dropout of attention weights unless tokens are exchangeable and u is one
+number, and for a norm inside attention under these conditions: rows of few keys then weigh more, or all the
+same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..base.errors import AssumptionError
+from ..base.quantities import Key
+from ..derivation.recursion import Recursion, derive
+from ..gaussian.closed_forms import Array
+from ..moments.two_tokens import PairStep
+from ..prediction.blocks import Segment
+from ..prediction.boundary import loss_interval
+from ..prediction.stack import Stack
+from ..spec.architecture import Architecture
+from ..spec.graph import Branch, Norm
+from .branch_gains import UNIT, GainBox, Gains, Interval
+from .corners import Corners
+
+
+def gain_intervals(arch: Architecture) -> dict[str, Gains] | None:
+    """Forward and backward gain of each kind of branch over all layers and correlations, relative to its
+    input's second moment (where that matters) and to the scaling rule's gains on the value path; None where
+    a branch's gain is not bounded."""
+    box = forward_box(arch)
+    if box is None:
+        return None
+    found: dict[str, list[Gains]] = {}
+    for l, gains in enumerate(box.gains):
+        for branch, both in zip(box.block(l).branches, gains, strict=True):
+            if not branch.elementwise:
+                found.setdefault(branch.kind, []).append(both)
+    return {kind: (_hull([x for x, _ in both]), _hull([x for _, x in both])) for kind, both in found.items()}
+
+
+def _hull(intervals: list[Interval]) -> Interval:
+    return min(low for low, _ in intervals), max(high for _, high in intervals)
+
+
+def sized(arch: Architecture) -> bool:
+    """Whether no branch's gains depend on the size of its input."""
+    recursion = derive(arch.placement, arch.scaling)
+    parts = [part for part in (recursion, recursion.before) if part is not None]
+    return all(_sized(arch, part, b) for part in parts for b in part.block.trace.branches)
+
+
+def _sized(arch: Architecture, recursion: Recursion, branch: Branch) -> bool:
+    """Whether the branch's gains do not depend on the size of its input, as that is one or normed away."""
+    free = branch.kind == "attention" and "value" in arch.normed(branch)
+    return isinstance(branch.source, Norm) or free or _unit_stream(recursion, branch)
+
+
+def _unit_stream(recursion: Recursion, branch: Branch) -> bool:
+    """Whether the branch reads a stream that every block leaves with second moment one."""
+    position = getattr(branch.source, "position", None)
+    return position is not None and recursion.fixed.get((position, position)) == 1
+
+
+@dataclass(frozen=True)
+class ForwardBox:
+    """The forward half of the bounds.
+
+    Attributes:
+        wirings: the blocks at the corners of the bounds, by wiring.
+        order: for each layer, its wiring.
+        lows, highs: bounds of the pairs' second moments in front of each block and behind the
+            last, (layers + 1, pairs).
+        gains: bounds of the forward and the backward gain of each branch of each block.
+    """
+
+    wirings: list[Corners]
+    order: Sequence[int]
+    lows: Array
+    highs: Array
+    gains: list[list[Gains]]
+
+    @property
+    def step(self) -> PairStep:
+        """A step, which knows the pairs that all have in common."""
+        return self.wirings[0].step
+
+    def block(self, layer: int) -> Corners:
+        """The wiring of a layer."""
+        return self.wirings[self.order[layer]]
+
+
+def forward_box(arch: Architecture) -> ForwardBox | None:
+    """Bounds of the streams' second moments and of the branches' gains; None where there are none."""
+    try:
+        return _forward(arch, Stack.of(arch))
+    except AssumptionError:  # no bound of a branch's gains, or a kernel that does not converge at its sizes
+        return None
+
+
+def _forward(arch: Architecture, stack: Stack) -> ForwardBox:
+    wirings = [Corners(arch, segment) for segment in stack.segments]
+    boxes = [[GainBox(arch, s, i) for i in range(len(s.components))] for s in stack.segments]
+    low = high = np.full(stack.pairs, arch.input_second_moment)
+    lows, highs, gains = [low], [high], []
+    places = [iter(range(arch.depth)) for _ in wirings]
+    for which in stack.order:
+        low, high, found = wirings[which].forward(next(places[which]), low, high, boxes[which])
+        lows.append(low)
+        highs.append(high)
+        gains.append(found)
+    return ForwardBox(wirings, stack.order, np.array(lows), np.array(highs), gains)
+
+
+def bounds(arch: Architecture, *, gradients: bool = True) -> dict[Key, tuple[Array, Array]]:
+    """Lower and upper bounds of ``variance`` and ``grad_variance`` (natural logarithms) by stream.
+
+    The gradient starts with what the loss allows at the model's output. Empty where no bound is
+    known: see above.
+
+    Args:
+        gradients: without them only the variance, which for several streams is much less work.
+    """
+    if arch.attention_dropout and not arch.exchangeable:
+        return {}
+    forward = forward_box(arch)
+    if forward is None:
+        return {}
+    streams, step = range(arch.definition.streams), forward.step
+    at = [step.own[place] for place in step.places]
+    low, high = np.log(forward.lows), np.log(forward.highs)
+    found = {(str(s), "variance"): (low[:, at[s]], high[:, at[s]]) for s in streams}
+    if gradients:
+        low, high = _backward(arch, forward)
+        at = [step.gradients.index((s, s)) for s in streams]
+        found |= {(str(s), "grad_variance"): (low[:, at[s]], high[:, at[s]]) for s in streams}
+    return found
+
+
+def _backward(arch: Architecture, forward: ForwardBox) -> tuple[Array, Array]:
+    """Bounds of the logarithms of the gradient moments at every boundary, by stream pair."""
+    trace = arch.definition.trace_readout()
+    readout = Corners(arch, Segment.of(arch, trace, forward.step.places, np.zeros(1)))
+    none = np.array([[(UNIT, UNIT)] * len(readout.branches)])
+    low, high = (x[0, :, 0] for x in readout.backward(forward.lows[-1:], forward.highs[-1:], none))
+    shift_low, shift_high = np.log(loss_interval(arch))
+    found = [(np.log(low) + shift_low, np.log(high) + shift_high)]
+    for smallest, largest in zip(*_matrices(forward), strict=True):
+        # every entry and every gradient moment is non-negative, so the map is monotone in each
+        low, high = smallest @ low, largest @ high
+        least, most = low.max() or 1.0, high.max()  # there may be no lower bound but zero
+        shift_low, shift_high = shift_low + np.log(least), shift_high + np.log(most)
+        low, high = low / least, high / most
+        with np.errstate(divide="ignore"):
+            found.append((np.log(low) + shift_low, np.log(high) + shift_high))
+    found.reverse()
+    return np.array([a for a, _ in found]), np.array([b for _, b in found])
+
+
+def _matrices(forward: ForwardBox) -> tuple[Array, Array]:
+    """Least and largest entries of the blocks' backward matrices, the last block first."""
+    smallest, largest = np.empty((2, len(forward.order), *[len(forward.step.gradients)] * 2))
+    for wiring in forward.wirings:
+        at = wiring.layers
+        gains = np.array([forward.gains[l] for l in at])
+        smallest[at], largest[at] = wiring.backward(forward.lows[at], forward.highs[at], gains)
+    return smallest[::-1], largest[::-1]

@@ -1,0 +1,1 @@
+"""The spannorm command, a file for each verb that has more than a call behind it."""

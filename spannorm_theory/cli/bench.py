@@ -1,0 +1,171 @@
+"""What ``spannorm bench`` runs and prints: tables as text, or everything as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ..bench import accuracy, precision, regimes, speed
+from ..spec.architecture import Architecture
+
+#: sizes at which every study takes seconds
+SMALL: dict[str, Any] = {"width": 64, "heads": 4, "tokens": 16, "depth": 4}
+SMALL_NETWORKS = 8
+
+Tables = dict[str, pd.DataFrame]
+
+
+def run_bench(args: argparse.Namespace) -> int:
+    """Run one study, print its tables; writes the figure where one was asked for."""
+    progress = _silent if args.quiet else _say
+    named = {"accuracy": _accuracy, "precision": _precision, "sweep": _sweeps, "theory": _theory}
+    study = next((study for name, study in named.items() if getattr(args, name)), _speed)
+    tables = study(args, progress)
+    if args.json:
+        print(json.dumps({name: json.loads(t.to_json(orient="records")) for name, t in tables.items()}))
+    else:
+        print("\n\n".join(_text(name, table) for name, table in tables.items()))
+    if args.out and "speed" in tables:
+        from ..bench.figure import write_figure
+
+        for path in write_figure(tables["speed"], args.out):
+            progress(f"wrote {path}")
+    return 0
+
+
+def _silent(line: str) -> None:
+    pass
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _sizes(args: argparse.Namespace, standard: dict[str, Any]) -> dict[str, Any]:
+    given = {name: getattr(args, name) for name in standard if getattr(args, name) is not None}
+    return {**standard, **(SMALL if args.quick else {}), **given}
+
+
+def _networks(args: argparse.Namespace, standard: int) -> int:
+    if args.networks is not None:
+        return int(args.networks)
+    return SMALL_NETWORKS if args.quick else standard
+
+
+def _speed(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
+    base = Architecture(
+        (args.placements or ["span-norm"])[0], (args.scalings or ["depth-scaled-init"])[0], mask=args.mask[0]
+    )
+    sizes: Sequence[tuple[int, int]] = speed.QUICK if args.quick else speed.SIZES
+    if args.widths or args.tokens:
+        sizes = [(width, args.tokens or 64) for width in args.widths or [1024]]
+    depth = args.depth or (speed.QUICK_DEPTH if args.quick else speed.DEPTH)
+    return {"speed": speed.speed(speed.grid([base], sizes, depth), args.repeats, progress)}
+
+
+def _precision(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
+    archs = accuracy.cases(
+        args.placements or precision.PLACEMENTS,
+        args.scalings or precision.SCALINGS,
+        args.mask,
+        **_sizes(args, precision.SIZES),
+    )
+    networks = _networks(args, precision.NETWORKS)
+    return {"precision": precision.precision(archs, networks, args.seed, progress)}
+
+
+def _accuracy(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
+    placements = args.placements or accuracy.PLACEMENTS
+    scalings = args.scalings or accuracy.SCALINGS
+    sizes = _sizes(args, accuracy.SIZES)
+    archs = accuracy.cases(placements, scalings, args.mask, **sizes)
+    networks = _networks(args, accuracy.NETWORKS)
+    hard = {**SMALL, "tokens": 8} if args.quick else {}
+    widths = args.widths or ((32, 64) if args.quick else regimes.WIDTHS)
+    shape = {**SMALL, "tokens": 8} if args.quick else regimes.SWEPT
+    swept = [Architecture(name, **shape) for name in regimes.SWEPT_PLACEMENTS]
+    return {
+        "hard regime": regimes.hard_regime(_networks(args, regimes.HARD_NETWORKS), args.seed, hard, progress),
+        "width sweep": regimes.width_sweep(swept, widths, networks, args.seed, progress),
+        "accuracy": accuracy.accuracy(archs, networks, args.seed, progress),
+    }
+
+
+def _sweeps(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
+    from ..bench import sweeps
+
+    return sweeps.tables(args.quick, progress)
+
+
+def _theory(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
+    from ..atlases.build import architectures
+    from ..bench import theory
+
+    given = {name: getattr(args, name) for name in ("width", "heads", "tokens") if getattr(args, name)}
+    sizes = {"depth": args.depth or (100 if args.quick else theory.DEPTH), **given}
+    placements, scalings = args.placements, args.scalings
+    if args.quick:
+        placements, scalings = placements or accuracy.PLACEMENTS, scalings or accuracy.SCALINGS
+    archs = architectures(placements, scalings, **sizes)
+    return {"theory": theory.theory_speed(archs, args.repeats, progress)}
+
+
+def _text(name: str, table: pd.DataFrame) -> str:
+    if name == "speed":
+        table = _readable_speed(table)
+    if name == "precision":
+        table = precision.summary(table)
+    text: str = table.to_string(index=False, na_rep="-", float_format=lambda x: f"{x:.4g}")
+    return f"{NOTES[name]}\n{text}"
+
+
+def _readable_speed(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table[["width", "tokens", "depth", "blocks"]].copy()
+    for name in speed.CONTESTANTS:
+        middle, least, most = (table[name + end] for end in ("", "_min", "_max"))
+        shown[f"{name} s"] = [
+            f"{m:.3g} ({a:.3g}-{b:.3g})" for m, a, b in zip(middle, least, most, strict=True)
+        ]
+    for name in speed.CONTESTANTS:
+        shown[f"{name} cpu s"] = table[f"{name}_cpu"]
+    for name in speed.CONTESTANTS:
+        shown[f"{name} MiB"] = table[f"{name}_mib"].round().astype(int)
+    ratios = {
+        "a/c": "plain_over_implicit",
+        "a'/c": "tuned_over_implicit",
+        "b/c": "explicit_over_implicit",
+        "c/d": "implicit_over_floor",
+        "memory a/c": "memory_ratio",
+    }
+    return shown.assign(**{short: table[column] for short, column in ratios.items()})
+
+
+NOTES = {
+    "sweep cost": "Processor seconds of one cell of 16 networks, and the exponent of its growth.",
+    "sweep store": "Processor seconds for one cell: what the store adds to a worker (and its median "
+    "wall time), check on resuming, status, export; bytes of a file.",
+    "sweep pool": "Empty cells through the default pool: wall time, and processor seconds of all processes.",
+    "sweep work": "A cell on one core here, measured; what one network asks of a device, counted; and a cell "
+    "on an H200, modelled from that and not measured.",
+    "sweep scale": "Simulated, not measured: hours of all cells, the largest of what limits them, and what "
+    "that alone would take.",
+    "theory": "Milliseconds of one predict after the first, least of the repeats: median and slowest over "
+    "rules, the slowest's rule, and the largest multiple of pre-norm's in the same moments.",
+    "speed": "Seconds of one network, median (least-most), processor seconds of all cores, and peak memory: "
+    "(a) plain: modules made for every seed, (a') tuned: made once, (b) explicit engine, (c) implicit "
+    "engine, (d) floor. Those with matrices run the given number of blocks; their time, and the memory of "
+    "modules, is scaled to the depth.",
+    "precision": "Difference to float64 on the same networks, relative, of cosines absolute: median over "
+    "layers and networks, and the largest.",
+    "accuracy": "The worst layer of each quantity: error of each theory (relative, of cosines absolute), "
+    "its standard error and z, and whether it is within the target or 4 standard errors.",
+    "hard regime": "Squared gradient at layer 0 over Monte Carlo, with standard errors: pair theory, "
+    "position-resolved theory, and the published closure (uniform attention, gradients through values only).",
+    "width sweep": "Squared gradient at layer 0 over Monte Carlo against depth over width; geometric is the "
+    "geometric mean of Monte Carlo over its mean, log_variance its logarithm's variance over networks.",
+}

@@ -1,6 +1,0 @@
-"""The published scaling rules, each one short function."""
-
-from ..rule import SCALINGS, Multipliers, ScalingRule, scaling
-from . import forward, initialisation, skips
-
-__all__ = ["SCALINGS", "Multipliers", "ScalingRule", "forward", "initialisation", "scaling", "skips"]

@@ -1,0 +1,397 @@
+r"""``derive``: the variance and gradient recursion of a placement under a scaling rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+from sympy import Eq, Expr, Integer, Mul, Symbol, factor, sqrt
+
+from ..asymptotics.growth import Growth
+from ..base import symbols
+from ..base.errors import NoClosedForm
+from ..gaussian.activations import ACTIVATIONS
+from ..moments.one_token import BranchGain, Step, concrete_gains, constant_gains, tidy
+from ..spec.architecture import parse_placement
+from ..spec.placements import PLACEMENTS
+from ..spec.scalings import SCALINGS
+from .closed_forms import ClosedForms, Pairs, attempt, product_of_ratios, solve_forward
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..asymptotics.moving import Moving
+
+
+def derive(placement: str, scaling: str = "unit", *, activation: str | None = None) -> Recursion:
+    """Derive the recursion of a placement under a scaling rule from its definition.
+
+    Args:
+        placement: a registered name, with options in brackets if it has any.
+        scaling: a registered scaling rule.
+        activation: None keeps all four branch gains sigma_a^2, sigma_f^2, omega_a^2, omega_f^2 as
+            symbols; a registered activation fills in those of the feed-forward branch at fan-in
+            initialisation.
+
+    Raises:
+        UnknownNameError: a name that is not registered.
+        InputError: the rule does not belong to this placement.
+    """
+    name, options = parse_placement(placement)
+    entry = PLACEMENTS[name]
+    SCALINGS[scaling].check(name)
+    if activation is not None:
+        ACTIVATIONS[activation]
+    return Recursion(placement, scaling, activation, name, entry.check_options(options))
+
+
+@dataclass(frozen=True)
+class Recursion:
+    """The moment recursions of one block, and what follows from them in the wide limit.
+
+    Assumes: width to infinity at fixed depth; zero-mean independent weights; each branch's gains
+    constant over layers (degree one in its input where the input is not normed).
+    """
+
+    placement: str
+    scaling: str
+    activation: str | None
+    name: str
+    options: Mapping[str, Any] = field(repr=False)
+    early: bool = field(default=False, repr=False)
+
+    @property
+    def _gains(self) -> BranchGain:
+        return constant_gains if self.activation is None else concrete_gains(self.activation)
+
+    def _step(self, first: bool, known: Mapping[Pairs, Expr] | None = None, turn: int = 0) -> Step:
+        entry = PLACEMENTS[self.name]
+        trace = entry.trace(self.scaling, first=first, early=self.early, turn=turn, **self.options)
+        return _shared_step(trace, self._gains, tuple((known or {}).items()))
+
+    def steps(self, depth: int) -> list[Step]:
+        """The formulas of every block of a stack of ``depth``."""
+        found = {step.trace: step for step in (self.first, self.block)}
+        entry, result = PLACEMENTS[self.name], []
+        questions = entry.questions(self.scaling, **self.options)
+        for layer in range(depth):
+            at = questions.position(layer, depth)
+            trace = entry.trace(self.scaling, first=at.first, early=at.early, turn=at.turn, **self.options)
+            result.append(found.get(trace) or found.setdefault(trace, _shared_step(trace, self._gains)))
+        return result
+
+    @cached_property
+    def before(self) -> Recursion | None:
+        """The recursion of the early blocks, where they are wired in another way."""
+        fraction = PLACEMENTS[self.name].questions(self.scaling, **self.options).fraction
+        return replace(self, early=True) if fraction and not self.early else None
+
+    @cached_property
+    def block(self) -> Step:
+        """A block in the middle of the stack, for any incoming moments."""
+        return self._step(first=False)
+
+    @cached_property
+    def first(self) -> Step:
+        """The first block, for any incoming moments."""
+        return self._step(first=True)
+
+    @cached_property
+    def fixed(self) -> dict[Pairs, Expr]:
+        """Stream moments that a block sets whatever comes in, as they leave it (in l)."""
+        states = {self.block.moment(*pair) for pair in self.block.pairs}
+        return {pair: f for pair, f in self.block.forward.items() if not f.free_symbols & states}
+
+    @cached_property
+    def opening(self) -> tuple[Step, ...]:
+        """Blocks that differ from the rest, with their incoming moments filled in: block 0 where it is
+        wired differently or reads a stream that later blocks find normed, and the one after it
+        where block 0 leaves something else than later blocks do. Behind early blocks, none."""
+        if self.before is not None:
+            return ()
+        q0 = symbols.initial_variance
+        known: dict[Pairs, Expr] = dict.fromkeys(self.block.pairs, q0)
+        first = self._step(True, known)
+        same = str(first.trace) == str(self.block.trace)
+        if same and not self.fixed:
+            return ()
+        after = {pair: f.subs(symbols.layer, 0) for pair, f in first.forward.items()}
+        usual = {pair: f.subs(symbols.layer, 0) for pair, f in self.fixed.items()}
+        if all(tidy(after[pair] - usual[pair]) == 0 for pair in usual):
+            return (first,)
+        return (first, self._step(False, after))
+
+    @property
+    def start(self) -> Expr:
+        """The first block from which :attr:`step` holds; behind early blocks a L, as if that were whole."""
+        if self.before is None:
+            return Integer(len(self.opening))
+        fraction = PLACEMENTS[self.name].questions(self.scaling, **self.options).fraction
+        return Integer(1) * fraction * symbols.depth
+
+    @cached_property
+    def step(self) -> Step:
+        """Every block from :attr:`start` on, with the moments that a norm fixes filled in."""
+        return self.turns[0]
+
+    @cached_property
+    def turns(self) -> tuple[Step, ...]:
+        """The same for each turn, where blocks are wired in turns."""
+        l = symbols.layer
+        known = {p: tidy(f.subs(l, l - 1)) for p, f in self.fixed.items()}
+        period = PLACEMENTS[self.name].questions(self.scaling, **self.options).period or 1
+        return tuple(self._step(False, known, turn) for turn in range(period))
+
+    # --- forward -----------------------------------------------------------------------------
+
+    @property
+    def forward(self) -> list[Eq]:
+        """Moments of the streams after a block in the middle of the stack."""
+        return [Eq(_next(self.block.moment(*p)), f, evaluate=False) for p, f in self.block.forward.items()]
+
+    @property
+    def backward(self) -> list[Eq]:
+        """Gradient moments before a block, in those after it (written with a prime)."""
+        count = len(self.block.trace.streams)
+        renamed = {self.block.gradient(*p): _next(self.block.gradient(*p)) for p in self.block.pairs}
+        return [
+            Eq(symbols.stream_moment(symbols.grad_variance, *p, count), f.subs(renamed), evaluate=False)
+            for p, f in self.block.backward.items()
+        ]
+
+    @cached_property
+    def initial(self) -> list[dict[Pairs, Expr]]:
+        """Stream moments at l = 0, ..., start; behind early blocks, those at start."""
+        if self.before is not None:
+            if self.fixed:
+                raise NoClosedForm("early and late blocks both fix stream moments, to different values")
+            return [{pair: self.before.moment_at(pair, self.start) for pair in self.block.pairs}]
+        rows = [dict.fromkeys(self.block.pairs, symbols.initial_variance)]
+        for l, step in enumerate(self.opening):
+            rows.append({p: tidy(f.subs(symbols.layer, l)) for p, f in step.forward.items()})
+        return rows
+
+    @cached_property
+    def _forward_solution(self) -> tuple[dict[Pairs, Expr], dict[Pairs, str]]:
+        moments = {p: self.step.moment(*p) for p in self.step.pairs}
+        return solve_forward(self.step.forward, moments, self.start, self.initial[-1])
+
+    def moment_at(self, pair: Pairs, layer: Expr) -> Expr:
+        """Closed form of a stream moment at ``layer`` >= start.
+
+        Raises:
+            NoClosedForm: there is none; the message says why.
+        """
+        solved, reasons = self._forward_solution
+        if pair not in solved:
+            raise NoClosedForm(f"no closed form for {self.block.moment(*pair)}: {reasons[pair]}")
+        return solved[pair].subs(symbols.layer, layer)
+
+    @cached_property
+    def moving(self) -> Moving:
+        """Leading terms of the stream moments at large l.
+
+        Raises:
+            NoClosedForm: one is not known.
+        """
+        from ..asymptotics.moving import Moving
+
+        return Moving(self)
+
+    # --- backward ----------------------------------------------------------------------------
+
+    @cached_property
+    def ratio(self) -> Expr:
+        """gamma_l / gamma_{l+1} of a block from :attr:`start` on, as a function of l (one stream).
+
+        Raises:
+            NoClosedForm: several streams, whose gradients mix, or no closed form of the stream moment.
+        """
+        if len(self.step.trace.streams) > 1:
+            raise NoClosedForm("the gradients of several streams mix in every block: a product of matrices")
+        matrix = self.step.backward_matrix[0, 0]
+        state = self.step.moment(0, 0)
+        if state.is_Symbol and matrix.has(state):
+            matrix = matrix.subs(state, self.moment_at((0, 0), symbols.layer))
+        return factor(matrix) if matrix.is_rational_function() else matrix
+
+    def gradient_ratio(self, stop: Expr = symbols.depth) -> Expr:
+        """gamma_0 / gamma_stop in closed form; by default of the whole stack.
+
+        Raises:
+            NoClosedForm: there is none; the message says why.
+        """
+        return self.opening_ratio * product_of_ratios(self.ratio, self.start, stop)
+
+    @property
+    def opening_ratio(self) -> Expr:
+        """gamma_0 / gamma_start, of the blocks before :attr:`step` holds."""
+        if self.before is not None:
+            return self.before.gradient_ratio(self.start)
+        return Mul(*(s.backward_matrix[0, 0].subs(symbols.layer, l) for l, s in enumerate(self.opening)))
+
+    @cached_property
+    def readout(self) -> Step:
+        """From the last block's output to the model's output."""
+        return _shared_step(PLACEMENTS[self.name].trace_readout(), constant_gains)
+
+    def identity_gain(self, stream: int = 0, stop: Expr = symbols.depth) -> Expr:
+        """Amplitude gain of the skip path alone from the input to layer ``stop``, by default the last
+        block's output.
+
+        The product of all norm and skip factors, as often quoted for gradients. It is not the
+        gradient: the branches carry most of what the norms divide away.
+        """
+        gain, block = self.opening_identity(stream), self.block_identity(stream)
+        if block == 1:
+            return gain
+        return gain * sqrt(product_of_ratios(tidy(block**2), self.start, stop))
+
+    def opening_identity(self, stream: int = 0) -> Expr:
+        """The same up to :attr:`start`, before :attr:`step` holds."""
+        if self.before is not None:
+            return self.before.identity_gain(stream, self.start)
+        return Mul(*(s.identity[stream].subs(symbols.layer, l) for l, s in enumerate(self.opening)))
+
+    def block_identity(self, stream: int = 0) -> Expr:
+        """The same of one block from :attr:`start` on, as a function of l."""
+        block = self.step.identity[stream]
+        for pair in self.step.pairs:
+            state = self.step.moment(*pair)
+            if state.is_Symbol and block.has(state):
+                block = block.subs(state, self.moment_at(pair, symbols.layer))
+        return block
+
+    # --- what the user reads -----------------------------------------------------------------
+
+    def closed_form(self) -> ClosedForms:
+        """Every quantity that has a closed form, and the reason for each that has none."""
+        found: dict[str, Expr] = {}
+        missing: dict[str, str] = {}
+        for pair in self.step.pairs:
+            name = str(self.block.moment(*pair))
+            attempt(partial(self.moment_at, pair, symbols.layer), name, found, missing)
+        if len(self.step.trace.streams) == 1:
+            attempt(self.gradient_ratio, "gamma_0/gamma_L", found, missing)
+        else:
+            missing["gradient ratio"] = "the gradients of several streams mix in every block"
+        for stream in range(len(self.step.trace.streams)):
+            name = "identity gain" if len(self.step.trace.streams) == 1 else f"identity gain {stream}"
+            attempt(partial(self.identity_gain, stream), name, found, missing)
+        return ClosedForms(found, missing, self.start)
+
+    def conserved(self) -> tuple[Expr, Expr]:
+        """K = sum_ij gamma_ij q_ij over streams, and K before a block minus K after it.
+
+        The difference is a sum over the block's branches of (omega^2 - sigma^2) times something
+        positive: K is conserved exactly when omega = sigma in every branch.
+        """
+        block = self.block
+
+        def total(moments: Mapping[Pairs, Expr], gradients: Mapping[Pairs, Expr]) -> Expr:
+            return sum((1 if i == j else 2) * moments[i, j] * gradients[i, j] for i, j in block.pairs)
+
+        after = total(block.forward, {p: block.gradient(*p) for p in block.pairs})
+        before = total({p: block.moment(*p) for p in block.pairs}, block.backward)
+        return before, tidy(before - after)
+
+    def iterate(
+        self,
+        depth: int,
+        *,
+        sigma_a2: float,
+        sigma_f2: float,
+        omega_a2: float,
+        omega_f2: float,
+        q0: float = 1.0,
+        gamma_out: float = 1.0,
+    ) -> pd.DataFrame:
+        """The recursion iterated with constant gains, at any depth.
+
+        Args:
+            depth: L, number of blocks.
+            sigma_a2, sigma_f2, omega_a2, omega_f2: branch gains (second moments, per coordinate).
+            q0: second moment of the embedding.
+            gamma_out: second moment of the loss gradient at the model's output.
+
+        Returns:
+            columns layer, stream ("01" for the cross moment of streams 0 and 1), quantity (variance,
+            grad_variance, or identity_gain: the amplitude of the skip path from that layer to L),
+            value, log_value (natural; finite where value under- or overflows).
+
+        Raises:
+            InputError: a depth or a gain that is not positive.
+        """
+        from .iterate import iterate
+
+        gains = {"sigma_a2": sigma_a2, "sigma_f2": sigma_f2, "omega_a2": omega_a2, "omega_f2": omega_f2}
+        return iterate(self, depth, gains, q0, gamma_out)
+
+    def bounds(self) -> dict[str, tuple[Expr, Expr]]:
+        """Lower and upper closed forms for attention gains anywhere in [0, sigma_a^2], [0, omega_a^2].
+
+        Token correlations move attention's gains from layer to layer; here sigma_a^2 and omega_a^2 stand for
+        their largest values. Valid because every block is monotone in each of these gains, which is
+        checked: a quantity for which the check does not decide is left out. Numeric bounds for an
+        architecture, with its own gains: :func:`spannorm_theory.bounds.intervals.bounds`.
+        """
+        from ..bounds.closed_forms import closed_bounds
+
+        return closed_bounds(self)
+
+    def asymptotics(self) -> dict[str, Growth | str]:
+        """Large-depth law of each quantity; a sentence where none could be derived."""
+        from ..asymptotics.laws import laws
+
+        return laws(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Equations, closed forms, laws and bounds as strings that sympy can read."""
+        from ..render.recursions import equations
+
+        forward, backward = equations(self)
+        closed = self.closed_form()
+        return {
+            "placement": self.placement,
+            "scaling": self.scaling,
+            "activation": self.activation,
+            "gains_by": ACTIVATIONS[self.activation].kernel.method if self.activation else "symbols",
+            "forward": {str(e.lhs): str(e.rhs) for e in forward},
+            "backward": {str(e.lhs): str(e.rhs) for e in backward},
+            "closed_form": {name: str(value) for name, value in closed.found.items()},
+            "no_closed_form": closed.missing,
+            "valid_from_layer": int(closed.start) if closed.start.is_Integer else str(closed.start),
+            "large_depth": {name: str(law) for name, law in self.asymptotics().items()},
+            "bounds": {name: [str(low), str(high)] for name, (low, high) in self.bounds().items()},
+        }
+
+    def text(self) -> str:
+        """Everything derived, as plain text."""
+        from ..render.recursions import as_text
+
+        return as_text(self)
+
+    def latex(self) -> str:
+        """Everything derived, as LaTeX."""
+        from ..render.recursions import as_latex
+
+        return as_latex(self)
+
+    def _repr_latex_(self) -> str:
+        from ..render.recursions import equations
+
+        forward, backward = equations(self)
+        rows = r" \\ ".join(
+            rf"{symbols.latex(e.lhs)} &= {symbols.latex(e.rhs)}" for e in (*forward, *backward)
+        )
+        return rf"$\displaystyle \begin{{aligned}} {rows} \end{{aligned}}$"
+
+
+#: steps keep what they computed: a placement's block is asked for by many readers
+_shared_step = lru_cache(maxsize=512)(Step)
+
+
+def _next(symbol: Symbol) -> Symbol:
+    return symbols.after(symbol)

@@ -1,0 +1,1 @@
+"""Expectations under Gaussians: kernels of activations, norms over heads, spectra of Gaussian matrices."""

@@ -1,0 +1,155 @@
+"""Activations: the nonlinearity for the theory and for torch, and its Gaussian kernel.
+
+A gated activation (SwiGLU and its kin) is a nonlinearity whose output multiplies a second, linear
+projection of the same input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import erf, expit, ndtr
+from sympy import Integer, Rational, pi, sqrt
+
+from ..base.errors import InputError
+from ..base.registry import Registry
+from .closed_forms import Array, Kernel, erf_kernel, gelu_kernel, linear_kernel, relu_kernel
+from .hermite import HermiteSeries
+from .saturation import Saturation
+from .sigmoids import tanh_kernel
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A registered activation.
+
+    Attributes:
+        function: phi on numpy arrays.
+        torch_function: phi on tensors; imports torch when it runs.
+        kernel: the Gaussian kernel of phi.
+        gated: whether the branch is phi(x W_gate) * (x W_up) rather than phi(x W_up).
+        saturation: how phi levels off; None where it does not, or is not known to.
+    """
+
+    name: str
+    title: str
+    source: str
+    function: Callable[[Array], Array]
+    torch_function: Callable[[torch.Tensor], torch.Tensor]
+    kernel: Kernel
+    gated: bool = False
+    saturation: Saturation | None = None
+
+
+ACTIVATIONS: Registry[Activation] = Registry("activation")
+
+
+def activation(
+    name: str,
+    function: Callable[[Array], Array],
+    torch_function: Callable[[Any], Any],
+    *,
+    title: str | None = None,
+    source: str = "user",
+    kernel: Kernel | None = None,
+    gated: bool = False,
+    saturation: Saturation | None = None,
+    replace: bool = False,
+) -> Activation:
+    """Register an activation; without a closed-form ``kernel`` its moments come by quadrature.
+
+    Raises:
+        InputError: ``function`` does not map an array to finite numbers of the same shape.
+    """
+    grid = np.linspace(-6, 6, 7)
+    values = np.asarray(function(grid), dtype=float)
+    if values.shape != grid.shape or not np.isfinite(values).all():
+        raise InputError(f"the activation {name!r} must map an array to finite numbers of the same shape")
+    kernel = kernel or HermiteSeries(function, name)
+    return ACTIVATIONS.add(
+        Activation(name, title or name, source, function, torch_function, kernel, gated, saturation),
+        replace=replace,
+    )
+
+
+def _torch_functional(name: str) -> Callable[[Any], Any]:
+    def call(x: Any) -> Any:
+        import torch.nn.functional as functional
+
+        return getattr(functional, name)(x)
+
+    return call
+
+
+def _relu(x: Array) -> Array:
+    return np.maximum(x, 0)
+
+
+def _gelu(x: Array) -> Array:
+    return np.asarray(x * ndtr(x))
+
+
+def _silu(x: Array) -> Array:
+    return np.asarray(x * expit(x))
+
+
+_SHAZEER = "arXiv:2002.05202"
+_silu_kernel = HermiteSeries(_silu, "silu")
+
+for _name, _title, _source, _function, _kernel, _gated in (
+    ("relu", "ReLU", "Nair and Hinton, ICML 2010", _relu, relu_kernel(), False),
+    ("gelu", "GELU", "arXiv:1606.08415", _gelu, gelu_kernel(), False),
+    ("silu", "SiLU", "arXiv:1702.03118", _silu, _silu_kernel, False),
+    ("reglu", "ReGLU", _SHAZEER, _relu, relu_kernel(), True),
+    ("geglu", "GEGLU", _SHAZEER, _gelu, gelu_kernel(), True),
+    ("swiglu", "SwiGLU", _SHAZEER, _silu, _silu_kernel, True),
+):
+    activation(
+        _name,
+        _function,
+        _torch_functional(_function.__name__.removeprefix("_")),
+        title=_title,
+        source=_source,
+        kernel=_kernel,
+        gated=_gated,
+    )
+
+
+def _torch_method(name: str) -> Callable[[Any], Any]:
+    def call(x: Any) -> Any:
+        return getattr(x, name)()
+
+    return call
+
+
+activation(
+    "tanh",
+    np.tanh,
+    _torch_method("tanh"),
+    title="tanh",
+    source="classical",
+    kernel=tanh_kernel(),
+    saturation=Saturation(Integer(1), Integer(2), Rational(4, 3)),
+)
+activation(
+    "erf",
+    erf,
+    _torch_method("erf"),
+    title="erf",
+    source="arXiv:2604.11890",
+    kernel=erf_kernel(),
+    saturation=Saturation(Integer(1), sqrt(8 / pi), sqrt(8 / pi)),
+)
+
+
+def _identity(x: Any) -> Any:
+    return x
+
+
+activation("linear", _identity, _identity, title="linear", source="theory", kernel=linear_kernel())

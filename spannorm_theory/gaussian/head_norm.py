@@ -1,0 +1,144 @@
+r"""RMSNorm and LayerNorm: the torch operation, and the exact kernel of a norm over few coordinates.
+
+Over the d coordinates of a stream a norm divides by the root of the second moment; what it does beyond
+that is O(1/d). Over the d_h coordinates of an attention head it is not negligible: for Gaussian (u, v)
+with correlation rho per coordinate,
+
+    K(rho) = E[u.v / (|u| |v|)] = rho g^2 2F1(1/2, 1/2; d/2 + 1; rho^2),
+    g^2 = 2 Gamma((d+1)/2)^2 / (d Gamma(d/2)^2)
+
+and by Price's theorem E tr(J_u J_v^T)/d = K'(rho)/q, which is (1/q)(d-1)/(d-2) at rho = 1. The
+kernel is the mean of a sample correlation (Muirhead, Aspects of Multivariate Statistical Theory,
+1982, section 5.1). LayerNorm removes one coordinate: d becomes d - 1.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.polynomial import Chebyshev, Polynomial
+from numpy.polynomial.legendre import leggauss
+from scipy.interpolate import CubicSpline
+from scipy.special import gammaln, hyp2f1
+
+from ..base.errors import AssumptionError
+from .closed_forms import Array
+
+if TYPE_CHECKING:
+    import torch
+
+
+#: terms of a hypergeometric series at most, and what is beyond rounding
+MOST_TERMS, SMALLEST = 128, 1e-18
+
+#: cells of the table of drops in 1 - rho, which are denser towards one token
+CELLS = 256
+
+#: nodes of Gauss' rule, whose error is below rounding
+NODES = 16
+
+
+class HeadNorm:
+    """Kernel of a norm over ``size`` independent Gaussian coordinates."""
+
+    def __init__(self, size: int, kind: str) -> None:
+        self.size = size - (kind == "layer")
+        if self.size < 3:
+            raise AssumptionError(
+                f"a norm over heads of width {size} has no finite gradient variance; use at least 4 "
+                "coordinates per head"
+            )
+        self._table = _table(self.size)
+        self._knots, self._pieces = _pieces(self.size)
+
+    def value(self, rho: Any) -> Any:
+        """K(rho), the mean cosine of two normalised vectors."""
+        return _value(self.size, np.clip(rho, -1, 1))
+
+    def slope(self, rho: Any) -> Any:
+        """K'(rho); the backward gain of the norm is K'/q."""
+        return _slope(self.size, np.clip(rho, -1, 1))
+
+    def drop(self, apart: float) -> float:
+        """1 - K(1 - apart), for the layer loop: to 2e-10 of itself, however close two vectors are, over five
+        coordinates and more; to 5e-8 over four and 2e-4 over three, whose kernel has a root there."""
+        if apart > 1:  # K is odd
+            return 2 - self.drop(2 - apart) if apart < 2 else 2.0
+        i = bisect_right(self._knots, apart, 1, CELLS) - 1
+        a, b, c, d = self._pieces[i]
+        z = apart - self._knots[i]
+        return apart * (((a * z + b) * z + c) * z + d)
+
+    def all(self, apart: Array) -> Array:
+        """1 - K, K' and K'(1) - K' at 1 - apart, of shape (layers,); shape (3, layers). The last is right to
+        5e-4 of itself, over four coordinates not for 1 - rho below 1e-5, where it vanishes."""
+        near = np.clip(np.minimum(apart, 2 - apart), 0, 1)
+        drop, slope, fall = self._table(near)
+        drop = near * drop
+        return np.stack([np.where(apart > 1, 2 - drop, drop), slope, near ** _order(self.size) * fall])
+
+
+@lru_cache(maxsize=256)
+def _table(size: int) -> CubicSpline:
+    """(1 - K)/(1 - rho), K' and K'(1) - K' over its order, as functions of 1 - rho from 0 to 1."""
+    apart, (t, weights) = np.linspace(0, 1, CELLS + 1) ** 3, leggauss(NODES)
+    slope = _slope(size, 1 - apart)
+    # the mean of the slope on the way there, over steps in which its root at one token is smooth
+    t = (t + 1) / 2
+    drop = _slope(size, 1 - np.multiply.outer(apart, t**2)) @ (weights * t)
+    fall = (slope[0] - slope[1:]) / apart[1:] ** _order(size)
+    bend = _bend(size) if size > 4 else fall[0] * (size == 3)
+    return CubicSpline(apart, np.stack([drop, slope, np.append(bend, fall)]), axis=1)
+
+
+@lru_cache(maxsize=256)
+def _pieces(size: int) -> tuple[list[float], list[list[float]]]:
+    """Knots of the table, and its pieces of (1 - K)/(1 - rho)."""
+    table = _table(size)
+    return table.x.tolist(), table.c[..., 0].T.tolist()
+
+
+def _order(size: int) -> float:
+    """The power of 1 - rho that K'(1) - K' begins with; over four coordinates with a logarithm."""
+    return 1.0 if size > 4 else 0.5
+
+
+def _value(size: int, rho: Any) -> Any:
+    even = _hyp2f1(0.5, size / 2 + 1)
+    return rho * even(rho**2) / even(1.0)  # g^2 makes K(1) = 1
+
+
+def _slope(size: int, rho: Any) -> Any:
+    even, odd = _hyp2f1(0.5, size / 2 + 1), _hyp2f1(1.5, size / 2 + 2)
+    return (even(rho**2) + rho**2 / (size + 2) * odd(rho**2)) / even(1.0)
+
+
+def _bend(size: int) -> float:
+    """K''(1), by Gauss' theorem."""
+    half = size / 2
+    third = np.exp(gammaln(half + 3) + gammaln(half - 2) - 2 * gammaln(half + 0.5))
+    even, odd = _hyp2f1(0.5, half + 1), _hyp2f1(1.5, half + 2)
+    return float((3 * odd(1.0) + 9 / (size + 4) * third) / (size + 2) / even(1.0))
+
+
+@lru_cache(maxsize=256)
+def _hyp2f1(a: float, c: float) -> Callable[[Any], Any]:
+    """2F1(a, a; c; x) on [0, 1]: where ``MOST_TERMS`` of its series suffice their sum in fewer Chebyshev
+    polynomials; else scipy's, which is undefined for c beyond about 100."""
+    k = np.arange(MOST_TERMS)
+    terms = np.cumprod(np.concatenate([[1.0], (a + k) ** 2 / ((c + k) * (k + 1))]))
+    if terms[-1] > SMALLEST:
+        return partial(hyp2f1, a, a, c)
+    series: Chebyshev = Polynomial(terms)(Polynomial([0.5, 0.5])).convert(kind=Chebyshev).trim(SMALLEST)
+    return lambda x: series(2 * x - 1)
+
+
+def normalise(x: torch.Tensor, kind: str) -> torch.Tensor:
+    """RMSNorm ("rms") or LayerNorm ("layer") over the last axis, gain 1, epsilon 0."""
+    if kind == "layer":
+        x = x - x.mean(-1, keepdim=True)
+    return x * x.square().mean(-1, keepdim=True).rsqrt()

@@ -1,0 +1,173 @@
+r"""Rank metrics of a token representation from its moments, with the finite width's correction.
+
+For tokens of second moment q and drop delta = q - p between two of them, the rows of T X (T rotates the
+token mean into row 0) are independent Gaussians: row 0 of variance q + (n-1) p per coordinate, the
+n - 1 differences of variance delta. In units of delta the eigenvalues of X X^T / d are those of a
+Marchenko-Pastur law of aspect y = (n-1)/d with one spike 1 + theta, theta = n p / delta. On
+lambda = |1 + sqrt(y) e^{i phi}|^2 three measures make up sum_i f(lambda_i):
+
+    bulk     (n-1) (2/pi) sin(phi)^2 / lambda dphi              Marchenko and Pastur, 1967
+    edges    [f(lambda_-) + f(lambda_+)]/4 - int f dphi / 2pi   1/n term of real entries: Bai and
+                                                                Silverstein, 2004, Ann. Probab. 32, eq. 5.13
+    spike    (1/pi) Re[u/(u - theta) - u/(1 + u)] dphi, u = sqrt(y) e^{i phi}, and, for |theta| > sqrt(y),
+             a point at lambda_s = (1 + theta)(1 + y/theta)     Baik, Ben Arous and Peche, 2005
+
+(the spike's measure is the spectral shift, the argument of det(X X^T - lambda) with row 0 over that
+without, which factorises as (1 + conj u)(theta - u)). The largest eigenvalue is lambda_s, or the edge of
+all n rows with its Tracy-Widom mean where that is larger.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import frexp
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+from scipy.special import entr
+
+from ..spec.architecture import Architecture
+from .closed_forms import Array
+from .marchenko_pastur import difference_law
+
+#: nodes of the quadrature over phi, and of what a spread adds, over its root
+NODES, SPREADS = 48, 25
+
+#: mean of the Tracy-Widom law of real matrices (Bornemann, 2010, arXiv:0904.1581)
+TRACY_WIDOM_MEAN = -1.2065335745820
+
+
+def rank_metrics(q: Array, delta: Array, spread: Array, arch: Architecture) -> dict[str, Array]:
+    """All rank metrics by name, of the shape of q and delta; of the residual its logarithm.
+
+    ``spread`` is the V of :mod:`spannorm_theory.prediction.pair_variance`, 1/d for Gaussian tokens.
+    """
+    return {
+        "rank_residual": log_rank_residual(q, delta, arch.tokens),
+        "stable_rank": stable_rank(q, delta, arch.tokens, spread),
+        "effective_rank": effective_rank(q, delta, arch.tokens, arch.width, spread),
+        "participation_ratio": participation_ratio(q, delta, arch.tokens, arch.width, spread),
+    }
+
+
+def rank_metrics_gram(grams: Array, drops: Array, factor: Array) -> dict[str, Array]:
+    """The same where tokens are not alike, for one sample of the coordinates.
+
+    Args:
+        grams: (layers, tokens, tokens), per coordinate.
+        drops: (layers,), one minus the token cosine.
+        factor: T of shape (tokens, k) with T T^T a draw of Z Z^T / d, Z standard normal (tokens, d):
+            G^(1/2) Z Z^T G^(1/2) / d, the Gram of d Gaussian coordinates, has the spectrum of T^T G T.
+    """
+    eigenvalues = np.maximum(np.linalg.eigvalsh(factor.T @ grams @ factor), 0)
+    share = eigenvalues / eigenvalues.sum(axis=-1, keepdims=True)
+    p = np.sqrt(share) / np.sqrt(share).sum(axis=-1, keepdims=True)
+    return {
+        "rank_residual": log_rank_residual(np.ones_like(drops), drops, grams.shape[-1]),
+        "stable_rank": 1 / share[..., -1],
+        "effective_rank": np.exp(entr(p).sum(axis=-1)),
+        "participation_ratio": 1 / np.square(share).sum(axis=-1),
+    }
+
+
+def log_rank_residual(q: Array, delta: Array, tokens: int) -> Array:
+    """ln of |X - 1 xbar^T|_F / |X|_F = sqrt((1 - 1/n) delta / q), an identity at any width; -inf for equal
+    tokens, whose delta may be below zero by rounding."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(0.5 * np.log((1 - 1 / tokens) * np.maximum(delta, 0) / q))
+
+
+def participation_ratio(q: Array, delta: Array, tokens: int, width: int, spread: Array) -> Array:
+    """(tr G)^2 / tr G^2 = n / (1 + (n-1) E cos^2), with E cos^2 = rho^2 + (1 - rho^2)^2 / d the second
+    moment of a sample correlation, and (1 - rho)^2 (V - 1/d) beyond."""
+    rho = 1 - delta / q
+    square = rho**2 + (1 - rho**2) ** 2 / width + (1 - rho) ** 2 * (spread - 1 / width)
+    return np.asarray(tokens / (1 + (tokens - 1) * square))
+
+
+def stable_rank(q: Array, delta: Array, tokens: int, spread: Array) -> Array:
+    """|X|_F^2 / |X|_2^2 = n q / lambda_1; ``spread`` is 1/d."""
+    theta, y = _spike(q, delta, tokens), (tokens - 1) * spread
+    edge, scale = largest_eigenvalue(tokens, spread)
+    outside = np.maximum(theta, np.sqrt(y))
+    spike = np.where(theta > np.sqrt(y), (1 + outside) * (1 + y / outside), 0.0)
+    largest = np.maximum(spike, edge + TRACY_WIDOM_MEAN * scale) / (1 + theta / tokens)  # over q
+    return np.asarray(tokens / largest)
+
+
+def largest_eigenvalue(tokens: int, spread: Array) -> tuple[Array, Array]:
+    """Centre and scale of the largest eigenvalue of uncorrelated tokens (Johnstone, 2001, Ann. Statist.
+    29), over d times their variance; ``spread`` is 1/d."""
+    other, own = np.sqrt(np.maximum(1 / spread - 1, 1)), np.sqrt(tokens)
+    scale = (other + own) * (1 / other + 1 / own) ** (1 / 3)
+    return np.asarray((other + own) ** 2 * spread), np.asarray(scale * spread)
+
+
+def _spike(q: Array, delta: Array, tokens: int) -> Array:
+    """theta, kept finite where delta underflows."""
+    return np.asarray(tokens * (q - delta) / np.maximum(delta, np.finfo(float).tiny * q * tokens))
+
+
+def effective_rank(q: Array, delta: Array, tokens: int, width: int, spread: Array) -> Array:
+    """exp of the Shannon entropy of the normalised singular values of X (Roy and Vetterli, 2007).
+
+    At V = 1/d by the three measures above; beyond, their bulk gives way to :mod:`.marchenko_pastur`'s.
+    """
+    sampled = (tokens - 1) / width
+    sums = _entropy_sums(tokens, _spike(q, delta, tokens), sampled)
+    more = _more_spread(sampled, (tokens - 1) * np.maximum(spread - 1 / width, 0.0))
+    total, logs = sums + (tokens - 1) * more
+    return np.asarray(np.exp(np.log(total) - logs / total))
+
+
+def _more_spread(first: float, second: Array) -> Array:
+    """What a spread y2 beyond the sample's y1 adds to the means of s and s ln s over the bulk, s^2 an
+    eigenvalue; shape (2, ...)."""
+    largest = float(np.max(second, initial=0.0))
+    if not 0 < largest < np.inf:
+        return np.zeros((2, *np.shape(second)))
+    return np.moveaxis(_spread_table(first, frexp(largest)[1])(np.sqrt(second)), -1, 0)
+
+
+@lru_cache(maxsize=64)
+def _spread_table(first: float, exponent: int) -> CubicSpline:
+    """The same over the root of y2, up to y2 = 2^exponent."""
+    roots = np.linspace(0, 2.0 ** (exponent / 2), SPREADS)
+    eigenvalues, weight = difference_law(np.full(SPREADS, first), roots**2, NODES)
+    s = np.sqrt(eigenvalues)
+    means = np.array([(weight * s).sum(axis=0), -(weight * entr(s)).sum(axis=0)]).T
+    return CubicSpline(roots, means - means[0])
+
+
+def _entropy_sums(tokens: int, theta: Array, y: float) -> Array:
+    """Sums of s and of s ln s over all eigenvalues s^2 at a bulk of aspect y, (2, ...).
+
+    With ratio r of the smaller to the larger of |theta| and sqrt(y), signed, the three measures at a node are
+
+        w = 2 (n-1) sin(phi)^2 / lambda + (1 - y) / (2 lambda) - 1/2 -+ (1 - r^2) / (2 |1 - r e^{i phi}|^2)
+
+    over the nodes, - for a spike outside the bulk.
+    """
+    root = np.sqrt(y)
+    outside = np.abs(theta) > root
+    apart = np.where(outside, theta, root)
+    ratio = np.where(outside, root / apart, np.clip(theta, -root, root) / root)
+    cosine = np.cos((np.arange(NODES) + 0.5) * np.pi / NODES)
+    eigenvalues = 1 + y + 2 * root * cosine
+    values = np.sqrt(eigenvalues) / NODES * np.array([np.ones(NODES), np.log(eigenvalues) / 2])
+    bulk = (2 * (tokens - 1) * (1 - cosine**2) + (1 - y) / 2) / eigenvalues - 0.5
+    # nodes first: one node's numbers of all layers lie together
+    poles = np.multiply.outer(-2 * cosine, ratio.ravel())
+    poles += 1 + ratio.ravel() ** 2
+    spikes = values @ np.reciprocal(poles, out=poles)
+    sums = (values @ bulk)[:, None] + np.where(outside, 0.5, -0.5).ravel() * (ratio.ravel() ** 2 - 1) * spikes
+    # next to its pole the quadrature of the last term misses mass, which lies at that edge
+    missed = ratio ** (2 * NODES)
+    missed = np.where(outside, -missed, missed) / (1 + missed)
+    low, high = 0.25 + np.where(theta < 0, missed, 0.0), 0.25 + np.where(theta < 0, 0.0, missed)
+    spike = np.sqrt(np.maximum((1 + apart) * (1 + y / apart), 0))
+    total, logs = sums.reshape(2, *np.shape(theta))
+    for weight, s in ((low, np.abs(1 - root)), (high, 1 + root), (outside, spike)):
+        total = total + weight * s
+        logs = logs - weight * entr(s)
+    return np.array([total, logs])

@@ -1,0 +1,320 @@
+r"""Multi-head softmax attention: moments for tokens that are all alike. (Its torch operation is
+:func:`spannorm_theory.layers.attention_op.attention_forward`.)
+
+For two tokens with second moment q and covariance p = q - delta, rows A and B of attention weights
+whose logits follow from (q, p), and gains s_W (inputs x variance of an entry),
+
+    forward   q_out = s_o [q_V - delta_V (1 - P2)],    q_out - p_out = s_o delta_V (P2 - P11)
+    value     s_o s_V [gamma P2 + (n-1) c P11]         (row sums of one fix the token mean)
+    query     s_o delta_V  s_K delta s_Q               [gamma J,  c J11]
+    key       s_o delta_V  s_K s_Q q [gamma J + (n-1) c E r J11(r)],  token covariance -that/(n-1)
+
+with (q, p)_V of the values and the overlaps of :mod:`spannorm_theory.softmax.overlaps`. Norms on
+queries, keys or values replace s_W (q, p) by (1, K(rho)) forward and s_W by K'/q backward, K the exact
+kernel of a norm over a head. Gradients at the logits are A * (D - sum A D), D_ij = g_i . V_j, with g
+independent of the forward pass. Logits over d_h instead of its root divide v, and with it the query and
+key rows, by d_h.
+
+Keys and values that several heads share (``kv_heads``) leave all of this as it is: given the forward pass
+the gradients behind two heads are independent, W_O having independent rows for each, so the gradient at a
+shared key or value is a sum of independent terms, as many as there are fewer coordinates. Heads of one
+group are only less independent of each other.
+
+Dropout of rate p on the weights, A M / (1 - p) with M independent for each pair of tokens and head, acts
+where one row meets itself at one key: with e = p / (1 - p),
+
+    forward   q_out gains s_o e q_V P2, covariances nothing
+    value     gamma gains s_o s_V e P2 gamma
+    query     delta_V J becomes (delta_V + e q_V) J for one token
+    key       the same for gamma's share
+
+since sum_j (diag A - A A^T)_jj'^2 over j, j' is J. Rows no longer sum to one, and common values reach the
+gradient at the logits.
+
+Finite heads: J is not the same for a query and a key, and a norm on them takes from each token's gradient
+what points along it (:func:`~spannorm_theory.softmax.overlaps.head_overlaps`,
+:func:`~spannorm_theory.softmax.overlaps.sphere_overlaps`). The cosine r of two queries fluctuates by 1/d_h
+around rho, and by the V of their tokens, which n - 1 pairs of tokens add up in the key path. Finite width:
+the tokens' sample correlations, of variance V (1/d for Gaussian tokens), add V chance to J and (1 - P2)^2 V
+to J11 on the query path; and attention weights lean towards the keys they read, which adds q_V (1 - rho)
+lean/d to the mixed values and takes from the query and key paths (:mod:`spannorm_theory.softmax.query_bias`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..gaussian.closed_forms import Array, Transfer
+from ..gaussian.head_norm import HeadNorm
+from ..softmax.overlap_curve import OverlapCurve, overlap_curve
+from ..softmax.overlap_table import HeadTable, head_table
+from ..softmax.overlap_variance import overlap_spread
+from ..softmax.overlaps import LARGEST_S2
+from ..softmax.query_bias import RowLeans, row_leans
+from .attention_input import AttentionInput
+
+Gains = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Moments of one attention branch over ``tokens`` exchangeable tokens.
+
+    Attributes:
+        head_width: coordinates of a head.
+        normed: which of "query", "key", "value" carry a norm over each head.
+        head_norm: the kernel of that norm.
+        unit_logits: v for an input of second moment 1; overlaps along its curve are tabulated.
+        inner_norm: whether a norm stands in front of the output projection.
+        logit_factor: 1, or 1/d_h for logits that are divided by the head width instead of its root.
+        over_width: the norms run over all heads; ``head_norm`` is then that of the whole width.
+        dropout: rate of dropout on attention weights.
+    """
+
+    width: int
+    tokens: int
+    head_width: int
+    normed: tuple[str, ...]
+    head_norm: HeadNorm | None
+    unit_logits: float = 1.0
+    inner_norm: bool = False
+    logit_factor: float = 1.0
+    over_width: bool = False
+    dropout: float = 0.0
+
+    @cached_property
+    def _sphere(self) -> int:
+        """Dimension of the space in which a head's queries and keys lie on a sphere; 0 where they do not."""
+        if self.over_width or self.head_norm is None or "query" not in self.normed:
+            return 0
+        return self.head_norm.size
+
+    @cached_property
+    def _alone(self) -> float:
+        """p / (1 - p): what dropout adds to second moments of attention weights, key by key."""
+        return self.dropout / (1 - self.dropout)
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The matrices whose gains the transfer takes."""
+        return "attn.query", "attn.key", "attn.value", "attn.output"
+
+    @property
+    def transfer(self) -> Transfer:
+        """From the input (q, delta) and the gains to the branch's (q, delta)."""
+        norm = self.head_norm.drop if self.head_norm is not None and "query" in self.normed else None
+        normed_values, factor, unit = "value" in self.normed, self.logit_factor, self.unit_logits
+        least, most = (unit * (1 - 1e-9), unit * (1 + 1e-9)) if unit <= LARGEST_S2 else (0.0, 0.0)
+        width, alone = self.width, self._alone
+        inner_norm = self.inner_norm
+
+        def branch(
+            q: float, delta: float, query: float, key: float, values: float, output: float
+        ) -> tuple[float, float]:
+            v, drop = (factor * query * key * q * q, delta / q) if norm is None else (factor, norm(delta / q))
+            rho = 1 - drop
+            if least < v < most:
+                p2, p11, leant = self._curve.forward(rho)
+            else:
+                p2, p11, leant = self._table.forward(v * drop, rho)
+            # all projections that have norms have one cosine
+            q_v, delta_v = (1.0, drop) if normed_values else (values * q, values * delta)
+            own = q_v * drop * leant / width
+            mixed, apart = q_v - delta_v * (1 - p2) + own, delta_v * (p2 - p11) + own * drop
+            if apart < 0:  # rounding near collapse
+                apart = 0.0
+            if alone:
+                single = alone * q_v * p2
+                mixed, apart = mixed + single, apart + single
+            scale = output / mixed if inner_norm else output
+            return scale * mixed, scale * apart
+
+        return branch
+
+    def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
+        """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
+        return self.transfer(float(q), float(delta), *(gains[name] for name in self.takes))
+
+    def second_moments(self, q: Array, delta: Array, gains: Gains) -> Array:
+        """The first that :meth:`forward` gives, for many inputs."""
+        if self.inner_norm:
+            return np.full_like(q, gains["attn.output"])
+        return np.asarray(gains["attn.output"] * self.slopes(q, delta, gains).mixed)
+
+    def _shrunk(self, at: AttentionInput) -> Any:
+        """What the inner norm multiplies second moments by."""
+        return 1 / at.mixed if self.inner_norm else 1.0
+
+    @cached_property
+    def _curve(self) -> OverlapCurve:
+        return overlap_curve(self.unit_logits, self.tokens, self.head_width, self._sphere)
+
+    @cached_property
+    def leans(self) -> RowLeans:
+        """What rows owe to the directions that queries pick."""
+        return row_leans(self.tokens, self.head_width)
+
+    @cached_property
+    def _table(self) -> HeadTable:
+        """Off the curve; norms on queries and keys keep the logits' variance, so these have none."""
+        return head_table(self.tokens, self.head_width)
+
+    def _on_curve(self, v: Array) -> bool:
+        """Whether logits of all layers are those of an input of second moment 1, and their curve resolves
+        them."""
+        return self.unit_logits <= LARGEST_S2 and bool(np.all(np.abs(v - self.unit_logits) < 1e-9 * v))
+
+    def overlaps(self, v: Array, rho: Array) -> Array:
+        """:class:`~spannorm_theory.softmax.overlaps.HeadOverlaps` at logit variances v and rows' cosines rho;
+        shape (8, layers)."""
+        if self._on_curve(v):
+            return self._curve.all(rho)
+        return self._table.all(v * (1 - rho), rho)
+
+    def leaning(self, v: Array, rho: Array, s2: Array) -> Array:
+        """lean, turn and chance there, for rows of logit variance s^2; shape (3, layers)."""
+        found = self.leans.all(s2, rho)
+        if self._on_curve(v):
+            found[0] = self._curve.lean(rho)
+        return found
+
+    def slopes(self, q: Array, delta: Array, gains: Gains) -> AttentionInput:
+        """What the methods below need of an input (q, q - delta), arrays over layers."""
+        return AttentionInput(self, q, delta, gains)
+
+    def undecided(self, q: Array, delta: Array, gains: Gains, slopes: AttentionInput | None = None) -> Array:
+        """1 - P2: the share of attention rows that are more than a maximum, at each layer."""
+        return np.asarray(1 - (slopes or self.slopes(q, delta, gains)).overlaps[0])
+
+    def backward(
+        self, q: Array, delta: Array, spread: Any, gains: Gains, slopes: AttentionInput | None = None
+    ) -> dict[str, Array]:
+        """Linear maps from (gamma, c) at the branch output to (gamma, c) at the gradient of each
+        projection's output, one 2 x 2 matrix for each layer; "stream" is their sum at the input.
+
+        Args:
+            q, delta: moments of the branch input, shape (layers,).
+            spread: V, the variance over pairs of tokens of their covariance, over delta^2; 1/d for
+                Gaussian tokens.
+            gains: sigma_W^2 of each matrix, floats or shape (layers,).
+            slopes: those at this input, where they are known.
+        Returns:
+            shape (layers, 2, 2) for "attn.query", "attn.key", "attn.value" and "stream".
+        """
+        n, at = self.tokens, slopes or self.slopes(q, delta, gains)
+        _, rho = at.logits
+        p2, p11, j, j11, tilt, _, at_key, mean = at.overlaps
+        finite = (1 - p2) ** 2 * spread
+        chance, turned = at.leans[2], at.turned
+        q_v, delta_v = at.projected("value")
+        output = gains["attn.output"] * self._shrunk(at)
+        _, delta_k = at.projected("key")
+        delta_k = self.logit_factor * delta_k
+        single = self._alone * q_v
+        q_q, _ = at.projected("query")
+        zero = np.zeros_like(rho)
+
+        def rows(*entries: Any) -> Array:
+            layers = [np.broadcast_to(np.asarray(e, dtype=float), rho.shape) for e in entries]
+            return np.stack(layers, axis=-1).reshape((*rho.shape, 2, 2))
+
+        total = (1.0, n - 1.0)  # the token mean of the gradient passes unchanged
+        own = (p2, (n - 1) * p11)
+        passed = ((t - o) / (n - 1) for t, o in zip(total, own, strict=True))
+        value = rows((1 + self._alone) * p2, own[1], *passed)
+        one = delta_k * (delta_v * (j * turned**2 + chance * spread) + single * j)
+        query = rows(one, zero, zero, delta_k * delta_v * (j11 + finite))
+        q_q = self.logit_factor * q_q
+        alone = q_q * (delta_v + single) * turned
+        alike = (n - 1) * q_q * delta_v * (tilt + self._turning(at, spread))
+        key = rows(alone * at_key, alike, alone * (at.drop * mean - at_key) / (n - 1), -alike / (n - 1))
+        maps = {"attn.value": value, "attn.query": query, "attn.key": key}
+        maps = {name: np.asarray(output)[..., None, None] * m for name, m in maps.items()}
+        stream = np.zeros_like(value)
+        for name, m in maps.items():
+            one, two = at.back(name.removeprefix("attn."))
+            stream += np.stack(np.broadcast_arrays(one, two, zero)[:2], axis=-1)[..., None] * m
+        return {**maps, "stream": stream}
+
+    def _turning(self, at: AttentionInput, spread: Any) -> Array:
+        """What J11 owes to tokens whose covariance is not the mean: (1 - rho)^2 V times its slope in the
+        cosine of queries, for which the swing has (1 - rho^2)^2 / d_h."""
+        per_head = (self._sphere or self.head_width) / np.square(1 + np.maximum(1 - at.drop, 0))
+        return np.asarray(spread * per_head * at.overlaps[5])
+
+    def response(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: AttentionInput | None = None
+    ) -> Array:
+        """Slope of the branch's covariance in that of its input, pair by pair, for a ``drop`` of the branch:
+        rows of like queries read like keys, and sum_j A_ij A_kj moves by s^2/n times their cosine."""
+        s2 = (slopes or self.slopes(q, delta, gains)).row_variance
+        return np.asarray(s2 / np.expm1(np.minimum(s2, 500.0)) * drop / np.where(delta == 0, 1.0, delta))
+
+    def scatter(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: AttentionInput | None = None
+    ) -> Array:
+        """Variance over pairs of tokens of the branch's covariance beside the sampling by its last matrix,
+        for a ``drop`` of the branch: of the mixed values over d coordinates, and of the overlaps of rows of
+        weights over heads."""
+        s2 = (slopes or self.slopes(q, delta, gains)).row_variance
+        overlaps = overlap_spread(s2, self.tokens, self.head_width)
+        return np.asarray(np.square(drop) * (1 + overlaps * self.head_width) / self.width)
+
+    def weight_grads(
+        self,
+        q: Array,
+        delta: Array,
+        spread: Any,
+        grad: Array,
+        gains: Gains,
+        maps: Mapping[str, Array],
+        slopes: AttentionInput | None = None,
+    ) -> dict[str, Array]:
+        """E |dLoss/dW|_F^2 of each matrix; ``grad`` (layers, 2) holds (gamma, c) at the branch output."""
+        n, p, at = self.tokens, q - delta, slopes or self.slopes(q, delta, gains)
+        front = self.width**2 * n
+        _, rho = at.logits
+        p2, p11, *_, mean = at.overlaps
+        lean = at.lean
+        result = {}
+        for name in ("attn.query", "attn.value"):
+            at_projection = np.einsum("lij,lj->li", maps[name], grad)
+            one, two = at.back(name.removeprefix("attn."))
+            g, c = at_projection[:, 0] * one / gains[name], at_projection[:, 1] * two / gains[name]
+            result[name] = front * (q * g + (n - 1) * p * c)
+        # weight gradients see sample correlations that those of the stream do not, of queries and of keys
+        q_v, delta_v = at.projected("value")
+        q_q, _ = at.projected("query")
+        _, delta_k = at.projected("key")
+        shrunk = self._shrunk(at)
+        output = gains["attn.output"] * shrunk
+        one, _ = at.back("query")
+        size = self.logit_factor * output * delta_k * delta_v * one / gains["attn.query"] * q
+        turning = (n - 1) * self._turning(at, spread) * grad[:, 1]
+        result["attn.query"] = result["attn.query"] + front * size * turning
+        _, two = at.back("key")
+        # the token mean of the gradient at keys vanishes, or nearly: no cancellation where tokens collapse
+        apart = front * (delta * two + q * at.fall("key")) / gains["attn.key"]
+        at_keys = np.einsum("lj,lj->l", maps["attn.key"][:, 0], grad)
+        size = self.logit_factor * output * q_q
+        single = self._alone * q_v
+        left = size * (delta_v + single) * at.turned * at.drop * mean * grad[:, 0]
+        common = front * p * two / gains["attn.key"]
+        own = at.overlaps[2] * at.turned * (at.turned - 1) + at.leans[2] * spread
+        others = (1 - p2) ** 2 * spread * (n - 1) * rho
+        result["attn.key"] = (
+            apart * (at_keys + size * delta_v * (own * grad[:, 0] + others * grad[:, 1])) + common * left
+        )
+        # rows that lean towards similar keys add to what values receive, as to what they give
+        leaning = front * lean * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
+        one, _ = at.back("value")
+        result["attn.value"] = result["attn.value"] + output * one / gains["attn.value"] * q * leaning
+        mixed, drop = q_v - delta_v * (1 - p2) + single * p2, delta_v * (p2 - p11) + single * p2
+        plain = front * (mixed * grad[:, 0] + (n - 1) * (mixed - drop) * grad[:, 1])
+        result["attn.output"] = (plain + q_v * leaning) * shrunk
+        return result

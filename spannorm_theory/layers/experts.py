@@ -1,0 +1,228 @@
+r"""The mixture-of-experts branch: a router sends each token to k of E feed-forward experts.
+
+    z = x W_router,   f(x) = sum_e g_e(z) f_e(x) + sum of the shared experts' f_s(x)
+
+with gates g of the k largest logits, divided by their sum ("renormalised") or not ("softmax": k = 1 is
+Switch, arXiv:2101.03961; k = 2 renormalised is arXiv:2401.04088). Experts are independent feed-forward
+branches of one law. With (K, G) the covariance and backward gain of one expert between two tokens, and the
+overlaps A, O, R of :mod:`spannorm_theory.softmax.top_k` at the logits' variance v = s_router q and
+correlation rho = p/q,
+
+    forward   second moment (A + S) K(q),   covariance (O + S) K(p)
+    value     gradient covariance x (O + S) G(p)
+    router    gradient covariance x s_router K(p) R
+
+S the number of shared experts. Router gradients are dLoss/dz_j = sum_e (g.f_e) dg_e/dz_j, with g the
+gradient at the branch output, taken as independent of the experts' outputs f_e, which are independent of each
+other; which experts are chosen has zero derivative. What the gradient knows of f_e (a norm behind the add
+removes its part along the stream, a share g_e^2 K/q) is left out, and stated in
+:mod:`spannorm_theory.verification.allowances`.
+
+Routing differs from pair to pair of tokens however wide the streams are; moments are means over pairs, and
+:meth:`MixtureOfExperts.scatter` is the variance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from ..base.errors import AssumptionError
+from ..gaussian.activations import Activation
+from ..gaussian.closed_forms import Array, Transfer
+from ..softmax.top_k_curve import Overlaps
+from ..softmax.top_k_table import routing_plane
+from .feedforward import FeedForward, Gains, Slopes
+
+
+@dataclass(frozen=True)
+class ExpertSlopes(Slopes):
+    """:class:`Slopes` of all experts together, and what they are made of.
+
+    Attributes:
+        outputs: second moments K of one expert.
+        overlaps: A + S and O + S.
+        routers: R.
+        value_path: the share of the second of ``gains`` that passes the experts.
+        routes: the overlaps of routing.
+    """
+
+    outputs: tuple[Any, Any]
+    overlaps: tuple[Any, Any]
+    routers: tuple[Any, Any]
+    value_path: Any
+    routes: Overlaps
+
+
+#: t below which a slope in t is taken there
+SMALLEST_T = 1e-154
+
+
+class MixtureOfExperts(FeedForward):
+    """Moments of one branch of experts; ``hidden`` is the width of one expert.
+
+    Weight-gradient norms of "ffn.up", "ffn.gate" and "ffn.down" are summed over all experts, the shared
+    ones included.
+    """
+
+    def __init__(
+        self,
+        activation: Activation,
+        width: int,
+        hidden: int,
+        *,
+        experts: int,
+        top_k: int,
+        shared: int,
+        renormalised: bool,
+        unit_logits: float,
+    ) -> None:
+        """``unit_logits`` is v for an input of second moment 1, whose overlaps are not interpolated."""
+        super().__init__(activation, width, hidden)
+        self.experts, self.top_k, self.shared = experts, top_k, shared
+        self._plane = routing_plane(experts, top_k, renormalised, unit_logits)
+
+    def _routes(self, q: Any, t: Any, gains: Gains) -> Overlaps:
+        """Overlaps at t of tokens of second moment q."""
+        return self._plane.at(gains["ffn.router"] * q, t)
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The matrices whose gains the transfer takes."""
+        return *super().takes, "ffn.router"
+
+    @property
+    def transfer(self) -> Transfer:
+        """From the input (q, delta) and the gains to the branch's (q, delta).
+
+        It may take, last, the variance over pairs of tokens of their covariance over delta^2, at most 1:
+        where pairs differ the gap, which is concave, is less; second order.
+        """
+        expert, overlaps, shared = super().transfer, self._plane.forward, self.shared
+
+        def branch(
+            q: float, delta: float, up: float, gate: float, down: float, router: float, spread: float = 0.0
+        ) -> tuple[float, float]:
+            k, drop = expert(q, delta, up, gate, down)
+            t = sqrt(delta / (2 * q)) if 0 <= delta < 2 * q else float(delta > 0)
+            own, gap = overlaps(router * q, t, spread)
+            own += shared
+            return own * k, own * drop + (k - drop) * gap
+
+        return branch
+
+    def unevenness(self) -> tuple[float, float]:
+        """``uneven`` and ``lean`` of :class:`Routing` for an input of second moment 1."""
+        table = self._plane.unit
+        return table.uneven, table.lean
+
+    def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """Covariance of the branch between two tokens of equal second moments."""
+        return self._shared_by_pairs(self._routes(*_alike(q1, q2, c), gains)) * super().output(
+            q1, q2, c, gains
+        )
+
+    def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """Gain from the gradient at the branch output to that at its input, value and router path."""
+        routes = self._routes(*_alike(q1, q2, c), gains)
+        value = self._shared_by_pairs(routes) * super().gain(q1, q2, c, gains)
+        return value + gains["ffn.router"] * super().output(q1, q2, c, gains) * routes.router
+
+    def _shared_by_pairs(self, routes: Overlaps) -> Any:
+        """O + S."""
+        return routes.own - routes.gap + self.shared
+
+    def slopes(self, q: Array, delta: Array, gains: Gains) -> ExpertSlopes:
+        """Those of one expert, with the gains of all."""
+        own, routes = super().slopes(q, delta, gains), self._routes(q, _distance(delta / q), gains)
+        outputs = gains["ffn.down"] * own.hidden[0], gains["ffn.down"] * own.hidden[1]
+        overlaps = routes.own + self.shared, self._shared_by_pairs(routes)
+        routers = routes.alone, routes.router
+        one, two = (
+            a * g + gains["ffn.router"] * k * r
+            for a, g, k, r in zip(overlaps, own.gains, outputs, routers, strict=True)
+        )
+        value_path = overlaps[1] * own.gains[1]
+        return ExpertSlopes(own.hidden, own.paths, (one, two), outputs, overlaps, routers, value_path, routes)
+
+    def response(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
+    ) -> Array:
+        """Slope of the branch's covariance in that of its input, which backward gains do not see: O falls
+        by (d gap/dt)/(4 q t) a unit of covariance."""
+        known = self._known(q, delta, gains, slopes)
+        t = np.maximum(known.routes.t, SMALLEST_T)
+        return np.asarray(known.value_path + known.routes.gap_slope / (4 * q * t) * known.outputs[1])
+
+    def scatter(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
+    ) -> Array:
+        """Variance over pairs of tokens of the branch's covariance, from routing and the hidden layer."""
+        known = self._known(q, delta, gains, slopes)
+        routed = known.routes.scatter * known.outputs[1] ** 2
+        return np.asarray(routed + super().scatter(q, delta, drop, gains))
+
+    def _known(self, q: Array, delta: Array, gains: Gains, slopes: Slopes | None) -> ExpertSlopes:
+        return slopes if isinstance(slopes, ExpertSlopes) else self.slopes(q, delta, gains)
+
+    def load_imbalance(
+        self, q: Array, delta: Array, gains: Gains, tokens: int, slopes: Slopes | None = None
+    ) -> Array:
+        """Mean squared coefficient of variation of the experts' loads N_e = number of tokens sent to e:
+        E sum_e N_e^2 / (tokens k)^2 - 1 = E (1 + (tokens - 1) C) / (k tokens) - 1."""
+        common = self._known(q, delta, gains, slopes).routes.common
+        return np.asarray(self.experts * (1 + (tokens - 1) * common) / (self.top_k * tokens) - 1)
+
+    def load_imbalance_gram(self, gram: Array, gains: Gains) -> float:
+        """The same from the token Gram of the input."""
+        at = _alike(gram.diagonal()[:, None], gram.diagonal()[None, :], gram)
+        return float(self.experts / self.top_k * self._routes(*at, gains).common.mean() - 1)
+
+    def weight_grads(
+        self,
+        q: Any,
+        p: Any,
+        gamma: Any,
+        cross: Any,
+        gains: Gains,
+        tokens: int,
+        slopes: Slopes | None = None,
+    ) -> dict[str, Any]:
+        """E |dLoss/dW|_F^2 of each kind of matrix, for tokens that are all alike; experts are summed."""
+        known = self._known(q, q - p, gains, slopes)
+        one, two = known.overlaps
+        found = super().weight_grads(q, p, one * gamma, two * cross, gains, tokens, known)
+        own = q * known.outputs[0] * known.routers[0] * gamma
+        other = p * known.outputs[1] * known.routers[1] * cross
+        return {**found, "ffn.router": self.width**2 * tokens * (own + (tokens - 1) * other)}
+
+    def weight_grads_gram(self, gram: Array, grad: Array, gains: Gains) -> dict[str, float]:
+        """The same from the full token Grams of the input and of the gradient at the output."""
+        q1, q2 = gram.diagonal()[:, None], gram.diagonal()[None, :]
+        routes = self._routes(*_alike(q1, q2, gram), gains)
+        found = super().weight_grads_gram(gram, grad * self._shared_by_pairs(routes), gains)
+        seen = gram * grad * super().output(q1, q2, gram, gains) * routes.router
+        return {**found, "ffn.router": self.width**2 * float(seen.sum())}
+
+
+def _distance(drop: Any) -> Any:
+    """t = sqrt((1 - rho)/2) from 1 - rho."""
+    return np.sqrt(np.clip(drop, 0, 2) / 2)
+
+
+def _alike(q1: Any, q2: Any, c: Any) -> tuple[Any, Any]:
+    """Second moment and t of pairs of tokens.
+
+    Raises:
+        AssumptionError: the second moments of two tokens differ by more than 1e-6.
+    """
+    if np.any(np.abs(q1 - q2) > 1e-6 * q1):
+        raise AssumptionError(
+            "experts choose by logits of one variance for all tokens, but the feed-forward branch reads a "
+            "stream whose second moment differs between positions; use a placement that norms it, or no mask"
+        )
+    q = np.max(q1)
+    return q if np.ndim(q1) == 2 else q1, _distance(1 - c / np.sqrt(q1 * q2))

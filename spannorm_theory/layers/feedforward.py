@@ -1,0 +1,221 @@
+r"""The feed-forward branch: phi(x W_up) W_down, or (phi(x W_gate) * x W_up) W_down when gated.
+
+Moments are element-wise in the token Gram: for two tokens with second moments q1, q2 and covariance
+c per coordinate (q1 = q2 = c for one token),
+
+    branch covariance   = s_down k(q1, q2, c),              k = K(s_up q1, s_up q2, s_up c)
+                                                     gated: k = K(s_gate .) s_up c
+    gradient covariance = G s_down dk/dc                    (G: that of the branch output)
+
+with s_W the gains (inputs x variance of an entry). K is the kernel of phi, and dk/dc follows from
+Price's theorem; for a gated branch it has one term for each of the two paths. A norm in front of W_down
+(``inner_norm``) divides k, and dk/dc, by the roots of the two tokens' own k; LayerNorm first takes off
+the product of the tokens' means, which is k at c = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..gaussian.activations import Activation
+from ..gaussian.closed_forms import Array, Transfer
+from ..gaussian.head_norm import normalise
+
+if TYPE_CHECKING:
+    import torch
+
+Gains = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """What a backward pass needs of a branch, of one token and then between two.
+
+    Attributes:
+        hidden: second moments of what the last matrix reads.
+        paths: gains from the gradient there to that at each pre-activation.
+        gains: gains from the gradient at the branch output to that at its input.
+    """
+
+    hidden: tuple[Any, Any]
+    paths: tuple[dict[str, Any], dict[str, Any]]
+    gains: tuple[Any, Any]
+
+
+class FeedForward:
+    """Moments of one feed-forward branch; ``gains`` maps each matrix to its sigma_W^2."""
+
+    def __init__(
+        self, activation: Activation, width: int, hidden: int, inner_norm: str | None = None
+    ) -> None:
+        self.activation = activation
+        self.kernel = activation.kernel
+        self.width = width
+        self.hidden = hidden
+        self.inner_norm = inner_norm
+
+    @property
+    def _takes_means(self) -> bool:
+        """Whether the inner norm takes off a mean; that of a gated hidden layer is zero."""
+        return self.inner_norm == "layer" and not self.activation.gated
+
+    def _mean_square(self, q: Any, gains: Gains) -> Any:
+        """Square of the mean of a hidden coordinate, where the inner norm takes it off."""
+        if not self._takes_means:
+            return 0.0
+        return self._raw(q, q, np.zeros_like(q), gains)
+
+    def _size(self, q1: Any, q2: Any, gains: Gains) -> Any:
+        """What the inner norm divides the second moment between two tokens by."""
+        if self.inner_norm is None:
+            return 1.0
+        one, two = (self._raw(q, q, q, gains) - self._mean_square(q, gains) for q in (q1, q2))
+        return np.sqrt(one * two)
+
+    def hidden_moment(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """Second moment per coordinate of what W_down reads, between two tokens."""
+        k = self._raw(q1, q2, c, gains)
+        if self.inner_norm is None:
+            return k
+        return (k - np.sqrt(self._mean_square(q1, gains) * self._mean_square(q2, gains))) / self._size(
+            q1, q2, gains
+        )
+
+    def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """Covariance of the branch output between two tokens."""
+        return gains["ffn.down"] * self.hidden_moment(q1, q2, c, gains)
+
+    def _raw(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """k: second moment per hidden coordinate between two tokens."""
+        s = gains["ffn.gate"] if self.activation.gated else gains["ffn.up"]
+        k = self.kernel.value(s * q1, s * q2, s * c)
+        return k * (gains["ffn.up"] * c) if self.activation.gated else k
+
+    def paths(self, q1: Any, q2: Any, c: Any, gains: Gains) -> dict[str, Any]:
+        """Gain from the gradient at what W_down reads to that at each pre-activation."""
+        size = self._size(q1, q2, gains)
+        s = gains["ffn.gate"] if self.activation.gated else gains["ffn.up"]
+        slope = self.kernel.slope(s * q1, s * q2, s * c)
+        if not self.activation.gated:
+            return {"ffn.up": slope / size}
+        value = self.kernel.value(s * q1, s * q2, s * c)
+        return {"ffn.up": value / size, "ffn.gate": slope * (gains["ffn.up"] * c) / size}
+
+    def slopes(self, q: Array, delta: Array, gains: Gains) -> Slopes:
+        """The branch's :class:`Slopes` at an input (q, q - delta), arrays over layers."""
+        gated, c = self.activation.gated, (q, q - delta)
+        at = gains["ffn.gate" if gated else "ffn.up"] * np.stack([q, delta])
+        moments = self.kernel.pair(*at)
+        hidden, slope = moments[0::2], moments[1::2]
+        if gated:
+            through = [gains["ffn.up"] * x for x in c]
+            paths = [{"ffn.up": k, "ffn.gate": s * x} for k, s, x in zip(hidden, slope, through, strict=True)]
+            hidden = tuple(k * x for k, x in zip(hidden, through, strict=True))
+        else:
+            paths = [{"ffn.up": s} for s in slope]
+        if self.inner_norm is not None:
+            mean = self.kernel.pair(at[0], at[0])[2] if self._takes_means else 0.0
+            size = hidden[0] - mean
+            hidden = tuple((k - mean) / size for k in hidden)
+            paths = [{name: x / size for name, x in path.items()} for path in paths]
+        one, two = (self._through(path, gains) for path in paths)
+        return Slopes((hidden[0], hidden[1]), (paths[0], paths[1]), (one, two))
+
+    def _through(self, paths: Mapping[str, Any], gains: Gains) -> Any:
+        return gains["ffn.down"] * sum(gains[name] * path for name, path in paths.items())
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The matrices whose gains the transfer takes."""
+        return "ffn.up", "ffn.gate" if self.activation.gated else "ffn.up", "ffn.down"
+
+    @property
+    def transfer(self) -> Transfer:
+        """From the input (q, delta) and the gains to the branch's (q, delta)."""
+        kernel, gated, inner_norm = self.kernel.drop, self.activation.gated, self.inner_norm is not None
+        takes_means = self._takes_means
+
+        def branch(q: float, delta: float, up: float, gate: float, down: float) -> tuple[float, float]:
+            k, drop = kernel(gate * q, gate * delta)
+            if gated:
+                k, drop = up * k * q, up * (k * delta + drop * (q - delta))
+            if inner_norm:  # independent tokens share what the norm takes off
+                size = kernel(gate * q, gate * q)[1] if takes_means else k
+                k, drop = 1.0, drop / size
+            return down * k, down * drop
+
+        return branch
+
+    def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
+        """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
+        return self.transfer(float(q), float(delta), *(gains[name] for name in self.takes))
+
+    def response(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
+    ) -> Array:
+        """Slope of the branch's covariance in that of its input: the backward gain, by Price's theorem."""
+        return np.asarray((slopes or self.slopes(q, delta, gains)).gains[1])
+
+    def scatter(
+        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
+    ) -> Array:
+        """Variance over pairs of tokens of the branch's covariance, at one covariance of its input and for a
+        ``drop`` of the branch: the sampling by the hidden layer, at leading order."""
+        return np.square(drop) / self.hidden
+
+    def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """Gain from the gradient at the branch output to that at its input."""
+        return self._through(self.paths(q1, q2, c, gains), gains)
+
+    def weight_grads(
+        self,
+        q: Any,
+        p: Any,
+        gamma: Any,
+        cross: Any,
+        gains: Gains,
+        tokens: int,
+        slopes: Slopes | None = None,
+    ) -> dict[str, Any]:
+        """E |dLoss/dW|_F^2 of each matrix, for tokens that are all alike: inputs x outputs x tokens x
+        [h gamma + (tokens - 1) h' gamma'], h of the matrix' input and gamma at its output."""
+        slopes = slopes or self.slopes(q, q - p, gains)
+        one, two = slopes.paths
+        back = gains["ffn.down"] * self.width / self.hidden
+
+        def norm(h: Any, h_cross: Any, g: Any, g_cross: Any) -> Any:
+            return self.width * self.hidden * tokens * (h * g + (tokens - 1) * h_cross * g_cross)
+
+        k, k_cross = slopes.hidden
+        grads = {name: norm(q, p, back * one[name] * gamma, back * two[name] * cross) for name in one}
+        return {**grads, "ffn.down": norm(k, k_cross, gamma, cross)}
+
+    def weight_grads_gram(self, gram: Array, grad: Array, gains: Gains) -> dict[str, float]:
+        """The same from the full token Grams of the input and of the gradient at the output."""
+        q = gram.diagonal()
+        q1, q2 = q[:, None], q[None, :]
+        paths = self.paths(q1, q2, gram, gains)
+        back = gains["ffn.down"] * self.width / self.hidden
+        size = self.width * self.hidden
+        grads = {name: size * float((gram * grad * path).sum() * back) for name, path in paths.items()}
+        return {**grads, "ffn.down": size * float((self.hidden_moment(q1, q2, gram, gains) * grad).sum())}
+
+
+def ffn_forward(
+    x: torch.Tensor,
+    linear: Callable[[torch.Tensor, str], torch.Tensor],
+    activation: Activation,
+    inner_norm: str | None = None,
+) -> torch.Tensor:
+    """The branch on tensors (..., tokens, width); ``linear(x, name)`` applies a weight matrix."""
+    if activation.gated:
+        hidden = activation.torch_function(linear(x, "ffn.gate")) * linear(x, "ffn.up")
+    else:
+        hidden = activation.torch_function(linear(x, "ffn.up"))
+    if inner_norm is not None:
+        hidden = normalise(hidden, inner_norm)
+    return linear(hidden, "ffn.down")

@@ -1,0 +1,70 @@
+r"""What attention knows of positions: which keys a token sees, and rotary embedding.
+
+Rotary embedding turns the pairs (a, a + d_h/2) of a query's or key's coordinates at position i by the
+angles omega_a i, omega_a = 10^4^(-2a/d_h), a = 0 .. d_h/2 - 1 (Su et al., arXiv:2104.09864). A rotation
+R_i keeps norms and R_i^T R_j = R_{j-i}, so that logits depend on distances alone. For Gaussian queries
+and keys of independent weights, with X the Gram of what they read and v = s_Q s_K,
+
+    Cov(a_ij, a_kl) = v X_ik X_jl m((j - i) - (l - k)),    m(t) = (2/d_h) sum_a cos(omega_a t)
+
+at every head width: E q_i q_k^T = s_Q X_ik 1 and E k_j k_l^T = s_K X_jl 1, hence the covariance is
+v X_ik X_jl tr(R_{j-i} R_{l-k}^T) / d_h. Logits of a row keep the variance q^2 v (1 - rho mbar) around their
+mean, mbar the mean of m over pairs of keys, even where all tokens are equal.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..gaussian.closed_forms import Array
+
+if TYPE_CHECKING:
+    import torch
+
+BASE = 1e4
+
+
+def hidden(tokens: int, causal: bool, window: int | None = None) -> Array | None:
+    """True where a row's token does not see a column's: ahead of it, or ``window`` or more behind; None if
+    it sees all."""
+    if not causal:
+        return None
+    position = np.arange(tokens)
+    behind = position[:, None] - position
+    return np.asarray(behind < 0) if window is None else np.asarray((behind < 0) | (behind >= window))
+
+
+def frequencies(head_width: int) -> Array:
+    """omega_a in radians per position; shape (head_width / 2,)."""
+    return np.asarray(BASE ** (-np.arange(0, head_width, 2) / head_width))
+
+
+def coherence(distance: Array, head_width: int) -> Array:
+    """m(t), what rotary embedding leaves of a covariance between logits at distances t apart."""
+    return np.asarray(np.cos(np.multiply.outer(distance, frequencies(head_width))).mean(axis=-1))
+
+
+@lru_cache(maxsize=32)
+def _angles(tokens: int, head_width: int) -> tuple[Array, Array]:
+    angle = np.multiply.outer(np.arange(tokens), frequencies(head_width))
+    return np.cos(angle), np.sin(angle)
+
+
+def rotated(x: Array, *, back: bool = False) -> Array:
+    """R_i x_i (or R_i^T x_i) for arrays (..., tokens, head width)."""
+    cos, sin = _angles(*x.shape[-2:])
+    sin = -sin if back else sin
+    first, second = np.split(x, 2, axis=-1)
+    return np.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
+
+
+def rotate(x: torch.Tensor) -> torch.Tensor:
+    """R_i x_i for tensors (..., tokens, head width)."""
+    import torch
+
+    cos, sin = (torch.from_numpy(part).to(x) for part in _angles(*x.shape[-2:]))
+    first, second = x.chunk(2, -1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)

@@ -1,0 +1,149 @@
+r"""Gradients behind the softmax: from values and upstream gradient to queries and keys, averaged.
+
+With V the Gram of a head's values and G that of the gradient behind the head, D = g V^T is Gaussian
+with covariance G_ik V_jl, and the gradient at the logits of row i is M_i D_i, M_i = diag(A_i) - A_i A_i^T.
+The gradients at queries and keys, sum_j (M_i D_i)_j k_j and sum_i (M_i D_i)_j q_i over sqrt(d_h), have Grams
+
+    at the queries  G o F,  F_ik = tr(M_i V M_k Khat)
+    at the keys     sum_ik H_ik M_i V M_k,  H = Qhat o G
+
+with Khat = K K^T / d_h and Qhat alike, which :func:`grams` sums in closed form. Dropout of the weights
+multiplies D by a mask; with e = p / (1 - p) the covariance becomes V + e diag(V) where i = k,
+:func:`dropout_grams`.
+
+Rotary embedding turns what arrives at token i back by its angle. The Grams then depend on distances
+frequency by frequency, d_h / 2 closed sums; instead D is drawn as g w^T with few w and g of covariances V
+and G (:func:`rotated_grams`). The token mean of g is its own exact column, as it dominates some losses.
+
+Arrays: A (signs, heads, n, n); V, Khat, Qhat, K, Q (heads, n, n or d_h); G (n, n).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..gaussian.closed_forms import Array
+from .rotary import rotated
+
+Paths = tuple[Array, Array]
+
+#: draws of values and gradients for each head
+PROBES = 8
+
+
+def grams(a: Array, values: Array, queries: Array, keys: Array, grad: Array) -> Paths:
+    """Gradient Grams at queries and keys; ``values`` and ``keys`` are centred over tokens."""
+    at, khat, h = transposed(a), second_moments(keys), second_moments(queries) * grad
+    av, ak, ha = a @ values, a @ khat, h @ a
+    b = av @ at
+    s = mean_rows(a @ (values * khat / 2) - av * ak, a)
+    u = mean_columns(a, (h * b / 2) @ a - av * ha)
+    at_queries = grad * (s + s.T + (b * (ak @ at)).mean(axis=(0, 1)))
+    return at_queries, (values * (at @ ha)).mean(axis=(0, 1)) + u + u.T
+
+
+def dropout_grams(a: Array, sizes: Array, queries: Array, keys: Array, grad: Array) -> Paths:
+    """What e diag(V) adds, ``sizes`` = e V_jj: with E = A^2 diag(V) and S_i = sum_j E_ij, M_i diag(V) M_i
+    = diag(E_i) - E_i A_i^T - A_i E_i^T + S_i A_i A_i^T."""
+    ak = a @ keys
+    e = a**2 * sizes[:, None, :]
+    total = e.sum(axis=-1)
+    kept = e @ np.square(keys) - 2 * (e @ keys) * ak + total[..., None] * np.square(ak)
+    at_queries = np.diag(grad.diagonal() * kept.mean(axis=(0, 1, 3)))
+    h = grad.diagonal() * np.square(queries).mean(axis=-1)
+    cross = mean_columns(a, h[..., None] * (total[..., None] * a / 2 - e))
+    return at_queries, np.diag((h[..., None, :] @ e).mean(axis=(0, 1, 2))) + cross + cross.T
+
+
+def rotated_grams(
+    a: Array,
+    values: Array,
+    queries: Array,
+    keys: Array,
+    grad: Array,
+    random: np.random.Generator,
+    sizes: Array | None = None,
+) -> Paths:
+    """The same in front of a rotation, by ``PROBES`` draws; queries and keys come rotated, ``values``
+    uncentred, and ``sizes`` as in :func:`dropout_grams`."""
+    heads, n, size = keys.shape
+    w = tokens_centred(root(values) @ random.standard_normal((heads, n, PROBES)))
+    aw = (a @ w)[..., None]
+    back = (a @ _outer(w, keys)).reshape(*aw.shape[:-1], size) - aw * (a @ keys)[..., None, :]
+    at_queries = grad * _gram(back)
+    g = _gradients(grad, random, heads)
+    gq, gawq = _outer(g, queries), _outer(g * aw[..., 0], queries)
+    at = transposed(a)
+    back = w[..., None] * (at @ gq).reshape(*aw.shape[:-1], size)
+    at_keys = _gram(back - (at @ gawq).reshape(back.shape))
+    if sizes is not None:
+        at_queries = at_queries + dropout_grams(a, sizes, queries, keys, grad)[0]
+        d = np.sqrt(sizes)[:, None, :] * random.standard_normal((heads, n, n))
+        d = a * (d - (a * d).sum(axis=-1, keepdims=True)) * np.sqrt(grad.diagonal())[:, None]
+        at_keys = at_keys + _gram((transposed(d) @ queries)[..., None, :])
+    return at_queries, at_keys
+
+
+def _outer(x: Array, y: Array) -> Array:
+    """x_im y_ia with (m, a) joined, for (..., n, probes) and (heads, n, d_h)."""
+    joined = x[..., :, None] * y[..., None, :]
+    return np.asarray(joined.reshape(*joined.shape[:-2], -1))
+
+
+def _gram(back: Array) -> Array:
+    """Mean Gram of (signs, heads, n, probes, d_h), turned back by each token's angle."""
+    turned = rotated(np.moveaxis(back, 2, 3), back=True)
+    joined = np.moveaxis(turned, 3, 0).reshape(turned.shape[3], -1)
+    return np.asarray(joined @ joined.T / joined.shape[1])
+
+
+def _gradients(grad: Array, random: np.random.Generator, heads: int) -> Array:
+    """(heads, n, PROBES) columns of covariance G, each with the whole token mean of it."""
+    total = grad.sum()
+    mean = grad.sum(axis=0) / np.sqrt(total) if total > 0 else np.zeros(len(grad))
+    size, vectors = np.linalg.eigh(grad - np.outer(mean, mean))
+    rest = vectors * np.sqrt(np.maximum(size, 0))
+    return np.asarray(mean[:, None] + rest @ random.standard_normal((heads, len(grad), PROBES)))
+
+
+def root(gram: Array) -> Array:
+    """R with R R^T the Gram: Cholesky's, the diagonal raised by what rounding may take from a collapsed Gram.
+    Experts tell equal tokens apart by the root of what rounding leaves between them, which may take more."""
+    floor = gram.shape[-1] * np.finfo(float).eps * diagonal(gram)
+    try:
+        return np.asarray(np.linalg.cholesky(gram + floor[..., None] * np.eye(gram.shape[-1])), dtype=float)
+    except np.linalg.LinAlgError:
+        sizes, vectors = np.linalg.eigh(gram)
+        return np.asarray(vectors * np.sqrt(np.maximum(sizes, 0))[..., None, :])
+
+
+def mean_rows(left: Array, right: Array) -> Array:
+    """Mean over heads of L R^T, as one matrix product."""
+    joined = [np.moveaxis(x, -2, 0).reshape(x.shape[-2], -1) for x in (left, right)]
+    return np.asarray(joined[0] @ joined[1].T * (left.shape[-1] / joined[0].shape[-1]))
+
+
+def mean_columns(left: Array, right: Array) -> Array:
+    """Mean over heads of L^T R, as one matrix product."""
+    joined = [x.reshape(-1, x.shape[-1]) for x in (left, right)]
+    return np.asarray(joined[0].T @ joined[1] * (left.shape[-2] / len(joined[0])))
+
+
+def second_moments(x: Array) -> Array:
+    """x x^T over the coordinates of a head."""
+    return np.asarray(x @ transposed(x) / x.shape[-1])
+
+
+def tokens_centred(x: Array) -> Array:
+    """x less its mean over tokens, the second axis from the end."""
+    return np.asarray(x - x.mean(axis=-2, keepdims=True))
+
+
+def transposed(x: Array) -> Array:
+    """The last two axes exchanged."""
+    return x.swapaxes(-1, -2)
+
+
+def diagonal(x: Array) -> Array:
+    """Diagonals of matrices in the last two axes."""
+    return x.diagonal(axis1=-2, axis2=-1)

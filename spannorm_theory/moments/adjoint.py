@@ -1,0 +1,66 @@
+r"""The backward pass of a traced block, as a trace of its own.
+
+Gradients run through the same kinds of node in the opposite direction:
+
+    sum c_i a_i   ->  c_i times the gradient, to each a_i
+    norm(a)       ->  1/rms(a) times it (the projection off a is O(1/d))
+    branch F(a)   ->  a fresh independent direction, whose moments follow from the gradient at F(a)
+
+so the gradient of every value is a :class:`Sum`, and :class:`~spannorm_theory.moments.algebra.Moments`
+evaluates its moments with the same rules. That the branch's backward output is uncorrelated with every
+other gradient is the gradient-independence assumption of mean-field theory (exact at leading order when
+each weight is used once and the loss gradient is independent of the body's weights).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sympy import Integer
+
+from ..base.errors import InputError
+from ..spec.graph import Branch, Norm, Sum, Value
+from ..spec.net import Net
+from ..spec.scaling import Multipliers, ScalingRule
+from .algebra import Moments
+
+
+class Adjoint:
+    """The reversed graph of ``forward.trace``.
+
+    Attributes:
+        trace: its streams are the gradients at the block's outputs, its outputs those at its inputs.
+        at_branch: for each branch, the adjoint value that holds the gradient at its output.
+        origin: the forward branch of each adjoint branch (by its index in the adjoint).
+    """
+
+    def __init__(self, forward: Moments) -> None:
+        source = forward.trace
+        net = Net(ScalingRule("adjoint", "", "", lambda *_: Multipliers()))
+        streams = tuple(net.stream(i) for i in range(len(source.outputs)))
+        pending: dict[int, list[tuple[Any, Value]]] = {node.index: [] for node in source.nodes}
+        for stream, output in zip(streams, source.outputs, strict=True):
+            pending[output.index].append((Integer(1), stream))
+        self.at_branch: dict[int, Value] = {}
+        self.origin: dict[int, Branch] = {}
+        inputs: dict[int, Value] = {}
+        for node in reversed(source.nodes):
+            if not pending[node.index]:
+                continue  # nothing downstream reads it
+            gradient = net.sum(pending[node.index])
+            if isinstance(node, Sum):
+                for factor, value in node.terms:
+                    pending[value.index].append((forward.coefficient(factor), gradient))
+            elif isinstance(node, Norm):
+                pending[node.source.index].append((1 / forward.rms(node.source), gradient))
+            elif isinstance(node, Branch):
+                self.at_branch[node.index] = gradient
+                back = net.branch(node.kind, gradient, node.normed, node.inner_norm)
+                self.origin[back.index] = node
+                pending[node.source.index].append((Integer(1), back))
+            else:
+                inputs[node.index] = gradient
+        unread = [s.position for s in source.streams if s.index not in inputs]
+        if unread:
+            raise InputError(f"the definition never uses its stream(s) {unread}: their gradient is zero")
+        self.trace = net.finish(streams, tuple(inputs[s.index] for s in source.streams))

@@ -1,0 +1,167 @@
+r"""Second moments of every value in a block, from the moments of the incoming streams.
+
+Wide-limit rules, for covariances "cov(v, w)" per coordinate between two values of a trace:
+
+    norm        cov(N(a), w)  = cov(a, w) / rms(a)
+    sum         cov(sum c_i a_i, w) = sum c_i cov(a_i, w)
+    branch      cov(F(a), w)  = 0 for every w that is not F(a): the branch's last matrix has zero mean
+                and is independent of all that came before;  cov(F(a), F(a)) = transfer(cov(a, a))
+
+The rules do not depend on what a covariance is made of. An :class:`Algebra` says: a symbol (moments
+of one token), a pair (one token, and the drop between two), or the full token Gram.
+The backward pass obeys the same rules on the reversed graph (:mod:`spannorm_theory.moments.adjoint`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sympy import Expr, sqrt
+
+from ..base.errors import AssumptionError, InputError
+from ..spec.graph import Branch, Norm, Stream, Sum, Trace, Value
+
+
+@dataclass(frozen=True)
+class Algebra:
+    """What covariances are made of.
+
+    Attributes:
+        rms: root of the second moment, from cov(v, v).
+        left: multiply the first argument of a covariance by a number (or one for each token).
+        transpose: cov(w, v) from cov(v, w).
+        zero: the covariance of independent values.
+    """
+
+    rms: Callable[[Any], Any]
+    left: Callable[[Any, Any], Any]
+    transpose: Callable[[Any], Any]
+    zero: Any
+
+
+def _same(x: Any) -> Any:
+    return x
+
+
+#: one second moment, as a sympy expression
+SCALAR = Algebra(sqrt, lambda factor, cov: factor * cov, _same, 0)
+
+
+class Pair(tuple[Any, Any]):
+    """(second moment, drop between two tokens): a covariance of exchangeable tokens."""
+
+    __slots__ = ()
+
+    def __add__(self, other: Any) -> Any:
+        return Pair((self[0] + other[0], self[1] + other[1]))
+
+    def scaled(self, factor: Any) -> Pair:
+        """Both entries times ``factor``."""
+        return Pair((factor * self[0], factor * self[1]))
+
+
+#: second moment and drop, as sympy expressions
+PAIR = Algebra(lambda cov: sqrt(cov[0]), lambda factor, cov: cov.scaled(factor), _same, Pair((0, 0)))
+
+
+_NO_GRAM = 0.0
+
+
+def _gram_left(factor: Any, cov: Any) -> Any:
+    if cov is _NO_GRAM or (np.ndim(factor) == 0 and factor == 1):
+        return cov
+    return np.asarray(factor)[..., None] * cov
+
+
+def _gram_rms(cov: Any) -> Any:
+    squares = np.diagonal(cov)
+    if not squares.all():
+        raise ZeroDivisionError
+    return np.sqrt(squares)
+
+
+#: token Gram matrices of numbers
+GRAM = Algebra(_gram_rms, _gram_left, lambda cov: cov if cov is _NO_GRAM else cov.T, _NO_GRAM)
+
+
+def norm_of_zero(layer: int) -> AssumptionError:
+    """The error of a norm at ``layer`` whose input is zero by the numbers there."""
+    return AssumptionError(
+        f"a norm at layer {layer} reads what is always zero there; give the branches in front of it gains "
+        "and factors that are not zero"
+    )
+
+
+class Moments:
+    """Covariances between any two values of ``trace``.
+
+    Args:
+        trace: a block, a readout, or an adjoint.
+        streams: cov of the incoming streams i, j.
+        transfer: the branch's own covariance, given the branch and that of its input.
+        coefficient: turns a multiplier in (l, L, d) into what the algebra multiplies by.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        algebra: Algebra,
+        streams: Callable[[int, int], Any],
+        transfer: Callable[[Branch, Any], Any],
+        coefficient: Callable[[Expr], Any] = _same,
+    ) -> None:
+        self.trace = trace
+        self.algebra = algebra
+        self._streams = streams
+        self._transfer = transfer
+        self.coefficient = coefficient
+        self._cache: dict[tuple[int, int], Any] = {}
+
+    def cov(self, v: Value, w: Value) -> Any:
+        """Covariance of ``v`` (first index) and ``w`` (second)."""
+        key = v.index, w.index
+        if key not in self._cache:
+            self._cache[key] = self._compute(v, w)
+        return self._cache[key]
+
+    def rms(self, v: Value) -> Any:
+        """Root of the second moment of ``v``."""
+        return self.algebra.rms(self.cov(v, v))
+
+    def _compute(self, v: Value, w: Value) -> Any:
+        algebra = self.algebra
+        if v.index < w.index:
+            return algebra.transpose(self.cov(w, v))
+        if isinstance(v, Norm):
+            rms = self.rms(v.source)
+            if np.ndim(rms) == 0 and rms == 0:
+                raise InputError(f"the definition norms {v.source}, which is always zero")
+            return algebra.left(1 / rms, self.cov(v.source, w))
+        if isinstance(v, Sum):
+            total = algebra.zero
+            for factor, value in v.terms:
+                part = algebra.left(self.coefficient(factor), self.cov(value, w))
+                if part is not algebra.zero:
+                    total = part if total is algebra.zero else total + part
+            return total
+        if isinstance(v, Branch):
+            return self._transfer(v, self.cov(v.source, v.source)) if v is w else algebra.zero
+        assert isinstance(v, Stream)
+        assert isinstance(w, Stream)
+        return self._streams(v.position, w.position)
+
+    def path(self, v: Value, stream: Stream) -> Any:
+        """Gain from ``stream`` to ``v`` along skips and norms alone, no branch."""
+        if isinstance(v, Norm):
+            return self.path(v.source, stream) / self.rms(v.source)
+        if isinstance(v, Sum):
+            return sum(self.coefficient(factor) * self.path(value, stream) for factor, value in v.terms)
+        return 1 if v is stream else 0
+
+    def outputs(self, firsts: Sequence[int] | None = None) -> list[list[Any]]:
+        """Covariances of the outgoing streams; ``firsts`` says for each which one it is a copy of."""
+        outputs = self.trace.outputs if firsts is None else [self.trace.outputs[first] for first in firsts]
+        return [[self.cov(a, b) for b in outputs] for a in outputs]

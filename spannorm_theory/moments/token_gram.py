@@ -1,0 +1,215 @@
+"""One block of the position-resolved recursion: its trace evaluated on token Grams, there and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+from sympy import Expr
+
+from ..gaussian.closed_forms import Array
+from ..gaussian.head_norm import HeadNorm
+from ..layers.attention_gram import SampledAttention
+from ..layers.dropout import dropped_gram
+from ..layers.experts import MixtureOfExperts
+from ..layers.feedforward import FeedForward
+from ..layers.pointwise import Pointwise
+from ..prediction.blocks import feedforward_moments, require_whole_norms
+from ..prediction.network_variance import QUADRATIC
+from ..spec.architecture import Architecture
+from ..spec.graph import Branch, Trace
+from .adjoint import Adjoint
+from .algebra import GRAM, Moments
+from .schedule import branch_gains, over_layers
+
+Component = SampledAttention | FeedForward | Pointwise
+
+#: covariances of every pair of streams
+Grams = list[list[Array]]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one run."""
+
+    seed: tuple[int, int]
+    heads: int
+    arch: Architecture
+
+    def __call__(self, layer: int) -> Array:
+        """The noise of one layer's heads, for :class:`SampledAttention`."""
+        shape = (2, self.heads, self.arch.tokens, self.arch.head_width)
+        return np.random.default_rng((*self.seed, layer)).standard_normal(shape)
+
+    def probes(self, layer: int) -> np.random.Generator:
+        """What draws values and gradients of one layer where the theory samples them."""
+        return np.random.default_rng((*self.seed, layer, 1))
+
+    def ids(self) -> np.random.Generator:
+        """What draws the token ids of the input."""
+        return np.random.default_rng((*self.seed, self.arch.depth + 1))
+
+    def wishart(self) -> Array:
+        """T of shape (tokens, min(tokens, width)) with T T^T distributed as Z Z^T / width, Z standard
+        normal of shape (tokens, width): Bartlett's decomposition."""
+        n, d = self.arch.tokens, self.arch.width
+        random = np.random.default_rng((*self.seed, self.arch.depth))
+        factor = np.tril(random.standard_normal((n, min(n, d))), -1)
+        k = np.arange(min(n, d))
+        factor[k, k] = np.sqrt(random.chisquare(d - k))
+        return np.asarray(factor / np.sqrt(d))
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """A traced block (or readout) with its branches' components and its numbers at every layer."""
+
+    trace: Trace
+    components: dict[int, Component]
+    gains: dict[int, dict[str, Array]]
+    multipliers: dict[Expr, Array]
+
+    @classmethod
+    def of(cls, trace: Trace, arch: Architecture) -> Wiring:
+        """Everything of a trace that does not depend on the streams."""
+        layers = np.arange(float(arch.depth))
+        return cls(
+            trace,
+            {b.index: _component(b, arch) for b in trace.branches},
+            {b.index: branch_gains(b, arch, layers) for b in trace.branches},
+            {m: over_layers(m, arch, layers) for m in trace.multipliers},
+        )
+
+
+def _component(branch: Branch, arch: Architecture) -> Component:
+    if branch.elementwise:
+        return Pointwise(branch.kind)
+    inner_norm = arch.norm if branch.inner_norm else None
+    if branch.kind == "ffn":
+        return feedforward_moments(arch, inner_norm)
+    normed = arch.normed(branch)
+    over_width = arch.qk_norm_over == "width"
+    require_whole_norms(arch)
+    head_norm = HeadNorm(arch.width if over_width else arch.head_width, arch.norm) if normed else None
+    return SampledAttention(
+        arch.width,
+        arch.mask == "causal",
+        normed,
+        arch.norm,
+        head_norm,
+        branch.inner_norm,
+        window=arch.window,
+        rope=arch.positions == "rope",
+        logit_factor=1 / arch.head_width if arch.logit_scale == "linear" else 1.0,
+        over_width=over_width,
+        dropout=arch.attention_dropout,
+    )
+
+
+class Block:
+    """One block: keeps the incoming Grams and those of its branches, and rebuilds the rest for the
+    backward pass.
+
+    Attributes:
+        undecided: rows of a head's attention weights that are more than a maximum, known once the
+            forward moments are.
+    """
+
+    def __init__(self, wiring: Wiring, layer: int, incoming: Grams, draws: Draws) -> None:
+        self.wiring = wiring
+        self.draws = draws
+        self.layer = layer
+        self.incoming = incoming
+        self.undecided = np.inf
+        self._branches: dict[int, Array] = {}
+
+    def forward(self) -> Moments:
+        """Covariances of all values of the block."""
+        multipliers = self.wiring.multipliers
+        return Moments(
+            self.wiring.trace,
+            GRAM,
+            lambda i, j: self.incoming[i][j],
+            self._transfer,
+            lambda expression: float(multipliers[expression][self.layer]),
+        )
+
+    def _transfer(self, branch: Branch, gram: Array) -> Array:
+        if branch.index not in self._branches:
+            component, gains = self._part(branch)
+            if isinstance(component, SampledAttention):
+                output, undecided = component.forward(gram, gains, self.draws(self.layer))
+                self.undecided = min(self.undecided, undecided)
+            else:
+                q = gram.diagonal()
+                output = component.output(q[:, None], q[None, :], gram, gains)
+            self._branches[branch.index] = output
+        return dropped_gram(self._branches[branch.index], self.draws.arch.dropout)
+
+    def load_imbalance(self) -> float:
+        """Mean squared coefficient of variation of the experts' loads; zero without a router."""
+        forward = self.forward()
+        for branch in self.wiring.trace.branches:
+            component, gains = self._part(branch)
+            if isinstance(component, MixtureOfExperts):
+                return component.load_imbalance_gram(forward.cov(branch.source, branch.source), gains)
+        return 0.0
+
+    def pair_moments(self, streams: Sequence[int]) -> Array:
+        """Position averages in the order of :class:`~.two_tokens.PairStep`: second moment and its drop
+        between tokens, of each pair of these incoming streams and then of each branch's output."""
+        grams = [self.incoming[i][j] for i, j in combinations_with_replacement(streams, 2)]
+        grams += [self._branches[b.index] for b in self.wiring.trace.branches]
+        return np.array([x for gram in grams for x in (gram.diagonal().mean(), mean_drop(gram))])
+
+    def _part(self, branch: Branch) -> tuple[Component, dict[str, float]]:
+        gains = self.wiring.gains[branch.index].items()
+        return self.wiring.components[branch.index], {name: float(g[self.layer]) for name, g in gains}
+
+    def backward(
+        self, grads: Grams, spread: Sequence[float] = (), stray: Sequence[float] = ()
+    ) -> tuple[Grams, dict[str, float]]:
+        """Gradient Grams of the incoming streams from those of the outgoing, and weight-gradient norms;
+        ``spread`` and ``stray`` are V and U at each branch's input; a readout has no weights and
+        needs none."""
+        forward = self.forward()
+        adjoint = Adjoint(forward)
+        norms: dict[str, float] = {}
+        branches = [b.index for b in self.wiring.trace.branches]
+        finite = {b: (float(v), float(u)) for b, v, u in zip(branches, spread, stray, strict=len(spread) > 0)}
+
+        def transfer(branch: Branch, grad: Array) -> Array:
+            origin = adjoint.origin[branch.index]
+            grad = dropped_gram(grad, self.draws.arch.dropout)
+            gram = forward.cov(origin.source, origin.source)
+            component, gains = self._part(origin)
+            if isinstance(component, SampledAttention):
+                forward.cov(origin, origin)
+                output, noise = self._branches[origin.index], self.draws(self.layer)
+                probes = self.draws.probes(self.layer)
+                v, u = finite[origin.index]
+                stream, found = component.backward(gram, output, grad, gains, noise, v, probes)
+                found |= {name: found[name] * float(np.exp(2 * u)) for name in QUADRATIC}
+            else:
+                q = gram.diagonal()
+                stream = grad * component.gain(q[:, None], q[None, :], gram, gains)
+                found = component.weight_grads_gram(gram, grad, gains)
+            norms.update(found)
+            return stream
+
+        moments = Moments(adjoint.trace, GRAM, lambda i, j: grads[i][j], transfer, _number)
+        return moments.outputs(), norms
+
+
+def mean_drop(gram: Array) -> float:
+    """Mean over ordered pairs s != t of G_tt - G_st."""
+    n = len(gram)
+    return float((gram.diagonal()[:, None] - gram).sum() / (n * (n - 1)))
+
+
+def _number(factor: Any) -> Any:
+    """A factor of the adjoint: one for each token, or a number that may still be sympy's."""
+    return factor if isinstance(factor, np.ndarray) else float(factor)

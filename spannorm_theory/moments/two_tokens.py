@@ -1,0 +1,165 @@
+r"""One block's step in the pair theory, compiled from its trace.
+
+State of each pair of streams: forward (q, delta), the second moment and its drop q - p between two
+tokens; backward (gamma, c), the second moment and the token covariance of the gradient. Streams that stay
+copies of each other (:mod:`.copies`) are one stream forward; their gradients differ. The trace is
+evaluated once with symbols for the branches' moments; what is compiled are the expressions between
+them: the inputs of each branch, the outgoing streams, and the linear map of the backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from functools import lru_cache
+from itertools import combinations_with_replacement
+from typing import Any
+
+from sympy import Expr, Matrix, Symbol, lambdify, linear_eq_to_matrix
+
+from ..base import symbols
+from ..spec.graph import Branch, Trace
+from .adjoint import Adjoint
+from .algebra import PAIR, Moments, Pair
+from .block import Printer, compile_pass
+from .differential import Differential
+from .equivalence import Pattern, slots
+
+
+class PairStep:
+    """Compiled expressions of one traced block (or readout).
+
+    Attributes:
+        trace: the block.
+        places: for each stream the class of its copies.
+        firsts: for each class its first stream.
+        coefficients: its multipliers, in the order in which the functions take them.
+        pairs: the pairs (i, j), i <= j, of classes, in the order of the forward state.
+        gradients: those of streams, in the order of the backward state.
+        own: for each class the pair that holds its moments.
+        branch_inputs: for each branch, a function to its input (q, delta), numbers or arrays.
+        outputs: function to the outgoing state (q, delta for each pair), then, for each class, the second
+            moment between its streams before and after the block.
+        forward: both as one function, for the loop over layers (:mod:`.block`).
+        differential: the derivatives of both.
+        backward: function to the matrix that maps the outgoing gradient state to the incoming one,
+            followed by the rows of the gradient (gamma, c) at each branch's output.
+
+    Forward functions take ``state, branches, coefficients`` flattened in that order: the state vector,
+    (q, delta) of the branches computed so far, and the block's multipliers. ``backward`` takes the
+    same and four numbers of each branch's 2 x 2 map from (gamma, c) at its output to its input.
+    """
+
+    def __init__(self, trace: Trace, places: tuple[int, ...]) -> None:
+        self.trace, self.places = trace, places
+        self.firsts = [places.index(place) for place in range(max(places) + 1)]
+        count = len(self.firsts)
+        self.pairs = list(combinations_with_replacement(range(count), 2))
+        self.gradients = list(combinations_with_replacement(range(len(places)), 2))
+        self.own = [self.pairs.index((place, place)) for place in range(count)]
+        state = {
+            pair: Pair(
+                (
+                    symbols.stream_moment(symbols.variance, *pair, count),
+                    symbols.stream_moment(symbols.drop, *pair, count),
+                )
+            )
+            for pair in self.pairs
+        }
+        branches = {b.index: Pair((_name("b", i), _name("e", i))) for i, b in enumerate(trace.branches)}
+        self.coefficients = slots(trace)
+        named = {c: _name("m", i) for i, c in enumerate(self.coefficients)}
+        inputs: dict[int, Pair] = {}
+
+        def transfer(branch: Branch, cov: Any) -> Pair:
+            inputs[branch.index] = cov
+            return branches[branch.index]
+
+        def incoming(i: int, j: int) -> Pair:
+            return state[min(places[i], places[j]), max(places[i], places[j])]
+
+        forward = Moments(trace, PAIR, incoming, transfer, lambda c: named.get(c, c))
+        self._arguments = [x for pair in state.values() for x in pair]
+        self._multipliers = [_name("m", i) for i in range(len(self.coefficients))]
+        sources = [x for pair in branches.values() for x in pair]
+        for branch in trace.branches:
+            forward.cov(branch, branch)
+        self.branch_inputs = [
+            _compile([*self._arguments, *sources[: 2 * i], *self._multipliers], list(inputs[b.index]))
+            for i, b in enumerate(trace.branches)
+        ]
+        if len(trace.outputs) == len(places):
+            outputs = [trace.outputs[at] for at in self.firsts]
+            after = [forward.cov(outputs[i], outputs[j]) for i, j in self.pairs]
+        else:  # a readout
+            outputs = [trace.outputs[0]]
+            after = [forward.cov(outputs[0], outputs[0])]
+        across = [
+            forward.cov(out, trace.streams[at])[0] for out, at in zip(outputs, self.firsts, strict=False)
+        ]
+        everything = [*self._arguments, *sources, *self._multipliers]
+        self.outputs = _compile(everything, [*(x for pair in after for x in pair), *across])
+        entering = [inputs[b.index] for b in trace.branches]
+        self.forward = compile_pass(
+            self._arguments,
+            self._multipliers,
+            list(zip(entering, branches.values(), strict=True)),
+            [x for pair in after for x in pair],
+            across,
+        )
+        self.differential = Differential(entering, after, [*self._arguments, *sources], self._multipliers)
+        self.backward = self._compile_backward(forward, everything)
+
+    def _compile_backward(self, forward: Moments, everything: list[Symbol]) -> Callable[..., Any]:
+        trace = self.trace
+        adjoint = Adjoint(forward)
+        outgoing = len(trace.outputs)
+        gradient = {
+            pair: Pair(
+                (
+                    symbols.stream_moment(symbols.grad_variance, *pair, outgoing),
+                    symbols.stream_moment(symbols.grad_covariance, *pair, outgoing),
+                )
+            )
+            for pair in combinations_with_replacement(range(outgoing), 2)
+        }
+        order = {b.index: i for i, b in enumerate(trace.branches)}
+        maps = [[_name(f"a{r}{c}_", i) for r in (0, 1) for c in (0, 1)] for i in range(len(order))]
+
+        def transfer(branch: Branch, cov: Any) -> Pair:
+            a00, a01, a10, a11 = maps[order[adjoint.origin[branch.index].index]]
+            return Pair((a00 * cov[0] + a01 * cov[1], a10 * cov[0] + a11 * cov[1]))
+
+        moments = Moments(adjoint.trace, PAIR, lambda i, j: gradient[min(i, j), max(i, j)], transfer)
+        ends = adjoint.trace.outputs
+        incoming = [moments.cov(ends[i], ends[j]) for i, j in self.gradients]
+        at_branch = [
+            moments.cov(adjoint.at_branch[b.index], adjoint.at_branch[b.index]) for b in trace.branches
+        ]
+        rows = [x for pair in [*incoming, *at_branch] for x in pair]
+        unknowns = [x for pair in gradient.values() for x in pair]
+        matrix: Matrix = linear_eq_to_matrix(rows, unknowns)[0]
+        self.shape: tuple[int, int] = matrix.shape
+        return _compile([*everything, *(a for m in maps for a in m)], list(matrix))
+
+
+def _name(stem: str, index: int) -> Symbol:
+    return symbols.transfer(f"{stem}{index}")
+
+
+def _compile(arguments: list[Symbol], expressions: list[Expr]) -> Callable[..., Any]:
+    compiled: Callable[..., Any] = lambdify(arguments, expressions, modules="math", printer=Printer, cse=True)
+    return compiled
+
+
+@lru_cache(maxsize=1024)
+def pair_step(trace: Trace, places: tuple[int, ...]) -> PairStep:
+    """The compiled block or readout; wirings that differ in their multipliers alone share the functions."""
+    step = copy(_compiled(Pattern.of(trace), places))
+    step.trace, step.coefficients = trace, slots(trace)
+    return step
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: Pattern, places: tuple[int, ...]) -> PairStep:
+    return PairStep(pattern.trace, places)

@@ -1,0 +1,1 @@
+"""What figures are drawn with: sizes, colours, marks, scales and crops."""

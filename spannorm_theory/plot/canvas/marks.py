@@ -1,0 +1,156 @@
+"""One look for every figure: a colour, marker and dash for each placement.
+
+Colours keep apart under the common colour-vision deficiencies; a marker and a dash go with each, so that
+no curve is told by colour alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+from zlib import crc32
+
+from ...spec.architecture import parse_placement
+from ...spec.placements import PLACEMENTS
+from .paper import venue
+
+Dash = tuple[float, tuple[float, ...]] | str
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one curve looks.
+
+    Attributes:
+        colour, marker, dash: of the theory's line and the Monte Carlo points.
+        second_dash, second_marker: of the second stream.
+        hollow: markers are drawn as outlines.
+        order: where in the cycle of marked layers its markers start, so that coinciding curves show
+            their markers side by side.
+    """
+
+    colour: str
+    marker: str
+    dash: Dash
+    second_dash: Dash = (0, (1.6, 1.4))
+    second_marker: str = "*"
+    hollow: bool = False
+    order: int = 0
+
+    def of_stream(self, stream: str) -> Style:
+        """The style of a stream: the first as given, any other with the second dash and marker."""
+        if stream == "1":
+            return replace(self, dash=self.second_dash, marker=self.second_marker, order=self.order + 4)
+        return self
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Keywords of a line without markers."""
+        return {"color": self.colour, "linestyle": self.dash, "linewidth": 1.1 * venue().scale}
+
+    @property
+    def points(self) -> dict[str, Any]:
+        """Keywords of markers without a line."""
+        scale = venue().scale
+        size = (5.0 if self.marker == "*" else 3.4) * scale
+        face = "white" if self.hollow else self.colour
+        return {
+            "color": self.colour,
+            "linestyle": "none",
+            "marker": self.marker,
+            "markersize": size,
+            "markerfacecolor": face,
+            "markeredgewidth": (0.8 if self.hollow or self.marker in "x+" else 0.3) * scale,
+            "markeredgecolor": self.colour if self.hollow or self.marker in "x+" else "white",
+        }
+
+
+_PLACEMENTS: dict[str, Style] = {
+    "no-norm": Style("#6b6b6b", "x", (0, (1, 1.3)), order=0),
+    "pre-norm": Style("#0072b2", "o", (0, (7, 1.6)), order=1),
+    "post-norm": Style("#d55e00", "s", (0, (4, 1.6)), order=2),
+    "span-norm": Style("#00805e", "^", "-", order=3),
+    "hybrid-norm": Style("#7b3fa0", "D", (0, (6, 1.4, 1, 1.4)), order=4),
+    "hybrid-norm-star": Style("#d6659d", "P", (0, (4, 1.2, 1, 1.2, 1, 1.2)), order=5),
+    "siamese-norm": Style("#d99400", "v", "-", second_marker="*", order=6),
+    "siamese-norm-hybrid-pre": Style("#4aa3df", "<", "-", second_marker="X", order=7),
+}
+
+#: placements beside those, in an order that never changes: each has a pair of spare colour and marker
+_OTHERS = (
+    "sandwich",
+    "peri-ln",
+    "output-norm",
+    "olmo2",
+    "swin-v2",
+    "parallel-pre",
+    "parallel-post",
+    "parallel-peri",
+    "deepnorm",
+    "admin",
+    "keel",
+    "b2t",
+    "ngpt",
+    "ln-scaling",
+    "gpas",
+    "mix-ln",
+    "sub-ln",
+    "normformer",
+    "residual",
+    "siamese-norm-post-pre",
+    "hyper-connections",
+    "dyt",
+    "derf",
+)
+_SPARE_COLOURS = ("#8c2d04", "#3b4cc0", "#5a7d1f", "#99004c", "#006d77", "#4d3b2f")
+_SPARE_MARKERS = ("h", "d", ">", "p", "8", "H", "X")
+_SPARE_DASHES: tuple[Dash, ...] = ("-", (0, (5, 1.5)), (0, (2.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
+
+
+def placement_style(placement: str) -> Style:
+    """The look of a placement, the same in every figure and every process.
+
+    A placement without a style of its own gets one from a checksum of its name. Options keep the colour
+    of the placement and change marker and dash, with hollow markers.
+    """
+    name, options = parse_placement(placement)
+    known = _PLACEMENTS.get(name)
+    number = _OTHERS.index(name) if name in _OTHERS else crc32(name.encode())
+    if known is None:
+        known = Style(
+            _SPARE_COLOURS[number % len(_SPARE_COLOURS)],
+            _SPARE_MARKERS[number % len(_SPARE_MARKERS)],
+            _SPARE_DASHES[number // 6 % len(_SPARE_DASHES)],
+            order=number % 8,
+        )
+    if not options:
+        return known
+    number = crc32(repr(sorted(options.items())).encode())
+    marker = _SPARE_MARKERS[number % len(_SPARE_MARKERS)]
+    dash = _SPARE_DASHES[1 + number // 7 % (len(_SPARE_DASHES) - 1)]
+    return replace(known, marker=marker, dash=dash, hollow=True, order=known.order + 3)
+
+
+def placement_title(placement: str) -> str:
+    """How figures call a placement: its registered title, with its options behind it."""
+    name, options = parse_placement(placement)
+    title = PLACEMENTS[name].title if name in PLACEMENTS else name
+    changed = ", ".join(f"{key.replace('_', ' ')}={value}" for key, value in sorted(options.items()))
+    return f"{title} ({changed})" if changed else title
+
+
+_LAYER_SHADES = ("#35b6c9", "#2b7bba", "#2d4a9e", "#3b1f6b", "#150b25")
+_LAYER_MARKERS = ("o", "s", "^", "D", "v")
+
+
+def layer_style(index: int, count: int) -> Style:
+    """The look of the ``index``-th of ``count`` layers: darker, with another marker and dash, the deeper."""
+    shade = _LAYER_SHADES[round(index * (len(_LAYER_SHADES) - 1) / max(1, count - 1))]
+    marker = _LAYER_MARKERS[index % len(_LAYER_MARKERS)]
+    return Style(shade, marker, _SPARE_DASHES[index % len(_SPARE_DASHES)], order=index)
+
+
+def sequence_style(index: int) -> Style:
+    """The look of the ``index``-th of several curves that are not told apart by placement."""
+    base = list(_PLACEMENTS.values())[1 + index % (len(_PLACEMENTS) - 1)]
+    return replace(base, dash=_SPARE_DASHES[index % len(_SPARE_DASHES)], order=index)

@@ -1,0 +1,1 @@
+"""Moments through a stack and back: what theory says of every layer."""

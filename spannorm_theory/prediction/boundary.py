@@ -1,0 +1,114 @@
+r"""Both ends of a stack in theory: moments of its input, and of the loss gradient at its output.
+
+Inputs. Gaussian tokens have cosine rho_0. Zipf ids through an embedding of second moment s_e and learned
+positions of second moment s_p have G_ik = s_e [id_i = id_k] + s_p [i = k]: for two tokens q_0 = s_e + s_p and
+p_0 = P_c s_e on average, P_c the collision probability; what two tokens share varies over pairs by
+P_c (1 - P_c) s_e^2.
+
+Losses, as (gamma, c) at the model's output. Probe (1, 0); mean-pooled (1, 1); last token (1, 0) as
+averages over tokens. Cross-entropy, mean over n tokens of -ln softmax(y U)_label, with U of N(0, 1/d)
+entries: dLoss/dy = U (P - e_label) / n. Labels are independent of U and of each other, so that
+E P_label = 1/V, and with P2 = E sum_v P_v^2 and P11 = E sum_v P_v P'_v of two tokens' softmax rows, whose
+logits are Gaussian of variance q and covariance p (the moments of the output),
+
+    gamma = (1 - 2/V + P2) / (d n^2),    c = (P_c - 2/V + P11) / (d n^2),
+
+the overlaps of attention rows over V keys. For q << ln V they are e^q/V and e^p/V. Exact for wide
+streams; U (P - e) leans on the output by q/d.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+from ..base.errors import AssumptionError
+from ..gaussian.closed_forms import Array
+from ..softmax.overlaps import LARGEST_S2, Overlaps, overlaps
+from ..spec.architecture import Architecture
+from ..spec.token_law import collision_probability, ids
+
+#: correlations at which the overlap of two softmax rows is computed; it is analytic in between
+GRID = 9
+
+
+def input_moments(arch: Architecture) -> tuple[float, float]:
+    """q_0 and its drop between two tokens."""
+    q = arch.input_second_moment
+    if arch.inputs == "zipf":
+        return q, q - collision_probability(arch.vocabulary) * arch.embedding_moments[0]
+    return q, q * (1 - arch.input_cosine)
+
+
+def input_spread(arch: Architecture) -> float:
+    """Variance over pairs of tokens of their covariance per coordinate, over the squared drop: 1/d of a
+    sample, and what ids that repeat add."""
+    spread = 1 / arch.width
+    if arch.inputs == "zipf":
+        collision = collision_probability(arch.vocabulary)
+        spread += collision * (1 - collision) * (arch.embedding_moments[0] / input_moments(arch)[1]) ** 2
+    return spread
+
+
+def input_gram(arch: Architecture, random: np.random.Generator) -> Array:
+    """The token Gram of one input, (tokens, tokens); ``random`` draws ids."""
+    n = arch.tokens
+    if arch.inputs == "zipf":
+        drawn = ids(random.random(n), arch.vocabulary)
+        same = (drawn[:, None] == drawn[None, :]).astype(float)
+        own, position = arch.embedding_moments
+        return np.asarray(own * same + position * np.eye(n))
+    rho = arch.input_cosine
+    return np.asarray(arch.input_second_moment * ((1 - rho) * np.eye(n) + rho))
+
+
+def loss_moments(arch: Architecture, q: float, delta: float) -> tuple[float, float]:
+    """(gamma, c) at an output of second moment q whose drop between tokens is delta."""
+    if arch.loss != "cross-entropy":
+        return 1.0, float(arch.loss == "mean")
+    found = _softmax(arch, q, 1 - delta / q)
+    return _cross_entropy(arch, found.p2, found.p11)
+
+
+def loss_interval(arch: Architecture) -> tuple[float, float]:
+    """Bounds of gamma over all outputs: softmax weights lie between uniform and one-hot, 1/V <= P2 <= 1."""
+    if arch.loss != "cross-entropy":
+        return 1.0, 1.0
+    low, high = (_cross_entropy(arch, p2, 0.0)[0] for p2 in (1 / arch.vocabulary, 1.0))
+    return low, high
+
+
+def loss_gram(arch: Architecture, output: Array) -> Array:
+    """Gram of the gradient at an output whose token Gram is ``output``; (tokens, tokens) both."""
+    n = arch.tokens
+    if arch.loss == "probe":
+        return np.eye(n)
+    if arch.loss == "mean":
+        return np.ones((n, n))
+    if arch.loss == "last":
+        last = np.zeros((n, n))
+        last[-1, -1] = n
+        return last
+    scale = np.sqrt(output.diagonal())
+    q, rho = float(output.diagonal().mean()), output / np.outer(scale, scale)
+    apart = rho[~np.eye(n, dtype=bool)]
+    grid = np.linspace(apart.min() - 1e-6, min(apart.max() + 1e-6, 1.0), GRID)
+    found = [_softmax(arch, q, float(x)) for x in grid]
+    gamma, _ = _cross_entropy(arch, found[0].p2, 0.0)
+    cross = CubicSpline(grid, [_cross_entropy(arch, 0.0, x.p11)[1] for x in found])(rho)
+    return np.asarray(np.where(np.eye(n, dtype=bool), gamma, cross))
+
+
+def _softmax(arch: Architecture, q: float, rho: float) -> Overlaps:
+    if q > LARGEST_S2:
+        raise AssumptionError(
+            f"cross-entropy needs logits of variance below {LARGEST_S2:g}, but the output's second moment "
+            f"is {q:.3g}; use a placement whose output is normed, or another loss"
+        )
+    return overlaps(q, max(-1.0, min(rho, 1.0)), arch.vocabulary)
+
+
+def _cross_entropy(arch: Architecture, p2: float, p11: float) -> tuple[float, float]:
+    size, types = arch.width * arch.tokens**2, arch.vocabulary
+    collision = collision_probability(types)
+    return (1 - 2 / types + p2) / size, (collision - 2 / types + p11) / size

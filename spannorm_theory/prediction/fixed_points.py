@@ -1,0 +1,106 @@
+r"""Where token alignment settles: the map of rho over one block, its fixed points, and how soon rho rises.
+
+At the stream moments that a layer has, one block maps a token cosine rho to rho'. A fixed point attracts
+if the slope of the map there is below one. rho = 1 is always a fixed point of dense blocks (equal tokens
+stay equal, but for dropout); whether it attracts is rank collapse, and its slope is the collapse factor of
+:mod:`spannorm_theory.derivation.rank_collapse` at finite n. Gated branches can repel it, and tokens then
+settle at a cosine below one; so does a router over experts, however flat it is: the slope at one is infinite.
+
+With experts the map is that of the mean over pairs and networks. Near alignment it is carried by the rare
+pairs that are routed apart: a typical network with few tokens goes below the fixed point's 1 - rho, and can
+collapse where the mean does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+
+from ..base.errors import AssumptionError
+from ..gaussian.closed_forms import Array
+from ..layers.attention_op import require_exchangeable
+from ..spec.architecture import Architecture
+from .blocks import Segment
+from .exchangeable import predict_profiles
+from .forward import forward
+from .stack import Stack
+
+#: offset from rho = 1 at which its slope is taken
+NEAR_ONE = 1e-9
+
+#: cosines between which fixed points are looked for; experts have theirs close to one
+SCAN = np.append(np.linspace(0, 0.98, 50), 1 - np.geomspace(0.01, 1e-8, 25))
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """A cosine that a block leaves as it is, and the slope of the map there."""
+
+    rho: float
+    slope: float
+
+    @property
+    def attracts(self) -> bool:
+        """Whether nearby cosines approach it from block to block."""
+        return abs(self.slope) < 1
+
+
+def alignment_map(arch: Architecture, rho: Array, layer: int) -> Array:
+    """rho after block ``layer`` for each rho in front of it, at the variance the stream has there.
+
+    Raises:
+        AssumptionError: tokens are not exchangeable, or the placement has several streams.
+    """
+    return _Map(arch, layer)(rho)
+
+
+class _Map:
+    """rho in front of a block to rho behind it, with the block's numbers found once."""
+
+    def __init__(self, arch: Architecture, layer: int) -> None:
+        require_exchangeable(arch)
+        if arch.definition.streams > 1:
+            raise AssumptionError(
+                "the map of rho is of one stream; this placement has several, whose cosines move together"
+            )
+        self._q = float(np.exp(predict_profiles(arch).profiles["0", "variance"][layer]))
+        self._block = Stack([Segment.of(arch, arch.block(layer), (0,), np.array([float(layer)]))], [0])
+
+    def __call__(self, rho: Array) -> Array:
+        after = []
+        for value in np.atleast_1d(rho):
+            state = forward(self._block, (self._q, self._q * (1 - float(value))))
+            after.append(1 - state[1] / state[0])
+        return np.array(after)
+
+
+def fixed_points(arch: Architecture, layer: int | None = None) -> list[FixedPoint]:
+    """Fixed points of the map of rho over block ``layer`` (default: the last), in rising order."""
+    block = _Map(arch, arch.depth - 1 if layer is None else layer)
+
+    def gap(rho: float) -> float:
+        return float(block(np.array([rho]))[0]) - rho
+
+    gaps = block(SCAN) - SCAN
+    roots = [
+        float(brentq(gap, a, b, xtol=1e-13))
+        for a, b, left, right in zip(SCAN[:-1], SCAN[1:], gaps[:-1], gaps[1:], strict=True)
+        if left * right < 0
+    ]
+    found = []
+    for rho in roots:
+        step = min(NEAR_ONE, (1 - rho) / 10)
+        ends = block(np.array([rho - step, rho + step]))
+        found.append(FixedPoint(rho, float(ends[1] - ends[0]) / (2 * step)))
+    if arch.dropout or arch.attention_dropout:  # equal tokens do not stay equal
+        return found
+    near = float(block(np.array([1 - NEAR_ONE]))[0])
+    return [*found, FixedPoint(1.0, (1 - near) / NEAR_ONE)]
+
+
+def depth_of_cosine(arch: Architecture, target: float = 0.5) -> int | None:
+    """The first layer whose token cosine (of the first stream) reaches ``target``; None if none does."""
+    reached = np.flatnonzero(predict_profiles(arch).profiles["0", "token_cosine"] >= target)
+    return int(reached[0]) if len(reached) else None

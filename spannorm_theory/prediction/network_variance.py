@@ -1,0 +1,150 @@
+r"""How far the token drop of one network strays from that of the wide limit.
+
+The token differences of a stream are many vectors, whose energy D = delta averages itself; the mean
+mode is one vector of d coordinates, whose energy M = q - delta does not. A fresh branch of mean-mode energy
+f, added to a stream of M, draws 2 m.f + f.f anew, of variance 4 M f / d + u f^2: u = 2/d for one Gaussian
+matrix, twice that for attention, whose values of the mean mode pass two. Norms turn a larger M into smaller
+differences, 1 - rho = D / (M + D), and where tokens collapse nothing brings them back: the logarithm of the
+drop performs a random walk from network to network, of variance U, and
+
+    E[delta^2] = (wide limit)^2 e^{2 U},
+
+which the squared gradients of queries and keys carry, being quadratic in the drop. (The mean of the
+logarithm stays: what the norms project off and Jensen's inequality cancel in feed-forward adds and leave
+U/12 at most in attention's.) The deviations (dM/M, dD/D), taken as common to all streams, are propagated
+linearly: through the block's compiled step by its derivatives, through branches by their own
+responses, at degree one in the size of their input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..gaussian.closed_forms import Array
+from ..layers.attention import Attention
+from ..layers.pointwise import Pointwise
+from ..moments.differential import Gradient
+
+if TYPE_CHECKING:
+    from .blocks import Segment
+
+#: weight gradients whose squared norm is quadratic in the drop
+QUADRATIC = ("attn.query", "attn.key")
+
+
+class Deviations:
+    """The linear recursion of (dM/M, dD/D) through the blocks of one wiring.
+
+    Attributes:
+        rows: (branches, 2 + branches, layers), deviation of each branch input's drop over its second moment:
+            of the two in front of the block, and of each branch's noise.
+        behind: (2, 2 + branches, layers), the two behind it.
+    """
+
+    def __init__(self, segment: Segment, gradients: Sequence[tuple[Gradient, Gradient]], width: int) -> None:
+        """The coefficients, which :func:`.stack.network_spread` iterates.
+
+        Args:
+            segment: knows its moments.
+            gradients: of (q, delta) of each branch's input, and of the first outgoing pair.
+        """
+        known = segment.known.T
+        pairs, branches = len(segment.step.pairs), len(segment.components)
+        m, delta = known[0::2] - known[1::2], known[1::2]
+        shape = (2 * (pairs + branches), 2 + branches, len(segment.layers))
+        moved = np.zeros(shape)  # derivative of every known number along dM/M, dD/D and each branch's noise
+        moved[: 2 * pairs : 2, 0] = m[:pairs]
+        moved[: 2 * pairs : 2, 1] = moved[1 : 2 * pairs : 2, 1] = delta[:pairs]
+        q, drop, _ = np.broadcast_arrays(*segment.step.outputs(*known, *segment.multipliers)[:2], m[0])
+        values = [*segment.branch_inputs, (q, drop)]
+        self.rows = np.zeros((branches, 2 + branches, len(segment.layers)))
+        for i, component in enumerate(segment.components):
+            at, (q_in, drop_in) = 2 * (pairs + i), values[i]
+            dq, dd = (_along(gradient, moved) for gradient in gradients[i])
+            self.rows[i] = dd / _positive(drop_in) - dq / q_in
+            to_mean, to_all = _response(segment, i, dq, dd)
+            moved[at], moved[at + 1] = to_all, to_all - to_mean
+            if isinstance(component, Pointwise):  # an element-wise function draws nothing
+                continue
+            share = _share(gradients[i + 1 :], values[i + 1 :], at, m[pairs + i])
+            own = (4 if isinstance(component, Attention) else 2) / width
+            noise = own + 4 / width * (1 - share) / np.where(share > 0, share, np.inf)
+            moved[at, 2 + i] += m[pairs + i] * np.sqrt(np.maximum(noise, 0))
+        dq, dd = (_along(gradient, moved) for gradient in gradients[branches])
+        self.behind = np.stack([(dq - dd) / _positive(q - drop), dd / _positive(drop)])
+
+    def recursion(self) -> tuple[Array, Array]:
+        """Maps (layers, 3, 3) of the covariance 00, 01, 11 of the two through a block, and (layers, 3) of the
+        fresh noise."""
+        (a, b), (c, d) = self.behind[:, :2]
+        x, y = self.behind[:, 2:]
+        maps = np.array([[a * a, 2 * a * b, b * b], [a * c, a * d + b * c, b * d], [c * c, 2 * c * d, d * d]])
+        noise = np.stack([(x * x).sum(axis=0), (x * y).sum(axis=0), (y * y).sum(axis=0)], axis=1)
+        return maps.transpose(2, 0, 1), noise
+
+    def at_branches(self, before: Array) -> Array:
+        """U at each branch's input, (layers, branches), from the covariances in front of each block."""
+        u, v, w = before.T
+        first, second = self.rows[:, 0], self.rows[:, 1]
+        fresh = np.square(self.rows[:, 2:]).sum(axis=1)
+        return np.asarray((first**2 * u + 2 * first * second * v + second**2 * w + fresh).T)
+
+
+def _along(gradient: Gradient, moved: Array) -> Array:
+    """Derivatives along each direction, (directions, layers), for ``moved`` (numbers, directions, layers)."""
+    total = np.zeros(moved.shape[1:])
+    for at, slope in gradient.items():
+        total += slope * moved[at]
+    return total
+
+
+def _response(segment: Segment, branch: int, dq: Array, dd: Array) -> tuple[Array, Array]:
+    """What a branch's covariance between tokens, and its second moment, do when its input moves."""
+    component, gains, slopes = segment.components[branch], segment.gains[branch], segment.slopes[branch]
+    q, drop = segment.branch_inputs[branch]
+    at = 2 * (len(segment.step.pairs) + branch)
+    out, out_drop = segment.known.T[at : at + 2]
+    p, out_p = q - drop, out - out_drop
+    if not isinstance(component, Attention):
+        slope = slopes.gains[1]
+        return slope * (dq - dd) + (out_p - slope * p) / q * dq, out / q * dq
+    if component.inner_norm:  # the mean mode's share of a fixed second moment
+        return out_p * out_drop / _positive(out) * (
+            (dq - dd) / _positive(p) - dd / _positive(drop)
+        ), np.zeros_like(dq)
+    if "value" in component.normed:
+        scale = gains["attn.output"] / q
+        dd, dq = dd - drop / q * dq, np.zeros_like(dq)
+    else:
+        scale = gains["attn.output"] * gains["attn.value"]
+    # mean modes of values pass as they are; differences go on in proportion
+    mean = scale * (dq - dd) + (out_p - scale * p) / _positive(drop) * dd
+    return mean, mean + out_drop / _positive(drop) * dd
+
+
+def _share(
+    gradients: Sequence[tuple[Gradient, Gradient]],
+    values: Sequence[tuple[Array, Array]],
+    at: int,
+    mean: Array,
+) -> Array:
+    """Share of the branch whose second moment is number ``at``, of mean mode ``mean``, in that of the first
+    sum that reads it: what d ln(p / drop) is to d ln of it, whether a norm follows or not.
+    ``gradients`` and ``values`` are those of what may read it, in order."""
+    share = np.zeros(len(mean))
+    for (to_q, to_drop), (q, drop) in zip(gradients, values, strict=True):
+        if at not in to_q and at not in to_drop:
+            continue
+        dq, dd = to_q.get(at, 0.0) * mean, to_drop.get(at, 0.0) * mean
+        found = (dq - dd) / _positive(q - drop) - dd / _positive(drop)
+        share = np.where(share > 0, share, np.clip(found, 0, 1))
+        if (share > 0).all():
+            break
+    return share
+
+
+def _positive(x: Array) -> Array:
+    return np.where(x == 0, np.inf, x)

@@ -1,0 +1,219 @@
+r"""The position-resolved theory: token Grams through a stack and back, for any mask and logit scale.
+
+State: the n x n Gram of every pair of streams, G_st = E x(s).x(t) / d, forward; that of the gradients
+backward. A block's trace is evaluated with the GRAM algebra; its branches are element-wise kernels of
+the Gram (feed-forward) and averages over sampled heads (attention); nothing assumes that tokens are
+alike. It is exact for wide streams at any head width, up to the sampling of the heads. What a finite
+width adds to the gradients of queries and keys, the spread V of pair covariances (:mod:`.pair_variance`) and
+the variance U of their mean over networks (:mod:`.network_variance`), follows from the Grams' averages over
+positions.
+
+The draws behind the heads are fixed by the seed and the layer, the same there and back and in every
+architecture of one shape, so differences between architectures are not blurred. Layers must not share
+them: a Gram that carries the fluctuation of some draws, mixed by the same draws again, is biased at
+first order in 1/draws instead of second. Draws are split into ``BATCHES`` groups of antithetic pairs
+and the whole recursion is run on each: the prediction is the mean of these runs and its standard error
+follows from their spread.
+
+Both ends are those of :mod:`.boundary`; each run reads its own token ids, where there are any. Gradients are
+divided by their size in each block and the exponent is carried apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from ..base.errors import AssumptionError, InputError
+from ..base.quantities import QUANTITIES, SPECTRAL, Key
+from ..gaussian.closed_forms import Array
+from ..gaussian.rank_metrics import rank_metrics_gram
+from ..moments.algebra import norm_of_zero
+from ..moments.token_gram import Block, Draws, Grams, Wiring, mean_drop
+from ..spec.architecture import Architecture
+from .boundary import input_gram, loss_gram
+from .prediction import Prediction
+from .stack import Stack, finite_width
+
+#: independent recursions behind a prediction
+BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Resolved(Prediction):
+    """A prediction with its positions and its own sampling error.
+
+    Attributes:
+        tokens: (stream, "variance") and (stream, "grad_variance") of every token, natural logarithms,
+            to arrays (layers + 1, tokens); ``token_errors`` are their standard errors.
+        grams: the same keys to {layer: token Gram} at the requested layers; those of the gradient are
+            divided by its largest mean second moment over the streams.
+    """
+
+    tokens: dict[Key, Array] = field(default_factory=dict)
+    token_errors: dict[Key, Array] = field(default_factory=dict)
+    grams: dict[Key, dict[int, Array]] = field(default_factory=dict)
+
+
+def predict_gram(arch: Architecture, draws: int = 32, seed: int = 0) -> Prediction:
+    """Profiles of the position-resolved theory.
+
+    Args:
+        draws: attention heads sampled in each layer, a multiple of ``2 * BATCHES``.
+
+    Raises:
+        InputError: ``draws`` is not such a number.
+        AssumptionError: a moment left float64's range.
+    """
+    return resolve(arch, draws=draws, seed=seed)
+
+
+def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence[int] = ()) -> Resolved:
+    """The same with every position; ``layers`` are the boundaries whose Grams are kept."""
+    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1 or draws % (2 * BATCHES):
+        raise InputError(f"draws must be a positive multiple of {2 * BATCHES}, got {draws!r}")
+    draw = [Draws((seed, batch), draws // (2 * BATCHES), arch) for batch in range(BATCHES)]
+    # small matrix products: BLAS threads would only wait for each other
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor() as pool:
+        stack = Stack.of(arch)
+        runs = list(pool.map(lambda d: _Run(arch, d, stack, layers), draw))
+    profiles, errors = _average([run.profiles for run in runs])
+    tokens, token_errors = _average([run.tokens for run in runs])
+    grams = {key: {l: np.mean([run.grams[key][l] for run in runs], axis=0) for l in layers} for key in tokens}
+    undecided = np.mean([run.undecided for run in runs], axis=0)
+    return Resolved(arch, profiles, "position-resolved", undecided, errors, tokens, token_errors, grams)
+
+
+def _average(runs: list[dict[Key, Array]]) -> tuple[dict[Key, Array], dict[Key, Array]]:
+    """Mean over independent runs and its standard error; of logarithms, the logarithm of the mean and its
+    relative error."""
+    means, errors = {}, {}
+    for key in runs[0]:
+        x = np.array([run[key] for run in runs])
+        mean = x.mean(axis=0)
+        if QUANTITIES[key[1]].logarithmic:
+            largest = np.max(x, axis=0)  # -inf where a gradient is zero in every run
+            shift = np.where(np.isfinite(largest), largest, 0.0)
+            x = np.exp(x - shift)
+            unit = np.where(np.isfinite(largest), x.mean(axis=0), 1.0)
+            mean, x = np.where(np.isfinite(largest), shift + np.log(unit), -np.inf), x / unit
+        means[key], errors[key] = mean, x.std(axis=0, ddof=1) / np.sqrt(len(runs))
+    return means, errors
+
+
+class _Run:
+    """The recursion with one group of draws, through the stack and back.
+
+    Attributes:
+        profiles, undecided, tokens, grams: as in :class:`Resolved`.
+    """
+
+    def __init__(self, arch: Architecture, draws: Draws, stack: Stack, layers: Sequence[int]) -> None:
+        self.arch = arch
+        self.draws = draws
+        self.profiles: dict[Key, Array] = {}
+        self.tokens: dict[Key, Array] = {}
+        self.grams: dict[Key, dict[int, Array]] = {}
+        self._layers = layers
+        self._firsts = [stack.step.firsts[place] for place in stack.step.places]
+        traces, order = arch.wirings
+        wirings = [Wiring.of(trace, arch) for trace in traces]
+        blocks, last = self._forward([wirings[which] for which in order])
+        self.undecided = arch.heads * np.array([block.undecided for block in blocks])
+        if arch.experts > 1:
+            self.profiles["ffn.router", "load_imbalance"] = np.array([b.load_imbalance() for b in blocks])
+        readout = Block(Wiring.of(arch.definition.trace_readout(), arch), 0, last, draws)
+        gradient = loss_gram(arch, readout.forward().outputs()[0][0])
+        size = float(gradient.diagonal().mean())
+        moments = [block.pair_moments(stack.step.firsts) for block in blocks]
+        finite = _finite_width(arch, stack, np.array(moments))
+        self._backward(blocks, finite, readout.backward([[gradient / size]])[0], float(np.log(size)))
+
+    def _forward(self, wirings: list[Wiring]) -> tuple[list[Block], Grams]:
+        arch, count = self.arch, self.arch.definition.streams
+        n, start = arch.tokens, input_gram(arch, self.draws.ids())
+        blocks, states, across = [], [[[start] * count] * count], []
+        for layer, wiring in enumerate(wirings):
+            block = Block(wiring, layer, states[-1], self.draws)
+            try:
+                moments = block.forward()
+                states.append(moments.outputs(self._firsts))
+            except ZeroDivisionError:
+                raise norm_of_zero(layer) from None
+            if not all(np.isfinite(states[-1][s][s]).all() for s in range(count)):
+                raise AssumptionError(
+                    f"the forward variance leaves float64's range at layer {layer}: this placement grows "
+                    "exponentially with depth under this scaling; predict a shallower stack, or use "
+                    "derive(...).iterate for constant branch gains"
+                )
+            ends = list(zip(moments.trace.outputs, moments.trace.streams, strict=True))
+            across.append([np.trace(moments.cov(*ends[first])) / n for first in self._firsts])
+            blocks.append(block)
+        self._keep("variance", "token_cosine", states, np.zeros(len(states)), self._firsts)
+        for s, cross in enumerate(np.array(across).T):
+            q = np.exp(self.profiles[str(s), "variance"])
+            self.profiles[str(s), "layer_cosine"] = cross / np.sqrt(q[:-1] * q[1:])
+            self.profiles[str(s), "branch_share"] = (q[:-1] + q[1:] - 2 * cross) / q[:-1]
+        return blocks, states[-1]
+
+    def _backward(
+        self, blocks: list[Block], finite: tuple[Array, Array], grads: Grams, exponent: float
+    ) -> None:
+        n, count = self.arch.tokens, self.arch.definition.streams
+        kept, exponents = [grads], [exponent]
+        weights = {name: np.full(len(blocks), -np.inf) for name in self.arch.weights}
+        for block in reversed(blocks):
+            grads, norms = block.backward(grads, *(x[block.layer] for x in finite))
+            for name, norm in norms.items():
+                weights[name][block.layer] = np.log(norm) + exponents[-1] if norm > 0 else -np.inf
+            size = max(float(np.trace(grads[s][s])) for s in range(count)) / n
+            grads = [[gram / size for gram in row] for row in grads]
+            kept.append(grads)
+            exponents.append(exponents[-1] + float(np.log(size)))
+        self._keep("grad_variance", "grad_token_cosine", kept[::-1], np.array(exponents[::-1]), range(count))
+        self.profiles.update({(name, "weight_grad_norm"): log for name, log in weights.items()})
+
+    def _keep(
+        self, size: str, cosine: str, grams: list[Grams], exponents: Array, firsts: Sequence[int]
+    ) -> None:
+        """Profiles, positions and requested Grams of every stream; ``exponents`` of e were divided out, and
+        ``firsts`` says which stream each is a copy of."""
+        tables: tuple[dict[Key, Any], ...] = (self.profiles, self.tokens, self.grams)
+        for s, first in enumerate(firsts):
+            if first < s:
+                for table in tables:
+                    table.update({(str(s), name): x for (of, name), x in table.items() if of == str(first)})
+                continue
+            diagonals = np.array([state[s][s].diagonal() for state in grams])
+            with np.errstate(divide="ignore"):  # tokens that a loss does not read
+                self.tokens[str(s), size] = np.log(diagonals) + exponents[:, None]
+            self.profiles[str(s), size] = np.log(diagonals.mean(axis=1)) + exponents
+            drops = np.array([token_drop(state[s][s]) for state in grams])
+            self.profiles[str(s), cosine] = 1 - drops
+            if size == "variance":
+                own = np.array([state[s][s] for state in grams])
+                ranks = rank_metrics_gram(own, drops, self.draws.wishart())
+                if self.arch.dropout or self.arch.attention_dropout:
+                    # masks are no Gaussian noise: their spectra are not derived
+                    ranks |= {name: np.full(len(own), np.nan) for name in SPECTRAL}
+                self.profiles.update({(str(s), name): x for name, x in ranks.items()})
+            self.grams[str(s), size] = {l: grams[l][s][s] for l in self._layers}
+
+
+def _finite_width(arch: Architecture, stack: Stack, known: Array) -> tuple[Array, Array]:
+    """V and U at each branch's input, (layers, branches), from each block's :meth:`Block.pair_moments`.
+
+    Grams hold what repeated token ids share, so V starts as that of Gaussian tokens."""
+    here = stack.at(known)
+    finite_width(here, 1 / arch.width, arch.width)
+    return here.over_layers(lambda s: s.spread.branches), here.over_layers(lambda s: s.stray)
+
+
+def token_drop(gram: Array) -> float:
+    """One minus the token cosine: mean over ordered pairs s != t of G_tt - G_st, over the mean of G_tt."""
+    return mean_drop(gram) / float(gram.diagonal().mean())

@@ -1,0 +1,119 @@
+r"""Tables for a paper: tidy tables and verifications as LaTeX with booktabs rules, ready for \input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..base.errors import InputError
+
+if TYPE_CHECKING:
+    from ..verification.verification import Verification
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    **{character: "\\" + character for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "|": r"\textbar{}",
+}
+_WORST = ("quantity", "stream", "layer", "theory", "estimate", "se", "z", "verdict")
+
+
+def write_latex(
+    source: pd.DataFrame | Verification | Sequence[Verification],
+    path: str | Path,
+    columns: Sequence[str] | None = None,
+) -> Path:
+    r"""Write a table for ``\input{...}``; the document needs ``\usepackage{booktabs}``.
+
+    Args:
+        source: a table as it is; a verification, as its worst layer of each quantity; or several, as one row
+            each with their largest deviation and verdict.
+        columns: which columns, in order; None takes all (for a verification, those that matter).
+
+    Raises:
+        InputError: an unknown column, nothing to write, or a file that cannot be written.
+    """
+    if isinstance(source, pd.DataFrame):
+        table = source
+    elif isinstance(source, Sequence):
+        table = pd.DataFrame([_summary(one) for one in source])
+    else:
+        table = source.worst()
+        columns = _WORST if columns is None else columns
+    unknown = sorted(set(columns or ()) - set(table.columns))
+    if unknown or table.empty:
+        raise InputError(
+            f"the table has no column {', '.join(unknown)}; it has {', '.join(map(str, table.columns))}"
+            if unknown
+            else "an empty table cannot be written"
+        )
+    path = Path(path)
+    try:
+        path.write_text(as_latex(table[list(columns)] if columns else table), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+    return path
+
+
+def as_latex(table: pd.DataFrame) -> str:
+    """A ``tabular`` with booktabs rules: numbers right, text left."""
+    numeric = [
+        pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in table.dtypes
+    ]
+    rows = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    header = [_text(str(name).replace("_", " ")) for name in table.columns]
+    lines = [
+        r"\begin{tabular}{" + "".join("r" if number else "l" for number in numeric) + "}",
+        r"\toprule",
+        " & ".join(header) + r" \\",
+        r"\midrule",
+        *(" & ".join(row) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _summary(one: Verification) -> dict[str, Any]:
+    tested = one.table[~one.table["verdict"].isin(["rare", "not predicted"])]
+    worst = tested.sort_values("gate").iloc[-1]
+    return {
+        "placement": one.arch.placement,
+        "scaling": one.arch.scaling,
+        "networks": one.ensemble.networks,
+        "rows": len(tested),
+        "largest z": float(tested["z"].abs().max()),
+        "gate used": float(worst["gate"]),
+        "by": f"{worst['quantity']} of {worst['stream']}",
+        "verdict": "agrees" if one.passed else f"{len(one.failures)} rows off",
+    }
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return _text(value)
+    if not isinstance(value, (int, float)) and not hasattr(value, "dtype"):
+        return _text(str(value))
+    number = float(value)  # type: ignore[arg-type]  # numpy's numbers
+    if math.isnan(number):
+        return "--"
+    if math.isinf(number):
+        return r"$-\infty$" if number < 0 else r"$\infty$"
+    mantissa, _, exponent = f"{number:.3g}".partition("e")
+    if exponent:
+        return rf"${mantissa} \times 10^{{{int(exponent)}}}$"
+    whole = f"{number:.0f}" if number == round(number) else mantissa
+    return f"${whole}$" if whole.startswith("-") else whole
+
+
+def _text(value: str) -> str:
+    return "".join(_ESCAPES.get(character, character) for character in value).replace("|z|", "$|z|$")

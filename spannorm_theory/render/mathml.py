@@ -1,0 +1,214 @@
+"""Formulas as presentation MathML, with the names of :mod:`spannorm_theory.base.symbols`."""
+
+from __future__ import annotations
+
+import re
+from html import escape, unescape
+from typing import Any
+
+from sympy import Add, Eq, Expr, Integer, Mul, Pow, Rational, Symbol, fraction, together
+from sympy.printing.mathml import MathMLPresentationPrinter
+
+from ..asymptotics.growth import Growth
+from ..asymptotics.laws import COLLAPSE
+from ..asymptotics.roots import named
+
+_GREEK = {
+    "sigma": "σ",
+    "omega": "ω",
+    "gamma": "γ",
+    "delta": "δ",
+    "lambda": "λ",
+    "kappa": "κ",
+    "epsilon": "ε",
+    "rho": "ρ",
+}
+
+
+class _Printer(MathMLPresentationPrinter):
+    """Presentation MathML in which exponents hold no stacked fractions, and sigma_a^2 is one letter with a
+    power of its own, so that its square reads sigma_a^4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._raised = 0
+
+    def _element(self, tag: str, *children: Any) -> Any:
+        element = self.dom.createElement(tag)
+        for child in children:
+            element.appendChild(self.dom.createTextNode(child) if isinstance(child, str) else child)
+        return element
+
+    def _print_Symbol(self, sym: Symbol, style: str = "plain") -> Any:
+        return self._name(sym, None)
+
+    def _name(self, sym: Symbol, exponent: Expr | None) -> Any:
+        base, _, rest = sym.name.partition("_")
+        index, _, power = rest.partition("^")
+        stem = base.rstrip("'")
+        letter = self._element("mi", _GREEK.get(stem, stem))
+        total = Integer(power or 1) * (1 if exponent is None else exponent)
+        primes = "′" * (len(base) - len(stem))
+        upper = []
+        if primes:
+            upper.append(self._element("mo", primes))
+        if total != 1:
+            upper.append(self._script(total))
+        lower = self._element("mn" if index.isdigit() else "mi", index) if index else None
+        top = self._element("mrow", *upper) if len(upper) > 1 else upper[0] if upper else None
+        if lower is not None and top is not None:
+            return self._element("msubsup", letter, lower, top)
+        if lower is not None:
+            return self._element("msub", letter, lower)
+        return letter if top is None else self._element("msup", letter, top)
+
+    def _script(self, exponent: Expr) -> Any:
+        self._raised += 1
+        try:
+            return self._print(together(exponent))
+        finally:
+            self._raised -= 1
+
+    def _print_Pow(self, e: Expr) -> Any:
+        if e.exp.is_Rational and e.exp.is_negative:
+            return self._fraction(Integer(1), Pow(e.base, -e.exp))
+        if e.exp == Rational(1, 2):
+            return self._element("msqrt", self._print(e.base))
+        base, exponent = e.base, e.exp
+        if isinstance(base, Symbol):
+            return self._name(base, exponent)
+        top, bottom = fraction(base)
+        if top == 1 and bottom != 1:
+            base, exponent = bottom, -exponent
+        inner = self._print(base)
+        if not (base.is_Atom and base.is_nonnegative):
+            inner = self._fenced(inner)
+        return self._element("msup", inner, self._script(exponent))
+
+    def _print_Mul(self, expr: Expr) -> Any:
+        sign, expr = (-1, -expr) if expr.could_extract_minus_sign() else (1, expr)
+        factors = expr.as_ordered_factors()
+        # powers of fractions stand before the fraction of everything else, not inside it
+        powers = [
+            f for f in factors if isinstance(f, Pow) and not f.exp.is_number and fraction(f.base)[1] != 1
+        ]
+        top, bottom = fraction(Mul(*(f for f in factors if f not in powers), evaluate=False))
+        if bottom == 1:
+            parts = [self._factor(f) for f in factors]
+        else:
+            parts = [*map(self._print, powers), self._fraction(top, bottom)]
+        row = self._element("mrow", *([] if sign == 1 else [self._element("mo", "−")]))
+        for i, part in enumerate(parts):
+            if i:
+                row.appendChild(self._element("mo", "\u2062"))
+            row.appendChild(part)
+        return row
+
+    def _print_Rational(self, e: Rational) -> Any:
+        number = self._element("mn", str(abs(e.p)))
+        if e.q != 1:
+            number = self._fraction(Integer(abs(e.p)), Integer(e.q))
+        return number if e.p >= 0 else self._element("mrow", self._element("mo", "−"), number)
+
+    _print_Integer = _print_Rational
+
+    def _fraction(self, top: Expr, bottom: Expr) -> Any:
+        if not self._raised:
+            return self._element("mfrac", self._print(top), self._print(bottom))
+        below = self._print(bottom)
+        if not (bottom.is_Symbol or bottom.is_Integer):
+            below = self._fenced(below)
+        return self._element("mrow", self._factor(top), self._element("mo", "/"), below)
+
+    def _factor(self, part: Expr) -> Any:
+        printed = self._print(part)
+        return self._fenced(printed) if isinstance(part, Add) else printed
+
+    def _fenced(self, inner: Any) -> Any:
+        return self._element("mrow", self._element("mo", "("), inner, self._element("mo", ")"))
+
+    def _function(self, head: Any, argument: Expr) -> Any:
+        return self._element("mrow", head, self._element("mo", "\u2061"), self._fenced(self._print(argument)))
+
+    def _print_gamma(self, e: Expr) -> Any:
+        return self._function(self._element("mi", "Γ"), e.args[0])
+
+    def _print_log(self, e: Expr) -> Any:
+        return self._function(self._element("mi", "ln"), e.args[0])
+
+    def _print_harmonic(self, e: Expr) -> Any:
+        return self._element("msub", self._element("mi", "H"), self._script(e.args[0]))
+
+    def _print_ExpBase(self, e: Expr) -> Any:
+        return self._element("msup", self._element("mi", "e"), self._script(e.exp))
+
+    _print_exp = _print_ExpBase
+
+
+def markup(expression: Expr) -> str:
+    """MathML of an expression, without the ``math`` element around it."""
+    text = str(_Printer()._print(expression).toxml()).replace("<mo>-</mo>", "<mo>−</mo>")
+    # sympy writes some letters as named entities, which only HTML knows
+    return re.sub(r"&(?!lt;|gt;|amp;|#)\w+;", lambda match: unescape(match[0]), text)
+
+
+def inline(expression: Expr) -> str:
+    """An expression inside a line of text."""
+    return f"<math>{markup(expression)}</math>"
+
+
+def display(left: str, relation: str, right: str) -> str:
+    """A formula on a line of its own, from markup of both sides."""
+    return f'<math display="block"><mrow>{left}<mo>{escape(relation)}</mo>{right}</mrow></math>'
+
+
+def equation(eq: Eq) -> str:
+    """An equation on a line of its own."""
+    return display(markup(eq.lhs), "=", markup(eq.rhs))
+
+
+def quantity(name: str) -> str:
+    """Markup of the name of a closed form or law: moments as symbols, gains in words."""
+    if name == "gamma_0/gamma_L":
+        first, last = (f"<msub><mi>γ</mi><mi>{at}</mi></msub>" for at in "0L")
+        return f"<mrow>{first}<mo>/</mo>{last}</mrow>"
+    if name.startswith(COLLAPSE):
+        stream = name.removeprefix(COLLAPSE).strip()  # none where there is one
+        places = (
+            f"<mrow><mn>{stream}</mn><mo>,</mo><mi>{at}</mi></mrow>" if stream else f"<mi>{at}</mi>"
+            for at in "0L"
+        )
+        first, last = (f"<mn>1</mn><mo>-</mo><msub><mi>ρ</mi>{at}</msub>" for at in places)
+        return f"<mrow><mo>(</mo>{last}<mo>)</mo><mo>/</mo><mo>(</mo>{first}<mo>)</mo></mrow>"
+    head, _, at = name.partition(" at l=")
+    base, _, index = head.partition("_")
+    if " " in head or not (index.isdigit() or not index):
+        return f"<mtext>{escape(name)}</mtext>"
+    where = f"<mi>{escape(at or 'l')}</mi>"
+    if index:
+        where = f"<mrow><mn>{index}</mn><mo>,</mo>{where}</mrow>"
+    return f"<msub><mi>{_GREEK.get(base, escape(base))}</mi>{where}</msub>"
+
+
+def theta(law: Growth) -> str:
+    """The order of a law, Θ(...), inside a line of text; p stands for a largest root."""
+    return f"<math><mi>Θ</mi><mo>(</mo>{markup(named(law.shape)[0])}<mo>)</mo></math>"
+
+
+def law_equation(name: str, law: Growth) -> str:
+    """A law with its constant, on a line of its own, and what roots in it are on others."""
+    (shape, roots), constant = named(law.shape), law.prefactor
+    if shape == 1:
+        right = markup(constant)
+    elif constant == 1:
+        right = markup(shape)
+    else:
+        front = markup(constant)
+        front = f"<mrow><mo>(</mo>{front}<mo>)</mo></mrow>" if isinstance(constant, Add) else front
+        right = f"<mrow>{front}<mo>·</mo>{markup(shape)}</mrow>"
+    lines = [display(quantity(name), "→" if shape == 1 else "∼", right)]
+    for p, root in roots.items():
+        zero = f"<mrow>{markup(root.polynomial)}<mo>=</mo><mn>0</mn></mrow>"
+        largest = f"<mrow><mi>max</mi><mo>{{</mo><mi>x</mi><mo>:</mo>{zero}<mo>}}</mo></mrow>"
+        lines.append(display(markup(p), "=", largest))
+    return "".join(lines)

@@ -1,0 +1,97 @@
+"""What makes a figure: its kind, style, architectures, seeds and versions, as JSON and back."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ...base.errors import InputError
+from ...spec.architecture import Architecture
+
+#: what the drawn numbers, and the drawing, depend on
+LIBRARIES = ("spannorm_theory", "numpy", "scipy", "torch", "matplotlib")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that a figure depends on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that fixes a figure on a machine with these versions.
+
+    Attributes:
+        name: of its files, without suffix.
+        kind: how it is drawn, a name in :data:`spannorm_theory.report.figure_set.kinds.KINDS`.
+        style: as in :class:`spannorm_theory.plot.style`.
+        networks, seed: of every simulation behind it.
+        options: of the kind.
+    """
+
+    name: str
+    kind: str
+    style: str
+    architectures: tuple[Architecture, ...]
+    networks: int
+    seed: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=versions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; :meth:`from_dict` is the inverse."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "style": self.style,
+            "networks": self.networks,
+            "seed": self.seed,
+            "options": dict(self.options),
+            "versions": dict(self.versions),
+            "architectures": [arch.to_dict() for arch in self.architectures],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """The recipe of plain values.
+
+        Raises:
+            InputError: something is missing.
+        """
+        try:
+            archs = tuple(Architecture.from_dict(one) for one in values["architectures"])
+            known = {key: values[key] for key in cls.__dataclass_fields__ if key != "architectures"}
+        except (KeyError, TypeError) as error:
+            raise InputError(f"this is not the recipe of a figure: it lacks {error}") from None
+        return cls(**known, architectures=archs)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Recipe:
+        """The recipe in a JSON file.
+
+        Raises:
+            InputError: no such file, or it holds something else.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise InputError(f"cannot read the recipe {path}: {error}") from None
+        if not isinstance(values, dict):
+            raise InputError(f"{path} is not the recipe of a figure")
+        return cls.from_dict(values)
+
+    @property
+    def line(self) -> str:
+        """The recipe on one line, for a file's metadata."""
+        return json.dumps(self.to_dict(), separators=(",", ":"))
+
+    def changes(self) -> list[str]:
+        """Versions that differ here, which may move a figure by a pixel or a number by a digit."""
+        here = versions()
+        found = {name: (was, here.get(name)) for name, was in self.versions.items()}
+        return [f"{name} {was}, here {now}" for name, (was, now) in found.items() if now != was]

@@ -1,0 +1,1 @@
+"""Averages of softmax rows and of top-k gates with Gaussian logits, and their tables."""

@@ -1,0 +1,227 @@
+r"""Overlaps of softmax attention rows with Gaussian logits, exact at any number of keys.
+
+Two rows A, B of n softmax weights; the logits of one row are independent N(0, s^2), those of two
+rows have correlation rho at the same key and none at different keys. Attention needs
+
+    P2  = E sum_j A_j^2                 P11 = E sum_j A_j B_j
+    J   = E[P2 - 2 P3 + P2^2]           J11 = E[P11 - 2 P21 + P11^2],  P21 = sum_j A_j^2 B_j
+
+(J and J11 are the second moments of the softmax Jacobian, for one row and between two). As in :mod:`.rows`
+every one becomes an integral over log t of products of single-key expectations; two rows share the common
+part of their logits, so their joint expectations are matrix products of conditional ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+from scipy.linalg import eigh_tridiagonal
+from scipy.stats import norm
+
+from ..base.errors import AssumptionError
+from ..gaussian.closed_forms import Array
+from .rows import LOG_STEP, log_grid, one_row
+
+#: beyond this logit variance the softmax is a maximum but for near ties
+LARGEST_S2 = 64.0
+
+#: below this logit variance rows are even
+UNEVEN = 1e-6
+
+#: Gauss-Laguerre nodes for the norm of a query
+HEAD_NODES = 3
+
+
+class Overlaps(NamedTuple):
+    """P2, P11, J and J11 as defined above; E |M z|^2 of one row (:class:`.rows.Row`)."""
+
+    p2: float
+    p11: float
+    j: float
+    j11: float
+    along_query: float
+
+
+class HeadOverlaps(NamedTuple):
+    """Overlaps in heads of finite width: what rows make of values, and of gradients.
+
+    Attributes:
+        p2, p11, j11: as above.
+        query: J of the gradient at a query.
+        tilt: J11 of the gradient at a key, times the cosine r of the two queries.
+        swing: E (r - rho) J11(r), which is the part of it that is due to varying r.
+        key: J of the gradient at a key.
+        mean: J of the token mean that norms leave of the gradient at keys, over 1 - rho; without norms it
+            vanishes.
+    """
+
+    p2: float
+    p11: float
+    query: float
+    j11: float
+    tilt: float
+    swing: float
+    key: float
+    mean: float
+
+
+@lru_cache(maxsize=65536)
+def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
+    """Row overlaps for logits of variance ``s2`` and row correlation ``rho`` over ``keys`` keys.
+
+    Raises:
+        AssumptionError: s^2 is negative or beyond 400, where the quadrature no longer resolves the
+            softmax (its entropy is below any use by then).
+    """
+    if not 0 <= s2 <= 400 or not -1 <= rho <= 1:
+        raise AssumptionError(
+            f"attention overlaps need a logit variance in [0, 400] and a row correlation in [-1, 1], "
+            f"got {s2:.4g} and {rho:.4g}"
+        )
+    if s2 < 1e-12:
+        u = 1 / keys
+        return Overlaps(u, u, u - u**2, u - u**2, u - u**2)
+    s, n = float(np.sqrt(s2)), keys
+    log_t = log_grid(s, n)
+    c = np.arange(-8.25, 8.5, min(0.25, 0.7 / (s * np.sqrt(abs(rho)) + 0.1)))
+    weight = norm.pdf(c) * (c[1] - c[0])
+    shared = s * np.sqrt(abs(rho)) * c
+    moments = _conditional(s * float(np.sqrt(1 - abs(rho))), log_t[0] + shared[0], log_t[-1] + shared[-1])
+    f0, f1, f2 = moments(np.add.outer(log_t, shared))
+    g0, g1, g2 = (f if rho >= 0 else f[:, ::-1] for f in (f0, f1, f2))  # opposite shared parts
+
+    def joint(f: Array, g: Array) -> Array:
+        return np.asarray((f * weight) @ g.T)
+
+    one, both = joint(f0, g0), joint(f1, g1)
+    others = LOG_STEP**2 * one ** (n - 2)
+    p11 = n * np.sum(both * one * others)
+    p21 = n * np.sum(joint(f2, g1) * one * others)
+    same_key = n * np.sum(joint(f2, g2) * one * others)
+    two_keys = n * (n - 1) * np.sum(both**2 * others)
+    row = one_row(s, n)
+    return Overlaps(row.p2, float(p11), row.j, float(p11 - 2 * p21 + same_key + two_keys), row.along_query)
+
+
+def _conditional(own: float, low: float, high: float) -> Callable[[Array], Array]:
+    """F_k(tau) = E[y^k e^{-y}], y = e^{tau + own x}, k = 0, 1, 2, as one spline over [low, high]: a
+    row's expectations given what it shares with the other row, in tau = log t + shared part."""
+    x = np.arange(-8.5, 8.6, min(0.25, 0.5 / max(own, 0.1)))
+    weight = norm.pdf(x) * (x[1] - x[0])
+    tau = np.arange(low, high + 0.05, 0.05)
+    y = np.exp(np.minimum(np.add.outer(tau, own * x), 50))  # e^{-y} is zero long before
+    decay = np.exp(-y)
+    # not by BLAS, whose threads would cost more than so small a product
+    moments = [np.einsum("ij,j->i", part, weight) for part in (decay, y * decay, y**2 * decay)]
+    spline = CubicSpline(tau, np.stack(moments, axis=1))
+    return lambda points: np.moveaxis(spline(points), -1, 0)
+
+
+def saturating_overlaps(s2: float, rho: float, keys: int) -> Overlaps:
+    """Overlaps at any logit variance, beyond ``LARGEST_S2`` by their laws at large s.
+
+    There the softmax is a maximum but for near ties, whose probability falls as 1/s: 1 - P2 and J go
+    as 1/s, J11 (a near tie in both rows) as 1/s^2, E |M z|^2 as 1/s^3, and P11 tends to the probability that
+    two rows have the same maximum. Each law's two leading constants come from s = 6 and s = 8.
+    """
+    if s2 <= LARGEST_S2:
+        return overlaps(max(s2, 0.0), rho, keys)
+    near, far = overlaps(36.0, rho, keys), overlaps(LARGEST_S2, rho, keys)
+    return Overlaps(*saturated(np.sqrt(s2), np.array(near), np.array(far)).tolist())
+
+
+def saturated(s: Any, six: Array, eight: Array) -> Array:
+    """The laws of :func:`saturating_overlaps` beyond s = 8, from overlaps at s = 6 and 8; (5, ...) each."""
+
+    def law(at_six: Array, at_eight: Array, power: int) -> Array:
+        slope = (at_six - at_eight) / (6.0**-power - 8.0**-power)
+        return np.asarray(at_eight + slope * (s**-power - 8.0**-power))
+
+    return np.array(
+        [
+            1 - law((1 - six[0]) * 6, (1 - eight[0]) * 8, 2) / s,
+            law(six[1], eight[1], 2),
+            law(six[2] * 6, eight[2] * 8, 1) / s,
+            law(six[3] * 36, eight[3] * 64, 2) / s**2,
+            law(six[4] * 216, eight[4] * 512, 1) / s**3,
+        ]
+    )
+
+
+@lru_cache(maxsize=65536)
+def head_overlaps(s2: float, rho: float, keys: int, head_width: int) -> HeadOverlaps:
+    """Overlaps for heads of finite width whose queries and keys are Gaussian.
+
+    The correlation of two rows is the cosine r of their queries, which fluctuates around rho with variance
+    (1 - rho^2)^2 / d_h. Keys collect r J11(r) from pairs of rows, which does not vanish at rho = 0.
+
+    The logits of one row are Gaussian with variance s^2 |q|^2 / E|q|^2, a chi-square over ``head_width``
+    coordinates: the overlaps are averaged over it, those of keys times what these read, |q|^2. That is exact
+    for one row; two rows are given a common |q|, as at rho = 1, but for what varying r adds, at rho = 0.
+
+    Of the coordinates of the keys that the gradient at a query reads, weights follow one in d_h.
+    """
+    middle = saturating_overlaps(s2, rho, keys)
+    turned, tilt = _over_cosines(s2, rho, keys, (1 - rho**2) / np.sqrt(head_width))
+    bend, swing = turned.j11 - middle.j11, tilt - rho * turned.j11
+    found = np.array([0, turned.p11 - middle.p11, 0, bend, swing + rho * bend, swing, 0, 0])
+    for share, weight in zip(*query_norms(head_width), strict=True):
+        at = saturating_overlaps(s2 * float(share), rho, keys)
+        query = at.j + (at.along_query - at.j) / head_width
+        found += weight * np.array([at.p2, at.p11, query, at.j11, share * rho * at.j11, 0, share * at.j, 0])
+    return HeadOverlaps(*found.tolist())
+
+
+@lru_cache(maxsize=65536)
+def sphere_overlaps(s2: float, rho: float, keys: int, sphere: int) -> HeadOverlaps:
+    r"""Overlaps for heads whose queries and keys have norms: logits are coordinates of points on a sphere, of
+    m = ``sphere`` dimensions.
+
+    Exact for one row. For two, P11 and J11 move between their values at rho = 0, which depend on the mean
+    alone, and at rho = 1, where the rows are one.
+
+    A norm takes from the gradient at each token what points along it. As weights follow logits, that is more
+    than the share 1/m of a random direction, which the norm's kernel has: at a key (1 - rho) x + rho such
+    shares, x = E sum_j z_j^2 (M^2)_jj / J, and rho for what its logits have in common. Perpendicular to a
+    query are left as many of the keys' coordinates. So of J both keep
+
+        k = 1 - (1 - rho) (x - 1) / (m - 1).
+
+    Rows of like gradients add up, of m E[r J11(r)], all but E sum_j z_j z'_j (M M')_jj along the key: for
+    J11 ~ e^{s^2 r}, m - 1 times rho [1 - s^2 (1 - rho) (1 + rho)^2 / (m - 1)] J11, and 2/n of the swing,
+    which lie along the other keys. And gradients at keys no longer cancel: their token mean has
+    m (1 - rho) (1 - k) / (m - 2 + rho) of J.
+    """
+    gaussian, tilt = _over_cosines(s2, rho, keys, (1 - rho**2) / np.sqrt(sphere))
+    row = one_row(float(np.sqrt(s2)), keys, sphere)
+    spread = (row.p2 - 1 / keys) / (gaussian.p2 - 1 / keys) if s2 > UNEVEN else 1.0
+    j11 = gaussian.j11 * (1 + rho * (row.j / gaussian.j - 1))
+    kept = 1 - (1 - rho) * (row.along_key / row.j - 1) / (sphere - 1)
+    common = rho * (1 - s2 * (1 - rho) * (1 + rho) ** 2 / (sphere - 1))
+    mean = sphere * (1 - kept) / (sphere - 2 + max(rho, -0.5))  # finite for opposite tokens on a sphere of 3
+    p11 = 1 / keys + (gaussian.p11 - 1 / keys) * spread
+    swing = tilt - rho * gaussian.j11
+    across = j11 * common + 2 / keys * swing
+    return HeadOverlaps(row.p2, p11, row.j * kept, j11, across, swing * kept, row.j * kept, row.j * mean)
+
+
+def _over_cosines(s2: float, rho: float, keys: int, deviation: float) -> tuple[Overlaps, float]:
+    """Means over a row correlation r of standard deviation ``deviation`` around rho, and that of r J11(r)."""
+    nodes = [max(-1.0, min(float(rho + x), 1.0)) for x in (-deviation, deviation)]
+    found = [saturating_overlaps(s2, r, keys) for r in nodes]
+    tilt = sum(r * o.j11 for r, o in zip(nodes, found, strict=True)) / len(nodes)
+    return Overlaps(*np.mean(found, axis=0).tolist()), tilt
+
+
+@lru_cache(maxsize=256)
+def query_norms(head_width: int) -> tuple[Array, Array]:
+    """Gauss nodes and weights of chi-square / head_width (Golub and Welsch; no gamma function of the
+    width, which would overflow)."""
+    k = np.arange(HEAD_NODES, dtype=float)
+    alpha = head_width / 2 - 1
+    nodes, vectors = eigh_tridiagonal(2 * k + alpha + 1, np.sqrt(k[1:] * (k[1:] + alpha)))
+    return np.asarray(nodes / (head_width / 2)), np.asarray(vectors[0] ** 2)

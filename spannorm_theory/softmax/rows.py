@@ -1,0 +1,132 @@
+r"""One row of softmax attention weights with independent logits: moments, exact at any number of keys.
+
+With 1/S^m = int t^{m-1} e^{-tS} dt / Gamma(m) the mean of a product of powers of n weights becomes an
+integral over log t of products of single-key expectations E a^l (t e^a)^k exp(-t e^a). The integrands are
+analytic and decay, hence plain equidistant sums converge exponentially.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from math import gamma
+
+import numpy as np
+from scipy.stats import norm
+
+from ..gaussian.closed_forms import Array
+
+#: step of the sums over log t; the integrands are analytic in a strip of half width pi/2, so the error
+#: is about exp(-pi^2 / step)
+LOG_STEP = 0.4
+
+#: a key's powers of its weight and of its logit
+Powers = tuple[int, int]
+
+
+def log_grid(s: float, n: int) -> Array:
+    """log t over the range of -log sum_j e^{a_j}: the largest of n logits lies between these quantiles
+    but for a probability of 1e-11, and the integrands fall as t^2 below and as exp(-t) above."""
+    low, high = norm.ppf(1e-11 ** (1 / n)), norm.isf(1e-11 / n)
+    return np.arange(-np.log(n) - s * high - 20, 5 - s * low, LOG_STEP)
+
+
+@dataclass(frozen=True)
+class RowPowers:
+    """Means of the power sums p_k of one row's weights, and of their products: ``p23`` is E p_2 p_3."""
+
+    p2: float
+    p3: float
+    p4: float
+    p5: float
+    p22: float
+    p23: float
+    p24: float
+    p222: float
+
+
+@lru_cache(maxsize=4096)
+def row_powers(s: float, n: int) -> RowPowers:
+    """Power sums of a row of ``n`` weights whose logits are Gaussian of variance s^2."""
+    if s == 0:
+        p2, p3, p4, p5 = (float(n) ** -k for k in range(1, 5))
+        return RowPowers(p2, p3, p4, p5, p2**2, p2 * p3, p2 * p4, p2**3)
+    mean = _row(s, n, weights=6)
+    p4, p5, p6, p2_4 = mean((4, 0)), mean((5, 0)), mean((6, 0)), mean((2, 0), (4, 0))
+    return RowPowers(
+        mean((2, 0)),
+        mean((3, 0)),
+        p4,
+        p5,
+        p4 + mean((2, 0), (2, 0)),
+        p5 + mean((2, 0), (3, 0)),
+        p6 + p2_4,
+        p6 + 3 * p2_4 + mean((2, 0), (2, 0), (2, 0)),
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """P2 and J of a row, and how its Jacobian M = diag(A) - A A^T meets its logits z of unit variance:
+    ``along_query`` E |M z|^2, ``along_key`` E sum_j z_j^2 (M^2)_jj. Both are J where weights ignore logits.
+    """
+
+    p2: float
+    j: float
+    along_query: float
+    along_key: float
+
+
+@lru_cache(maxsize=4096)
+def one_row(s: float, n: int, sphere: int = 0) -> Row:
+    """A row of ``n`` logits that are Gaussian, or coordinates of a uniform point on a sphere of ``sphere``
+    dimensions and radius sqrt(sphere) (both times s)."""
+    if s == 0:
+        even = 1 / n - 1 / n**2
+        return Row(1 / n, even, even, even)
+    mean = _row(s, n, sphere, weights=4, logits=2)
+    p2 = mean((2, 0))
+    two = mean((4, 2)) + mean((2, 0), (2, 2))
+    read = two + 2 * mean((3, 1), (1, 1)) + mean((2, 0), (1, 1), (1, 1))  # p2 times the squared mean logit
+    crossed = mean((3, 2)) + mean((2, 1), (1, 1))
+    return Row(
+        p2,
+        p2 - 2 * mean((3, 0)) + mean((4, 0)) + mean((2, 0), (2, 0)),
+        (mean((2, 2)) - 2 * crossed + read) / s**2,
+        (mean((2, 2)) - 2 * mean((3, 2)) + two) / s**2,
+    )
+
+
+def _row(s: float, n: int, sphere: int = 0, *, weights: int, logits: int = 0) -> Callable[..., float]:
+    """A function to E of the sum over distinct keys of the products of these :data:`Powers` of theirs, up to
+    ``weights`` and ``logits``."""
+    a, density = _logits(s, sphere)
+    y = np.exp(log_grid(s, n))[:, None] * np.exp(a)
+    part, found = np.exp(-y), []
+    for _ in range(weights + 1):
+        found.append([part @ (density * a**power) for power in range(logits + 1)])
+        part = part * y
+    none = found[0][0]
+
+    def mean(*powers: Powers) -> float:
+        if len(powers) > n:
+            return 0.0
+        value = LOG_STEP / gamma(sum(of_weight for of_weight, _ in powers)) * none ** (n - len(powers))
+        for i, (of_weight, of_logit) in enumerate(powers):
+            value = value * (n - i) * found[of_weight][of_logit]
+        return float(np.sum(value))
+
+    return mean
+
+
+def _logits(s: float, sphere: int) -> tuple[Array, Array]:
+    """Nodes and weights for one logit."""
+    if not sphere:
+        step = min(0.1, 0.2 / s)
+        z = np.arange(-8.5, 8.5 + step, step)
+        return s * z, norm.pdf(z) * step
+    x, weight = np.polynomial.legendre.leggauss(160)
+    z = x * min(np.sqrt(sphere), 8.5)
+    weight = weight * np.exp((sphere - 3) / 2 * np.log1p(-(z**2) / sphere))
+    return s * z, weight / weight.sum()

@@ -1,0 +1,195 @@
+r"""Overlaps of top-k gates whose router logits are Gaussian: what routing does to moments of two tokens.
+
+A router gives each token E independent logits of variance v; at one expert the logits of two tokens have
+correlation rho. The k largest logits choose the experts, and a softmax over the chosen ("renormalised") or
+over all experts ("softmax") makes their gates g, zero elsewhere. With g, g' the gates of two tokens and
+w, w' the weights of the softmax that made them,
+
+    A  = E sum_e g_e^2                 O = E sum_e g_e g'_e              (rho = 1: O = A)
+    R  = E sum_ej (dg_e/dz_j)(dg'_e/dz'_j) = E[S (sum_j w_j w'_j) + sum_e g_e g'_e (1 - g_e - g'_e)],
+         S = sum_e g_e g'_e, as dg_e/dz_j = g_e (1[e = j] - w_j): which experts are chosen has zero derivative
+    C  = expected share of the k experts that two tokens have in common
+    U  = variance of S over pairs of tokens of one router, around what either token explains
+       = E (S_12 - S_13 - S_42 + S_43)^2 / 4 of four tokens.
+
+Near rho = 1 one token's k-th and (k+1)-th logits change places with probability proportional to
+t = sqrt((1 - rho)/2), so the gap A - O = t h(t) has infinite slope in rho, and a smooth h:
+
+    h(0) = (2/sqrt(pi)) f(0) E[g*^2],   f(0) = E!/((k-1)! (E-k-1)!) int phi^2 Phi^(E-k-1) (1-Phi)^(k-1),
+
+f the density of the difference of those two logits (at unit variance) at zero, g* the gate there.
+
+Method. Points of a circle z(a) = w_1 cos a + w_2 sin a, w_1 and w_2 standard Gaussian vectors, have
+correlation cos(a - b): M equidistant points of one circle give M samples of a token and M samples of a pair
+for each of M/2 correlations, and every change of places on the way round is met. Scrambled Sobol points take
+the place of random w. Gaps are (A + A')/2 - O of the same samples; h(0) is computed apart, and
+splines in t join them. U comes from four tokens at a time, at correlations from 0 to 1; it is taken as
+constant below 0. ``errors`` are standard errors over independent scramblings.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+from scipy.special import gammaln, log_ndtr, logsumexp, ndtr, ndtri
+from scipy.stats import norm, qmc
+
+from ..gaussian.closed_forms import Array
+from .top_k_curve import KNOTS, POINTS, UNCORRELATED, Curve
+
+#: independent scramblings, and numbers in one array of logits of a scrambling
+SCRAMBLINGS, SIZE = 8, 1 << 17
+
+#: points of a scrambling for what one token alone decides
+SINGLE = 1 << 12
+
+#: logit variances beyond which gates are equal, or one-hot but for near ties whose share falls as 1/sqrt(v)
+SMALLEST_V, LARGEST_V = 1e-6, 1e4
+
+
+def _normal(u: Array) -> Array:
+    """Standard Gaussians from uniform numbers in [0, 1)."""
+    return np.asarray(ndtri(np.clip(u, 1e-15, 1 - 1e-15)))
+
+
+def top_gates(logits: Array, top_k: int, renormalised: bool) -> tuple[Array, Array, Array]:
+    """Gates g, softmax weights w and the choice (1 or 0), for logits of shape (..., experts)."""
+    experts = logits.shape[-1]
+    least = np.partition(logits, experts - top_k, axis=-1)[..., experts - top_k, None]
+    chosen = logits >= least
+    w = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    if renormalised:
+        w = w * chosen
+    w /= w.sum(axis=-1, keepdims=True)
+    return w * chosen, w, chosen.astype(float)
+
+
+class Routing:
+    """The overlaps above for one logit variance.
+
+    Attributes:
+        curve: as functions of t = sqrt((1 - rho)/2).
+        uneven: variance over tokens of a = sum_e g_e^2, over A^2.
+        lean: E sum_j (da/dz_j)^2 / (4a) over R of one token: the share of the router's gradient that moves
+            the size of the branch's output.
+        errors: standard errors of "own", and the largest over t of those of "gap" (relative), "router"
+            (relative to R of one token) and "common".
+    """
+
+    def __init__(self, experts: int, top_k: int, renormalised: bool, logit_variance: float) -> None:
+        self.experts, self.top_k, self.renormalised = experts, top_k, renormalised
+        least = 1e-30
+        sizes = np.array([self._sizes(logit_variance, seed) for seed in range(SCRAMBLINGS)])
+        own, square, moved, alone = sizes.mean(axis=0)
+        self.uneven = float(square / own**2 - 1)
+        self.lean = float(moved / alone) if alone > least else 0.0
+        found = [self._sample(logit_variance, seed, own, alone) for seed in range(SCRAMBLINGS)]
+        tables = np.array(found)
+        gap, router, common = tables.mean(axis=0)
+        error = tables.std(axis=0, ddof=1) / np.sqrt(SCRAMBLINGS)
+        slope = np.concatenate([[self._slope_at_one(logit_variance)], gap[1:] / KNOTS[1:]])
+        scatter = self._scatter(logit_variance)
+        self.curve = Curve.through(float(own), float(alone), np.stack([slope, router, common, scatter], 1))
+        self.errors = {
+            "own": float(sizes[:, 0].std(ddof=1) / np.sqrt(SCRAMBLINGS)),
+            "gap": float((error[0] / np.maximum(gap, least)).max()),
+            "router": float(error[1].max() / max(router[0], least)),
+            "common": float(error[2].max()),
+        }
+
+    def _sample(self, logit_variance: float, seed: int, own: float, alone: float) -> Array:
+        """The gap, R and C at each angle; shape (3, POINTS/2 + 1). What these circles have too much of A and
+        of R of one token (``own`` and ``alone`` are better known) is divided out."""
+        experts, k = self.experts, self.top_k
+        circles = max(64, 1 << int(np.log2(SIZE / (POINTS * experts))))
+        sobol = qmc.Sobol(2 * experts, rng=np.random.default_rng((seed, experts, k)))
+        w = _normal(sobol.random(circles)).reshape(circles, 2, experts)
+        angle = 2 * np.pi * np.arange(POINTS) / POINTS
+        basis = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        z = np.sqrt(logit_variance) * (basis @ w)
+        g, weights, chosen = top_gates(z, k, self.renormalised)
+
+        def mean(a: Array, b: Array) -> Array:
+            """Of sum_e a_e b_e between any two points, over circles."""
+            left, right = (np.moveaxis(x, 1, 0).reshape(POINTS, -1) for x in (a, b))
+            return np.asarray(left @ right.T / circles)
+
+        s = mean(g, g)
+        sizes = s.diagonal()
+        gap = ((sizes[:, None] + sizes[None, :]) / 2 - s) * (own / sizes.mean())
+        square = mean(g**2, g)
+        router = s + np.mean((g @ g.mT) * (weights @ weights.mT), axis=0) - square - square.T
+        common = mean(chosen, chosen) / k
+        if alone > 0:
+            router *= alone / np.mean(router.diagonal())
+        rows = np.arange(POINTS)
+        found = []
+        for table in (gap, router, common):
+            around = [table[rows, (rows + lag) % POINTS].mean() for lag in range(POINTS // 2 + 1)]
+            found.append(around)
+        return np.array(found)
+
+    def _sizes(self, logit_variance: float, seed: int) -> Array:
+        """Means over tokens of a = sum_e g_e^2, of a^2, of sum_j (da/dz_j)^2 / (4a), and R of one token."""
+        sobol = qmc.Sobol(self.experts, rng=np.random.default_rng((seed, self.experts, self.top_k)))
+        z = np.sqrt(logit_variance) * _normal(sobol.random(SINGLE))
+        g, w, _ = top_gates(z, self.top_k, self.renormalised)
+        a = (g**2).sum(axis=-1, keepdims=True)
+        moved = ((g**2 - a * w) ** 2 / a).sum(axis=-1)  # da/dz_j = 2 (g_j^2 - a w_j)
+        alone = a[:, 0] * (1 + (w**2).sum(axis=-1)) - 2 * (g**3).sum(axis=-1)
+        return np.array([a.mean(), np.mean(a**2), moved.mean(), max(alone.mean(), 0.0)])
+
+    def _slope_at_one(self, logit_variance: float) -> float:
+        """h(0), by quadrature over the value x of the tied logits and samples of the others."""
+        experts, k = self.experts, self.top_k
+        if k == experts:
+            return 0.0
+        x = np.linspace(-8.5, 8.5, 171)
+        above, below = log_ndtr(-x), log_ndtr(x)
+        front = gammaln(experts + 1) - gammaln(k) - gammaln(experts - k)
+        density = np.exp(2 * norm.logpdf(x) + (experts - k - 1) * below + (k - 1) * above + front)
+        density *= x[1] - x[0]
+        dimensions = k - 1 + (0 if self.renormalised else experts - k - 1)
+        gate = np.ones_like(x)
+        if dimensions:
+            u = qmc.Sobol(dimensions, rng=np.random.default_rng((experts, k))).random(256)
+            u = np.clip(u, 1e-15, 1 - 1e-15)
+            # P(z > x) = 1 - Phi(x) = Phi(-x): higher logits are minus lower ones of -x
+            higher = -ndtri(u[None, :, : k - 1] * ndtr(-x)[:, None, None])
+            lower = ndtri(u[None, :, k - 1 :] * ndtr(x)[:, None, None])
+            root = np.sqrt(logit_variance)
+            tied = np.zeros((len(x), 256, 1 if self.renormalised else 2))
+            apart = root * (np.concatenate([higher, lower], axis=2) - x[:, None, None])
+            gate = np.exp(-2 * logsumexp(np.concatenate([tied, apart], axis=2), axis=2)).mean(axis=1)
+        elif not self.renormalised:
+            gate = np.full_like(x, 0.25)
+        return float(2 / np.sqrt(np.pi) * (density @ gate))
+
+    def _scatter(self, logit_variance: float) -> Array:
+        """U/t at each knot: swaps of experts make U proportional to t near one."""
+        t = np.linspace(0, UNCORRELATED, 13)[1:]
+        samples = max(256, SIZE // (16 * self.experts))
+        normal = np.random.default_rng((self.experts, self.top_k)).standard_normal((5, samples, self.experts))
+        found = []
+        for x in t:
+            drop = 2 * x**2
+            z = np.sqrt(max(1 - drop, 0.0)) * normal[0] + np.sqrt(min(drop, 1.0)) * normal[1:]
+            g = top_gates(np.sqrt(logit_variance) * z, self.top_k, self.renormalised)[0]
+            rest = ((g[0] - g[3]) * (g[1] - g[2])).sum(axis=-1)  # S_12 - S_13 - S_42 + S_43
+            found.append(np.mean(rest**2) / (4 * x))
+        curve = CubicSpline(np.append(0.0, t), [found[0], *found])
+        return np.asarray(
+            curve(np.minimum(KNOTS, UNCORRELATED)) * UNCORRELATED / np.maximum(KNOTS, UNCORRELATED)
+        )
+
+
+def routing(experts: int, top_k: int, renormalised: bool, logit_variance: float) -> Routing:
+    """The :class:`Routing` of a logit variance, made once."""
+    return _routing(experts, top_k, renormalised, min(max(logit_variance, SMALLEST_V), LARGEST_V))
+
+
+@lru_cache(maxsize=256)
+def _routing(experts: int, top_k: int, renormalised: bool, logit_variance: float) -> Routing:
+    return Routing(experts, top_k, renormalised, logit_variance)

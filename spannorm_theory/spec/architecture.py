@@ -1,0 +1,283 @@
+"""An architecture: placement, scaling and sizes, as one validated, hashable, printable value."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from sympy import Integer
+
+from ..base.errors import InputError, UnknownNameError
+from ..gaussian.activations import ACTIVATIONS, Activation
+from .graph import QK, QKV, Branch, Trace
+from .initialisation import matrix_gains
+from .placements import PLACEMENTS, Placement
+from .scalings import SCALINGS
+from .validation import check_fields
+
+_CALL = re.compile(r"^([\w.+*-]+?)(?:\((.*)\))?$")
+
+
+def parse_placement(text: str) -> tuple[str, dict[str, Any]]:
+    """Split ``"siamese-norm(depth_scaling=False)"`` into the name and its options.
+
+    Raises:
+        InputError: the text is not a name with an optional list of ``option=value``.
+    """
+    match = _CALL.match(text.strip())
+    if match is None:
+        raise InputError(
+            f"expected a placement such as 'post-norm' or 'siamese-norm(depth_scaling=False)', got {text!r}"
+        )
+    name, arguments = match.groups()
+    options: dict[str, Any] = {}
+    for item in filter(None, re.split(r"\s*,\s*", arguments or "")):
+        key, _, value = item.partition("=")
+        try:
+            options[key.strip()] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            raise InputError(f"expected option=value in {text!r}, got {item!r}") from None
+    return name, options
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that fixes the law of a randomly initialised stack.
+
+    Args:
+        placement: a registered norm placement, with options in brackets if it has any.
+        scaling: a registered scaling rule.
+        depth: L, number of blocks of one attention and one feed-forward sublayer.
+        width, heads, tokens: d, H and n; d must be divisible by H.
+        activation: a registered activation; gated ones have a third matrix.
+        ffn_ratio: hidden width of the feed-forward branch, or of each expert, over d.
+        experts: E, feed-forward experts among which a router chooses for each token; 1 is a dense branch.
+        top_k: experts that a token is sent to.
+        shared_experts: experts that every token is sent to beside them, with gate 1.
+        gates: "renormalised" (softmax weights over the chosen experts) or "softmax" (over all experts).
+        mask: "none" (every token sees every token) or "causal".
+        norm: "rms" or "layer"; both with gain 1 and epsilon 0.
+        qk_norm, qkv_norm: normalise queries and keys (and values) over each head, in addition to
+            what the placement itself asks for.
+        qk_norm_over: "head", or "width": those norms divide by the root mean square over all heads.
+        kv_heads: key and value heads, each shared by heads / kv_heads query heads; None for one each.
+        positions: "none", or "rope" (rotary embedding of queries and keys, base 1e4).
+        window: a token sees itself and window - 1 tokens before it (causal mask only); None for all.
+        logit_scale: logits are q.k over "sqrt" or "linear" of the head width.
+        dropout: rate of inverted dropout on the output of each branch.
+        attention_dropout: rate of inverted dropout on attention weights.
+        init: "fan-in", "unit-branch" (of each expert), "xavier", or the standard deviation of every weight.
+        logit_variance: variance of the attention logits for an input of unit second moment whose
+            tokens are uncorrelated; None takes what ``init`` gives. Ignored under QK norm.
+        inputs: "gaussian" (tokens of cosine ``input_cosine``) or "zipf" (ids drawn independently from
+            Zipf's law over ``vocabulary`` types, through a Gaussian embedding).
+        input_variance: q of a Gaussian input, or of the embedding.
+        input_cosine: rho of a Gaussian input, in (-1/(tokens - 1), 1).
+        position_variance: second moment of learned positions that are added to a "zipf" embedding.
+        loss: "probe" (gradient at the output independent N(0, 1)), "mean" (one such row for all
+            tokens, as of a mean-pooled output), "last" (at the last token only, sqrt(tokens) times
+            N(0, 1)), or "cross-entropy" (mean over tokens, with a random unembedding of gain 1 and labels
+            drawn independently from Zipf's law over ``vocabulary`` types).
+        vocabulary: number of types of "zipf" inputs and of "cross-entropy".
+
+    Raises:
+        InputError: a size, name or option that no architecture can have.
+    """
+
+    placement: str
+    scaling: str = "unit"
+    depth: int = 12
+    width: int = 256
+    heads: int = 8
+    tokens: int = 64
+    activation: str = "gelu"
+    ffn_ratio: float = 4.0
+    mask: str = "none"
+    norm: str = "rms"
+    qk_norm: bool = False
+    qkv_norm: bool = False
+    qk_norm_over: str = "head"
+    kv_heads: int | None = None
+    positions: str = "none"
+    window: int | None = None
+    logit_scale: str = "sqrt"
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    init: str | float = "fan-in"
+    logit_variance: float | None = None
+    inputs: str = "gaussian"
+    input_variance: float = 1.0
+    input_cosine: float = 0.0
+    position_variance: float = 0.0
+    loss: str = "probe"
+    vocabulary: int = 32_000
+    experts: int = 1
+    top_k: int = 1
+    shared_experts: int = 0
+    gates: str = "renormalised"
+    options: Mapping[str, Any] = field(init=False, repr=False, compare=False)
+    name: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        name, options = parse_placement(self.placement)
+        entry = PLACEMENTS[name]
+        merged = entry.check_options(options)
+        changed = {key: value for key, value in merged.items() if value != entry.options[key]}
+        arguments = ", ".join(f"{key}={value!r}" for key, value in sorted(changed.items()))
+        object.__setattr__(self, "placement", f"{name}({arguments})" if arguments else name)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "options", merged)
+        SCALINGS[self.scaling].check(name)
+        for key, value in check_fields(self).items():
+            object.__setattr__(self, key, value)
+
+    @property
+    def definition(self) -> Placement:
+        """The registry entry of the placement."""
+        return PLACEMENTS[self.name]
+
+    @property
+    def nonlinearity(self) -> Activation:
+        """The registry entry of the activation."""
+        return ACTIVATIONS[self.activation]
+
+    @property
+    def head_width(self) -> int:
+        """d / H."""
+        return self.width // self.heads
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether tokens are alike: neither a mask nor positions tell them apart."""
+        return self.mask == "none" and self.positions == "none"
+
+    @property
+    def special_attention(self) -> bool:
+        """Whether attention is more than softmax(mask(Q K^T / sqrt(d_h))) V, or there is dropout."""
+        plain = (self.kv_heads, self.positions, self.window, self.logit_scale) == (None, "none", None, "sqrt")
+        return not plain or self.dropout + self.attention_dropout > 0
+
+    @property
+    def hidden(self) -> int:
+        """Hidden width of the feed-forward branch."""
+        return round(self.ffn_ratio * self.width)
+
+    @property
+    def input_second_moment(self) -> float:
+        """q_0, positions and the scaling rule's factor on the embedding included."""
+        return sum(self.embedding_moments)
+
+    @property
+    def embedding_moments(self) -> tuple[float, float]:
+        """Second moments of the tokens' and of the positions' embedding, the scaling rule included."""
+        factor = SCALINGS[self.scaling].embedding(Integer(self.depth), Integer(self.width))
+        square = float(factor) ** 2
+        return self.input_variance * square, self.position_variance * square
+
+    @property
+    def weights(self) -> dict[str, tuple[int, int]]:
+        """Each kind of weight matrix of a block with its shape (inputs, outputs)."""
+        d, m = self.width, self.hidden
+        shapes = {f"attn.{name}": (d, d) for name in ("query", "key", "value", "output")}
+        if self.kv_heads is not None:
+            shapes["attn.key"] = shapes["attn.value"] = (d, self.kv_heads * self.head_width)
+        shapes["ffn.up"] = (d, m)
+        if self.nonlinearity.gated:
+            shapes["ffn.gate"] = (d, m)
+        shapes["ffn.down"] = (m, d)
+        if self.experts > 1:
+            shapes["ffn.router"] = (d, self.experts)
+        return shapes
+
+    def copies(self, name: str) -> int:
+        """How many matrices of a block go by ``name``: one for each expert of those of an expert."""
+        expert = self.experts > 1 and name in ("ffn.up", "ffn.gate", "ffn.down")
+        return self.experts + self.shared_experts if expert else 1
+
+    @property
+    def base_gains(self) -> dict[str, float]:
+        """sigma_W^2 = inputs x variance of an entry, for each matrix, before the scaling rule."""
+        product = self.logit_variance
+        if product is not None and self.logit_scale == "linear":
+            product *= self.head_width
+        return matrix_gains(self.init, self.weights, self.nonlinearity, product)
+
+    def normed(self, branch: Branch) -> tuple[str, ...]:
+        """Which projections of an attention branch carry a norm over each head, by the placement's wish or
+        this architecture's."""
+        own = QKV if self.qkv_norm else QK if self.qk_norm else ()
+        return max(branch.normed, own, key=len)
+
+    def block(self, layer: int) -> Trace:
+        """The traced definition of block ``layer`` under the scaling rule."""
+        return self.definition.trace_at(self.scaling, layer, self.depth, **self.options)
+
+    @property
+    def wirings(self) -> tuple[tuple[Trace, ...], tuple[int, ...]]:
+        """Every wiring that a block of the stack has, and for each block which it is."""
+        definition = self.definition
+        positions, order = definition.questions(self.scaling, **self.options).positions(self.depth)
+        traces = [definition.trace(self.scaling, **at._asdict(), **self.options) for at in positions]
+        places = {trace: i for i, trace in enumerate(dict.fromkeys(traces))}
+        which = [places[trace] for trace in traces]  # different answers may give one wiring
+        return tuple(places), tuple(map(which.__getitem__, order))
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """Every wiring that a block of the stack has."""
+        return self.wirings[0]
+
+    def with_(self, **changes: Any) -> Architecture:
+        """A copy with some fields replaced."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; ``Architecture.from_dict`` is its inverse."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Architecture:
+        """The architecture of a mapping; an unknown field is refused by name."""
+        known = [f.name for f in fields(cls) if f.init]
+        for key in values:
+            if key not in known:
+                raise UnknownNameError("field of Architecture", key, known)
+        if "placement" not in values:
+            raise InputError("an Architecture needs a placement")
+        return cls(**values)
+
+    def __str__(self) -> str:
+        """``placement scaling`` and every field that is not its default, as ``field=value``."""
+        defaults = {f.name: f.default for f in fields(self) if f.init}
+        parts = [self.placement.replace(" ", ""), self.scaling]
+        for key, value in self.to_dict().items():
+            if key not in ("placement", "scaling") and value != defaults[key]:
+                parts.append(f"{key}={value}")
+        return " ".join(parts)
+
+    def _repr_html_(self) -> str:
+        from ..plot.notebook import architecture_html
+
+        return architecture_html(self)
+
+    @classmethod
+    def parse(cls, text: str) -> Architecture:
+        """The inverse of ``str``."""
+        words = text.split()
+        values: dict[str, Any] = dict(zip(("placement", "scaling"), words, strict=False))
+        for word in words[2:]:
+            key, _, value = word.partition("=")
+            try:
+                values[key] = ast.literal_eval(value)
+            except (ValueError, SyntaxError):
+                values[key] = value
+        return cls.from_dict(values)
+
+    @property
+    def key(self) -> str:
+        """A hash of all fields, the same in every process, for caches and stores."""
+        return hashlib.sha256(repr(sorted(self.to_dict().items())).encode()).hexdigest()[:16]

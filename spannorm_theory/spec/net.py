@@ -1,0 +1,240 @@
+"""What a placement's definition sees: the operations of a block, and where in the stack it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from sympy import Expr, Integer, Rational
+
+from ..base import symbols
+from ..base.errors import InputError
+from .graph import QK, QKV, SUBLAYERS, Branch, Norm, Stream, Sum, Trace, Value
+from .position import MIDDLE, Position, Questions
+from .scaling import Multipliers, ScalingRule, exact, require_usable
+
+Node = TypeVar("Node", bound=Value)
+
+
+class Net:
+    """The operations of a transformer block, recorded as nodes.
+
+    Attributes:
+        first: whether this is the first block of the stack.
+        layer, depth, width: the symbols l (zero-based block index), L and d, for multipliers.
+    """
+
+    layer = symbols.layer
+    depth = symbols.depth
+    width = symbols.width
+
+    def __init__(self, rule: ScalingRule, position: Position = MIDDLE) -> None:
+        self.first = position.first
+        self.questions = Questions()
+        self._position = position
+        self._rule = rule
+        self._nodes: list[Value] = []
+
+    def early(self, fraction: float) -> bool:
+        """Whether this block is among the first floor(fraction x L) blocks."""
+        share = Rational(str(fraction))
+        if not 0 <= share <= 1:
+            raise InputError(f"the early blocks are a fraction in [0, 1] of all, got {fraction!r}")
+        self._ask(fraction=share)
+        return self._position.early
+
+    def turn(self, period: int) -> int:
+        """l modulo ``period``."""
+        self._ask(period=period)
+        return self._position.turn
+
+    def _ask(self, **question: Any) -> None:
+        (name, value), asked = next(iter(question.items())), self.questions
+        if getattr(asked, name) not in (None, value):
+            raise InputError(
+                f"a placement may ask for one {name} only, got {getattr(asked, name)} and {value}"
+            )
+        self.questions = Questions(**{"fraction": asked.fraction, "period": asked.period, **question})
+
+    def _keep(self, make: Callable[[int], Node]) -> Node:
+        node = make(len(self._nodes))
+        self._nodes.append(node)
+        return node
+
+    def _multipliers(self, sublayer: str) -> Multipliers:
+        return self._rule.multipliers(sublayer)
+
+    def norm(self, x: Value) -> Norm:
+        """Norm(x): per token, x divided by its root mean square over coordinates, gain 1."""
+        self._check(x)
+        return self._keep(lambda i: Norm(self, i, x))
+
+    def attention(
+        self, x: Value, *, qkv_norm: bool = False, qk_norm: bool = False, inner_norm: bool = False
+    ) -> Branch:
+        """Multi-head softmax attention of ``x``, with output projection. ``qk_norm`` normalises queries and
+        keys over each head, ``qkv_norm`` values too, ``inner_norm`` the mixed values of all heads before
+        the output projection."""
+        return self.branch("attention", x, QKV if qkv_norm else QK if qk_norm else (), inner_norm)
+
+    def ffn(self, x: Value, *, inner_norm: bool = False) -> Branch:
+        """The feed-forward branch of ``x``; ``inner_norm`` normalises the hidden layer before the down
+        projection."""
+        return self.branch("ffn", x, (), inner_norm)
+
+    def pointwise(self, x: Value, activation: str) -> Branch:
+        """A registered activation of every coordinate of ``x``, in a norm's place: only a branch, or the
+        output of the model, may read it."""
+        from ..gaussian.activations import ACTIVATIONS
+
+        if ACTIVATIONS[activation].gated:
+            raise InputError(f"{activation} is gated, it takes two inputs; use an activation of one")
+        return self._keep(lambda i: Branch(self, i, activation, self._checked(x)))
+
+    def branch(self, kind: str, x: Value, normed: tuple[str, ...] = (), inner_norm: bool = False) -> Branch:
+        """The output of a branch of ``kind`` on ``x``, which the scaling rule may scale if it is normed."""
+        self._check(x)
+        if kind not in SUBLAYERS:
+            return self._keep(lambda i: Branch(self, i, kind, x))
+        rule = self._multipliers(kind)
+        if rule.norm != 1:
+            if not (isinstance(x, Norm) or (isinstance(x, Branch) and x.elementwise)):
+                raise InputError(
+                    f"the scaling rule {self._rule.name} multiplies the norm in front of each branch, and "
+                    f"the {kind} branch of this placement reads {x}, which is not a norm's output"
+                )
+            x = self.sum([(rule.norm, x)])
+        return self._keep(lambda i: Branch(self, i, kind, x, normed, inner_norm, dict(rule.gains)))
+
+    def add(self, stream: Value, *branches: Value, skip: Any = None) -> Sum:
+        """alpha * stream + beta * branch, with the scaling rule's multipliers for that sublayer; several
+        branches are added at once. ``skip`` replaces alpha."""
+        terms: list[tuple[Expr, Value]] = []
+        rules: list[Multipliers] = []
+        for branch in branches:
+            if not self._checked(branch).sublayers:
+                raise InputError(
+                    "net.add(stream, branch) needs a branch (attention or ffn output) as its second "
+                    "argument; add two streams with a plain +"
+                )
+            own = [self._multipliers(sublayer) for sublayer in sorted(branch.sublayers)]
+            terms.append((self._common([rule.branch for rule in own]), branch))
+            rules += own
+        alpha = self._common([rule.skip for rule in rules]) if skip is None else skip
+        return self.sum([(alpha, self._checked(stream)), *terms])
+
+    def _common(self, factors: list[Expr]) -> Expr:
+        if len(set(factors)) > 1:
+            raise InputError(
+                f"the scaling rule {self._rule.name} gives attention and ffn factors of their own, and this "
+                "placement adds them at once; use a rule with one factor"
+            )
+        return factors[0]
+
+    def sum(self, terms: list[tuple[Any, Value]]) -> Sum:
+        """A linear combination, without any multiplier of the scaling rule."""
+        for _, value in terms:
+            self._check(value)
+        numbers = (int, float)  # anything else is checked by record: readers build sums of their own kind
+        kept = tuple((exact(f) if isinstance(f, numbers) else f, value) for f, value in terms)
+        return self._keep(lambda i: Sum(self, i, kept))
+
+    def stream(self, position: int) -> Stream:
+        """The incoming stream at ``position`` (called by the tracer, before the definition runs)."""
+        return self._keep(lambda i: Stream(self, i, position))
+
+    def finish(self, streams: tuple[Stream, ...], outputs: tuple[Value, ...]) -> Trace:
+        """Everything that has been recorded."""
+        return Trace(streams, tuple(self._nodes), outputs)
+
+    def _checked(self, value: Value) -> Value:
+        self._check(value)
+        return value
+
+    def _check(self, value: object) -> None:
+        if not isinstance(value, Value) or value.net is not self:
+            raise InputError(
+                f"a placement works on the streams it is given and on what net returns; got {value!r}"
+            )
+
+
+def record(
+    definition: Callable[..., Any],
+    rule: ScalingRule,
+    streams: int,
+    position: Position = MIDDLE,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Trace, Questions]:
+    """Call ``definition`` on ``streams`` symbolic streams; the trace, and what was asked.
+
+    Raises:
+        InputError: the definition returns something else than values of this trace, uses a branch twice,
+            adds an element-wise function to a stream, norms what is always zero, or multiplies by
+            something else than expressions in (l, L, d).
+    """
+    net = Net(rule, position)
+    inputs = tuple(net.stream(i) for i in range(streams))
+    result = definition(inputs[0] if streams == 1 else inputs, net, **(options or {}))
+    outputs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
+    for output in outputs:
+        net._check(output)
+    trace = net.finish(inputs, outputs)
+    for factor in trace.multipliers:
+        require_usable(exact(factor))
+    _require_single_use(trace)
+    _require_read_by_branches(trace)
+    for node in trace.nodes:
+        if isinstance(node, Norm) and _vanishes(node.source):
+            raise InputError(
+                f"the definition norms {node.source}, which is always zero under the scaling rule "
+                f"{rule.name}; take another rule, or norm something else"
+            )
+    return trace, net.questions
+
+
+def _vanishes(value: Value) -> bool:
+    """Whether a value is zero by its factors and the scaling rule's."""
+    if isinstance(value, Branch):
+        return value.silent
+    return isinstance(value, Sum) and all(
+        factor == 0 or _vanishes(part) for part, factor in _terms(value).items()
+    )
+
+
+def _terms(value: Value) -> dict[Value, Expr]:
+    """The factors of a linear combination, by what is no sum itself."""
+    if not isinstance(value, Sum):
+        return {value: Integer(1)}
+    total: dict[Value, Expr] = {}
+    for factor, part in value.terms:
+        for inner, own in _terms(part).items():
+            total[inner] = total.get(inner, Integer(0)) + factor * own
+    return total
+
+
+def _require_single_use(trace: Trace) -> None:
+    kinds = [branch.kind for branch in trace.branches if not branch.elementwise]
+    twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
+    if twice:
+        raise InputError(
+            f"the definition applies the {twice[0]} branch twice in one block, but a block has one attention "
+            "and one feed-forward branch and each weight is used once"
+        )
+
+
+def _require_read_by_branches(trace: Trace) -> None:
+    """Refuse element-wise values inside a norm, or in a sum that a stream or a norm reads."""
+
+    def of(value: Value) -> set[int]:
+        if isinstance(value, Branch):
+            return {value.index} if value.elementwise else set()
+        return set().union(*(of(source) for source in value.sources))
+
+    mixed: list[Value] = [node for node in trace.nodes if isinstance(node, Norm) and of(node)]
+    mixed += [out for out in trace.outputs if not isinstance(out, Branch) and of(out)]
+    mixed += [node for node in trace.nodes if isinstance(node, Sum) and len(node.terms) > 1 and of(node)]
+    if mixed:
+        raise InputError(
+            f"an element-wise function in a norm's place may be read by a branch, or be the output of the "
+            f"model, but {mixed[0]} adds or norms it"
+        )

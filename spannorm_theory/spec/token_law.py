@@ -1,0 +1,32 @@
+r"""The law of token ids: Zipf's, pi_v proportional to 1/v for types v = 1 .. V.
+
+Two independent ids agree with the collision probability P_c = sum_v pi_v^2 = H_V^(2) / H_V^2, about
+(pi^2/6) / (ln V + 0.5772)^2: it is the token cosine of independent embeddings, and of the targets that a
+cross-entropy loss pulls at.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from ..gaussian.closed_forms import Array
+
+
+@lru_cache(maxsize=16)
+def zipf(vocabulary: int) -> Array:
+    """pi_v of every type; shape (vocabulary,)."""
+    weight = 1 / np.arange(1.0, vocabulary + 1)
+    return np.asarray(weight / weight.sum())
+
+
+def collision_probability(vocabulary: int) -> float:
+    """P_c."""
+    return float(np.square(zipf(vocabulary)).sum())
+
+
+def ids(uniform: Array, vocabulary: int) -> Array:
+    """Ids 0 .. V - 1 from numbers uniform in [0, 1), of the same shape."""
+    edges = np.cumsum(zipf(vocabulary))[:-1]
+    return np.asarray(np.searchsorted(edges, uniform, side="right"))

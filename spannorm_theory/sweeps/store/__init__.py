@@ -1,0 +1,1 @@
+"""Finished cells of sweeps on disk: their files, lock, merge and export."""

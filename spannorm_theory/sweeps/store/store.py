@@ -1,0 +1,306 @@
+"""The folder that keeps a sweep: write-once files only, so that nothing needs to be repaired.
+
+    manifest.json             format, package version, and what all cells have in common
+    specifications/KEY.json   what was asked for; the store wants the cells of all of them
+    cells/KEY.parquet         one finished cell each, under the hash of its text form
+    claims/KEY                a lock that the process computing a cell holds
+    failed/KEY.json           the error of a cell that failed
+    damaged/                  files that were moved aside
+
+A cell is written under a temporary name and renamed, and is the same bits whoever computes it: claims
+only save work, correctness does not rest on them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..._version import __version__
+from ...base.errors import InputError, StoreError
+from ..cells import Cell, Specification
+from . import files
+from .cellfile import COLUMNS, CellFile, DamagedCellError, read_cell, write_cell
+from .statistics import Statistics
+
+#: version of the layout; a store of a larger one is left alone
+FORMAT = 1
+FOLDERS = ("specifications", "cells", "claims", "failed", "damaged")
+MANIFEST = "manifest.json"
+#: what all cells of a store have in common: networks of two protocols could overlap or differ in law
+PROTOCOL = ("chunk", "engine", "dtype", "device")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a cell has no result."""
+
+    cell: Cell
+    error: str
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a store is: numbers of cells, and who computes what."""
+
+    wanted: int
+    done: int
+    failed: int
+    running: dict[str, str]
+
+    @property
+    def waiting(self) -> int:
+        """Cells that nobody has begun."""
+        return max(0, self.wanted - self.done - self.failed - len(self.running))
+
+
+class Store:
+    """A store that exists. :meth:`create` makes one.
+
+    Raises:
+        StoreError: the folder is no store, or one that this version cannot read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+            self.format, self.version = int(manifest["format"]), str(manifest["version"])
+        except FileNotFoundError:
+            raise StoreError(f"{path} is not a store of a sweep: it has no {MANIFEST}") from None
+        except OSError as error:
+            raise StoreError(f"cannot read the store at {path}: {error.strerror or error}") from None
+        except (ValueError, KeyError, TypeError):
+            raise StoreError(f"{self.path / MANIFEST} is damaged: it is not a manifest") from None
+        if self.format > FORMAT:
+            raise StoreError(
+                f"the store at {path} has format {self.format}, written by spannorm_theory {self.version}; "
+                f"this is {__version__}, which reads up to format {FORMAT}: update it, or use another store"
+            )
+        self.protocol: dict[str, Any] = {name: manifest.get(name) for name in PROTOCOL}
+
+    @classmethod
+    def create(cls, path: str | Path, specification: Specification) -> Store:
+        """Open the store at ``path`` for this specification, or make it.
+
+        Raises:
+            StoreError: it cannot be written, holds something else, or its cells are of another
+                version, chunk, engine, dtype or device.
+        """
+        folder = Path(path)
+        protocol = {name: getattr(specification, name) for name in PROTOCOL}
+        if folder.is_file():
+            raise StoreError(f"cannot make a store at {path}: it is a file")
+        with files.reporting(folder):
+            fresh = not (folder / MANIFEST).exists()
+            if fresh and folder.is_dir() and not all(_ours(path) for path in _entries(folder)):
+                raise StoreError(f"cannot make a store at {path}: the folder holds something else")
+            folder.mkdir(parents=True, exist_ok=True)
+            if fresh:
+                manifest = {"format": FORMAT, "version": __version__, **protocol}
+                content = json.dumps(manifest, indent=1).encode()
+                files.write_bytes(folder / MANIFEST, content, exclusive=True)
+        store = cls(folder)
+        store._require(__version__, protocol)
+        with files.reporting(folder):
+            for name in FOLDERS:
+                (folder / name).mkdir(exist_ok=True)
+            store._keep(specification)
+            store.tidy_up()
+        return store
+
+    def _keep(self, specification: Specification) -> None:
+        target = self.path / "specifications" / f"{specification.key}.json"
+        files.write_bytes(target, specification.text.encode(), exclusive=True)
+
+    def _require(self, version: str, protocol: dict[str, Any]) -> None:
+        if self.version != version:
+            raise StoreError(
+                f"the store at {self.path} was made by spannorm_theory {self.version}, not {version}; their "
+                "numbers may differ: use another store"
+            )
+        for name, value in protocol.items():
+            if self.protocol[name] != value:
+                raise StoreError(
+                    f"the store at {self.path} has {name}={self.protocol[name]}, not {value}: use "
+                    "another store"
+                )
+
+    def tidy_up(self) -> None:
+        """Remove what processes that died have left: claims that nobody holds, unfinished files."""
+        for path in _entries(self.path / "claims"):
+            with files.claim(path):
+                pass
+        for path in _entries(self.path / "cells"):
+            if path.suffix == files.TEMPORARY and self.owner(path.name.partition(".")[0]) is None:
+                with suppress(OSError):
+                    path.unlink()
+
+    def cell_path(self, key: str) -> Path:
+        """Where the cell called ``key`` is or will be."""
+        return self.path / "cells" / f"{key}.parquet"
+
+    def has(self, key: str) -> bool:
+        """Whether the cell is finished."""
+        return self.cell_path(key).exists()
+
+    def read(self, key: str) -> CellFile:
+        """A finished cell, checked.
+
+        Raises:
+            DamagedCellError: the file is not what was written.
+        """
+        return read_cell(self.cell_path(key), key)
+
+    def write(self, cell: Cell, statistics: Statistics, info: dict[str, Any]) -> None:
+        """Keep a finished cell."""
+        with files.reporting(self.path):
+            files.write_whole(self.cell_path(cell.key), lambda file: write_cell(file, cell, statistics, info))
+
+    def set_aside(self, key: str) -> Path:
+        """Move a damaged cell out of the way; returns where it went."""
+        target = self.path / "damaged" / f"{key}-{time.time_ns()}.parquet"
+        with files.reporting(self.path):
+            self.cell_path(key).rename(target)
+        return target
+
+    def claim(self, key: str) -> AbstractContextManager[bool]:
+        """Own a cell while computing it, unless another process does."""
+        return files.claim(self.path / "claims" / key)
+
+    def owner(self, key: str) -> str | None:
+        """Who is computing the cell."""
+        return files.owner(self.path / "claims" / key)
+
+    def abandoned(self, key: str) -> bool:
+        """Whether a process died while it was computing the cell."""
+        return (self.path / "claims" / key).exists() and self.owner(key) is None
+
+    def record_failure(self, cell: Cell, error: str, details: str = "") -> None:
+        """Keep the error of a cell."""
+        value = {"cell": cell.text, "error": error, "details": details}
+        with files.reporting(self.path):
+            files.write_bytes(self.path / "failed" / f"{cell.key}.json", json.dumps(value, indent=1).encode())
+
+    def failure(self, key: str) -> Failure | None:
+        """The recorded error of a cell that is not finished."""
+        path = self.path / "failed" / f"{key}.json"
+        if self.has(key) or not path.exists():
+            return None
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            return Failure(Cell.parse(value["cell"]), str(value["error"]), str(value["details"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # a damaged record of a failure is no reason not to try again
+
+    def forget_failure(self, key: str) -> None:
+        """Let a failed cell be tried again."""
+        with files.reporting(self.path):
+            (self.path / "failed" / f"{key}.json").unlink(missing_ok=True)
+
+    def specifications(self) -> list[Specification]:
+        """Everything that the store was asked for."""
+        found = []
+        for path in sorted(_entries(self.path / "specifications")):
+            if path.suffix == ".json":
+                try:
+                    specification = Specification.parse(path.read_text(encoding="utf-8"))
+                except (OSError, ValueError, TypeError, AttributeError):
+                    raise StoreError(f"{path} is damaged; remove it and run its sweep again") from None
+                found.append(specification)
+        return found
+
+    def cells(self) -> list[Cell]:
+        """The cells of all specifications, each once."""
+        return list({cell.key: cell for s in self.specifications() for cell in s.cells()}.values())
+
+    def finished(self) -> set[str]:
+        """Keys of all finished cells, by one listing of the folder."""
+        return {path.stem for path in _entries(self.path / "cells") if path.suffix == ".parquet"}
+
+    def failures(self) -> list[Failure]:
+        """The cells that failed."""
+        names = (path.stem for path in sorted(_entries(self.path / "failed")) if path.suffix == ".json")
+        return [failure for name in names if (failure := self.failure(name)) is not None]
+
+    def status(self) -> Status:
+        """What is done, running and failed."""
+        wanted = {cell.key for cell in self.cells()}
+        running = {p.name: who for p in _entries(self.path / "claims") if (who := files.owner(p)) is not None}
+        failed = {failure.cell.key for failure in self.failures()}
+        return Status(len(wanted), len(wanted & self.finished()), len(wanted & failed), running)
+
+    def merge(self, other: Store) -> int:
+        """Take over the cells of another store; returns how many were new.
+
+        Nothing is taken unless everything can be.
+
+        Raises:
+            StoreError: the other store has another version or protocol, or a cell with other numbers.
+        """
+        if other.path.resolve() == self.path.resolve():
+            raise InputError(f"cannot merge the store at {self.path} with itself")
+        if other.format != self.format:
+            raise StoreError(f"the stores have formats {self.format} and {other.format}; update one")
+        other._require(self.version, self.protocol)
+        new = []
+        for key in sorted(other.finished()):
+            theirs = other.read(key)
+            if self.has(key):
+                ours = self.read(key)
+                if ours.digest != theirs.digest:
+                    cell, gap = theirs.cell, _difference(ours.statistics, theirs.statistics)
+                    raise StoreError(
+                        f"the cell {key} ({cell.arch}, networks from {cell.first}, seed {cell.seed}) has "
+                        f"other numbers in {other.path} than in {self.path} (relative difference {gap:.1e}); "
+                        "nothing was merged"
+                    )
+            else:
+                new.append(key)
+        with files.reporting(self.path):
+            for specification in other.specifications():
+                self._keep(specification)
+            for key in new:
+                files.write_bytes(self.cell_path(key), other.cell_path(key).read_bytes())
+        return len(new)
+
+
+def _ours(path: Path) -> bool:
+    """Whether a store that is being made may hold the path: another process may be making the same one, or
+    have died while it did."""
+    unfinished = path.name.startswith(f"{MANIFEST}.") and path.suffix == files.TEMPORARY
+    return path.name in (*FOLDERS, MANIFEST) or unfinished
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """Paths in a folder; none where there is none."""
+    try:
+        with os.scandir(folder) as found:
+            for entry in found:
+                yield Path(entry.path)
+    except FileNotFoundError:
+        return
+
+
+def _difference(a: Statistics, b: Statistics) -> float:
+    if not a.labels_equal(b):
+        return np.inf
+    worst = 0.0
+    for name in COLUMNS[4:]:
+        x, y = getattr(a, name), getattr(b, name)
+        with np.errstate(all="ignore"):
+            ratio = np.abs(x - y) / np.maximum(np.abs(x), np.abs(y))
+        worst = max(worst, float(np.nanmax(ratio, initial=0.0)))
+    return worst
+
+
+__all__ = ["DamagedCellError", "Failure", "Status", "Store"]

@@ -1,0 +1,1 @@
+"""Theory against Monte Carlo: estimators, allowances, verdict."""

@@ -1,0 +1,328 @@
+"""The atlas: its cells, what it says of known ones, that a wrong law is caught, and its files."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import spannorm_theory as st
+from spannorm_theory.asymptotics import laws
+from spannorm_theory.atlases import build, cell, known
+from spannorm_theory.atlases.branch_gains import ends
+from spannorm_theory.atlases.build import architectures
+from spannorm_theory.atlases.check import DEPTHS, mismatch
+from spannorm_theory.atlases.latex import escape
+from spannorm_theory.atlases.page import raised
+from spannorm_theory.atlases.records import LATER, OK, QUANTITIES
+from spannorm_theory.atlases.trend import Trend, fit
+from spannorm_theory.atlases.verdict import verdict
+from spannorm_theory.base.errors import InputError, UnknownNameError
+from spannorm_theory.cli.main import main
+from spannorm_theory.derivation.iterated import Iteration
+
+PLACEMENTS = ["no-norm", "pre-norm", "post-norm", "span-norm", "deepnorm", "keel", "siamese-norm"]
+SCALINGS = ["unit", "depth-scaled-init", "keel", "layerscale-36"]
+SHALLOW = (16, 64)
+
+
+@pytest.fixture(scope="module")
+def small() -> st.Atlas:
+    return st.atlas(PLACEMENTS, SCALINGS, depths=SHALLOW, workers=2)
+
+
+def of(atlas: st.Atlas, placement: str, scaling: str = "unit") -> cell.Cell:
+    (found,) = (c for c in atlas.cells if (c.arch.placement, c.arch.scaling) == (placement, scaling))
+    return found
+
+
+class TestCells:
+    def test_rules_that_refuse_a_placement_are_left_out(self) -> None:
+        found = {(a.placement, a.scaling) for a in architectures(["pre-norm", "post-norm"], ["keel", "lns"])}
+        assert found == {("post-norm", "keel"), ("pre-norm", "lns")}
+
+    def test_every_placement_and_every_rule_has_a_cell(self) -> None:
+        names = list(st.placements())
+        assert {a.placement for a in architectures(scalings=["unit"])} == set(names)
+        assert {a.scaling for a in architectures(["no-norm", "post-norm", "sub-ln", "pre-norm"])} == set(
+            st.scalings()
+        )
+
+    def test_names_and_fields_are_refused(self) -> None:
+        with pytest.raises(UnknownNameError, match="pre-norm"):
+            architectures(["prenorm"])
+        with pytest.raises(InputError, match="width"):
+            architectures(["pre-norm"], width=7)
+        with pytest.raises(InputError, match="no cell is left"):
+            architectures(["pre-norm"], ["keel"])
+        with pytest.raises(InputError, match="networks"):
+            st.atlas(["pre-norm"], ["unit"], networks=2)
+        with pytest.raises(InputError, match="depths"):
+            st.atlas(["pre-norm"], ["unit"], depths=[0])
+
+    def test_a_cell_that_takes_too_long_is_reported(self) -> None:
+        arch = st.Architecture("pre-norm", "deepscalelm")
+        given_up = cell.compute(arch, (2000,), seconds=0.01)
+        assert "more than 0.01 s" in given_up.problem
+        assert given_up.failed
+        assert verdict(given_up) == given_up.problem
+
+
+class TestNumbers:
+    def test_gains_of_aligned_and_of_independent_tokens(self) -> None:
+        arch = st.Architecture("pre-norm", activation="relu")
+        aligned, independent = ends(arch)
+        assert aligned == pytest.approx((1.0, 0.5, 1.0, 0.5))
+        assert independent[0] == pytest.approx(1 / arch.tokens, rel=2)
+        assert 1 / arch.tokens < independent[0] < 0.1
+
+    @pytest.mark.parametrize("name", ["post-norm", "keel", "mix-ln", "siamese-norm", "no-norm", "derf"])
+    def test_the_fast_iteration_is_the_recursions(self, name: str) -> None:
+        recursion, gains = st.derive(name, "layer-index"), (0.3, 0.7, 0.4, 1.1)
+        names = ("sigma_a2", "sigma_f2", "omega_a2", "omega_f2")
+        table = recursion.iterate(21, **dict(zip(names, gains, strict=True)), q0=0.5)
+        at = table.set_index(["quantity", "stream", "layer"])["log_value"]
+        got = Iteration(recursion).ends(21, gains, q0=0.5)
+        for s, (forward, identity) in enumerate(zip(got.forward, got.identity, strict=True)):
+            assert forward == pytest.approx(at["variance", str(s), 21] - np.log(0.5), abs=1e-9)
+            assert identity == pytest.approx(at["identity_gain", str(s), 0], abs=1e-9)
+        if len(got.forward) == 1:
+            expected = at["grad_variance", "0", 0] - at["grad_variance", "0", 21]
+        else:
+            first = {s: np.exp(at["grad_variance", s, 0]) for s in ("0", "01", "1")}
+            expected = np.log(first["0"] + 2 * first["01"] + first["1"])
+        assert got.gradient == pytest.approx(expected, abs=1e-9)
+
+    @pytest.mark.exact
+    @pytest.mark.parametrize(
+        ("trend", "logs"),
+        [
+            (Trend(rate=-0.2), [-0.2 * L for L in DEPTHS]),
+            (Trend(power=1.5), [1.5 * np.log(L) for L in DEPTHS]),
+            (Trend(rate=0.3, root=0.5), [0.3 * L**0.5 for L in DEPTHS]),
+            (Trend(constant=2.0), [np.log(2.0) + 1 / L for L in DEPTHS]),
+            (Trend(factorial=0.5), [0.5 * L * np.log(L) for L in DEPTHS]),
+        ],
+    )
+    def test_fits_recover_what_they_are_given(self, trend: Trend, logs: Sequence[float]) -> None:
+        found = fit(DEPTHS, logs)
+        assert found.fitted
+        for name in ("factorial", "rate", "power", "root"):
+            assert getattr(found, name) == pytest.approx(getattr(trend, name), rel=1e-3, abs=1e-9)
+        if trend.constant == 2.0:
+            assert found.constant == pytest.approx(2.0, rel=1e-3)
+
+
+class TestCheck:
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"power": 1.01},
+            {"power": 0.98},
+            {"rate": 1e-5},
+            {"log_power": 0.1},
+            {"constant": 2.1},
+            {"constant": 1.9},
+        ],
+    )
+    def test_a_law_that_is_a_little_off_is_caught(self, wrong: dict[str, float]) -> None:
+        right = Trend(power=1.0, constant=2.0)
+        logs = [np.log(2 * L + 5 * L**0.5) for L in DEPTHS]
+        assert mismatch(right, DEPTHS, logs) == ""
+        assert mismatch(replace(right, **wrong), DEPTHS, logs)
+
+    def test_powers_of_the_logarithm(self) -> None:
+        right = Trend(log_power=1.5, constant=0.7)
+        logs = [float(np.log(0.7) + 1.5 * np.log(np.log(L) + 3)) for L in DEPTHS]
+        assert mismatch(right, DEPTHS, logs) == ""
+        for wrong in ({"log_power": 1.7}, {"log_power": 1.3}, {"constant": 0.8}, {"power": 0.02}):
+            assert mismatch(replace(right, **wrong), DEPTHS, logs)
+
+    @pytest.mark.parametrize("name", ["gradient", "forward", "identity", "collapse"])
+    def test_a_wrong_law_fails_the_cell_and_the_command(
+        self, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        derived = known._Laws._derived
+
+        def wrong(self: known._Laws, quantity: str, stream: int) -> laws.Growth:
+            law = derived(self, quantity, stream)
+            return replace(law, power=law.power + 1) if quantity == name else law
+
+        monkeypatch.setattr(known._Laws, "_derived", wrong)
+        for name_of in ("_known", "_laws"):  # neither reads nor keeps other laws
+            monkeypatch.setattr(known, name_of, getattr(known, name_of).__wrapped__)
+        arguments = ["atlas", "--placements", "span-norm", "--scalings", "depth-scaled-init", "--quiet"]
+        assert main([*arguments, "--networks", "0", "--depths", "16"]) == 1
+        printed = capsys.readouterr().out
+        assert f"FAIL: {name}" in printed
+        assert "FAIL span-norm depth-scaled-init" in printed
+        assert "ln f grows by" in printed
+
+    def test_every_law_of_the_sample_is_right(self, small: st.Atlas) -> None:
+        assert small.passed
+        assert small.failures == []
+        for c in small.cells:
+            for name, found in c.found.items():
+                assert found.status in ((OK, LATER) if found.law else ("",)), (str(c.arch), name)
+                assert found.law or found.reason
+
+    def test_a_law_that_sets_in_late_is_checked_with_a_small_input(self, small: st.Atlas) -> None:
+        found = of(small, "pre-norm", "layerscale-36").found["forward"]
+        assert found.late
+        assert found.status == OK
+        assert "set in beyond depth" in verdict(of(small, "pre-norm", "layerscale-36"))
+
+
+@pytest.mark.law
+@pytest.mark.parametrize(
+    ("placement", "scaling", "words"),
+    [
+        ("pre-norm", "unit", ["forward grows linearly", "grows as L^1.0", "tokens align as L^-0.68"]),
+        (
+            "post-norm",
+            "unit",
+            ["forward bounded", "explodes", "align geometrically", "no part"],
+        ),
+        ("span-norm", "depth-scaled-init", ["forward bounded", "gradients flat", "token alignment bounded"]),
+        ("deepnorm", "unit", ["forward bounded", "L^0.5)", "align geometrically"]),
+        ("keel", "keel", ["forward bounded", "gradients flat"]),
+        ("post-norm", "keel", ["nearly the identity at initialisation: cosine of input and output 1"]),
+        ("no-norm", "unit", ["forward grows exponentially, e^(1.05 L)", "explodes"]),
+        ("siamese-norm", "unit", ["forward grows linearly", "gradients flat", "tokens align as L^-0.56"]),
+    ],
+)
+def test_verdicts_of_known_cells(small: st.Atlas, placement: str, scaling: str, words: list[str]) -> None:
+    text = verdict(of(small, placement, scaling))
+    for word in words:
+        assert word in text
+
+
+def test_table(small: st.Atlas) -> None:
+    table = small.table
+    assert len(table) == len(small.cells) == len(architectures(PLACEMENTS, SCALINGS))
+    row = table[(table["placement"] == "pre-norm") & (table["scaling"] == "unit")].iloc[0]
+    assert row["forward_law"] == "L"
+    assert row["forward_constant"] == "sigma_a^2 + sigma_f^2"
+    assert row["gradient_origin"] == "derived"
+    assert row["gradient_power"] == pytest.approx(1.0215, abs=1e-3)
+    assert row["checked"] == "ok"
+    first = table[(table["placement"] == "siamese-norm") & (table["scaling"] == "unit")].iloc[0]
+    assert first["gradient_origin"] == "derived"
+    assert "LargestRoot" in first["gradient_law"]
+    deep = table.dropna(subset=["cosine_64"])
+    assert (deep["cosine_64"] <= 1 + 1e-12).all()
+    assert (table["forward_low"] <= table["forward_high"] + 1e-12).sum() == table["forward_low"].notna().sum()
+
+
+def test_shares_are_those_of_the_pair_theory(small: st.Atlas) -> None:
+    share = of(small, "post-norm").shares[64]
+    profile = st.predict(st.Architecture("post-norm", depth=64)).set_index(["quantity", "layer"])["value"]
+    assert share.update == pytest.approx(profile["branch_share", 63])
+    assert share.token_cosine == pytest.approx(profile["token_cosine", 64])
+    gain = np.prod([profile["layer_cosine", l] for l in range(64)])
+    assert share.cosine == pytest.approx(gain)
+
+
+class Page(HTMLParser):
+    """Refuses elements that do not nest, and collects what the page loads."""
+
+    VOID = frozenset({"meta", "input", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.rows = 0
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.rows += tag == "tr"
+        self.loads += [value or "" for key, value in attrs if key in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_files(small: st.Atlas, tmp_path: Path) -> None:
+    folder = small.write(tmp_path / "new" / "folder")
+    page = Page()
+    html = (folder / "atlas.html").read_text(encoding="utf-8")
+    page.feed(html)
+    assert page.open == []
+    assert page.loads == []
+    assert page.rows == len(small.cells) + 1
+    for formula in re.findall(r"<math.*?</math>", html, flags=re.DOTALL):
+        ElementTree.fromstring(formula)
+    table = pd.read_csv(folder / "atlas.csv")
+    assert list(table["verdict"]) == [verdict(c) for c in small.cells]
+    latex = (folder / "atlas.tex").read_text(encoding="utf-8")
+    rows = [line for line in latex.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    assert len(rows) == len(small.cells) + 1
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {6}
+    assert latex.count("{") == latex.count("}")
+    assert latex.count("$") % 2 == 0
+    with pytest.raises(InputError, match="cannot write"):
+        small.write(folder / "atlas.csv")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
+def test_latex_compiles(small: st.Atlas, tmp_path: Path) -> None:
+    small.write(tmp_path)
+    packages = "".join(rf"\usepackage{{{p}}}" for p in ("booktabs", "longtable", "amsmath", "amssymb"))
+    text = rf"\documentclass{{article}}{packages}\begin{{document}}\input{{atlas}}\end{{document}}"
+    (tmp_path / "main.tex").write_text(text)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+
+
+def test_words_as_markup() -> None:
+    assert raised("e^(-0.2 L^0.5) & L^-1.07") == "e<sup>−0.2 L<sup>0.5</sup></sup> &amp; L<sup>−1.07</sup>"
+    assert escape("a_b & 50%") == r"a\_b \& 50\%"
+
+
+class TestCommand:
+    ARGUMENTS = ("atlas", "--placements", "pre-norm", "--scalings", "unit", "--depths", "16", "--quiet")
+
+    def test_json_and_files(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        status = main([*self.ARGUMENTS, "--networks", "0", "--json", "--out", str(tmp_path)])
+        assert status == 0
+        (row,) = json.loads(capsys.readouterr().out)
+        assert row["forward_law"] == "L"
+        assert row["monte_carlo"] == ""
+        assert {path.name for path in tmp_path.iterdir()} == {"atlas.html", "atlas.csv", "atlas.tex"}
+
+    def test_monte_carlo_sample(self, capsys: pytest.CaptureFixture[str]) -> None:
+        small = ["--width", "64", "--depth", "3", "--heads", "2", "--tokens", "8", "--networks", "8"]
+        assert main([*self.ARGUMENTS, *small]) == 0
+        assert "Monte Carlo agrees in 1 of 1 cells" in capsys.readouterr().out
+
+    def test_a_monte_carlo_failure_exits_one(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(build, "_monte_carlo", lambda *_: "FAIL: 3 of 9 rows off")
+        assert main([*self.ARGUMENTS, "--networks", "4"]) == 1
+        assert "3 of 9 rows off" in capsys.readouterr().out
+
+    def test_bad_input_exits_two(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["atlas", "--placements", "prenorm"]) == 2
+        assert "did you mean" in capsys.readouterr().err
+
+
+def test_the_sample_is_spread() -> None:
+    assert build._spread(range(100), 4) == [12, 37, 62, 87]
+    assert build._spread([3, 5], 12) == [3, 5]
+
+
+def test_quantities_are_all_there(small: st.Atlas) -> None:
+    assert all(set(c.found) == set(QUANTITIES) for c in small.cells)

@@ -1,0 +1,223 @@
+"""Routing overlaps and moments of experts, against sampling, closed forms and limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spannorm_theory.base.errors import AssumptionError
+from spannorm_theory.gaussian.activations import ACTIVATIONS
+from spannorm_theory.layers.experts import MixtureOfExperts
+from spannorm_theory.layers.feedforward import FeedForward
+from spannorm_theory.softmax.top_k import routing, top_gates
+from spannorm_theory.softmax.top_k_table import routing_plane
+
+GAINS = {"ffn.up": 1.3, "ffn.gate": 0.8, "ffn.down": 0.7, "ffn.router": 1.0}
+CASES = [(8, 2, True, 1.0), (8, 1, False, 1.0), (4, 3, False, 4.0), (16, 4, True, 0.3)]
+
+
+def branch(experts: int, top_k: int, renormalised: bool = True, **changes: Any) -> MixtureOfExperts:
+    activation = ACTIVATIONS[changes.pop("activation", "gelu")]
+    options = {"shared": 0, "unit_logits": 1.0} | changes
+    return MixtureOfExperts(
+        activation, 64, 256, experts=experts, top_k=top_k, renormalised=renormalised, **options
+    )
+
+
+def distance(rho: Any) -> Any:
+    return np.sqrt((1 - np.asarray(rho)) / 2)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(("experts", "top_k", "renormalised", "v"), CASES)
+@pytest.mark.parametrize("rho", [0.0, 0.6, 0.98])
+def test_overlaps_against_sampled_pairs(
+    experts: int, top_k: int, renormalised: bool, v: float, rho: float
+) -> None:
+    samples, random = 60_000, np.random.default_rng(1)
+    x, y = random.standard_normal((2, samples, experts))
+    first = top_gates(np.sqrt(v) * x, top_k, renormalised)
+    second = top_gates(np.sqrt(v) * (rho * x + np.sqrt(1 - rho**2) * y), top_k, renormalised)
+    eye = np.eye(experts)
+    jacobians = [g[:, :, None] * (eye - w[:, None, :]) for g, w, _ in (first, second)]
+    (g, _, chosen), (h, _, also) = first, second
+    sampled = {
+        "own": (g**2).sum(1),
+        "gap": ((g - h) ** 2).sum(1) / 2,
+        "router": (jacobians[0] * jacobians[1]).sum((1, 2)),
+        "common": (chosen * also).sum(1) / top_k,
+    }
+    table = routing(experts, top_k, renormalised, v)
+    at = table.curve.at(distance(rho))
+    found = {"own": at.own, "gap": at.gap, "router": at.router, "common": at.common}
+    scale = {"own": 1.0, "gap": at.gap, "router": at.alone, "common": 1.0}
+    for name, values in sampled.items():
+        error = np.hypot(values.std() / np.sqrt(samples), table.errors[name] * scale[name])
+        assert abs(found[name] - values.mean()) < 5 * error, name
+        assert error < 0.03 * scale[name], name
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(
+    ("experts", "top_k", "coefficient"), [(2, 1, 0.45), (8, 1, 1.13), (8, 2, 0.91), (64, 8, 1.286)]
+)
+def test_coefficient_of_the_square_root(experts: int, top_k: int, coefficient: float) -> None:
+    """1 - O/A ~ c sqrt(1 - rho) for equal gates; with 64 experts swaps add up singly only below 1 - rho =
+    1e-5, and 1.19 is what one finds at 1e-3."""
+    curve = routing(experts, top_k, True, 1e-6).curve
+    assert curve.own == pytest.approx(1 / top_k, rel=1e-4)
+    c = float(curve.at(distance(1 - 1e-14)).gap) * top_k / 1e-7
+    assert c == pytest.approx(coefficient, abs=0.008)
+    if experts == 64:
+        assert (1 - curve.at(distance(1 - 1e-3)).common) / 1e-3**0.5 == pytest.approx(1.19, abs=0.05)
+
+
+@pytest.mark.exact
+def test_two_experts_agree_on_the_angle() -> None:
+    rho = np.array([-0.5, -0.3, 0.0, 0.5, 0.9, 0.999, 1.0])
+    at = routing(2, 1, True, 1.0).curve.at(distance(rho))
+    assert at.common == pytest.approx(1 - np.arccos(rho) / np.pi, abs=1e-6)
+    assert at.router == pytest.approx(0, abs=1e-15)
+
+
+@pytest.mark.exact
+def test_limits() -> None:
+    for experts, top_k, renormalised, v in CASES:
+        table = routing(experts, top_k, renormalised, v)
+        same, apart = table.curve.at(0.0), table.curve.at(distance(0.0))
+        assert same.gap == 0
+        assert same.common == pytest.approx(1)
+        assert abs(apart.common - top_k / experts) < 5 * table.errors["common"]
+    flat = routing(8, 2, True, 1e-6).curve
+    assert flat.own - float(flat.at(distance(0.0)).gap) == pytest.approx(1 / 8, rel=0.02)
+    assert flat.at(0.0).router == pytest.approx(1 / 4, rel=1e-4)  # (k - 1)/k^2
+    mixed, everyone = routing(4, 4, True, 2.0).curve, routing(4, 4, False, 2.0).curve
+    assert mixed.own == everyone.own
+    t = np.linspace(0, 1, 7)
+    assert mixed.at(t).gap == pytest.approx(everyone.at(t).gap, abs=1e-12)
+    assert mixed.at(1e-6).gap < 1e-11  # nothing to choose: no square root
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
+def test_all_experts_with_equal_gates_are_a_dense_branch_over_their_number(activation: str) -> None:
+    dense = FeedForward(ACTIVATIONS[activation], 64, 256)
+    experts = branch(4, 4, activation=activation)
+    gains = GAINS | {"ffn.router": 1e-6}
+    assert experts.forward(1.3, 0.4, gains) == pytest.approx(
+        np.array(dense.forward(1.3, 0.4, gains)) / 4, rel=1e-5
+    )
+    assert experts.gain(1.3, 1.3, 0.9, gains) == pytest.approx(dense.gain(1.3, 1.3, 0.9, gains) / 4, rel=1e-5)
+    ours = experts.weight_grads(1.3, 0.9, 2.0, 0.5, gains, 16)
+    for name, value in dense.weight_grads(1.3, 0.9, 2.0, 0.5, gains, 16).items():
+        assert ours[name] == pytest.approx(value / 4, rel=1e-5)
+
+
+@pytest.mark.exact
+def test_shared_experts_add_their_own_branch() -> None:
+    dense, q, delta = FeedForward(ACTIVATIONS["gelu"], 64, 256), 1.0, 0.3
+    alone, more = branch(8, 2), branch(8, 2, shared=3)
+    expected = np.array(alone.forward(q, delta, GAINS)) + 3 * np.array(dense.forward(q, delta, GAINS))
+    assert more.forward(q, delta, GAINS) == pytest.approx(expected)
+    difference = more.gain(q, q, 0.7, GAINS) - alone.gain(q, q, 0.7, GAINS)
+    assert difference == pytest.approx(3 * dense.gain(q, q, 0.7, GAINS))
+
+
+@pytest.mark.exact
+def test_drop_keeps_its_digits_when_tokens_collapse() -> None:
+    experts = branch(8, 2)
+    curve, k = (
+        routing(8, 2, True, 1.0).curve,
+        FeedForward(ACTIVATIONS["gelu"], 64, 256).forward(1, 0, GAINS)[0],
+    )
+    slope = float(curve.at(1e-12).gap) / 1e-12
+    for delta in (1e-6, 1e-9, 1e-12, 1e-20):
+        q, drop = experts.forward(1.0, delta, GAINS)
+        assert drop == pytest.approx(k * slope * np.sqrt(delta / 2), rel=5 * np.sqrt(delta) + 1e-12)
+    q, drop = experts.forward(1.0, 0.4, GAINS)
+    assert drop == pytest.approx(q - experts.output(1.0, 1.0, 0.6, GAINS), rel=1e-12)
+
+
+@pytest.mark.exact
+def test_response_and_bend_are_derivatives_of_the_covariance() -> None:
+    experts, q, h = branch(8, 1, False), np.array([1.0]), 1e-3
+    plane = routing_plane(8, 1, False, 1.0)
+    for delta in (0.9, 0.2, 0.02):
+        step = h * delta
+        low, high = (experts.output(1.0, 1.0, 1 - delta + s, GAINS) for s in (-step, step))
+        response = experts.response(q, np.array([delta]), np.array([delta]), GAINS)
+        assert response == pytest.approx((high - low) / (2 * step), rel=1e-4)
+        gaps = [plane.forward(1.0, np.sqrt(x / 2), 0.0)[1] for x in (delta - step, delta, delta + step)]
+        second = (gaps[0] - 2 * gaps[1] + gaps[2]) / step**2
+        unlike = plane.forward(1.0, np.sqrt(delta / 2), 0.5)[1]
+        assert 4 * (unlike - gaps[1]) == pytest.approx(delta**2 * second, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("rho", [0.0, 0.9])
+def test_scatter_and_loads_against_sampled_sequences(rho: float) -> None:
+    tokens, sequences, random = 16, 3000, np.random.default_rng(2)
+    experts = branch(8, 2)
+    common = random.standard_normal((sequences, 1, 8))
+    z = np.sqrt(rho) * common + np.sqrt(1 - rho) * random.standard_normal((sequences, tokens, 8))
+    g, _, chosen = top_gates(z, 2, True)
+    s = g @ g.mT
+    # residual of pairs around what either token explains, from disjoint quadruples
+    a, b, c, d = (s[:, i::4, j::4] for i, j in ((0, 1), (0, 2), (3, 1), (3, 2)))
+    rest = np.diagonal(a - b - c + d, axis1=1, axis2=2) ** 2 / 4
+    per_sequence = rest.mean(axis=1)
+    q, delta = np.array([1.0]), np.array([1 - rho])
+    k = FeedForward(ACTIVATIONS["gelu"], 64, 256).output(1.0, 1.0, rho, GAINS)
+    scatter = float(experts.scatter(q, delta, np.zeros(1), GAINS)[0]) / k**2
+    assert scatter == pytest.approx(per_sequence.mean(), rel=0.08)
+    loads = chosen.sum(axis=1)
+    imbalance = loads.var(axis=1) / loads.mean(axis=1) ** 2
+    error = imbalance.std() / np.sqrt(sequences)
+    predicted = float(experts.load_imbalance(q, delta, GAINS, tokens)[0])
+    assert abs(predicted - imbalance.mean()) < 4 * error + 4 * 0.003
+    gram = (1 - rho) * np.eye(tokens) + rho
+    assert experts.load_imbalance_gram(gram, GAINS) == pytest.approx(predicted)
+
+
+@pytest.mark.exact
+def test_other_logit_variances_are_interpolated() -> None:
+    plain, exact = branch(4, 2), branch(4, 2, unit_logits=2.3)
+    gains, t = GAINS | {"ffn.router": 2.3}, np.linspace(0.01, 0.7, 6)
+    rho = 1 - 2 * t**2
+    for q in (1.0, np.ones(6)):
+        assert plain.output(q, q, rho, gains) == pytest.approx(exact.output(q, q, rho, gains), rel=4e-3)
+        assert plain.gain(q, q, rho, gains) == pytest.approx(exact.gain(q, q, rho, gains), rel=4e-3)
+    q = np.linspace(0.5, 2, 6)
+    each = [plain.gain(u, u, u * r, GAINS) for u, r in zip(q, rho, strict=True)]
+    assert plain.gain(q, q, q * rho, GAINS) == pytest.approx(each)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("v", [1.0, 1e-7, 0.3, 2.3, 7.0, 1e6])
+@pytest.mark.parametrize("t", [0.0, 1e-12, 0.04, 0.5, 1.0])
+def test_one_point_is_one_of_an_array(v: float, t: float) -> None:
+    """The layer loop's polynomials against those of arrays: alone, and beside other logit variances."""
+    plane = routing_plane(8, 2, True, 1.0)
+    beside = plane.at(np.array([v, 1.0, 40.0]), np.full(3, t))
+    alone = plane.at(v, np.array([t]))
+    found = plane.forward(v, t, 0.0)
+    assert found == pytest.approx((beside.own[0], beside.gap[0]), rel=1e-12, abs=1e-25)
+    assert found == pytest.approx((alone.own, alone.gap[0]), rel=1e-12, abs=1e-25)
+    for name in ("router", "common", "scatter", "gap_slope"):
+        assert getattr(alone, name)[0] == pytest.approx(getattr(beside, name)[0], rel=1e-11, abs=1e-20)
+
+
+@pytest.mark.exact
+def test_grams_of_like_tokens_agree_with_pairs() -> None:
+    n, q, rho, experts = 6, 1.4, 0.3, branch(8, 2, shared=1)
+    gram, grad = (x * ((1 - r) * np.eye(n) + r) for x, r in ((q, rho), (2.0, 0.25)))
+    pair = experts.weight_grads(q, q * rho, 2.0, 0.5, GAINS, n)
+    for name, value in experts.weight_grads_gram(gram, grad, GAINS).items():
+        assert pair[name] == pytest.approx(value)
+
+
+def test_tokens_of_different_size_are_refused() -> None:
+    with pytest.raises(AssumptionError, match="differs between positions"):
+        branch(8, 2).output(1.0, 1.5, 0.3, GAINS)

@@ -1,0 +1,155 @@
+"""Attention variants in theory: the two theories against each other, and what they decline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spannorm_theory import Architecture
+from spannorm_theory.base.errors import AssumptionError
+from spannorm_theory.base.quantities import SPECTRAL
+from spannorm_theory.bounds.intervals import bounds
+from spannorm_theory.gaussian.head_norm import HeadNorm
+from spannorm_theory.layers.attention import Attention
+from spannorm_theory.layers.attention_gram import SampledAttention
+from spannorm_theory.prediction.exchangeable import predict_pair, predict_profiles
+from spannorm_theory.prediction.fixed_points import alignment_map, fixed_points
+from spannorm_theory.prediction.sampled import predict_gram, resolve
+
+SMALL = Architecture("pre-norm", depth=4, width=128, heads=4, tokens=16)
+GAINS = {"attn.query": 1.5, "attn.key": 1.2, "attn.value": 1.3, "attn.output": 0.7}
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attention_dropout": 0.4, "logit_variance": 4.0},
+        {"dropout": 0.3, "placement": "post-norm"},
+        {"logit_scale": "linear"},
+        {"qk_norm": True, "qk_norm_over": "width"},
+    ],
+    ids=str,
+)
+def test_pair_theory_is_the_position_resolved_one(changes: dict[str, Any]) -> None:
+    """Heads of 256 coordinates, where the pair theory's infinite head width is good to v/d_h."""
+    arch = Architecture("pre-norm", depth=4, width=8192, heads=32, tokens=24, activation="relu").with_(
+        **changes
+    )
+    theory, pair = resolve(arch), predict_pair(arch)
+    variance = arch.logit_variance or 1.0
+    for key, profile in pair.profiles.items():
+        allowed = 4 * theory.errors[key] + variance / arch.head_width + 2 / arch.tokens / arch.head_width
+        predicted = np.isfinite(profile)
+        assert predicted.all() or key[1] in (*SPECTRAL, "rank_residual")
+        assert (np.abs(theory.profiles[key] - profile) < allowed)[predicted].all(), key
+
+
+@pytest.mark.exact
+def test_norms_over_the_width_leave_the_fluctuation_of_a_head() -> None:
+    """One row's overlap in narrow heads: chi-square lengths over the width, a sphere over a head."""
+    n, size = 24, 4
+    rho, found = 0.0, {}
+    for over_width in (True, False):
+        norm = HeadNorm(10**6 if over_width else size, "rms")
+        pair = Attention(10**9, n, size, ("query", "key"), norm, 1.0, over_width=over_width)
+        sampled = SampledAttention(10**9, False, ("query", "key"), "rms", norm, over_width=over_width)
+        noise = np.random.default_rng(0).standard_normal((2, 1500, n, size))
+        _, open_rows = sampled.forward((1 - rho) * np.eye(n) + rho, GAINS, noise)
+        expected = pair.undecided(np.ones(1), np.array([1 - rho]), {k: np.ones(1) for k in GAINS})[0]
+        assert open_rows / n == pytest.approx(expected, rel=2e-3)
+        found[over_width] = expected
+    assert found[True] < found[False] * 0.99
+
+
+@pytest.mark.exact
+def test_dropout_of_equal_tokens() -> None:
+    """Uniform attention: q gains (p / (1 - p)) / n, the gradient alike; covariances nothing."""
+    n, p = 10, 0.25
+    front = GAINS["attn.value"] * GAINS["attn.output"]
+    uniform = {**GAINS, "attn.query": 1e-9, "attn.key": 1e-9}
+    branch = SampledAttention(10**9, False, (), "rms", None, dropout=p)
+    noise = np.random.default_rng(1).standard_normal((2, 2, n, 8))
+    output, _ = branch.forward(np.ones((n, n)), uniform, noise)
+    expected = front * (np.ones((n, n)) + np.eye(n) / 3 / n)
+    assert output == pytest.approx(expected, rel=1e-6)
+    stream, _ = branch.backward(np.ones((n, n)), output, np.eye(n), uniform, noise, 1e-9)
+    assert stream == pytest.approx(front * (np.full((n, n), 1 / n) + np.eye(n) / 3 / n), rel=1e-6)
+    pair = Attention(10**9, n, 10**6, (), None, 1e-18, dropout=p)
+    q, drop = pair.forward(1.0, 0.0, uniform)
+    assert (q, drop) == pytest.approx((expected[0, 0], expected[0, 0] - expected[0, 1]), rel=1e-6)
+
+
+@pytest.mark.exact
+def test_a_window_of_uniform_attention() -> None:
+    n, w, rho = 12, 4, 0.3
+    uniform = {**GAINS, "attn.query": 1e-9, "attn.key": 1e-9}
+    branch = SampledAttention(10**9, True, (), "rms", None, window=w)
+    noise = np.random.default_rng(1).standard_normal((2, 2, n, 8))
+    output, _ = branch.forward((1 - rho) * np.eye(n) + rho, uniform, noise)
+    seen = np.minimum(np.arange(n) + 1, w)
+    front = GAINS["attn.value"] * GAINS["attn.output"]
+    assert output.diagonal() == pytest.approx(front * (rho + (1 - rho) / seen), rel=1e-6)
+    assert output[-1, -1 - w] == pytest.approx(front * rho, rel=1e-6)  # no common key
+
+
+@pytest.mark.exact
+def test_shared_keys_and_values_change_no_mean() -> None:
+    for arch in (SMALL, SMALL.with_(mask="causal")):
+        own, shared = (predict_profiles(a).profiles for a in (arch, arch.with_(kv_heads=1)))
+        for key, profile in own.items():
+            np.testing.assert_array_equal(profile, shared[key])
+    assert SMALL.with_(kv_heads=1).weights["attn.key"] == (128, 32)
+    xavier = [SMALL.with_(init="xavier", kv_heads=k).base_gains["attn.value"] for k in (None, 1)]
+    assert xavier == pytest.approx([1.0, 1.6])
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("changes", [{"dropout": 0.1}, {"attention_dropout": 0.1}])
+@pytest.mark.parametrize("mask", ["none", "causal"])
+def test_spectra_under_dropout_are_not_predicted(changes: dict[str, float], mask: str) -> None:
+    profiles = predict_profiles(SMALL.with_(mask=mask, **changes)).profiles
+    for name in SPECTRAL:
+        assert np.isnan(profiles["0", name]).all()
+    assert np.isfinite(profiles["0", "rank_residual"]).all()
+
+
+@pytest.mark.exact
+def test_positions_need_the_position_resolved_theory() -> None:
+    arch = SMALL.with_(positions="rope")
+    assert predict_profiles(arch).theory == "position-resolved"
+    with pytest.raises(AssumptionError, match="positions='rope'"):
+        predict_pair(arch)
+    with pytest.raises(AssumptionError, match="exchangeable"):
+        alignment_map(arch, np.array([0.5]), 1)
+    assert ("0", "variance") in bounds(arch)
+    assert ("0", "grad_variance") in bounds(arch)
+    assert not bounds(arch.with_(attention_dropout=0.1))
+
+
+@pytest.mark.exact
+def test_norms_over_the_width_of_shared_heads_are_declined() -> None:
+    arch = SMALL.with_(qk_norm=True, qk_norm_over="width", kv_heads=2)
+    for predict in (predict_pair, predict_gram):
+        with pytest.raises(AssumptionError, match="kv_heads=2"):
+            predict(arch)
+
+
+@pytest.mark.exact
+def test_equal_tokens_are_no_fixed_point_of_dropout() -> None:
+    assert fixed_points(SMALL)[-1].rho == 1.0
+    assert all(point.rho < 1 for point in fixed_points(SMALL.with_(dropout=0.1)))
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("changes", [{"dropout": 0.3}, {"attention_dropout": 0.5}, {"kv_heads": 1}])
+def test_predictions_lie_within_the_bounds(changes: dict[str, Any]) -> None:
+    for placement in ("pre-norm", "post-norm"):
+        arch = SMALL.with_(placement=placement, **changes)
+        profiles = predict_profiles(arch).profiles
+        for key, (low, high) in bounds(arch).items():
+            assert (profiles[key] >= low - 1e-9).all(), key
+            assert (profiles[key] <= high + 1e-9).all(), key
+    assert not bounds(SMALL.with_(mask="causal", attention_dropout=0.1))

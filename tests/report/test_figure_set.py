@@ -1,0 +1,94 @@
+"""The standard set of figures: what is written, what the files know, and that a recipe makes them again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from spannorm_theory.base.errors import InputError
+from spannorm_theory.cli.main import main
+from spannorm_theory.report.figure_set import Recipe, remake, write_figures
+from spannorm_theory.report.figure_set.write import FORMS
+from spannorm_theory.spec.architecture import Architecture
+
+SIZES = ["--depth", "3", "--width", "32", "--heads", "2", "--tokens", "8", "--networks", "3"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("figures")
+    write_figures(
+        path, ["pre-norm", "span-norm"], ["unit"], 3, 32, 2, 8, networks=3, style="tmlr", progress=False
+    )
+    return path
+
+
+def test_the_set_is_complete_in_every_form(folder: Path) -> None:
+    names = {path.stem for path in folder.glob("*.json")}
+    assert names == {
+        "overview",
+        "comparison",
+        "rank-collapse",
+        "weight-gradients-unit",
+        "residuals-unit",
+        "spectra-unit",
+        "block-pre-norm-unit",
+        "block-span-norm-unit",
+    }
+    assert all((folder / f"{name}.{form}").stat().st_size > 1000 for name in names for form in FORMS)
+    assert (folder / "verification.tex").read_text().startswith(r"\begin{tabular}{llrrrrll}")
+
+
+def test_each_file_carries_its_recipe(folder: Path) -> None:
+    beside = json.loads((folder / "comparison.json").read_text())
+    assert beside["style"] == "tmlr"
+    assert [a["placement"] for a in beside["architectures"]] == ["pre-norm", "span-norm"]
+    assert {"python", "torch", "matplotlib", "spannorm_theory"} <= set(beside["versions"])
+    with Image.open(folder / "comparison.png") as image:
+        assert json.loads(image.info["Description"]) == beside
+        assert image.width == 1300  # 6.5 inches at 200 dpi
+    assert b"architectures" in (folder / "comparison.pdf").read_bytes()
+    assert "architectures" in (folder / "comparison.svg").read_text()
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("name", ["overview", "weight-gradients-unit", "block-span-norm-unit"])
+def test_a_recipe_makes_the_same_bytes(folder: Path, tmp_path: Path, name: str) -> None:
+    files = remake(folder / f"{name}.json", tmp_path)
+    assert len(files) == 4
+    for path in files:
+        assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
+
+
+def test_the_command_makes_a_figure_again_and_says_what_changed(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = json.loads((folder / "block-span-norm-unit.json").read_text())
+    values["versions"]["matplotlib"] = "1.0"
+    (tmp_path / "old.json").write_text(json.dumps(values))
+    assert main(["figures", "--from", str(tmp_path / "old.json")]) == 0
+    captured = capsys.readouterr()
+    assert "matplotlib 1.0, here" in captured.err
+    assert str(tmp_path / "block-span-norm-unit.pdf") in captured.out
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"name": 1, "architectures": [{}]}'])
+def test_other_files_are_no_recipes(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(InputError):
+        remake(tmp_path / "x.json")
+
+
+def test_bad_names_exit_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in (["--style", "nips"], ["--placements", "prenorm"], ["--from", str(tmp_path / "none.json")]):
+        assert main(["figures", "--out", str(tmp_path), "--quiet", *SIZES, *wrong]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_recipe_round_trips() -> None:
+    recipe = Recipe("x", "block", "icml", (Architecture("span-norm"),), 4, 0, {"title": False})
+    assert Recipe.from_dict(json.loads(recipe.line)) == recipe
+    assert recipe.changes() == []

@@ -1,0 +1,274 @@
+"""The gate: a right theory passes, wrong theories fail, and its numbers mean what they say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import spannorm_theory as st
+from spannorm_theory import Architecture
+from spannorm_theory.base.errors import InputError
+from spannorm_theory.base.quantities import SPECTRAL
+from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
+from spannorm_theory.prediction.exchangeable import predict_profiles
+from spannorm_theory.prediction.prediction import Prediction
+from spannorm_theory.softmax.top_k_curve import Overlaps
+from spannorm_theory.spec.placements import PLACEMENTS, STANDARD
+from spannorm_theory.verification.verification import compare, verify
+
+DEFAULT_NETWORKS = 64
+SPAN = Architecture("span-norm", "depth-scaled-init", depth=12, width=128, heads=4, tokens=32)
+
+
+@pytest.fixture(scope="module")
+def span() -> Ensemble:
+    return simulate(SPAN, networks=DEFAULT_NETWORKS, progress=False)
+
+
+def _theory_of(arch: Architecture) -> Prediction:
+    """The prediction of another architecture, presented as that of the simulated one."""
+    return replace(predict_profiles(arch), arch=SPAN)
+
+
+@pytest.mark.statistical
+def test_the_right_theory_passes(span: Ensemble) -> None:
+    result = compare(predict_profiles(SPAN), span)
+    assert result.passed, result.summary()
+    assert result.table["z"].abs().max() > 0.5
+    assert "PASS" in result.summary()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        SPAN.with_(placement="post-norm"),
+        SPAN.with_(placement="pre-norm"),
+        SPAN.with_(scaling="unit"),
+        SPAN.with_(scaling="gpt2"),
+        SPAN.with_(scaling="layer-index"),
+        SPAN.with_(activation="relu"),
+    ],
+    ids=str,
+)
+def test_a_wrong_theory_fails_at_the_default_number_of_networks(span: Ensemble, wrong: Architecture) -> None:
+    assert not compare(_theory_of(wrong), span).passed
+
+
+@pytest.mark.statistical
+def test_a_dropped_norm_fails(span: Ensemble) -> None:
+    @st.placement("span-norm-less", title="SpanNorm without its second norm", source="test")
+    def span_norm_less(x, net):  # type: ignore[no-untyped-def]
+        """N(x + attention(x)) feeds the ffn; the sum is left as it is."""
+        y = net.norm(net.add(x, net.attention(net.norm(x) if net.first else x)))
+        return net.add(x, net.ffn(y))
+
+    try:
+        assert not compare(_theory_of(SPAN.with_(placement="span-norm-less")), span).passed
+    finally:
+        del PLACEMENTS._entries["span-norm-less"]
+
+
+@pytest.mark.statistical
+def test_the_identity_gain_is_rejected_as_a_gradient_prediction() -> None:
+    arch = Architecture("post-norm", depth=8, width=128, heads=4, tokens=32)
+    prediction = predict_profiles(arch)
+    skip = prediction.profiles["0", "layer_cosine"]
+    gains = np.concatenate([np.cumsum(2 * np.log(skip)[::-1])[::-1], [0.0]])
+    profiles = {**prediction.profiles, ("0", "grad_variance"): gains}
+    ensemble = simulate(arch, networks=DEFAULT_NETWORKS, progress=False)
+    assert compare(prediction, ensemble).passed
+    assert not compare(replace(prediction, profiles=profiles), ensemble).passed
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("name", STANDARD)
+def test_every_placement_passes_small(name: str) -> None:
+    result = verify(Architecture(name, depth=6, width=128, heads=4, tokens=24), networks=24, progress=False)
+    assert result.passed, result.summary()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("activation", ["relu", "silu", "swiglu", "geglu", "reglu"])
+def test_every_activation_passes_small(activation: str) -> None:
+    arch = Architecture("pre-norm", depth=4, width=128, heads=4, tokens=24, activation=activation)
+    result = verify(arch, networks=24, progress=False)
+    assert result.passed, result.summary()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"norm": "layer"},
+        {"init": "unit-branch", "activation": "relu"},
+        {"init": "xavier"},
+        {"init": 0.02},
+        {"qkv_norm": True},
+        {"qk_norm": True},
+        {"input_cosine": 0.5, "input_variance": 2.0},
+        {"logit_variance": 4.0},
+    ],
+    ids=str,
+)
+def test_every_option_passes_small(changes: dict[str, object]) -> None:
+    arch = Architecture("hybrid-norm", "gpt2", depth=4, width=128, heads=4, tokens=24).with_(**changes)
+    result = verify(arch, networks=24, progress=False)
+    assert result.passed, result.summary()
+
+
+#: each with a theory that leaves it out
+ATTENTION: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        {"placement": "pre-norm", "positions": "rope", "input_cosine": 0.9, "logit_variance": 4.0},
+        {"positions": "none"},
+    ),
+    (
+        {
+            "placement": "post-norm",
+            "positions": "rope",
+            "mask": "causal",
+            "input_cosine": 0.9,
+            "logit_variance": 4.0,
+        },
+        {"positions": "none"},
+    ),
+    ({"placement": "post-norm", "kv_heads": 1, "init": "xavier"}, {"kv_heads": None}),
+    ({"placement": "pre-norm", "dropout": 0.2}, {"dropout": 0.0}),
+    ({"placement": "post-norm", "attention_dropout": 0.5}, {"attention_dropout": 0.0}),
+    (
+        {"placement": "pre-norm", "attention_dropout": 0.5, "mask": "causal", "positions": "rope"},
+        {"attention_dropout": 0.0},
+    ),
+    ({"placement": "post-norm", "logit_scale": "linear"}, {"logit_scale": "sqrt"}),
+    ({"placement": "pre-norm", "mask": "causal", "window": 4}, {"window": None}),
+    (
+        {"placement": "post-norm", "qk_norm": True, "qk_norm_over": "width", "logit_scale": "linear"},
+        {"qk_norm": False, "qk_norm_over": "head", "logit_scale": "sqrt"},
+    ),
+]
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(("changes", "wrong"), ATTENTION, ids=str)
+def test_attention_variants_pass_and_their_absence_fails(
+    changes: dict[str, Any], wrong: dict[str, Any]
+) -> None:
+    arch = Architecture(**{"depth": 4, "width": 128, "heads": 4, "tokens": 24, **changes})
+    ensemble = simulate(arch, networks=24, progress=False)
+    result = compare(predict_profiles(arch), ensemble)
+    assert result.passed, result.summary()
+    failures = compare(replace(predict_profiles(arch.with_(**wrong)), arch=arch), ensemble).failures
+    assert not failures[~failures["quantity"].isin(SPECTRAL)].empty  # which dropout leaves unpredicted
+
+
+@pytest.mark.exact
+def test_gate_is_k_standard_errors_plus_allowance(span: Ensemble) -> None:
+    prediction = predict_profiles(SPAN)
+    table = compare(prediction, span).table
+    row = table[(table["quantity"] == "token_cosine") & (table["layer"] == 5)].iloc[0]
+    k = compare(prediction, span).threshold
+    expected = abs(row["estimate"] - row["theory"]) / (k * row["se"] + row["allowance"])
+    assert row["gate"] == pytest.approx(expected)
+    sample = span.samples["0", "token_cosine"][:, 5]
+    assert row["estimate"] == pytest.approx(sample.mean())
+    assert row["se"] == pytest.approx(sample.std(ddof=1) / np.sqrt(len(sample)))
+
+
+@pytest.mark.law
+def test_allowance_vanishes_with_width_and_with_branch_size() -> None:
+    from spannorm_theory.verification.allowances import allowances
+
+    def allowance(arch: Architecture) -> float:
+        return float(allowances(arch, predict_profiles(arch).profiles)["0", "grad_variance"][0])
+
+    assert allowance(SPAN.with_(width=2048)) < allowance(SPAN) / 10
+    assert allowance(SPAN) < allowance(SPAN.with_(scaling="unit")) / 3
+
+
+@pytest.mark.statistical
+def test_every_network_is_held_against_the_bounds(span: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
+    prediction = predict_profiles(SPAN)
+    table = compare(prediction, span).table
+    assert (table[table["low"].notna()]["outside"] == 0).all()
+    key = ("0", "grad_variance")
+    shifted = {key: (prediction.profiles[key] + 3, prediction.profiles[key] + 4)}
+    monkeypatch.setattr("spannorm_theory.verification.verification.bounds", lambda arch: shifted)
+    result = compare(prediction, span)
+    assert (result.failures["verdict"] == "out of bounds").all()
+    assert (result.failures["outside"] == DEFAULT_NETWORKS).all()
+
+
+MOE = Architecture("pre-norm", depth=3, width=256, heads=4, tokens=24, experts=8, top_k=2)
+SWITCH = MOE.with_(top_k=1, gates="softmax")
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("arch", [MOE, SWITCH], ids=["8-choose-2", "switch"])
+@pytest.mark.parametrize("name", ["pre-norm", "post-norm"])
+def test_experts_pass(name: str, arch: Architecture) -> None:
+    result = verify(arch.with_(placement=name), networks=16, progress=False)
+    assert result.passed, result.summary()
+    assert {"ffn.router"} < set(result.table["stream"])
+
+
+@pytest.mark.statistical
+def test_experts_pass_under_a_mask() -> None:
+    arch = MOE.with_(width=128, depth=4, mask="causal", shared_experts=1, activation="swiglu")
+    result = verify(arch, networks=16, progress=False)
+    assert result.passed, result.summary()
+
+
+@pytest.fixture(scope="module")
+def moe() -> Ensemble:
+    return simulate(MOE, networks=DEFAULT_NETWORKS, progress=False)
+
+
+def _without(monkeypatch: pytest.MonkeyPatch, overlap: str) -> Prediction:
+    """The prediction of a theory of experts in which an overlap is zero."""
+    if overlap == "gap":
+        monkeypatch.setattr(Overlaps, "gap", property(lambda self: 0.0 * self.t))
+    else:
+        fewer = Overlaps.fewer
+        monkeypatch.setattr(Overlaps, "fewer", lambda self, factor: fewer(self, np.inf))
+    return predict_profiles(MOE)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("overlap", ["gap", "router"])
+def test_a_wrong_theory_of_experts_fails(
+    moe: Ensemble, overlap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dense kernel, which keeps similar tokens at one expert; and a router without gradients."""
+    assert compare(predict_profiles(MOE), moe).passed
+    wrong = _without(monkeypatch, overlap)
+    if overlap == "router":  # judge the gradients of everything else
+        key = ("ffn.router", "weight_grad_norm")
+        right = compare(predict_profiles(MOE), moe).table
+        wrong.profiles[key] = np.log(right[right["stream"] == key[0]]["estimate"].to_numpy()[-MOE.depth :])
+    assert not compare(wrong, moe).passed
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("changes", [{"gates": "softmax"}, {"top_k": 3}, {"experts": 4}], ids=str)
+def test_a_theory_of_other_experts_fails(moe: Ensemble, changes: dict[str, object]) -> None:
+    wrong = replace(predict_profiles(MOE.with_(**changes)), arch=MOE)
+    assert not compare(wrong, moe).passed
+
+
+def test_too_few_networks_are_refused() -> None:
+    with pytest.raises(InputError, match="at least 3 networks"):
+        verify(SPAN, networks=2)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("scaling", ["unit", "depth-scaled-init"])
+@pytest.mark.parametrize("name", ["pre-norm", "span-norm", "siamese-norm"])
+def test_position_resolved_theory_passes_under_a_mask(name: str, scaling: str) -> None:
+    arch = Architecture(name, scaling, depth=4, width=128, heads=4, tokens=24, mask="causal")
+    result = verify(arch, networks=24, progress=False)
+    assert result.theory == "position-resolved"
+    assert result.passed, result.summary()
