@@ -26,7 +26,7 @@ _HOME = {
     "activation": "gaussian.activations",
     "derive": "derivation.recursion",
     "Recursion": "derivation.recursion",
-    "predict": "prediction.exchangeable",
+    "predict": "prediction.predict",
     "simulate": "montecarlo.ensemble",
     "Ensemble": "montecarlo.ensemble",
     "verify": "verification.verification",
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from .literature.run import claims as claims
     from .montecarlo.ensemble import Ensemble as Ensemble
     from .montecarlo.ensemble import simulate as simulate
-    from .prediction.exchangeable import predict as predict
+    from .prediction.predict import predict as predict
     from .render.latex_table import write_latex as write_latex
     from .report import write_report as write_report
     from .report.figure_set import write_figures as write_figures

@@ -12,7 +12,7 @@ import os
 import pandas as pd
 
 import spannorm_theory as st
-from spannorm_theory.prediction.exchangeable import predict_profiles
+from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.spec.placements import STANDARD
 
 SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 import spannorm_theory as st
-from spannorm_theory.prediction.exchangeable import predict_profiles
+from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.verification.allowances import fluctuations
 
 SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU

@@ -17,9 +17,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..layers.attention import Attention
+from ..moments.branches import branch_moments
 from ..moments.constant_gains import Gains
 from ..moments.schedule import branch_gains
-from ..prediction.blocks import branch_moments
 from ..spec.architecture import Architecture
 
 

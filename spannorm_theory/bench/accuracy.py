@@ -16,7 +16,8 @@ import pandas as pd
 
 from ..base.quantities import QUANTITIES
 from ..montecarlo.ensemble import Ensemble, simulate
-from ..prediction.exchangeable import predict_pair, predict_profiles
+from ..prediction.exchangeable import predict_pair
+from ..prediction.predict import predict_profiles
 from ..prediction.prediction import Prediction
 from ..prediction.sampled import predict_gram
 from ..spec.architecture import Architecture

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from ..base.errors import AssumptionError, InputError
-from ..prediction.exchangeable import predict
+from ..prediction.predict import predict
 from ..spec.architecture import Architecture
 
 #: blocks of the stacks

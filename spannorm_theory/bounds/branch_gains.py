@@ -11,10 +11,10 @@ from ..base.errors import AssumptionError
 from ..gaussian.activations import ACTIVATIONS
 from ..gaussian.closed_forms import Array
 from ..layers.attention import Attention
-from ..moments.block import LARGEST_VARIANCE
 from ..moments.one_token import rule_gain, scale_free
 from ..moments.schedule import over_layers
-from ..prediction.blocks import Component, Segment
+from ..moments.two_tokens import LARGEST_VARIANCE
+from ..prediction.blocks import Component, WiredBlocks
 from ..spec.architecture import Architecture
 from ..spec.graph import VALUE_PATH, Branch
 
@@ -51,18 +51,18 @@ class GainBox:
     matrices in which a branch is linear drop out, so that its blocks share their bounds.
     """
 
-    def __init__(self, arch: Architecture, segment: Segment, place: int) -> None:
+    def __init__(self, arch: Architecture, blocks: WiredBlocks, place: int) -> None:
         self._arch = arch
-        self._branch = branch = as_built(segment.step.trace.branches[place], arch)
-        self._moments: Component = segment.components[place]
+        self._branch = branch = as_built(blocks.step.trace.branches[place], arch)
+        self._moments: Component = blocks.components[place]
         #: attention that does the same at every size of its input
         self._whole = len(branch.normed) == 3
         self._known: dict[tuple[float, ...], Gains] = {}
         if branch.elementwise:
             return
-        base, layers = arch.base_gains, segment.layers
+        base, layers = arch.base_gains, blocks.layers
         plain = {name: np.full(len(layers), base[name]) for name in LINEAR[branch.kind]}
-        gains, self._divisor = {**segment.gains[place], **plain}, np.ones(len(layers))
+        gains, self._divisor = {**blocks.gains[place], **plain}, np.ones(len(layers))
         if branch.kind == "ffn":
             # not linear in this gain, whose factor is divided out again; what a rule silences has any gain
             silent = over_layers(rule_gain(branch), arch, layers) == 0

@@ -14,7 +14,7 @@ import numpy as np
 from ..gaussian.closed_forms import Array
 from ..moments.one_token import elementwise_numbers, rule_gain, weighted_gains
 from ..moments.schedule import over_layers
-from ..prediction.blocks import Segment
+from ..prediction.blocks import WiredBlocks
 from ..spec.architecture import Architecture
 from .branch_gains import GainBox, Gains, as_built
 
@@ -23,7 +23,7 @@ AT_ONCE = 1 << 14
 
 
 class Corners:
-    """One-token steps of the blocks of a segment.
+    """One-token steps of the blocks of a blocks.
 
     Attributes:
         layers: their indices.
@@ -31,16 +31,16 @@ class Corners:
         branches: of the block, with all their norms.
     """
 
-    def __init__(self, arch: Architecture, segment: Segment) -> None:
-        self.step = segment.step
-        self.layers = segment.layers.astype(int)
-        self.branches = [as_built(branch, arch) for branch in segment.step.trace.branches]
+    def __init__(self, arch: Architecture, blocks: WiredBlocks) -> None:
+        self.step = blocks.step
+        self.layers = blocks.layers.astype(int)
+        self.branches = [as_built(branch, arch) for branch in blocks.step.trace.branches]
         scales = [
-            np.ones_like(segment.layers) if b.elementwise else over_layers(rule_gain(b), arch, segment.layers)
+            np.ones_like(blocks.layers) if b.elementwise else over_layers(rule_gain(b), arch, blocks.layers)
             for b in self.branches
         ]
         #: multipliers of the block, then what the rule multiplies each branch by, at each layer
-        self._numbers = np.array([*segment.multipliers, *scales]).reshape(-1, len(segment.layers))
+        self._numbers = np.array([*blocks.multipliers, *scales]).reshape(-1, len(blocks.layers))
         self._rows = self._numbers.T.tolist()
 
     def _walk(

@@ -39,7 +39,7 @@ from ..base.quantities import Key
 from ..derivation.recursion import Recursion, derive
 from ..gaussian.closed_forms import Array
 from ..moments.two_tokens import PairStep
-from ..prediction.blocks import Segment
+from ..prediction.blocks import WiredBlocks
 from ..prediction.boundary import loss_interval
 from ..prediction.stack import Stack
 from ..spec.architecture import Architecture
@@ -123,8 +123,8 @@ def forward_box(arch: Architecture) -> ForwardBox | None:
 
 
 def _forward(arch: Architecture, stack: Stack) -> ForwardBox:
-    wirings = [Corners(arch, segment) for segment in stack.segments]
-    boxes = [[GainBox(arch, s, i) for i in range(len(s.components))] for s in stack.segments]
+    wirings = [Corners(arch, blocks) for blocks in stack.wirings]
+    boxes = [[GainBox(arch, s, i) for i in range(len(s.components))] for s in stack.wirings]
     low = high = np.full(stack.pairs, arch.input_second_moment)
     lows, highs, gains = [low], [high], []
     places = [iter(range(arch.depth)) for _ in wirings]
@@ -164,7 +164,7 @@ def bounds(arch: Architecture, *, gradients: bool = True) -> dict[Key, tuple[Arr
 def _backward(arch: Architecture, forward: ForwardBox) -> tuple[Array, Array]:
     """Bounds of the logarithms of the gradient moments at every boundary, by stream pair."""
     trace = arch.definition.trace_readout()
-    readout = Corners(arch, Segment.of(arch, trace, forward.step.places, np.zeros(1)))
+    readout = Corners(arch, WiredBlocks.of(arch, trace, forward.step.places, np.zeros(1)))
     none = np.array([[(UNIT, UNIT)] * len(readout.branches)])
     low, high = (x[0, :, 0] for x in readout.backward(forward.lows[-1:], forward.highs[-1:], none))
     shift_low, shift_high = np.log(loss_interval(arch))

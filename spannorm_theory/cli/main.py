@@ -86,7 +86,7 @@ def _derive(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from ..prediction.exchangeable import predict
+    from ..prediction.predict import predict
 
     arch = _architecture(args)
     table = predict(arch)

@@ -17,7 +17,7 @@ from ..base.quantities import QUANTITIES
 from ..derivation.recursion import Recursion, derive
 from ..gaussian.activations import ACTIVATIONS
 from ..gaussian.closed_forms import Array
-from ..prediction.exchangeable import predict_profiles
+from ..prediction.predict import predict_profiles
 from ..prediction.prediction import Prediction
 from ..spec.architecture import Architecture
 

@@ -15,7 +15,7 @@ import pandas as pd
 from ..base.errors import AssumptionError, InputError, UnknownNameError
 from ..base.quantities import Key
 from ..gaussian.closed_forms import Array
-from ..prediction.exchangeable import predict_profiles
+from ..prediction.predict import predict_profiles
 from ..spec.architecture import Architecture
 from ..verification.relation import CONTRADICTED, region
 from ..verification.relation import HOLDS as YES

@@ -11,18 +11,16 @@ import numpy as np
 from sympy import Expr
 
 from ..gaussian.closed_forms import Array
-from ..gaussian.head_norm import HeadNorm
 from ..layers.attention_gram import SampledAttention
 from ..layers.dropout import dropped_gram
 from ..layers.experts import MixtureOfExperts
 from ..layers.feedforward import FeedForward
 from ..layers.pointwise import Pointwise
-from ..prediction.blocks import feedforward_moments, require_whole_norms
-from ..prediction.network_variance import QUADRATIC
 from ..spec.architecture import Architecture
 from ..spec.graph import Branch, Trace
 from .adjoint import Adjoint
 from .algebra import GRAM, Moments
+from .branches import QUADRATIC_IN_DROP, branch_gram_moments
 from .schedule import branch_gains, over_layers
 
 Component = SampledAttention | FeedForward | Pointwise
@@ -78,35 +76,10 @@ class Wiring:
         layers = np.arange(float(arch.depth))
         return cls(
             trace,
-            {b.index: _component(b, arch) for b in trace.branches},
+            {b.index: branch_gram_moments(b, arch) for b in trace.branches},
             {b.index: branch_gains(b, arch, layers) for b in trace.branches},
             {m: over_layers(m, arch, layers) for m in trace.multipliers},
         )
-
-
-def _component(branch: Branch, arch: Architecture) -> Component:
-    if branch.elementwise:
-        return Pointwise(branch.kind)
-    inner_norm = arch.norm if branch.inner_norm else None
-    if branch.kind == "ffn":
-        return feedforward_moments(arch, inner_norm)
-    normed = arch.normed(branch)
-    over_width = arch.qk_norm_over == "width"
-    require_whole_norms(arch)
-    head_norm = HeadNorm(arch.width if over_width else arch.head_width, arch.norm) if normed else None
-    return SampledAttention(
-        arch.width,
-        arch.mask == "causal",
-        normed,
-        arch.norm,
-        head_norm,
-        branch.inner_norm,
-        window=arch.window,
-        rope=arch.positions == "rope",
-        logit_factor=1 / arch.head_width if arch.logit_scale == "linear" else 1.0,
-        over_width=over_width,
-        dropout=arch.attention_dropout,
-    )
 
 
 class Block:
@@ -192,7 +165,7 @@ class Block:
                 probes = self.draws.probes(self.layer)
                 v, u = finite[origin.index]
                 stream, found = component.backward(gram, output, grad, gains, noise, v, probes)
-                found |= {name: found[name] * float(np.exp(2 * u)) for name in QUADRATIC}
+                found |= {name: found[name] * float(np.exp(2 * u)) for name in QUADRATIC_IN_DROP}
             else:
                 q = gram.diagonal()
                 stream = grad * component.gain(q[:, None], q[None, :], gram, gains)

@@ -16,14 +16,18 @@ from itertools import combinations_with_replacement
 from typing import Any
 
 from sympy import Expr, Matrix, Symbol, lambdify, linear_eq_to_matrix
+from sympy.printing.pycode import PythonCodePrinter
 
 from ..base import symbols
 from ..spec.graph import Branch, Trace
 from .adjoint import Adjoint
 from .algebra import PAIR, Moments, Pair
-from .block import Printer, compile_pass
 from .differential import Differential
 from .equivalence import Pattern, slots
+
+#: largest second moment that a block reads: closed forms take the product of two to the power 3/2, which must
+#: be in float64's range
+LARGEST_VARIANCE = 1e100
 
 
 class PairStep:
@@ -40,7 +44,6 @@ class PairStep:
         branch_inputs: for each branch, a function to its input (q, delta), numbers or arrays.
         outputs: function to the outgoing state (q, delta for each pair), then, for each class, the second
             moment between its streams before and after the block.
-        forward: both as one function, for the loop over layers (:mod:`.block`).
         differential: the derivatives of both.
         backward: function to the matrix that maps the outgoing gradient state to the incoming one,
             followed by the rows of the gradient (gamma, c) at each branch's output.
@@ -100,13 +103,6 @@ class PairStep:
         everything = [*self._arguments, *sources, *self._multipliers]
         self.outputs = _compile(everything, [*(x for pair in after for x in pair), *across])
         entering = [inputs[b.index] for b in trace.branches]
-        self.forward = compile_pass(
-            self._arguments,
-            self._multipliers,
-            list(zip(entering, branches.values(), strict=True)),
-            [x for pair in after for x in pair],
-            across,
-        )
         self.differential = Differential(entering, after, [*self._arguments, *sources], self._multipliers)
         self.backward = self._compile_backward(forward, everything)
 
@@ -143,12 +139,19 @@ class PairStep:
         return _compile([*everything, *(a for m in maps for a in m)], list(matrix))
 
 
+class _Printer(PythonCodePrinter):
+    """Roots as powers, which floats and arrays both take."""
+
+    def _print_Pow(self, expr: Expr, rational: bool = True) -> str:
+        return str(super()._print_Pow(expr, rational=True))
+
+
 def _name(stem: str, index: int) -> Symbol:
     return symbols.transfer(f"{stem}{index}")
 
 
 def _compile(arguments: list[Symbol], expressions: list[Expr]) -> Callable[..., Any]:
-    compiled: Callable[..., Any] = lambdify(arguments, expressions, modules="math", printer=Printer, cse=True)
+    compiled: Callable[..., Any] = lambdify(arguments, expressions, "math", printer=_Printer, cse=True)
     return compiled
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from ..base.errors import InputError
 from ..base.quantities import QUANTITIES
-from ..prediction.exchangeable import predict_profiles
+from ..prediction.predict import predict_profiles
 from ..verification.allowances import fluctuations
 from .canvas.marks import placement_style, placement_title
 from .canvas.paper import new_axes, paper

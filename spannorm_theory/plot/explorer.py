@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from ..base.errors import SpannormError
 from ..gaussian.activations import ACTIVATIONS
-from ..prediction.exchangeable import predict
+from ..prediction.predict import predict
 from ..spec.architecture import Architecture
 from ..spec.placements import PLACEMENTS
 from ..spec.scalings import SCALINGS

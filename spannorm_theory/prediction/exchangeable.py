@@ -1,30 +1,30 @@
-"""Per-layer predictions of the pair theory, for any placement and scaling, in milliseconds.
+"""The pair theory: what every layer of a stack does where all pairs of tokens are alike.
 
-The state (q, delta) of every pair of streams is iterated block by block (:mod:`.stack`), then the gradient
-moments back (:mod:`.backward`); profiles of all quantities follow.
+One pass forward (:mod:`.forward`), the finite-width terms V and U (:mod:`.pair_variance`,
+:mod:`.network_variance`), and one pass back (:mod:`.backward`); profiles of all quantities follow.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from ..base.quantities import SPECTRAL, Key, tidy
+from ..base.errors import AssumptionError
+from ..base.quantities import SPECTRAL, Key
 from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import log_rank_residual, rank_metrics
 from ..layers.attention import Attention
 from ..layers.attention_op import require_exchangeable
 from ..layers.experts import MixtureOfExperts
-from ..moments.two_tokens import PairStep
 from ..spec.architecture import Architecture
-from .backward import backward
-from .blocks import Segment
+from .backward import Gradients, backward
+from .blocks import BlockMoments
 from .boundary import input_moments, input_spread
-from .forward import forward
+from .forward import StackMoments, forward
+from .network_variance import network_variance
+from .pair_variance import PairVariance, pair_variance
 from .prediction import Prediction
-from .stack import Stack, network_spread
-from .unlike import settled
+from .stack import Stack
 
 Mask = NDArray[np.bool_]
 
@@ -38,88 +38,80 @@ LARGEST_EXCESS = 0.5
 #: over pairs do not say
 ROUTED_ALIKE = ("attn.query", "attn.key", "ffn.up", "ffn.gate", "ffn.down", "ffn.router")
 
+#: passes after which V must stay, and the largest change that is none: experts make an eighth of it of a gap
+PASSES, SETTLED = 50, 1e-7
+
 #: V up to which second order describes what experts make of pairs that differ
 LARGEST_SPREAD = 0.5
 
 
-def predict_profiles(arch: Architecture) -> Prediction:
-    """The theory that fits the architecture: the pair theory where tokens are alike, else the
-    position-resolved one."""
-    if arch.exchangeable:
-        return predict_pair(arch)
-    from .sampled import predict_gram
-
-    return predict_gram(arch)
-
-
-def predict(arch: Architecture) -> pd.DataFrame:
-    """Per-layer predictions as a tidy table.
-
-    Returns:
-        columns placement, scaling, depth, width, tokens, layer, stream, quantity, value, log_value
-        (natural), theory ("pair", or "position-resolved" under a mask or with positions), and then se, the
-        theory's own standard error (of the logarithm for squared norms). Moments per coordinate, weight
-        gradients as squared Frobenius norms; the loss gradient at the model's output has second moment
-        1, that of a cross-entropy its own. NaN is what the theory does not predict. Blocks far into runs of
-        300 and more are solved at some layers (:mod:`.collocation`): logarithms are then right to 1e-3, and
-        mostly to 1e-8.
-
-    Raises:
-        AssumptionError: the architecture is outside the theory's assumptions, or left float64's range.
-    """
-    prediction = predict_profiles(arch)
-    extra = None if prediction.errors is None else {"se": prediction.errors}
-    return tidy(arch, prediction.profiles, extra, theory=prediction.theory)
-
-
 def predict_pair(arch: Architecture) -> Prediction:
-    """Iterate the pair theory through the stack and back.
+    """Pass the pair theory's moments through the stack and back.
 
     Raises:
         AssumptionError: tokens are not exchangeable (a mask, positions), or a moment left float64's range.
     """
     require_exchangeable(arch)
     stack = Stack.of(arch)
-    step, width = stack.step, 2 * stack.pairs
-    start, spread = input_moments(arch) * stack.pairs, input_spread(arch)
-    state, last = settled(stack, start, spread, arch.width)
-    network_spread(stack, arch.width)
-    states = np.concatenate([stack.over_layers(lambda s: s.known[:, :width]), [state]])
-    across = stack.over_layers(lambda s: s.across)
-    spreads = np.concatenate([stack.over_layers(lambda s: s.spread.streams), [last]])
-    gradients, exponents, weights = backward(arch, stack, state)
-    rows = stack.over_layers(lambda s: _undecided(s, arch))
-    spreads = spreads[:, step.own]
-    declined = _declined(arch, rows / (arch.heads * arch.tokens), spreads)
-    profiles = _profiles(arch, step, states, spreads, across, gradients, exponents, weights, declined)
+    moments, v = _settled(arch, stack)
+    gradients = backward(arch, moments, v, network_variance(stack, moments.wirings, arch.width))
+    rows = _undecided(arch, moments)
+    own = v.streams[:, stack.step.own]
+    declined = _declined(arch, rows / (arch.heads * arch.tokens), own)
+    profiles = _profiles(arch, moments, own, gradients, declined)
     if arch.experts > 1:
-        profiles["ffn.router", "load_imbalance"] = stack.over_layers(lambda s: _load_imbalance(s, arch))
-        _decline_unlike_pairs(profiles, spreads[:, step.places])
+        profiles["ffn.router", "load_imbalance"] = stack.in_order(
+            [_load_imbalance(wiring, arch) for wiring in moments.wirings]
+        )
+        _decline_unlike_pairs(profiles, own[:, stack.step.places])
         if arch.inputs == "zipf":
             nothing = np.full(arch.depth, np.nan)
-            profiles.update({(name, "weight_grad_norm"): nothing for name in ROUTED_ALIKE if name in weights})
+            routed = [name for name in ROUTED_ALIKE if name in gradients.weights]
+            profiles.update({(name, "weight_grad_norm"): nothing for name in routed})
     return Prediction(arch, profiles, "pair", rows)
 
 
+def _settled(arch: Architecture, stack: Stack) -> tuple[StackMoments, PairVariance]:
+    """Moments and V of a stack.
+
+    V follows from the moments, and where experts read it, moments from V: they are passed until V stays. A
+    layer depends on those in front of it alone, so it does, in three to ten passes.
+
+    Raises:
+        AssumptionError: V still moves after ``PASSES``.
+    """
+    start = input_moments(arch) * stack.pairs
+    moments = forward(stack, start)
+    v = pair_variance(stack, moments.wirings, input_spread(arch), arch.width)
+    if arch.experts == 1:
+        return moments, v
+    for _ in range(PASSES):
+        before, moments = v, forward(stack, start, v.branches)
+        v = pair_variance(stack, moments.wirings, input_spread(arch), arch.width)
+        if np.abs(np.minimum(v.streams, 1) - np.minimum(before.streams, 1)).max() < SETTLED:
+            return moments, v
+    raise AssumptionError(
+        f"V, how covariances vary over token pairs, still moves after {PASSES} passes through the stack; use "
+        "a shallower stack, or simulate(...)"
+    )
+
+
 def predict_forward(arch: Architecture) -> Prediction:
-    """Moments and cosines of :func:`predict_pair`, without gradients and spectra where these are not needed.
+    """Moments and cosines of :func:`predict_pair` alone, without gradients and spectra.
 
     Raises:
         AssumptionError: as there.
     """
-    if arch.experts > 1:  # which answer to how unlike pairs of tokens are
-        return predict_pair(arch)
     require_exchangeable(arch)
     stack = Stack.of(arch)
-    last = forward(stack, input_moments(arch) * stack.pairs)
-    states = np.concatenate([stack.over_layers(lambda s: s.known[:, : 2 * stack.pairs]), [last]])
-    across = stack.over_layers(lambda s: s.across)
+    moments = (
+        _settled(arch, stack)[0] if arch.experts > 1 else forward(stack, input_moments(arch) * stack.pairs)
+    )
     profiles: dict[Key, Array] = {}
-    for stream, place in enumerate(stack.step.places):
-        at = 2 * stack.step.own[place]
-        profiles.update(_sizes(str(stream), states[:, at], states[:, at + 1]))
-        profiles.update(_changes(str(stream), states[:, at], across[:, place]))
-    return Prediction(arch, profiles, "pair", stack.over_layers(lambda s: _undecided(s, arch)))
+    for name, place in enumerate(stack.step.places):
+        sizes, changes = _stream(moments, place)
+        profiles.update({(str(name), quantity): x for quantity, x in {**sizes, **changes}.items()})
+    return Prediction(arch, profiles, "pair", _undecided(arch, moments))
 
 
 def _decline_unlike_pairs(profiles: dict[Key, Array], spreads: Array) -> None:
@@ -151,75 +143,76 @@ def _declined(arch: Architecture, open_share: Array, spreads: Array) -> tuple[Ma
     return closed, closed[:, None] | (excess > LARGEST_EXCESS)
 
 
-def _load_imbalance(segment: Segment, arch: Architecture) -> Array:
-    parts = zip(segment.components, segment.gains, segment.branch_inputs, segment.slopes, strict=True)
+def _load_imbalance(moments: BlockMoments, arch: Architecture) -> Array:
+    """Mean squared coefficient of variation of the experts' loads, (layers,); zero without a router."""
+    blocks = moments.blocks
+    parts = zip(blocks.components, blocks.gains, moments.branch_inputs, moments.slopes, strict=True)
     found = [
         component.load_imbalance(q, delta, gains, arch.tokens, slopes)
         for component, gains, (q, delta), slopes in parts
         if isinstance(component, MixtureOfExperts)
     ]
-    return found[0] if found else np.zeros(len(segment.layers))
+    return found[0] if found else np.zeros(len(blocks.layers))
 
 
-def _undecided(segment: Segment, arch: Architecture) -> Array:
+def _undecided(arch: Architecture, moments: StackMoments) -> Array:
     """Rows of attention weights, over heads and tokens, that are expected to be more than a maximum."""
-    rows = np.full(len(segment.layers), float(arch.heads * arch.tokens))
-    for component, gains, (q, delta), slopes in zip(
-        segment.components, segment.gains, segment.branch_inputs, segment.slopes, strict=True
-    ):
-        if isinstance(component, Attention):
-            share = component.undecided(q, delta, gains, slopes)
-            rows = np.minimum(rows, arch.heads * arch.tokens * share)
-    return rows
+    found = []
+    for wiring in moments.wirings:
+        blocks = wiring.blocks
+        rows = np.full(len(blocks.layers), float(arch.heads * arch.tokens))
+        parts = zip(blocks.components, blocks.gains, wiring.branch_inputs, wiring.slopes, strict=True)
+        for component, gains, (q, delta), slopes in parts:
+            if isinstance(component, Attention):
+                share = component.undecided(q, delta, gains, slopes)
+                rows = np.minimum(rows, arch.heads * arch.tokens * share)
+        found.append(rows)
+    return moments.stack.in_order(found)
 
 
 def _profiles(
     arch: Architecture,
-    step: PairStep,
-    states: Array,
-    spreads: Array,
-    across: Array,
-    gradients: Array,
-    exponents: Array,
-    weights: dict[str, Array],
+    moments: StackMoments,
+    v: Array,
+    gradients: Gradients,
     declined: tuple[Mask, Mask],
 ) -> dict[Key, Array]:
-    closed, unresolved = declined
-    own = 2 * np.array(step.own)
-    spectra = _spectra(arch, states[:, own], states[:, own + 1], spreads, ~unresolved)
+    """All profiles of streams and weights; ``v`` is V of each stream class, (depth + 1, classes)."""
+    step, (closed, unresolved) = moments.stack.step, declined
+    q, delta = moments.q[:, step.own], moments.delta[:, step.own]
+    spectra = _spectra(arch, q, delta, v, ~unresolved)
     profiles: dict[Key, Array] = {}
     for stream, place in enumerate(step.places):
-        q, delta = states[:, own[place]], states[:, own[place] + 1]
         at = 2 * step.gradients.index((stream, stream))
-        gamma, c = gradients[:, at], gradients[:, at + 1]
+        gamma, c = gradients.mantissas[:, at], gradients.mantissas[:, at + 1]
         name = str(stream)
-        profiles.update(_sizes(name, q, delta))
-        profiles[name, "rank_residual"] = np.where(closed, np.nan, log_rank_residual(q, delta, arch.tokens))
+        sizes, changes = _stream(moments, place)
+        profiles.update({(name, quantity): x for quantity, x in sizes.items()})
+        residual = log_rank_residual(q[:, place], delta[:, place], arch.tokens)
+        profiles[name, "rank_residual"] = np.where(closed, np.nan, residual)
         profiles.update({(name, metric): spectra[metric][:, place] for metric in SPECTRAL})
         with np.errstate(divide="ignore", invalid="ignore"):  # a stream that is not passed on
-            profiles[name, "grad_variance"] = np.log(gamma) + exponents
+            profiles[name, "grad_variance"] = np.log(gamma) + gradients.exponents
             profiles[name, "grad_token_cosine"] = c / gamma
-        profiles.update(_changes(name, q, across[:, place]))
-    profiles.update({(matrix, "weight_grad_norm"): value for matrix, value in weights.items()})
+        profiles.update({(name, quantity): x for quantity, x in changes.items()})
+    profiles.update({(matrix, "weight_grad_norm"): value for matrix, value in gradients.weights.items()})
     return profiles
 
 
-def _spectra(arch: Architecture, q: Array, delta: Array, spreads: Array, kept: Mask) -> dict[str, Array]:
+def _stream(moments: StackMoments, place: int) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Size and token cosine of a stream of class ``place``, and what blocks do to it, by quantity."""
+    own = moments.stack.step.own[place]
+    q, delta, cross = moments.q[:, own], moments.delta[:, own], moments.across[:, place]
+    return {"variance": np.log(q), "token_cosine": 1 - delta / q}, {
+        "layer_cosine": cross / np.sqrt(q[:-1] * q[1:]),
+        "branch_share": (q[:-1] + q[1:] - 2 * cross) / q[:-1],
+    }
+
+
+def _spectra(arch: Architecture, q: Array, delta: Array, v: Array, kept: Mask) -> dict[str, Array]:
     """Metrics of spectra by name, of the shape of the moments, where they are ``kept``."""
-    found = rank_metrics(q[kept], delta[kept], spreads[kept], arch)
+    found = rank_metrics(q[kept], delta[kept], v[kept], arch)
     result = {metric: np.full(q.shape, np.nan) for metric in SPECTRAL}
     for metric, values in result.items():
         values[kept] = found[metric]
     return result
-
-
-def _sizes(stream: str, q: Array, delta: Array) -> dict[Key, Array]:
-    return {(stream, "variance"): np.log(q), (stream, "token_cosine"): 1 - delta / q}
-
-
-def _changes(stream: str, q: Array, cross: Array) -> dict[Key, Array]:
-    """What blocks do to a stream, from its second moments with what it was."""
-    return {
-        (stream, "layer_cosine"): cross / np.sqrt(q[:-1] * q[1:]),
-        (stream, "branch_share"): (q[:-1] + q[1:] - 2 * cross) / q[:-1],
-    }

@@ -22,9 +22,9 @@ from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..layers.attention_op import require_exchangeable
 from ..spec.architecture import Architecture
-from .blocks import Segment
-from .exchangeable import predict_profiles
+from .blocks import WiredBlocks
 from .forward import forward
+from .predict import predict_profiles
 from .stack import Stack
 
 #: offset from rho = 1 at which its slope is taken
@@ -66,13 +66,13 @@ class _Map:
                 "the map of rho is of one stream; this placement has several, whose cosines move together"
             )
         self._q = float(np.exp(predict_profiles(arch).profiles["0", "variance"][layer]))
-        self._block = Stack([Segment.of(arch, arch.block(layer), (0,), np.array([float(layer)]))], [0])
+        self._block = Stack([WiredBlocks.of(arch, arch.block(layer), (0,), np.array([float(layer)]))], [0])
 
     def __call__(self, rho: Array) -> Array:
         after = []
         for value in np.atleast_1d(rho):
-            state = forward(self._block, (self._q, self._q * (1 - float(value))))
-            after.append(1 - state[1] / state[0])
+            q, delta = forward(self._block, (self._q, self._q * (1 - float(value)))).last
+            after.append(1 - delta / q)
         return np.array(after)
 
 

@@ -1,4 +1,4 @@
-r"""How far the token drop of one network strays from that of the wide limit.
+r"""U: how far the token drop of one network strays from that of the wide limit.
 
 The token differences of a stream are many vectors, whose energy D = delta averages itself; the mean
 mode is one vector of d coordinates, whose energy M = q - delta does not. A fresh branch of mean-mode energy
@@ -19,7 +19,6 @@ responses, at degree one in the size of their input.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,15 +26,28 @@ from ..gaussian.closed_forms import Array
 from ..layers.attention import Attention
 from ..layers.pointwise import Pointwise
 from ..moments.differential import Gradient
-
-if TYPE_CHECKING:
-    from .blocks import Segment
-
-#: weight gradients whose squared norm is quadratic in the drop
-QUADRATIC = ("attn.query", "attn.key")
+from .blocks import BlockMoments
+from .stack import Stack
 
 
-class Deviations:
+def network_variance(stack: Stack, moments: Sequence[BlockMoments], width: int) -> list[Array]:
+    """U of a stack: for each wiring at its branches' inputs, (layers, branches).
+
+    Args:
+        moments: in the blocks of each wiring.
+        width: d.
+    """
+    deviations = [_Deviations(wiring, width) for wiring in moments]
+    maps, noise = (stack.in_order(part) for part in zip(*(d.recursion() for d in deviations), strict=True))
+    covariance, in_front = np.zeros(3), []
+    for one, fresh in zip(maps, noise, strict=True):
+        in_front.append(covariance)
+        covariance = one @ covariance + fresh
+    parts = zip(deviations, stack.by_wiring(np.array(in_front)), strict=True)
+    return [wiring.at_branches(before) for wiring, before in parts]
+
+
+class _Deviations:
     """The linear recursion of (dM/M, dD/D) through the blocks of one wiring.
 
     Attributes:
@@ -44,28 +56,24 @@ class Deviations:
         behind: (2, 2 + branches, layers), the two behind it.
     """
 
-    def __init__(self, segment: Segment, gradients: Sequence[tuple[Gradient, Gradient]], width: int) -> None:
-        """The coefficients, which :func:`.stack.network_spread` iterates.
-
-        Args:
-            segment: knows its moments.
-            gradients: of (q, delta) of each branch's input, and of the first outgoing pair.
-        """
-        known = segment.known.T
-        pairs, branches = len(segment.step.pairs), len(segment.components)
-        m, delta = known[0::2] - known[1::2], known[1::2]
-        shape = (2 * (pairs + branches), 2 + branches, len(segment.layers))
+    def __init__(self, moments: BlockMoments, width: int) -> None:
+        blocks, gradients = moments.blocks, moments.derivatives[0]
+        pairs, branches = moments.q.shape[1], len(blocks.components)
+        delta = np.hstack([moments.delta, moments.branch_delta]).T
+        m = np.hstack([moments.q, moments.branch_q]).T - delta
+        shape = (2 * (pairs + branches), 2 + branches, len(blocks.layers))
         moved = np.zeros(shape)  # derivative of every known number along dM/M, dD/D and each branch's noise
         moved[: 2 * pairs : 2, 0] = m[:pairs]
         moved[: 2 * pairs : 2, 1] = moved[1 : 2 * pairs : 2, 1] = delta[:pairs]
-        q, drop, _ = np.broadcast_arrays(*segment.step.outputs(*known, *segment.multipliers)[:2], m[0])
-        values = [*segment.branch_inputs, (q, drop)]
-        self.rows = np.zeros((branches, 2 + branches, len(segment.layers)))
-        for i, component in enumerate(segment.components):
+        outputs = blocks.step.outputs(*moments.numbers, *blocks.multipliers)
+        q, drop, _ = np.broadcast_arrays(*outputs[:2], m[0])
+        values = [*moments.branch_inputs, (q, drop)]
+        self.rows = np.zeros((branches, 2 + branches, len(blocks.layers)))
+        for i, component in enumerate(blocks.components):
             at, (q_in, drop_in) = 2 * (pairs + i), values[i]
             dq, dd = (_along(gradient, moved) for gradient in gradients[i])
             self.rows[i] = dd / _positive(drop_in) - dq / q_in
-            to_mean, to_all = _response(segment, i, dq, dd)
+            to_mean, to_all = _response(moments, i, dq, dd)
             moved[at], moved[at + 1] = to_all, to_all - to_mean
             if isinstance(component, Pointwise):  # an element-wise function draws nothing
                 continue
@@ -101,12 +109,12 @@ def _along(gradient: Gradient, moved: Array) -> Array:
     return total
 
 
-def _response(segment: Segment, branch: int, dq: Array, dd: Array) -> tuple[Array, Array]:
-    """What a branch's covariance between tokens, and its second moment, do when its input moves."""
-    component, gains, slopes = segment.components[branch], segment.gains[branch], segment.slopes[branch]
-    q, drop = segment.branch_inputs[branch]
-    at = 2 * (len(segment.step.pairs) + branch)
-    out, out_drop = segment.known.T[at : at + 2]
+def _response(moments: BlockMoments, branch: int, dq: Array, dd: Array) -> tuple[Array, Array]:
+    """Changes of a branch's covariance between tokens, and of its second moment, when its input moves."""
+    blocks, slopes = moments.blocks, moments.slopes[branch]
+    component, gains = blocks.components[branch], blocks.gains[branch]
+    q, drop = moments.branch_inputs[branch]
+    out, out_drop = moments.branch_q.T[branch], moments.branch_delta.T[branch]
     p, out_p = q - drop, out - out_drop
     if not isinstance(component, Attention):
         slope = slopes.gains[1]

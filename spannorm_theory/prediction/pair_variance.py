@@ -1,4 +1,4 @@
-r"""How unlike the covariances of different token pairs become in a stack of finite width.
+r"""V: how unlike the covariances of different token pairs become in a stack of finite width.
 
 In the wide limit every pair of tokens has the covariance q - delta. In d coordinates these vary over
 pairs; V is their variance around what the token means explain, over delta^2. A Gaussian sample has V = 1/d,
@@ -21,95 +21,121 @@ order in V; the deviations of several streams are taken as common.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from ..gaussian.closed_forms import Array
-from ..moments.differential import Gradient
-from ..moments.two_tokens import PairStep
+from .blocks import BlockMoments
+from .stack import Stack
 
-#: V that a branch adds at most, of tokens that are equal to all digits; and V that is as good as none
-LARGEST, SMALLEST = 1e150, 1e-100
+#: V that a branch adds at most, of tokens that are equal to all digits
+LARGEST = 1e150
 
 
-class Spread:
-    """V through the blocks of one wiring.
+@dataclass(frozen=True)
+class PairVariance:
+    """V through a stack.
 
     Attributes:
-        streams: (layers, pairs) in front of each block.
-        branches: (layers, branches) at each branch's input.
+        streams: of each pair of stream classes at every boundary, (depth + 1, pairs).
+        branches: for each wiring, at its branches' inputs, (layers, branches).
     """
 
     streams: Array
-    branches: Array
+    branches: list[Array]
 
-    def __init__(
-        self,
-        step: PairStep,
-        known: Array,
-        drops: Sequence[Gradient],
-        answers: Sequence[tuple[Array, Array]],
-        fresh: float,
-    ) -> None:
-        """The coefficients of the recursion, whose solution :func:`.stack.pair_spread` finds.
 
-        Args:
-            known: (layers, numbers) as the step's forward functions take them, before the multipliers.
-            drops: the gradients of drops in those of their sources, of each branch's input and outgoing pair.
-            answers: K' of each branch, and the variance over pairs of its covariance that it adds by itself.
-            fresh: 1/d.
-        """
-        pairs, columns = len(step.pairs), known.T[1::2]
-        slopes: dict[int, Array] = {}  # of the branch whose drop is a source
-        owns: dict[int, Array] = {}
-        #: for each row the shares of its sources and what is added
-        self._rows: list[tuple[dict[int, Array], Array]] = []
-        for row, gradient in enumerate(drops):
-            parts = {at // 2: x * columns[at // 2] for at, x in gradient.items()}
+def pair_variance(stack: Stack, moments: Sequence[BlockMoments], start: float, width: int) -> PairVariance:
+    """V at every layer of a stack.
+
+    Args:
+        moments: in the blocks of each wiring.
+        start: V of the input.
+        width: d.
+    """
+    blocks = [_Blocks(wiring, 1 / width) for wiring in moments]
+    v, streams = [start] * stack.pairs, [[start] * stack.pairs]
+    branches: list[list[list[float]]] = [[] for _ in blocks]
+    for wiring in stack.order:
+        v, inputs = blocks[wiring](v)
+        streams.append(v)
+        branches[wiring].append(inputs)
+    return PairVariance(np.array(streams), [np.array(rows) for rows in branches])
+
+
+class _Blocks:
+    """The recursion of V through the blocks of one wiring, each call being the next of them.
+
+    V of a sum is the square of its sources' sqrt(V), weighted by their shares of its drop, and what is added.
+    Sources are the pairs of streams, then the branches, whose sqrt(V) is eta times that of their input.
+    """
+
+    def __init__(self, moments: BlockMoments, fresh: float) -> None:
+        """``fresh`` is 1/d."""
+        blocks, pairs = moments.blocks, moments.q.shape[1]
+        drops = np.hstack([moments.delta, moments.branch_delta]).T
+        answers = _answers(moments)
+        etas: dict[int, Array] = {}  # by source
+        scatters: dict[int, Array] = {}
+        self._branches, columns = len(answers), []
+        #: for each branch input, then each outgoing pair, the sources that it reads
+        self._sources: list[tuple[int, ...]] = []
+        for row, gradient in enumerate(moments.derivatives[1]):
+            parts = {at // 2: x * drops[at // 2] for at, x in gradient.items()}
             inside = sum(parts.values())
             whole = _nonzero(inside)
             shares = {source: part / whole for source, part in parts.items()}
             kept: Any = 0.0
-            scattered: Any = 0.0
+            added: Any = 0.0
             for source, share in shares.items():
                 if source < pairs:
                     kept = kept + share
                     continue
-                scattered = scattered + share * share * owns[source]
-                if step.trace.branches[source - pairs].elementwise:
-                    kept = kept + share * slopes[source]
-            self._rows.append((shares, fresh * (1 - kept * kept) + scattered))
+                added = added + share * share * scatters[source]
+                if blocks.step.trace.branches[source - pairs].elementwise:
+                    kept = kept + share * etas[source]
+            self._sources.append(tuple(shares))
+            columns += [*shares.values(), fresh * (1 - kept * kept) + added]
             if row < len(answers):
                 slope, scatter = answers[row]
-                outside = _nonzero(columns[pairs + row])
-                slopes[pairs + row] = slope * inside / outside
+                outside = _nonzero(drops[pairs + row])
+                etas[pairs + row] = eta = slope * inside / outside
                 with np.errstate(over="ignore"):
-                    owns[pairs + row] = np.minimum(scatter / outside / outside, LARGEST)
-        self._slopes = list(slopes.values())
+                    scatters[pairs + row] = np.minimum(scatter / outside / outside, LARGEST)
+                columns.append(eta)
+        shape = blocks.layers.shape
+        self._numbers = iter(np.array([np.broadcast_to(x, shape) for x in columns]).T.tolist())
 
-    def passed(self, streams: Array) -> tuple[Array, Array]:
-        """V behind each block for ``streams``, (layers, pairs) in front, and its derivatives in these,
-        (layers, pairs, pairs); ``branches`` and ``streams`` are kept."""
-        layers, pairs = streams.shape
-        roots = np.zeros((pairs, 1 + pairs, layers))  # sqrt(V) and its derivatives, of each source
-        stream = np.arange(pairs)
-        roots[:, 0] = np.sqrt(np.maximum(streams.T, SMALLEST))
-        roots[stream, 1 + stream] = 0.5 / roots[:, 0]
-        sources, found = list(roots), []
-        for row, (shares, added) in enumerate(self._rows):
-            whole = sum(share * sources[source] for source, share in shares.items())
-            here = whole[0] * whole
-            here[1:] *= 2
-            here[0] += added
-            found.append(here)
-            if row < len(self._slopes):
-                root = np.sqrt(np.maximum(here[0], SMALLEST))
-                sources.append(np.vstack([root, here[1:] / (2 * root)]) * self._slopes[row])
-        branches = len(self._slopes)
-        self.streams, self.branches = streams, np.stack([here[0] for here in found[:branches]], axis=1)
-        behind = np.stack(found[branches:])
-        return behind[:, 0].T, behind[:, 1:].transpose(2, 0, 1)
+    def __call__(self, v: Sequence[float]) -> tuple[list[float], list[float]]:
+        """V of each pair behind the block, and at each branch's input."""
+        numbers, roots, found = iter(next(self._numbers)), [sqrt(max(x, 0.0)) for x in v], []
+        for row, sources in enumerate(self._sources):
+            root = sum(next(numbers) * roots[source] for source in sources)
+            found.append(root * root + next(numbers))
+            if row < self._branches:
+                roots.append(next(numbers) * sqrt(max(found[-1], 0.0)))
+        return found[self._branches :], found[: self._branches]
+
+
+def _answers(moments: BlockMoments) -> list[tuple[Array, Array]]:
+    """For each branch K', by which its covariance answers to that of its input, and the variance over pairs
+    that it adds to its covariance by itself; each (layers,)."""
+    blocks = moments.blocks
+    found = []
+    for component, gains, (q, delta), drop, slopes in zip(
+        blocks.components,
+        blocks.gains,
+        moments.branch_inputs,
+        moments.branch_delta.T,
+        moments.slopes,
+        strict=True,
+    ):
+        at = q, delta, drop, gains, slopes
+        found.append((component.response(*at), component.scatter(*at)))
+    return found
 
 
 def _nonzero(x: Array) -> Array:

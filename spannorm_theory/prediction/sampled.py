@@ -36,9 +36,12 @@ from ..gaussian.rank_metrics import rank_metrics_gram
 from ..moments.algebra import norm_of_zero
 from ..moments.token_gram import Block, Draws, Grams, Wiring, mean_drop
 from ..spec.architecture import Architecture
+from .blocks import BlockMoments
 from .boundary import input_gram, loss_gram
+from .network_variance import network_variance
+from .pair_variance import pair_variance
 from .prediction import Prediction
-from .stack import Stack, finite_width
+from .stack import Stack
 
 #: independent recursions behind a prediction
 BATCHES = 8
@@ -205,13 +208,15 @@ class _Run:
             self.grams[str(s), size] = {l: grams[l][s][s] for l in self._layers}
 
 
-def _finite_width(arch: Architecture, stack: Stack, known: Array) -> tuple[Array, Array]:
-    """V and U at each branch's input, (layers, branches), from each block's :meth:`Block.pair_moments`.
+def _finite_width(arch: Architecture, stack: Stack, averages: Array) -> tuple[Array, Array]:
+    """V and U at each branch's input, (depth, branches), from each block's :meth:`Block.pair_moments`.
 
     Grams hold what repeated token ids share, so V starts as that of Gaussian tokens."""
-    here = stack.at(known)
-    finite_width(here, 1 / arch.width, arch.width)
-    return here.over_layers(lambda s: s.spread.branches), here.over_layers(lambda s: s.stray)
+    parts = zip(stack.wirings, stack.by_wiring(averages), strict=True)
+    moments = [BlockMoments.of(*part) for part in parts]
+    v = pair_variance(stack, moments, 1 / arch.width, arch.width)
+    u = network_variance(stack, moments, arch.width)
+    return stack.in_order(v.branches), stack.in_order(u)
 
 
 def token_drop(gram: Array) -> float:

@@ -13,7 +13,7 @@ from ..asymptotics.growth import Growth
 from ..base.errors import AssumptionError, NonFiniteError
 from ..derivation.closed_forms import ClosedForms
 from ..derivation.recursion import Recursion, derive
-from ..prediction.exchangeable import predict
+from ..prediction.predict import predict
 from ..spec.architecture import Architecture
 from ..spec.placements import STANDARD, Placement
 from ..verification.verification import Verification, verify

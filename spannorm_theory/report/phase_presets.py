@@ -92,7 +92,7 @@ class Preset:
 
     def theory(self, arch: Architecture) -> float:
         """What theory predicts for a point; NaN outside its assumptions."""
-        from ..prediction.exchangeable import predict_profiles
+        from ..prediction.predict import predict_profiles
 
         try:
             return float(predict_profiles(arch).profiles["0", self.quantity][self.layer])

@@ -39,8 +39,7 @@ from ..base.quantities import SPECTRAL, Key
 from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import largest_eigenvalue, rank_metrics
 from ..layers.experts import MixtureOfExperts
-from ..prediction.blocks import feedforward_moments
-from ..prediction.network_variance import QUADRATIC
+from ..moments.branches import QUADRATIC_IN_DROP, feedforward_moments
 from ..spec.architecture import Architecture
 
 
@@ -106,7 +105,7 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
         elif quantity == "load_imbalance":
             largest = arch.experts / arch.top_k - 1
             result[stream, quantity] = largest * floor + (largest - profile) * (below[:-1] + v)
-        elif stream in QUADRATIC:
+        elif stream in QUADRATIC_IN_DROP:
             result[stream, quantity] = floor + below[:-1] + above[:-1] + sphere
         else:
             result[stream, quantity] = floor + below[:-1] + above[:-1]

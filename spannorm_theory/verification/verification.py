@@ -28,7 +28,7 @@ from ..base.errors import InputError
 from ..base.quantities import QUANTITIES, Key, tidy
 from ..bounds.intervals import bounds
 from ..gaussian.closed_forms import Array
-from ..prediction.exchangeable import predict_profiles
+from ..prediction.predict import predict_profiles
 from ..prediction.prediction import Prediction
 from ..spec.architecture import Architecture
 from .allowances import allowances, fluctuations

@@ -11,7 +11,7 @@ from spannorm_theory import Architecture, derive
 from spannorm_theory.base import symbols
 from spannorm_theory.bounds.intervals import bounds, forward_box
 from spannorm_theory.derivation.iterate import Compiled
-from spannorm_theory.prediction.exchangeable import predict_profiles
+from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.spec.placements import PLACEMENTS, STANDARD
 
 

@@ -10,7 +10,8 @@ from spannorm_theory import Architecture
 from spannorm_theory.gaussian import rank_metrics as rank
 from spannorm_theory.moments.token_gram import Draws
 from spannorm_theory.montecarlo.metrics import gram, log_rank_residual, rank_metrics, token_modes
-from spannorm_theory.prediction.exchangeable import predict_pair, predict_profiles
+from spannorm_theory.prediction.exchangeable import predict_pair
+from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.sampled import predict_gram
 
 METRICS = ("stable_rank", "effective_rank", "participation_ratio")

@@ -12,7 +12,7 @@ import spannorm_theory as st
 from spannorm_theory.bounds.intervals import bounds
 from spannorm_theory.moments.copies import copies
 from spannorm_theory.prediction import stack
-from spannorm_theory.prediction.exchangeable import predict_profiles
+from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.stack import Stack
 from spannorm_theory.spec.placements import PLACEMENTS
 

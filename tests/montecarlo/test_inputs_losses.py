@@ -21,7 +21,7 @@ from spannorm_theory.prediction.boundary import (
     loss_gram,
     loss_moments,
 )
-from spannorm_theory.prediction.exchangeable import predict_profiles
+from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.spec.token_law import collision_probability, ids, zipf
 from spannorm_theory.verification.verification import compare, verify
 

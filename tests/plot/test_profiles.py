@@ -13,7 +13,7 @@ from spannorm_theory.base.errors import InputError
 from spannorm_theory.base.quantities import tidy
 from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.plot import comparison, depth_profile, rank_collapse, weight_gradients
-from spannorm_theory.prediction.exchangeable import predict
+from spannorm_theory.prediction.predict import predict
 from spannorm_theory.spec.architecture import Architecture
 from spannorm_theory.verification.verification import verify
 

@@ -9,7 +9,7 @@ import pytest
 
 from spannorm_theory.base.errors import InputError, UnknownNameError
 from spannorm_theory.plot import block_diagram, comparison, depth_profile, placement_style, save, style
-from spannorm_theory.prediction.exchangeable import predict
+from spannorm_theory.prediction.predict import predict
 from spannorm_theory.spec.architecture import Architecture
 from spannorm_theory.spec.placements import PLACEMENTS, STANDARD
 

@@ -14,8 +14,9 @@ from spannorm_theory.bounds.intervals import bounds
 from spannorm_theory.gaussian.head_norm import HeadNorm
 from spannorm_theory.layers.attention import Attention
 from spannorm_theory.layers.attention_gram import SampledAttention
-from spannorm_theory.prediction.exchangeable import predict_pair, predict_profiles
+from spannorm_theory.prediction.exchangeable import predict_pair
 from spannorm_theory.prediction.fixed_points import alignment_map, fixed_points
+from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.sampled import predict_gram, resolve
 
 SMALL = Architecture("pre-norm", depth=4, width=128, heads=4, tokens=16)

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from spannorm_theory.moments.block import OutOfRange
+from spannorm_theory.prediction.collocation import FIRST, POINTS, Points, collocated
 
 from spannorm_theory import Architecture
 from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.gaussian.closed_forms import Array
-from spannorm_theory.moments.block import OutOfRange
 from spannorm_theory.prediction import forward as passes
 from spannorm_theory.prediction.boundary import input_moments
-from spannorm_theory.prediction.collocation import FIRST, POINTS, Points, collocated
-from spannorm_theory.prediction.exchangeable import predict_profiles
 from spannorm_theory.prediction.forward import PERIODS, _runs, forward
+from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.stack import Stack
 
 ONE = [(0, 0)]

@@ -14,7 +14,8 @@ from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.base.quantities import SPECTRAL
 from spannorm_theory.bounds.intervals import bounds
 from spannorm_theory.prediction.backward import _carried_back
-from spannorm_theory.prediction.exchangeable import predict_forward, predict_pair, predict_profiles
+from spannorm_theory.prediction.exchangeable import predict_forward, predict_pair
+from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.sampled import predict_gram
 from spannorm_theory.spec.placements import PLACEMENTS, STANDARD
 

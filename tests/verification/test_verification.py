@@ -13,7 +13,7 @@ from spannorm_theory import Architecture
 from spannorm_theory.base.errors import InputError
 from spannorm_theory.base.quantities import SPECTRAL
 from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
-from spannorm_theory.prediction.exchangeable import predict_profiles
+from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.prediction import Prediction
 from spannorm_theory.softmax.top_k_curve import Overlaps
 from spannorm_theory.spec.placements import PLACEMENTS, STANDARD

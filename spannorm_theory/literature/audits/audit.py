@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...base.quantities import QUANTITIES, Key
 from ...gaussian.closed_forms import Array
-from ...prediction.exchangeable import predict_profiles
+from ...prediction.predict import predict_profiles
 from ...spec.architecture import Architecture
 from .statistics import Statistic
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from math import log, sqrt
 from typing import Any
 
-from ...prediction.exchangeable import predict_profiles
+from ...prediction.predict import predict_profiles
 from ...spec.architecture import Architecture
 from .audit import Audit
 from .statistics import (

@@ -1,0 +1,102 @@
+"""Which component a traced branch has: its moments with an architecture's sizes, norms and gains."""
+
+from __future__ import annotations
+
+from ..base.errors import AssumptionError
+from ..gaussian.head_norm import HeadNorm
+from ..layers.attention import Attention
+from ..layers.attention_gram import SampledAttention
+from ..layers.experts import MixtureOfExperts
+from ..layers.feedforward import FeedForward
+from ..layers.pointwise import Pointwise
+from ..spec.architecture import Architecture
+from ..spec.graph import Branch
+
+#: matrices whose squared gradient is quadratic in the drop of the branch's input
+QUADRATIC_IN_DROP = ("attn.query", "attn.key")
+
+
+def branch_moments(branch: Branch, arch: Architecture) -> Attention | FeedForward | Pointwise:
+    """The moments of a branch between two tokens, all pairs being alike."""
+    if branch.kind != "attention":
+        return _without_tokens(branch, arch)
+    head_norm = _head_norm(branch, arch)
+    normed, gains, factor = arch.normed(branch), arch.base_gains, _logit_factor(arch)
+    over_width = arch.qk_norm_over == "width"
+    if "query" in normed and head_norm is not None and not over_width:
+        factor *= arch.head_width / head_norm.size  # LayerNorm: fewer coordinates are free, and larger
+    return Attention(
+        arch.width,
+        arch.tokens,
+        arch.head_width,
+        normed,
+        head_norm,
+        factor if "query" in normed else factor * gains["attn.query"] * gains["attn.key"],
+        branch.inner_norm,
+        logit_factor=factor,
+        over_width=over_width,
+        dropout=arch.attention_dropout,
+    )
+
+
+def branch_gram_moments(branch: Branch, arch: Architecture) -> SampledAttention | FeedForward | Pointwise:
+    """The moments of a branch on token Grams, for tokens that are unlike."""
+    if branch.kind != "attention":
+        return _without_tokens(branch, arch)
+    return SampledAttention(
+        arch.width,
+        arch.mask == "causal",
+        arch.normed(branch),
+        arch.norm,
+        _head_norm(branch, arch),
+        branch.inner_norm,
+        window=arch.window,
+        rope=arch.positions == "rope",
+        logit_factor=_logit_factor(arch),
+        over_width=arch.qk_norm_over == "width",
+        dropout=arch.attention_dropout,
+    )
+
+
+def feedforward_moments(arch: Architecture, inner_norm: str | None) -> FeedForward:
+    """The moments of an architecture's feed-forward branch, dense or of experts."""
+    if arch.experts == 1:
+        return FeedForward(arch.nonlinearity, arch.width, arch.hidden, inner_norm)
+    return MixtureOfExperts(
+        arch.nonlinearity,
+        arch.width,
+        arch.hidden,
+        experts=arch.experts,
+        top_k=arch.top_k,
+        shared=arch.shared_experts,
+        renormalised=arch.gates == "renormalised",
+        unit_logits=arch.base_gains["ffn.router"],
+    )
+
+
+def _without_tokens(branch: Branch, arch: Architecture) -> FeedForward | Pointwise:
+    """A branch that reads each token by itself."""
+    if branch.elementwise:
+        return Pointwise(branch.kind)
+    return feedforward_moments(arch, arch.norm if branch.inner_norm else None)
+
+
+def _head_norm(branch: Branch, arch: Architecture) -> HeadNorm | None:
+    """The norm on the branch's queries and keys, if any.
+
+    Raises:
+        AssumptionError: it runs over another width for keys than for queries.
+    """
+    if arch.qk_norm_over == "width" and arch.kv_heads is not None:
+        raise AssumptionError(
+            f"norms over the width of kv_heads={arch.kv_heads} shared heads are not derived; use "
+            "qk_norm_over='head', or kv_heads=None"
+        )
+    if not arch.normed(branch):
+        return None
+    return HeadNorm(arch.width if arch.qk_norm_over == "width" else arch.head_width, arch.norm)
+
+
+def _logit_factor(arch: Architecture) -> float:
+    """By how much logits are smaller than q.k over the root of the head width, squared."""
+    return 1 / arch.head_width if arch.logit_scale == "linear" else 1.0
