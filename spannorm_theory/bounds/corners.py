@@ -23,7 +23,7 @@ AT_ONCE = 1 << 14
 
 
 class Corners:
-    """One-token steps of the blocks of a blocks.
+    """One-token steps of the blocks of one wiring.
 
     Attributes:
         layers: their indices.
@@ -46,21 +46,21 @@ class Corners:
     def _walk(
         self, moments: list[Any], numbers: Any, gains: Callable[[int, Any], tuple[Any, Any]]
     ) -> tuple[list[Any], list[Any], list[Any]]:
-        """What the step's functions take: moments, multipliers and the branches' backward maps. ``gains`` are
-        those of a branch, for the second moment of its input."""
+        """Second moments of the block's sources, its multipliers and the branches' backward maps. ``gains``
+        are those of a branch, for the second moment of its input."""
         count = len(self.step.coefficients)
         multipliers, scales = numbers[:count], numbers[count:]
-        known, maps = [x for q in moments for x in (q, 0.0)], []
+        sources, maps = [*moments], []
         for i, (branch, entering) in enumerate(zip(self.branches, self.step.branch_inputs, strict=True)):
-            u = entering(*known, *multipliers)[0]
+            u = entering(sources, _nothing(sources), multipliers)[0]
             chosen = gains(i, u)
             if branch.elementwise:
                 value, slope = elementwise_numbers(branch.kind, u)
             else:
                 value, slope = weighted_gains(branch, u, scales[i], chosen)
-            known += [value, 0.0]
+            sources.append(value)
             maps += [slope, 0.0, 0.0, 0.0]
-        return known, [*multipliers], maps
+        return sources, [*multipliers], maps
 
     def forward(
         self, at: int, low: Array, high: Array, boxes: Sequence[GainBox]
@@ -82,8 +82,8 @@ class Corners:
             return _axis(*found[i][0], count + i, axes), 1.0
 
         moments = [_axis(a, b, k, axes) for k, (a, b) in enumerate(zip(low, high, strict=True))]
-        known, multipliers, _ = self._walk(moments, self._rows[at], chosen)
-        values = self.step.outputs(*known, *multipliers)[: 2 * count : 2]
+        sources, multipliers, _ = self._walk(moments, self._rows[at], chosen)
+        values = self.step.outputs(sources, _nothing(sources), multipliers)[:count]
         return np.array([np.min(v) for v in values]), np.array([np.max(v) for v in values]), found
 
     def backward(self, low: Array, high: Array, gains: Array) -> tuple[Array, Array]:
@@ -113,8 +113,8 @@ class Corners:
         def chosen(i: int, u: Any) -> tuple[Any, Any]:
             return sides[pairs + 2 * i], sides[pairs + 2 * i + 1]
 
-        known, multipliers, maps = self._walk(sides[:pairs], numbers, chosen)
-        values = self.step.backward(*known, *multipliers, *maps)
+        sources, multipliers, maps = self._walk(sides[:pairs], numbers, chosen)
+        values = self.step.backward(sources, _nothing(sources), multipliers, maps)
         smallest, largest = np.empty((2, layers, rows, width // 2))
         for r in range(rows):
             for c in range(width // 2):
@@ -122,6 +122,11 @@ class Corners:
                 over = tuple(range(1, value.ndim))
                 smallest[:, r, c], largest[:, r, c] = value.min(axis=over), value.max(axis=over)
         return smallest, largest
+
+
+def _nothing(sources: Sequence[Any]) -> list[float]:
+    """Drops of one token."""
+    return [0.0] * len(sources)
 
 
 def _axis(low: float, high: float, place: int, axes: int) -> Any:

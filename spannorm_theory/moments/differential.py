@@ -1,4 +1,4 @@
-"""Derivatives of a block's moments in the numbers that its step takes, compiled from the same expressions."""
+"""Derivatives of a block's moments in those of its sources, compiled from the same expressions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sympy import Expr, Symbol, lambdify
 
 from ..gaussian.closed_forms import Array
 
-#: derivatives of one moment that are not zero, by the place of the number among those that the step takes
-Gradient = dict[int, Any]
+#: derivatives of one moment that are not zero, by ("q" or "delta", number of the source)
+Gradient = dict[tuple[str, int], Any]
 
 
 class Differential:
@@ -21,36 +21,42 @@ class Differential:
         self,
         inputs: Sequence[tuple[Expr, Expr]],
         outputs: Sequence[tuple[Expr, Expr]],
-        numbers: Sequence[Symbol],
+        q: Sequence[Symbol],
+        delta: Sequence[Symbol],
         multipliers: Sequence[Symbol],
     ) -> None:
-        """``numbers`` are the (q, delta) of every stream pair, then of every branch."""
-        self._places: list[list[int]] = []
+        """``q`` and ``delta`` are those of the block's sources."""
+        drops = {("delta", i): x for i, x in enumerate(delta)}
+        sources = {("q", i): x for i, x in enumerate(q)} | drops
+        self._keys: list[list[tuple[str, int]]] = []
         entries: list[Expr] = []
 
-        def add(moment: Expr, first: int, step: int) -> None:
-            found = {at: moment.diff(numbers[at]) for at in range(first, len(numbers), step)}
-            self._places.append([at for at, entry in found.items() if entry != 0])
+        def add(moment: Expr, variables: dict[tuple[str, int], Symbol]) -> None:
+            found = {key: moment.diff(variable) for key, variable in variables.items()}
+            self._keys.append([key for key, entry in found.items() if entry != 0])
             entries.extend(entry for entry in found.values() if entry != 0)
 
         self._whole = len(inputs) + 1
-        for q, delta in [*inputs, outputs[0]]:
-            add(q, 0, 1)
-            add(delta, 0, 1)
-        for _, delta in outputs[1:]:
-            add(delta, 1, 2)
+        for moments in [*inputs, outputs[0]]:
+            for moment in moments:
+                add(moment, sources)
+        for _, drop in outputs[1:]:
+            add(drop, drops)
         self._compiled: Callable[..., list[Any]] = lambdify(
-            [*numbers, *multipliers], entries, "numpy", cse=True
+            [[*q], [*delta], [*multipliers]], entries, "numpy", cse=True
         )
 
     def __call__(
-        self, known: Array, multipliers: Sequence[Array]
+        self, q: Array, delta: Array, multipliers: Sequence[Array]
     ) -> tuple[list[tuple[Gradient, Gradient]], list[Gradient]]:
-        """At ``known`` (numbers, layers): for each branch's input and the first outgoing pair the gradients
-        of q and of delta; and for each branch's input and every outgoing pair that of delta in deltas, in
-        which it is linear."""
-        values = iter(self._compiled(*known, *multipliers))
-        found = [dict(zip(at, islice(values, len(at)), strict=True)) for at in self._places]
+        """Derivatives at ``q`` and ``delta`` of the sources, (sources, layers).
+
+        Returns:
+            for each branch's input and the first outgoing pair the gradients of q and of delta; and for each
+            branch's input and every outgoing pair that of delta in deltas, in which it is linear.
+        """
+        values = iter(self._compiled(q, delta, multipliers))
+        found = [dict(zip(keys, islice(values, len(keys)), strict=True)) for keys in self._keys]
         whole = list(zip(found[0 : 2 * self._whole : 2], found[1 : 2 * self._whole : 2], strict=True))
-        drops = [{at: x for at, x in delta.items() if at % 2} for _, delta in whole]
+        drops = [{key: x for key, x in drop.items() if key[0] == "delta"} for _, drop in whole]
         return whole, drops + found[2 * self._whole :]

@@ -132,11 +132,11 @@ class Block:
         return 0.0
 
     def pair_moments(self, streams: Sequence[int]) -> Array:
-        """Position averages in the order of :class:`~.two_tokens.PairStep`: second moment and its drop
-        between tokens, of each pair of these incoming streams and then of each branch's output."""
+        """Position averages for :class:`~.two_tokens.PairStep`: second moment and its drop between tokens, of
+        each pair of these incoming streams and then of each branch's output; (sources, 2)."""
         grams = [self.incoming[i][j] for i, j in combinations_with_replacement(streams, 2)]
         grams += [self._branches[b.index] for b in self.wiring.trace.branches]
-        return np.array([x for gram in grams for x in (gram.diagonal().mean(), mean_drop(gram))])
+        return np.array([(gram.diagonal().mean(), mean_drop(gram)) for gram in grams])
 
     def _part(self, branch: Branch) -> tuple[Component, dict[str, float]]:
         gains = self.wiring.gains[branch.index].items()

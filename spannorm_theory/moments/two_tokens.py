@@ -41,16 +41,17 @@ class PairStep:
         pairs: the pairs (i, j), i <= j, of classes, in the order of the forward state.
         gradients: those of streams, in the order of the backward state.
         own: for each class the pair that holds its moments.
-        branch_inputs: for each branch, a function to its input (q, delta), numbers or arrays.
-        outputs: function to the outgoing state (q, delta for each pair), then, for each class, the second
+        branch_inputs: for each branch, a function to its input (q, delta).
+        outputs: function to q of each outgoing pair, then delta of each, then, for each class, the second
             moment between its streams before and after the block.
         differential: the derivatives of both.
         backward: function to the matrix that maps the outgoing gradient state to the incoming one,
             followed by the rows of the gradient (gamma, c) at each branch's output.
 
-    Forward functions take ``state, branches, coefficients`` flattened in that order: the state vector,
-    (q, delta) of the branches computed so far, and the block's multipliers. ``backward`` takes the
-    same and four numbers of each branch's 2 x 2 map from (gamma, c) at its output to its input.
+    Functions take three sequences of numbers or arrays: q, delta and the multipliers. q and delta are those
+    of the block's sources, the stream pairs in front of it and then the outputs of its branches (for a
+    branch's input, of those before it). ``backward`` takes a fourth: four numbers of each branch's 2 x 2 map
+    from (gamma, c) at its output to its input.
     """
 
     def __init__(self, trace: Trace, places: tuple[int, ...]) -> None:
@@ -82,14 +83,14 @@ class PairStep:
             return state[min(places[i], places[j]), max(places[i], places[j])]
 
         forward = Moments(trace, PAIR, incoming, transfer, lambda c: named.get(c, c))
-        self._arguments = [x for pair in state.values() for x in pair]
-        self._multipliers = [_name("m", i) for i in range(len(self.coefficients))]
-        sources = [x for pair in branches.values() for x in pair]
+        sources = [*state.values(), *branches.values()]
+        q, delta = [q for q, _ in sources], [delta for _, delta in sources]
+        multipliers = [_name("m", i) for i in range(len(self.coefficients))]
         for branch in trace.branches:
             forward.cov(branch, branch)
         self.branch_inputs = [
-            _compile([*self._arguments, *sources[: 2 * i], *self._multipliers], list(inputs[b.index]))
-            for i, b in enumerate(trace.branches)
+            _compile([q[:known], delta[:known], multipliers], list(inputs[b.index]))
+            for known, b in enumerate(trace.branches, len(self.pairs))
         ]
         if len(trace.outputs) == len(places):
             outputs = [trace.outputs[at] for at in self.firsts]
@@ -100,13 +101,12 @@ class PairStep:
         across = [
             forward.cov(out, trace.streams[at])[0] for out, at in zip(outputs, self.firsts, strict=False)
         ]
-        everything = [*self._arguments, *sources, *self._multipliers]
-        self.outputs = _compile(everything, [*(x for pair in after for x in pair), *across])
-        entering = [inputs[b.index] for b in trace.branches]
-        self.differential = Differential(entering, after, [*self._arguments, *sources], self._multipliers)
+        everything = [q, delta, multipliers]
+        self.outputs = _compile(everything, [*(q for q, _ in after), *(d for _, d in after), *across])
+        self.differential = Differential([inputs[b.index] for b in trace.branches], after, *everything)
         self.backward = self._compile_backward(forward, everything)
 
-    def _compile_backward(self, forward: Moments, everything: list[Symbol]) -> Callable[..., Any]:
+    def _compile_backward(self, forward: Moments, everything: list[list[Symbol]]) -> Callable[..., Any]:
         trace = self.trace
         adjoint = Adjoint(forward)
         outgoing = len(trace.outputs)
@@ -136,7 +136,7 @@ class PairStep:
         unknowns = [x for pair in gradient.values() for x in pair]
         matrix: Matrix = linear_eq_to_matrix(rows, unknowns)[0]
         self.shape: tuple[int, int] = matrix.shape
-        return _compile([*everything, *(a for m in maps for a in m)], list(matrix))
+        return _compile([*everything, [a for m in maps for a in m]], list(matrix))
 
 
 class _Printer(PythonCodePrinter):
@@ -150,7 +150,7 @@ def _name(stem: str, index: int) -> Symbol:
     return symbols.transfer(f"{stem}{index}")
 
 
-def _compile(arguments: list[Symbol], expressions: list[Expr]) -> Callable[..., Any]:
+def _compile(arguments: list[list[Symbol]], expressions: list[Expr]) -> Callable[..., Any]:
     compiled: Callable[..., Any] = lambdify(arguments, expressions, "math", printer=_Printer, cse=True)
     return compiled
 

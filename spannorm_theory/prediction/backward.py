@@ -80,7 +80,8 @@ class _BlocksBack:
         self.moments, self.blocks, self._v, self._u = moments, moments.blocks, v.T, u.T
         maps = self._branch_maps()
         step, layers = self.blocks.step, len(self.blocks.layers)
-        entries = step.backward(*moments.numbers, *self.blocks.multipliers, *(x for m in maps for x in m))
+        everything = moments.q, moments.delta, self.blocks.multipliers, [x for m in maps for x in m]
+        entries = step.backward(*everything)
         numbers = 2 * len(step.gradients)
         rows = np.array([np.broadcast_to(np.asarray(e, dtype=float), layers) for e in entries])
         table = rows.T.reshape(layers, -1, numbers)

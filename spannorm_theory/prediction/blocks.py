@@ -64,38 +64,25 @@ class BlockMoments:
 
     Attributes:
         blocks: the wiring.
-        q, delta: second moment and drop (q minus the covariance of two tokens) of each pair of stream
-            classes in front of each block; (layers, pairs).
-        branch_q, branch_delta: of each branch's output; (layers, branches).
+        q, delta: second moment and drop (q minus the covariance of two tokens) of each source of a block: the
+            pairs of stream classes in front of it, then the outputs of its branches; (sources, layers).
     """
 
     blocks: WiredBlocks
     q: Array
     delta: Array
-    branch_q: Array
-    branch_delta: Array
 
-    @classmethod
-    def of(cls, blocks: WiredBlocks, numbers: Array) -> BlockMoments:
-        """The moments whose numbers stand in rows, as the step takes them: (layers, pairs + branches, 2)."""
-        pairs = len(blocks.step.pairs)
-        table = numbers.reshape(len(blocks.layers), pairs + len(blocks.components), 2)
-        q, delta = table[..., 0], table[..., 1]
-        return cls(blocks, q[:, :pairs], delta[:, :pairs], q[:, pairs:], delta[:, pairs:])
-
-    @cached_property
-    def numbers(self) -> list[Array]:
-        """q and delta in turn, of each pair and then of each branch, as the step's functions take them."""
-        q, delta = np.hstack([self.q, self.branch_q]), np.hstack([self.delta, self.branch_delta])
-        return [x for both in zip(q.T, delta.T, strict=True) for x in both]
+    @property
+    def pairs(self) -> int:
+        """How many of the sources are stream pairs."""
+        return len(self.blocks.step.pairs)
 
     @cached_property
     def branch_inputs(self) -> list[tuple[Array, Array]]:
         """(q, delta) at each branch's input, each (layers,)."""
-        known, blocks = 2 * self.q.shape[1], self.blocks
-        found = []
-        for i, entering in enumerate(blocks.step.branch_inputs):
-            values = entering(*self.numbers[: known + 2 * i], *blocks.multipliers)
+        blocks, found = self.blocks, []
+        for known, entering in enumerate(blocks.step.branch_inputs, self.pairs):
+            values = entering(self.q[:known], self.delta[:known], blocks.multipliers)
             q, delta = (np.broadcast_to(np.asarray(x, dtype=float), blocks.layers.shape) for x in values)
             found.append((q, delta))
         return found
@@ -109,4 +96,4 @@ class BlockMoments:
     @cached_property
     def derivatives(self) -> tuple[list[tuple[Gradient, Gradient]], list[Gradient]]:
         """Derivatives of the step's moments at these: :meth:`Differential.__call__`."""
-        return self.blocks.step.differential(np.array(self.numbers), self.blocks.multipliers)
+        return self.blocks.step.differential(self.q, self.delta, self.blocks.multipliers)

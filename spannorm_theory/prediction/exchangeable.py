@@ -20,7 +20,7 @@ from ..spec.architecture import Architecture
 from .backward import Gradients, backward
 from .blocks import BlockMoments
 from .boundary import input_moments, input_spread
-from .forward import StackMoments, forward
+from .forward import StackMoments, State, forward
 from .network_variance import network_variance
 from .pair_variance import PairVariance, pair_variance
 from .prediction import Prediction
@@ -80,7 +80,7 @@ def _settled(arch: Architecture, stack: Stack) -> tuple[StackMoments, PairVarian
     Raises:
         AssumptionError: V still moves after ``PASSES``.
     """
-    start = input_moments(arch) * stack.pairs
+    start = input_state(arch, stack)
     moments = forward(stack, start)
     v = pair_variance(stack, moments.wirings, input_spread(arch), arch.width)
     if arch.experts == 1:
@@ -104,9 +104,8 @@ def predict_forward(arch: Architecture) -> Prediction:
     """
     require_exchangeable(arch)
     stack = Stack.of(arch)
-    moments = (
-        _settled(arch, stack)[0] if arch.experts > 1 else forward(stack, input_moments(arch) * stack.pairs)
-    )
+    whole = arch.experts > 1  # which read V
+    moments = _settled(arch, stack)[0] if whole else forward(stack, input_state(arch, stack))
     profiles: dict[Key, Array] = {}
     for name, place in enumerate(stack.step.places):
         sizes, changes = _stream(moments, place)
@@ -197,6 +196,12 @@ def _profiles(
         profiles.update({(name, quantity): x for quantity, x in changes.items()})
     profiles.update({(matrix, "weight_grad_norm"): value for matrix, value in gradients.weights.items()})
     return profiles
+
+
+def input_state(arch: Architecture, stack: Stack) -> State:
+    """The state in front of the first block: all streams start as the input."""
+    q, delta = input_moments(arch)
+    return State([q] * stack.pairs, [delta] * stack.pairs)
 
 
 def _stream(moments: StackMoments, place: int) -> tuple[dict[str, Array], dict[str, Array]]:

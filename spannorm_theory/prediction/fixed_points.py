@@ -23,7 +23,7 @@ from ..gaussian.closed_forms import Array
 from ..layers.attention_op import require_exchangeable
 from ..spec.architecture import Architecture
 from .blocks import WiredBlocks
-from .forward import forward
+from .forward import State, forward
 from .predict import predict_profiles
 from .stack import Stack
 
@@ -71,7 +71,8 @@ class _Map:
     def __call__(self, rho: Array) -> Array:
         after = []
         for value in np.atleast_1d(rho):
-            q, delta = forward(self._block, (self._q, self._q * (1 - float(value)))).last
+            state = State([self._q], [self._q * (1 - float(value))])
+            (q,), (delta,) = forward(self._block, state).last
             after.append(1 - delta / q)
         return np.array(after)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +18,17 @@ from ..softmax.top_k_table import LARGEST_SPREAD
 from .blocks import BlockMoments, WiredBlocks
 from .stack import Stack
 
-#: (q, delta) of each pair of stream classes in turn
-State = Sequence[float]
+
+class State(NamedTuple):
+    """Second moments of two tokens between blocks, per coordinate.
+
+    Attributes:
+        q: second moment of each pair of stream classes.
+        delta: q minus the covariance between two tokens, of each pair.
+    """
+
+    q: Sequence[float]
+    delta: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -28,24 +38,20 @@ class StackMoments:
     Attributes:
         stack: its blocks.
         wirings: the moments in the blocks of each wiring.
-        last: the state behind the last block.
+        q, delta: the states in front of each block and behind the last, (depth + 1, pairs).
         across: second moment of each stream class with what it was in front of a block, (depth, classes).
     """
 
     stack: Stack
     wirings: list[BlockMoments]
-    last: State
+    q: Array
+    delta: Array
     across: Array
 
     @property
-    def q(self) -> Array:
-        """Second moment of each pair of stream classes at every boundary, (depth + 1, pairs)."""
-        return np.vstack([self.stack.in_order([m.q for m in self.wirings]), self.last[::2]])
-
-    @property
-    def delta(self) -> Array:
-        """Drop of each pair of stream classes at every boundary, (depth + 1, pairs)."""
-        return np.vstack([self.stack.in_order([m.delta for m in self.wirings]), self.last[1::2]])
+    def last(self) -> State:
+        """The state behind the last block."""
+        return State(self.q[-1].tolist(), self.delta[-1].tolist())
 
 
 def forward(stack: Stack, state: State, pair_variance: Sequence[Array] | None = None) -> StackMoments:
@@ -60,11 +66,11 @@ def forward(stack: Stack, state: State, pair_variance: Sequence[Array] | None = 
         AssumptionError: a second moment left float64's range, or a norm reads zeros.
     """
     given = pair_variance or [np.zeros((len(w.layers), len(w.components))) for w in stack.wirings]
-    blocks = [_Blocks(wiring, v) for wiring, v in zip(stack.wirings, given, strict=True)]
-    records: list[list[list[float]]] = [[] for _ in stack.wirings]
+    steps = [_Steps(wiring, v) for wiring, v in zip(stack.wirings, given, strict=True)]
+    states, sources, across = [state], [list[State]() for _ in steps], []
     for layer, wiring in enumerate(stack.order):
         try:
-            state, record = blocks[wiring](state)
+            state, block, crossing = steps[wiring](state)
         except ZeroDivisionError:
             raise norm_of_zero(layer) from None
         except OverflowError:
@@ -73,16 +79,18 @@ def forward(stack: Stack, state: State, pair_variance: Sequence[Array] | None = 
                 "exponentially with depth under this scaling; predict a shallower stack, or use "
                 "derive(...).iterate for constant branch gains"
             ) from None
-        records[wiring].append(record)
-    tables, classes = [np.array(rows) for rows in records], len(stack.step.firsts)
+        states.append(state)
+        sources[wiring].append(block)
+        across.append(crossing)
     wirings = [
-        BlockMoments.of(wiring, table[:, :-classes])
-        for wiring, table in zip(stack.wirings, tables, strict=True)
+        BlockMoments(blocks, *np.array(found).transpose(1, 2, 0))
+        for blocks, found in zip(stack.wirings, sources, strict=True)
     ]
-    return StackMoments(stack, wirings, state, stack.in_order([table[:, -classes:] for table in tables]))
+    q, delta = np.array(states).transpose(1, 0, 2)
+    return StackMoments(stack, wirings, q, delta, np.array(across))
 
 
-class _Blocks:
+class _Steps:
     """The blocks of one wiring, each call being the next of them."""
 
     def __init__(self, wiring: WiredBlocks, pair_variance: Array) -> None:
@@ -96,21 +104,24 @@ class _Blocks:
         #: a layer's multipliers, then what each transfer takes beside (q, delta)
         self._numbers = zip(*(_rows(group, len(wiring.layers)) for group in columns), strict=True)
 
-    def __call__(self, state: State) -> tuple[State, list[float]]:
-        """The state behind the block; and that in front of it with the branches' moments, then ``across``.
+    def __call__(self, state: State) -> tuple[State, State, list[float]]:
+        """The state behind a block, the moments of its sources, and the second moment of each stream class
+        with what it was.
 
         Raises:
             OverflowError: a second moment is larger than ``LARGEST_VARIANCE``, or no number.
         """
         multipliers, *gains = next(self._numbers)
-        known = list(state)
-        _require_range(state[::2])
+        pairs, q, delta = len(state.q), [*state.q], [*state.delta]
+        _require_range(q)
         for entering, transfer, own in zip(self._step.branch_inputs, self._transfers, gains, strict=True):
-            q, delta = entering(*known, *multipliers)
-            _require_range((q,))
-            known += transfer(q, delta, *own)
-        found = self._step.outputs(*known, *multipliers)
-        return found[: len(state)], known + found[len(state) :]
+            size, drop = entering(q, delta, multipliers)
+            _require_range([size])
+            out, out_drop = transfer(size, drop, *own)
+            q.append(out)
+            delta.append(out_drop)
+        found = self._step.outputs(q, delta, multipliers)
+        return State(found[:pairs], found[pairs : 2 * pairs]), State(q, delta), found[2 * pairs :]
 
 
 def _rows(columns: Sequence[Array], layers: int) -> list[tuple[float, ...]]:

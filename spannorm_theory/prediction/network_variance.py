@@ -18,7 +18,7 @@ responses, at degree one in the size of their input.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -58,29 +58,29 @@ class _Deviations:
 
     def __init__(self, moments: BlockMoments, width: int) -> None:
         blocks, gradients = moments.blocks, moments.derivatives[0]
-        pairs, branches = moments.q.shape[1], len(blocks.components)
-        delta = np.hstack([moments.delta, moments.branch_delta]).T
-        m = np.hstack([moments.q, moments.branch_q]).T - delta
-        shape = (2 * (pairs + branches), 2 + branches, len(blocks.layers))
-        moved = np.zeros(shape)  # derivative of every known number along dM/M, dD/D and each branch's noise
-        moved[: 2 * pairs : 2, 0] = m[:pairs]
-        moved[: 2 * pairs : 2, 1] = moved[1 : 2 * pairs : 2, 1] = delta[:pairs]
-        outputs = blocks.step.outputs(*moments.numbers, *blocks.multipliers)
-        q, drop, _ = np.broadcast_arrays(*outputs[:2], m[0])
+        pairs, branches = moments.pairs, len(blocks.components)
+        delta, m = moments.delta, moments.q - moments.delta
+        # derivatives of q and delta of every source along dM/M, dD/D and each branch's noise
+        moved_q, moved_delta = np.zeros((2, pairs + branches, 2 + branches, len(blocks.layers)))
+        moved_q[:pairs, 0], moved_q[:pairs, 1] = m[:pairs], delta[:pairs]
+        moved_delta[:pairs, 1] = delta[:pairs]
+        moved = {"q": moved_q, "delta": moved_delta}
+        outputs = blocks.step.outputs(moments.q, moments.delta, blocks.multipliers)
+        q, drop, _ = np.broadcast_arrays(outputs[0], outputs[pairs], m[0])
         values = [*moments.branch_inputs, (q, drop)]
         self.rows = np.zeros((branches, 2 + branches, len(blocks.layers)))
         for i, component in enumerate(blocks.components):
-            at, (q_in, drop_in) = 2 * (pairs + i), values[i]
+            source, (q_in, drop_in) = pairs + i, values[i]
             dq, dd = (_along(gradient, moved) for gradient in gradients[i])
             self.rows[i] = dd / _positive(drop_in) - dq / q_in
             to_mean, to_all = _response(moments, i, dq, dd)
-            moved[at], moved[at + 1] = to_all, to_all - to_mean
+            moved_q[source], moved_delta[source] = to_all, to_all - to_mean
             if isinstance(component, Pointwise):  # an element-wise function draws nothing
                 continue
-            share = _share(gradients[i + 1 :], values[i + 1 :], at, m[pairs + i])
+            share = _share(gradients[i + 1 :], values[i + 1 :], source, m[source])
             own = (4 if isinstance(component, Attention) else 2) / width
             noise = own + 4 / width * (1 - share) / np.where(share > 0, share, np.inf)
-            moved[at, 2 + i] += m[pairs + i] * np.sqrt(np.maximum(noise, 0))
+            moved_q[source, 2 + i] += m[source] * np.sqrt(np.maximum(noise, 0))
         dq, dd = (_along(gradient, moved) for gradient in gradients[branches])
         self.behind = np.stack([(dq - dd) / _positive(q - drop), dd / _positive(drop)])
 
@@ -101,11 +101,12 @@ class _Deviations:
         return np.asarray((first**2 * u + 2 * first * second * v + second**2 * w + fresh).T)
 
 
-def _along(gradient: Gradient, moved: Array) -> Array:
-    """Derivatives along each direction, (directions, layers), for ``moved`` (numbers, directions, layers)."""
-    total = np.zeros(moved.shape[1:])
-    for at, slope in gradient.items():
-        total += slope * moved[at]
+def _along(gradient: Gradient, moved: Mapping[str, Array]) -> Array:
+    """Derivatives along each direction, (directions, layers), for ``moved`` q and delta, (sources,
+    directions, layers)."""
+    total = np.zeros(moved["q"].shape[1:])
+    for (moment, source), slope in gradient.items():
+        total += slope * moved[moment][source]
     return total
 
 
@@ -114,7 +115,7 @@ def _response(moments: BlockMoments, branch: int, dq: Array, dd: Array) -> tuple
     blocks, slopes = moments.blocks, moments.slopes[branch]
     component, gains = blocks.components[branch], blocks.gains[branch]
     q, drop = moments.branch_inputs[branch]
-    out, out_drop = moments.branch_q.T[branch], moments.branch_delta.T[branch]
+    out, out_drop = moments.q[moments.pairs + branch], moments.delta[moments.pairs + branch]
     p, out_p = q - drop, out - out_drop
     if not isinstance(component, Attention):
         slope = slopes.gains[1]
@@ -136,17 +137,18 @@ def _response(moments: BlockMoments, branch: int, dq: Array, dd: Array) -> tuple
 def _share(
     gradients: Sequence[tuple[Gradient, Gradient]],
     values: Sequence[tuple[Array, Array]],
-    at: int,
+    source: int,
     mean: Array,
 ) -> Array:
-    """Share of the branch whose second moment is number ``at``, of mean mode ``mean``, in that of the first
+    """Share of a branch, a source of mean mode ``mean``, in the mean mode of the first
     sum that reads it: what d ln(p / drop) is to d ln of it, whether a norm follows or not.
     ``gradients`` and ``values`` are those of what may read it, in order."""
     share = np.zeros(len(mean))
     for (to_q, to_drop), (q, drop) in zip(gradients, values, strict=True):
-        if at not in to_q and at not in to_drop:
+        key = "q", source
+        if key not in to_q and key not in to_drop:
             continue
-        dq, dd = to_q.get(at, 0.0) * mean, to_drop.get(at, 0.0) * mean
+        dq, dd = to_q.get(key, 0.0) * mean, to_drop.get(key, 0.0) * mean
         found = (dq - dd) / _positive(q - drop) - dd / _positive(drop)
         share = np.where(share > 0, share, np.clip(found, 0, 1))
         if (share > 0).all():

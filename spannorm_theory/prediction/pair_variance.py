@@ -75,8 +75,7 @@ class _Blocks:
 
     def __init__(self, moments: BlockMoments, fresh: float) -> None:
         """``fresh`` is 1/d."""
-        blocks, pairs = moments.blocks, moments.q.shape[1]
-        drops = np.hstack([moments.delta, moments.branch_delta]).T
+        blocks, pairs = moments.blocks, moments.pairs
         answers = _answers(moments)
         etas: dict[int, Array] = {}  # by source
         scatters: dict[int, Array] = {}
@@ -84,7 +83,7 @@ class _Blocks:
         #: for each branch input, then each outgoing pair, the sources that it reads
         self._sources: list[tuple[int, ...]] = []
         for row, gradient in enumerate(moments.derivatives[1]):
-            parts = {at // 2: x * drops[at // 2] for at, x in gradient.items()}
+            parts = {source: x * moments.delta[source] for (_, source), x in gradient.items()}
             inside = sum(parts.values())
             whole = _nonzero(inside)
             shares = {source: part / whole for source, part in parts.items()}
@@ -101,7 +100,7 @@ class _Blocks:
             columns += [*shares.values(), fresh * (1 - kept * kept) + added]
             if row < len(answers):
                 slope, scatter = answers[row]
-                outside = _nonzero(drops[pairs + row])
+                outside = _nonzero(moments.delta[pairs + row])
                 etas[pairs + row] = eta = slope * inside / outside
                 with np.errstate(over="ignore"):
                     scatters[pairs + row] = np.minimum(scatter / outside / outside, LARGEST)
@@ -129,7 +128,7 @@ def _answers(moments: BlockMoments) -> list[tuple[Array, Array]]:
         blocks.components,
         blocks.gains,
         moments.branch_inputs,
-        moments.branch_delta.T,
+        moments.delta[moments.pairs :],
         moments.slopes,
         strict=True,
     ):

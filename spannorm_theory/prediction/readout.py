@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from ..gaussian.closed_forms import Array
 from ..layers.pointwise import Pointwise
 from ..moments.two_tokens import pair_step
 from ..spec.architecture import Architecture
+from .forward import State
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,19 @@ class Readout:
     gradient: Array
 
     @classmethod
-    def of(cls, arch: Architecture, places: tuple[int, ...], state: Sequence[float]) -> Readout:
-        """Evaluate an architecture's readout, which may hold element-wise functions but no weights;
-        ``places`` are the streams' classes of copies."""
+    def of(cls, arch: Architecture, places: tuple[int, ...], state: State) -> Readout:
+        """Evaluate an architecture's readout, which may hold element-wise functions but no weights, behind
+        ``state``; ``places`` are the streams' classes of copies."""
         step = pair_step(arch.definition.trace_readout(), places)
-        known, maps = list(state), []
+        sources_q, sources_delta, maps = [*state.q], [*state.delta], list[float]()
         multipliers = [float(c) for c in step.coefficients]
         for entering, branch in zip(step.branch_inputs, step.trace.branches, strict=True):
             component = Pointwise(branch.kind)
-            q, delta = (float(x) for x in entering(*known, *multipliers))
-            known.extend(component.forward(q, delta, {}))
+            q, delta = (float(x) for x in entering(sources_q, sources_delta, multipliers))
+            out_q, out_delta = component.forward(q, delta, {})
+            sources_q.append(out_q)
+            sources_delta.append(out_delta)
             maps += [float(component.gain(q, q, q, {})), 0.0, 0.0, float(component.gain(q, q, q - delta, {}))]
-        q, delta = step.outputs(*known, *multipliers)[:2]
-        rows = np.array(step.backward(*known, *multipliers, *maps), dtype=float).reshape(step.shape)
-        return cls(q, delta, rows[: 2 * len(step.gradients)])
+        q, delta, *_ = step.outputs(sources_q, sources_delta, multipliers)
+        rows = np.array(step.backward(sources_q, sources_delta, multipliers, maps), dtype=float)
+        return cls(q, delta, rows.reshape(step.shape)[: 2 * len(step.gradients)])

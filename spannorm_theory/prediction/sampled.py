@@ -209,11 +209,12 @@ class _Run:
 
 
 def _finite_width(arch: Architecture, stack: Stack, averages: Array) -> tuple[Array, Array]:
-    """V and U at each branch's input, (depth, branches), from each block's :meth:`Block.pair_moments`.
+    """V and U at each branch's input, (depth, branches), from each block's :meth:`Block.pair_moments`,
+    (depth, sources, 2).
 
     Grams hold what repeated token ids share, so V starts as that of Gaussian tokens."""
     parts = zip(stack.wirings, stack.by_wiring(averages), strict=True)
-    moments = [BlockMoments.of(*part) for part in parts]
+    moments = [BlockMoments(blocks, *averages.transpose(2, 1, 0)) for blocks, averages in parts]
     v = pair_variance(stack, moments, 1 / arch.width, arch.width)
     u = network_variance(stack, moments, arch.width)
     return stack.in_order(v.branches), stack.in_order(u)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from spannorm_theory.moments.branches import QUADRATIC_IN_DROP
 from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
-from spannorm_theory.prediction.boundary import input_moments, input_spread
-from spannorm_theory.prediction.exchangeable import predict_pair
+from spannorm_theory.prediction.exchangeable import input_state, predict_pair
 from spannorm_theory.prediction.forward import forward
-from spannorm_theory.prediction.network_variance import QUADRATIC
+from spannorm_theory.prediction.network_variance import network_variance
 from spannorm_theory.prediction.sampled import predict_gram
-from spannorm_theory.prediction.stack import Stack, finite_width
+from spannorm_theory.prediction.stack import Stack
 from spannorm_theory.spec.architecture import Architecture
 
 COLLAPSING = Architecture("post-norm", depth=20, width=96, heads=2, tokens=16)
@@ -20,9 +20,8 @@ COLLAPSING = Architecture("post-norm", depth=20, width=96, heads=2, tokens=16)
 def fluctuation(arch: Architecture) -> np.ndarray:
     """U at the attention input of each block."""
     stack = Stack.of(arch)
-    forward(stack, input_moments(arch) * stack.pairs)
-    finite_width(stack, input_spread(arch), arch.width)
-    return stack.over_layers(lambda segment: segment.stray)[:, 0]
+    moments = forward(stack, input_state(arch, stack))
+    return stack.in_order(network_variance(stack, moments.wirings, arch.width))[:, 0]
 
 
 @pytest.mark.exact
@@ -69,7 +68,7 @@ def test_variance_over_networks(collapsing: Ensemble) -> None:
 @pytest.mark.parametrize("theory", [predict_pair, predict_gram])
 def test_query_and_key_gradients_need_it(theory, collapsing: Ensemble) -> None:  # type: ignore[no-untyped-def]
     profiles, u = theory(COLLAPSING).profiles, fluctuation(COLLAPSING)
-    for name in QUADRATIC:
+    for name in QUADRATIC_IN_DROP:
         sample = collapsing.samples[name, "weight_grad_norm"][:, -1]
         variance = sample.var(ddof=1)
         mean = sample.mean() + variance / 2
@@ -84,7 +83,7 @@ def test_both_theories_agree_on_the_gradients_of_collapsed_tokens() -> None:
     arch = Architecture("post-norm", depth=20, width=512, heads=8, tokens=32)
     pair, resolved = predict_pair(arch), predict_gram(arch)
     assert resolved.errors is not None
-    for name in QUADRATIC:
+    for name in QUADRATIC_IN_DROP:
         key = (name, "weight_grad_norm")
         gap = np.abs(pair.profiles[key] - resolved.profiles[key])[8:]
         assert (gap < 4 * resolved.errors[key][8:] + 0.02).all(), name

@@ -13,7 +13,7 @@ from spannorm_theory import Architecture
 from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.base.quantities import SPECTRAL
 from spannorm_theory.bounds.intervals import bounds
-from spannorm_theory.prediction.backward import _carried_back
+from spannorm_theory.moments.scaled_product import scaled_product
 from spannorm_theory.prediction.exchangeable import predict_forward, predict_pair
 from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.sampled import predict_gram
@@ -160,15 +160,15 @@ def test_normed_queries_and_keys_keep_their_digits_too() -> None:
 @pytest.mark.parametrize("decades", [0.1, 2.0, 7.0, 90.0, -7.0, -90.0])
 @pytest.mark.parametrize("pairs", [1, 3])
 def test_gradients_keep_their_exponent_however_steep_a_stack_is(decades: float, pairs: int) -> None:
-    """Blocks within a stretch, beyond the range that one may cross, and each beyond a mantissa's range."""
+    """Whatever a block makes of a gradient, up to the range of floats."""
     block = np.array([[10.0**decades, 0.0], [0.5 * 10.0**decades, 0.5 * 10.0**decades]])
     blocks = np.array([np.kron(np.eye(pairs), block)] * 37)
-    rows, exponents = _carried_back(blocks, np.ones(2 * pairs), 0.25)
+    rows, exponents = scaled_product(blocks, np.ones(2 * pairs), 0.25)
     assert np.log(rows[:, 0]) + exponents == pytest.approx(
-        0.25 + decades * np.log(10) * np.arange(37, -1, -1), rel=1e-12, abs=1e-12
+        0.25 + decades * np.log(10) * np.arange(38), rel=1e-12, abs=1e-12
     )
     assert rows[:, 1] / rows[:, 0] == pytest.approx(np.ones(38))
-    assert ((rows[:, 0] > 1e-180) & (rows[:, 0] < 1e180)).all()
+    assert rows.max(axis=1) == pytest.approx(np.ones(38))
 
 
 @pytest.mark.exact
