@@ -13,7 +13,8 @@ import numpy as np
 from ..base.errors import NoClosedForm, SpannormError
 from ..bounds.intervals import bounds, sized
 from ..derivation.recursion import derive
-from ..prediction.exchangeable import LEAST_OPEN, predict_forward
+from ..prediction.exchangeable import predict_forward
+from ..prediction.profiles import LEAST_OPEN
 from ..spec.architecture import Architecture
 from .branch_gains import ends
 from .known import known

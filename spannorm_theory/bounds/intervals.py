@@ -38,6 +38,7 @@ from ..base.errors import AssumptionError
 from ..base.quantities import Key
 from ..derivation.recursion import Recursion, derive
 from ..gaussian.closed_forms import Array
+from ..moments.scaled_product import scaled_product
 from ..moments.two_tokens import PairStep
 from ..prediction.blocks import WiredBlocks
 from ..prediction.boundary import loss_interval
@@ -167,18 +168,12 @@ def _backward(arch: Architecture, forward: ForwardBox) -> tuple[Array, Array]:
     readout = Corners(arch, WiredBlocks.of(arch, trace, forward.step.places, np.zeros(1)))
     none = np.array([[(UNIT, UNIT)] * len(readout.branches)])
     low, high = (x[0, :, 0] for x in readout.backward(forward.lows[-1:], forward.highs[-1:], none))
-    shift_low, shift_high = np.log(loss_interval(arch))
-    found = [(np.log(low) + shift_low, np.log(high) + shift_high)]
-    for smallest, largest in zip(*_matrices(forward), strict=True):
-        # every entry and every gradient moment is non-negative, so the map is monotone in each
-        low, high = smallest @ low, largest @ high
-        least, most = low.max() or 1.0, high.max()  # there may be no lower bound but zero
-        shift_low, shift_high = shift_low + np.log(least), shift_high + np.log(most)
-        low, high = low / least, high / most
-        with np.errstate(divide="ignore"):
-            found.append((np.log(low) + shift_low, np.log(high) + shift_high))
-    found.reverse()
-    return np.array([a for a, _ in found]), np.array([b for _, b in found])
+    # every entry and every gradient moment is non-negative, so the map is monotone in each
+    ends = zip(_matrices(forward), (low, high), np.log(loss_interval(arch)), strict=True)
+    products = [scaled_product(matrices, behind, float(shift)) for matrices, behind, shift in ends]
+    with np.errstate(divide="ignore"):  # there may be no lower bound but zero
+        least, most = (np.log(mantissas[::-1]) + exponents[::-1, None] for mantissas, exponents in products)
+    return least, most
 
 
 def _matrices(forward: ForwardBox) -> tuple[Array, Array]:

@@ -40,7 +40,7 @@ def input_moments(arch: Architecture) -> tuple[float, float]:
     return q, q * (1 - arch.input_cosine)
 
 
-def input_spread(arch: Architecture) -> float:
+def input_pair_variance(arch: Architecture) -> float:
     """Variance over pairs of tokens of their covariance per coordinate, over the squared drop: 1/d of a
     sample, and what ids that repeat add."""
     spread = 1 / arch.width

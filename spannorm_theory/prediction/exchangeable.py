@@ -7,42 +7,23 @@ One pass forward (:mod:`.forward`), the finite-width terms V and U (:mod:`.pair_
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..base.errors import AssumptionError
-from ..base.quantities import SPECTRAL, Key
+from ..base.quantities import Key
 from ..gaussian.closed_forms import Array
-from ..gaussian.rank_metrics import log_rank_residual, rank_metrics
-from ..layers.attention import Attention
 from ..layers.attention_op import require_exchangeable
-from ..layers.experts import MixtureOfExperts
 from ..spec.architecture import Architecture
-from .backward import Gradients, backward
-from .blocks import BlockMoments
-from .boundary import input_moments, input_spread
+from .backward import backward
+from .boundary import input_moments, input_pair_variance
 from .forward import StackMoments, State, forward
 from .network_variance import network_variance
 from .pair_variance import PairVariance, pair_variance
 from .prediction import Prediction
+from .profiles import all_profiles, of_stream, undecided_rows
 from .stack import Stack
-
-Mask = NDArray[np.bool_]
-
-#: attention rows whose 1 - P2 is below this are no mixtures of many tokens
-LEAST_OPEN = 0.75
-
-#: n (V - 1/d) up to which leading order describes a spectrum: at 0.5 the effective rank is off by 2 %
-LARGEST_EXCESS = 0.5
-
-#: matrices whose gradients read that tokens of one id are sent to the same experts, which mean and variance
-#: over pairs do not say
-ROUTED_ALIKE = ("attn.query", "attn.key", "ffn.up", "ffn.gate", "ffn.down", "ffn.router")
 
 #: passes after which V must stay, and the largest change that is none: experts make an eighth of it of a gap
 PASSES, SETTLED = 50, 1e-7
-
-#: V up to which second order describes what experts make of pairs that differ
-LARGEST_SPREAD = 0.5
 
 
 def predict_pair(arch: Architecture) -> Prediction:
@@ -55,20 +36,8 @@ def predict_pair(arch: Architecture) -> Prediction:
     stack = Stack.of(arch)
     moments, v = _settled(arch, stack)
     gradients = backward(arch, moments, v, network_variance(stack, moments.wirings, arch.width))
-    rows = _undecided(arch, moments)
-    own = v.streams[:, stack.step.own]
-    declined = _declined(arch, rows / (arch.heads * arch.tokens), own)
-    profiles = _profiles(arch, moments, own, gradients, declined)
-    if arch.experts > 1:
-        profiles["ffn.router", "load_imbalance"] = stack.in_order(
-            [_load_imbalance(wiring, arch) for wiring in moments.wirings]
-        )
-        _decline_unlike_pairs(profiles, own[:, stack.step.places])
-        if arch.inputs == "zipf":
-            nothing = np.full(arch.depth, np.nan)
-            routed = [name for name in ROUTED_ALIKE if name in gradients.weights]
-            profiles.update({(name, "weight_grad_norm"): nothing for name in routed})
-    return Prediction(arch, profiles, "pair", rows)
+    profiles = all_profiles(arch, moments, v, gradients)
+    return Prediction(arch, profiles, "pair", undecided_rows(arch, moments))
 
 
 def _settled(arch: Architecture, stack: Stack) -> tuple[StackMoments, PairVariance]:
@@ -82,12 +51,12 @@ def _settled(arch: Architecture, stack: Stack) -> tuple[StackMoments, PairVarian
     """
     start = input_state(arch, stack)
     moments = forward(stack, start)
-    v = pair_variance(stack, moments.wirings, input_spread(arch), arch.width)
+    v = pair_variance(stack, moments.wirings, input_pair_variance(arch), arch.width)
     if arch.experts == 1:
         return moments, v
     for _ in range(PASSES):
         before, moments = v, forward(stack, start, v.branches)
-        v = pair_variance(stack, moments.wirings, input_spread(arch), arch.width)
+        v = pair_variance(stack, moments.wirings, input_pair_variance(arch), arch.width)
         if np.abs(np.minimum(v.streams, 1) - np.minimum(before.streams, 1)).max() < SETTLED:
             return moments, v
     raise AssumptionError(
@@ -108,116 +77,12 @@ def predict_forward(arch: Architecture) -> Prediction:
     moments = _settled(arch, stack)[0] if whole else forward(stack, input_state(arch, stack))
     profiles: dict[Key, Array] = {}
     for name, place in enumerate(stack.step.places):
-        sizes, changes = _stream(moments, place)
+        sizes, changes = of_stream(moments, place)
         profiles.update({(str(name), quantity): x for quantity, x in {**sizes, **changes}.items()})
-    return Prediction(arch, profiles, "pair", _undecided(arch, moments))
-
-
-def _decline_unlike_pairs(profiles: dict[Key, Array], spreads: Array) -> None:
-    """Leave the rank residual unpredicted from the first layer on whose V, shape (layers, streams), is
-    beyond ``LARGEST_SPREAD``: few tokens are then routed unlike the others, and carry all differences."""
-    for stream, spread in enumerate(spreads.T):
-        profile = profiles[str(stream), "rank_residual"]
-        unlike = np.maximum.accumulate(spread) > LARGEST_SPREAD
-        profiles[str(stream), "rank_residual"] = np.where(unlike, np.nan, profile)
-
-
-def _declined(arch: Architecture, open_share: Array, spreads: Array) -> tuple[Mask, Mask]:
-    """Where rank metrics are left unpredicted, as what they rest on does not hold: all of them, (layers,),
-    and those of spectra, of the shape of ``spreads``.
-
-    Spectra use V, ``spreads``, at leading order in the excess n (V - 1/d): beyond ``LARGEST_EXCESS`` the
-    second order, which is left out, is no longer small. And above a block whose attention picks single keys
-    (1 - P2 below ``LEAST_OPEN``) tokens become copies of one key, and the distance between all of them
-    fluctuates as a whole from network to network.
-    """
-    closed = np.append(0, np.cumsum(open_share < LEAST_OPEN)) > 0
-    excess = arch.tokens * (spreads - 1 / arch.width)
-    if arch.inputs == "zipf":  # repeated tokens: V is not small, and is no Marchenko-Pastur spectrum
-        excess = np.full_like(excess, np.inf)
-    if arch.experts > 1:  # few pairs are routed unlike all others: the second order comes sooner
-        excess = 2 * excess
-    if arch.dropout or arch.attention_dropout:  # masks are no Gaussian noise: the spread is not derived
-        excess = np.full_like(excess, np.inf)
-    return closed, closed[:, None] | (excess > LARGEST_EXCESS)
-
-
-def _load_imbalance(moments: BlockMoments, arch: Architecture) -> Array:
-    """Mean squared coefficient of variation of the experts' loads, (layers,); zero without a router."""
-    blocks = moments.blocks
-    parts = zip(blocks.components, blocks.gains, moments.branch_inputs, moments.slopes, strict=True)
-    found = [
-        component.load_imbalance(q, delta, gains, arch.tokens, slopes)
-        for component, gains, (q, delta), slopes in parts
-        if isinstance(component, MixtureOfExperts)
-    ]
-    return found[0] if found else np.zeros(len(blocks.layers))
-
-
-def _undecided(arch: Architecture, moments: StackMoments) -> Array:
-    """Rows of attention weights, over heads and tokens, that are expected to be more than a maximum."""
-    found = []
-    for wiring in moments.wirings:
-        blocks = wiring.blocks
-        rows = np.full(len(blocks.layers), float(arch.heads * arch.tokens))
-        parts = zip(blocks.components, blocks.gains, wiring.branch_inputs, wiring.slopes, strict=True)
-        for component, gains, (q, delta), slopes in parts:
-            if isinstance(component, Attention):
-                share = component.undecided(q, delta, gains, slopes)
-                rows = np.minimum(rows, arch.heads * arch.tokens * share)
-        found.append(rows)
-    return moments.stack.in_order(found)
-
-
-def _profiles(
-    arch: Architecture,
-    moments: StackMoments,
-    v: Array,
-    gradients: Gradients,
-    declined: tuple[Mask, Mask],
-) -> dict[Key, Array]:
-    """All profiles of streams and weights; ``v`` is V of each stream class, (depth + 1, classes)."""
-    step, (closed, unresolved) = moments.stack.step, declined
-    q, delta = moments.q[:, step.own], moments.delta[:, step.own]
-    spectra = _spectra(arch, q, delta, v, ~unresolved)
-    profiles: dict[Key, Array] = {}
-    for stream, place in enumerate(step.places):
-        at = 2 * step.gradients.index((stream, stream))
-        gamma, c = gradients.mantissas[:, at], gradients.mantissas[:, at + 1]
-        name = str(stream)
-        sizes, changes = _stream(moments, place)
-        profiles.update({(name, quantity): x for quantity, x in sizes.items()})
-        residual = log_rank_residual(q[:, place], delta[:, place], arch.tokens)
-        profiles[name, "rank_residual"] = np.where(closed, np.nan, residual)
-        profiles.update({(name, metric): spectra[metric][:, place] for metric in SPECTRAL})
-        with np.errstate(divide="ignore", invalid="ignore"):  # a stream that is not passed on
-            profiles[name, "grad_variance"] = np.log(gamma) + gradients.exponents
-            profiles[name, "grad_token_cosine"] = c / gamma
-        profiles.update({(name, quantity): x for quantity, x in changes.items()})
-    profiles.update({(matrix, "weight_grad_norm"): value for matrix, value in gradients.weights.items()})
-    return profiles
+    return Prediction(arch, profiles, "pair", undecided_rows(arch, moments))
 
 
 def input_state(arch: Architecture, stack: Stack) -> State:
     """The state in front of the first block: all streams start as the input."""
     q, delta = input_moments(arch)
     return State([q] * stack.pairs, [delta] * stack.pairs)
-
-
-def _stream(moments: StackMoments, place: int) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Size and token cosine of a stream of class ``place``, and what blocks do to it, by quantity."""
-    own = moments.stack.step.own[place]
-    q, delta, cross = moments.q[:, own], moments.delta[:, own], moments.across[:, place]
-    return {"variance": np.log(q), "token_cosine": 1 - delta / q}, {
-        "layer_cosine": cross / np.sqrt(q[:-1] * q[1:]),
-        "branch_share": (q[:-1] + q[1:] - 2 * cross) / q[:-1],
-    }
-
-
-def _spectra(arch: Architecture, q: Array, delta: Array, v: Array, kept: Mask) -> dict[str, Array]:
-    """Metrics of spectra by name, of the shape of the moments, where they are ``kept``."""
-    found = rank_metrics(q[kept], delta[kept], v[kept], arch)
-    result = {metric: np.full(q.shape, np.nan) for metric in SPECTRAL}
-    for metric, values in result.items():
-        values[kept] = found[metric]
-    return result

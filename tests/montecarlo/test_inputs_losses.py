@@ -17,7 +17,7 @@ from spannorm_theory.montecarlo.randomness import Purpose, Randomness
 from spannorm_theory.prediction.boundary import (
     input_gram,
     input_moments,
-    input_spread,
+    input_pair_variance,
     loss_gram,
     loss_moments,
 )
@@ -112,7 +112,7 @@ def test_equal_ids_have_one_embedding() -> None:
     x, drawn = embedding(arch, random(3)), token_ids(arch, random(3), Purpose.IDS)
     same = (x[:, :, None] == x[:, None, :]).all(-1)
     assert torch.equal(same, drawn[:, :, None] == drawn[:, None, :])
-    repeats = input_spread(arch) - 1 / arch.width
+    repeats = input_pair_variance(arch) - 1 / arch.width
     assert repeats == pytest.approx(collision_probability(5) / (1 - collision_probability(5)))
 
 

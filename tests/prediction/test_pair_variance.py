@@ -11,7 +11,7 @@ from spannorm_theory import Architecture, predict
 from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.gaussian.closed_forms import Array
 from spannorm_theory.prediction import exchangeable
-from spannorm_theory.prediction.boundary import input_spread
+from spannorm_theory.prediction.boundary import input_pair_variance
 from spannorm_theory.prediction.exchangeable import input_state
 from spannorm_theory.prediction.forward import forward
 from spannorm_theory.prediction.pair_variance import pair_variance
@@ -24,7 +24,7 @@ def passed(arch: Architecture) -> tuple[Stack, Array]:
     """A stack, and V at every boundary where experts do not read it."""
     stack = Stack.of(arch)
     moments = forward(stack, input_state(arch, stack))
-    return stack, pair_variance(stack, moments.wirings, input_spread(arch), arch.width).streams
+    return stack, pair_variance(stack, moments.wirings, input_pair_variance(arch), arch.width).streams
 
 
 @pytest.mark.exact
