@@ -7,7 +7,8 @@ A law holds for constant gains; those of attention depend on how aligned the tok
                   where a deep stack ends, and what the atlas calls a law's numbers.
     independent   rho = r = 0: attention averages n unrelated tokens.
 
-The feed-forward gains are those for an input of second moment 1. Scaling rules enter through the law.
+The feed-forward gains are those for an input of second moment 1. Scaling rules enter through the law, which
+takes a hidden layer of 4d where a rule states a standard deviation: gains make up for another.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..gaussian.closed_forms import Array
 from ..layers.attention import Attention
 from ..moments.branches import branch_moments
 from ..moments.constant_gains import Gains
-from ..moments.schedule import branch_gains
+from ..moments.one_token import rule_gain
+from ..moments.schedule import branch_gains, over_layers, relative_gain
 from ..spec.architecture import Architecture
 
 
@@ -30,16 +33,22 @@ def ends(arch: Architecture) -> tuple[Gains, Gains]:
     for branch in arch.block(arch.depth - 1).branches:
         if branch.elementwise:
             continue
-        plain = replace(branch, gains={})
+        plain, last = replace(branch, gains={}, std={}), np.array([arch.depth - 1.0])
+        ratio = _ratio(relative_gain(branch, arch, last), over_layers(rule_gain(branch), arch, last))
         moments, gains = branch_moments(plain, arch), branch_gains(plain, arch, np.zeros(1))
         one = {name: float(g[0]) for name, g in gains.items()}
         if isinstance(moments, Attention):
-            sigma["a"] = moments.forward(1.0, 0.0, one)[0], moments.forward(1.0, 1.0, one)[0]
+            sigma["a"] = ratio * moments.forward(1.0, 0.0, one)[0], ratio * moments.forward(1.0, 1.0, one)[0]
             spread = np.full(2, 1 / moments.width)
             maps = moments.backward(np.ones(2), np.array([0.0, 1.0]), spread, gains)["stream"]
-            omega["a"] = float(maps[0, 0, 0] + maps[0, 0, 1]), float(maps[1, 0, 0])
+            omega["a"] = ratio * float(maps[0, 0, 0] + maps[0, 0, 1]), ratio * float(maps[1, 0, 0])
         else:
-            sigma["f"] = (moments.forward(1.0, 0.0, one)[0],) * 2
-            omega["f"] = (float(moments.gain(1.0, 1.0, 1.0, one)),) * 2
+            sigma["f"] = (ratio * moments.forward(1.0, 0.0, one)[0],) * 2
+            omega["f"] = (ratio * float(moments.gain(1.0, 1.0, 1.0, one)),) * 2
     aligned, independent = ((sigma["a"][i], sigma["f"][i], omega["a"][i], omega["f"][i]) for i in (0, 1))
     return aligned, independent
+
+
+def _ratio(actual: Array, stated: Array) -> float:
+    """Of a rule's factor in an architecture to that in the law; of one that is zero in both, one."""
+    return float(actual[0] / stated[0]) if stated[0] else 1.0

@@ -11,8 +11,8 @@ from ..base.errors import AssumptionError
 from ..gaussian.activations import ACTIVATIONS
 from ..gaussian.closed_forms import Array
 from ..layers.attention import Attention
-from ..moments.one_token import rule_gain, scale_free
-from ..moments.schedule import over_layers
+from ..moments.one_token import scale_free
+from ..moments.schedule import relative_gain
 from ..moments.two_tokens import LARGEST_VARIANCE
 from ..prediction.blocks import Component, WiredBlocks
 from ..spec.architecture import Architecture
@@ -65,7 +65,7 @@ class GainBox:
         gains, self._divisor = {**blocks.gains[place], **plain}, np.ones(len(layers))
         if branch.kind == "ffn":
             # not linear in this gain, whose factor is divided out again; what a rule silences has any gain
-            silent = over_layers(rule_gain(branch), arch, layers) == 0
+            silent = relative_gain(branch, arch, layers) == 0
             gains["ffn.up"] = np.where(silent, base["ffn.up"], gains["ffn.up"])
             if not scale_free(branch):
                 self._divisor = gains["ffn.up"] / base["ffn.up"]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..gaussian.closed_forms import Array
-from ..moments.one_token import elementwise_numbers, rule_gain, weighted_gains
-from ..moments.schedule import over_layers
+from ..moments.one_token import elementwise_numbers, weighted_gains
+from ..moments.schedule import relative_gain
 from ..prediction.blocks import WiredBlocks
 from ..spec.architecture import Architecture
 from .branch_gains import GainBox, Gains, as_built
@@ -36,7 +36,7 @@ class Corners:
         self.layers = blocks.layers.astype(int)
         self.branches = [as_built(branch, arch) for branch in blocks.step.trace.branches]
         scales = [
-            np.ones_like(blocks.layers) if b.elementwise else over_layers(rule_gain(b), arch, blocks.layers)
+            np.ones_like(blocks.layers) if b.elementwise else relative_gain(b, arch, blocks.layers)
             for b in self.branches
         ]
         #: multipliers of the block, then what the rule multiplies each branch by, at each layer

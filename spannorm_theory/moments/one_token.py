@@ -37,10 +37,21 @@ def scale_free(branch: Branch) -> bool:
     return branch.inner_norm or "value" in branch.normed
 
 
+#: inputs of each matrix on a value path, with a hidden layer of 4d
+FAN_IN = dict.fromkeys(("attn.value", "attn.output", "ffn.up"), symbols.width) | {
+    "ffn.down": 4 * symbols.width
+}
+
+
 def rule_gain(branch: Branch) -> Expr:
-    """What the scaling rule multiplies the branch's second moment by."""
-    names = VALUE_PATH[branch.kind]
-    return Mul(*(branch.gains.get(name, ONE) ** 2 for name in names[scale_free(branch) :]))
+    """The scaling rule's factor on the branch's second moment at fan-in initialisation; where the rule states
+    a standard deviation, with a hidden layer of 4d."""
+    factors = []
+    for name in VALUE_PATH[branch.kind][scale_free(branch) :]:
+        factors.append(branch.gains.get(name, ONE) ** 2)
+        if name in branch.std:
+            factors.append(FAN_IN[name] * branch.std[name] ** 2)
+    return Mul(*factors)
 
 
 def constant_gains(branch: Branch, u: Expr) -> tuple[Expr, Expr]:

@@ -11,7 +11,8 @@ from sympy import Expr, lambdify
 from ..base import symbols
 from ..gaussian.closed_forms import Array
 from ..spec.architecture import Architecture
-from ..spec.graph import SUBLAYERS, Branch
+from ..spec.graph import SUBLAYERS, VALUE_PATH, Branch
+from .one_token import scale_free
 
 
 @lru_cache(maxsize=1024)
@@ -26,14 +27,24 @@ def over_layers(expression: Expr, arch: Architecture, layers: Array) -> Array:
 
 
 def branch_gains(branch: Branch, arch: Architecture, layers: Array) -> dict[str, Array]:
-    """sigma_W^2 of each matrix of a branch at each layer, the scaling rule included."""
+    """sigma_W^2 of each matrix of a branch at each layer, (layers,), the scaling rule included."""
     if branch.elementwise:
         return {}
-    prefix = SUBLAYERS[branch.kind]
     gains = {}
     for name, base in arch.base_gains.items():
-        if name.startswith(prefix):
-            rule = branch.gains.get(name)
-            factor = np.ones_like(layers) if rule is None else over_layers(rule, arch, layers)
-            gains[name] = base * factor**2
+        if name.startswith(SUBLAYERS[branch.kind]):
+            gains[name] = np.full_like(layers, base)
+            if name in branch.std:
+                gains[name] = arch.weights[name][0] * over_layers(branch.std[name], arch, layers) ** 2
+            if name in branch.gains:
+                gains[name] = gains[name] * over_layers(branch.gains[name], arch, layers) ** 2
     return gains
+
+
+def relative_gain(branch: Branch, arch: Architecture, layers: Array) -> Array:
+    """The scaling rule's factor on a branch's second moment at each layer, (layers,), over the architecture's
+    own initialisation; that on matrices in front of a norm drops out."""
+    gains, total = branch_gains(branch, arch, layers), np.ones_like(layers)
+    for name in VALUE_PATH[branch.kind][scale_free(branch) :]:
+        total = total * gains[name] / arch.base_gains[name]
+    return total

@@ -39,7 +39,8 @@ class Program:
         self._coefficients: dict[Expr, list[float]] = {}
         for trace in (*traces, self._readout):
             self._evaluate(trace.multipliers)
-            self._evaluate([gain for branch in trace.branches for gain in branch.gains.values()])
+            for branch in trace.branches:
+                self._evaluate([*branch.gains.values(), *branch.std.values()])
         prefixes = {SUBLAYERS[b.kind] for t in traces for b in t.branches if not b.elementwise}
         self.names = tuple(name for name in arch.weights if name.startswith(tuple(prefixes)))
         self._gains = arch.base_gains
@@ -57,12 +58,21 @@ class Program:
 
     def matrices(self, layer: int) -> dict[str, Matrix]:
         """The law of each weight matrix of a block."""
-        gains = {name: gain for branch in self._blocks[layer].branches for name, gain in branch.gains.items()}
+        gains: dict[str, Expr] = {}
+        stated: dict[str, Expr] = {}
+        for branch in self._blocks[layer].branches:
+            gains |= branch.gains
+            stated |= branch.std
         result = {}
         for name in self.names:
             inputs, outputs = self.arch.weights[name]
+            std = (
+                self._coefficients[stated[name]][layer]
+                if name in stated
+                else sqrt(self._gains[name] / inputs)
+            )
             gain = self._coefficients[gains[name]][layer] if name in gains else 1.0
-            matrix = Matrix(inputs, outputs, sqrt(self._gains[name] / inputs) * abs(gain))
+            matrix = Matrix(inputs, outputs, abs(std * gain))
             result.update(dict.fromkeys(self.copies(name), matrix))
         return result
 

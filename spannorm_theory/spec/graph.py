@@ -107,6 +107,7 @@ class Branch(Value):
         normed: which of "query", "key" and "value" the placement norms over each head.
         inner_norm: whether a norm stands in front of the last weight matrix.
         gains: the scaling rule's factor on the standard deviation of each matrix.
+        std: the standard deviation itself, of matrices for which the rule states it.
     """
 
     kind: str
@@ -114,6 +115,7 @@ class Branch(Value):
     normed: tuple[str, ...] = ()
     inner_norm: bool = False
     gains: Mapping[str, Expr] = field(default_factory=dict)
+    std: Mapping[str, Expr] = field(default_factory=dict)
 
     def __str__(self) -> str:
         norms = {0: "", 2: "qk-norm", 3: "qkv-norm"}[len(self.normed)]
@@ -128,7 +130,8 @@ class Branch(Value):
     @property
     def silent(self) -> bool:
         """Whether the scaling rule makes a matrix on the way to the output zero."""
-        return any(self.gains.get(name) == 0 for name in VALUE_PATH.get(self.kind, ()))
+        matrices = VALUE_PATH.get(self.kind, ())
+        return any(0 in (self.gains.get(name), self.std.get(name)) for name in matrices)
 
     @property
     def sources(self) -> tuple[Value, ...]:
@@ -202,8 +205,8 @@ def _row(node: Value) -> Hashable:
     if isinstance(node, Sum):
         return tuple((factor, value.index) for factor, value in node.terms)
     if isinstance(node, Branch):
-        gains = tuple(sorted(node.gains.items()))
-        return node.kind, node.source.index, node.normed, node.inner_norm, gains
+        gains, std = (tuple(sorted(found.items())) for found in (node.gains, node.std))
+        return node.kind, node.source.index, node.normed, node.inner_norm, gains, std
     if isinstance(node, Norm):
         return "norm", node.source.index
     return "stream", node.index

@@ -104,7 +104,9 @@ class Net:
                     f"the {kind} branch of this placement reads {x}, which is not a norm's output"
                 )
             x = self.sum([(rule.norm, x)])
-        return self._keep(lambda i: Branch(self, i, kind, x, normed, inner_norm, dict(rule.gains)))
+        return self._keep(
+            lambda i: Branch(self, i, kind, x, normed, inner_norm, dict(rule.gains), dict(rule.std))
+        )
 
     def add(self, stream: Value, *branches: Value, skip: Any = None) -> Sum:
         """alpha * stream + beta * branch, with the scaling rule's multipliers for that sublayer; several

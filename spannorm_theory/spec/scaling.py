@@ -63,31 +63,49 @@ class Multipliers:
         skip, branch: of ``skip * x + branch * F(x)``.
         norm: of the output of the norm in front of F.
         gains: for each weight matrix named, a factor on the standard deviation of its entries.
+        std: for each weight matrix named, the standard deviation of its entries itself, in place of what an
+            architecture's ``init`` gives.
     """
 
     skip: Expr = ONE
     branch: Expr = ONE
     norm: Expr = ONE
     gains: Mapping[str, Expr] = field(default_factory=dict)
+    std: Mapping[str, Expr] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        unknown = set(self.gains) - set(WEIGHTS)
+        unknown = {*self.gains, *self.std} - set(WEIGHTS)
         if unknown:
             raise InputError(f"no weight matrix is called {sorted(unknown)}; the matrices are {WEIGHTS}")
         for name in ("skip", "branch", "norm"):
             object.__setattr__(self, name, exact(getattr(self, name)))
-        object.__setattr__(self, "gains", {name: exact(gain) for name, gain in self.gains.items()})
-        for factor in (self.skip, self.branch, self.norm, *self.gains.values()):
+        for name in ("gains", "std"):
+            found = {matrix: exact(value) for matrix, value in getattr(self, name).items()}
+            object.__setattr__(self, name, found)
+        for factor in (self.skip, self.branch, self.norm, *self.gains.values(), *self.std.values()):
             require_usable(factor)
 
     def __mul__(self, other: Multipliers) -> Multipliers:
-        """Both rules at once."""
+        """Both rules at once; a factor of one acts on what the other states.
+
+        Raises:
+            InputError: both state the standard deviation of one matrix.
+        """
+        twice = sorted(set(self.std) & set(other.std))
+        if twice:
+            raise InputError(
+                f"both rules state the standard deviation of {', '.join(twice)}; combine a rule that states "
+                "it with rules that multiply"
+            )
         gains = {
             name: self.gains.get(name, ONE) * other.gains.get(name, ONE)
             for name in WEIGHTS
             if name in self.gains or name in other.gains
         }
-        return Multipliers(self.skip * other.skip, self.branch * other.branch, self.norm * other.norm, gains)
+        std = {**self.std, **other.std}
+        return Multipliers(
+            self.skip * other.skip, self.branch * other.branch, self.norm * other.norm, gains, std
+        )
 
 
 def _unscaled(L: Expr, d: Expr) -> Expr:

@@ -9,6 +9,7 @@ from ..base.errors import InputError, UnknownNameError
 from ..gaussian.activations import ACTIVATIONS
 from .attention_validation import check_attention
 from .initialisation import NAMED_INITS
+from .scalings import SCALINGS
 
 if TYPE_CHECKING:
     from .architecture import Architecture
@@ -57,6 +58,7 @@ def check_fields(arch: Architecture) -> dict[str, Any]:
     _check_hidden(arch)
     _check_vocabulary(arch)
     _check_experts(arch)
+    _check_logits(arch)
     return {**plain, **check_attention(arch)}
 
 
@@ -100,6 +102,15 @@ def _inputs(arch: Architecture) -> dict[str, float]:
     if arch.inputs != "zipf" and position:
         raise InputError("position_variance belongs to inputs='zipf'")
     return {"input_cosine": float(cosine), "position_variance": float(position)}
+
+
+def _check_logits(arch: Architecture) -> None:
+    stated = {"attn.query", "attn.key"} & set(SCALINGS[arch.scaling].multipliers("attention").std)
+    if arch.logit_variance is not None and stated:
+        raise InputError(
+            f"logit_variance has no effect under the scaling rule {arch.scaling!r}, which states the "
+            f"standard deviation of {' and '.join(sorted(stated))}; leave it out, or take another rule"
+        )
 
 
 def _check_vocabulary(arch: Architecture) -> None:

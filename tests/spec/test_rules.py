@@ -30,6 +30,12 @@ def on(names, gain):  # type: ignore[no-untyped-def]
     return dict.fromkeys(names, gain)
 
 
+#: standard deviations that rules state at d = 100, L = 8: sqrt(2/(5d)), and 2/(L sqrt(d))
+STATED = {
+    "small-init": on(WEIGHTS, 0.063245553),
+    "wang": {**on(WEIGHTS, 0.063245553), **on(OUTPUTS, 1 / 40)},
+}
+
 #: at l = 2 (the third block), L = 8, d = 100: skip, branch, norm, gains, by hand from the papers' formulas
 BY_HAND: dict[str, tuple[float, float, float, dict[str, float]]] = {
     "unit": (1, 1, 1, {}),
@@ -52,8 +58,8 @@ BY_HAND: dict[str, tuple[float, float, float, dict[str, float]]] = {
         {**on(VALUE_PATH, 0.39838438), "attn.query": 0.70710678, "attn.key": 0.70710678},
     ),
     "fixup": (1, 1, 1, {**on(("attn.value", "ffn.up", "ffn.gate"), 1 / 4), **on(OUTPUTS, 0)}),
-    "small-init": (1, 1, 1, {**on(WEIGHTS, 0.63245553), "ffn.down": 1.26491106}),
-    "wang": (1, 1, 1, {**on(WEIGHTS, 0.63245553), "attn.output": 1 / 4, "ffn.down": 1 / 2}),
+    "small-init": (1, 1, 1, {}),
+    "wang": (1, 1, 1, {}),
     "branch-sqrt-depth": (1, 1 / 4, 1, {}),
     "layer-index": (1, 0.40824829, 1, {}),
     "depth-mup": (1, 0.35355339, 1, {}),
@@ -92,6 +98,9 @@ def test_multipliers_by_hand(rule: str) -> None:
         found = numbers(rule, sublayer)
         assert found[:3] == pytest.approx((expected, branch, norm), rel=1e-7)
         assert found[3] == pytest.approx(gains, rel=1e-7)
+        at = {L: 8, symbols.width: 100}
+        std = {name: float(s.subs(at)) for name, s in SCALINGS[rule].multipliers(sublayer).std.items()}
+        assert std == pytest.approx(STATED.get(rule, {}), rel=1e-7)
 
 
 def test_rules_at_the_depths_of_their_papers() -> None:
@@ -100,19 +109,6 @@ def test_rules_at_the_depths_of_their_papers() -> None:
     assert float(SCALINGS["deepscalelm"].multipliers("ffn").branch.subs(L, 192)) ** 2 == pytest.approx(
         0.005, rel=0.05
     )
-
-
-def test_small_init_and_wang_have_their_absolute_deviations() -> None:
-    """sqrt(2/(5d)) in every matrix, and 2/(L sqrt d) in the output projections."""
-    d, depth = 100, 8
-    for name, last in (("small-init", math.sqrt(2 / (5 * d))), ("wang", 2 / (depth * math.sqrt(d)))):
-        arch = st.Architecture("pre-norm", name, depth=depth, width=d, heads=4)
-        for matrix, (rows, _) in arch.weights.items():
-            sublayer = "attention" if matrix.startswith("attn") else "ffn"
-            gain = numbers(name, sublayer)[3][matrix]
-            deviation = gain * math.sqrt(arch.base_gains[matrix] / rows)
-            expected = last if matrix in OUTPUTS else math.sqrt(2 / (5 * d))
-            assert deviation == pytest.approx(expected, rel=1e-12)
 
 
 class TestCombined:

@@ -105,6 +105,9 @@ def _lines(node: Value, streams: int) -> tuple[str, ...]:
     for matrix, gain in node.gains.items():
         if matrix.startswith(prefix) and gain != 1:
             lines.append(rf"${MATRICES[matrix]} \times {inline(gain)}$")
+    for matrix, std in node.std.items():
+        if matrix.startswith(prefix):
+            lines.append(rf"$\mathrm{{std}}\,{MATRICES[matrix]} = {inline(std)}$")
     return tuple(lines)
 
 

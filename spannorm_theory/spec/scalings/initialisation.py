@@ -171,8 +171,7 @@ def fixup(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
 def small_init(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     """SmallInit: standard deviation sqrt(2/(5d)) in every matrix, that is sqrt(2/5) times fan-in
     initialisation, and sqrt(8/5) times it in ffn.down with a hidden layer of 4d."""
-    names = tuple(name for name in WEIGHTS if name != "ffn.down")
-    return matrices(names, sqrt(Rational(2, 5))) * matrices(("ffn.down",), sqrt(Rational(8, 5)))
+    return Multipliers(std=dict.fromkeys(WEIGHTS, sqrt(2 / (5 * d))))
 
 
 @scaling(
@@ -184,6 +183,5 @@ def small_init(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
 def wang(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     """SmallInit with output projections of standard deviation 2/(L sqrt(d)): 2/L times fan-in
     initialisation in attn.output, and 4/L times it in ffn.down with a hidden layer of 4d."""
-    names = tuple(name for name in WEIGHTS if name not in ("attn.output", "ffn.down"))
-    first = matrices(names, sqrt(Rational(2, 5)))
-    return first * matrices(("attn.output",), 2 / L) * matrices(("ffn.down",), 4 / L)
+    small = dict.fromkeys(WEIGHTS, sqrt(2 / (5 * d)))
+    return Multipliers(std={**small, **dict.fromkeys(("attn.output", "ffn.down"), 2 / (L * sqrt(d)))})
