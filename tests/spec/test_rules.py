@@ -58,6 +58,16 @@ BY_HAND: dict[str, tuple[float, float, float, dict[str, float]]] = {
         {**on(VALUE_PATH, 0.39838438), "attn.query": 0.70710678, "attn.key": 0.70710678},
     ),
     "fixup": (1, 1, 1, {**on(("attn.value", "ffn.up", "ffn.gate"), 1 / 4), **on(OUTPUTS, 0)}),
+    "fixup-code": (
+        1,
+        1,
+        1,
+        {
+            **on(("attn.query", "attn.key", "attn.value"), 0.62996052),
+            **on(("ffn.up", "ffn.gate"), 1 / 4),
+            **on(OUTPUTS, 0),
+        },
+    ),
     "small-init": (1, 1, 1, {}),
     "wang": (1, 1, 1, {}),
     "branch-sqrt-depth": (1, 1 / 4, 1, {}),
@@ -234,7 +244,7 @@ class TestEqualities:
         np.testing.assert_allclose(*weights, rtol=1e-12, atol=1e-12)
 
     def test_fixup_and_rezero_are_the_identity(self) -> None:
-        for rule in ("fixup", "rezero"):
+        for rule in ("fixup", "fixup-code", "rezero"):
             r = st.derive("no-norm", rule)
             assert r.block.forward[0, 0] == r.block.moment(0, 0)
             assert r.gradient_ratio() == 1

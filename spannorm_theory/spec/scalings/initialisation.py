@@ -167,6 +167,21 @@ def fixup(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     return first * output_projections(Integer(0))
 
 
+@scaling(
+    "fixup-code",
+    title="queries, keys, values (2L)^(-1/6), ffn (2L)^(-1/2), last ones 0",
+    source="https://github.com/hongyi-zhang/Fixup/issues/8",
+    year=2019,
+)
+def fixup_code(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
+    """Fixup as its authors count attention, a branch of four matrices, so that attn.query, attn.key and
+    attn.value x (2L)^(-1/6) for 2L branches; the feed-forward branch has two, as in fixup, and attn.output
+    and ffn.down are zero."""
+    attention = matrices(("attn.query", "attn.key", "attn.value"), (2 * L) ** Rational(-1, 6))
+    ffn = matrices(("ffn.up", "ffn.gate"), 1 / sqrt(2 * L))
+    return attention * ffn * output_projections(Integer(0))
+
+
 @scaling("small-init", title="std sqrt(2/(5d))", source="arXiv:1910.05895", year=2019)
 def small_init(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     """SmallInit: standard deviation sqrt(2/(5d)) in every matrix, that is sqrt(2/5) times fan-in
