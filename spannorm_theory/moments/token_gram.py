@@ -8,6 +8,7 @@ from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sympy import Expr
 
 from ..gaussian.closed_forms import Array
@@ -31,11 +32,12 @@ Grams = list[list[Array]]
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of one run."""
+    """The random numbers of one run; ``ids`` are the tokens of its input where that has any, (tokens,)."""
 
     seed: tuple[int, int]
     heads: int
     arch: Architecture
+    ids: NDArray[np.int64] | None = None
 
     def __call__(self, layer: int) -> Array:
         """The noise of one layer's heads, for :class:`SampledAttention`."""
@@ -45,10 +47,6 @@ class Draws:
     def probes(self, layer: int) -> np.random.Generator:
         """What draws values and gradients of one layer where the theory samples them."""
         return np.random.default_rng((*self.seed, layer, 1))
-
-    def ids(self) -> np.random.Generator:
-        """What draws the token ids of the input."""
-        return np.random.default_rng((*self.seed, self.arch.depth + 1))
 
     def wishart(self) -> Array:
         """T of shape (tokens, min(tokens, width)) with T T^T distributed as Z Z^T / width, Z standard

@@ -20,13 +20,14 @@ streams; U (P - e) leans on the output by q/d.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..softmax.overlaps import LARGEST_S2, Overlaps, overlaps
 from ..spec.architecture import Architecture
-from ..spec.token_law import collision_probability, ids
+from ..spec.token_law import collision_probability
 
 #: correlations at which the overlap of two softmax rows is computed; it is analytic in between
 GRID = 9
@@ -50,12 +51,11 @@ def input_pair_variance(arch: Architecture) -> float:
     return spread
 
 
-def input_gram(arch: Architecture, random: np.random.Generator) -> Array:
-    """The token Gram of one input, (tokens, tokens); ``random`` draws ids."""
+def input_gram(arch: Architecture, ids: NDArray[np.int64] | None = None) -> Array:
+    """The token Gram of one input, (tokens, tokens); ``ids`` are its tokens where it has any, (tokens,)."""
     n = arch.tokens
-    if arch.inputs == "zipf":
-        drawn = ids(random.random(n), arch.vocabulary)
-        same = (drawn[:, None] == drawn[None, :]).astype(float)
+    if ids is not None:
+        same = (ids[:, None] == ids[None, :]).astype(float)
         own, position = arch.embedding_moments
         return np.asarray(own * same + position * np.eye(n))
     rho = arch.input_cosine

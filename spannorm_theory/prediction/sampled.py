@@ -13,7 +13,7 @@ architecture of one shape, so differences between architectures are not blurred.
 them: a Gram that carries the fluctuation of some draws, mixed by the same draws again, is biased at
 first order in 1/draws instead of second. Draws are split into ``BATCHES`` groups of antithetic pairs
 and the whole recursion is run on each: the prediction is the mean of these runs and its standard error
-follows from their spread.
+follows from their spread (:mod:`.runs`).
 
 Both ends are those of :mod:`.boundary`; each run reads its own token ids, where there are any. Gradients are
 divided by their size in each block and the exponent is carried apart.
@@ -30,7 +30,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..base.errors import AssumptionError, InputError
-from ..base.quantities import QUANTITIES, SPECTRAL, Key
+from ..base.quantities import SPECTRAL, Key
 from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import rank_metrics_gram
 from ..moments.algebra import norm_of_zero
@@ -41,6 +41,7 @@ from .boundary import input_gram, loss_gram
 from .network_variance import network_variance
 from .pair_variance import pair_variance
 from .prediction import Prediction
+from .runs import at_no_excess, average, balanced_ids
 from .stack import Stack
 
 #: independent recursions behind a prediction
@@ -80,33 +81,25 @@ def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence
     """The same with every position; ``layers`` are the boundaries whose Grams are kept."""
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1 or draws % (2 * BATCHES):
         raise InputError(f"draws must be a positive multiple of {2 * BATCHES}, got {draws!r}")
-    draw = [Draws((seed, batch), draws // (2 * BATCHES), arch) for batch in range(BATCHES)]
+    ids, excess = None, np.zeros(BATCHES)
+    if arch.inputs == "zipf":
+        ids, excess = balanced_ids(arch, BATCHES, np.random.default_rng((seed, arch.depth + 1)))
+    draw = [
+        Draws((seed, batch), draws // (2 * BATCHES), arch, None if ids is None else ids[batch])
+        for batch in range(BATCHES)
+    ]
     # small matrix products: BLAS threads would only wait for each other
     with threadpool_limits(1, "blas"), ThreadPoolExecutor() as pool:
         stack = Stack.of(arch)
         runs = list(pool.map(lambda d: _Run(arch, d, stack, layers), draw))
-    profiles, errors = _average([run.profiles for run in runs])
-    tokens, token_errors = _average([run.tokens for run in runs])
-    grams = {key: {l: np.mean([run.grams[key][l] for run in runs], axis=0) for l in layers} for key in tokens}
+    profiles, errors = average([run.profiles for run in runs], excess)
+    tokens, token_errors = average([run.tokens for run in runs], excess)
+    grams = {
+        key: {l: at_no_excess(np.array([run.grams[key][l] for run in runs]), excess)[0] for l in layers}
+        for key in tokens
+    }
     undecided = np.mean([run.undecided for run in runs], axis=0)
     return Resolved(arch, profiles, "position-resolved", undecided, errors, tokens, token_errors, grams)
-
-
-def _average(runs: list[dict[Key, Array]]) -> tuple[dict[Key, Array], dict[Key, Array]]:
-    """Mean over independent runs and its standard error; of logarithms, the logarithm of the mean and its
-    relative error."""
-    means, errors = {}, {}
-    for key in runs[0]:
-        x = np.array([run[key] for run in runs])
-        mean = x.mean(axis=0)
-        if QUANTITIES[key[1]].logarithmic:
-            largest = np.max(x, axis=0)  # -inf where a gradient is zero in every run
-            shift = np.where(np.isfinite(largest), largest, 0.0)
-            x = np.exp(x - shift)
-            unit = np.where(np.isfinite(largest), x.mean(axis=0), 1.0)
-            mean, x = np.where(np.isfinite(largest), shift + np.log(unit), -np.inf), x / unit
-        means[key], errors[key] = mean, x.std(axis=0, ddof=1) / np.sqrt(len(runs))
-    return means, errors
 
 
 class _Run:
@@ -139,7 +132,7 @@ class _Run:
 
     def _forward(self, wirings: list[Wiring]) -> tuple[list[Block], Grams]:
         arch, count = self.arch, self.arch.definition.streams
-        n, start = arch.tokens, input_gram(arch, self.draws.ids())
+        n, start = arch.tokens, input_gram(arch, self.draws.ids)
         blocks, states, across = [], [[[start] * count] * count], []
         for layer, wiring in enumerate(wirings):
             block = Block(wiring, layer, states[-1], self.draws)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..gaussian.closed_forms import Array
 
@@ -26,7 +27,7 @@ def collision_probability(vocabulary: int) -> float:
     return float(np.square(zipf(vocabulary)).sum())
 
 
-def ids(uniform: Array, vocabulary: int) -> Array:
+def ids(uniform: Array, vocabulary: int) -> NDArray[np.int64]:
     """Ids 0 .. V - 1 from numbers uniform in [0, 1), of the same shape."""
     edges = np.cumsum(zipf(vocabulary))[:-1]
-    return np.asarray(np.searchsorted(edges, uniform, side="right"))
+    return np.asarray(np.searchsorted(edges, uniform, side="right"), dtype=np.int64)

@@ -17,7 +17,7 @@ from spannorm_theory.prediction.forward import forward
 from spannorm_theory.prediction.pair_variance import pair_variance
 from spannorm_theory.prediction.stack import Stack
 
-ALIKE = {"tokens": 16, "input_cosine": 0.99, "logit_variance": 1.0}
+ALIKE = {"tokens": 16, "input_cosine": 0.99}
 
 
 def passed(arch: Architecture) -> tuple[Stack, Array]:
