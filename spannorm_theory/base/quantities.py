@@ -75,6 +75,9 @@ QUANTITIES: dict[str, Quantity] = {
     )
 }
 
+#: the gradient at the embedding of a stack of several streams, at layer 0 alone: all of them start as it
+INPUT: Key = ("input", "grad_variance")
+
 #: the metrics that are functions of the whole spectrum
 SPECTRAL = ("stable_rank", "effective_rank", "participation_ratio")
 

@@ -153,7 +153,8 @@ def bounds(arch: Architecture, *, gradients: bool = True) -> dict[Key, tuple[Arr
         return {}
     streams, step = range(arch.definition.streams), forward.step
     at = [step.own[place] for place in step.places]
-    low, high = np.log(forward.lows), np.log(forward.highs)
+    with np.errstate(divide="ignore"):  # a stream may be zero
+        low, high = np.log(forward.lows), np.log(forward.highs)
     found = {(str(s), "variance"): (low[:, at[s]], high[:, at[s]]) for s in streams}
     if gradients:
         low, high = _backward(arch, forward)

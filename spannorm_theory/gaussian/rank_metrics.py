@@ -60,7 +60,8 @@ def rank_metrics_gram(grams: Array, drops: Array, factor: Array) -> dict[str, Ar
             G^(1/2) Z Z^T G^(1/2) / d, the Gram of d Gaussian coordinates, has the spectrum of T^T G T.
     """
     eigenvalues = np.maximum(np.linalg.eigvalsh(factor.T @ grams @ factor), 0)
-    share = eigenvalues / eigenvalues.sum(axis=-1, keepdims=True)
+    total = eigenvalues.sum(axis=-1, keepdims=True)
+    share = eigenvalues / np.where(total > 0, total, np.nan)  # a stream that is zero has no spectrum
     p = np.sqrt(share) / np.sqrt(share).sum(axis=-1, keepdims=True)
     return {
         "rank_residual": log_rank_residual(np.ones_like(drops), drops, grams.shape[-1]),

@@ -172,7 +172,8 @@ class Block:
             return stream
 
         moments = Moments(adjoint.trace, GRAM, lambda i, j: grads[i][j], transfer, _number)
-        return moments.outputs(), norms
+        nothing = np.zeros((self.draws.arch.tokens,) * 2)  # the gradient of a stream that nothing reads
+        return [[nothing if np.ndim(g) == 0 else g for g in row] for row in moments.outputs()], norms
 
 
 def mean_drop(gram: Array) -> float:

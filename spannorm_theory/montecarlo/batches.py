@@ -219,6 +219,16 @@ class _Batch:
         return samples
 
 
+def _of_nothing(samples: Samples, key: Key) -> NDArray[np.bool_]:
+    """Where a quantity is one of a stream or gradient that is zero, and so undefined; (networks, layers)."""
+    stream, quantity = key
+    size = samples.get((stream, "grad_variance" if "grad" in quantity else "variance"))
+    if size is None:
+        return np.zeros(samples[key].shape, dtype=bool)
+    nothing = np.isneginf(size)
+    return nothing[:, :-1] | nothing[:, 1:] if QUANTITIES[quantity].per_block else nothing
+
+
 def require_finite(samples: Samples, networks: range, arch: Architecture) -> None:
     """Refuse infinite or undefined measurements; a logarithm of minus infinity is a zero, and finite.
 
@@ -233,7 +243,7 @@ def require_finite(samples: Samples, networks: range, arch: Architecture) -> Non
 
     bad = []
     for key, sample in samples.items():
-        wrong = np.isnan(sample) | np.isposinf(sample)
+        wrong = np.isposinf(sample) | (np.isnan(sample) & ~_of_nothing(samples, key))
         bad += [(place(key, int(l)), int(l), key, wrong[:, l]) for l in np.flatnonzero(wrong.any(axis=0))]
     if bad:
         _, layer, (stream, quantity), wrong = min(bad, key=lambda item: item[0])

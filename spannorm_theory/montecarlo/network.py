@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..base.quantities import SPECTRAL, Key
+from ..base.quantities import INPUT, SPECTRAL, Key
 from .boundary import embedding, loss_gradient
 from .metrics import (
     block_change,
@@ -90,6 +90,9 @@ class Record:
             gamma, r = second_moments(g)
             self.put(str(i), "grad_variance", layer, gamma.log() + shift)
             self.put(str(i), "grad_token_cosine", layer, r)
+        if layer == 0 and len(grads) > 1:
+            gamma, _ = second_moments(torch.stack(grads).sum(0))
+            self.put(*INPUT, layer, gamma.log() + shift)
 
     def weight_grads(self, layer: int, norms: dict[str, torch.Tensor], exponent: torch.Tensor) -> None:
         """Measure the weight gradients of block ``layer``, of a loss divided by 2^exponent."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base.quantities import SPECTRAL, Key
+from ..base.quantities import INPUT, SPECTRAL, Key
 from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import log_rank_residual, rank_metrics
 from ..layers.attention import Attention
@@ -40,7 +42,7 @@ def all_profiles(
     q, delta, v = (x[:, step.own] for x in (moments.q, moments.delta, pair_variance.streams))
     open_share = undecided_rows(arch, moments) / (arch.heads * arch.tokens)
     closed, unresolved = _declined(arch, open_share, v)
-    spectra = _spectra(arch, q, delta, v, ~unresolved)
+    spectra = _spectra(arch, q, delta, v, ~unresolved & (q > 0))
     profiles: dict[Key, Array] = {}
     for stream, place in enumerate(step.places):
         at = 2 * step.gradients.index((stream, stream))
@@ -48,13 +50,16 @@ def all_profiles(
         name = str(stream)
         sizes, changes = of_stream(moments, place)
         profiles.update({(name, quantity): x for quantity, x in sizes.items()})
-        residual = log_rank_residual(q[:, place], delta[:, place], arch.tokens)
+        with np.errstate(invalid="ignore"):
+            residual = log_rank_residual(q[:, place], delta[:, place], arch.tokens)
         profiles[name, "rank_residual"] = np.where(closed, np.nan, residual)
         profiles.update({(name, metric): spectra[metric][:, place] for metric in SPECTRAL})
         with np.errstate(divide="ignore", invalid="ignore"):  # a stream that is not passed on
             profiles[name, "grad_variance"] = np.log(gamma) + gradients.exponents
             profiles[name, "grad_token_cosine"] = c / gamma
         profiles.update({(name, quantity): x for quantity, x in changes.items()})
+    if len(step.places) > 1:
+        profiles[INPUT] = _input_gradient(step.gradients, gradients)
     profiles.update({(matrix, "weight_grad_norm"): value for matrix, value in gradients.weights.items()})
     if arch.experts > 1:
         profiles["ffn.router", "load_imbalance"] = stack.in_order(
@@ -68,14 +73,22 @@ def all_profiles(
     return profiles
 
 
+def _input_gradient(pairs: Sequence[tuple[int, int]], gradients: Gradients) -> Array:
+    """ln of gamma at the embedding, (1,): all streams start as it, so that their gradients add up."""
+    gamma = gradients.mantissas[0, ::2]
+    total = sum((1 if i == j else 2) * g for (i, j), g in zip(pairs, gamma.tolist(), strict=True))
+    return np.asarray(np.log([total]) + gradients.exponents[0])
+
+
 def of_stream(moments: StackMoments, place: int) -> tuple[dict[str, Array], dict[str, Array]]:
     """Size and token cosine of a stream of class ``place``, and what blocks do to it, by quantity."""
     own = moments.stack.step.own[place]
     q, delta, cross = moments.q[:, own], moments.delta[:, own], moments.across[:, place]
-    return {"variance": np.log(q), "token_cosine": 1 - delta / q}, {
-        "layer_cosine": cross / np.sqrt(q[:-1] * q[1:]),
-        "branch_share": (q[:-1] + q[1:] - 2 * cross) / q[:-1],
-    }
+    with np.errstate(divide="ignore", invalid="ignore"):  # a stream that is zero has no cosine
+        return {"variance": np.log(q), "token_cosine": 1 - delta / q}, {
+            "layer_cosine": cross / np.sqrt(q[:-1] * q[1:]),
+            "branch_share": (q[:-1] + q[1:] - 2 * cross) / q[:-1],
+        }
 
 
 def _spectra(arch: Architecture, q: Array, delta: Array, v: Array, kept: Mask) -> dict[str, Array]:

@@ -62,12 +62,12 @@ def average(runs: Sequence[dict[Key, Array]], excess: Array) -> tuple[dict[Key, 
         if not QUANTITIES[key[1]].logarithmic:
             means[key], errors[key] = at_no_excess(x, excess)
             continue
-        largest = np.max(x, axis=0)  # -inf where a gradient is zero in every run
-        finite = np.isfinite(largest)
-        shift = np.where(finite, largest, 0.0)
+        largest = np.max(x, axis=0)
+        some = ~np.isneginf(largest)  # a gradient may be zero in every run
+        shift = np.where(some, largest, 0.0)
         mean, error = at_no_excess(np.exp(x - shift), excess)
-        unit = np.where(finite, mean, 1.0)
-        means[key], errors[key] = np.where(finite, shift + np.log(unit), -np.inf), error / unit
+        unit = np.where(some, mean, 1.0)
+        means[key], errors[key] = np.where(some, shift + np.log(unit), -np.inf), error / unit
     return means, errors
 
 

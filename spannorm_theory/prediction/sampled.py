@@ -30,7 +30,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..base.errors import AssumptionError, InputError
-from ..base.quantities import SPECTRAL, Key
+from ..base.quantities import INPUT, SPECTRAL, Key
 from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import rank_metrics_gram
 from ..moments.algebra import norm_of_zero
@@ -153,8 +153,9 @@ class _Run:
         self._keep("variance", "token_cosine", states, np.zeros(len(states)), self._firsts)
         for s, cross in enumerate(np.array(across).T):
             q = np.exp(self.profiles[str(s), "variance"])
-            self.profiles[str(s), "layer_cosine"] = cross / np.sqrt(q[:-1] * q[1:])
-            self.profiles[str(s), "branch_share"] = (q[:-1] + q[1:] - 2 * cross) / q[:-1]
+            with np.errstate(divide="ignore", invalid="ignore"):  # a stream that is zero has no cosine
+                self.profiles[str(s), "layer_cosine"] = cross / np.sqrt(q[:-1] * q[1:])
+                self.profiles[str(s), "branch_share"] = (q[:-1] + q[1:] - 2 * cross) / q[:-1]
         return blocks, states[-1]
 
     def _backward(
@@ -172,6 +173,9 @@ class _Run:
             kept.append(grads)
             exponents.append(exponents[-1] + float(np.log(size)))
         self._keep("grad_variance", "grad_token_cosine", kept[::-1], np.array(exponents[::-1]), range(count))
+        if count > 1:
+            total = sum(float(np.trace(gram)) for row in grads for gram in row) / n
+            self.profiles[INPUT] = np.log([total]) + exponents[-1]
         self.profiles.update({(name, "weight_grad_norm"): log for name, log in weights.items()})
 
     def _keep(
@@ -186,9 +190,9 @@ class _Run:
                     table.update({(str(s), name): x for (of, name), x in table.items() if of == str(first)})
                 continue
             diagonals = np.array([state[s][s].diagonal() for state in grams])
-            with np.errstate(divide="ignore"):  # tokens that a loss does not read
+            with np.errstate(divide="ignore"):  # tokens that a loss does not read, streams that nothing reads
                 self.tokens[str(s), size] = np.log(diagonals) + exponents[:, None]
-            self.profiles[str(s), size] = np.log(diagonals.mean(axis=1)) + exponents
+                self.profiles[str(s), size] = np.log(diagonals.mean(axis=1)) + exponents
             drops = np.array([token_drop(state[s][s]) for state in grams])
             self.profiles[str(s), cosine] = 1 - drops
             if size == "variance":
@@ -214,5 +218,7 @@ def _finite_width(arch: Architecture, stack: Stack, averages: Array) -> tuple[Ar
 
 
 def token_drop(gram: Array) -> float:
-    """One minus the token cosine: mean over ordered pairs s != t of G_tt - G_st, over the mean of G_tt."""
-    return mean_drop(gram) / float(gram.diagonal().mean())
+    """One minus the token cosine: mean over ordered pairs s != t of G_tt - G_st, over the mean of G_tt; NaN
+    where that is zero."""
+    size = float(gram.diagonal().mean())
+    return mean_drop(gram) / size if size else float("nan")

@@ -46,7 +46,7 @@ from ..spec.architecture import Architecture
 def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
     """v_l of each block, the largest over streams; shape (depth,)."""
     cosines = np.array([profiles[str(s), "layer_cosine"] for s in range(arch.definition.streams)])
-    cosine = np.clip(cosines, -1, 1).min(axis=0)
+    cosine = np.clip(np.nan_to_num(cosines, nan=1.0), -1, 1).min(axis=0)  # a stream that is zero has none
     values = arch.weights["attn.value"][1]
     shared = 2 * (1 - cosine) ** 2 * (1 / values - 1 / arch.width)
     return np.asarray(4 * (1 - cosine**2) / arch.width + shared)
@@ -60,8 +60,8 @@ def fluctuations(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key,
     above = np.concatenate([np.cumsum(v[::-1])[::-1], [0.0]])
     floor = 2 / arch.width
     return {
-        key: np.sqrt(floor + (below if key[1] == "variance" else below[-1] + above))
-        for key in profiles
+        key: np.sqrt(floor + (below if key[1] == "variance" else below[-1] + above))[: len(profile)]
+        for key, profile in profiles.items()
         if key[1] in ("variance", "grad_variance")
     }
 
@@ -95,7 +95,7 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
             cosine = profiles[stream, "token_cosine"]
             result[stream, quantity] = _of_rank(arch, quantity, profile, cosine, below, floor)
         elif quantity == "grad_variance":
-            result[stream, quantity] = floor + below[-1] / 2 + above
+            result[stream, quantity] = (floor + below[-1] / 2 + above)[: len(profile)]
         elif quantity == "grad_token_cosine":
             result[stream, quantity] = floor + (1 - np.abs(profile)) * (above + below[-1] / 2)
         elif quantity == "layer_cosine":
