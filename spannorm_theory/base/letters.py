@@ -121,13 +121,10 @@ ATTENTION = (
         "k", "kept", "what a norm leaves of a key's gradient, over what it leaves of a random one", "T6.14"
     ),
     Letter(
-        r"\text{lean}",
-        "lean",
-        "d times what mixed values gain by sample correlations, over q_V (1 - rho)",
-        "T6.15",
+        "b_V", "query_bias", "d times what values gain by sample correlations, per q_V (1 - rho)", "T6.15"
     ),
-    Letter(r"\text{turn}", "turn", "d times what J gains by them at a key", "T6.15"),
-    Letter(r"\text{chance}", "chance", "what J gains per V at a query", "T6.15"),
+    Letter("b_J", "query_bias", "d times what J gains by them at a key", "T6.15"),
+    Letter(r"\chi", "query_bias, chance", "what J gains per V at a query", "T6.15"),
     Letter(
         "m(t)", "coherence", "what rotations leave of a covariance of logits at distances t apart", "T6.17"
     ),
