@@ -1,8 +1,7 @@
-"""Every symbol of the theory, with its assumptions, meaning and normalisation.
+"""Every symbol of the theory with its assumptions; :mod:`.letters` has meanings and normalisations.
 
 No other module creates a sympy symbol: two symbols with one name but different assumptions
-are different to sympy, and a formula that mixes them does not simplify. The notation table of
-the documentation is generated from :data:`NOTATION`.
+are different to sympy, and a formula that mixes them does not simplify.
 """
 
 from __future__ import annotations
@@ -46,19 +45,6 @@ GAINS: dict[str, tuple[Symbol, Symbol]] = {
     "attention": (sigma_a2, omega_a2),
     "ffn": (sigma_f2, omega_f2),
 }
-
-#: symbol, code name, meaning with normalisation
-NOTATION: tuple[tuple[Symbol, str, str], ...] = (
-    (layer, "layer", "block index, 0 to L-1; a block is one attention and one feed-forward sublayer"),
-    (depth, "depth", "number of blocks"),
-    (width, "width", "coordinates of a stream"),
-    (variance, "variance", "second moment per coordinate of a stream, mean over tokens"),
-    (grad_variance, "grad_variance", "second moment per coordinate of the loss gradient at a stream"),
-    (sigma_a2, "sigma_a2", "forward second moment of an attention branch whose input has second moment 1"),
-    (sigma_f2, "sigma_f2", "forward second moment of a feed-forward branch whose input has second moment 1"),
-    (omega_a2, "omega_a2", "backward gain of the same attention branch"),
-    (omega_f2, "omega_f2", "backward gain of the same feed-forward branch"),
-)
 
 
 def stream_moment(base: Symbol, i: int, j: int, streams: int) -> Symbol:

@@ -7,9 +7,11 @@ from html import escape
 from importlib import resources
 from math import isnan
 
+from sympy import Symbol
+
 from ..asymptotics.growth import Growth
 from ..asymptotics.laws import COLLAPSE, EMBEDDING
-from ..base import symbols
+from ..base.letters import LETTERS
 from ..plot.canvas.marks import placement_title
 from ..render import mathml
 from ..render.html import paragraph, table, tag
@@ -153,7 +155,9 @@ def _number(value: float, form: str) -> str:
 
 def _notation() -> str:
     rows = [
-        [mathml.inline(symbol), f"<code>{escape(code)}</code>", escape(text)]
-        for symbol, code, text in symbols.NOTATION
+        [mathml.inline(letter.written), f"<code>{escape(letter.code)}</code>", escape(letter.meaning)]
+        for letters in LETTERS.values()
+        for letter in letters
+        if isinstance(letter.written, Symbol)
     ]
     return table(["Symbol", "Name in tables", "Meaning"], rows)
