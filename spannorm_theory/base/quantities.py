@@ -6,18 +6,12 @@ exponentially with depth are kept as natural logarithms, so that a factor of 2^-
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from ..spec.architecture import Architecture
 
 Array = NDArray[np.float64]
 Key = tuple[str, str]
@@ -83,7 +77,7 @@ SPECTRAL = ("stable_rank", "effective_rank", "participation_ratio")
 
 
 def tidy(
-    arch: Architecture,
+    labels: Mapping[str, str | int],
     profiles: Mapping[Key, Array],
     extra: Mapping[str, Mapping[Key, Array]] | None = None,
     **same: str,
@@ -91,12 +85,13 @@ def tidy(
     """One row for each (layer, stream, quantity).
 
     Args:
+        labels: columns that say one thing in every row and come first, as of ``Architecture.labels``.
         profiles: ``(stream, quantity)`` to an array over layers; logarithms where the quantity says so.
         extra: further columns by name, each with the same keys.
-        same: further columns that say one thing in every row.
+        same: columns of one text that come last.
     Returns:
-        columns placement, scaling, depth, width, tokens, layer, stream, quantity, value, log_value
-        (NaN where a value is not positive), and the further columns.
+        the labels, then layer, stream, quantity, value, log_value (NaN where a value is not positive), and
+        the further columns.
     """
     keys = list(profiles)
     parts = [np.asarray(profile, dtype=float) for profile in profiles.values()]
@@ -109,35 +104,12 @@ def tidy(
         np.exp(joined, out=value, where=logarithmic)
     np.log(joined, out=log_value, where=~logarithmic & (joined > 0))
     columns: dict[str, object] = {
-        "placement": _repeated([arch.placement], [len(joined)]),
-        "scaling": _repeated([arch.scaling], [len(joined)]),
-        "depth": np.full(len(joined), arch.depth),
-        "width": np.full(len(joined), arch.width),
-        "tokens": np.full(len(joined), arch.tokens),
+        **labels,
         "layer": np.concatenate([np.arange(length) for length in lengths]),
-        "stream": _repeated([stream for stream, _ in keys], lengths),
-        "quantity": _repeated([quantity for _, quantity in keys], lengths),
+        "stream": pd.array([stream for stream, _ in keys], dtype="str").repeat(lengths),
+        "quantity": pd.array([quantity for _, quantity in keys], dtype="str").repeat(lengths),
         "value": value,
         "log_value": log_value,
     }
     columns.update({n: np.concatenate([table[key] for key in keys]) for n, table in (extra or {}).items()})
-    columns.update({name: _repeated([text], [len(joined)]) for name, text in same.items()})
-    return pd.DataFrame(columns, copy=False)
-
-
-def _repeated(texts: Sequence[str], counts: Sequence[int]) -> Any:
-    """A column of texts, none of them empty, each as often as ``counts`` says."""
-    return pd.array(_labels(tuple(texts), tuple(counts)), dtype="str")
-
-
-@lru_cache(maxsize=64)  # tables of one shape have the same, and Arrow's arrays never change
-def _labels(texts: tuple[str, ...], counts: tuple[int, ...]) -> pa.Array:
-    """From its buffers, as ``take`` is several times as slow on them."""
-    starts, letters, end = [], [], 0
-    for text, count in zip(map(str.encode, texts), counts, strict=True):
-        starts.append(np.arange(end, end + count * len(text), len(text)))
-        letters.append(text * count)
-        end += count * len(text)
-    offsets = np.concatenate([*starts, [end]])
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(letters))]
-    return pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers)
+    return pd.DataFrame({**columns, **same}, copy=False)

@@ -26,7 +26,6 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.special import entr
 
-from ..spec.architecture import Architecture
 from .closed_forms import Array
 from .marchenko_pastur import difference_law
 
@@ -37,16 +36,16 @@ NODES, SPREADS = 48, 25
 TRACY_WIDOM_MEAN = -1.2065335745820
 
 
-def rank_metrics(q: Array, delta: Array, spread: Array, arch: Architecture) -> dict[str, Array]:
+def rank_metrics(q: Array, delta: Array, spread: Array, tokens: int, width: int) -> dict[str, Array]:
     """All rank metrics by name, of the shape of q and delta; of the residual its logarithm.
 
     ``spread`` is the V of :mod:`spannorm_theory.prediction.pair_variance`, 1/d for Gaussian tokens.
     """
     return {
-        "rank_residual": log_rank_residual(q, delta, arch.tokens),
-        "stable_rank": stable_rank(q, delta, arch.tokens, spread),
-        "effective_rank": effective_rank(q, delta, arch.tokens, arch.width, spread),
-        "participation_ratio": participation_ratio(q, delta, arch.tokens, arch.width, spread),
+        "rank_residual": log_rank_residual(q, delta, tokens),
+        "stable_rank": stable_rank(q, delta, tokens, spread),
+        "effective_rank": effective_rank(q, delta, tokens, width, spread),
+        "participation_ratio": participation_ratio(q, delta, tokens, width, spread),
     }
 
 

@@ -80,16 +80,14 @@ class Ensemble:
                 geometric = np.exp(sample.mean(axis=0)) if logarithmic else np.full_like(mean, np.nan)
                 columns["geometric"][key] = geometric
             columns["networks"][key] = np.full(len(mean), n)
-        return tidy(self.arch, profiles, columns)
+        return tidy(self.arch.labels, profiles, columns)
 
     def _repr_html_(self) -> str:
-        from ..plot.notebook import ensemble_image
-
         last = self.table.groupby(["stream", "quantity"], sort=False).last()[["layer", "value", "se"]]
         used = f"{self.engine} engine, {self.device}, {self.dtype}, seed {self.seed}"
         return (
             f"<p><b>{self.networks} networks</b> of {self.arch} ({used}); at the last layer:</p>"
-            f"{last.to_html(float_format='{:.4g}'.format)}{ensemble_image(self.table)}"
+            f"{last.to_html(float_format='{:.4g}'.format)}"
         )
 
 

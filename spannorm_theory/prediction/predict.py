@@ -34,4 +34,4 @@ def predict(arch: Architecture) -> pd.DataFrame:
     """
     prediction = predict_profiles(arch)
     extra = None if prediction.errors is None else {"se": prediction.errors}
-    return tidy(arch, prediction.profiles, extra, theory=prediction.theory)
+    return tidy(arch.labels, prediction.profiles, extra, theory=prediction.theory)

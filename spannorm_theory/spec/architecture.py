@@ -7,13 +7,16 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from html import escape
+from itertools import zip_longest
 from typing import Any
 
 from sympy import Integer
 
 from ..base.errors import InputError, UnknownNameError
 from ..gaussian.activations import ACTIVATIONS, Activation
-from .graph import QK, QKV, Branch, Trace
+from .fields import Fields
+from .graph import Branch, Trace
 from .initialisation import matrix_gains
 from .placements import PLACEMENTS, Placement
 from .scalings import SCALINGS
@@ -45,7 +48,7 @@ def parse_placement(text: str) -> tuple[str, dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Architecture:
+class Architecture(Fields):
     """Everything that fixes the law of a randomly initialised stack.
 
     Args:
@@ -88,37 +91,6 @@ class Architecture:
         InputError: a size, name or option that no architecture can have.
     """
 
-    placement: str
-    scaling: str = "unit"
-    depth: int = 12
-    width: int = 256
-    heads: int = 8
-    tokens: int = 64
-    activation: str = "gelu"
-    ffn_ratio: float = 4.0
-    mask: str = "none"
-    norm: str = "rms"
-    qk_norm: bool = False
-    qkv_norm: bool = False
-    qk_norm_over: str = "head"
-    kv_heads: int | None = None
-    positions: str = "none"
-    window: int | None = None
-    logit_scale: str = "sqrt"
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
-    init: str | float = "fan-in"
-    logit_variance: float | None = None
-    inputs: str = "gaussian"
-    input_variance: float = 1.0
-    input_cosine: float = 0.0
-    position_variance: float = 0.0
-    loss: str = "probe"
-    vocabulary: int = 32_000
-    experts: int = 1
-    top_k: int = 1
-    shared_experts: int = 0
-    gates: str = "renormalised"
     options: Mapping[str, Any] = field(init=False, repr=False, compare=False)
     name: str = field(init=False, repr=False, compare=False)
 
@@ -132,7 +104,7 @@ class Architecture:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "options", merged)
         SCALINGS[self.scaling].check(name)
-        for key, value in check_fields(self).items():
+        for key, value in check_fields(self, self._branches).items():
             object.__setattr__(self, key, value)
 
     @property
@@ -144,11 +116,6 @@ class Architecture:
     def nonlinearity(self) -> Activation:
         """The registry entry of the activation."""
         return ACTIVATIONS[self.activation]
-
-    @property
-    def head_width(self) -> int:
-        """d / H."""
-        return self.width // self.heads
 
     @property
     def exchangeable(self) -> bool:
@@ -206,12 +173,6 @@ class Architecture:
             product *= self.head_width
         return matrix_gains(self.init, self.weights, self.nonlinearity, product)
 
-    def normed(self, branch: Branch) -> tuple[str, ...]:
-        """Which projections of an attention branch carry a norm over each head, by the placement's wish or
-        this architecture's."""
-        own = QKV if self.qkv_norm else QK if self.qk_norm else ()
-        return max(branch.normed, own, key=len)
-
     def block(self, layer: int) -> Trace:
         """The traced definition of block ``layer`` under the scaling rule."""
         return self.definition.trace_at(self.scaling, layer, self.depth, **self.options)
@@ -231,18 +192,21 @@ class Architecture:
         """Every wiring that a block of the stack has."""
         return self.wirings[0]
 
+    def _branches(self) -> list[Branch]:
+        return [branch for trace in self.traces for branch in trace.branches]
+
     def with_(self, **changes: Any) -> Architecture:
         """A copy with some fields replaced."""
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; ``Architecture.from_dict`` is its inverse."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        return {f.name: getattr(self, f.name) for f in fields(Fields)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Architecture:
         """The architecture of a mapping; an unknown field is refused by name."""
-        known = [f.name for f in fields(cls) if f.init]
+        known = [f.name for f in fields(Fields)]
         for key in values:
             if key not in known:
                 raise UnknownNameError("field of Architecture", key, known)
@@ -252,17 +216,28 @@ class Architecture:
 
     def __str__(self) -> str:
         """``placement scaling`` and every field that is not its default, as ``field=value``."""
-        defaults = {f.name: f.default for f in fields(self) if f.init}
+        defaults = {f.name: f.default for f in fields(Fields)}
         parts = [self.placement.replace(" ", ""), self.scaling]
         for key, value in self.to_dict().items():
             if key not in ("placement", "scaling") and value != defaults[key]:
                 parts.append(f"{key}={value}")
         return " ".join(parts)
 
-    def _repr_html_(self) -> str:
-        from ..plot.notebook import architecture_html
+    @property
+    def labels(self) -> dict[str, str | int]:
+        """The columns that tell architectures apart in a table."""
+        return {name: getattr(self, name) for name in ("placement", "scaling", "depth", "width", "tokens")}
 
-        return architecture_html(self)
+    def _repr_html_(self) -> str:
+        """The fields in two columns, those that are not the default in bold."""
+        defaults = {f.name: f.default for f in fields(Fields)}
+        cells = []
+        for name, value in self.to_dict().items():
+            shown = escape(str(value))
+            cells.append(f"<th>{name}</th><td>{shown if value == defaults[name] else f'<b>{shown}</b>'}</td>")
+        half = (len(cells) + 1) // 2
+        rows = zip_longest(cells[:half], cells[half:], fillvalue="")
+        return f"<table>{''.join(f'<tr>{left}{right}</tr>' for left, right in rows)}</table>"
 
     @classmethod
     def parse(cls, text: str) -> Architecture:

@@ -6,19 +6,22 @@ it does not depend on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..base.errors import InputError, UnknownNameError
+from .fields import Fields
+from .graph import Branch
 
-if TYPE_CHECKING:
-    from .architecture import Architecture
+#: the branches of all blocks, traced when called
+Branches = Callable[[], Sequence[Branch]]
 
 POSITIONS = ("none", "rope")
 LOGIT_SCALES = ("sqrt", "linear")
 NORM_SPANS = ("head", "width")
 
 
-def check_attention(arch: Architecture) -> dict[str, Any]:
+def check_attention(arch: Fields, branches: Branches) -> dict[str, Any]:
     """Validate the attention fields; returns those whose value has a shorter equal.
 
     Raises:
@@ -37,13 +40,13 @@ def check_attention(arch: Architecture) -> dict[str, Any]:
             f"width / heads = {arch.head_width}"
         )
     if arch.qk_norm_over == "width":
-        _check_norm_over_width(arch)
+        _check_norm_over_width(arch, branches)
     _check_window(arch)
     rates = {name: _rate(name, getattr(arch, name)) for name in ("dropout", "attention_dropout")}
     return {**rates, "kv_heads": _kv_heads(arch)}
 
 
-def _kv_heads(arch: Architecture) -> int | None:
+def _kv_heads(arch: Fields) -> int | None:
     """The number of key and value heads; None if every head has its own."""
     value = arch.kv_heads
     if value is None:
@@ -56,7 +59,7 @@ def _kv_heads(arch: Architecture) -> int | None:
     return None if value == arch.heads else value
 
 
-def _check_window(arch: Architecture) -> None:
+def _check_window(arch: Fields) -> None:
     window = arch.window
     if window is None:
         return
@@ -74,9 +77,8 @@ def _check_window(arch: Architecture) -> None:
         )
 
 
-def _check_norm_over_width(arch: Architecture) -> None:
-    branches = [b for trace in arch.traces for b in trace.branches if b.kind == "attention"]
-    if not any(arch.normed(branch) for branch in branches):
+def _check_norm_over_width(arch: Fields, branches: Branches) -> None:
+    if not any(arch.normed(branch) for branch in branches() if branch.kind == "attention"):
         raise InputError(
             "qk_norm_over='width' has no effect without norms on queries and keys; set qk_norm=True"
         )

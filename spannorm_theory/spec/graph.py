@@ -14,12 +14,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from sympy import Expr, Integer, Rational
-
-if TYPE_CHECKING:
-    from .net import Net
 
 #: branches with weights, each with the prefix of its matrices' names
 SUBLAYERS = {"attention": "attn.", "ffn": "ffn."}
@@ -31,12 +28,19 @@ VALUE_PATH = {"attention": ("attn.value", "attn.output"), "ffn": ("ffn.up", "ffn
 QK, QKV = ("query", "key"), ("query", "key", "value")
 
 
+class Recorder(Protocol):
+    """Where the arithmetic of values is recorded: :class:`.net.Net`."""
+
+    def sum(self, terms: list[tuple[Any, Value]]) -> Sum:
+        """A linear combination of values of this recorder."""
+
+
 @dataclass(frozen=True, eq=False)
 class Value:
     """A tensor of shape (tokens, width) inside a block; supports ``+``, ``-``, and ``*`` and ``/`` by numbers
     and expressions in (l, L, d)."""
 
-    net: Net
+    net: Recorder
     index: int
 
     def __add__(self, other: Value) -> Sum:

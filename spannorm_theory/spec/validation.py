@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..base.errors import InputError, UnknownNameError
 from ..gaussian.activations import ACTIVATIONS
-from .attention_validation import check_attention
+from .attention_validation import Branches, check_attention
+from .fields import Fields
 from .initialisation import NAMED_INITS
 from .scalings import SCALINGS
-
-if TYPE_CHECKING:
-    from .architecture import Architecture
 
 #: the names that a field can have
 NAMES = {
@@ -35,8 +33,11 @@ LEAST = {
 }
 
 
-def check_fields(arch: Architecture) -> dict[str, Any]:
+def check_fields(arch: Fields, branches: Branches) -> dict[str, Any]:
     """Validate all fields but placement and scaling; returns those whose value has a plainer equal.
+
+    Args:
+        branches: those of all blocks, traced where a rule asks for them.
 
     Raises:
         InputError: a value that no architecture has, or that has no effect with the other fields.
@@ -57,12 +58,12 @@ def check_fields(arch: Architecture) -> dict[str, Any]:
     plain = {**_positive(arch), **_inputs(arch)}
     _check_hidden(arch)
     _check_vocabulary(arch)
-    _check_experts(arch)
+    _check_experts(arch, branches)
     _check_logits(arch)
-    return {**plain, **check_attention(arch)}
+    return {**plain, **check_attention(arch, branches)}
 
 
-def _positive(arch: Architecture) -> dict[str, float]:
+def _positive(arch: Fields) -> dict[str, float]:
     """The fields that are positive numbers."""
     values: dict[str, Any] = {"ffn_ratio": arch.ffn_ratio, "input_variance": arch.input_variance}
     if not isinstance(arch.init, str):
@@ -77,7 +78,7 @@ def _positive(arch: Architecture) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
-def _check_hidden(arch: Architecture) -> None:
+def _check_hidden(arch: Fields) -> None:
     hidden = arch.ffn_ratio * arch.width
     if hidden != round(hidden):
         raise InputError(
@@ -85,7 +86,7 @@ def _check_hidden(arch: Architecture) -> None:
         )
 
 
-def _inputs(arch: Architecture) -> dict[str, float]:
+def _inputs(arch: Fields) -> dict[str, float]:
     """The fields that say how tokens of the input resemble each other."""
     lowest, cosine, position = -1 / (arch.tokens - 1), arch.input_cosine, arch.position_variance
     if not _is_number(cosine) or not lowest < cosine < 1:
@@ -104,7 +105,7 @@ def _inputs(arch: Architecture) -> dict[str, float]:
     return {"input_cosine": float(cosine), "position_variance": float(position)}
 
 
-def _check_logits(arch: Architecture) -> None:
+def _check_logits(arch: Fields) -> None:
     stated = {"attn.query", "attn.key"} & set(SCALINGS[arch.scaling].multipliers("attention").std)
     if arch.logit_variance is not None and stated:
         raise InputError(
@@ -113,22 +114,22 @@ def _check_logits(arch: Architecture) -> None:
         )
 
 
-def _check_vocabulary(arch: Architecture) -> None:
+def _check_vocabulary(arch: Fields) -> None:
     unused = arch.inputs != "zipf" and arch.loss != "cross-entropy"
     if unused and arch.vocabulary != type(arch).vocabulary:
         raise InputError("vocabulary belongs to inputs='zipf' and loss='cross-entropy'; neither is set")
 
 
-def _check_experts(arch: Architecture) -> None:
+def _check_experts(arch: Fields, branches: Branches) -> None:
     if arch.top_k > arch.experts:
         raise InputError(f"top_k={arch.top_k} experts of experts={arch.experts} cannot be chosen")
     if arch.experts == 1:
         for name in ("shared_experts", "gates"):
             if getattr(arch, name) != getattr(type(arch), name):
                 raise InputError(f"{name}={getattr(arch, name)!r} needs experts of at least 2, got experts=1")
-    elif any(b.inner_norm and b.kind == "ffn" for trace in arch.traces for b in trace.branches):
+    elif any(b.inner_norm and b.kind == "ffn" for b in branches()):
         raise InputError(
-            f"{arch.name} norms the hidden layer of its feed-forward branch, which is not modelled for "
+            f"{arch.placement} norms the hidden layer of its feed-forward branch, which is not modelled for "
             f"experts={arch.experts}; use another placement, or experts=1"
         )
 

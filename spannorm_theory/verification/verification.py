@@ -42,6 +42,9 @@ FEWEST_EVENTS = 30
 #: float32 resolves 1 - rho and moments' logarithms within these
 SMALLEST_DROP, LARGEST_LOG = 1e-5, 25.0
 
+#: columns of a notebook's table
+SHOWN = ["quantity", "stream", "layer", "theory", "estimate", "se", "z", "relative_error", "gate", "verdict"]
+
 #: probability that a verification of a correct theory fails
 FALSE_ALARM = 1e-3
 
@@ -110,25 +113,9 @@ class Verification:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        columns = [
-            "quantity",
-            "stream",
-            "layer",
-            "theory",
-            "estimate",
-            "se",
-            "z",
-            "relative_error",
-            "gate",
-            "verdict",
-        ]
-        from ..plot.notebook import image
-        from ..plot.residuals import residuals
-
         verdict = "passes" if self.passed else f"fails in {len(self.failures)} of {len(self.table)} rows"
-        worst = self.worst()[columns].to_html(index=False, float_format=lambda x: f"{x:.4g}")
-        drawn = image(residuals(self))
-        return f"<p>{self.arch}: {verdict}. Worst layer of each quantity:</p>{worst}{drawn}"
+        worst = self.worst()[SHOWN].to_html(index=False, float_format="{:.4g}".format)
+        return f"<p>{self.arch}: {verdict}. Worst layer of each quantity:</p>{worst}"
 
 
 def verify(
@@ -237,7 +224,7 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
             }
         for name, column in filled.items():
             columns[name][key] = column
-    table = tidy(arch, {key: profiles[key] for key in samples}, columns)
+    table = tidy(arch.labels, {key: profiles[key] for key in samples}, columns)
     table = table.rename(columns={"value": "theory", "log_value": "log_theory"})
     table["networks"] = networks
     table["verdict"] = _verdicts(table, prediction.undecided * networks)

@@ -28,10 +28,11 @@ def test_help_and_import_load_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_theory_does_not_load_torch() -> None:
+def test_theory_loads_neither_torch_nor_matplotlib() -> None:
     code = (
-        "import sys, spannorm_theory as st; st.predict(st.Architecture('span-norm'));"
-        "st.derive('span-norm').text(); assert 'torch' not in sys.modules"
+        "import sys, spannorm_theory as st; arch = st.Architecture('span-norm'); arch._repr_html_();"
+        "st.predict(arch); st.derive('span-norm').text();"
+        "assert not {'torch', 'matplotlib'} & set(sys.modules), sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

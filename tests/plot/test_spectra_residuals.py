@@ -121,11 +121,17 @@ def test_panels_share_one_legend(verified: Verification) -> None:
         panels({})
 
 
-def test_results_show_themselves(verified: Verification) -> None:
-    for shown in (ARCH, verified, verified.ensemble):
-        html = shown._repr_html_()
-        assert "<table" in html
-        assert "data:image/png" in html
+def test_results_show_themselves_as_tables(verified: Verification) -> None:
+    fields = ARCH._repr_html_()
+    assert "<th>depth</th><td><b>4</b></td>" in fields
+    assert "<th>mask</th><td>none</td>" in fields
+    worst = verified.worst()
+    shown = verified._repr_html_()
+    assert f"{ARCH}: passes" in shown
+    assert shown.count("<tr") == len(worst) + 1
+    ensemble = verified.ensemble._repr_html_()
+    assert "6 networks" in ensemble
+    assert all(f"<th>{quantity}</th>" in ensemble for quantity in worst["quantity"])
 
 
 @pytest.mark.exact
