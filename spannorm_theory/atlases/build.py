@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,8 @@ from ..spec.architecture import Architecture, parse_placement
 from ..spec.placements import PLACEMENTS
 from ..spec.scaling import SCALINGS
 from .cell import compute
+from .latex import longtable
+from .page import page
 from .records import FAILED, OK, Cell
 from .table import frame
 
@@ -74,11 +77,27 @@ class Atlas:
             text += f"; Monte Carlo agrees in {agree} of {len(sampled)} cells"
         return text
 
-    def write(self, out: str | os.PathLike[str]) -> Any:
-        """Write atlas.html, atlas.csv and atlas.tex into the folder ``out``; returns its path."""
-        from .files import write
+    def write(self, out: str | os.PathLike[str]) -> Path:
+        """Write atlas.html, atlas.csv and atlas.tex into the folder ``out``; other files in it stay.
 
-        return write(self, out)
+        Returns:
+            the folder's path.
+        Raises:
+            InputError: it cannot be written.
+        """
+        folder = Path(out)
+        contents = {
+            "atlas.html": page(self.cells, self.depths, self.summary()),
+            "atlas.csv": self.table.to_csv(index=False),
+            "atlas.tex": longtable(self.cells),
+        }
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in contents.items():
+                (folder / name).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"cannot write the atlas to {out}: {error.strerror or error}") from None
+        return folder
 
     def _repr_html_(self) -> str:
         return str(self.table.to_html(index=False, float_format=lambda x: f"{x:.3g}"))

@@ -8,13 +8,12 @@ from functools import lru_cache
 from html import escape
 from importlib import resources
 from math import exp, isfinite, isnan, log
-from typing import TYPE_CHECKING
 
 from ..asymptotics.growth import Growth
 from ..asymptotics.laws import COLLAPSE
 from ..render import mathml
-from ..render.html import paragraph, power_of_ten, tag
-from ..spec.architecture import parse_placement
+from ..render.html import document, paragraph, power_of_ten, tag
+from ..spec.architecture import Architecture, parse_placement
 from ..spec.placements import PLACEMENTS
 from ..spec.scaling import SCALINGS
 from .branch_gains import ends
@@ -23,9 +22,6 @@ from .known import CHECK_GAINS
 from .records import LATER, OK, QUANTITIES, Cell, Found, Share
 from .trend import Trend
 from .verdict import regime, verdict
-
-if TYPE_CHECKING:
-    from .build import Atlas
 
 TITLE = "Atlas of norm placements and scaling rules"
 
@@ -36,36 +32,30 @@ LONGEST = 90
 _MONTE_CARLO = 11
 
 
-def page(atlas: Atlas) -> str:
-    """The whole document."""
+def page(cells: Sequence[Cell], depths: Sequence[int], summary: str) -> str:
+    """The whole document.
+
+    Args:
+        depths: of the cells' shares.
+        summary: how many cells there are, and how their checks came out.
+    """
     package = resources.files(__package__)
-    report = resources.files("spannorm_theory.report")
-    css = report.joinpath("style.css").read_text("utf-8") + package.joinpath("atlas.css").read_text("utf-8")
-    script = package.joinpath("atlas.js").read_text("utf-8")
-    head = (
-        '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(TITLE)}</title>\n<style>\n{css}</style>"
-    )
     body = [
         tag("h1", escape(TITLE)),
-        paragraph(atlas.summary()[0].upper() + atlas.summary()[1:] + ".", class_="lead"),
-        _explanation(atlas),
-        _failures(atlas.cells),
+        paragraph(summary[0].upper() + summary[1:] + ".", class_="lead"),
+        _explanation(cells[0].arch, depths),
+        _failures(cells),
         '<p><input id="filter" type="search" placeholder="filter rows, e.g. span-norm or explodes" '
         'aria-label="filter rows"> <span id="count" class="note"></span></p>',
-        _table(atlas),
+        _table(cells, depths),
     ]
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body class="atlas">\n'
-        + "\n".join(part for part in body if part)
-        + f"\n<script>\n{script}</script>\n</body>\n</html>\n"
-    )
+    css, script = (package.joinpath(name).read_text("utf-8") for name in ("atlas.css", "atlas.js"))
+    return document(TITLE, body, css=css, script=script, kind="atlas")
 
 
-def _explanation(atlas: Atlas) -> str:
-    arch = atlas.cells[0].arch
+def _explanation(arch: Architecture, depths: Sequence[int]) -> str:
     (sa, sf, wa, wf), independent = ends(arch)
-    first, last = atlas.depths[0], atlas.depths[-1]
+    first, last = depths[0], depths[-1]
     gains = ", ".join(f"{g:g}" for g in CHECK_GAINS)
     texts = [
         "Laws in the number of blocks L, for constant branch gains; below each, its numbers for "
@@ -98,8 +88,8 @@ def _failures(cells: Sequence[Cell]) -> str:
     return tag("div", tag("p", "Failed:") + tag("ul", "".join(items)), class_="failed") if items else ""
 
 
-def _table(atlas: Atlas) -> str:
-    first, last = atlas.depths[0], atlas.depths[-1]
+def _table(cells: Sequence[Cell], depths: Sequence[int]) -> str:
+    first, last = depths[0], depths[-1]
     names = {"forward": "q at l=L", "gradient": "gamma_0/gamma_L", "collapse": COLLAPSE}
     maths = {name: f"<math>{mathml.quantity(key)}</math>" for name, key in names.items()}
     head = [
@@ -117,11 +107,11 @@ def _table(atlas: Atlas) -> str:
         "Monte Carlo",
         "In words",
     ]
-    sampled = any(cell.monte_carlo for cell in atlas.cells)
+    sampled = any(cell.monte_carlo for cell in cells)
     if not sampled:
         del head[_MONTE_CARLO]
     columns = "".join(f'<th tabindex="0">{text}</th>' for text in head)
-    rows = "\n".join(_row(i, cell, first, last, sampled) for i, cell in enumerate(atlas.cells))
+    rows = "\n".join(_row(i, cell, first, last, sampled) for i, cell in enumerate(cells))
     return tag(
         "div", f"<table><thead><tr>{columns}</tr></thead><tbody>\n{rows}\n</tbody></table>", class_="all"
     )

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
-from importlib import resources
-from typing import TYPE_CHECKING
 
-from ..render.html import paragraph, table, tag
+from ..render.html import document, paragraph, table, tag
 from .bibliography import address, bibliography
 from .claim import HOLDS, NOT_TESTABLE, OWN, VERDICTS, WITH_CONDITIONS
-
-if TYPE_CHECKING:
-    from .run import Checked, ClaimsReport, Outcome
+from .outcomes import Checked, Outcome
 
 SIMULATED = (
     "Each claim was decided by a result of the theory and checked on random networks; an estimate counts "
@@ -28,35 +24,29 @@ DERIVED = (
 LEGEND = "Only what can be seen at initialisation is judged."
 
 
-def section(report: ClaimsReport, heading: str = "h2") -> str:
+def section(outcomes: Sequence[Outcome], simulated: bool, heading: str = "h2") -> str:
     """Heading, tally, table of verdicts, and each claim's evidence folded away."""
-    counts = Counter(outcome.verdict for outcome in report.outcomes)
+    counts = Counter(outcome.verdict for outcome in outcomes)
     order = [*VERDICTS, *(v for v in counts if v not in VERDICTS)]
     tally = ", ".join(f"{verdict} {counts[verdict]}" for verdict in order if counts[verdict])
-    rows = [_row(outcome) for outcome in report.outcomes]
-    different = sum(outcome.changed for outcome in report.outcomes)
+    rows = [_row(outcome) for outcome in outcomes]
+    different = sum(outcome.changed for outcome in outcomes)
     changed = f" {different} differ from the recorded verdict." if different else ""
-    how = SIMULATED if report.simulated else DERIVED
+    how = SIMULATED if simulated else DERIVED
     return "\n".join(
         [
             tag(heading, "Published claims", id="claims"),
-            paragraph(f"{len(report.outcomes)} claims: {tally}.{changed} {how} {LEGEND}"),
+            paragraph(f"{len(outcomes)} claims: {tally}.{changed} {how} {LEGEND}"),
             tag("div", table(["Claim", "Source", "Kind", "Verdict"], rows), class_="prose"),
             tag("h3", "Evidence"),
-            *(_evidence(outcome) for outcome in report.outcomes if outcome.fact is not None),
+            *(_evidence(outcome) for outcome in outcomes if outcome.fact is not None),
         ]
     )
 
 
-def document(report: ClaimsReport, before: str = "") -> str:
+def page(outcomes: Sequence[Outcome], simulated: bool, before: str = "") -> str:
     """The section as a page of its own, with markup ``before`` it."""
-    css = resources.files("spannorm_theory.report").joinpath("style.css").read_text(encoding="utf-8")
-    head = (
-        '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Published claims</title>\n<style>\n{css}</style>"
-    )
-    body = before + section(report, "h1")
-    return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+    return document("Published claims", [before + section(outcomes, simulated, "h1")])
 
 
 def _row(outcome: Outcome) -> list[str]:

@@ -1,13 +1,36 @@
-"""The few HTML pieces that the page is made of."""
+"""The few pieces that pages are made of, and a whole page that needs no other file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from importlib import resources
 from math import isfinite
 
 #: formulas with a longer text than this are folded
 FOLD = 400
+
+
+def document(title: str, body: Sequence[str], *, css: str = "", script: str = "", kind: str = "") -> str:
+    """A page of markup that reads offline.
+
+    Args:
+        css: rules beside those that all pages share.
+        kind: class of the body, for these rules.
+    """
+    shared = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+    opened = f'<body class="{kind}">' if kind else "<body>"
+    last = [f"<script>\n{script}</script>"] if script else []
+    lines = [
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title>",
+        f"<style>\n{shared}{css}</style>\n</head>\n{opened}",
+        *filter(None, body),
+        *last,
+        "</body>\n</html>\n",
+    ]
+    return "\n".join(lines)
 
 
 def tag(name: str, inner: str, **attributes: str) -> str:

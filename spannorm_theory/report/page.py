@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib import resources
 from math import isnan
 
 from sympy import Symbol
@@ -14,7 +13,7 @@ from ..asymptotics.laws import COLLAPSE, EMBEDDING
 from ..base.letters import LETTERS
 from ..plot.canvas.marks import placement_title
 from ..render import mathml
-from ..render.html import paragraph, table, tag
+from ..render.html import document, paragraph, table, tag
 from .cells import Cell
 from .figures import Picture, slug
 
@@ -39,7 +38,6 @@ def page(
         routed: the comparison with experts, as markup; may be empty.
         phases: the phase diagrams, as markup; may be empty.
     """
-    css = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
     body = [
         tag("h1", escape(TITLE)),
         _introduction(groups, networks, seed),
@@ -55,15 +53,7 @@ def page(
         tag("h2", "Notation", id="notation"),
         _notation(),
     ]
-    head = (
-        '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(TITLE)}</title>\n<style>\n{css}</style>"
-    )
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n'
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
-    )
+    return document(TITLE, body)
 
 
 def _introduction(groups: Mapping[str, Sequence[Cell]], networks: int, seed: int) -> str:

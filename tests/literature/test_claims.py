@@ -13,7 +13,7 @@ from spannorm_theory.cli.main import main
 from spannorm_theory.literature import claims, load_claims
 from spannorm_theory.literature.claim import FAILS, HOLDS, NOT_TESTABLE, WITH_CONDITIONS
 from spannorm_theory.literature.fact import Fact
-from spannorm_theory.literature.run import UNDECIDED, verdict
+from spannorm_theory.literature.judge import UNDECIDED, verdict
 
 SMALL = "pre-norm unit depth=2 width=32 heads=2 tokens=8"
 CLAIM = """
