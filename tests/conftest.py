@@ -1,4 +1,4 @@
-"""Shared fixtures: matplotlib without a screen, and torch's global state left as it was."""
+"""Shared fixtures: matplotlib without a screen; registries and torch's global state left as they were."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ from collections.abc import Iterator
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """Placements, scaling rules and activations that a test registers are forgotten after it."""
+    from spannorm_theory.gaussian.activations import ACTIVATIONS
+    from spannorm_theory.spec.placements import PLACEMENTS
+    from spannorm_theory.spec.scalings import SCALINGS
+
+    with PLACEMENTS.temporarily(), SCALINGS.temporarily(), ACTIVATIONS.temporarily():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import jupytext
@@ -14,23 +13,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spannorm_theory.gaussian.activations import ACTIVATIONS
-from spannorm_theory.spec.placements import PLACEMENTS
-from spannorm_theory.spec.scalings import SCALINGS
-
 HERE = Path(__file__).parent.parent / "notebooks"
 SOURCES = sorted((HERE / "src").glob("*.py"))
 names = pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
-
-
-@pytest.fixture
-def registries() -> Iterator[None]:
-    """What a notebook registers is forgotten."""
-    kept = [(one, dict(one._entries)) for one in (PLACEMENTS, SCALINGS, ACTIVATIONS)]
-    yield
-    for registry, entries in kept:
-        registry._entries.clear()
-        registry._entries.update(entries)
 
 
 def show(value: object) -> None:
@@ -44,9 +29,8 @@ def show(value: object) -> None:
 
 
 @names
-def test_a_notebook_runs_at_its_small_size(
-    source: Path, monkeypatch: pytest.MonkeyPatch, registries: None
-) -> None:
+@pytest.mark.usefixtures("registries")
+def test_a_notebook_runs_at_its_small_size(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "SPANNORM_SIZE", "small")
     monkeypatch.chdir(HERE)
     space: dict[str, object] = {"__name__": "__main__"}

@@ -7,7 +7,6 @@ variance 1e-12), one head, a hidden layer of width d.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from math import log, sqrt
 from typing import ClassVar
@@ -57,7 +56,7 @@ def norms(profiles: dict[Key, Array], stream: str, quantity: str = "weight_grad_
 
 
 @pytest.fixture
-def _own_placements() -> Iterator[None]:
+def _own_placements(registries: None) -> None:
     """PostNorm whose last norm acts where the next block begins, a stack without skips, and DeepNorm beside
     the mirror image y = 2e - x of its stream x at the embedding e: E[y^2] = 5 - 4 cos(x, e)."""
 
@@ -81,10 +80,6 @@ def _own_placements() -> Iterator[None]:
     def deepnorm_mirror(streams, net):  # type: ignore[no-untyped-def]
         x = PLACEMENTS["deepnorm"].function(streams[0], net)
         return x, streams[0] + streams[1] + x * -1
-
-    yield
-    for name in ("post-norm-sum", "no-skip", "deepnorm-mirror"):
-        del PLACEMENTS._entries[name]
 
 
 @pytest.mark.usefixtures("_own_placements")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from .errors import InputError, UnknownNameError
@@ -34,6 +35,15 @@ class Registry(Mapping[str, T]):
             )
         self._entries[entry.name] = entry
         return entry
+
+    @contextmanager
+    def temporarily(self) -> Iterator[None]:
+        """Forget, at the end of the block, what was registered or replaced inside it."""
+        kept = dict(self._entries)
+        try:
+            yield
+        finally:
+            self._entries = kept
 
     def __getitem__(self, name: str) -> T:
         try:

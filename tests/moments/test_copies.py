@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,10 @@ from spannorm_theory.moments.copies import copies
 from spannorm_theory.prediction import stack
 from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.stack import Stack
-from spannorm_theory.spec.placements import PLACEMENTS
 
 
 @pytest.fixture
-def _three() -> Iterator[None]:
+def _three(registries: None) -> None:
     def readout(streams: Any, net: Any) -> Any:
         return net.norm(streams[0] + streams[1] + streams[2])
 
@@ -29,9 +27,6 @@ def _three() -> Iterator[None]:
         a = net.attention(net.norm(x + z))
         f = net.ffn(net.norm(net.add(y, a)))
         return net.add(net.add(x, f), a), net.add(net.add(y, a), f), net.norm(net.add(z, f))
-
-    yield
-    del PLACEMENTS._entries["three"]
 
 
 @pytest.mark.exact

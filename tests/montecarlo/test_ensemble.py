@@ -19,7 +19,7 @@ from spannorm_theory.montecarlo.metrics import product_norm, second_moments, tok
 from spannorm_theory.montecarlo.network import _rescaled
 from spannorm_theory.montecarlo.randomness import CHUNK, Purpose, Randomness
 from spannorm_theory.spec.architecture import Architecture
-from spannorm_theory.spec.placements import PLACEMENTS, placement
+from spannorm_theory.spec.placements import placement
 
 CPU = torch.device("cpu")
 SMALL = Architecture("span-norm", depth=3, width=32, heads=4, tokens=8)
@@ -85,6 +85,7 @@ def test_random_numbers_are_normal():
 
 
 @pytest.mark.statistical
+@pytest.mark.usefixtures("registries")
 @pytest.mark.parametrize("engine", ["explicit", "implicit"])
 def test_gradients_beyond_the_range_of_floats(engine):
     """x <- N(x + attention), N(gated ffn): the gradient grows by a constant factor per block."""
@@ -93,12 +94,9 @@ def test_gradients_beyond_the_range_of_floats(engine):
     def growing(x, net):
         return net.norm(net.ffn(net.norm(net.add(x, net.attention(x)))))
 
-    try:
-        arch = Architecture("growing-test", depth=450, width=16, heads=2, tokens=4, activation="swiglu")
-        log_gamma = run(arch, networks=4, engine=engine).samples["0", "grad_variance"].mean(0)
-        short = run(arch.with_(depth=60), networks=60, engine="explicit", dtype="float64")
-    finally:
-        del PLACEMENTS._entries["growing-test"]
+    arch = Architecture("growing-test", depth=450, width=16, heads=2, tokens=4, activation="swiglu")
+    log_gamma = run(arch, networks=4, engine=engine).samples["0", "grad_variance"].mean(0)
+    short = run(arch.with_(depth=60), networks=60, engine="explicit", dtype="float64")
     assert log_gamma[0] > 2 * np.log(torch.finfo(torch.float32).max)
     rate = (log_gamma[0] - log_gamma[-1]) / 450
     plain = short.samples["0", "grad_variance"].mean(0)

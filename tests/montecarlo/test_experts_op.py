@@ -51,17 +51,13 @@ def by_hand(x: Any, w: dict[str, Any], arch: Architecture) -> tuple[Any, list[in
 
 
 @pytest.fixture
-def _experts_only() -> Any:
+def _experts_only(registries: None) -> None:
     import spannorm_theory as st
-    from spannorm_theory.spec.placements import PLACEMENTS
 
     @st.placement("experts-only", title="feed-forward branch alone", source="test")
     def experts_only(x, net):  # type: ignore[no-untyped-def]
         """x + F(N(x))."""
         return net.add(x, net.ffn(net.norm(x)))
-
-    yield
-    del PLACEMENTS._entries["experts-only"]
 
 
 class Whole(ExplicitWeights):

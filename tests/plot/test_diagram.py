@@ -89,6 +89,7 @@ def test_multipliers_read_on_one_line() -> None:
     assert inline(Integer(2)) == "2"
 
 
+@pytest.mark.usefixtures("registries")
 def test_a_users_placement_is_drawn_like_the_others() -> None:
     from spannorm_theory.spec.placements import Placement
 
@@ -97,10 +98,7 @@ def test_a_users_placement_is_drawn_like_the_others() -> None:
         return x + net.attention(n) + net.ffn(n) * 2
 
     PLACEMENTS.add(Placement("parallel-test", "Parallel", "", parallel, lambda x, net: x))
-    try:
-        ax = block_diagram("parallel-test")
-        layout = arrange(trace_of("parallel-test"), {})
-    finally:
-        del PLACEMENTS._entries["parallel-test"]
+    ax = block_diagram("parallel-test")
+    layout = arrange(trace_of("parallel-test"), {})
     assert {"Attention", "FFN", r"$\times 2$"} <= set(texts(ax))
     assert len({box.x for box in layout.boxes.values()}) > 1

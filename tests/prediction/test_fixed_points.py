@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from scipy.optimize import brentq
@@ -14,13 +12,13 @@ from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.gaussian.activations import ACTIVATIONS
 from spannorm_theory.prediction.fixed_points import alignment_map, depth_of_cosine, fixed_points
 from spannorm_theory.softmax.top_k import routing
-from spannorm_theory.spec.scalings import SCALINGS, Multipliers
+from spannorm_theory.spec.scalings import Multipliers
 
 RATIOS = {"swiglu": 0.9, "reglu": 0.9, "gelu": 0.05}
 
 
 @pytest.fixture
-def _ratios() -> Iterator[None]:
+def _ratios(registries: None) -> None:
     """Scaling rules that set sigma_a^2 / sigma_f^2 for each activation."""
     for name, ratio in RATIOS.items():
         gain = sqrt(Float(ratio * float(ACTIVATIONS[name].kernel.value(1.0, 1.0, 1.0))))
@@ -30,9 +28,6 @@ def _ratios() -> Iterator[None]:
             return Multipliers(gains={"attn.output": gain})
 
         st.scaling(f"ratio-{name}", title="test", source="test")(rule)
-    yield
-    for name in RATIOS:
-        del SCALINGS._entries[f"ratio-{name}"]
 
 
 @pytest.mark.reference
@@ -73,20 +68,15 @@ def test_aligned_tokens_attract_in_post_norm_at_the_collapse_factor() -> None:
 
 
 @pytest.fixture
-def _strong_attention() -> Iterator[None]:
+def _strong_attention(registries: None) -> None:
     """Scaling rules that multiply sigma_a^2."""
-    names = []
     for ratio, root in ((4, 2), (16, 4)):
 
         def rule(sublayer, l, L, d, gain=Float(root)):  # type: ignore[no-untyped-def] # noqa: B008
             """Sets the attention branch's gain."""
             return Multipliers(gains={"attn.output": gain})
 
-        names.append(f"attention-{ratio}")
-        st.scaling(names[-1], title="test", source="test")(rule)
-    yield
-    for name in names:
-        del SCALINGS._entries[name]
+        st.scaling(f"attention-{ratio}", title="test", source="test")(rule)
 
 
 @pytest.mark.law

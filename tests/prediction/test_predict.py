@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,20 +16,17 @@ from spannorm_theory.moments.scaled_product import scaled_product
 from spannorm_theory.prediction.exchangeable import predict_forward, predict_pair
 from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.sampled import predict_gram
-from spannorm_theory.spec.placements import PLACEMENTS, STANDARD
+from spannorm_theory.spec.placements import STANDARD
 
 WIDE = 10**12 // 512 * 512  # finite-width terms vanish
 
 
 @pytest.fixture
-def _attention_only() -> Iterator[None]:
+def _attention_only(registries: None) -> None:
     @st.placement("attention-only", title="attention-only PostNorm", source="test")
     def attention_only(x, net):  # type: ignore[no-untyped-def]
         """N(x + attention(x))."""
         return net.norm(net.add(x, net.attention(x)))
-
-    yield
-    del PLACEMENTS._entries["attention-only"]
 
 
 @pytest.mark.exact

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from sympy import Integer, sqrt
 
@@ -14,16 +12,6 @@ from spannorm_theory.spec.placements import PLACEMENTS
 from spannorm_theory.spec.scalings import SCALINGS, Multipliers
 
 pytestmark = pytest.mark.exact
-
-
-@pytest.fixture
-def _clean_registries() -> Iterator[None]:
-    placements, scalings = dict(PLACEMENTS._entries), dict(SCALINGS._entries)
-    yield
-    PLACEMENTS._entries.clear()
-    PLACEMENTS._entries.update(placements)
-    SCALINGS._entries.clear()
-    SCALINGS._entries.update(scalings)
 
 
 BLOCKS = {
@@ -61,7 +49,7 @@ def test_scaling_multiplies_branches_and_weights() -> None:
     assert gains == {"attn.output": 1 / sqrt(2 * symbols.depth), "ffn.down": 1 / sqrt(2 * symbols.depth)}
 
 
-@pytest.mark.usefixtures("_clean_registries")
+@pytest.mark.usefixtures("registries")
 def test_a_users_placement_and_rule_work_everywhere_at_once() -> None:
     @st.placement("my-b2t", title="B2T", source="arXiv:2206.00330", year=2022)
     def b2t(x, net):  # type: ignore[no-untyped-def]
@@ -80,7 +68,7 @@ def test_a_users_placement_and_rule_work_everywhere_at_once() -> None:
         st.placement("b2t", title="", source="")(b2t)
 
 
-@pytest.mark.usefixtures("_clean_registries")
+@pytest.mark.usefixtures("registries")
 @pytest.mark.parametrize(
     ("definition", "message"),
     [

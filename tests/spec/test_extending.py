@@ -6,7 +6,7 @@ import contextlib
 import io
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from sympy import Symbol
 
 import spannorm_theory as st
 from spannorm_theory.base.errors import AssumptionError, InputError, SpannormError
-from spannorm_theory.gaussian.activations import ACTIVATIONS
 from spannorm_theory.spec.placements import PLACEMENTS
 from spannorm_theory.spec.scalings import SCALINGS, Multipliers
 from spannorm_theory.spec.scalings.initialisation import matrices
@@ -23,15 +22,7 @@ from spannorm_theory.spec.scalings.initialisation import matrices
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```\n(?:\nprints\n\n((?:    [^\n]*\n)+))?", re.S)
 
-
-@pytest.fixture(autouse=True)
-def _clean_registries() -> Iterator[None]:
-    registries = (PLACEMENTS, SCALINGS, ACTIVATIONS)
-    kept = [dict(registry._entries) for registry in registries]
-    yield
-    for registry, entries in zip(registries, kept, strict=True):
-        registry._entries.clear()
-        registry._entries.update(entries)  # type: ignore[arg-type]
+pytestmark = pytest.mark.usefixtures("registries")
 
 
 @pytest.mark.statistical

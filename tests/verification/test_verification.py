@@ -16,7 +16,7 @@ from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
 from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.prediction import Prediction
 from spannorm_theory.softmax.top_k_curve import Overlaps
-from spannorm_theory.spec.placements import PLACEMENTS, STANDARD
+from spannorm_theory.spec.placements import STANDARD
 from spannorm_theory.verification.verification import compare, verify
 
 DEFAULT_NETWORKS = 64
@@ -59,6 +59,7 @@ def test_a_wrong_theory_fails_at_the_default_number_of_networks(span: Ensemble, 
 
 
 @pytest.mark.statistical
+@pytest.mark.usefixtures("registries")
 def test_a_dropped_norm_fails(span: Ensemble) -> None:
     @st.placement("span-norm-less", title="SpanNorm without its second norm", source="test")
     def span_norm_less(x, net):  # type: ignore[no-untyped-def]
@@ -66,10 +67,7 @@ def test_a_dropped_norm_fails(span: Ensemble) -> None:
         y = net.norm(net.add(x, net.attention(net.norm(x) if net.first else x)))
         return net.add(x, net.ffn(y))
 
-    try:
-        assert not compare(_theory_of(SPAN.with_(placement="span-norm-less")), span).passed
-    finally:
-        del PLACEMENTS._entries["span-norm-less"]
+    assert not compare(_theory_of(SPAN.with_(placement="span-norm-less")), span).passed
 
 
 @pytest.mark.statistical
