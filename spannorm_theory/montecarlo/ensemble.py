@@ -9,17 +9,16 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.special import logsumexp
-from scipy.stats import t as student
 
 from ..base.errors import InputError, UnknownNameError
-from ..base.quantities import QUANTITIES, Key, tidy
+from ..base.quantities import Key
 from ..spec.architecture import Architecture
 from .batches import Job, run
 from .implicit import ImplicitWeights
 from .network import MakeWeights
 from .program import Program
 from .resources import choose_device
+from .statistics import estimates, summarise
 from .weights import ExplicitWeights
 
 if TYPE_CHECKING:
@@ -53,34 +52,11 @@ class Ensemble:
     def table(self) -> pd.DataFrame:
         """One row per (layer, stream, quantity): the mean over networks with its standard error.
 
-        Columns beside those of :func:`quantities.tidy`: networks; se, standard error of the mean;
+        Columns beside those of :func:`.quantities.tidy`: networks; se, standard error of the mean;
         relative_se = se / |value|, a number also where se underflows; low and high, the 95% t-interval of
         the mean; geometric, the geometric mean of logarithmic quantities (NaN for others).
         """
-        columns: dict[str, dict[Key, Array]] = {
-            name: {} for name in ("se", "relative_se", "networks", "low", "high", "geometric")
-        }
-        profiles: dict[Key, Array] = {}
-        n = self.networks
-        width = float(student.ppf(0.975, n - 1)) if n > 1 else np.nan
-        for key, sample in self.samples.items():
-            logarithmic = QUANTITIES[key[1]].logarithmic
-            shift = np.max(sample, axis=0) if logarithmic else np.zeros(sample.shape[1])
-            shift = np.where(np.isfinite(shift), shift, 0.0)
-            values = np.exp(sample - shift) if logarithmic else sample
-            mean = values.mean(axis=0)
-            with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
-                se = values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.full_like(mean, np.nan)
-                unit = np.exp(shift)
-                profiles[key] = logsumexp(sample, axis=0) - np.log(n) if logarithmic else mean
-                columns["se"][key] = se * unit
-                columns["relative_se"][key] = se / np.abs(mean)
-                columns["low"][key] = (mean - width * se) * unit
-                columns["high"][key] = (mean + width * se) * unit
-                geometric = np.exp(sample.mean(axis=0)) if logarithmic else np.full_like(mean, np.nan)
-                columns["geometric"][key] = geometric
-            columns["networks"][key] = np.full(len(mean), n)
-        return tidy(self.arch.labels, profiles, columns)
+        return estimates([(self.arch.labels, summarise(self.samples))])
 
     def _repr_html_(self) -> str:
         last = self.table.groupby(["stream", "quantity"], sort=False).last()[["layer", "value", "se"]]

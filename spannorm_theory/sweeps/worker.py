@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 from .._version import __version__
 from ..base.errors import StoreError, UnknownNameError
+from ..montecarlo.statistics import Array, Statistics, summarise
 from .cells import Cell
 from .store.files import unwritable
-from .store.statistics import Array, Statistics, summarise
 from .store.store import Store
 
 Samples = Mapping[tuple[str, str], Array]

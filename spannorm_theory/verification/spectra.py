@@ -10,6 +10,7 @@ import pandas as pd
 from ..base.errors import InputError
 from ..prediction.singular_values import singular_values
 from ..spec.architecture import Architecture
+from .estimators import mean
 
 
 def spectra(
@@ -55,11 +56,11 @@ def spectra(
             part = pd.DataFrame({"index": np.arange(1, arch.tokens + 1), "theory": values[at]})
             part.insert(0, "layer", layer)
             part.insert(1, "stream", stream)
-            sample = None if samples is None else samples[stream][:, at]
-            part["estimate"] = np.nan if sample is None else sample.mean(axis=0)
-            part["se"] = np.nan if sample is None else sample.std(axis=0, ddof=1) / np.sqrt(networks)
+            part["estimate"], part["se"] = (
+                (np.nan, np.nan) if samples is None else mean(samples[stream][:, at])
+            )
             parts.append(part)
     table = pd.concat(parts, ignore_index=True)
-    for place, name in enumerate(("placement", "scaling", "depth", "width", "tokens")):
-        table.insert(place, name, getattr(arch, name))
+    for place, (name, value) in enumerate(arch.labels.items()):
+        table.insert(place, name, value)
     return table.assign(networks=networks)

@@ -8,11 +8,10 @@ network may differ by (:mod:`spannorm_theory.verification.allowances`), not a tu
 network is held against the bounds, which hold for any token correlation, with the fluctuation that
 its width implies.
 
-Means over networks of log-normal quantities are compared on the log scale with Cox' estimator,
-mean(ln) + var(ln)/2, whose standard error accounts for the spread that a plain mean misses. Where
-attention has become a maximum (huge logits), gradients of queries and keys live on rare near ties; with
-fewer than ``FEWEST_EVENTS`` of them in the whole ensemble a row is marked "rare": neither confirmed
-nor refuted.
+Means of squared norms, which are nearly log-normal over networks, are compared on the log scale
+(:func:`.estimators.log_mean`). Where attention has become a maximum (huge logits), gradients of queries
+and keys live on rare near ties; with fewer than ``FEWEST_EVENTS`` of them in the whole ensemble a row is
+marked "rare": neither confirmed nor refuted.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from ..prediction.predict import predict_profiles
 from ..prediction.prediction import Prediction
 from ..spec.architecture import Architecture
 from .allowances import allowances, fluctuations
+from .estimators import log_mean, mean
 
 if TYPE_CHECKING:
     from ..montecarlo.ensemble import Ensemble
@@ -193,7 +193,7 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
     columns: dict[str, dict[Key, Array]] = {name: {} for name in names}
     for key, sample in samples.items():
         logarithmic = QUANTITIES[key[1]].logarithmic
-        center, error = _cox(sample) if logarithmic else _mean(sample)
+        center, error = log_mean(sample) if logarithmic else mean(sample)
         if prediction.errors is not None:
             error = np.hypot(error, prediction.errors[key])
         # gradients that are zero in theory and in every network have no logarithm
@@ -229,17 +229,6 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
     table["networks"] = networks
     table["verdict"] = _verdicts(table, prediction.undecided * networks)
     return Verification(arch, table, threshold, prediction.theory, ensemble)
-
-
-def _mean(sample: Array) -> tuple[Array, Array]:
-    return sample.mean(axis=0), sample.std(axis=0, ddof=1) / np.sqrt(len(sample))
-
-
-def _cox(logs: Array) -> tuple[Array, Array]:
-    """Cox' estimate of the logarithm of a mean, and its standard error, from samples' logarithms."""
-    with np.errstate(invalid="ignore"):  # a gradient that is exactly zero has no logarithm
-        n, variance = len(logs), logs.var(axis=0, ddof=1)
-        return logs.mean(axis=0) + variance / 2, np.sqrt(variance / n + variance**2 / (2 * (n - 1)))
 
 
 def _verdicts(table: pd.DataFrame, undecided: Array) -> Any:

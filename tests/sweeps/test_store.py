@@ -16,13 +16,13 @@ from measures import draw
 
 from spannorm_theory import Architecture
 from spannorm_theory.base.errors import InputError, StoreError
+from spannorm_theory.montecarlo.statistics import summarise
 from spannorm_theory.sweeps.cells import grid, specify
 from spannorm_theory.sweeps.run import run
 from spannorm_theory.sweeps.store import files
 from spannorm_theory.sweeps.store import store as store_module
 from spannorm_theory.sweeps.store.cellfile import MARK, read_cell
 from spannorm_theory.sweeps.store.export import export, sweep_table
-from spannorm_theory.sweeps.store.statistics import summarise
 from spannorm_theory.sweeps.store.store import FORMAT, DamagedCellError, Store
 
 SMALL = {"width": 16, "heads": 2, "tokens": 4}

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...base.errors import InputError, StoreError
+from ...montecarlo.statistics import Statistics
 from ..cells import Cell
-from .statistics import Statistics
 
 SCHEMA = pa.schema(
     [

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...base.errors import InputError, StoreError
+from ...montecarlo.statistics import Statistics, estimates, merge
 from ..cells import Cell, fields_of
-from .statistics import Statistics, merge, table
 from .store import Store
 
 #: columns that every table has, as that of an ensemble
@@ -101,10 +101,10 @@ def _portions(store: Store, cells: Sequence[Cell]) -> Iterator[pd.DataFrame]:
             merged = reduce(merge, (store.read(cell.key).statistics for cell in ordered))
             groups.append((columns(arch), merged))
         if len(groups) == PORTION:
-            yield table(groups)
+            yield estimates(groups)
             groups = []
     if groups:
-        yield table(groups)
+        yield estimates(groups)
 
 
 def _columns(archs: Sequence[str]) -> Callable[[str], dict[str, Any]]:

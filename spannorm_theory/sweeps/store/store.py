@@ -26,10 +26,10 @@ import numpy as np
 
 from ..._version import __version__
 from ...base.errors import InputError, StoreError
+from ...montecarlo.statistics import Statistics
 from ..cells import Cell, Specification
 from . import files
 from .cellfile import COLUMNS, CellFile, DamagedCellError, read_cell, write_cell
-from .statistics import Statistics
 
 #: version of the layout; a store of a larger one is left alone
 FORMAT = 1

@@ -1,4 +1,4 @@
-"""Counts, means and variances of a chunk of networks, merged exactly across chunks, and their table."""
+"""Counts, means and variances of an ensemble, merged exactly across its chunks, and their table."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from ...base.errors import StoreError
-from ...base.quantities import QUANTITIES, Key
+from ..base.errors import StoreError
+from ..base.quantities import QUANTITIES, Key
 
 Array = NDArray[np.float64]
 Words = NDArray[np.object_]
@@ -95,8 +95,8 @@ def merge(a: Statistics, b: Statistics) -> Statistics:
     return Statistics(a.stream, a.quantity, a.layer, n, shift, mean, m2, log_mean)
 
 
-def table(groups: Sequence[tuple[Mapping[str, object], Statistics]]) -> pd.DataFrame:
-    """Rows as :attr:`Ensemble.table` has them, one for each group and entry.
+def estimates(groups: Sequence[tuple[Mapping[str, object], Statistics]]) -> pd.DataFrame:
+    """One row for each group and entry, with the columns of :attr:`.ensemble.Ensemble.table`.
 
     Args:
         groups: values of the leading columns, the same in each group, and the group's statistics.
