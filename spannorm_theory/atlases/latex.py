@@ -2,10 +2,10 @@ r"""The atlas as a booktabs longtable, ready for \input: laws in symbols, number
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from ..base import symbols
+from ..render.latex_table import escape
 from ..spec.placements import PLACEMENTS
 from .records import QUANTITIES, Cell, Found
 from .trend import Trend
@@ -19,7 +19,6 @@ _HEAD = (
     "Identity gain",
     "Check",
 )
-_WORDS = {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 #: laws whose LaTeX is longer are given by their numbers
 LONGEST = 120
@@ -57,11 +56,6 @@ def longtable(cells: Sequence[Cell]) -> str:
             "",
         ]
     )
-
-
-def escape(text: str) -> str:
-    """Plain text for LaTeX."""
-    return re.sub(r"[_%&#~^]", lambda m: _WORDS.get(m[0], "\\" + m[0]), text)
 
 
 def _title(cell: Cell) -> str:

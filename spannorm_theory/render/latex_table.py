@@ -68,7 +68,7 @@ def as_latex(table: pd.DataFrame) -> str:
         pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in table.dtypes
     ]
     rows = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
-    header = [_text(str(name).replace("_", " ")) for name in table.columns]
+    header = [escape(str(name).replace("_", " ")) for name in table.columns]
     lines = [
         r"\begin{tabular}{" + "".join("r" if number else "l" for number in numeric) + "}",
         r"\toprule",
@@ -100,9 +100,9 @@ def _cell(value: object) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return _text(value)
+        return escape(value)
     if not isinstance(value, (int, float)) and not hasattr(value, "dtype"):
-        return _text(str(value))
+        return escape(str(value))
     number = float(value)  # type: ignore[arg-type]  # numpy's numbers
     if math.isnan(number):
         return "--"
@@ -115,5 +115,6 @@ def _cell(value: object) -> str:
     return f"${whole}$" if whole.startswith("-") else whole
 
 
-def _text(value: str) -> str:
-    return "".join(_ESCAPES.get(character, character) for character in value).replace("|z|", "$|z|$")
+def escape(text: str) -> str:
+    """Plain text for LaTeX."""
+    return "".join(_ESCAPES.get(character, character) for character in text)

@@ -22,7 +22,6 @@ from spannorm_theory.atlases import build, cell, known
 from spannorm_theory.atlases.branch_gains import ends
 from spannorm_theory.atlases.build import architectures
 from spannorm_theory.atlases.check import DEPTHS, mismatch
-from spannorm_theory.atlases.latex import escape
 from spannorm_theory.atlases.page import raised
 from spannorm_theory.atlases.records import LATER, OK, QUANTITIES
 from spannorm_theory.atlases.trend import Trend, fit
@@ -288,7 +287,6 @@ def test_latex_compiles(small: st.Atlas, tmp_path: Path) -> None:
 
 def test_words_as_markup() -> None:
     assert raised("e^(-0.2 L^0.5) & L^-1.07") == "e<sup>−0.2 L<sup>0.5</sup></sup> &amp; L<sup>−1.07</sup>"
-    assert escape("a_b & 50%") == r"a\_b \& 50\%"
 
 
 class TestCommand:

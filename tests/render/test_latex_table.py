@@ -9,7 +9,7 @@ import pytest
 
 from spannorm_theory import Architecture, verify, write_latex
 from spannorm_theory.base.errors import InputError
-from spannorm_theory.render.latex_table import as_latex
+from spannorm_theory.render.latex_table import as_latex, escape
 
 SMALL = {"depth": 2, "width": 32, "heads": 2, "tokens": 8}
 
@@ -28,6 +28,11 @@ def test_numbers_and_text_are_written_for_latex() -> None:
         "50\\% \\& more & $-1.23 \\times 10^{6}$ & 3 & yes \\\\\n"
         "x\\_1 & -- & 400 & no \\\\\n\\bottomrule\n\\end{tabular}\n"
     )
+
+
+def test_every_special_character_is_escaped() -> None:
+    assert escape(r"a_b & $x% #1 {2}") == r"a\_b \& \$x\% \#1 \{2\}"
+    assert escape("^~|\\") == r"\textasciicircum{}\textasciitilde{}\textbar{}\textbackslash{}"
 
 
 def test_verifications_are_summed_up(tmp_path: Path) -> None:
