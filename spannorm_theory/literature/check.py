@@ -21,8 +21,10 @@ from ..base.errors import InputError, UnknownNameError
 from ..base.quantities import QUANTITIES
 from ..spec.architecture import Architecture
 from ..verification.relation import KINDS as RELATIONS
+from ..verification.relation import Region, region
 from .entries import flag, number, only_known, text, whole
-from .measure import Measure, Term, exponent_weights
+from .fact import Fact, prediction_of
+from .measure import Measure, Predict, Term, exponent_weights
 
 ROLES = ("claim", "outside", "instead")
 
@@ -70,6 +72,26 @@ class Check:
     reason: str
     negated: bool
     text: str
+
+    def region(self, fact: Fact | None, predict: Predict) -> Region:
+        """The values that the check accepts.
+
+        Raises:
+            InputError: it names a number that the fact does not have.
+        """
+        values = self.borders
+        if self.relation == "predicted":
+            values = (self.measure.theory(predict),)
+        elif self.name:
+            if fact is None or self.name not in fact.numbers:
+                raise UnknownNameError("number of the result", self.name, fact.numbers if fact else ())
+            values = (float(fact.numbers[self.name]),)
+        return region(self.relation, values, self.tolerance, self.measure.exponent, self.negated)
+
+    def fact(self) -> Fact:
+        """The theory's own answer to the check."""
+        value = self.measure.theory(prediction_of)
+        return Fact(value in self.region(None, prediction_of), f"{self.text} is {value:.3g}")
 
 
 def read_check(entry: object) -> Check:

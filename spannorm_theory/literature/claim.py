@@ -1,9 +1,12 @@
 """A claim, its checks, and how they are read from papers/claims.toml.
 
 [[claim]]
-id, sentence, kind (one of KINDS), verdict (one of VERDICTS)
+id, sentence, verdict (one of VERDICTS)
+kind         how its source knows it, or "contradiction" where other sources, or the source's own code, say
+             otherwise
 source       a key of papers/references.bib, or "own" for what we derive and no paper states
-result       dotted path, below spannorm_theory.literature.facts, of a function that returns a Fact
+result       dotted path, below spannorm_theory.literature.facts, of a function that returns a Fact; a
+             contradiction may leave it to the theory's answer to its first check
 conditions   for "holds with conditions": which;   instead: for "fails at initialisation": what is true
 full         true: only with --full
 
@@ -25,7 +28,8 @@ from .check import Check, read_check
 from .entries import flag, only_known, text
 from .fact import Fact
 
-KINDS = ("proved", "derived", "measured at initialisation", "measured in training")
+CONTRADICTION = "contradiction"
+KINDS = ("proved", "derived", "measured at initialisation", "measured in training", CONTRADICTION)
 HOLDS, WITH_CONDITIONS = "holds", "holds with conditions"
 FAILS, NOT_TESTABLE = "fails at initialisation", "not testable here"
 VERDICTS = (HOLDS, WITH_CONDITIONS, FAILS, NOT_TESTABLE)
@@ -63,9 +67,9 @@ class Claim:
     checks: tuple[Check, ...]
 
     def fact(self) -> Fact | None:
-        """What the symbolic result says; None for claims about training."""
+        """What the theory says; None for claims about training."""
         if not self.result:
-            return None
+            return self.checks[0].fact() if self.kind == CONTRADICTION else None
         module, _, name = (FACTS + self.result).rpartition(".")
         found = getattr(import_module(module), name)()
         if not isinstance(found, Fact):
@@ -126,9 +130,10 @@ def _consistent(claim: Claim) -> None:
     if training and (claim.result or claim.checks):
         raise InputError("what is measured in training has neither result nor check here")
     if not training:
-        if not claim.result:
+        if claim.result:
+            _resolve(claim.result)
+        elif claim.kind != CONTRADICTION:
             raise InputError("result is missing: the dotted path of the function that decides the claim")
-        _resolve(claim.result)
         if not claim.checks and claim.kind != "proved":
             raise InputError(f"a claim of kind {claim.kind!r} needs a check by Monte Carlo")
     for key, verdict in (("conditions", WITH_CONDITIONS), ("instead", FAILS)):

@@ -57,9 +57,14 @@ def _laws(placement: str, scaling: str) -> Mapping[str, object]:
 
 
 @lru_cache(maxsize=512)
+def prediction_of(arch: Architecture) -> Prediction:
+    """The theory's prediction, made once."""
+    return predict_profiles(arch)
+
+
 def prediction(text: str) -> Prediction:
     """The theory's prediction for an architecture in text form."""
-    return predict_profiles(Architecture.parse(text))
+    return prediction_of(Architecture.parse(text))
 
 
 def log_profile(text: str, quantity: str, stream: str = "0") -> Array:

@@ -5,27 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from ..base.errors import AssumptionError, InputError, UnknownNameError
+from ..base.errors import AssumptionError, InputError
 from ..base.quantities import Key
 from ..gaussian.closed_forms import Array
-from ..prediction.predict import predict_profiles
 from ..spec.architecture import Architecture
-from ..verification.relation import CONTRADICTED, region
+from ..verification.relation import CONTRADICTED
 from ..verification.relation import HOLDS as YES
 from .check import Check
 from .claim import FAILS, HOLDS, NOT_TESTABLE, WITH_CONDITIONS, Claim
-from .fact import Fact
+from .fact import Fact, prediction_of
 from .outcomes import Checked, Outcome
 
 UNDECIDED = "undecided"
 
 
 class Laboratory:
-    """Simulations and predictions, each made once however many checks ask for it."""
+    """Simulations, each made once however many checks ask for it."""
 
     def __init__(self, device: str = "auto") -> None:
         self.device = device
-        self.predict = lru_cache(maxsize=None)(predict_profiles)
         self.samples = lru_cache(maxsize=None)(self._samples)
 
     def _samples(self, arch: Architecture, networks: int, seed: int) -> Mapping[Key, Array]:
@@ -33,7 +31,7 @@ class Laboratory:
         from ..verification.verification import precision
 
         try:
-            dtype = precision(self.predict(arch))
+            dtype = precision(prediction_of(arch))
         except AssumptionError:
             dtype = "float32"
         return simulate(
@@ -62,14 +60,7 @@ def agrees(claim: Claim, fact: Fact | None) -> bool:
 
 def run_check(check: Check, fact: Fact | None, laboratory: Laboratory) -> Checked:
     """Simulate what a check asks for and hold it against what is expected."""
-    values = check.borders
-    if check.relation == "predicted":
-        values = (check.measure.theory(laboratory.predict),)
-    elif check.name:
-        if fact is None or check.name not in fact.numbers:
-            raise UnknownNameError("number of the result", check.name, fact.numbers if fact else ())
-        values = (float(fact.numbers[check.name]),)
-    expected = region(check.relation, values, check.tolerance, check.measure.exponent, check.negated)
+    expected = check.region(fact, prediction_of)
     estimate = check.measure.estimate(lambda arch: laboratory.samples(arch, check.networks, check.seed))
     outcome = expected.decide(estimate.value, estimate.error, estimate.networks)
     return Checked(

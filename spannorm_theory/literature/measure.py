@@ -19,6 +19,8 @@ from ..gaussian.closed_forms import Array
 from ..prediction.prediction import Prediction
 from ..spec.architecture import Architecture
 
+Predict = Callable[[Architecture], Prediction]
+
 
 @dataclass(frozen=True)
 class Term:
@@ -58,7 +60,7 @@ class Measure:
     terms: tuple[Term, ...]
     exponent: bool = False
 
-    def theory(self, predict: Callable[[Architecture], Prediction]) -> float:
+    def theory(self, predict: Predict) -> float:
         """The same measure of the theory's profiles."""
         if self._plain:
             return self._finish_one(predict(self.terms[0].arch).profiles[self.terms[0].key])

@@ -30,6 +30,10 @@ class Region:
     high: float
     negated: bool = False
 
+    def __contains__(self, value: float) -> bool:
+        """Whether the region accepts a value that is known exactly."""
+        return (self.low < value < self.high) != self.negated
+
     def decide(self, estimate: float, error: float, networks: int) -> str:
         """Whether an estimate with a standard error over ``networks`` lies in the region."""
         if not isfinite(estimate) or not isfinite(error):

@@ -136,6 +136,23 @@ def test_verdicts_need_theory_and_samples_to_agree() -> None:
 
 
 @pytest.mark.exact
+@pytest.mark.parametrize("negated", [False, True])
+def test_a_contradiction_without_a_result_is_decided_by_the_theory_of_its_check(
+    negated: bool, tmp_path: Path
+) -> None:
+    text = CLAIM.replace('"derived"', '"contradiction"').replace('result = "norms.linear_variance"', "")
+    if negated:
+        text = text.replace('"holds"', '"fails at initialisation"\ninstead = "it grows"')
+    check = CHECK + RELATIONS["above"] + f"\nnegated = {str(negated).lower()}"
+    report = claims(path=_file(tmp_path, text + check))
+    assert report.passed
+    (outcome,) = report.outcomes
+    assert outcome.fact is not None
+    assert outcome.fact.holds != negated
+    assert not claims(path=_file(tmp_path, text + check), simulated=False).outcomes[0].changed
+
+
+@pytest.mark.exact
 def test_a_noisy_or_contradicted_claim_is_undecided(tmp_path: Path) -> None:
     near = claims(path=_file(tmp_path, CLAIM + CHECK + 'relation = "above"\nvalue = 2.25'))
     assert near.outcomes[0].verdict == UNDECIDED

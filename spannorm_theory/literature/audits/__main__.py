@@ -1,5 +1,0 @@
-"""Print the page of audits."""
-
-from .page import document
-
-print(document(), end="")
