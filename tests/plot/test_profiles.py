@@ -94,7 +94,7 @@ def test_a_prediction_is_a_line_and_a_simulation_is_points(verified: Tables) -> 
 
 def steep(log_ratio: float) -> pd.DataFrame:
     arch = Architecture("post-norm", **{**SMALL, "depth": 20})
-    return tidy(arch, {("0", "grad_variance"): log_ratio * np.linspace(1, 0, 21)})
+    return tidy(arch.labels, {("0", "grad_variance"): log_ratio * np.linspace(1, 0, 21)})
 
 
 @pytest.mark.exact
@@ -183,7 +183,7 @@ def test_comparison_has_a_row_for_each_quantity_and_a_column_for_each_scaling() 
 def test_a_curve_that_explodes_does_not_flatten_the_others() -> None:
     layers = np.arange(SMALL["depth"] + 1.0)
     logs = {"no-norm": 300 * layers, "pre-norm": np.log1p(layers), "post-norm": 0 * layers}
-    tables = [tidy(Architecture(p, **SMALL), {("0", "variance"): log}) for p, log in logs.items()]
+    tables = [tidy(Architecture(p, **SMALL).labels, {("0", "variance"): log}) for p, log in logs.items()]
     (ax,) = comparison(tables, ["variance"]).axes
     assert 5 < ax.get_ylim()[1] < 50
     assert ax.get_yscale() == "log"
