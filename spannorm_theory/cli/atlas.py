@@ -1,16 +1,38 @@
-"""``spannorm atlas``."""
+"""``spannorm atlas``: the laws of every placement under every rule."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from ..atlases.build import DEPTHS, atlas
-from ..atlases.table import console
+from .flags import Commands, field_flags, fields
 
 
-def run(args: argparse.Namespace, fields: dict[str, Any]) -> int:
-    """Build, print and write; exit status 1 if a law or a Monte Carlo comparison disagrees."""
+def add(commands: Commands) -> None:
+    """The command."""
+    text = "The laws of every placement under every rule, checked (exit status 1 if one fails)."
+    parser = commands.add("atlas", text, _run)
+    parser.add_argument("--placements", nargs="+", help="default: all")
+    parser.add_argument("--scalings", nargs="+", help="default: all that a placement can take")
+    parser.add_argument("--out", help="folder for atlas.html, atlas.csv and atlas.tex")
+    parser.add_argument(
+        "--depths", nargs="+", type=int, help="stacks of the branch shares and cosines (default: 64 1024)"
+    )
+    parser.add_argument(
+        "--networks",
+        type=int,
+        default=16,
+        help="for each cell of the Monte Carlo sample (default: 16; 0: none)",
+    )
+    parser.add_argument("--sample", type=int, default=12, help="cells of that sample (default: 12)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    field_flags(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from ..atlases.build import DEPTHS, atlas
+    from ..atlases.table import console
+
     found = atlas(
         args.placements,
         args.scalings,
@@ -19,7 +41,7 @@ def run(args: argparse.Namespace, fields: dict[str, Any]) -> int:
         sample=args.sample,
         seed=args.seed,
         progress=not args.quiet,
-        **fields,
+        **fields(args),
     )
     if args.out:
         found.write(args.out)

@@ -1,4 +1,4 @@
-"""What ``spannorm bench`` runs and prints: tables as text, or everything as JSON."""
+"""``spannorm bench``: the studies of speed and accuracy; tables as text, or everything as JSON."""
 
 from __future__ import annotations
 
@@ -6,22 +6,43 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from .flags import Commands
 
-from ..bench import accuracy, precision, regimes, speed
-from ..spec.architecture import Architecture
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: sizes at which every study takes seconds
 SMALL: dict[str, Any] = {"width": 64, "heads": 4, "tokens": 16, "depth": 4}
 SMALL_NETWORKS = 8
 
-Tables = dict[str, pd.DataFrame]
+Tables = dict[str, "pd.DataFrame"]
 
 
-def run_bench(args: argparse.Namespace) -> int:
-    """Run one study, print its tables; writes the figure where one was asked for."""
+def add(commands: Commands) -> None:
+    """The command."""
+    text = "How fast the engines are; or what precision costs; or how accurate theory is."
+    parser = commands.add("bench", text, _run)
+    study = parser.add_mutually_exclusive_group()
+    study.add_argument("--precision", action="store_true", help="float32 and bfloat16 against float64")
+    study.add_argument("--accuracy", action="store_true", help="both theories against Monte Carlo")
+    study.add_argument("--sweep", action="store_true", help="what a sweep's cells, store and scheduler cost")
+    study.add_argument("--theory", action="store_true", help="what predict takes, by placement and rule")
+    parser.add_argument("--quick", action="store_true", help="small sizes that take seconds")
+    parser.add_argument("--placements", nargs="+", help="speed takes the first (default: span-norm)")
+    parser.add_argument("--scalings", nargs="+", help="speed takes the first (default: depth-scaled-init)")
+    parser.add_argument("--mask", nargs="+", default=["none"], help="none, causal or both (default: none)")
+    parser.add_argument("--widths", nargs="+", type=int, help="of speed, and of the accuracy's width sweep")
+    for flag in ("--width", "--heads", "--tokens", "--depth", "--networks"):
+        parser.add_argument(flag, type=int, help="default: depends on the study")
+    parser.add_argument("--repeats", type=int, default=3, help="of speed and of theory (default: 3)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", help="folder for the figure of speed, PDF and PNG")
+    parser.add_argument("--quiet", action="store_true", help="no progress lines")
+
+
+def _run(args: argparse.Namespace) -> int:
     progress = _silent if args.quiet else _say
     named = {"accuracy": _accuracy, "precision": _precision, "sweep": _sweeps, "theory": _theory}
     study = next((study for name, study in named.items() if getattr(args, name)), _speed)
@@ -58,6 +79,9 @@ def _networks(args: argparse.Namespace, standard: int) -> int:
 
 
 def _speed(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
+    from ..bench import speed
+    from ..spec.architecture import Architecture
+
     base = Architecture(
         (args.placements or ["span-norm"])[0], (args.scalings or ["depth-scaled-init"])[0], mask=args.mask[0]
     )
@@ -69,6 +93,8 @@ def _speed(args: argparse.Namespace, progress: Callable[[str], object]) -> Table
 
 
 def _precision(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
+    from ..bench import accuracy, precision
+
     archs = accuracy.cases(
         args.placements or precision.PLACEMENTS,
         args.scalings or precision.SCALINGS,
@@ -80,6 +106,9 @@ def _precision(args: argparse.Namespace, progress: Callable[[str], object]) -> T
 
 
 def _accuracy(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
+    from ..bench import accuracy, regimes
+    from ..spec.architecture import Architecture
+
     placements = args.placements or accuracy.PLACEMENTS
     scalings = args.scalings or accuracy.SCALINGS
     sizes = _sizes(args, accuracy.SIZES)
@@ -104,7 +133,7 @@ def _sweeps(args: argparse.Namespace, progress: Callable[[str], object]) -> Tabl
 
 def _theory(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
     from ..atlases.build import architectures
-    from ..bench import theory
+    from ..bench import accuracy, theory
 
     given = {name: getattr(args, name) for name in ("width", "heads", "tokens") if getattr(args, name)}
     sizes = {"depth": args.depth or (100 if args.quick else theory.DEPTH), **given}
@@ -119,21 +148,25 @@ def _text(name: str, table: pd.DataFrame) -> str:
     if name == "speed":
         table = _readable_speed(table)
     if name == "precision":
-        table = precision.summary(table)
+        from ..bench.precision import summary
+
+        table = summary(table)
     text: str = table.to_string(index=False, na_rep="-", float_format=lambda x: f"{x:.4g}")
     return f"{NOTES[name]}\n{text}"
 
 
 def _readable_speed(table: pd.DataFrame) -> pd.DataFrame:
+    from ..bench.speed import CONTESTANTS
+
     shown = table[["width", "tokens", "depth", "blocks"]].copy()
-    for name in speed.CONTESTANTS:
+    for name in CONTESTANTS:
         middle, least, most = (table[name + end] for end in ("", "_min", "_max"))
         shown[f"{name} s"] = [
             f"{m:.3g} ({a:.3g}-{b:.3g})" for m, a, b in zip(middle, least, most, strict=True)
         ]
-    for name in speed.CONTESTANTS:
+    for name in CONTESTANTS:
         shown[f"{name} cpu s"] = table[f"{name}_cpu"]
-    for name in speed.CONTESTANTS:
+    for name in CONTESTANTS:
         shown[f"{name} MiB"] = table[f"{name}_mib"].round().astype(int)
     ratios = {
         "a/c": "plain_over_implicit",

@@ -1,16 +1,35 @@
-"""The ``spannorm claims`` command."""
+"""``spannorm claims``: published claims, decided and checked."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
-from ..literature.run import ClaimsReport, claims
+from .flags import Commands
+
+if TYPE_CHECKING:
+    from ..literature.run import ClaimsReport
 
 
-def run_claims(args: argparse.Namespace) -> int:
-    """Run, print and write; exit status 1 where a verdict is not the recorded one."""
+def add(commands: Commands) -> None:
+    """The command."""
+    text = "Published claims, decided and checked (exit status 1 if a verdict changed)."
+    parser = commands.add("claims", text, _run)
+    parser.add_argument("ids", nargs="*", metavar="ID", help="only these claims (default: the quick set)")
+    parser.add_argument("--full", action="store_true", help="all claims")
+    parser.add_argument("--evidence", action="store_true", help="print theory and checks of each claim")
+    parser.add_argument("--out", help="JSON file to write")
+    parser.add_argument("--html", help="page to write")
+    parser.add_argument("--file", help="another file of claims (default: papers/claims.toml)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from ..literature.run import claims
+
     report = claims(
         args.ids or None, full=args.full, path=args.file, device=args.device, progress=not args.quiet
     )
@@ -18,11 +37,11 @@ def run_claims(args: argparse.Namespace) -> int:
         report.write(args.out)
     if args.html:
         report.write_page(args.html)
-    print(json.dumps(report.to_dict(), indent=1) if args.json else text(report, args.evidence))
+    print(json.dumps(report.to_dict(), indent=1) if args.json else _text(report, args.evidence))
     return 0 if report.passed else 1
 
 
-def text(report: ClaimsReport, evidence: bool = False) -> str:
+def _text(report: ClaimsReport, evidence: bool = False) -> str:
     """The table of verdicts, with the checks of each claim where asked for or where its verdict changed."""
     lines = []
     for outcome in report.outcomes:

@@ -1,22 +1,57 @@
-"""What ``spannorm sweep`` does and prints."""
+"""``spannorm sweep``: measure many architectures, or answer a question about a store."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..base.errors import InputError
-from ..sweeps.cells import read_specification
-from ..sweeps.executors import opened
-from ..sweeps.run import Sweep, run
-from ..sweeps.store.export import export
-from ..sweeps.store.store import Store
+from .flags import Commands
+
+if TYPE_CHECKING:
+    from ..sweeps.run import Sweep
 
 
-def run_sweep(args: argparse.Namespace) -> int:
-    """Sweep, or answer a question about a store; 1 where a cell has failed."""
+def add(commands: Commands) -> None:
+    """The command."""
+    parser = commands.add("sweep", "Measure many architectures; what is finished is kept.", _run)
+    parser.add_argument("specification", nargs="?", metavar="SPEC.toml", help="what to measure")
+    job = parser.add_mutually_exclusive_group()
+    job.add_argument("--preset", metavar="NAME", help="a phase diagram (an unknown NAME lists them)")
+    job.add_argument("--status", action="store_true", help="say what is done, running and failed")
+    job.add_argument("--export", metavar="FILE", help="write the store's table as .parquet or .csv")
+    job.add_argument("--merge", metavar="STORE", help="take over the cells of another store")
+    parser.add_argument("--store", default="results", help="folder of the results (default: results)")
+    parser.add_argument("--workers", type=int, help="processes (default: one for each core or CUDA device)")
+    parser.add_argument(
+        "--executor",
+        default="pool",
+        metavar="NAME",
+        help="pool (processes of this machine), dask, submitit (Slurm) or mpi (default: pool)",
+    )
+    parser.add_argument("--address", help="of a Dask scheduler (default: workers on this machine)")
+    parser.add_argument(
+        "--job",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a parameter of Slurm jobs, as submitit calls it (timeout_min=60); may come several times",
+    )
+    parser.add_argument("--bundle", type=int, help="cells of one submission (default: by the executor)")
+    parser.add_argument("--networks", type=int, help="in place of the specification's")
+    parser.add_argument("--device", help="auto, cpu or cuda, in place of the specification's")
+    parser.add_argument("--retry-failed", action="store_true", help="try failed cells again")
+    parser.add_argument("--out", default="figures", help="folder for a preset's figure (default: figures)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from ..base.errors import InputError
+    from ..sweeps.cells import read_specification
+    from ..sweeps.executors import opened
+    from ..sweeps.run import run
+
     if args.status or args.export or args.merge:
         if args.specification:
             raise InputError("--status, --export and --merge are about a store; leave out the specification")
@@ -54,6 +89,8 @@ def _finish(result: Sweep, as_json: bool, figures: list[Path]) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
+    from ..sweeps.store.store import Store
+
     store = Store(args.store)
     status, failures = store.status(), store.failures()
     counts = {
@@ -76,12 +113,17 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
+    from ..sweeps.store.export import export
+    from ..sweeps.store.store import Store
+
     rows = export(Store(args.store), args.export)
     print(json.dumps({"rows": rows, "file": args.export}) if args.json else f"{args.export}: {rows} rows")
     return 0
 
 
 def _merge(args: argparse.Namespace) -> int:
+    from ..sweeps.store.store import Store
+
     new = Store(args.store).merge(Store(args.merge))
     print(json.dumps({"new": new}) if args.json else f"{new} new cells from {args.merge} in {args.store}")
     return 0

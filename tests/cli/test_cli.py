@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from spannorm_theory import Architecture
-from spannorm_theory.cli.main import FIELDS, main
+from spannorm_theory.cli.flags import FIELDS
+from spannorm_theory.cli.main import main
 
 SMALL = ["--depth", "2", "--width", "32", "--heads", "2", "--tokens", "8"]
 

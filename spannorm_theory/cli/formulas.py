@@ -1,0 +1,37 @@
+"""``spannorm list`` and ``spannorm derive``: what is registered, and what follows from it in symbols."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from .flags import Commands
+
+
+def add(commands: Commands) -> None:
+    """The two commands."""
+    commands.add("list", "Registered placements, scaling rules and activations, with sources.", _list)
+    text = "Recursion, closed forms and large-depth laws of a placement."
+    derive = commands.add("derive", text, _derive)
+    derive.add_argument("placement", help="a norm placement (see: spannorm list)")
+    derive.add_argument("--scaling", default="unit", help="a scaling rule (default: unit)")
+    derive.add_argument("--activation", help="fill in the feed-forward gains of this activation")
+    derive.add_argument("--latex", action="store_true", help="print LaTeX")
+
+
+def _list(args: argparse.Namespace) -> int:
+    from ..render.listing import as_text, listing
+
+    print(json.dumps(listing(), indent=1) if args.json else as_text(listing()))
+    return 0
+
+
+def _derive(args: argparse.Namespace) -> int:
+    from ..derivation.recursion import derive
+
+    recursion = derive(args.placement, args.scaling, activation=args.activation)
+    if args.json:
+        print(json.dumps(recursion.to_dict(), indent=1))
+    else:
+        print(recursion.latex() if args.latex else recursion.text())
+    return 0

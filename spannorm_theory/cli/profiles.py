@@ -1,0 +1,95 @@
+"""``spannorm predict``, ``simulate`` and ``verify``: one architecture, layer by layer."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from .flags import Commands, architecture, architecture_flags
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def add(commands: Commands) -> None:
+    """The three commands."""
+    architecture_flags(commands.add("predict", "Per-layer predictions of the theory.", _predict))
+    text = "Per-layer Monte Carlo estimates with standard errors."
+    simulate = commands.add("simulate", text, _simulate)
+    text = "Theory against Monte Carlo, with a verdict (exit status 1 if it fails)."
+    verify = commands.add("verify", text, _verify)
+    for parser in (simulate, verify):
+        architecture_flags(parser)
+        _run_flags(parser)
+
+
+def _run_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("Monte Carlo")
+    group.add_argument("--networks", type=int, default=64, help="independent networks (default: 64)")
+    group.add_argument("--seed", type=int, default=0)
+    group.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    group.add_argument("--engine", default="auto", help="auto, explicit or implicit")
+    group.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _run_options(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "networks": args.networks,
+        "seed": args.seed,
+        "device": args.device,
+        "engine": args.engine,
+        "progress": False if args.quiet else None,
+    }
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from ..prediction.predict import predict
+
+    arch = architecture(args)
+    table = predict(arch)
+    if not args.json:
+        print(f"{arch}: {table['theory'].iloc[0]} theory")
+    _print_table(table, args.json)
+    return 0
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    arch = architecture(args)
+    from ..montecarlo.ensemble import simulate
+
+    ensemble = simulate(arch, **_run_options(args))
+    if not args.json:
+        print(
+            f"{arch}: means over {ensemble.networks} networks ({ensemble.engine} engine, {ensemble.device})"
+        )
+    _print_table(ensemble.table, args.json)
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    arch = architecture(args)
+    from ..verification.verification import verify
+
+    result = verify(arch, **_run_options(args))
+    if args.json:
+        print(result.table.to_json(orient="records"))
+    else:
+        print(result.summary())
+    return 0 if result.passed else 1
+
+
+def _print_table(table: pd.DataFrame, as_json: bool) -> None:
+    if as_json:
+        print(table.to_json(orient="records"))
+        return
+    wide = table.assign(name=table["quantity"] + "[" + table["stream"] + "]").pivot_table(
+        index="name", columns="layer", values="value", dropna=False
+    )
+    layers = wide.columns
+    keep = sorted({layers[round(i * (len(layers) - 1) / 8)] for i in range(9)})
+    order = list(dict.fromkeys(table["quantity"] + "[" + table["stream"] + "]"))
+    print(
+        wide.loc[order, keep]
+        .rename_axis(index=None, columns="layer")
+        .to_string(float_format=lambda x: f"{x:.4g}", na_rep="-")
+    )

@@ -1,0 +1,79 @@
+"""``spannorm report`` and ``spannorm figures``: the folders that are written."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from .flags import Commands
+
+
+def add(commands: Commands) -> None:
+    """The two commands."""
+    text = "Derive, verify and draw the standard comparison; writes one folder."
+    report = commands.add("report", text, _report, json=False)
+    report.add_argument("--out", default="report", help="folder to write (default: report)")
+    report.add_argument(
+        "--full", action="store_true", help="simulate the checks of all claims, too, and add phase diagrams"
+    )
+    _set_flags(report)
+    text = "The standard set of figures for a paper, each with its recipe."
+    figures = commands.add("figures", text, _figures)
+    figures.add_argument("--from", dest="recipe", metavar="FILE.json", help="make one figure again")
+    figures.add_argument("--out", help="folder to write (default: figures, or that of FILE.json)")
+    figures.add_argument("--style", default="icml", help="neurips, icml, iclr, tmlr, talk or house")
+    _set_flags(figures)
+
+
+def _set_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--placements", nargs="+", help="default: the eight standard ones")
+    parser.add_argument("--scalings", nargs="+", default=["unit", "depth-scaled-init"])
+    for flag, default in (
+        ("--depth", 48),
+        ("--width", 256),
+        ("--heads", 8),
+        ("--tokens", 64),
+        ("--networks", None),
+    ):
+        parser.add_argument(flag, type=int, default=default)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _set_options(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("placements", "scalings", "depth", "width", "heads", "tokens", "seed")
+    options = {name: getattr(args, name) for name in names}
+    if args.networks is not None:
+        options["networks"] = args.networks
+    return {**options, "progress": not args.quiet}
+
+
+def _report(args: argparse.Namespace) -> int:
+    from ..report import write_report
+
+    path = write_report(args.out, full=args.full, **_set_options(args))
+    record = json.loads((path / "report.json").read_text())
+    verdicts, changed = record["verdicts"], record["claims"]["changed"]
+    failed = [v for v in verdicts if not v["passed"]]
+    for verdict in failed:
+        print(f"FAIL {verdict['architecture']}")
+    for name, now in changed.items():
+        print(f"FAIL claim {name}: now {now}")
+    decided = f"{record['claims']['run'] - len(changed)} of {record['claims']['run']} claims as recorded"
+    print(f"{path / 'index.html'}: {len(verdicts) - len(failed)} of {len(verdicts)} verified, {decided}")
+    return 1 if failed or changed else 0
+
+
+def _figures(args: argparse.Namespace) -> int:
+    from ..report.figure_set import Recipe, remake, write_figures
+
+    if args.recipe is None:
+        files = write_figures(args.out or "figures", style=args.style, **_set_options(args))
+    else:
+        for change in Recipe.read(args.recipe).changes():
+            print(f"spannorm: the figure was made with {change}", file=sys.stderr)
+        files = remake(args.recipe, args.out)
+    print(json.dumps([str(path) for path in files]) if args.json else "\n".join(map(str, files)))
+    return 0
