@@ -61,7 +61,7 @@ def transfer(name: str) -> Symbol:
 
 
 def after(symbol: Symbol) -> Symbol:
-    """The same moment after the block: q' of q."""
+    """The moment after the block: q' of q."""
     base, underscore, index = symbol.name.partition("_")
     return Symbol(f"{base}'{underscore}{index}", **symbol.assumptions0)
 

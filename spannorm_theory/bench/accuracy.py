@@ -46,7 +46,7 @@ THEORIES = ("pair", "position-resolved")
 
 
 def tolerance(quantity: str, scaling: str) -> float:
-    """What a theory may miss a quantity by."""
+    """The error that a theory may have of a quantity."""
     if quantity == "grad_variance" and scaling == "unit":
         return UNSCALED_GRADIENT
     return TOLERANCES[quantity]
@@ -66,7 +66,7 @@ def cases(
 
 
 def predictions(arch: Architecture) -> dict[str, Prediction]:
-    """What each theory says; the pair theory has nothing to say under a mask."""
+    """The prediction of each theory; the pair theory has nothing to say under a mask."""
     found = {"position-resolved": predict_gram(arch)}
     return {"pair": predict_pair(arch), **found} if arch.exchangeable else found
 

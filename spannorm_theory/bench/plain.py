@@ -1,4 +1,4 @@
-"""What one writes without this toolkit: a transformer stack of torch modules, and a loop over seeds.
+"""Monte Carlo as one writes it without this toolkit: a stack of torch modules, and a loop over seeds.
 
 Blocks of ``nn.Linear``, fused attention, gradients retained at every block boundary, weight gradients from
 ``.grad``. As one writes it, a stack is made for every seed, and its matrices drawn over what ``nn.Linear``

@@ -1,4 +1,4 @@
-"""What float32 and bfloat16 do to each statistic, against float64 on the same networks.
+"""Errors of each statistic in float32 and bfloat16, against float64 on the same networks.
 
 The random numbers are the same in every precision, so the difference is rounding alone: that of the
 forward pass, of the gradient, and of nothing else, as statistics are accumulated in float64. Networks

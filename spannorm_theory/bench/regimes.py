@@ -78,7 +78,7 @@ def width_sweep(
     seed: int = 0,
     progress: Callable[[str], object] = lambda line: None,
 ) -> pd.DataFrame:
-    """The same ratios at several widths, with heads of ``HEAD_WIDTH``, and how gradients scatter.
+    """Ratios of theories to Monte Carlo, and the scatter of gradients, by width (heads of ``HEAD_WIDTH``).
 
     Args:
         networks: at the largest width; smaller ones take as many more as they are narrower.

@@ -47,7 +47,7 @@ FEWEST, MOST, ENTRIES = 2, 16, 1 << 19
 
 @dataclass(frozen=True)
 class Plan:
-    """What one contestant runs for one line of the table."""
+    """The run of one contestant for one line of the table."""
 
     contestant: str
     arch: Architecture
@@ -55,7 +55,7 @@ class Plan:
 
     @classmethod
     def of(cls, contestant: str, arch: Architecture) -> Plan:
-        """As much of ``arch`` as takes seconds."""
+        """The part of ``arch`` that takes seconds."""
         networks = max(FEWEST, min(MOST, ENTRIES // (arch.width * arch.tokens)))
         if contestant in (*MODULES, "explicit"):
             blocks = max(FEWEST_BLOCKS, LARGEST_STACK // arch.width**2)

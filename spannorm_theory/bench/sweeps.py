@@ -1,4 +1,4 @@
-"""What a sweep costs beside its networks: cells, the store, the pool, and a simulated scheduler."""
+"""The cost of a sweep beside its networks: cells, the store, the pool, and a simulated scheduler."""
 
 from __future__ import annotations
 

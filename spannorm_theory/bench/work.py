@@ -1,4 +1,4 @@
-"""What a cell asks of a device, counted on the CPU, and what that would take on a GPU that was not measured.
+"""The work of a cell, counted on the CPU, and the time that it would take on a GPU that was not measured.
 
 A batch of networks is one operation where one network is, on more numbers. It takes at least what starting
 its operations takes, plus what moving their bytes and the arithmetic take.
@@ -29,7 +29,7 @@ class Work:
     flops: int = 0
 
     def seconds(self, networks: int) -> float:
-        """What a batch of ``networks`` takes at least on the assumed GPU."""
+        """The least time of a batch of ``networks`` on the assumed GPU."""
         return LAUNCH * self.operations + networks * (self.bytes / BANDWIDTH + self.flops / ARITHMETIC)
 
 

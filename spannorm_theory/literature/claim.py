@@ -67,7 +67,7 @@ class Claim:
     checks: tuple[Check, ...]
 
     def fact(self) -> Fact | None:
-        """What the theory says; None for claims about training."""
+        """The theory's answer; None for claims about training."""
         if not self.result:
             return self.checks[0].fact() if self.kind == CONTRADICTION else None
         module, _, name = (FACTS + self.result).rpartition(".")

@@ -1,4 +1,4 @@
-"""What a symbolic result says about a claim, and the few readings of the theory that results share."""
+"""The answer of a symbolic result to a claim, and the few readings of the theory that results share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check measures: one value, a ratio, or an exponent, from samples or from the theory.
+"""The measure of a check: one value, a ratio, or an exponent, from samples or from the theory.
 
 Every measure is a weighted sum of logarithms of means over networks: a ratio has weights 1 and -1, the
 least-squares exponent of y against x the weights of that line. Its standard error follows from each network's
@@ -61,7 +61,7 @@ class Measure:
     exponent: bool = False
 
     def theory(self, predict: Predict) -> float:
-        """The same measure of the theory's profiles."""
+        """Its value in the theory's profiles."""
         if self._plain:
             return self._finish_one(predict(self.terms[0].arch).profiles[self.terms[0].key])
         total = 0.0

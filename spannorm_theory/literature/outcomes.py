@@ -1,4 +1,4 @@
-"""What was found of a check and of a claim: the estimate beside what was expected, and the verdict."""
+"""The outcome of a check, an estimate beside what was expected, and that of a claim, with its verdict."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .fact import Fact
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found: the expected region, the estimate, and whether it lies there."""
+    """The outcome of a check: the expected region, the estimate, and whether it lies there."""
 
     check: Check
     low: float
@@ -36,7 +36,7 @@ class Checked:
 
     @property
     def row(self) -> dict[str, Any]:
-        """What was checked and what came out, as plain values."""
+        """The check and its outcome as plain values."""
         check = self.check
         archs = list(dict.fromkeys(str(term.arch) for term in check.measure.terms))
         return {

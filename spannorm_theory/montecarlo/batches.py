@@ -84,7 +84,7 @@ class Job:
 
     @property
     def footprint(self) -> Footprint:
-        """What one network needs."""
+        """Memory of one network."""
         return Footprint.of(self.program, self.dtype.itemsize, self.make_weights is ExplicitWeights)
 
 

@@ -23,7 +23,7 @@ from .weights import Matrix, Weights
 
 
 class Program:
-    """What an :class:`Architecture` does to tensors of shape (networks, tokens, width).
+    """The operations of an :class:`Architecture` on tensors of shape (networks, tokens, width).
 
     Attributes:
         streams: number of residual streams.
@@ -77,7 +77,7 @@ class Program:
         return result
 
     def copies(self, name: str) -> list[str]:
-        """What the matrices that go by ``name`` are called in a block's weights."""
+        """The keys, in a block's weights, of the matrices that go by ``name``."""
         count = self.arch.copies(name)
         return [name] if count == 1 else [f"{name}.{i}" for i in range(count)]
 

@@ -24,7 +24,7 @@ SPAN, CHUNK = 1 << 18, 1 << 16
 
 
 class Purpose(IntEnum):
-    """What a layer's numbers are for; distinct purposes are independent."""
+    """The purpose of a layer's numbers; distinct purposes are independent."""
 
     INPUT = 0
     LOSS = 1

@@ -1,4 +1,4 @@
-"""What the machine has: devices, threads and memory."""
+"""Devices, threads and memory of the machine."""
 
 from __future__ import annotations
 

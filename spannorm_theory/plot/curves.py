@@ -24,7 +24,7 @@ KEYS = ("placement", "scaling", "depth", "width", "tokens", "stream")
 
 @dataclass(frozen=True)
 class View:
-    """What an axis shows: a quantity, or one minus it."""
+    """The quantity of an axis: itself, or one minus it."""
 
     quantity: str
     logarithmic: bool

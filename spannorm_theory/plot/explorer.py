@@ -104,7 +104,7 @@ class Explorer:
 
     @property
     def arch(self) -> Architecture:
-        """What the sliders say.
+        """The architecture that the sliders say.
 
         Raises:
             InputError: a combination that no architecture can have.

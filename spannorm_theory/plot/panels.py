@@ -68,7 +68,7 @@ def panels(
 
 
 def named(ax: Axes) -> list[Line2D]:
-    """What stands for the labelled curves in a legend: each line with the marker of its points."""
+    """Handles of the labelled curves in a legend: each line with the marker of its points."""
     handles = []
     for line in ax.lines:
         label = str(line.get_label())

@@ -1,4 +1,4 @@
-"""What is registered, as rows for people and for programs."""
+"""The registries as rows for people and for programs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def listing() -> dict[str, list[dict[str, Any]]]:
 
 
 def as_text(kinds: dict[str, list[dict[str, Any]]]) -> str:
-    """The same, a line for each entry and one for each thing to know about it."""
+    """The rows as text: a line for each entry and one for each thing to know about it."""
     return "\n".join(line for kind, rows in kinds.items() for line in (f"{kind}:", *_lines(rows)))
 
 

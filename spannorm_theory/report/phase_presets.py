@@ -91,7 +91,7 @@ class Preset:
         return pd.DataFrame(found, columns=[self.x, self.y, "theory", "estimate", "se", "networks"])
 
     def theory(self, arch: Architecture) -> float:
-        """What theory predicts for a point; NaN outside its assumptions."""
+        """The theory's prediction for a point; NaN outside its assumptions."""
         from ..prediction.predict import predict_profiles
 
         try:

@@ -38,7 +38,7 @@ def phases(folder: Path, store: Path, progress: bool) -> Iterator[Picture]:
 
 
 def _caption(chosen: Preset, table: pd.DataFrame) -> str:
-    """What was measured, and where theory and Monte Carlo are farthest apart."""
+    """The measured cells, and where theory and Monte Carlo are farthest apart."""
     sizes = next(iter(chosen.points.values()))
     row = table.iloc[int((table["theory"] - table["estimate"]).abs().argmax())]
     values = ((name, row[name]) for name in (chosen.x, chosen.y))

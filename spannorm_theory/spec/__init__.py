@@ -1,1 +1,1 @@
-"""What a user writes down: graph, net, placements, scaling rules, architecture; nothing is computed."""
+"""The words of a user: graph, net, placements, scaling rules, architecture; nothing is computed."""

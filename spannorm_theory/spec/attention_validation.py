@@ -1,4 +1,4 @@
-"""What an architecture may ask of its attention: the rules between its fields.
+"""Rules between the fields of attention.
 
 A field that would change nothing in its combination is refused, so that no result carries a setting that
 it does not depend on.

@@ -9,7 +9,7 @@ from .graph import QK, QKV, Branch
 
 @dataclass(frozen=True)
 class Fields:
-    """What a user writes down; :class:`.architecture.Architecture` says what each field means."""
+    """Placement, scaling, sizes and options, whose meaning :class:`.architecture.Architecture` says."""
 
     placement: str
     scaling: str = "unit"

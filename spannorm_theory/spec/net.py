@@ -1,4 +1,4 @@
-"""What a placement's definition sees: the operations of a block, and where in the stack it stands."""
+"""The net that a placement's definition sees: the operations of a block, and where in the stack it stands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a placement is: a function on residual streams, its readout, and how it is traced.
+"""A placement: a function on residual streams, its readout, and how it is traced.
 
 A definition receives the residual stream (a tuple for several streams) and ``net``
 (:class:`.net.Net`), and returns the stream after one block of two sublayers. ``net.first`` is true in
@@ -81,7 +81,7 @@ class Placement:
         return self._record(scaling, position, options)[0]
 
     def questions(self, scaling: str, **options: Any) -> Questions:
-        """What the wiring of a block depends on beside being the first."""
+        """The questions on which the wiring of a block depends, beside being the first."""
         first = self._record(scaling, Position(first=True), options)[1]
         other = self._record(scaling, MIDDLE, options)[1]
         return Questions(

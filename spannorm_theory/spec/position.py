@@ -29,7 +29,7 @@ MIDDLE = Position()
 
 @dataclass(frozen=True)
 class Questions:
-    """What a definition asks beside whether a block is the first.
+    """The questions of a definition beside whether a block is the first.
 
     Attributes:
         fraction: of the blocks that are early, or None if it never asks.

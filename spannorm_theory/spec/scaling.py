@@ -1,4 +1,4 @@
-"""What a scaling rule is: how it multiplies skips, branches, norms, weights and the embedding.
+"""A scaling rule: how it multiplies skips, branches, norms, weights and the embedding.
 
 A rule is one function of (sublayer, l, L, d) that returns :class:`Multipliers`, sympy expressions
 that every reader evaluates. ``sublayer`` is ``"attention"`` or ``"ffn"``, l the zero-based block
@@ -57,7 +57,7 @@ def require_usable(factor: Expr) -> None:
 
 @dataclass(frozen=True)
 class Multipliers:
-    """What a rule does at one sublayer; numbers or sympy expressions in (l, L, d).
+    """The factors of a rule at one sublayer; numbers or sympy expressions in (l, L, d).
 
     Attributes:
         skip, branch: of ``skip * x + branch * F(x)``.

@@ -1,4 +1,4 @@
-"""What the fields of an architecture may be, alone and together."""
+"""Values that the fields of an architecture may have, alone and together."""
 
 from __future__ import annotations
 

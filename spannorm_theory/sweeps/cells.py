@@ -1,4 +1,4 @@
-"""What a sweep consists of: a specification, cut into cells that are each a pure function of their text.
+"""The parts of a sweep: a specification, cut into cells that are each a pure function of their text.
 
 Architectures are imported where they are made: a worker that reads cells does not need them.
 """

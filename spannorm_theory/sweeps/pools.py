@@ -23,7 +23,7 @@ POLL = 0.2
 
 
 class Promise(Protocol):
-    """What every executor's futures have in common."""
+    """The part of a future that every executor has."""
 
     def done(self) -> bool:
         """Whether there is a result."""
@@ -80,7 +80,7 @@ class LocalPool:
         )
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """As of any executor."""
+        """A future of the call, as of any executor."""
         return self._pool.submit(function, *arguments)
 
     def rebuild(self) -> None:
@@ -125,7 +125,7 @@ def batch(executor: Any) -> AbstractContextManager[Any]:
 
 
 def wait_for_some(promises: Iterable[Promise]) -> list[Promise]:
-    """Those that are done, as soon as there is one."""
+    """The futures that are done, as soon as there is one."""
     promises = list(promises)
     if all(isinstance(promise, Future) for promise in promises):
         futures: list[Any] = promises

@@ -60,7 +60,7 @@ class Sweep:
         return not self.failures
 
     def summary(self) -> str:
-        """What was done, what failed and why."""
+        """The counts of cells, and the failures with their reasons."""
         lines = [
             f"{len(self.cells)} cells of {len(self.specification.archs)} architectures in {self.store.path}: "
             f"{self.skipped} there before, {self.computed} computed in {self.seconds:.1f} s, "

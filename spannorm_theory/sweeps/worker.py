@@ -1,4 +1,4 @@
-"""What a worker does: claim cells, measure them, write them into the store, and say how it went.
+"""A worker's round: claim cells, measure them, write them into the store, and say how it went.
 
 Everything that crosses a process boundary is plain text, so that any executor can carry it.
 """
@@ -32,7 +32,7 @@ DEVICE = "SPANNORM_SWEEP_DEVICE"
 
 
 class Outcome(NamedTuple):
-    """What became of a cell: "done", "failed", "busy" (another process has it), or "unwritable"."""
+    """The fate of a cell: "done", "failed", "busy" (another process has it), or "unwritable"."""
 
     key: str
     state: str

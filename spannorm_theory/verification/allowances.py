@@ -115,7 +115,7 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
 
 
 def _of_routing(arch: Architecture, name: str, profiles: Mapping[Key, Array]) -> Array | float:
-    """What the theory of experts leaves out of the weight gradient ``name`` of each block."""
+    """Share of the weight gradient ``name`` of each block that the theory of experts leaves out."""
     component = feedforward_moments(arch, None)
     if not isinstance(component, MixtureOfExperts):
         return 0.0

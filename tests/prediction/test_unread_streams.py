@@ -91,8 +91,8 @@ def test_networks_agree(placement: str, mask: str) -> None:
 @pytest.mark.exact
 @pytest.mark.parametrize("mask", ["none", "causal"])
 def test_the_gradient_at_the_embedding_has_its_cross_terms(mask: str) -> None:
-    """Streams of hyper-connections whose branches are off stay four copies of the embedding x, and the readout
-    is N(4 x) = x: what arrives is the gradient at the output, exactly."""
+    """Streams of hyper-connections whose branches are off stay four copies of the embedding x, and the
+    readout is N(4 x) = x: what arrives is the gradient at the output, exactly."""
     with SCALINGS.temporarily():
 
         @st.scaling("nothing", title="branches x 0", source="test")

@@ -1,1 +1,1 @@
-"""What decides each claim: small functions of no arguments that return a Fact."""
+"""Deciders of the claims: small functions of no arguments that return a Fact."""

@@ -127,7 +127,7 @@ def gradient_against_depth() -> Fact:
 
 
 def flat_gradients() -> Fact:
-    """The same exponent, against 0."""
+    """The exponent of PreNorm's weight gradients in the layer, against 0."""
     found = _gradient_slope()
     ratio = predicted_ratio(f"pre-norm unit depth=32 {SIZES}", "weight_grad_norm", 4, 31, "ffn.up")
     return Fact(abs(found) < 0.1, f"exponent {found:.3f}; block 4 over block 31 of 32: {ratio:.1f}")

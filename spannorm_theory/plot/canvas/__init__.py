@@ -1,1 +1,1 @@
-"""What figures are drawn with: sizes, colours, marks, scales and crops."""
+"""The means of drawing: sizes, colours, marks, scales and crops."""

@@ -92,7 +92,7 @@ def thin(count: int, order: int) -> NDArray[np.intp]:
 
 
 def handle(look: Look, theory: bool = True, measured: bool = True) -> Line2D:
-    """What stands for a curve in a legend."""
+    """The handle of a curve in a legend."""
     line = {**look.style.points, **(look.style.line if theory else {})}
     if not measured:
         line["marker"] = ""

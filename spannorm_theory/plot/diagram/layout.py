@@ -108,7 +108,7 @@ def resolve(value: Value) -> tuple[Expr, Value]:
 
 
 def inputs(node: Value) -> list[tuple[Expr, Value]]:
-    """What a node is computed from, with multipliers, without single-term sums in between."""
+    """The values that a node is computed from, with multipliers, without single-term sums in between."""
     terms = node.terms if isinstance(node, Sum) else [(ONE, source) for source in node.sources]
     resolved = [(factor, *resolve(value)) for factor, value in terms]
     return [(factor * inner, value) for factor, inner, value in resolved]

@@ -1,4 +1,4 @@
-"""What makes a figure: its kind, style, architectures, seeds and versions, as JSON and back."""
+"""The recipe of a figure: its kind, style, architectures, seeds and versions, as JSON and back."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class DamagedCellError(StoreError):
 
 @dataclass(frozen=True)
 class CellFile:
-    """What a file holds.
+    """The content of a cell's file.
 
     Attributes:
         digest: checksum of the cell's text and numbers.

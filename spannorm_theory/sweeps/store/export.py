@@ -121,7 +121,7 @@ def _columns(archs: Sequence[str]) -> Callable[[str], dict[str, Any]]:
 
 
 def _one_type(values: set[Any]) -> Callable[[Any], Any]:
-    """What makes one type of values: a number where all are numbers or absent, else text."""
+    """A conversion of values to one type: a number where all are numbers or absent, else text."""
     kinds = {type(value) for value in values}
     if len(kinds) == 1 and kinds <= {str, int, float, bool}:
         return lambda value: value

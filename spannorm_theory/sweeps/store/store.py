@@ -233,7 +233,7 @@ class Store:
         return [failure for name in names if (failure := self.failure(name)) is not None]
 
     def status(self) -> Status:
-        """What is done, running and failed."""
+        """The counts of cells that are wanted, done, running and failed."""
         wanted = {cell.key for cell in self.cells()}
         running = {p.name: who for p in _entries(self.path / "claims") if (who := files.owner(p)) is not None}
         failed = {failure.cell.key for failure in self.failures()}
