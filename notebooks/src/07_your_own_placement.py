@@ -47,7 +47,7 @@ print(st.derive("pre-post").text())
 # %% [markdown]
 # ## Predict and verify
 #
-# An architecture adds sizes. It shows itself with its block:
+# An architecture adds sizes. It shows its fields, those that are set in bold:
 
 # %%
 arch = st.Architecture("pre-post", **SHAPE)
@@ -56,6 +56,9 @@ arch
 # %%
 result = st.verify(arch, networks=NETWORKS)
 result
+
+# %%
+st.plot.residuals(result)
 
 # %% [markdown]
 # ## Draw, beside its relatives
