@@ -30,7 +30,7 @@ _HOME = {
     "simulate": "montecarlo.ensemble",
     "Ensemble": "montecarlo.ensemble",
     "verify": "verification.verification",
-    "Verification": "verification.verification",
+    "Verification": "verification.outcome",
     "spectra": "verification.spectra",
     "claims": "literature.run",
     "ClaimsReport": "literature.run",
@@ -71,8 +71,8 @@ if TYPE_CHECKING:
     from .sweeps.run import Sweep as Sweep
     from .sweeps.run import sweep as sweep
     from .sweeps.store.store import Store as Store
+    from .verification.outcome import Verification as Verification
     from .verification.spectra import spectra as spectra
-    from .verification.verification import Verification as Verification
     from .verification.verification import verify as verify
 
 

@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--networks",
         type=int,
-        default=16,
+        default=32,
         help="for each cell of the Monte Carlo sample (default: 16; 0: none)",
     )
     parser.add_argument("--sample", type=int, default=12, help="cells of that sample (default: 12)")

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ..base.errors import InputError
 from ..base.quantities import QUANTITIES
-from ..verification.verification import Verification
+from ..verification.outcome import Verification
 from .canvas.marks import placement_style, placement_title, sequence_style
 from .canvas.paper import COLUMN, PaperAxes, new_figure, paper, venue
 

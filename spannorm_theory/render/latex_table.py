@@ -13,7 +13,7 @@ import pandas as pd
 from ..base.errors import InputError
 
 if TYPE_CHECKING:
-    from ..verification.verification import Verification
+    from ..verification.outcome import Verification
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -92,7 +92,7 @@ def _summary(one: Verification) -> dict[str, Any]:
         "largest z": float(tested["z"].abs().max()),
         "gate used": float(worst["gate"]),
         "by": f"{worst['quantity']} of {worst['stream']}",
-        "verdict": "agrees" if one.passed else f"{len(one.failures)} rows off",
+        "verdict": f"{len(one.failures)} rows off" if len(one.failures) else one.verdict,
     }
 
 

@@ -16,7 +16,8 @@ from ..derivation.recursion import Recursion, derive
 from ..prediction.predict import predict
 from ..spec.architecture import Architecture
 from ..spec.placements import STANDARD, Placement
-from ..verification.verification import Verification, verify
+from ..verification.outcome import DISAGREES, Verification
+from ..verification.verification import verify
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class Cell:
         """The outcome in a word or two."""
         if self.verification is None:
             return "not simulated"
-        if self.passed:
-            return "agrees"
+        if self.verification.verdict != DISAGREES:
+            return self.verification.verdict
         return f"{len(self.verification.failures)} of {len(self.table)} rows off"
 
     @property

@@ -21,3 +21,14 @@ def log_mean(logs: Array) -> tuple[Array, Array]:
     with np.errstate(invalid="ignore"):  # a gradient that is exactly zero has no logarithm
         n, variance = len(logs), logs.var(axis=0, ddof=1)
         return logs.mean(axis=0) + variance / 2, np.sqrt(variance / n + variance**2 / (2 * (n - 1)))
+
+
+def influence(sample: Array, logarithmic: bool) -> tuple[Array, Array]:
+    """The estimate over networks, (layers,), and what each network adds to it, (networks, layers): deviations
+    whose standard deviation, over the root of their number, is the estimate's error at leading order."""
+    center, _ = log_mean(sample) if logarithmic else mean(sample)
+    with np.errstate(invalid="ignore"):
+        apart = sample - sample.mean(axis=0)
+        if logarithmic:
+            apart = apart + (np.square(apart) - sample.var(axis=0, ddof=1)) / 2
+    return center, apart

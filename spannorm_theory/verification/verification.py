@@ -1,12 +1,13 @@
 r"""Theory against Monte Carlo, layer by layer: z, relative error, bounds, and a verdict.
 
-A row passes when |estimate - theory| <= k SE + allowance, on the logarithm for quantities that are
-squared norms. SE is over independent networks. k is the two-sided Student quantile at which all rows
-of one verification together raise a false alarm with probability 1e-3 (Bonferroni; rows are strongly
-correlated, so the true rate is lower). The allowance is the theory's own statement of what a finite
-network may differ by (:mod:`spannorm_theory.verification.allowances`), not a tuned tolerance. Every single
-network is held against the bounds, which hold for any token correlation, with the fluctuation that
-its width implies.
+A row agrees when |estimate - theory| <= k SE, on the logarithm for quantities that are squared norms. SE is
+over independent networks. k is the two-sided Student quantile at which all rows of one verification together
+raise a false alarm with probability ``FALSE_ALARM`` / 2 (Bonferroni; rows are strongly correlated, so the
+true rate is lower). It agrees within width when the difference is at most k SE + allowance: what a finite
+network may differ by from the wide limit, at leading order and from what was measured (:mod:`.allowances`),
+not a tuned tolerance. Every single network is held against the bounds, which hold for any token correlation,
+with the fluctuation that its width implies; and the mean difference over layers of each quantity against its
+own error (:mod:`.drift`).
 
 Means of squared norms, which are nearly log-normal over networks, are compared on the log scale
 (:func:`.estimators.log_mean`). Where attention has become a maximum (huge logits), gradients of queries
@@ -16,12 +17,10 @@ marked "rare": neither confirmed nor refuted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from scipy import stats
+from scipy.special import ndtri
 
 from ..base.errors import InputError
 from ..base.quantities import QUANTITIES, Key, tidy
@@ -31,91 +30,19 @@ from ..prediction.predict import predict_profiles
 from ..prediction.prediction import Prediction
 from ..spec.architecture import Architecture
 from .allowances import allowances, fluctuations
-from .estimators import log_mean, mean
+from .drift import drift
+from .estimators import influence
+from .outcome import Verification
+from .rows import FALSE_ALARM, gate_width, judge, verdicts
 
 if TYPE_CHECKING:
     from ..montecarlo.ensemble import Ensemble
 
-#: rare events below this number in a whole ensemble leave a mean without a usable standard error
-FEWEST_EVENTS = 30
-
 #: float32 resolves 1 - rho and moments' logarithms within these
 SMALLEST_DROP, LARGEST_LOG = 1e-5, 25.0
 
-#: columns of a notebook's table
-SHOWN = ["quantity", "stream", "layer", "theory", "estimate", "se", "z", "relative_error", "gate", "verdict"]
-
-#: probability that a verification of a correct theory fails
-FALSE_ALARM = 1e-3
-
-
-@dataclass(frozen=True)
-class Verification:
-    """The outcome of :func:`verify`.
-
-    Attributes:
-        arch: what was verified.
-        table: one row for each layer, stream and quantity: theory, estimate, se, networks, z,
-            relative_error, allowance, low, high (bounds; NaN where there are none), outside (networks
-            beyond them by more than the allowance and their own fluctuation), gate (share of the
-            gate that the difference uses), verdict.
-        threshold: k, in standard errors.
-        theory: "pair" or "position-resolved".
-    """
-
-    arch: Architecture
-    table: pd.DataFrame
-    threshold: float
-    theory: str
-    ensemble: Ensemble
-
-    @property
-    def failures(self) -> pd.DataFrame:
-        """The rows that contradict the theory: "off" or "out of bounds"."""
-        return self.table[self.table["verdict"].isin(["off", "out of bounds"])]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every row that can be tested is within its gate and its bounds."""
-        return self.failures.empty
-
-    @property
-    def untested(self) -> int:
-        """Rows whose mean is carried by events too rare for this number of networks."""
-        return int((self.table["verdict"] == "rare").sum())
-
-    def worst(self) -> pd.DataFrame:
-        """The row with the largest use of its gate for each quantity and stream."""
-        tested = self.table[~self.table["verdict"].isin(["rare", "not predicted"])]
-        index = tested.groupby(["quantity", "stream"], sort=False)["gate"].idxmax()
-        return tested.loc[index].reset_index(drop=True)
-
-    def summary(self) -> str:
-        """One line a quantity, and the verdict."""
-        n = self.ensemble.networks
-        lines = [
-            f"{self.arch}: {self.theory} theory against {n} networks "
-            f"({self.ensemble.engine} engine), k = {self.threshold:.1f}"
-        ]
-        for row in self.worst().to_dict("records"):
-            name = f"{row['quantity']} [{row['stream']}]"
-            lines.append(
-                f"  {name:36s} worst at layer {row['layer']:4d}: theory {row['theory']:10.4g}  "
-                f"estimate {row['estimate']:10.4g}  z {row['z']:6.1f}  error {row['relative_error']:+7.1%}  "
-                f"gate used {row['gate']:5.0%}  {row['verdict']}"
-            )
-        if self.untested:
-            lines.append(
-                f"  {self.untested} of {len(self.table)} rows cannot be tested with {n} networks: attention "
-                "is a maximum nearly everywhere, and their mean is carried by rare near ties"
-            )
-        lines.append("  PASS" if self.passed else f"  FAIL: {len(self.failures)} of {len(self.table)} rows")
-        return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        verdict = "passes" if self.passed else f"fails in {len(self.failures)} of {len(self.table)} rows"
-        worst = self.worst()[SHOWN].to_html(index=False, float_format="{:.4g}".format)
-        return f"<p>{self.arch}: {verdict}. Worst layer of each quantity:</p>{worst}"
+#: differences that float32 makes of what is the same in every network
+ROUNDING = 1e-5
 
 
 def verify(
@@ -185,58 +112,32 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
         )
     networks = ensemble.networks
     rows = sum(s.shape[1] for s in samples.values())
-    threshold = float(stats.t.isf(FALSE_ALARM / (2 * rows), networks - 1))
-    allowed = allowances(arch, profiles)
-    limits, spread = bounds(arch), fluctuations(arch, profiles)
-    reach = float(stats.norm.isf(FALSE_ALARM / (2 * rows * networks)))
-    names = ("estimate", "se", "z", "relative_error", "allowance", "low", "high", "outside", "gate")
-    columns: dict[str, dict[Key, Array]] = {name: {} for name in names}
+    threshold = gate_width(networks, rows)
+    measured = {key: influence(sample, QUANTITIES[key[1]].logarithmic)[0] for key, sample in samples.items()}
+    allowed, spread = allowances(arch, measured), fluctuations(arch, measured)
+    with np.errstate(invalid="ignore"):  # gradients that are zero have no logarithm
+        for (
+            key,
+            sample,
+        ) in samples.items():  # where no network differs, as behind a norm, width allows nothing
+            allowed[key] = np.where(np.ptp(sample, axis=0) > ROUNDING, allowed[key], ROUNDING)
+    limits = bounds(arch)
+    reach = -float(ndtri(FALSE_ALARM / (2 * rows * networks)))
+    columns: dict[str, dict[Key, Array]] = {}
     for key, sample in samples.items():
-        logarithmic = QUANTITIES[key[1]].logarithmic
-        center, error = log_mean(sample) if logarithmic else mean(sample)
-        if prediction.errors is not None:
-            error = np.hypot(error, prediction.errors[key])
-        # gradients that are zero in theory and in every network have no logarithm
-        nothing = np.isneginf(profiles[key]) & np.isneginf(sample).all(axis=0)
-        center, error = np.where(nothing, -np.inf, center), np.where(nothing, 0.0, error)
-        with np.errstate(invalid="ignore"):
-            difference = np.where(nothing, 0.0, center - profiles[key])
-            # a theory of zero against something else is no number, and fails
-            gate = np.abs(difference) / (threshold * error + allowed[key])
-        low, high = limits.get(key, (np.full_like(center, np.nan),) * 2)
+        own = None if prediction.errors is None else prediction.errors[key]
+        low, high = limits.get(key, (np.full(sample.shape[1], np.nan),) * 2)
         slack = allowed[key] + reach * spread[key] if key in limits else np.nan
-        outside = ((sample < low - slack) | (sample > high + slack)).sum(axis=0)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-            z = np.where(error > 0, difference / error, 0.0)
-            value = np.exp(center) if logarithmic else center
-            scale = np.where(profiles[key] == 0, np.nan, np.abs(profiles[key]))
-            relative = np.expm1(difference) if logarithmic else difference / scale
-            filled = {
-                "estimate": value,
-                "se": value * error if logarithmic else error,
-                "z": z,
-                "relative_error": relative,
-                "allowance": allowed[key],
-                "low": np.exp(low),
-                "high": np.exp(high),
-                "outside": outside,
-                "gate": gate,
-            }
-        for name, column in filled.items():
-            columns[name][key] = column
+        judged = judge(sample, profiles[key], own, threshold, allowed[key], QUANTITIES[key[1]].logarithmic)
+        judged |= {"low": np.exp(low), "high": np.exp(high)}
+        judged["outside"] = ((sample < low - slack) | (sample > high + slack)).sum(axis=0)
+        for name, column in judged.items():
+            columns.setdefault(name, {})[key] = column
     table = tidy(arch.labels, {key: profiles[key] for key in samples}, columns)
     table = table.rename(columns={"value": "theory", "log_value": "log_theory"})
     table["networks"] = networks
-    table["verdict"] = _verdicts(table, prediction.undecided * networks)
-    return Verification(arch, table, threshold, prediction.theory, ensemble)
-
-
-def _verdicts(table: pd.DataFrame, undecided: Array) -> Any:
-    # gradients at layer l pass every block above it
-    events = np.append(np.minimum.accumulate(undecided[::-1])[::-1], np.inf)[table["layer"]]
-    gradient = table["quantity"].isin(["grad_variance", "grad_token_cosine", "weight_grad_norm"])
-    outside = table["outside"] > 0
-    rare = gradient & (events < FEWEST_EVENTS)
-    # a gate that is no number must not pass
-    conditions = [table["theory"].isna(), rare, ~(table["gate"] <= 1), outside]
-    return np.select(conditions, ["not predicted", "rare", "off", "out of bounds"], default="ok")
+    table["verdict"] = verdicts(table, prediction.undecided * networks, threshold)
+    rare = (table["verdict"] == "rare").groupby([table["stream"], table["quantity"]], sort=False)
+    left_out = {(str(stream), str(quantity)): part.to_numpy() for (stream, quantity), part in rare}
+    drifts = drift(samples, profiles, prediction.errors, allowed, left_out, FALSE_ALARM / 2)
+    return Verification(arch, table, drifts, threshold, prediction.theory, ensemble)

@@ -90,8 +90,10 @@ def test_predict_and_simulate_answer_the_same_questions(capsys: pytest.CaptureFi
 
 
 def test_verify_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", "span-norm", *SMALL, "--networks", "6", "--quiet"]) == 0
-    assert "PASS" in capsys.readouterr().out
+    assert main(["verify", "span-norm", *SMALL, "--networks", "32", "--quiet"]) == 0
+    assert "AGREES" in capsys.readouterr().out
+    assert main(["verify", "span-norm", *SMALL, "--networks", "6", "--quiet"]) == 1
+    assert "UNDECIDED: with 6 networks" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_effective_rank_of_samples_of_samples(n: int, d: int, m: int) -> None:
 @pytest.mark.statistical
 def test_as_many_tokens_as_coordinates_pass() -> None:
     result = verify(
-        Architecture("siamese-norm", depth=4, width=64, heads=4, tokens=64), networks=16, progress=False
+        Architecture("siamese-norm", depth=4, width=64, heads=4, tokens=64), networks=32, progress=False
     )
     assert result.passed, result.summary()
     tested = result.table.query("quantity == 'effective_rank' and verdict == 'ok'")

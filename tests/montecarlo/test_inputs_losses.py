@@ -53,7 +53,7 @@ def test_every_input_and_loss_passes(ends: dict[str, object], mask: str) -> None
 @pytest.mark.parametrize("placement", ["pre-norm", "siamese-norm"])
 def test_readouts_with_a_norm_pass_the_loss_on(placement: str) -> None:
     arch = BASE.with_(placement=placement, inputs="zipf", loss="cross-entropy", vocabulary=2000)
-    result = verify(arch, networks=24, progress=False)
+    result = verify(arch, networks=32, progress=False)
     assert result.passed, result.summary()
 
 

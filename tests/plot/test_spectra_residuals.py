@@ -15,7 +15,8 @@ from spannorm_theory.plot import Explorer, distribution, overview, panels, resid
 from spannorm_theory.prediction.exchangeable import predict_pair
 from spannorm_theory.prediction.singular_values import quantiles, singular_values
 from spannorm_theory.spec.architecture import Architecture
-from spannorm_theory.verification.verification import Verification, compare, verify
+from spannorm_theory.verification.outcome import Verification
+from spannorm_theory.verification.verification import compare, verify
 
 SMALL = {"depth": 4, "width": 64, "heads": 4, "tokens": 8}
 ARCH = Architecture("span-norm", **SMALL)

@@ -63,7 +63,7 @@ def test_a_users_placement_and_rule_work_everywhere_at_once() -> None:
     r = st.derive("my-b2t", "half")
     assert r.moment_at((0, 0), symbols.layer) == 1
     arch = st.Architecture("my-b2t", "half", depth=3, width=64, heads=4, tokens=16)
-    assert st.verify(arch, networks=8, progress=False).passed
+    assert st.verify(arch, networks=32, progress=False).passed
     with pytest.raises(InputError, match="exists already"):
         st.placement("b2t", title="", source="")(b2t)
 

@@ -11,8 +11,8 @@ from ...plot import block_diagram, depth_profile, rank_collapse, residuals, spec
 from ...plot.canvas.draw import columns_that_fit
 from ...plot.canvas.paper import new_figure, paper, venue
 from ...plot.panels import named
+from ...verification.outcome import Verification
 from ...verification.spectra import spectra
-from ...verification.verification import Verification
 
 MOSAIC = [["block", "gradient", "collapse"], ["block", "spectrum", "residuals"]]
 

@@ -1,0 +1,168 @@
+"""The outcome of a verification: its rows, its verdict, and what it cannot see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from itertools import count
+from math import ceil, log, log2
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..base.quantities import QUANTITIES
+from ..spec.architecture import Architecture
+from .rows import gate_width
+
+if TYPE_CHECKING:
+    from ..montecarlo.ensemble import Ensemble
+
+#: columns of a notebook's table
+SHOWN = ["quantity", "stream", "layer", "theory", "estimate", "se", "z", "relative_error", "gate", "verdict"]
+
+#: k beyond which a verification decides nothing; a row that may be off by more than e^TOOTHLESS has no teeth
+LARGEST_K, TOOTHLESS = 6.0, log(2)
+
+#: the allowance, on the logarithm, at which a width that is proposed would judge the theory
+PROPOSED = 0.05
+
+AGREES, WITHIN_WIDTH, UNDECIDED, DISAGREES = "agrees", "agrees within width", "undecided", "disagrees"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome of :func:`verify`.
+
+    Attributes:
+        arch: what was verified.
+        table: one row for each layer, stream and quantity: theory, estimate, se, networks, z,
+            relative_error, allowance, low, high (bounds; NaN where there are none), outside (networks
+            beyond them by more than the allowance and their own fluctuation), gate (share of the
+            gate that the difference uses), detectable (the smallest relative error, or of cosines and ranks
+            the smallest difference, that would be off), verdict ("ok", "within width", "off", "out of
+            bounds", "rare" or "not predicted").
+        drift: the mean difference over layers of each stream and quantity (:func:`.drift.drift`).
+        threshold: k, in standard errors.
+        theory: "pair" or "position-resolved".
+    """
+
+    arch: Architecture
+    table: pd.DataFrame
+    drift: pd.DataFrame
+    threshold: float
+    theory: str
+    ensemble: Ensemble
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """The rows that contradict the theory: "off" or "out of bounds"."""
+        return self.table[self.table["verdict"].isin(["off", "out of bounds"])]
+
+    @property
+    def drifting(self) -> pd.DataFrame:
+        """The rows of ``drift`` that contradict the theory."""
+        return self.drift[~(self.drift["gate"] <= 1)]
+
+    @property
+    def verdict(self) -> str:
+        """AGREES; WITHIN_WIDTH where a difference is beyond the standard errors and not beyond what the width
+        allows; UNDECIDED with too few networks; or DISAGREES."""
+        if not self.failures.empty or not self.drifting.empty:
+            return DISAGREES
+        if self.threshold > LARGEST_K:
+            return UNDECIDED
+        return WITHIN_WIDTH if (self.table["verdict"] == "within width").any() else AGREES
+
+    @property
+    def passed(self) -> bool:
+        """Whether the verdict is that theory and networks agree, within width or better."""
+        return self.verdict in (AGREES, WITHIN_WIDTH)
+
+    @property
+    def untested(self) -> int:
+        """Rows whose mean is carried by events too rare for this number of networks."""
+        return int((self.table["verdict"] == "rare").sum())
+
+    @property
+    def networks_needed(self) -> int:
+        """Networks with which k is at most ``LARGEST_K``."""
+        return next(n for n in count(3) if gate_width(n, len(self.table)) <= LARGEST_K)
+
+    @property
+    def width_needed(self) -> int:
+        """The width, a power of two times this one, at which no allowance of a squared norm is above
+        ``PROPOSED``; allowances fall as 1/width."""
+        logarithmic = self.table["quantity"].map(lambda name: QUANTITIES[name].logarithmic)
+        largest = float(self.table.loc[logarithmic, "allowance"].max())
+        return int(self.arch.width * 2 ** max(0, ceil(log2(largest / PROPOSED))))
+
+    def worst(self) -> pd.DataFrame:
+        """The row with the largest use of its gate for each quantity and stream."""
+        tested = self.table[~self.table["verdict"].isin(["rare", "not predicted"])]
+        index = tested.groupby(["quantity", "stream"], sort=False)["gate"].idxmax()
+        return tested.loc[index].reset_index(drop=True)
+
+    def summary(self) -> str:
+        """One line a quantity, what limits the test, and the verdict."""
+        lines = [
+            f"{self.arch}: {self.theory} theory against {self.ensemble.networks} networks "
+            f"({self.ensemble.engine} engine), k = {self.threshold:.1f}"
+        ]
+        for row in self.worst().to_dict("records"):
+            name = f"{row['quantity']} [{row['stream']}]"
+            lines.append(
+                f"  {name:36s} worst at layer {row['layer']:4d}: theory {row['theory']:10.4g}  "
+                f"estimate {row['estimate']:10.4g}  z {row['z']:6.1f}  error {row['relative_error']:+7.1%}  "
+                f"gate used {row['gate']:5.0%}  {row['verdict']}"
+            )
+        for row in self.drifting.to_dict("records"):
+            lines.append(
+                f"  {row['quantity']} [{row['stream']}] is off on average over {row['layers']} layers: "
+                f"{row['difference']:+.3g}, z {row['z']:.1f}"
+            )
+        return "\n".join([*lines, *self._limits(), f"  {self._outcome()}"])
+
+    def _limits(self) -> list[str]:
+        """What this test cannot see."""
+        lines, n = [], self.ensemble.networks
+        if self.untested:
+            lines.append(
+                f"  {self.untested} of {len(self.table)} rows cannot be tested with {n} networks: attention "
+                "is a maximum nearly everywhere, and their mean is carried by rare near ties"
+            )
+        logarithmic = self.table["quantity"].map(lambda name: QUANTITIES[name].logarithmic)
+        toothless = int((np.log1p(self.table["detectable"]) > TOOTHLESS)[logarithmic].sum())
+        if toothless:
+            lines.append(
+                f"  {toothless} rows would pass if they were off by a factor of 2: {self._sizes()} is large; "
+                f"width={self.width_needed} would judge them"
+            )
+        return lines
+
+    def _outcome(self) -> str:
+        """The verdict with its reason."""
+        if self.verdict == DISAGREES:
+            drifting = f", {len(self.drifting)} quantities drift" if len(self.drifting) else ""
+            return f"DISAGREES: {len(self.failures)} of {len(self.table)} rows{drifting}"
+        if self.verdict == UNDECIDED:
+            return (
+                f"UNDECIDED: with {self.ensemble.networks} networks only {self.threshold:.1f} standard "
+                f"errors would count; networks={self.networks_needed} or more decide"
+            )
+        if self.verdict == AGREES:
+            return "AGREES"
+        rows = self.table[self.table["verdict"] == "within width"]
+        largest = rows.loc[[rows["relative_error"].abs().idxmax()]].to_dict("records")[0]
+        return (
+            f"AGREES WITHIN WIDTH: {len(rows)} rows differ by more than {self.threshold:.1f} standard "
+            f"errors, as {self._sizes()} allows, {largest['quantity']} [{largest['stream']}] by "
+            f"{largest['relative_error']:+.1%}; width={self.width_needed} judges closer"
+        )
+
+    def _sizes(self) -> str:
+        return f"L/d = {self.arch.depth}/{self.arch.width} = {self.arch.depth / self.arch.width:.2g}"
+
+    def _repr_html_(self) -> str:
+        worst = self.worst()[SHOWN].to_html(index=False, float_format="{:.4g}".format)
+        return f"<p>{escape(f'{self.arch}: {self._outcome()}')}. Worst layer of each quantity:</p>{worst}"

@@ -1,0 +1,69 @@
+"""Rows of a verification: what each layer of each quantity differs by, and a word for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from ..gaussian.closed_forms import Array
+from .estimators import log_mean, mean
+
+#: rare events below this number in a whole ensemble leave a mean without a usable standard error
+FEWEST_EVENTS = 30
+
+#: probability that a verification of a correct theory disagrees: half of it for rows, half for drifts
+FALSE_ALARM = 1e-3
+
+
+def gate_width(networks: int, rows: int) -> float:
+    """k: Student's quantile at half of ``FALSE_ALARM``, two-sided and shared by all rows."""
+    return -float(stdtrit(networks - 1, FALSE_ALARM / 2 / (2 * rows)))
+
+
+def judge(
+    sample: Array, theory: Array, own: Array | None, threshold: float, allowed: Array, logarithmic: bool
+) -> dict[str, Array]:
+    """Columns of one quantity's rows, each (layers,), for a ``sample`` of shape (networks, layers).
+
+    Args:
+        theory, own: prediction and its standard error, (layers,); squared norms by their logarithms.
+        threshold: k.
+    """
+    center, error = log_mean(sample) if logarithmic else mean(sample)
+    if own is not None:
+        error = np.hypot(error, own)
+    # gradients that are zero in theory and in every network have no logarithm
+    nothing = np.isneginf(theory) & np.isneginf(sample).all(axis=0)
+    center, error = np.where(nothing, -np.inf, center), np.where(nothing, 0.0, error)
+    room = threshold * error + allowed
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        # a theory of zero against something else is no number, and fails
+        difference = np.where(nothing, 0.0, center - theory)
+        value = np.exp(center) if logarithmic else center
+        scale = np.where(theory == 0, np.nan, np.abs(theory))
+        return {
+            "estimate": value,
+            "se": value * error if logarithmic else error,
+            "z": np.where(error > 0, difference / error, 0.0),
+            "relative_error": np.expm1(difference) if logarithmic else difference / scale,
+            "allowance": allowed,
+            "gate": np.abs(difference) / room,
+            "detectable": np.expm1(room) if logarithmic else room,
+        }
+
+
+def verdicts(table: pd.DataFrame, undecided: Array, threshold: float) -> Any:
+    """A word for each row, from ``undecided`` rows of attention in the whole ensemble at each block."""
+    # gradients at layer l pass every block above it
+    events = np.append(np.minimum.accumulate(undecided[::-1])[::-1], np.inf)[table["layer"]]
+    gradient = table["quantity"].isin(["grad_variance", "grad_token_cosine", "weight_grad_norm"])
+    outside = table["outside"] > 0
+    rare = gradient & (events < FEWEST_EVENTS)
+    # a gate that is no number must not pass
+    off, beyond = ~(table["gate"] <= 1), table["z"].abs() > threshold
+    conditions = [table["theory"].isna(), rare, off, outside, beyond]
+    names = ["not predicted", "rare", "off", "out of bounds", "within width"]
+    return np.select(conditions, names, default="ok")
