@@ -1,4 +1,4 @@
-r"""RMSNorm and LayerNorm: the torch operation, and the exact kernel of a norm over few coordinates.
+r"""The exact kernel of RMSNorm and LayerNorm over few coordinates.
 
 Over the d coordinates of a stream a norm divides by the root of the second moment; what it does beyond
 that is O(1/d). Over the d_h coordinates of an attention head it is not negligible: for Gaussian (u, v)
@@ -17,7 +17,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
@@ -27,10 +27,6 @@ from scipy.special import gammaln, hyp2f1
 
 from ..base.errors import AssumptionError
 from .closed_forms import Array
-
-if TYPE_CHECKING:
-    import torch
-
 
 #: terms of a hypergeometric series at most, and what is beyond rounding
 MOST_TERMS, SMALLEST = 128, 1e-18
@@ -135,10 +131,3 @@ def _hyp2f1(a: float, c: float) -> Callable[[Any], Any]:
         return partial(hyp2f1, a, a, c)
     series: Chebyshev = Polynomial(terms)(Polynomial([0.5, 0.5])).convert(kind=Chebyshev).trim(SMALLEST)
     return lambda x: series(2 * x - 1)
-
-
-def normalise(x: torch.Tensor, kind: str) -> torch.Tensor:
-    """RMSNorm ("rms") or LayerNorm ("layer") over the last axis, gain 1, epsilon 0."""
-    if kind == "layer":
-        x = x - x.mean(-1, keepdim=True)
-    return x * x.square().mean(-1, keepdim=True).rsqrt()

@@ -26,7 +26,6 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.special import entr
 
-from ..spec.architecture import Architecture
 from .closed_forms import Array
 from .marchenko_pastur import difference_law
 
@@ -37,21 +36,21 @@ NODES, SPREADS = 48, 25
 TRACY_WIDOM_MEAN = -1.2065335745820
 
 
-def rank_metrics(q: Array, delta: Array, spread: Array, arch: Architecture) -> dict[str, Array]:
+def rank_metrics(q: Array, delta: Array, spread: Array, tokens: int, width: int) -> dict[str, Array]:
     """All rank metrics by name, of the shape of q and delta; of the residual its logarithm.
 
     ``spread`` is the V of :mod:`spannorm_theory.prediction.pair_variance`, 1/d for Gaussian tokens.
     """
     return {
-        "rank_residual": log_rank_residual(q, delta, arch.tokens),
-        "stable_rank": stable_rank(q, delta, arch.tokens, spread),
-        "effective_rank": effective_rank(q, delta, arch.tokens, arch.width, spread),
-        "participation_ratio": participation_ratio(q, delta, arch.tokens, arch.width, spread),
+        "rank_residual": log_rank_residual(q, delta, tokens),
+        "stable_rank": stable_rank(q, delta, tokens, spread),
+        "effective_rank": effective_rank(q, delta, tokens, width, spread),
+        "participation_ratio": participation_ratio(q, delta, tokens, width, spread),
     }
 
 
 def rank_metrics_gram(grams: Array, drops: Array, factor: Array) -> dict[str, Array]:
-    """The same where tokens are not alike, for one sample of the coordinates.
+    """Rank metrics of tokens that are not alike, for one sample of the coordinates.
 
     Args:
         grams: (layers, tokens, tokens), per coordinate.
@@ -122,8 +121,8 @@ def effective_rank(q: Array, delta: Array, tokens: int, width: int, spread: Arra
 
 
 def _more_spread(first: float, second: Array) -> Array:
-    """What a spread y2 beyond the sample's y1 adds to the means of s and s ln s over the bulk, s^2 an
-    eigenvalue; shape (2, ...)."""
+    """Increase of the means of s and s ln s over the bulk, s^2 an eigenvalue, by a spread y2 beyond the
+    sample's y1; shape (2, ...)."""
     largest = float(np.max(second, initial=0.0))
     if not 0 < largest < np.inf:
         return np.zeros((2, *np.shape(second)))
@@ -132,7 +131,7 @@ def _more_spread(first: float, second: Array) -> Array:
 
 @lru_cache(maxsize=64)
 def _spread_table(first: float, exponent: int) -> CubicSpline:
-    """The same over the root of y2, up to y2 = 2^exponent."""
+    """A spline of :func:`_more_spread` in the root of y2, up to y2 = 2^exponent."""
     roots = np.linspace(0, 2.0 ** (exponent / 2), SPREADS)
     eigenvalues, weight = difference_law(np.full(SPREADS, first), roots**2, NODES)
     s = np.sqrt(eigenvalues)

@@ -93,7 +93,7 @@ def of_stream(moments: StackMoments, place: int) -> tuple[dict[str, Array], dict
 
 def _spectra(arch: Architecture, q: Array, delta: Array, v: Array, kept: Mask) -> dict[str, Array]:
     """Metrics of spectra by name, of the shape of the moments, where they are ``kept``."""
-    found = rank_metrics(q[kept], delta[kept], v[kept], arch)
+    found = rank_metrics(q[kept], delta[kept], v[kept], arch.tokens, arch.width)
     result = {metric: np.full(q.shape, np.nan) for metric in SPECTRAL}
     for metric, values in result.items():
         values[kept] = found[metric]

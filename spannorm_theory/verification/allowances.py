@@ -133,7 +133,7 @@ def _of_rank(
 
     def metric(rho: Array, spread: Array = sample) -> Array:
         drop = 1 - np.clip(rho, -1 / arch.tokens, 1)
-        return rank_metrics(np.ones_like(drop), drop, spread, arch)[quantity]
+        return rank_metrics(np.ones_like(drop), drop, spread, arch.tokens, arch.width)[quantity]
 
     center, off = metric(cosine), (1 - cosine) * (floor + below)
     moved = np.maximum(np.abs(metric(cosine + off) - center), np.abs(metric(cosine - off) - center))
