@@ -1,0 +1,75 @@
+"""Cubic splines of one and of two variables, read at arrays and, for the loop over layers, at numbers.
+
+Coefficients are those of :class:`scipy.interpolate.CubicSpline`. Outside its knots a spline goes on as its
+last piece does.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Any
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+from .closed_forms import Array
+
+
+class Spline1D:
+    """Splines of several functions of one variable, with common knots."""
+
+    def __init__(self, x: Array, values: Array, ends: Any = "not-a-knot") -> None:
+        """Through ``values``, shape (len(x), functions); ``ends`` is ``CubicSpline``'s boundary condition."""
+        self._spline = CubicSpline(x, values, bc_type=ends)
+        self._knots: list[float] = x.tolist()
+        pieces: Any = np.moveaxis(self._spline.c, 0, -1).tolist()
+        self._pieces: list[list[list[float]]] = pieces
+
+    def __call__(self, x: Array) -> Array:
+        """Values at an array of points; shape (functions, *x.shape)."""
+        return np.asarray(np.moveaxis(self._spline(x), -1, 0))
+
+    def at(self, x: float) -> list[float]:
+        """The functions' values at one point (a microsecond)."""
+        i = bisect_right(self._knots, x, 1, len(self._pieces)) - 1
+        z = x - self._knots[i]
+        return [((a * z + b) * z + c) * z + d for a, b, c, d in self._pieces[i]]
+
+
+class Spline2D:
+    """Bicubic splines of several functions of two variables, on a common rectangular grid."""
+
+    def __init__(self, x: Array, y: Array, values: Array, ends: Any = "not-a-knot") -> None:
+        """Through ``values``, shape (len(x), len(y), functions); ``ends`` as in :class:`Spline1D`."""
+        along = CubicSpline(x, values, bc_type=ends).c
+        #: (power of y, cell of y, power of x, cell of x, function)
+        self._c = CubicSpline(y, along, axis=2, bc_type=ends).c
+        self._x, self._y = x, y
+        self._knots: tuple[list[float], list[float]] = x.tolist(), y.tolist()
+        self._cells: dict[tuple[int, int], list[list[list[float]]]] = {}
+
+    def __call__(self, x: Array, y: Array) -> Array:
+        """Values at points x, y of one shape; shape (functions, *x.shape)."""
+        i, j = (
+            np.clip(np.searchsorted(knots, z, side="right") - 1, 0, len(knots) - 2)
+            for knots, z in ((self._x, x), (self._y, y))
+        )
+        u, v = (np.stack([z**3, z**2, z, np.ones_like(z)], axis=-1) for z in (x - self._x[i], y - self._y[j]))
+        return np.asarray(np.einsum("...abf,...a,...b->f...", self._c[:, j, :, i], v, u))
+
+    def at(self, x: float, y: float) -> list[float]:
+        """The functions' values at one point (two microseconds)."""
+        columns, rows = self._knots
+        i = bisect_right(columns, x, 1, len(columns) - 1) - 1
+        j = bisect_right(rows, y, 1, len(rows) - 1) - 1
+        u, v = x - columns[i], y - rows[j]
+        found = []
+        for powers in self._cells.get((i, j)) or self._cell(i, j):
+            p, q, r, s = (((a * u + b) * u + c) * u + d for a, b, c, d in powers)
+            found.append(((p * v + q) * v + r) * v + s)
+        return found
+
+    def _cell(self, i: int, j: int) -> list[list[list[float]]]:
+        cell: list[list[list[float]]] = self._c[:, j, :, i].transpose(2, 0, 1).tolist()
+        self._cells[i, j] = cell
+        return cell
