@@ -43,7 +43,7 @@ def test_steins_sums_are_those_of_sampled_rows(s: float) -> None:
 
 @pytest.mark.statistical
 def test_a_row_of_normed_tokens_reads_more_and_passes_less_back() -> None:
-    """E |sum_j A_j x_j|^2 / d = P2 + b/d, and E tr(M X M X) = J + (chance + 2 b)/d, with the biases b of values
+    """E |sum_j A_j x_j|^2 / d = P2 + b/d, and E tr(M X M X) = J + (chance + 2 b)/d, b the biases of values
     and of the Jacobian."""
     n, d, v, random = 32, 64, 9.0, np.random.default_rng(5)
     read = []
