@@ -329,13 +329,12 @@ def test_hermite_coefficients_between_knots_are_those_of_the_quadrature(name: st
 @pytest.mark.parametrize("name", sorted(KERNELS))
 def test_both_tokens_at_once(name: str) -> None:
     """``pair`` is value and slope of one token, then between two."""
-    within = 2e-8 if name == "tanh" else 1e-12  # read off a table
     kernel, q, delta = KERNELS[name], np.array([0.5, 0.5, 1.7]), np.array([0.1, 0.5, 1e-9])
     one, slope, two, cross = kernel.pair(q, delta)
-    assert one == pytest.approx(kernel.value(q, q, q), rel=within)
-    assert slope == pytest.approx(kernel.slope(q, q, q), rel=within)
-    assert two == pytest.approx(kernel.value(q, q, q - delta), rel=within, abs=1e-15)
-    assert cross == pytest.approx(kernel.slope(q, q, q - delta), rel=within)
+    assert one == pytest.approx(kernel.value(q, q, q), rel=1e-12)
+    assert slope == pytest.approx(kernel.slope(q, q, q), rel=1e-12)
+    assert two == pytest.approx(kernel.value(q, q, q - delta), rel=1e-12, abs=1e-15)
+    assert cross == pytest.approx(kernel.slope(q, q, q - delta), rel=1e-12)
 
 
 @pytest.mark.exact
