@@ -50,24 +50,33 @@ class Spline2D:
 
     def __call__(self, x: Array, y: Array) -> Array:
         """Values at points x, y of one shape; shape (functions, *x.shape)."""
+        v, (p, q, r, s) = self.along_y(x, y)
+        return np.asarray(((p * v + q) * v + r) * v + s)
+
+    def along_y(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """The cubics in y that hold points x, y of one shape: from the knot below, and the coefficients of
+        powers 3 to 0 of that, (4, functions, *x.shape)."""
         i, j = (
             np.clip(np.searchsorted(knots, z, side="right") - 1, 0, len(knots) - 2)
             for knots, z in ((self._x, x), (self._y, y))
         )
-        u, v = (np.stack([z**3, z**2, z, np.ones_like(z)], axis=-1) for z in (x - self._x[i], y - self._y[j]))
-        return np.asarray(np.einsum("...abf,...a,...b->f...", self._c[:, j, :, i], v, u))
+        u = x - self._x[i]
+        powers = np.stack([u**3, u**2, u, np.ones_like(u)], axis=-1)
+        return np.asarray(y - self._y[j]), np.einsum("...abf,...b->af...", self._c[:, j, :, i], powers)
 
     def at(self, x: float, y: float) -> list[float]:
         """The functions' values at one point (two microseconds)."""
+        v, cubics = self.cubics(x, y)
+        return [((p * v + q) * v + r) * v + s for p, q, r, s in cubics]
+
+    def cubics(self, x: float, y: float) -> tuple[float, list[list[float]]]:
+        """:meth:`along_y` at one point, the four coefficients of each function."""
         columns, rows = self._knots
         i = bisect_right(columns, x, 1, len(columns) - 1) - 1
         j = bisect_right(rows, y, 1, len(rows) - 1) - 1
-        u, v = x - columns[i], y - rows[j]
-        found = []
-        for powers in self._cells.get((i, j)) or self._cell(i, j):
-            p, q, r, s = (((a * u + b) * u + c) * u + d for a, b, c, d in powers)
-            found.append(((p * v + q) * v + r) * v + s)
-        return found
+        u, cell = x - columns[i], self._cells.get((i, j)) or self._cell(i, j)
+        found = [[((a * u + b) * u + c) * u + d for a, b, c, d in powers] for powers in cell]
+        return y - rows[j], found
 
     def _cell(self, i: int, j: int) -> list[list[list[float]]]:
         cell: list[list[list[float]]] = self._c[:, j, :, i].transpose(2, 0, 1).tolist()
