@@ -22,8 +22,7 @@ class Spline1D:
         """Through ``values``, shape (len(x), functions); ``ends`` is ``CubicSpline``'s boundary condition."""
         self._spline = CubicSpline(x, values, bc_type=ends)
         self._knots: list[float] = x.tolist()
-        pieces: Any = np.moveaxis(self._spline.c, 0, -1).tolist()
-        self._pieces: list[list[list[float]]] = pieces
+        self._pieces: dict[int, list[list[float]]] = {}
 
     def __call__(self, x: Array) -> Array:
         """Values at an array of points; shape (functions, *x.shape)."""
@@ -31,9 +30,14 @@ class Spline1D:
 
     def at(self, x: float) -> list[float]:
         """The functions' values at one point (a microsecond)."""
-        i = bisect_right(self._knots, x, 1, len(self._pieces)) - 1
+        i = bisect_right(self._knots, x, 1, len(self._knots) - 1) - 1
         z = x - self._knots[i]
-        return [((a * z + b) * z + c) * z + d for a, b, c, d in self._pieces[i]]
+        return [((a * z + b) * z + c) * z + d for a, b, c, d in self._pieces.get(i) or self._piece(i)]
+
+    def _piece(self, i: int) -> list[list[float]]:
+        piece: list[list[float]] = self._spline.c[:, i].T.tolist()
+        self._pieces[i] = piece
+        return piece
 
 
 class Spline2D:
