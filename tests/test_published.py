@@ -20,7 +20,7 @@ import spannorm_theory as st
 from spannorm_theory.base import symbols
 from spannorm_theory.base.quantities import Key
 from spannorm_theory.gaussian.closed_forms import Array
-from spannorm_theory.gaussian.head_norm import normalise
+from spannorm_theory.layers.norm_op import normalise
 from spannorm_theory.montecarlo.program import Program
 from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.spec.placements import PLACEMENTS

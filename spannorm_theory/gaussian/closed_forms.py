@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import ArrayLike, NDArray
-from sympy import Expr, Float, Integer, Rational, Symbol, atan, atan2, cse, lambdify, numbered_symbols, pi
+from sympy import Expr, Rational, atan, atan2, lambdify, pi
 from sympy import sqrt as root
 
 from ..base import symbols
@@ -27,9 +27,15 @@ Array = NDArray[np.float64]
 
 Q1, Q2, C, D = symbols.kernel_arguments
 
-#: nodes of Gauss' rule for the integral of a slope, and the largest delta / min(q, unit^2) at which the error
-#: of each but the last is below rounding
-NODES, REACHES = (2, 3, 4, 7, 12), (1e-8, 1e-5, 1e-3, 1e-1)
+#: the largest delta / min(q, unit^2) at which the error of each of Gauss' rules for the integral of a slope,
+#: but the last, is below rounding
+REACHES = 1e-8, 1e-5, 1e-3, 1e-1
+
+#: these rules, of 2, 3, 4, 7 and 12 nodes t on (0, 1): t^2, and the weight of t dt
+RULES = [
+    [(((x + 1) / 2) ** 2, w * (x + 1) / 2) for x, w in zip(*map(np.ndarray.tolist, leggauss(n)), strict=True)]
+    for n in (2, 3, 4, 7, 12)
+]
 
 #: from (q, delta) at a branch's input, and its gains at a layer, to (q, delta) of its output
 Transfer = Callable[..., tuple[float, float]]
@@ -64,7 +70,6 @@ class ClosedForm:
         """``unit``: the least change of its argument phi varies over, infinite if phi(s x) = s phi(x)."""
         self._value, self._square = value, unit**2
         self._slope = value.diff(C) - 2 * C * value.diff(D) if slope is None else slope
-        self._drops: dict[int, Callable[[float, float], tuple[float, float]]] = {}
 
     @property
     def expression(self) -> Expr:
@@ -88,12 +93,6 @@ class ClosedForm:
         ]
         return compiled[0], compiled[1]
 
-    @cached_property
-    def _apart(self) -> Callable[..., tuple[float, float]]:
-        """K of one token and between two, of (q, c, D)."""
-        two = self._value.subs(Q2, Q1)
-        return lambdify((Q1, C, D), (two.subs({C: Q1, D: 0}), two), modules="math", cse=True)  # type: ignore[no-any-return]
-
     def _call(self, which: int, q1: ArrayLike, q2: ArrayLike, c: ArrayLike) -> Any:
         if isinstance(c, float):
             return self._scalar[which](q1, q2, c, max(float(q1) * float(q2) - c * c, 0.0))
@@ -109,31 +108,18 @@ class ClosedForm:
         return self._call(1, q1, q2, c)
 
     def drop(self, q: float, delta: float) -> tuple[float, float]:
-        """K(q) and K(q) - K(q - delta)."""
-        if delta > 1e-5 * q:  # at most five digits of sixteen are lost
-            one, two = self._apart(q, q - delta, (2 * q - delta) * delta)
-            return one, one - two
-        nodes = NODES[bisect_left(REACHES, delta / min(q, self._square))]
-        compiled = self._drops.get(nodes) or self._integral(nodes)
-        return compiled(q, delta if delta > 0 else 0.0)
-
-    def _integral(self, nodes: int) -> Callable[[float, float], tuple[float, float]]:
-        """K(q) and K(q) - K(q - delta), the latter as the integral of the slope over c = q - delta t^2, in
+        """K(q) and K(q) - K(q - delta): near one token the integral of the slope over c = q - delta t^2, in
         which the square-root singularity that a kinked phi has at c = q is smooth."""
-        delta, total, steps = Symbol("delta"), Integer(0), []
-        for i, (x, w) in enumerate(zip(*leggauss(nodes), strict=True)):
-            t, below, c, det = Float((x + 1) / 2), Symbol(f"below{i}"), Symbol(f"c{i}"), Symbol(f"det{i}")
-            steps += [(below, t**2 * delta), (c, Q1 - below), (det, (2 * Q1 - below) * below)]
-            total += Float(w) * t * self._slope.subs({Q2: Q1, C: c, D: det})
-
-        def shared(found: list[Expr]) -> tuple[list[tuple[Symbol, Expr]], list[Expr]]:
-            parts, found = cse(found, numbered_symbols("shared"), order="none")
-            return [*steps, *parts], found
-
-        one = self._value.subs({Q2: Q1, C: Q1, D: 0})
-        compiled: Callable[[float, float], tuple[float, float]]
-        self._drops[nodes] = compiled = lambdify((Q1, delta), (one, delta * total), "math", cse=shared)
-        return compiled
+        value, slope = self._scalar
+        one = value(q, q, q, 0.0)
+        if delta > 1e-5 * q:  # at most five digits of sixteen are lost
+            return one, one - value(q, q, q - delta, max((2 * q - delta) * delta, 0.0))
+        delta = max(delta, 0.0)
+        total = 0.0
+        for square, weight in RULES[bisect_left(REACHES, delta / min(q, self._square))]:
+            below = square * delta
+            total += weight * slope(q, q, q - below, (2 * q - below) * below)
+        return one, delta * total
 
     def pair(self, q: Array, delta: Array) -> tuple[Any, Any, Any, Any]:
         """K and K' of one token, then between two."""

@@ -2,29 +2,28 @@ r"""Second moments of an element-wise function of one token, at any size of its 
 
 M(q) = E phi(u)^2 and S(q) = E phi'(u)^2 for u ~ N(0, q). With u = +-sqrt(q) e^s the trapezoidal rule in s
 converges exponentially for analytic phi and covers all scales at once: those of a function that saturates at
-u ~ 1 under a Gaussian of any width. Logarithms are kept as a cubic spline in ln q, so that an iteration of
-ten thousand blocks costs what its arithmetic costs.
+u ~ 1 under a Gaussian of any width. Logarithms are kept as a cubic spline in ln q, to 1e-9, so that an
+iteration of ten thousand blocks costs what its arithmetic costs.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable
 from functools import lru_cache
 from math import exp, log
 from typing import Any
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
 from ..base.errors import AssumptionError
 from .activations import ACTIVATIONS
 from .closed_forms import Array
+from .spline import Spline1D
 
 #: s = ln |u| / sqrt(q): a Gaussian has nothing beyond, and 1e-16 of its mass below
 POINTS = np.arange(-37.0, 2.5, 0.05)
 
-#: ln q between which the spline is kept
+#: ln q between which the spline is kept, and its spacing, whose fourth power its error follows
 LOWEST, HIGHEST, SPACING = -120.0, 60.0, 0.05
 
 #: step of the derivative, of fourth order, relative beyond u = 1
@@ -42,22 +41,16 @@ class OneToken:
         self.name = name
         t = np.arange(LOWEST, HIGHEST + SPACING, SPACING)
         rows = np.array([_moments(function, exp(x)) for x in t])
-        splines = [CubicSpline(t, np.log(np.maximum(row, 1e-300))) for row in rows.T]
-        self._splines = splines
-        self._knots: list[float] = t.tolist()
-        self._polynomials: list[list[list[float]]] = [spline.c.T.tolist() for spline in splines]
+        self._logs = Spline1D(t, np.log(np.maximum(rows, 1e-300)))
 
     def _at(self, which: int, q: Any) -> Any:
         if isinstance(q, np.ndarray):
             x = np.log(q)
             self._require(float(x.min()), float(x.max()))
-            return np.exp(self._splines[which](x))
+            return np.exp(self._logs(x)[which])
         y = log(q)
         self._require(y, y)
-        i = bisect_right(self._knots, y) - 1
-        a, b, c, d = self._polynomials[which][i]
-        z = y - self._knots[i]
-        return exp(((a * z + b) * z + c) * z + d)
+        return exp(self._logs.at(y)[which])
 
     def _require(self, low: float, high: float) -> None:
         if not (low >= LOWEST and high <= HIGHEST):

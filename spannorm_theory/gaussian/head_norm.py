@@ -1,4 +1,4 @@
-r"""RMSNorm and LayerNorm: the torch operation, and the exact kernel of a norm over few coordinates.
+r"""The exact kernel of RMSNorm and LayerNorm over few coordinates.
 
 Over the d coordinates of a stream a norm divides by the root of the second moment; what it does beyond
 that is O(1/d). Over the d_h coordinates of an attention head it is not negligible: for Gaussian (u, v)
@@ -14,23 +14,18 @@ kernel is the mean of a sample correlation (Muirhead, Aspects of Multivariate St
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
 from numpy.polynomial.legendre import leggauss
-from scipy.interpolate import CubicSpline
 from scipy.special import gammaln, hyp2f1
 
 from ..base.errors import AssumptionError
 from .closed_forms import Array
-
-if TYPE_CHECKING:
-    import torch
-
+from .spline import Spline1D
 
 #: terms of a hypergeometric series at most, and what is beyond rounding
 MOST_TERMS, SMALLEST = 128, 1e-18
@@ -53,7 +48,6 @@ class HeadNorm:
                 "coordinates per head"
             )
         self._table = _table(self.size)
-        self._knots, self._pieces = _pieces(self.size)
 
     def value(self, rho: Any) -> Any:
         """K(rho), the mean cosine of two normalised vectors."""
@@ -68,10 +62,7 @@ class HeadNorm:
         coordinates and more; to 5e-8 over four and 2e-4 over three, whose kernel has a root there."""
         if apart > 1:  # K is odd
             return 2 - self.drop(2 - apart) if apart < 2 else 2.0
-        i = bisect_right(self._knots, apart, 1, CELLS) - 1
-        a, b, c, d = self._pieces[i]
-        z = apart - self._knots[i]
-        return apart * (((a * z + b) * z + c) * z + d)
+        return apart * self._table.at(apart)[0]
 
     def all(self, apart: Array) -> Array:
         """1 - K, K' and K'(1) - K' at 1 - apart, of shape (layers,); shape (3, layers). The last is right to
@@ -83,7 +74,7 @@ class HeadNorm:
 
 
 @lru_cache(maxsize=256)
-def _table(size: int) -> CubicSpline:
+def _table(size: int) -> Spline1D:
     """(1 - K)/(1 - rho), K' and K'(1) - K' over its order, as functions of 1 - rho from 0 to 1."""
     apart, (t, weights) = np.linspace(0, 1, CELLS + 1) ** 3, leggauss(NODES)
     slope = _slope(size, 1 - apart)
@@ -92,14 +83,7 @@ def _table(size: int) -> CubicSpline:
     drop = _slope(size, 1 - np.multiply.outer(apart, t**2)) @ (weights * t)
     fall = (slope[0] - slope[1:]) / apart[1:] ** _order(size)
     bend = _bend(size) if size > 4 else fall[0] * (size == 3)
-    return CubicSpline(apart, np.stack([drop, slope, np.append(bend, fall)]), axis=1)
-
-
-@lru_cache(maxsize=256)
-def _pieces(size: int) -> tuple[list[float], list[list[float]]]:
-    """Knots of the table, and its pieces of (1 - K)/(1 - rho)."""
-    table = _table(size)
-    return table.x.tolist(), table.c[..., 0].T.tolist()
+    return Spline1D(apart, np.stack([drop, slope, np.append(bend, fall)], axis=1))
 
 
 def _order(size: int) -> float:
@@ -135,10 +119,3 @@ def _hyp2f1(a: float, c: float) -> Callable[[Any], Any]:
         return partial(hyp2f1, a, a, c)
     series: Chebyshev = Polynomial(terms)(Polynomial([0.5, 0.5])).convert(kind=Chebyshev).trim(SMALLEST)
     return lambda x: series(2 * x - 1)
-
-
-def normalise(x: torch.Tensor, kind: str) -> torch.Tensor:
-    """RMSNorm ("rms") or LayerNorm ("layer") over the last axis, gain 1, epsilon 0."""
-    if kind == "layer":
-        x = x - x.mean(-1, keepdim=True)
-    return x * x.square().mean(-1, keepdim=True).rsqrt()

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import acos, exp, factorial, floor, log, prod, sqrt
+from math import exp, floor, log, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.interpolate import CubicHermiteSpline
+from scipy.interpolate import BarycentricInterpolator
 from scipy.special import roots_hermitenorm
 
 from ..base.errors import AssumptionError
 from .closed_forms import Array
-
-#: denominators of Lagrange's polynomials through eight knots at distance one
-_LAGRANGE = [(-1) ** (7 - k) * factorial(k) * factorial(7 - k) for k in range(8)]
 
 #: of a second moment, what its Hermite terms leave out by rounding, and terms that do not count
 ROUNDING, NEGLIGIBLE = 1e-14, 1e-20
@@ -45,36 +42,30 @@ class HermiteSeries:
     """
 
     method = "quadrature"
-    nodes, terms, tolerance, knots, pieces = 300, 96, 1e-4, 32, 1024
+    nodes, terms, tolerance, knots = 300, 96, 1e-4, 32
 
     def __init__(self, function: Callable[[Array], Array], name: str) -> None:
         self.function = function
         self.name = name
         self._coefficients = lru_cache(maxsize=8192)(self._interpolate)
-        self._piece = lru_cache(maxsize=1 << 15)(self._between)
-        self._table = lru_cache(maxsize=4096)(self._knots)
+        self._tails = lru_cache(maxsize=8192)(self._sums)
+        self._through = lru_cache(maxsize=4096)(self._polynomial)
         self._node = lru_cache(maxsize=4096)(self._compute)
         self._orders = np.arange(self.terms, dtype=float)
-        self._per_angle = self.pieces / np.pi
 
     def _interpolate(self, q: float) -> Array:
-        """a_k."""
+        """a_k, between knots of ln q."""
         at = self.knots * log(q)
-        first = floor(at) - 3
         try:
-            table = self._table(first)
+            return np.asarray(self._through(floor(at) - 3)(at))
         except AssumptionError:  # the series ends between the knots
             return self._compute(q)
-        if at == first + 3:
-            return np.asarray(table[3])
-        # Lagrange through eight knots in ln q, whose error is below 1e-12
-        apart = [at - knot for knot in range(first, first + 8)]
-        whole = prod(apart)
-        return np.array([whole / (x * w) for x, w in zip(apart, _LAGRANGE, strict=True)]) @ table
 
-    def _knots(self, first: int) -> Array:
-        """a_k at eight knots."""
-        return np.stack([self._node(exp(knot / self.knots)) for knot in range(first, first + 8)])
+    def _polynomial(self, first: int) -> BarycentricInterpolator:
+        """The polynomial in ln q through a_k at eight knots, whose error between the middle ones is below
+        1e-12."""
+        knots = range(first, first + 8)
+        return BarycentricInterpolator(knots, [self._node(exp(knot / self.knots)) for knot in knots])
 
     def _compute(self, q: float) -> Array:
         """a_k by quadrature."""
@@ -144,22 +135,14 @@ class HermiteSeries:
         )
 
     def drop(self, q: float, delta: float) -> tuple[float, float]:
-        """K(q) and K(q) - K(q - delta), the latter over delta as a cubic between knots of 1 - rho."""
-        x = delta / q
-        at = int(self._per_angle * acos(1 - x)) if 0 < x < 2 else 0 if x < 2 else self.pieces - 1
-        a, b, c, d, knot, total = self._piece(q, at)
-        z = x - knot
-        return total, x * (((a * z + b) * z + c) * z + d)
+        """K(q) and K(q) - K(q - delta); with S_j the sum of a_k^2 over k > j, delta/q sum_j S_j rho^j."""
+        total, tails = self._tails(q)
+        rest, rho = 0.0, max(1 - delta / q, -1.0)
+        for tail in tails:  # Horner
+            rest = rest * rho + tail
+        return total, delta / q * rest
 
-    def _between(self, q: float, at: int) -> tuple[float, ...]:
-        """The cubic of [K(q) - K(q - x q)] / x in x = 1 - rho that has its values and slopes at both ends of
-        interval ``at``, its first knot and K(q).
-
-        With a sum S_j of a_k^2 over k > j it is sum_j S_j rho^j."""
-        squares = np.square(self._coefficients(q))
-        tails = squares[::-1].cumsum()[-2::-1]
-        knots = 1 - np.cos(np.array([at, at + 1]) * (np.pi / self.pieces))
-        powers = (1 - knots)[:, None] ** self._orders[:-1]
-        values, slopes = powers @ tails, -(powers[:, :-1] @ (self._orders[1:-1] * tails[1:]))
-        cubic = CubicHermiteSpline(knots, values, slopes).c[:, 0]
-        return *cubic.tolist(), float(knots[0]), float(squares.sum())
+    def _sums(self, q: float) -> tuple[float, list[float]]:
+        """K(q), and S_j from the last to the first."""
+        sums = np.square(np.trim_zeros(self._coefficients(q), "b"))[::-1].cumsum()
+        return float(sums[-1]), sums[:-1].tolist()

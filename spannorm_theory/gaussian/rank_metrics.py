@@ -50,7 +50,7 @@ def rank_metrics(q: Array, delta: Array, spread: Array, tokens: int, width: int)
 
 
 def rank_metrics_gram(grams: Array, drops: Array, factor: Array) -> dict[str, Array]:
-    """Rank metrics where tokens are not alike, for one sample of the coordinates.
+    """Rank metrics of tokens that are not alike, for one sample of the coordinates.
 
     Args:
         grams: (layers, tokens, tokens), per coordinate.
@@ -121,8 +121,8 @@ def effective_rank(q: Array, delta: Array, tokens: int, width: int, spread: Arra
 
 
 def _more_spread(first: float, second: Array) -> Array:
-    """The share of a spread y2, beyond the sample's y1, in the means of s and s ln s over the bulk, s^2 an
-    eigenvalue; shape (2, ...)."""
+    """Increase of the means of s and s ln s over the bulk, s^2 an eigenvalue, by a spread y2 beyond the
+    sample's y1; shape (2, ...)."""
     largest = float(np.max(second, initial=0.0))
     if not 0 < largest < np.inf:
         return np.zeros((2, *np.shape(second)))
@@ -131,7 +131,7 @@ def _more_spread(first: float, second: Array) -> Array:
 
 @lru_cache(maxsize=64)
 def _spread_table(first: float, exponent: int) -> CubicSpline:
-    """That share as a spline in the root of y2, up to y2 = 2^exponent."""
+    """A spline of :func:`_more_spread` in the root of y2, up to y2 = 2^exponent."""
     roots = np.linspace(0, 2.0 ** (exponent / 2), SPREADS)
     eigenvalues, weight = difference_law(np.full(SPREADS, first), roots**2, NODES)
     s = np.sqrt(eigenvalues)

@@ -11,13 +11,11 @@ Each error function has the arc-sine kernel, so that with S and S' independent
     root^2        = q1 q2 - c^2 + q1 S'^2 + q2 S^2 + (S S')^2,
 
 at every q and c. Gauss quadrature in ln S makes both right to 5e-10 of themselves with eight nodes, from
-q = 1e-8 to 1e12. Tokens of one second moment, those of the pair theory, are read off a table
-(:mod:`.sigmoid_table`), within 3e-8.
+q = 1e-8 to 1e12: 36 different pairs of S and S'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -26,9 +24,8 @@ from numpy.typing import ArrayLike
 from scipy.linalg import eigh_tridiagonal
 
 from .closed_forms import Array
-from .sigmoid_table import SigmoidTable, erf_moments
 
-#: nodes in S
+#: nodes in S; one less is ten times less accurate
 NODES = 8
 
 #: points of two tokens evaluated at a time
@@ -45,18 +42,7 @@ class SigmoidKernel:
         first, second = np.triu_indices(len(scales))
         x, y = self._squares[first], self._squares[second]
         self._sums, self._products = x + y, x * y
-        self._pairs = weights[first] * weights[second] * np.where(first == second, 1.0, 2.0)
-
-    @cached_property
-    def _table(self) -> SigmoidTable:
-        return SigmoidTable(self.alike, float(self._pairs @ np.sqrt(self._sums)) ** 2 / 2)
-
-    def alike(self, q: Array, delta: Array) -> tuple[Array, Array, Array]:
-        """K, dK/dc and K(q) - K(q - delta) of tokens of one second moment, 0 <= delta <= q."""
-        total = np.zeros((3, *np.shape(q)))
-        for weight, both, product in zip(self._pairs, self._sums, self._products, strict=True):
-            total += 2 / np.pi * weight * np.array(erf_moments(q, delta, q * both + product))
-        return total[0], total[1], total[2]
+        self._pairs = 2 / np.pi * weights[first] * weights[second] * np.where(first == second, 1.0, 2.0)
 
     def _mean(self, q1: ArrayLike, q2: ArrayLike, c: ArrayLike, derivative: bool) -> Any:
         arrays = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in (q1, q2, c)))
@@ -82,14 +68,24 @@ class SigmoidKernel:
         """dK/dc."""
         return self._mean(q1, q2, c, derivative=True)
 
-    @property
-    def drop(self) -> Callable[[float, float], tuple[float, float]]:
-        """K(q) and K(q) - K(q - delta), from the table."""
-        return self._table.drop
+    def drop(self, q: float, delta: float) -> tuple[float, float]:
+        """K(q) and K(q) - K(q - delta), without cancellation, in a hundredth of a millisecond."""
+        near = min(delta, 2 * q - delta)  # K is odd in c
+        c, g = q - near, q * self._sums + self._products
+        least, root = np.sqrt(g), np.sqrt((q + c) * near + g)
+        # the tangent of a difference of two angles, whose own difference is taken by hand
+        apart = near * (1 + c / q) * (q * q + g) / (root + c / q * least)
+        top = float(self._pairs @ np.arctan2(q, least))
+        fall = float(self._pairs @ np.arctan2(apart, least * root + q * c))
+        return top, fall if delta <= q else 2 * top - fall
 
     def pair(self, q: Array, delta: Array) -> tuple[Any, Any, Any, Any]:
-        """K and K' of one token, then between two, from the table."""
-        return self._table.pair(q, delta)
+        """K and K' of one token, then between two."""
+        c, g = q - delta, np.multiply.outer(self._sums, q) + self._products[:, None]
+        least, root = np.sqrt(g), np.sqrt((q + c) * delta + g)
+        angles = np.arctan2(q, least), 1 / least, np.arctan2(c, root), 1 / root
+        one, steepest, two, slope = (self._pairs @ angle for angle in angles)
+        return one, steepest, two, slope
 
 
 def tanh_kernel() -> SigmoidKernel:

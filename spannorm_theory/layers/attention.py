@@ -36,8 +36,9 @@ what points along it (:func:`~spannorm_theory.softmax.overlaps.head_overlaps`,
 :func:`~spannorm_theory.softmax.overlaps.sphere_overlaps`). The cosine r of two queries fluctuates by 1/d_h
 around rho, and by the V of their tokens, which n - 1 pairs of tokens add up in the key path. Finite width:
 the tokens' sample correlations, of variance V (1/d for Gaussian tokens), add V chance to J and (1 - P2)^2 V
-to J11 on the query path; and attention weights lean towards the keys they read, which adds q_V (1 - rho)
-lean/d to the mixed values and takes from the query and key paths (:mod:`spannorm_theory.softmax.query_bias`).
+to J11 on the query path; and attention weights are biased towards the keys they read, which adds a share of
+(1 - rho)/d times the value bias to the mixed values and takes from the query and key paths
+(:mod:`spannorm_theory.softmax.query_bias`).
 """
 
 from __future__ import annotations
@@ -51,11 +52,8 @@ import numpy as np
 
 from ..gaussian.closed_forms import Array, Transfer
 from ..gaussian.head_norm import HeadNorm
-from ..softmax.overlap_curve import OverlapCurve, overlap_curve
-from ..softmax.overlap_table import HeadTable, head_table
 from ..softmax.overlap_variance import overlap_spread
-from ..softmax.overlaps import LARGEST_S2
-from ..softmax.query_bias import RowLeans, row_leans
+from ..softmax.row_statistics import RowStatistics
 from .attention_input import AttentionInput
 
 Gains = Mapping[str, Any]
@@ -89,14 +87,19 @@ class Attention:
 
     @cached_property
     def _sphere(self) -> int:
-        """Dimension of the space in which a head's queries and keys lie on a sphere; 0 where they do not."""
+        """Dimension of the sphere that a head's queries and keys lie on; 0 where they lie on none."""
         if self.over_width or self.head_norm is None or "query" not in self.normed:
             return 0
         return self.head_norm.size
 
     @cached_property
-    def _alone(self) -> float:
-        """p / (1 - p): what dropout adds to second moments of attention weights, key by key."""
+    def rows(self) -> RowStatistics:
+        """Statistics of rows of attention weights."""
+        return RowStatistics(self.tokens, self.head_width, self._sphere, self.unit_logits)
+
+    @cached_property
+    def _masked(self) -> float:
+        """p / (1 - p): share of dropout in second moments of attention weights, key by key."""
         return self.dropout / (1 - self.dropout)
 
     @property
@@ -108,28 +111,22 @@ class Attention:
     def transfer(self) -> Transfer:
         """From the input (q, delta) and the gains to the branch's (q, delta)."""
         norm = self.head_norm.drop if self.head_norm is not None and "query" in self.normed else None
-        normed_values, factor, unit = "value" in self.normed, self.logit_factor, self.unit_logits
-        least, most = (unit * (1 - 1e-9), unit * (1 + 1e-9)) if unit <= LARGEST_S2 else (0.0, 0.0)
-        width, alone = self.width, self._alone
-        inner_norm = self.inner_norm
+        normed_values, inner_norm, rows = "value" in self.normed, self.inner_norm, self.rows.forward
+        width, factor, masked = self.width, self.logit_factor, self._masked
 
         def branch(
             q: float, delta: float, query: float, key: float, values: float, output: float
         ) -> tuple[float, float]:
             v, drop = (factor * query * key * q * q, delta / q) if norm is None else (factor, norm(delta / q))
-            rho = 1 - drop
-            if least < v < most:
-                p2, p11, leant = self._curve.forward(rho)
-            else:
-                p2, p11, leant = self._table.forward(v * drop, rho)
+            p2, p11, bias = rows(v, drop)
             # all projections that have norms have one cosine
             q_v, delta_v = (1.0, drop) if normed_values else (values * q, values * delta)
-            own = q_v * drop * leant / width
+            own = q_v * drop * bias / width
             mixed, apart = q_v - delta_v * (1 - p2) + own, delta_v * (p2 - p11) + own * drop
             if apart < 0:  # rounding near collapse
                 apart = 0.0
-            if alone:
-                single = alone * q_v * p2
+            if masked:
+                single = masked * q_v * p2
                 mixed, apart = mixed + single, apart + single
             scale = output / mixed if inner_norm else output
             return scale * mixed, scale * apart
@@ -141,51 +138,28 @@ class Attention:
         return self.transfer(float(q), float(delta), *(gains[name] for name in self.takes))
 
     def second_moments(self, q: Array, delta: Array, gains: Gains) -> Array:
-        """The first that :meth:`forward` gives, for many inputs."""
+        """Second moments of the branch for many inputs."""
         if self.inner_norm:
             return np.full_like(q, gains["attn.output"])
         return np.asarray(gains["attn.output"] * self.slopes(q, delta, gains).mixed)
 
     def _shrunk(self, at: AttentionInput) -> Any:
-        """What the inner norm multiplies second moments by."""
+        """Factor of the inner norm in second moments."""
         return 1 / at.mixed if self.inner_norm else 1.0
 
-    @cached_property
-    def _curve(self) -> OverlapCurve:
-        return overlap_curve(self.unit_logits, self.tokens, self.head_width, self._sphere)
-
-    @cached_property
-    def leans(self) -> RowLeans:
-        """What rows owe to the directions that queries pick."""
-        return row_leans(self.tokens, self.head_width)
-
-    @cached_property
-    def _table(self) -> HeadTable:
-        """Off the curve; norms on queries and keys keep the logits' variance, so these have none."""
-        return head_table(self.tokens, self.head_width)
-
-    def _on_curve(self, v: Array) -> bool:
-        """Whether logits of all layers are those of an input of second moment 1, and their curve resolves
-        them."""
-        return self.unit_logits <= LARGEST_S2 and bool(np.all(np.abs(v - self.unit_logits) < 1e-9 * v))
-
-    def overlaps(self, v: Array, rho: Array) -> Array:
-        """:class:`~spannorm_theory.softmax.overlaps.HeadOverlaps` at logit variances v and rows' cosines rho;
-        shape (8, layers)."""
-        if self._on_curve(v):
-            return self._curve.all(rho)
-        return self._table.all(v * (1 - rho), rho)
-
-    def leaning(self, v: Array, rho: Array, s2: Array) -> Array:
-        """lean, turn and chance there, for rows of logit variance s^2; shape (3, layers)."""
-        found = self.leans.all(s2, rho)
-        if self._on_curve(v):
-            found[0] = self._curve.lean(rho)
-        return found
-
     def slopes(self, q: Array, delta: Array, gains: Gains) -> AttentionInput:
-        """What the methods below need of an input (q, q - delta), arrays over layers."""
-        return AttentionInput(self, q, delta, gains)
+        """Logits, rows of weights and projections at an input (q, q - delta), arrays over layers."""
+        return AttentionInput(
+            q,
+            delta,
+            gains,
+            self.rows,
+            self.normed,
+            self.head_norm,
+            self.width,
+            self.logit_factor,
+            self._masked,
+        )
 
     def undecided(self, q: Array, delta: Array, gains: Gains, slopes: AttentionInput | None = None) -> Array:
         """1 - P2: the share of attention rows that are more than a maximum, at each layer."""
@@ -207,30 +181,28 @@ class Attention:
             shape (layers, 2, 2) for "attn.query", "attn.key", "attn.value" and "stream".
         """
         n, at = self.tokens, slopes or self.slopes(q, delta, gains)
-        _, rho = at.logits
         p2, p11, j, j11, tilt, _, at_key, mean = at.overlaps
         finite = (1 - p2) ** 2 * spread
-        chance, turned = at.leans[2], at.turned
         q_v, delta_v = at.projected("value")
         output = gains["attn.output"] * self._shrunk(at)
         _, delta_k = at.projected("key")
         delta_k = self.logit_factor * delta_k
-        single = self._alone * q_v
+        single = self._masked * q_v
         q_q, _ = at.projected("query")
-        zero = np.zeros_like(rho)
+        zero = np.zeros_like(p2)
 
         def rows(*entries: Any) -> Array:
-            layers = [np.broadcast_to(np.asarray(e, dtype=float), rho.shape) for e in entries]
-            return np.stack(layers, axis=-1).reshape((*rho.shape, 2, 2))
+            layers = [np.broadcast_to(np.asarray(e, dtype=float), p2.shape) for e in entries]
+            return np.stack(layers, axis=-1).reshape((*p2.shape, 2, 2))
 
         total = (1.0, n - 1.0)  # the token mean of the gradient passes unchanged
         own = (p2, (n - 1) * p11)
         passed = ((t - o) / (n - 1) for t, o in zip(total, own, strict=True))
-        value = rows((1 + self._alone) * p2, own[1], *passed)
-        one = delta_k * (delta_v * (j * turned**2 + chance * spread) + single * j)
+        value = rows((1 + self._masked) * p2, own[1], *passed)
+        one = delta_k * (delta_v * (j * at.jacobian_growth**2 + at.chance * spread) + single * j)
         query = rows(one, zero, zero, delta_k * delta_v * (j11 + finite))
         q_q = self.logit_factor * q_q
-        alone = q_q * (delta_v + single) * turned
+        alone = q_q * (delta_v + single) * at.jacobian_growth
         alike = (n - 1) * q_q * delta_v * (tilt + self._turning(at, spread))
         key = rows(alone * at_key, alike, alone * (at.drop * mean - at_key) / (n - 1), -alike / (n - 1))
         maps = {"attn.value": value, "attn.query": query, "attn.key": key}
@@ -242,8 +214,8 @@ class Attention:
         return {**maps, "stream": stream}
 
     def _turning(self, at: AttentionInput, spread: Any) -> Array:
-        """What J11 owes to tokens whose covariance is not the mean: (1 - rho)^2 V times its slope in the
-        cosine of queries, for which the swing has (1 - rho^2)^2 / d_h."""
+        """Part of J11 that is due to tokens whose covariance is not the mean: (1 - rho)^2 V times its slope
+        in the cosine of queries, for which the swing has (1 - rho^2)^2 / d_h."""
         per_head = (self._sphere or self.head_width) / np.square(1 + np.maximum(1 - at.drop, 0))
         return np.asarray(spread * per_head * at.overlaps[5])
 
@@ -278,9 +250,8 @@ class Attention:
         """E |dLoss/dW|_F^2 of each matrix; ``grad`` (layers, 2) holds (gamma, c) at the branch output."""
         n, p, at = self.tokens, q - delta, slopes or self.slopes(q, delta, gains)
         front = self.width**2 * n
-        _, rho = at.logits
         p2, p11, *_, mean = at.overlaps
-        lean = at.lean
+        rho = 1 - at.drop
         result = {}
         for name in ("attn.query", "attn.value"):
             at_projection = np.einsum("lij,lj->li", maps[name], grad)
@@ -302,19 +273,20 @@ class Attention:
         apart = front * (delta * two + q * at.fall("key")) / gains["attn.key"]
         at_keys = np.einsum("lj,lj->l", maps["attn.key"][:, 0], grad)
         size = self.logit_factor * output * q_q
-        single = self._alone * q_v
-        left = size * (delta_v + single) * at.turned * at.drop * mean * grad[:, 0]
+        single = self._masked * q_v
+        left = size * (delta_v + single) * at.jacobian_growth * at.drop * mean * grad[:, 0]
         common = front * p * two / gains["attn.key"]
-        own = at.overlaps[2] * at.turned * (at.turned - 1) + at.leans[2] * spread
+        growth = at.jacobian_growth
+        own = at.overlaps[2] * growth * (growth - 1) + at.chance * spread
         others = (1 - p2) ** 2 * spread * (n - 1) * rho
         result["attn.key"] = (
             apart * (at_keys + size * delta_v * (own * grad[:, 0] + others * grad[:, 1])) + common * left
         )
-        # rows that lean towards similar keys add to what values receive, as to what they give
-        leaning = front * lean * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
+        # rows biased towards similar keys add to what values receive, as to what they give
+        biased = front * at.value_bias * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
         one, _ = at.back("value")
-        result["attn.value"] = result["attn.value"] + output * one / gains["attn.value"] * q * leaning
+        result["attn.value"] = result["attn.value"] + output * one / gains["attn.value"] * q * biased
         mixed, drop = q_v - delta_v * (1 - p2) + single * p2, delta_v * (p2 - p11) + single * p2
         plain = front * (mixed * grad[:, 0] + (n - 1) * (mixed - drop) * grad[:, 1])
-        result["attn.output"] = (plain + q_v * leaning) * shrunk
+        result["attn.output"] = (plain + q_v * biased) * shrunk
         return result

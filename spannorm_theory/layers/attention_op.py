@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..base.errors import AssumptionError
-from ..gaussian.head_norm import normalise
-from .rotary import hidden, rotate
+from .norm_op import normalise
+from .rotary import hidden
+from .rotary_op import rotate
 
 if TYPE_CHECKING:
     import torch
@@ -51,12 +51,3 @@ def attention_forward(
         logits = logits.masked_fill(torch.from_numpy(unseen).to(x.device), -torch.inf)
     mixed = (drop(logits.softmax(-1)) @ project("value")).transpose(1, 2).flatten(-2)
     return linear(mixed if inner_norm is None else normalise(mixed, inner_norm), "attn.output")
-
-
-def require_exchangeable(arch: Architecture) -> None:
-    """Refuse masks and positions, with which tokens are not alike."""
-    if not arch.exchangeable:
-        raise AssumptionError(
-            f"the pair theory needs exchangeable tokens, but with mask={arch.mask!r}, "
-            f"positions={arch.positions!r} they are not alike; use the position-resolved theory"
-        )

@@ -33,8 +33,7 @@ import numpy as np
 from ..base.errors import AssumptionError
 from ..gaussian.activations import Activation
 from ..gaussian.closed_forms import Array, Transfer
-from ..softmax.top_k_curve import Overlaps
-from ..softmax.top_k_table import routing_plane
+from ..softmax.top_k_table import GateOverlaps, gate_table
 from .feedforward import FeedForward, Gains, Slopes
 
 
@@ -54,7 +53,7 @@ class ExpertSlopes(Slopes):
     overlaps: tuple[Any, Any]
     routers: tuple[Any, Any]
     value_path: Any
-    routes: Overlaps
+    routes: GateOverlaps
 
 
 #: t below which a slope in t is taken there
@@ -83,11 +82,11 @@ class MixtureOfExperts(FeedForward):
         """``unit_logits`` is v for an input of second moment 1, whose overlaps are not interpolated."""
         super().__init__(activation, width, hidden)
         self.experts, self.top_k, self.shared = experts, top_k, shared
-        self._plane = routing_plane(experts, top_k, renormalised, unit_logits)
+        self._gates = gate_table(experts, top_k, renormalised, unit_logits)
 
-    def _routes(self, q: Any, t: Any, gains: Gains) -> Overlaps:
+    def _routes(self, q: Any, t: Any, gains: Gains) -> GateOverlaps:
         """Overlaps at t of tokens of second moment q."""
-        return self._plane.at(gains["ffn.router"] * q, t)
+        return self._gates.at(gains["ffn.router"] * q, t)
 
     @property
     def takes(self) -> tuple[str, ...]:
@@ -101,7 +100,7 @@ class MixtureOfExperts(FeedForward):
         It may take, last, the variance over pairs of tokens of their covariance over delta^2, at most 1:
         where pairs differ the gap, which is concave, is less; second order.
         """
-        expert, overlaps, shared = super().transfer, self._plane.forward, self.shared
+        expert, overlaps, shared = super().transfer, self._gates.forward, self.shared
 
         def branch(
             q: float, delta: float, up: float, gate: float, down: float, router: float, spread: float = 0.0
@@ -115,8 +114,8 @@ class MixtureOfExperts(FeedForward):
         return branch
 
     def unevenness(self) -> tuple[float, float]:
-        """``uneven`` and ``lean`` of :class:`Routing` for an input of second moment 1."""
-        table = self._plane.unit
+        """``uneven`` and ``lean`` of :class:`GateStatistics` for an input of second moment 1."""
+        table = self._gates.unit
         return table.uneven, table.lean
 
     def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
@@ -131,7 +130,7 @@ class MixtureOfExperts(FeedForward):
         value = self._shared_by_pairs(routes) * super().gain(q1, q2, c, gains)
         return value + gains["ffn.router"] * super().output(q1, q2, c, gains) * routes.router
 
-    def _shared_by_pairs(self, routes: Overlaps) -> Any:
+    def _shared_by_pairs(self, routes: GateOverlaps) -> Any:
         """O + S."""
         return routes.own - routes.gap + self.shared
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..gaussian.activations import Activation
-from .feedforward import ffn_forward
+from .feedforward_op import ffn_forward
 
 if TYPE_CHECKING:
     import torch

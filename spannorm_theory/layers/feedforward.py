@@ -15,18 +15,14 @@ the product of the tokens' means, which is k at c = 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..gaussian.activations import Activation
 from ..gaussian.closed_forms import Array, Transfer
-from ..gaussian.head_norm import normalise
-
-if TYPE_CHECKING:
-    import torch
 
 Gains = Mapping[str, Any]
 
@@ -203,19 +199,3 @@ class FeedForward:
         size = self.width * self.hidden
         grads = {name: size * float((gram * grad * path).sum() * back) for name, path in paths.items()}
         return {**grads, "ffn.down": size * float((self.hidden_moment(q1, q2, gram, gains) * grad).sum())}
-
-
-def ffn_forward(
-    x: torch.Tensor,
-    linear: Callable[[torch.Tensor, str], torch.Tensor],
-    activation: Activation,
-    inner_norm: str | None = None,
-) -> torch.Tensor:
-    """The branch on tensors (..., tokens, width); ``linear(x, name)`` applies a weight matrix."""
-    if activation.gated:
-        hidden = activation.torch_function(linear(x, "ffn.gate")) * linear(x, "ffn.up")
-    else:
-        hidden = activation.torch_function(linear(x, "ffn.up"))
-    if inner_norm is not None:
-        hidden = normalise(hidden, inner_norm)
-    return linear(hidden, "ffn.down")

@@ -15,14 +15,10 @@ mean, mbar the mean of m over pairs of keys, even where all tokens are equal.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..gaussian.closed_forms import Array
-
-if TYPE_CHECKING:
-    import torch
 
 BASE = 1e4
 
@@ -48,23 +44,15 @@ def coherence(distance: Array, head_width: int) -> Array:
 
 
 @lru_cache(maxsize=32)
-def _angles(tokens: int, head_width: int) -> tuple[Array, Array]:
+def angles(tokens: int, head_width: int) -> tuple[Array, Array]:
+    """Cosine and sine of the angle of each position and pair of coordinates, (tokens, head_width / 2)."""
     angle = np.multiply.outer(np.arange(tokens), frequencies(head_width))
     return np.cos(angle), np.sin(angle)
 
 
 def rotated(x: Array, *, back: bool = False) -> Array:
     """R_i x_i (or R_i^T x_i) for arrays (..., tokens, head width)."""
-    cos, sin = _angles(*x.shape[-2:])
+    cos, sin = angles(*x.shape[-2:])
     sin = -sin if back else sin
     first, second = np.split(x, 2, axis=-1)
     return np.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
-
-
-def rotate(x: torch.Tensor) -> torch.Tensor:
-    """R_i x_i for tensors (..., tokens, head width)."""
-    import torch
-
-    cos, sin = (torch.from_numpy(part).to(x) for part in _angles(*x.shape[-2:]))
-    first, second = x.chunk(2, -1)
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)

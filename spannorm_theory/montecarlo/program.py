@@ -12,10 +12,10 @@ from sympy import Expr, lambdify
 from ..base import symbols
 from ..base.errors import InputError
 from ..gaussian.activations import ACTIVATIONS
-from ..gaussian.head_norm import normalise
 from ..layers.attention_op import attention_forward
 from ..layers.experts_op import moe_forward
-from ..layers.feedforward import ffn_forward
+from ..layers.feedforward_op import ffn_forward
+from ..layers.norm_op import normalise
 from ..spec.architecture import Architecture
 from ..spec.graph import SUBLAYERS, Branch, Norm, Stream, Sum, Trace
 from .randomness import Purpose

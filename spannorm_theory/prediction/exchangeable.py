@@ -11,14 +11,13 @@ import numpy as np
 from ..base.errors import AssumptionError
 from ..base.quantities import Key
 from ..gaussian.closed_forms import Array
-from ..layers.attention_op import require_exchangeable
 from ..spec.architecture import Architecture
 from .backward import backward
 from .boundary import input_moments, input_pair_variance
 from .forward import StackMoments, State, forward
 from .network_variance import network_variance
 from .pair_variance import PairVariance, pair_variance
-from .prediction import Prediction
+from .prediction import Prediction, require_exchangeable
 from .profiles import all_profiles, of_stream, undecided_rows
 from .stack import Stack
 

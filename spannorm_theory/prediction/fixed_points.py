@@ -20,11 +20,11 @@ from scipy.optimize import brentq
 
 from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
-from ..layers.attention_op import require_exchangeable
 from ..spec.architecture import Architecture
 from .blocks import WiredBlocks
 from .forward import State, forward
 from .predict import predict_profiles
+from .prediction import require_exchangeable
 from .stack import Stack
 
 #: offset from rho = 1 at which its slope is taken

@@ -14,7 +14,7 @@ from ..layers.dropout import dropped
 from ..layers.experts import MixtureOfExperts
 from ..moments.algebra import norm_of_zero
 from ..moments.two_tokens import LARGEST_VARIANCE
-from ..softmax.top_k_table import LARGEST_SPREAD
+from ..softmax.top_k_table import LARGEST_PAIR_VARIANCE
 from .blocks import BlockMoments, WiredBlocks
 from .stack import Stack
 
@@ -99,7 +99,7 @@ class _Steps:
             self._transfers = [dropped(transfer, wiring.dropout) for transfer in self._transfers]
         columns = [wiring.multipliers]
         for component, gains, v in zip(wiring.components, wiring.gains, pair_variance.T, strict=True):
-            read_v = [np.minimum(v, LARGEST_SPREAD)] if isinstance(component, MixtureOfExperts) else []
+            read_v = [np.minimum(v, LARGEST_PAIR_VARIANCE)] if isinstance(component, MixtureOfExperts) else []
             columns.append([*(gains[name] for name in component.takes), *read_v])
         #: a layer's multipliers, then what each transfer takes beside (q, delta)
         self._numbers = zip(*(_rows(group, len(wiring.layers)) for group in columns), strict=True)

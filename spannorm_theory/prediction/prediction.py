@@ -1,9 +1,10 @@
-"""What every theory returns: profiles over layers, and how sure it is of them."""
+"""A theory's answer: profiles over layers, and how sure it is of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..base.errors import AssumptionError
 from ..base.quantities import Key
 from ..gaussian.closed_forms import Array
 from ..spec.architecture import Architecture
@@ -27,3 +28,12 @@ class Prediction:
     theory: str
     undecided: Array
     errors: dict[Key, Array] | None = None
+
+
+def require_exchangeable(arch: Architecture) -> None:
+    """Refuse masks and positions, with which tokens are not alike."""
+    if not arch.exchangeable:
+        raise AssumptionError(
+            f"the pair theory needs exchangeable tokens, but with mask={arch.mask!r}, "
+            f"positions={arch.positions!r} they are not alike; use the position-resolved theory"
+        )

@@ -1,18 +1,18 @@
 r"""Overlaps of attention rows as tables over (s^2, rho), for streams whose logits grow from block to block.
 
-:func:`~.overlaps.saturating_overlaps` takes milliseconds of quadrature at one point; where the input of
-attention keeps its second moment, all points lie on one curve, and where it does not they fill a plane. Two
-tables stand for it:
+:func:`~.overlaps.saturating_overlaps` takes a millisecond of quadrature at one point; where the input of
+attention keeps its second moment, all points lie on one curve (:mod:`.overlap_curve`), and where it does not
+they fill a plane. Two tables stand for it, in sigma = s / (s + 4) and y = sqrt(1 - rho), in which overlaps
+are analytic (in rho a maximum's near ties come within 1/s^2 of rho = 1):
 
-    rows   P2, J and E |M z|^2 as Chebyshev series in s on [0, 8], P11 and J11 in s and y = sqrt(1 - rho), in
-           which both are analytic (in rho a maximum's near ties come within 1/s^2 of rho = 1); beyond s = 8
-           the laws at large s. One for each number of keys, some seconds.
-    heads  what :func:`~.overlaps.head_overlaps` makes of them, as bicubic splines in sigma = s / (s + 4) and
-           y, and the lean of rows (:mod:`.query_bias`). One for each number of keys and head width, a tenth
-           of a second.
+    rows   polynomials through quadratures at Chebyshev nodes; beyond s = 8 the laws at large s. One for each
+           number of keys, a fifth of a second.
+    heads  :func:`~.overlaps.head_overlaps` of them, as bicubic splines. One for each number of keys and head
+           width.
 
-Logits multiply overlaps by s^2, and rows of even weights take off 1/n; so that both keep their digits, rows
-hold x_0 = x(s = 0) apart, and heads hold with w = 1 + s^2
+Logits multiply overlaps by s^2, and rows of even weights take off 1/n. So that both keep their digits, rows
+hold w / s^2 (x - x_0) of P2, J and E |M z|^2, with x_0 = x(s = 0) and w = 1 + s^2, the ratio of P11 - 1/n to
+P2 - 1/n, and w J11; and heads hold
 
     w^{1/2} / s^2 (P2 - 1/n) / (1 - P2),   w / s^2 (P11 - 1/n),   w^{1/2} J of queries and of keys,
     w J11,   w times the tilt and the swing,
@@ -26,17 +26,20 @@ from functools import lru_cache
 from math import sqrt
 
 import numpy as np
-from numpy.polynomial.chebyshev import chebpts1, chebpts2, chebvander
+from numpy.polynomial.chebyshev import chebpts2
+from scipy.interpolate import BarycentricInterpolator
 
-from ..gaussian.bicubic import bicubic, pieces
 from ..gaussian.closed_forms import Array
+from ..gaussian.spline import Spline1D, Spline2D
 from .overlaps import LARGEST_S2, overlaps, query_norms, saturated
-from .query_bias import MIDDLE, row_leans
+from .query_bias import MIDDLE, bias_table
+from .rows import one_row
 
-#: Chebyshev nodes in s on [0, 8]; in y there are 10 + 1.5 s
-ROW_NODES = 28
+#: nodes in sigma up to s = 8 for one row, and in sigma and y for two: the overlaps' error falls by e for each
+#: node or two, and each node in sigma costs a hundredth of a second
+ONE_NODES, TWO_NODES = 40, (20, 24)
 
-#: cells of the splines in sigma and y
+#: cells of the splines in sigma and y, whose error falls as the fourth power
 CELLS = 192, 96
 
 
@@ -44,71 +47,73 @@ class RowTable:
     """:class:`~.overlaps.Overlaps` of rows of ``keys`` independent Gaussian logits."""
 
     def __init__(self, keys: int) -> None:
-        self.even = np.array(overlaps(0.0, 0.0, keys))
-        largest = float(np.sqrt(LARGEST_S2))
-        x = chebpts1(ROW_NODES)
-        one, two = np.empty((ROW_NODES, 3)), np.zeros((ROW_NODES, _y_nodes(largest), 2))
-        for i, s in enumerate(largest * (1 + x) / 2):
-            z = chebpts2(_y_nodes(s))
-            rho = 1 - (1 + z) ** 2 / 2
-            found = [overlaps(s * s, max(-1.0, float(r)), keys) for r in rho]
-            p2, p11, j, j11, along = (np.array(found) - self.even).T * (1 + s**-2)
-            one[i] = p2[0], j[0], along[0]
-            p11[0], j11[0] = p2[0], j[0]  # one row with itself
-            two[i, : len(z)] = np.linalg.solve(chebvander(z, len(z) - 1), np.stack([p11, j11], axis=-1))
-        inverse = np.linalg.inv(chebvander(x, ROW_NODES - 1))
-        self._one, self._two = inverse @ one, np.tensordot(inverse, two, 1)
+        self._even = np.array(overlaps(0.0, 0.0, keys))[:, None, None]
+        sigma, s = _nodes(ONE_NODES)
+        rows = [one_row(x, keys) for x in s.tolist()]
+        rise = np.array([[row.p2, row.j, row.along_query] for row in rows]) - self._even[[0, 2, 4], :, 0].T
+        self._one = BarycentricInterpolator(sigma, rise * (1 + s**-2)[:, None])
+        (sigma, s), y = _nodes(TWO_NODES[0]), (1 + chebpts2(TWO_NODES[1])) / sqrt(2)
+        cosines = np.maximum(1 - y**2, -1).tolist()
+        found = np.array([[overlaps(x * x, rho, keys) for rho in cosines] for x in s.tolist()])
+        p2, p11, _, j11, _ = np.moveaxis(found, -1, 0)
+        two = np.stack([(p11 - 1 / keys) / (p2 - 1 / keys), j11 * (1 + s**2)[:, None]])
+        self._two, self._y = BarycentricInterpolator(sigma, two, axis=1), y
 
     def __call__(self, s2: Array, rho: Array) -> tuple[Array, Array]:
-        """The overlaps x and (1 + s^2) / s^2 (x - x_0) for arrays of one shape; each (5, shape)."""
-        near = np.minimum(s2, LARGEST_S2)
-        rise = self._resolved(np.sqrt(near), rho)
-        even = self.even.reshape(5, *[1] * s2.ndim)
-        found = even + near / (1 + near) * rise
-        beyond = s2 > LARGEST_S2
-        if beyond.any():
-            far, at, even = s2[beyond], rho[beyond], even.reshape(5, 1)
-            six = even + 36 / 37 * self._resolved(np.full_like(at, 6.0), at)
-            found[:, beyond] = saturated(np.sqrt(far), six, found[:, beyond])
-            rise[:, beyond] = (found[:, beyond] - even) * (1 + 1 / far)
+        """The overlaps x at all s^2 with all rho, (5, s^2, rho), and (1 + s^2) / s^2 (x - x_0) of P2 and P11,
+        (2, s^2, rho)."""
+        far = s2 > LARGEST_S2
+        found, rise = self._resolved(np.minimum(s2, LARGEST_S2), rho)
+        if far.any():
+            six, _ = self._resolved(np.array([36.0]), rho)
+            beyond = s2[far, None]
+            found[:, far] = saturated(np.sqrt(beyond), six, found[:, far])
+            rise[:, far] = (found[:2, far] - self._even[:2]) * (1 + 1 / beyond)
         return found, rise
 
-    def _resolved(self, s: Array, rho: Array) -> Array:
-        y = np.sqrt(np.maximum(1 - rho.ravel(), 0))
-        powers = chebvander(s.ravel() / 4 - 1, ROW_NODES - 1)
-        along = np.tensordot(powers, self._two, 1)  # (points, powers of y, 2)
-        p11, j11 = np.einsum("pk,pkf->fp", chebvander(np.sqrt(2) * y - 1, along.shape[1] - 1), along)
-        p2, j, along = (powers @ self._one).T
-        return np.array([p2, p11, j, j11, along]).reshape(5, *s.shape)
+    def _resolved(self, s2: Array, rho: Array) -> tuple[Array, Array]:
+        sigma, share = _sigma(np.sqrt(s2)), (s2 / (1 + s2))[:, None]
+        along_y = BarycentricInterpolator(self._y, self._two(sigma), axis=2)
+        alike, j11 = along_y(np.sqrt(np.maximum(1 - rho, 0)))
+        p2, j, along = self._one(sigma).T[..., None]
+        rise = np.stack([p2 + 0 * alike, p2 * alike])
+        p2, p11 = self._even[:2] + share * rise
+        j, along = (even + share * x for even, x in zip(self._even[[2, 4]], (j, along), strict=True))
+        return np.stack(np.broadcast_arrays(p2, p11, j, j11 * (1 - share), along)), rise
 
 
-def _y_nodes(s: float) -> int:
-    return 10 + int(1.5 * s)
+def _sigma(s: Array) -> Array:
+    return s / (s + MIDDLE)
+
+
+def _nodes(count: int) -> tuple[Array, Array]:
+    """Chebyshev-Radau nodes in sigma, which hold the largest but not the least, and s."""
+    sigma = _sigma(np.sqrt(LARGEST_S2)) * (1 + np.cos(np.pi * np.arange(count) / (count - 0.5))) / 2
+    return sigma, MIDDLE * sigma / (1 - sigma)
 
 
 class HeadTable:
-    """:class:`~.overlaps.HeadOverlaps` and the lean in heads of ``head_width`` coordinates without norms."""
+    """:class:`~.overlaps.HeadOverlaps` and the value bias of heads without norms; of all up to 256 keys, to
+    5e-6, and P2 - 1/n, 1 - P2 and J to 2e-5 of themselves."""
 
     def __init__(self, keys: int, head_width: int) -> None:
         self._even = 1 / keys
-        self._longest = float(np.sqrt(1 + 1 / (keys - 1)))  # tokens are no more anti-correlated than that
-        sigma, y = np.linspace(0, 1, CELLS[0] + 1), np.linspace(0, self._longest, CELLS[1] + 1)
-        s = MIDDLE * sigma / (1 - np.minimum(sigma, 1 - 1e-7))
-        s2, rho = np.broadcast_arrays(s[:, None] ** 2, 1 - y**2)
-        w = 1 + s2
-        rows, deviation = row_table(keys), (1 - rho**2) / np.sqrt(head_width)
-        (*_, j11, _), (_, rise_two, *_) = rows(s2, rho)
-        rise_two, j11, tilt, swing = -rise_two, -j11, -rho * j11, np.zeros_like(w)
+        longest = sqrt(1 + 1 / (keys - 1))  # tokens are no more anti-correlated than that
+        sigma, y = np.linspace(0, 1, CELLS[0] + 1), np.linspace(0, longest, CELLS[1] + 1)
+        s2, rho = np.square(MIDDLE * sigma / (1 - np.minimum(sigma, 1 - 1e-7))), 1 - y**2
+        w, rows, deviation = (1 + s2)[:, None], row_table(keys), (1 - rho**2) / np.sqrt(head_width)
+        (*_, j11, _), (_, rise_two) = rows(s2, rho)
+        rise_two, j11, tilt, swing = -rise_two, -j11, -rho * j11, np.zeros_like(j11)
         for cosine in (np.clip(rho - deviation, -1, 1), np.clip(rho + deviation, -1, 1)):
             found, rise = rows(s2, cosine)
             rise_two += rise[1] / 2
             j11 += found[3] / 2
             tilt += cosine * found[3] / 2
             swing += (cosine - rho) * found[3] / 2
-        closed, rise_one, query, key = np.zeros((4, *s2.shape))
+        closed, rise_one, query, key = np.zeros((4, *j11.shape))
         for share, weight in zip(*query_norms(head_width), strict=True):
             found, rise = rows(s2 * share, rho)
-            rise *= share * w / (1 + share * s2)
+            rise *= share * w / (1 + share * s2[:, None])
             closed += weight * (1 - found[0])
             rise_one += weight * rise[0]
             rise_two += weight * rise[1]
@@ -116,58 +121,31 @@ class HeadTable:
             key += weight * share * found[2]
             j11 += weight * found[3]
             tilt += weight * share * rho * found[3]
-        rows_alone = np.sqrt(w) * query, np.sqrt(w) * key
-        values = [rise_one / (np.sqrt(w) * closed), rise_two, *rows_alone, w * j11, w * tilt, w * swing]
-        # overlaps are even, and flat at the origin
-        x, y = (np.arange(count + 1.0) for count in CELLS)
-        self._pieces = pieces(x, y, np.stack(values, axis=-1), ("clamped", "not-a-knot"))
-        self._leans = row_leans(keys, head_width).cubics(CELLS[0])
-        self._per_y = CELLS[1] / self._longest
-        self._cells: dict[int, tuple[list[float], ...]] = {}
+        odds, root = rise_one / (np.sqrt(w) * closed), np.sqrt(w)
+        two = [rise_two, root * query, root * key, w * j11, w * tilt, w * swing]
+        # overlaps are even in s and y, and flat at the origin
+        self._odds = Spline1D(sigma, odds[:, :1], ("clamped", "not-a-knot"))
+        self._two = Spline2D(sigma, y, np.stack(two, axis=-1), ("clamped", "not-a-knot"))
+        self._p11 = Spline2D(sigma, y, rise_two[..., None], ("clamped", "not-a-knot"))
+        self._biases = bias_table(keys, head_width)
 
     def forward(self, s2: float, rho: float) -> tuple[float, float, float]:
-        """P2, P11 and the lean at one point (a microsecond and a half, for the layer loop)."""
+        """P2, P11 and the value bias at one point (a few microseconds, for the layer loop)."""
         s, w = sqrt(s2), 1 + s2
-        x, y = CELLS[0] * s / (s + MIDDLE), self._per_y * sqrt(1 - rho) if rho < 1 else 0.0
-        i, k = int(x), int(y)
-        if i == CELLS[0]:
-            i -= 1
-        if k == CELLS[1]:
-            k -= 1
-        (a, b, c, d), two, (e, f, g, h), (l, m, n, o) = self._cells.get(i * CELLS[1] + k) or self._cell(i, k)
-        x, y, r, even = x - i, y - k, s2 / w, self._even
-        odds = (((a * x + b) * x + c) * x + d) * r * sqrt(w)
-        fixed, more = ((e * x + f) * x + g) * x + h, ((l * x + m) * x + n) * x + o
-        lean = r * (fixed / sqrt(w) + rho * (2 - rho) * more)
-        return 1 - (1 - even) / (1 + odds), even + r * bicubic(two, x, y), lean
-
-    def _cell(self, i: int, k: int) -> tuple[list[float], ...]:
-        """Coefficients for P2, which does not depend on y, for P11 and for the lean."""
-        one, two = self._pieces[i, k, :2].tolist()
-        self._cells[i * CELLS[1] + k] = cell = one[12:], two, *self._leans[i].tolist()
-        return cell
+        sigma, y = s / (s + MIDDLE), sqrt(1 - rho) if rho < 1 else 0.0
+        (odds,), (two,) = self._odds.at(sigma), self._p11.at(sigma, y)
+        p2 = 1 - (1 - self._even) / (1 + odds * s2 / sqrt(w))
+        return p2, self._even + s2 / w * two, self._biases.value(s2, rho)
 
     def all(self, s2: Array, rho: Array) -> Array:
         """The overlaps at each point; shape (8, points)."""
-        s, w = np.sqrt(s2), 1 + s2
-        x, y = CELLS[0] * s / (s + MIDDLE), self._per_y * np.sqrt(np.maximum(1 - rho, 0))
-        i, k = np.minimum(x.astype(int), CELLS[0] - 1), np.minimum(y.astype(int), CELLS[1] - 1)
-        here = self._pieces[i, k].transpose(2, 1, 0)
-        odds, two, query, key, j11, tilt, swing = bicubic(here, x - i, y - k)
+        sigma, w = _sigma(np.sqrt(s2)), 1 + s2
         root = np.sqrt(w)
+        (odds,), two = self._odds(sigma), self._two(sigma, np.sqrt(np.maximum(1 - rho, 0)))
         p2 = 1 - (1 - self._even) / (1 + odds * s2 / root)
-        return np.array(
-            [
-                p2,
-                self._even + s2 / w * two,
-                query / root,
-                j11 / w,
-                tilt / w,
-                swing / w,
-                key / root,
-                np.zeros_like(w),
-            ]
-        )
+        p11, query, key, j11, tilt, swing = two
+        p11, zero = self._even + s2 / w * p11, np.zeros_like(w)
+        return np.array([p2, p11, query / root, j11 / w, tilt / w, swing / w, key / root, zero])
 
 
 @lru_cache(maxsize=16)

@@ -13,24 +13,27 @@ part of their logits, so their joint expectations are matrix products of conditi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
+from math import ceil, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.linalg import eigh_tridiagonal
-from scipy.stats import norm
 
 from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
-from .rows import LOG_STEP, log_grid, one_row
+from .rows import LOG_STEP, WIDEST, gaussian_sum, log_grid, one_row
 
 #: beyond this logit variance the softmax is a maximum but for near ties
 LARGEST_S2 = 64.0
 
 #: below this logit variance rows are even
 UNEVEN = 1e-6
+
+#: how much longer a step of the sums over two rows is for each unit of s, up to s = 8, where their error is
+#: 3e-5 of J11 for thousands of keys: their cost grows as s^3
+STRONGER = 0.02
 
 #: Gauss-Laguerre nodes for the norm of a query
 HEAD_NODES = 3
@@ -85,40 +88,42 @@ def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
     if s2 < 1e-12:
         u = 1 / keys
         return Overlaps(u, u, u - u**2, u - u**2, u - u**2)
-    s, n = float(np.sqrt(s2)), keys
-    log_t = log_grid(s, n)
-    c = np.arange(-8.25, 8.5, min(0.25, 0.7 / (s * np.sqrt(abs(rho)) + 0.1)))
-    weight = norm.pdf(c) * (c[1] - c[0])
-    shared = s * np.sqrt(abs(rho)) * c
-    moments = _conditional(s * float(np.sqrt(1 - abs(rho))), log_t[0] + shared[0], log_t[-1] + shared[-1])
-    f0, f1, f2 = moments(np.add.outer(log_t, shared))
+    s, n = sqrt(s2), keys
+    step = LOG_STEP + STRONGER * min(s, 8.0)
+    f0, f1, f2, weight = _conditional(s, rho, n, step)
     g0, g1, g2 = (f if rho >= 0 else f[:, ::-1] for f in (f0, f1, f2))  # opposite shared parts
-
-    def joint(f: Array, g: Array) -> Array:
-        return np.asarray((f * weight) @ g.T)
-
-    one, both = joint(f0, g0), joint(f1, g1)
-    others = LOG_STEP**2 * one ** (n - 2)
-    p11 = n * np.sum(both * one * others)
-    p21 = n * np.sum(joint(f2, g1) * one * others)
-    same_key = n * np.sum(joint(f2, g2) * one * others)
-    two_keys = n * (n - 1) * np.sum(both**2 * others)
+    one, both = (f0 * weight) @ g0.T, (f1 * weight) @ g1.T
+    others = step**2 * one ** (n - 2)
+    p11 = n * float(np.vdot(both, one * others))
+    # E of A_j^2 B_j (B_j - 2), summed over keys, and of A_j A_k B_j B_k
+    same_key = n * float(np.vdot((f2 * weight) @ (g2 - 2 * g1).T, one * others))
+    two_keys = n * (n - 1) * float(np.vdot(both**2, others))
     row = one_row(s, n)
-    return Overlaps(row.p2, float(p11), row.j, float(p11 - 2 * p21 + same_key + two_keys), row.along_query)
+    return Overlaps(row.p2, p11, row.j, p11 + same_key + two_keys, row.along_query)
 
 
-def _conditional(own: float, low: float, high: float) -> Callable[[Array], Array]:
-    """F_k(tau) = E[y^k e^{-y}], y = e^{tau + own x}, k = 0, 1, 2, as one spline over [low, high]: a
-    row's expectations given what it shares with the other row, in tau = log t + shared part."""
-    x = np.arange(-8.5, 8.6, min(0.25, 0.5 / max(own, 0.1)))
-    weight = norm.pdf(x) * (x[1] - x[0])
-    tau = np.arange(low, high + 0.05, 0.05)
-    y = np.exp(np.minimum(np.add.outer(tau, own * x), 50))  # e^{-y} is zero long before
-    decay = np.exp(-y)
-    # not by BLAS, whose threads would cost more than so small a product
-    moments = [np.einsum("ij,j->i", part, weight) for part in (decay, y * decay, y**2 * decay)]
-    spline = CubicSpline(tau, np.stack(moments, axis=1))
-    return lambda points: np.moveaxis(spline(points), -1, 0)
+def _conditional(s: float, rho: float, n: int, step: float) -> tuple[Array, Array, Array, Array]:
+    """F_k = E[y^k e^{-y}], y = t e^a, k = 0, 1, 2, of a logit a given the part of it that two rows share:
+    (points of log t, points of that part) each; and the weights of the latter."""
+    log_t = log_grid(s, n, step)
+    own, shared = s * sqrt(1 - abs(rho)), s * sqrt(abs(rho))
+    # where steps of the shared part make up a step of log t, many points have one sum
+    parts = ceil(step / (WIDEST * shared)) if shared else 1
+    points, weight = gaussian_sum(shared, step / parts)
+    width = len(points)
+    if parts < width:
+        tau = log_t[0] + points[0] + step / parts * np.arange((len(log_t) - 1) * parts + width)
+    else:
+        points, weight = gaussian_sum(shared, step)
+        tau = np.add.outer(log_t, points)
+    a, density = gaussian_sum(own, step)
+    y = np.exp(np.minimum(np.add.outer(tau, a), 50))  # e^{-y} is zero long before
+    part, found = np.exp(-y), []
+    for _ in range(3):
+        values = part @ density
+        found.append(sliding_window_view(values, width)[::parts] if parts < width else values)
+        part *= y
+    return found[0], found[1], found[2], weight
 
 
 def saturating_overlaps(s2: float, rho: float, keys: int) -> Overlaps:

@@ -10,26 +10,49 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from math import gamma
+from math import ceil, gamma, log, sqrt
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from ..gaussian.closed_forms import Array
 
-#: step of the sums over log t; the integrands are analytic in a strip of half width pi/2, so the error
-#: is about exp(-pi^2 / step)
-LOG_STEP = 0.4
+#: probability that the largest of n logits lies beyond the sums; smaller values only make these longer
+BEYOND = 1e-11
+
+#: where sums over a standard Gaussian end: it has 6e-14 beyond, which rows of many keys multiply
+END = 7.5
+
+#: the widest step of such a sum, whose error is exp(-2 pi^2 / step^2) = 4e-14
+WIDEST = 0.8
+
+#: step of the sums over log t and over logits. The integrands are analytic in a strip of half width pi/2, so
+#: that the error is of order exp(-pi^2 / step) = 5e-15; rows are told apart from even ones, and from a
+#: maximum, by differences of such sums
+LOG_STEP = 0.3
 
 #: a key's powers of its weight and of its logit
 Powers = tuple[int, int]
 
 
-def log_grid(s: float, n: int) -> Array:
-    """log t over the range of -log sum_j e^{a_j}: the largest of n logits lies between these quantiles
-    but for a probability of 1e-11, and the integrands fall as t^2 below and as exp(-t) above."""
-    low, high = norm.ppf(1e-11 ** (1 / n)), norm.isf(1e-11 / n)
-    return np.arange(-np.log(n) - s * high - 20, 5 - s * low, LOG_STEP)
+def log_grid(s: float, n: int, step: float) -> Array:
+    """log t over the range of -log sum_j e^{a_j}.
+
+    The largest of n logits lies between s times two quantiles but for a probability ``BEYOND``; integrands
+    fall at least as t below -log of the sum, as that probability does further on, and as exp(-t) above.
+    """
+    low, high = float(ndtri(BEYOND ** (1 / n))), -float(ndtri(BEYOND / n))
+    longest = (high**2 + s**2) / 2 if s < high else s * high
+    return np.arange(-log(n) - longest, 4 - s * low, step)
+
+
+def gaussian_sum(scale: float, step: float, widest: float = WIDEST) -> tuple[Array, Array]:
+    """Points of N(0, scale^2) at most ``step`` apart, an odd number around zero, and their weights."""
+    if not scale:
+        return np.zeros(1), np.ones(1)
+    h = min(widest, step / scale)
+    z = h * np.arange(-ceil(END / h), ceil(END / h) + 1)
+    return np.asarray(scale * z), np.asarray(np.exp(-(z**2) / 2) * (h / sqrt(2 * np.pi)))
 
 
 @dataclass(frozen=True)
@@ -102,7 +125,7 @@ def _row(s: float, n: int, sphere: int = 0, *, weights: int, logits: int = 0) ->
     """A function to E of the sum over distinct keys of the products of these :data:`Powers` of theirs, up to
     ``weights`` and ``logits``."""
     a, density = _logits(s, sphere)
-    y = np.exp(log_grid(s, n))[:, None] * np.exp(a)
+    y = np.exp(log_grid(s, n, LOG_STEP))[:, None] * np.exp(a)
     part, found = np.exp(-y), []
     for _ in range(weights + 1):
         found.append([part @ (density * a**power) for power in range(logits + 1)])
@@ -123,10 +146,15 @@ def _row(s: float, n: int, sphere: int = 0, *, weights: int, logits: int = 0) ->
 def _logits(s: float, sphere: int) -> tuple[Array, Array]:
     """Nodes and weights for one logit."""
     if not sphere:
-        step = min(0.1, 0.2 / s)
-        z = np.arange(-8.5, 8.5 + step, step)
-        return s * z, norm.pdf(z) * step
+        return gaussian_sum(s, LOG_STEP)
+    z, weight = _coordinate(sphere)
+    return s * z, weight
+
+
+@lru_cache(maxsize=64)
+def _coordinate(sphere: int) -> tuple[Array, Array]:
+    """Nodes and weights for one coordinate of a point on a sphere of radius sqrt(sphere)."""
     x, weight = np.polynomial.legendre.leggauss(160)
     z = x * min(np.sqrt(sphere), 8.5)
     weight = weight * np.exp((sphere - 3) / 2 * np.log1p(-(z**2) / sphere))
-    return s * z, weight / weight.sum()
+    return z, weight / weight.sum()

@@ -1,4 +1,4 @@
-r"""Overlaps of top-k gates whose router logits are Gaussian: what routing does to moments of two tokens.
+r"""Overlaps of top-k gates whose router logits are Gaussian, at one logit variance.
 
 A router gives each token E independent logits of variance v; at one expert the logits of two tokens have
 correlation rho. The k largest logits choose the experts, and a softmax over the chosen ("renormalised") or
@@ -21,10 +21,11 @@ f the density of the difference of those two logits (at unit variance) at zero, 
 
 Method. Points of a circle z(a) = w_1 cos a + w_2 sin a, w_1 and w_2 standard Gaussian vectors, have
 correlation cos(a - b): M equidistant points of one circle give M samples of a token and M samples of a pair
-for each of M/2 correlations, and every change of places on the way round is met. Scrambled Sobol points take
-the place of random w. Gaps are (A + A')/2 - O of the same samples; h(0) is computed apart, and
-splines in t join them. U comes from four tokens at a time, at correlations from 0 to 1; it is taken as
-constant below 0. ``errors`` are standard errors over independent scramblings.
+for each of M/2 correlations, and every change of places on the way round is met. Multiples of the roots of
+primes, modulo one and shifted at random (Richtmyer, 1951), take the place of random w. Gaps are
+(A + A')/2 - O of the same samples; h(0) is computed apart. U comes from four tokens at a time, at
+correlations from 0 to 1; it is taken as constant below 0. ``errors`` are standard errors over independent
+shifts.
 """
 
 from __future__ import annotations
@@ -34,24 +35,40 @@ from functools import lru_cache
 import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.special import gammaln, log_ndtr, logsumexp, ndtr, ndtri
-from scipy.stats import norm, qmc
+from sympy import prime
 
 from ..gaussian.closed_forms import Array
-from .top_k_curve import KNOTS, POINTS, UNCORRELATED, Curve
 
-#: independent scramblings, and numbers in one array of logits of a scrambling
-SCRAMBLINGS, SIZE = 8, 1 << 17
+#: points on a circle
+POINTS = 64
 
-#: points of a scrambling for what one token alone decides
-SINGLE = 1 << 12
+#: t of pairs of them
+KNOTS = np.sin(np.pi * np.arange(POINTS // 2 + 1) / POINTS)
+
+#: the largest t of two uncorrelated tokens, and its knot
+UNCORRELATED = 0.5**0.5
+MIDDLE = POINTS // 4
+
+#: independent shifts, and numbers in one array of logits of a shift: errors fall as the root of their product
+SHIFTS, SIZE = 8, 1 << 17
+
+#: points of a shift, at least, for what one token alone decides: A, of which all others are shares
+SINGLE = 1 << 13
 
 #: logit variances beyond which gates are equal, or one-hot but for near ties whose share falls as 1/sqrt(v)
 SMALLEST_V, LARGEST_V = 1e-6, 1e4
 
 
-def _normal(u: Array) -> Array:
-    """Standard Gaussians from uniform numbers in [0, 1)."""
-    return np.asarray(ndtri(np.clip(u, 1e-15, 1 - 1e-15)))
+def gaussian_points(count: int, dimensions: int, random: np.random.Generator) -> Array:
+    """Points that fill a Gaussian more evenly than random ones do, (count, dimensions)."""
+    uniform = np.outer(np.arange(count), _roots(dimensions)) + random.random(dimensions)
+    return np.asarray(ndtri(np.clip(uniform % 1, 1e-15, 1 - 1e-15)))
+
+
+@lru_cache(maxsize=64)
+def _roots(count: int) -> Array:
+    """Square roots of the first primes."""
+    return np.sqrt([float(prime(i + 1)) for i in range(count)])
 
 
 def top_gates(logits: Array, top_k: int, renormalised: bool) -> tuple[Array, Array, Array]:
@@ -66,11 +83,12 @@ def top_gates(logits: Array, top_k: int, renormalised: bool) -> tuple[Array, Arr
     return w * chosen, w, chosen.astype(float)
 
 
-class Routing:
+class GateStatistics:
     """The overlaps above for one logit variance.
 
     Attributes:
-        curve: as functions of t = sqrt((1 - rho)/2).
+        own, alone: A, and R of one token.
+        values: h = (A - O)/t, R, C and U/t, which are smooth in t, at ``KNOTS``; (knots, 4).
         uneven: variance over tokens of a = sum_e g_e^2, over A^2.
         lean: E sum_j (da/dz_j)^2 / (4a) over R of one token: the share of the router's gradient that moves
             the size of the branch's output.
@@ -81,19 +99,20 @@ class Routing:
     def __init__(self, experts: int, top_k: int, renormalised: bool, logit_variance: float) -> None:
         self.experts, self.top_k, self.renormalised = experts, top_k, renormalised
         least = 1e-30
-        sizes = np.array([self._sizes(logit_variance, seed) for seed in range(SCRAMBLINGS)])
-        own, square, moved, alone = sizes.mean(axis=0)
-        self.uneven = float(square / own**2 - 1)
-        self.lean = float(moved / alone) if alone > least else 0.0
-        found = [self._sample(logit_variance, seed, own, alone) for seed in range(SCRAMBLINGS)]
+        sizes = np.array([self._sizes(logit_variance, seed) for seed in range(SHIFTS)])
+        own, square, moved, alone = sizes.mean(axis=0).tolist()
+        self.own, self.alone = own, alone
+        self.uneven = square / own**2 - 1
+        self.lean = moved / alone if alone > least else 0.0
+        found = [self._sample(logit_variance, seed, own, alone) for seed in range(SHIFTS)]
         tables = np.array(found)
         gap, router, common = tables.mean(axis=0)
-        error = tables.std(axis=0, ddof=1) / np.sqrt(SCRAMBLINGS)
+        error = tables.std(axis=0, ddof=1) / np.sqrt(SHIFTS)
         slope = np.concatenate([[self._slope_at_one(logit_variance)], gap[1:] / KNOTS[1:]])
         scatter = self._scatter(logit_variance)
-        self.curve = Curve.through(float(own), float(alone), np.stack([slope, router, common, scatter], 1))
+        self.values = np.stack([slope, router, common, scatter], axis=1)
         self.errors = {
-            "own": float(sizes[:, 0].std(ddof=1) / np.sqrt(SCRAMBLINGS)),
+            "own": float(sizes[:, 0].std(ddof=1) / np.sqrt(SHIFTS)),
             "gap": float((error[0] / np.maximum(gap, least)).max()),
             "router": float(error[1].max() / max(router[0], least)),
             "common": float(error[2].max()),
@@ -104,15 +123,15 @@ class Routing:
         of R of one token (``own`` and ``alone`` are better known) is divided out."""
         experts, k = self.experts, self.top_k
         circles = max(64, 1 << int(np.log2(SIZE / (POINTS * experts))))
-        sobol = qmc.Sobol(2 * experts, rng=np.random.default_rng((seed, experts, k)))
-        w = _normal(sobol.random(circles)).reshape(circles, 2, experts)
+        random = np.random.default_rng((seed, experts, k))
+        w = gaussian_points(circles, 2 * experts, random).reshape(circles, 2, experts)
         angle = 2 * np.pi * np.arange(POINTS) / POINTS
         basis = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         z = np.sqrt(logit_variance) * (basis @ w)
         g, weights, chosen = top_gates(z, k, self.renormalised)
 
         def mean(a: Array, b: Array) -> Array:
-            """Of sum_e a_e b_e between any two points, over circles."""
+            """Mean over circles of sum_e a_e b_e between any two points."""
             left, right = (np.moveaxis(x, 1, 0).reshape(POINTS, -1) for x in (a, b))
             return np.asarray(left @ right.T / circles)
 
@@ -133,8 +152,8 @@ class Routing:
 
     def _sizes(self, logit_variance: float, seed: int) -> Array:
         """Means over tokens of a = sum_e g_e^2, of a^2, of sum_j (da/dz_j)^2 / (4a), and R of one token."""
-        sobol = qmc.Sobol(self.experts, rng=np.random.default_rng((seed, self.experts, self.top_k)))
-        z = np.sqrt(logit_variance) * _normal(sobol.random(SINGLE))
+        random = np.random.default_rng((seed, self.experts, self.top_k))
+        z = np.sqrt(logit_variance) * gaussian_points(max(SINGLE, SIZE // self.experts), self.experts, random)
         g, w, _ = top_gates(z, self.top_k, self.renormalised)
         a = (g**2).sum(axis=-1, keepdims=True)
         moved = ((g**2 - a * w) ** 2 / a).sum(axis=-1)  # da/dz_j = 2 (g_j^2 - a w_j)
@@ -149,13 +168,12 @@ class Routing:
         x = np.linspace(-8.5, 8.5, 171)
         above, below = log_ndtr(-x), log_ndtr(x)
         front = gammaln(experts + 1) - gammaln(k) - gammaln(experts - k)
-        density = np.exp(2 * norm.logpdf(x) + (experts - k - 1) * below + (k - 1) * above + front)
+        density = np.exp(-(x**2) - np.log(2 * np.pi) + (experts - k - 1) * below + (k - 1) * above + front)
         density *= x[1] - x[0]
         dimensions = k - 1 + (0 if self.renormalised else experts - k - 1)
         gate = np.ones_like(x)
         if dimensions:
-            u = qmc.Sobol(dimensions, rng=np.random.default_rng((experts, k))).random(256)
-            u = np.clip(u, 1e-15, 1 - 1e-15)
+            u = ndtr(gaussian_points(256, dimensions, np.random.default_rng((experts, k))))
             # P(z > x) = 1 - Phi(x) = Phi(-x): higher logits are minus lower ones of -x
             higher = -ndtri(u[None, :, : k - 1] * ndtr(-x)[:, None, None])
             lower = ndtri(u[None, :, k - 1 :] * ndtr(x)[:, None, None])
@@ -185,11 +203,10 @@ class Routing:
         )
 
 
-def routing(experts: int, top_k: int, renormalised: bool, logit_variance: float) -> Routing:
-    """The :class:`Routing` of a logit variance, made once."""
-    return _routing(experts, top_k, renormalised, min(max(logit_variance, SMALLEST_V), LARGEST_V))
+def gate_statistics(experts: int, top_k: int, renormalised: bool, logit_variance: float) -> GateStatistics:
+    """The :class:`GateStatistics` of a logit variance, made once; beyond the smallest and the largest, of
+    these."""
+    return _statistics(experts, top_k, renormalised, min(max(logit_variance, SMALLEST_V), LARGEST_V))
 
 
-@lru_cache(maxsize=256)
-def _routing(experts: int, top_k: int, renormalised: bool, logit_variance: float) -> Routing:
-    return Routing(experts, top_k, renormalised, logit_variance)
+_statistics = lru_cache(maxsize=256)(GateStatistics)

@@ -11,8 +11,8 @@ from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.gaussian.activations import ACTIVATIONS
 from spannorm_theory.layers.experts import MixtureOfExperts
 from spannorm_theory.layers.feedforward import FeedForward
-from spannorm_theory.softmax.top_k import routing, top_gates
-from spannorm_theory.softmax.top_k_table import routing_plane
+from spannorm_theory.softmax.top_k import top_gates
+from spannorm_theory.softmax.top_k_table import gate_table
 
 GAINS = {"ffn.up": 1.3, "ffn.gate": 0.8, "ffn.down": 0.7, "ffn.router": 1.0}
 CASES = [(8, 2, True, 1.0), (8, 1, False, 1.0), (4, 3, False, 4.0), (16, 4, True, 0.3)]
@@ -49,12 +49,12 @@ def test_overlaps_against_sampled_pairs(
         "router": (jacobians[0] * jacobians[1]).sum((1, 2)),
         "common": (chosen * also).sum(1) / top_k,
     }
-    table = routing(experts, top_k, renormalised, v)
-    at = table.curve.at(distance(rho))
+    table = gate_table(experts, top_k, renormalised, v)
+    at = table.at(v, distance(rho))
     found = {"own": at.own, "gap": at.gap, "router": at.router, "common": at.common}
     scale = {"own": 1.0, "gap": at.gap, "router": at.alone, "common": 1.0}
     for name, values in sampled.items():
-        error = np.hypot(values.std() / np.sqrt(samples), table.errors[name] * scale[name])
+        error = np.hypot(values.std() / np.sqrt(samples), table.unit.errors[name] * scale[name])
         assert abs(found[name] - values.mean()) < 5 * error, name
         assert error < 0.03 * scale[name], name
 
@@ -66,18 +66,19 @@ def test_overlaps_against_sampled_pairs(
 def test_coefficient_of_the_square_root(experts: int, top_k: int, coefficient: float) -> None:
     """1 - O/A ~ c sqrt(1 - rho) for equal gates; with 64 experts swaps add up singly only below 1 - rho =
     1e-5, and 1.19 is what one finds at 1e-3."""
-    curve = routing(experts, top_k, True, 1e-6).curve
-    assert curve.own == pytest.approx(1 / top_k, rel=1e-4)
-    c = float(curve.at(distance(1 - 1e-14)).gap) * top_k / 1e-7
+    table = gate_table(experts, top_k, True, 1e-6)
+    at = table.at(1e-6, distance(1 - np.array([1e-14, 1e-3])))
+    assert at.own == pytest.approx(1 / top_k, rel=1e-4)
+    c = at.gap[0] * top_k / 1e-7
     assert c == pytest.approx(coefficient, abs=0.008)
     if experts == 64:
-        assert (1 - curve.at(distance(1 - 1e-3)).common) / 1e-3**0.5 == pytest.approx(1.19, abs=0.05)
+        assert (1 - at.common[1]) / 1e-3**0.5 == pytest.approx(1.19, abs=0.05)
 
 
 @pytest.mark.exact
 def test_two_experts_agree_on_the_angle() -> None:
     rho = np.array([-0.5, -0.3, 0.0, 0.5, 0.9, 0.999, 1.0])
-    at = routing(2, 1, True, 1.0).curve.at(distance(rho))
+    at = gate_table(2, 1, True, 1.0).at(1.0, distance(rho))
     assert at.common == pytest.approx(1 - np.arccos(rho) / np.pi, abs=1e-6)
     assert at.router == pytest.approx(0, abs=1e-15)
 
@@ -85,19 +86,19 @@ def test_two_experts_agree_on_the_angle() -> None:
 @pytest.mark.exact
 def test_limits() -> None:
     for experts, top_k, renormalised, v in CASES:
-        table = routing(experts, top_k, renormalised, v)
-        same, apart = table.curve.at(0.0), table.curve.at(distance(0.0))
+        table = gate_table(experts, top_k, renormalised, v)
+        same, apart = table.at(v, 0.0), table.at(v, distance(0.0))
         assert same.gap == 0
         assert same.common == pytest.approx(1)
-        assert abs(apart.common - top_k / experts) < 5 * table.errors["common"]
-    flat = routing(8, 2, True, 1e-6).curve
-    assert flat.own - float(flat.at(distance(0.0)).gap) == pytest.approx(1 / 8, rel=0.02)
-    assert flat.at(0.0).router == pytest.approx(1 / 4, rel=1e-4)  # (k - 1)/k^2
-    mixed, everyone = routing(4, 4, True, 2.0).curve, routing(4, 4, False, 2.0).curve
-    assert mixed.own == everyone.own
-    t = np.linspace(0, 1, 7)
-    assert mixed.at(t).gap == pytest.approx(everyone.at(t).gap, abs=1e-12)
-    assert mixed.at(1e-6).gap < 1e-11  # nothing to choose: no square root
+        assert abs(apart.common - top_k / experts) < 5 * table.unit.errors["common"]
+    flat = gate_table(8, 2, True, 1e-6).at(1e-6, distance(np.array([0.0, 1.0])))
+    assert flat.own[0] - flat.gap[0] == pytest.approx(1 / 8, rel=0.02)
+    assert flat.router[1] == pytest.approx(1 / 4, rel=1e-4)  # (k - 1)/k^2
+    t = np.append(np.linspace(0, 1, 7), 1e-6)
+    mixed, everyone = (gate_table(4, 4, renormalised, 2.0).at(2.0, t) for renormalised in (True, False))
+    assert mixed.own == pytest.approx(everyone.own, rel=1e-14)
+    assert mixed.gap == pytest.approx(everyone.gap, abs=1e-12)
+    assert mixed.gap[-1] < 1e-11  # nothing to choose: no square root
 
 
 @pytest.mark.exact
@@ -128,11 +129,8 @@ def test_shared_experts_add_their_own_branch() -> None:
 @pytest.mark.exact
 def test_drop_keeps_its_digits_when_tokens_collapse() -> None:
     experts = branch(8, 2)
-    curve, k = (
-        routing(8, 2, True, 1.0).curve,
-        FeedForward(ACTIVATIONS["gelu"], 64, 256).forward(1, 0, GAINS)[0],
-    )
-    slope = float(curve.at(1e-12).gap) / 1e-12
+    k = FeedForward(ACTIVATIONS["gelu"], 64, 256).forward(1, 0, GAINS)[0]
+    slope = float(gate_table(8, 2, True, 1.0).at(1.0, 1e-12).gap) / 1e-12
     for delta in (1e-6, 1e-9, 1e-12, 1e-20):
         q, drop = experts.forward(1.0, delta, GAINS)
         assert drop == pytest.approx(k * slope * np.sqrt(delta / 2), rel=5 * np.sqrt(delta) + 1e-12)
@@ -143,15 +141,15 @@ def test_drop_keeps_its_digits_when_tokens_collapse() -> None:
 @pytest.mark.exact
 def test_response_and_bend_are_derivatives_of_the_covariance() -> None:
     experts, q, h = branch(8, 1, False), np.array([1.0]), 1e-3
-    plane = routing_plane(8, 1, False, 1.0)
+    table = gate_table(8, 1, False, 1.0)
     for delta in (0.9, 0.2, 0.02):
         step = h * delta
         low, high = (experts.output(1.0, 1.0, 1 - delta + s, GAINS) for s in (-step, step))
         response = experts.response(q, np.array([delta]), np.array([delta]), GAINS)
         assert response == pytest.approx((high - low) / (2 * step), rel=1e-4)
-        gaps = [plane.forward(1.0, np.sqrt(x / 2), 0.0)[1] for x in (delta - step, delta, delta + step)]
+        gaps = [table.forward(1.0, np.sqrt(x / 2), 0.0)[1] for x in (delta - step, delta, delta + step)]
         second = (gaps[0] - 2 * gaps[1] + gaps[2]) / step**2
-        unlike = plane.forward(1.0, np.sqrt(delta / 2), 0.5)[1]
+        unlike = table.forward(1.0, np.sqrt(delta / 2), 0.5)[1]
         assert 4 * (unlike - gaps[1]) == pytest.approx(delta**2 * second, rel=1e-3, abs=1e-6)
 
 
@@ -199,12 +197,12 @@ def test_other_logit_variances_are_interpolated() -> None:
 @pytest.mark.parametrize("t", [0.0, 1e-12, 0.04, 0.5, 1.0])
 def test_one_point_is_one_of_an_array(v: float, t: float) -> None:
     """The layer loop's polynomials against those of arrays: alone, and beside other logit variances."""
-    plane = routing_plane(8, 2, True, 1.0)
-    beside = plane.at(np.array([v, 1.0, 40.0]), np.full(3, t))
-    alone = plane.at(v, np.array([t]))
-    found = plane.forward(v, t, 0.0)
+    table = gate_table(8, 2, True, 1.0)
+    beside = table.at(np.array([v, 1.0, 40.0]), np.full(3, t))
+    alone = table.at(v, np.array([t]))
+    found = table.forward(v, t, 0.0)
     assert found == pytest.approx((beside.own[0], beside.gap[0]), rel=1e-12, abs=1e-25)
-    assert found == pytest.approx((alone.own, alone.gap[0]), rel=1e-12, abs=1e-25)
+    assert found == pytest.approx((alone.own[0], alone.gap[0]), rel=1e-12, abs=1e-25)
     for name in ("router", "common", "scatter", "gap_slope"):
         assert getattr(alone, name)[0] == pytest.approx(getattr(beside, name)[0], rel=1e-11, abs=1e-20)
 

@@ -20,6 +20,7 @@ from spannorm_theory.layers.attention import Attention
 from spannorm_theory.layers.feedforward import FeedForward
 from spannorm_theory.softmax.overlap_curve import OverlapCurve
 from spannorm_theory.softmax.overlaps import head_overlaps, overlaps, saturating_overlaps, sphere_overlaps
+from spannorm_theory.softmax.query_bias import query_biases
 
 KERNELS = {name: a.kernel for name, a in ACTIVATIONS.items() if not a.gated}
 
@@ -233,14 +234,21 @@ class TestOverlaps:
             assert law.j11 == pytest.approx(exact.j11, rel=0.05)
 
     @pytest.mark.reference
-    def test_the_curve_interpolates(self) -> None:
-        for v, sphere, within in ((1.0, 0, 1e-6), (1.0, 31, 1e-6), (16.0, 0, 1e-5), (64.0, 0, 5e-5)):
-            curve = OverlapCurve(v, 64, 32, sphere)
-            for rho in (0.0, 0.123, 0.77, 0.99, 1.0):
-                s2 = v * (1 - rho)
-                exact = sphere_overlaps(s2, rho, 64, sphere) if sphere else head_overlaps(s2, rho, 64, 32)
-                assert curve.forward(rho)[:2] == pytest.approx((exact.p2, exact.p11), rel=within)
-                assert curve.all(np.array([rho]))[:, 0] == pytest.approx(tuple(exact), rel=within, abs=1e-7)
+    @pytest.mark.parametrize("sphere", [0, 31])
+    @pytest.mark.parametrize(("v", "within"), [(1.0, 1e-6), (16.0, 3e-6), (64.0, 2e-5)])
+    def test_the_curve_is_the_quadrature(self, v: float, within: float, sphere: int) -> None:
+        """To its stated error, of the largest value of each function."""
+        curve, cosines = OverlapCurve(v, 64, 32, sphere), [0.0, 0.123, 0.77, 0.99, 1.0, -1 / 63]
+        found = curve.all(np.array(cosines))
+        exact = []
+        for rho in cosines:
+            s2 = v * (1 - rho)
+            one = sphere_overlaps(s2, rho, 64, sphere) if sphere else head_overlaps(s2, rho, 64, 32)
+            exact.append([*one, *query_biases(s2, rho, 64, 32)])
+        expected = np.array(exact).T
+        assert (np.abs(found - expected).max(axis=1) <= within * np.abs(expected).max(axis=1)).all()
+        looped = np.array([curve.forward(rho) for rho in cosines])
+        np.testing.assert_allclose(looped.T, found[[0, 1, 8]], rtol=1e-12)
 
     @pytest.mark.statistical
     def test_cosines_of_queries_fluctuate_over_a_head(self) -> None:
@@ -321,13 +329,12 @@ def test_hermite_coefficients_between_knots_are_those_of_the_quadrature(name: st
 @pytest.mark.parametrize("name", sorted(KERNELS))
 def test_both_tokens_at_once(name: str) -> None:
     """``pair`` is value and slope of one token, then between two."""
-    within = 2e-8 if name == "tanh" else 1e-12  # read off a table
     kernel, q, delta = KERNELS[name], np.array([0.5, 0.5, 1.7]), np.array([0.1, 0.5, 1e-9])
     one, slope, two, cross = kernel.pair(q, delta)
-    assert one == pytest.approx(kernel.value(q, q, q), rel=within)
-    assert slope == pytest.approx(kernel.slope(q, q, q), rel=within)
-    assert two == pytest.approx(kernel.value(q, q, q - delta), rel=within, abs=1e-15)
-    assert cross == pytest.approx(kernel.slope(q, q, q - delta), rel=within)
+    assert one == pytest.approx(kernel.value(q, q, q), rel=1e-12)
+    assert slope == pytest.approx(kernel.slope(q, q, q), rel=1e-12)
+    assert two == pytest.approx(kernel.value(q, q, q - delta), rel=1e-12, abs=1e-15)
+    assert cross == pytest.approx(kernel.slope(q, q, q - delta), rel=1e-12)
 
 
 @pytest.mark.exact

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from spannorm_theory.layers.rotary import coherence, frequencies, hidden, rotate, rotated
+from spannorm_theory.layers.rotary import coherence, frequencies, hidden, rotated
+from spannorm_theory.layers.rotary_op import rotate
 
 
 @pytest.mark.exact

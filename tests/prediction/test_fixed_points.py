@@ -11,7 +11,7 @@ import spannorm_theory as st
 from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.gaussian.activations import ACTIVATIONS
 from spannorm_theory.prediction.fixed_points import alignment_map, depth_of_cosine, fixed_points
-from spannorm_theory.softmax.top_k import routing
+from spannorm_theory.softmax.top_k_table import gate_table
 from spannorm_theory.spec.scalings import Multipliers
 
 RATIOS = {"swiglu": 0.9, "reglu": 0.9, "gelu": 0.05}
@@ -84,9 +84,9 @@ def _strong_attention(registries: None) -> None:
 @pytest.mark.parametrize(("top_k", "gates"), [(2, "renormalised"), (1, "softmax")])
 def test_experts_settle_at_the_square_of_the_branch_ratio(top_k: int, gates: str) -> None:
     """1 - rho* -> (c sigma_f^2 / sigma_a^2)^2 in PreNorm, c the coefficient of sqrt(1 - rho)."""
-    curve = routing(8, top_k, gates == "renormalised", 1.0).curve
-    sigma2 = curve.own * 0.4252214825702987
-    c = float(curve.at(1e-9).gap) / 1e-9 / sqrt(2) / curve.own
+    at = gate_table(8, top_k, gates == "renormalised", 1.0).at(1.0, 1e-9)
+    sigma2 = float(at.own) * 0.4252214825702987
+    c = float(at.gap) / 1e-9 / sqrt(2) / float(at.own)
     found = []
     for ratio in (4, 16):
         arch = st.Architecture(

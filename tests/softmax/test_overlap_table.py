@@ -7,7 +7,7 @@ import pytest
 
 from spannorm_theory.softmax.overlap_table import head_table
 from spannorm_theory.softmax.overlaps import head_overlaps
-from spannorm_theory.softmax.query_bias import row_leans
+from spannorm_theory.softmax.query_bias import bias_table
 
 KEYS, HEAD_WIDTH = 16, 8
 
@@ -38,9 +38,9 @@ def test_one_point_is_that_of_many() -> None:
     rho = np.array([0.2, 1.0, -0.05, 0.999, 0.5, 0.3, 1 - 1e-12, -1 / 15])
     found = [table.forward(float(a), float(b)) for a, b in zip(s2, rho, strict=True)]
     assert found[0] == pytest.approx((1 / KEYS, 1 / KEYS, 0), abs=1e-15)
-    p2, p11, lean = np.array(found).T
+    p2, p11, bias = np.array(found).T
     assert np.array([p2, p11]) == pytest.approx(table.all(s2, rho)[:2], abs=1e-13)
-    assert lean == pytest.approx(row_leans(KEYS, HEAD_WIDTH).all(s2, rho)[0], rel=1e-11, abs=1e-30)
+    assert bias == pytest.approx(bias_table(KEYS, HEAD_WIDTH).all(s2, rho)[0], rel=1e-11, abs=1e-30)
 
 
 @pytest.mark.exact

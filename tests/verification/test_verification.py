@@ -16,7 +16,7 @@ from spannorm_theory.base.quantities import SPECTRAL
 from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
 from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.prediction import Prediction
-from spannorm_theory.softmax.top_k_curve import Overlaps
+from spannorm_theory.softmax.top_k_table import GateOverlaps, GateTable
 from spannorm_theory.spec.placements import STANDARD
 from spannorm_theory.verification.verification import compare, verify
 
@@ -229,10 +229,16 @@ def moe() -> Ensemble:
 def _without(monkeypatch: pytest.MonkeyPatch, overlap: str) -> Prediction:
     """The prediction of a theory of experts in which an overlap is zero."""
     if overlap == "gap":
-        monkeypatch.setattr(Overlaps, "gap", property(lambda self: 0.0 * self.t))
+        monkeypatch.setattr(GateOverlaps, "gap", property(lambda self: 0.0 * self.t))
     else:
-        fewer = Overlaps.fewer
-        monkeypatch.setattr(Overlaps, "fewer", lambda self, factor: fewer(self, np.inf))
+        at = GateTable.at
+
+        def without_router(self: GateTable, v: Any, t: Any) -> GateOverlaps:
+            found = at(self, v, t)
+            found.cubics[:, 1] = 0
+            return replace(found, alone=0 * found.alone)
+
+        monkeypatch.setattr(GateTable, "at", without_router)
     return predict_profiles(MOE)
 
 
