@@ -129,6 +129,10 @@ def test_every_statistic_of_every_layer(placement, segment):
                 expected[str(i), "participation_ratio", l] = ((s**2).sum() ** 2 / (s**4).sum()).item()
                 g = next(grads)
                 expected[str(i), "grad_variance", l], expected[str(i), "grad_token_cosine", l] = moments(g)
+                if l == 0:
+                    at_embedding = g if i == 0 else at_embedding + g
+        if streams > 1:  # all of them start as the embedding
+            expected["input", "grad_variance", 0], _ = moments(at_embedding)
         for l in range(arch.depth):
             for i in range(streams):
                 x, y = boundaries[l][i], boundaries[l + 1][i]
