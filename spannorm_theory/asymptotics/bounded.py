@@ -19,7 +19,7 @@ from sympy import Expr, Matrix, expand, log, ones, together
 from ..base import symbols
 from ..base.errors import NoClosedForm
 from ..derivation.rank_collapse import collapse_factor
-from ..derivation.recursion import Recursion
+from ..derivation.recurrence import Recurrence
 from ..moments.one_token import Step, constant_gains
 from .growth import Growth
 from .levelled import levelled, named
@@ -51,10 +51,10 @@ class Bounded:
         NoClosedForm: several streams, early blocks of another kind, or changes that are not bounded.
     """
 
-    def __init__(self, recursion: Recursion) -> None:
-        if len(recursion.block.trace.streams) > 1:
+    def __init__(self, recurrence: Recurrence) -> None:
+        if len(recurrence.block.trace.streams) > 1:
             raise NoClosedForm("several streams change together")
-        self._near = _Stream(levelled(recursion))
+        self._near = _Stream(levelled(recurrence))
 
     def forward(self) -> Growth:
         """Growth of q_L."""

@@ -20,7 +20,7 @@ from sympy import Add, Expr, Float, Integer, Symbol, apart, cancel, exp, expand,
 from ..base import symbols
 from ..base.errors import NoClosedForm
 from ..derivation.rank_collapse import collapse_factor, opening_factor
-from ..derivation.recursion import Recursion
+from ..derivation.recurrence import Recurrence
 from .growth import Growth
 from .of_closed_forms import growth
 from .series import SHARE, antiderivative
@@ -35,16 +35,16 @@ class ByShare:
         NoClosedForm: it is not of this kind; the message says why.
     """
 
-    def __init__(self, recursion: Recursion) -> None:
-        state = recursion.step.moment(0, 0)
-        if len(recursion.turns) > 1 or not isinstance(state, Symbol):
+    def __init__(self, recurrence: Recurrence) -> None:
+        state = recurrence.step.moment(0, 0)
+        if len(recurrence.turns) > 1 or not isinstance(state, Symbol):
             raise NoClosedForm("its blocks differ, or a norm fixes its second moment")
-        self._recursion, self._state = recursion, state
-        start = growth(recursion.initial[-1][0, 0], L)
+        self._recurrence, self._state = recurrence, state
+        start = growth(recurrence.initial[-1][0, 0], L)
         if any(order != 0 for order in start.orders[:4]) or start.stretched or start.log_stretched:
             raise NoClosedForm("what is before does not tend to a constant")
-        self._first, self._share = start.prefactor, recursion.start.coeff(L, 1)
-        self._g = self._rate(recursion.step.forward[0, 0] - state)
+        self._first, self._share = start.prefactor, recurrence.start.coeff(L, 1)
+        self._g = self._rate(recurrence.step.forward[0, 0] - state)
 
     def _rate(self, change: Expr) -> Expr:
         """The limit of L times a change at l = tL."""
@@ -91,13 +91,13 @@ class ByShare:
 
     def gradient(self) -> Growth:
         """Growth of gamma_0 / gamma_L."""
-        opening = growth(self._recursion.opening_ratio, L)
-        return opening + Growth(constant=self._sum(self._recursion.step.backward_matrix[0, 0]))
+        opening = growth(self._recurrence.opening_ratio, L)
+        return opening + Growth(constant=self._sum(self._recurrence.step.backward_matrix[0, 0]))
 
     def collapse(self) -> Growth:
         """Growth of (1 - rho_L) / (1 - rho_0), near rho = 1."""
-        opening = growth(opening_factor(self._recursion), L)
-        return opening + Growth(constant=self._sum(collapse_factor(self._recursion.step)))
+        opening = growth(opening_factor(self._recurrence), L)
+        return opening + Growth(constant=self._sum(collapse_factor(self._recurrence.step)))
 
     def _sum(self, ratio: Expr) -> Expr:
         """int f dt."""

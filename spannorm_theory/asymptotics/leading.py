@@ -13,7 +13,7 @@ from sympy import Expr, Symbol, exp
 from ..base import symbols
 from ..base.errors import NoClosedForm
 from ..derivation.rank_collapse import collapse_factor
-from ..derivation.recursion import Recursion
+from ..derivation.recurrence import Recurrence
 from .by_layer import layer_law
 from .growth import Growth
 from .of_products import linear_law, order_of
@@ -28,12 +28,12 @@ class Leading:
         NoClosedForm: the second moment does not grow as a power of l.
     """
 
-    def __init__(self, recursion: Recursion) -> None:
-        state = recursion.step.moment(0, 0)
-        if recursion.before is not None or len(recursion.turns) > 1 or not isinstance(state, Symbol):
+    def __init__(self, recurrence: Recurrence) -> None:
+        state = recurrence.step.moment(0, 0)
+        if recurrence.before is not None or len(recurrence.turns) > 1 or not isinstance(state, Symbol):
             raise NoClosedForm("its blocks differ, or a norm fixes its second moment")
-        self._step, self._state = recursion.step, state
-        self._size = linear_law(recursion.step.forward[0, 0], state)
+        self._step, self._state = recurrence.step, state
+        self._size = linear_law(recurrence.step.forward[0, 0], state)
         if not self._size.power.is_positive or self._size.log_power != 0:
             raise NoClosedForm("its second moment does not grow as a power of l")
 

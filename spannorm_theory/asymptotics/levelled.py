@@ -14,7 +14,7 @@ from sympy import Expr, Symbol
 
 from ..base import symbols
 from ..base.errors import NoClosedForm
-from ..derivation.recursion import Recursion
+from ..derivation.recurrence import Recurrence
 from ..gaussian.activations import ACTIVATIONS
 from ..gaussian.saturation import Saturation
 from ..moments.one_token import BranchGain
@@ -54,17 +54,17 @@ def named(gains: BranchGain) -> BranchGain:
 
 
 @dataclass(frozen=True)
-class Levelled(Recursion):
-    """A recursion with these names; it behaves as any other."""
+class Levelled(Recurrence):
+    """A recurrence with these names; it behaves as any other."""
 
     @property
     def _gains(self) -> BranchGain:
         return named(super()._gains)
 
 
-def levelled(recursion: Recursion) -> Recursion:
-    """A recursion with names for moments of element-wise functions; itself where there are none."""
-    if not any(branch.elementwise for branch in recursion.block.trace.branches):
-        return recursion
-    r = recursion
+def levelled(recurrence: Recurrence) -> Recurrence:
+    """A recurrence with names for moments of element-wise functions; itself where there are none."""
+    if not any(branch.elementwise for branch in recurrence.block.trace.branches):
+        return recurrence
+    r = recurrence
     return Levelled(r.placement, r.scaling, r.activation, r.name, r.options, r.early)

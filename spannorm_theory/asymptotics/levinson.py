@@ -27,7 +27,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse.csgraph import connected_components
@@ -35,14 +34,12 @@ from sympy import Expr, Integer, Matrix, Rational, S, cancel, exp, expand, facto
 
 from ..base import symbols
 from ..base.errors import NoClosedForm
+from ..derivation.recurrence import Recurrence
+from ..moments.one_token import Step
 from .growth import Growth
 from .leading_terms import INVERSE, ONE, SLOW, Leading, Order, summable, total
-from .moving import expanded_log
+from .moving import Moving, expanded_log
 from .roots import LargestRoot, largest_eigenvalue
-
-if TYPE_CHECKING:
-    from ..derivation.recursion import Recursion
-    from ..moments.one_token import Step
 
 L, LAYER = symbols.depth, symbols.layer
 OMEGAS = symbols.omega_a2, symbols.omega_f2
@@ -80,9 +77,9 @@ class _Class:
 
 
 def separated_law(
-    recursion: Recursion, row: Matrix, column: Matrix, matrix: Callable[[Step], Matrix]
+    recurrence: Recurrence, row: Matrix, column: Matrix, matrix: Callable[[Step], Matrix]
 ) -> Growth:
-    """Growth of row N_0 ... N_(L-1) column, for the non-negative matrices N_l of a recursion's blocks.
+    """Growth of row N_0 ... N_(L-1) column, for the non-negative matrices N_l of a recurrence's blocks.
 
     Args:
         row: of which only counts what is not zero.
@@ -92,12 +89,12 @@ def separated_law(
     Raises:
         NoClosedForm: the blocks' matrices do not tend to a diagonal one, or not fast enough.
     """
-    product = _Product(recursion, matrix(recursion.step))
+    product = _Product(recurrence, matrix(recurrence.step))
     ends = [product.moving.of(entry) for entry in column]
     for end, scale in zip(ends, product.scales, strict=True):
         if end is not None and (end * scale).order != ONE:
             raise NoClosedForm("the product's ends do not grow as the streams do")
-    for step in recursion.opening:
+    for step in recurrence.opening:
         row = row * matrix(step).applyfunc(_used)
     return product.law([entry != 0 for entry in row], [end is not None for end in ends])
 
@@ -105,13 +102,13 @@ def separated_law(
 class _Product:
     """The matrices of one wiring's blocks, in the scale of the stream moments."""
 
-    def __init__(self, recursion: Recursion, matrix: Matrix) -> None:
-        if recursion.before is not None or len(recursion.turns) > 1:
+    def __init__(self, recurrence: Recurrence, matrix: Matrix) -> None:
+        if recurrence.before is not None or len(recurrence.turns) > 1:
             raise NoClosedForm("blocks are wired in more than one way")
         if matrix.has(L):
             raise NoClosedForm("what a block does depends on both l and L")
-        self.moving = recursion.moving
-        self.scales = [self.moving.scales[pair] for pair in recursion.step.pairs]
+        self.moving = Moving(recurrence)
+        self.scales = [self.moving.scales[pair] for pair in recurrence.step.pairs]
         self._matrix, self._size = matrix, matrix.rows
         self._used = np.array(matrix.applyfunc(_used).tolist(), dtype=bool)
 

@@ -8,19 +8,15 @@ order, l^p with p = s + 1, the balance of the two terms gives beta / (p + alpha)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sympy import Expr, Integer, Rational, Symbol, factor
 
 from ..base import symbols
 from ..base.errors import NoClosedForm
+from ..derivation.recurrence import Recurrence
 from ..moments.one_token import tidy
 from .leading_terms import ONE, Leading, leading, of_law, summed
 from .of_products import moment_by_recurrence
 from .series import expand_at_share
-
-if TYPE_CHECKING:
-    from ..derivation.recursion import Recursion
 
 L, LAYER = symbols.depth, symbols.layer
 
@@ -44,7 +40,7 @@ def expanded_log(f: Expr) -> dict[Expr, Expr]:
 
 
 class Moving:
-    """Leading terms of all stream moments of a recursion.
+    """Leading terms of all stream moments of a recurrence.
 
     Attributes:
         known: those of the moments that a block's formulas leave open.
@@ -55,20 +51,20 @@ class Moving:
         NoClosedForm: one is not known, or streams stay correlated in a way that early blocks decide.
     """
 
-    def __init__(self, recursion: Recursion) -> None:
-        step = recursion.step
-        single = {i: of_law(moment_by_recurrence(recursion, (i, i))) for i, j in step.pairs if i == j}
+    def __init__(self, recurrence: Recurrence) -> None:
+        step = recurrence.step
+        single = {i: of_law(moment_by_recurrence(recurrence, (i, i))) for i, j in step.pairs if i == j}
         self.scales = {(i, j): (single[i] * single[j]) ** Rational(1, 2) for i, j in step.pairs}
         self.known: dict[Symbol, Leading] = {}
         self.states = {m for m in (step.moment(*pair) for pair in step.pairs) if isinstance(m, Symbol)}
-        self._recursion = recursion
+        self._recurrence = recurrence
         for i, moment in single.items():
             if isinstance(step.moment(i, i), Symbol):
                 self.known[step.moment(i, i)] = moment
 
     def of(self, f: Expr) -> Leading | None:
         """The leading term of a non-negative formula."""
-        step = self._recursion.step
+        step = self._recurrence.step
         for pair in step.pairs:
             state = step.moment(*pair)
             if state in f.free_symbols and state not in self.known:
@@ -76,7 +72,7 @@ class Moving:
         return leading(f, self.known)
 
     def _cross(self, pair: tuple[int, int], state: Symbol) -> Leading:
-        forward = self._recursion.step.forward[pair]
+        forward = self._recurrence.step.forward[pair]
         slope = tidy(forward.diff(state))
         if slope.has(state):
             raise NoClosedForm("a cross moment has a step that is not linear")

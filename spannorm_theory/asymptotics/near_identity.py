@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import product
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 from sympy import Expr, Matrix, Rational, Symbol, cancel, expand, factor, log, ones, sqrt, together, zeros
 
@@ -30,6 +29,7 @@ from ..base import symbols
 from ..base.errors import NoClosedForm
 from ..derivation.closed_forms import product_of_ratios
 from ..derivation.rank_collapse import difference_map
+from ..derivation.recurrence import Recurrence
 from ..moments.one_token import Step, tidy
 from .attempts import first_of
 from .blockwise import product_of_blocks
@@ -37,9 +37,6 @@ from .growth import Growth
 from .levinson import separated_law
 from .magnitude import ONE, UNIT, Order, Orders, Powers, dominated, over, pruned, require_summable
 from .of_closed_forms import growth
-
-if TYPE_CHECKING:
-    from ..derivation.recursion import Recursion
 
 L, l = symbols.depth, symbols.layer
 
@@ -51,64 +48,64 @@ NUMBERS = [Rational(*pair) for pair in ((311, 97), (733, 89), (419, 83), (113, 7
 DIGITS = 40
 
 
-def embedding_law(recursion: Recursion) -> Growth:
+def embedding_law(recurrence: Recurrence) -> Growth:
     """Growth of the second moment of the gradient at the embedding, for a unit gradient at the output.
 
     Raises:
         NoClosedForm: no case holds; the message says why.
     """
-    pairs, matrix = recursion.step.pairs, attrgetter("backward_terms")
+    pairs, matrix = recurrence.step.pairs, attrgetter("backward_terms")
     start = Matrix([[1 if i == j else 2 for i, j in pairs]])
 
     def common() -> Growth:
-        ratio = _common_ratio(recursion, start, matrix)
-        end = {p: recursion.moment_at(p, L) for p in pairs}
-        out = (start * matrix(recursion.readout))[0].subs(_symbols(recursion.readout, end))
-        return growth(factor(out), L) + _law(ratio, recursion.start)
+        ratio = _common_ratio(recurrence, start, matrix)
+        end = {p: recurrence.moment_at(p, L) for p in pairs}
+        out = (start * matrix(recurrence.readout))[0].subs(_symbols(recurrence.readout, end))
+        return growth(factor(out), L) + _law(ratio, recurrence.start)
 
     def near_identity() -> Growth:
-        near, row = NearIdentity(recursion), start
+        near, row = NearIdentity(recurrence), start
         for step, place in near.opening:
             row = row * matrix(step).subs(place)
-        return near.law(row, matrix(recursion.readout), matrix)
+        return near.law(row, matrix(recurrence.readout), matrix)
 
     def separated() -> Growth:
-        return separated_law(recursion, start, matrix(recursion.readout), matrix)
+        return separated_law(recurrence, start, matrix(recurrence.readout), matrix)
 
     return first_of(common, near_identity, separated)
 
 
-def differences_law(recursion: Recursion, stream: int) -> Growth:
+def differences_law(recurrence: Recurrence, stream: int) -> Growth:
     """Growth of (1 - rho_L) / (1 - rho_0) of a stream, near rho = 1.
 
     Raises:
         NoClosedForm: no case holds; the message says why.
     """
-    pair, size = (stream, stream), len(recursion.step.pairs)
+    pair, size = (stream, stream), len(recurrence.step.pairs)
 
     def row(moment: Expr) -> Matrix:
         """What reads the stream's difference, over ``moment``."""
         found = zeros(1, size)
-        found[recursion.step.pairs.index(pair)] = moment
+        found[recurrence.step.pairs.index(pair)] = moment
         return found
 
     def transposed(step: Step) -> Matrix:
         return difference_map(step).T
 
     def common() -> Growth:
-        ratio = _common_ratio(recursion, ones(1, size), transposed)
-        started = growth(symbols.initial_variance / recursion.moment_at(pair, L), L)
-        return started + _law(ratio, recursion.start)
+        ratio = _common_ratio(recurrence, ones(1, size), transposed)
+        started = growth(symbols.initial_variance / recurrence.moment_at(pair, L), L)
+        return started + _law(ratio, recurrence.start)
 
     def near_identity() -> Growth:
-        near, column = NearIdentity(recursion), ones(size, 1)
+        near, column = NearIdentity(recurrence), ones(size, 1)
         for step, place in near.opening:
             column = difference_map(step).subs(place) * column
         return near.law(row(symbols.initial_variance / near.moments[pair]), column, difference_map)
 
     def separated() -> Growth:
-        end = row(1 / recursion.step.moment(*pair)).T
-        return separated_law(recursion, ones(1, size), end, transposed)
+        end = row(1 / recurrence.step.moment(*pair)).T
+        return separated_law(recurrence, ones(1, size), end, transposed)
 
     return first_of(common, near_identity, separated)
 
@@ -117,20 +114,20 @@ def _symbols(step: Step, values: dict[tuple[int, int], Expr]) -> dict[Expr, Expr
     return {step.moment(*pair): value for pair, value in values.items() if step.moment(*pair).is_Symbol}
 
 
-def _common_ratio(recursion: Recursion, row: Matrix, matrix: Callable[[Step], Matrix]) -> Expr:
+def _common_ratio(recurrence: Recurrence, row: Matrix, matrix: Callable[[Step], Matrix]) -> Expr:
     """rho(l) with ``row`` M_l = rho(l) ``row`` in every block and turn.
 
     Raises:
         NoClosedForm: there is none, or the stream moments have no closed form or are not all equal.
     """
-    if recursion.opening or recursion.before is not None:
+    if recurrence.opening or recurrence.before is not None:
         raise NoClosedForm("blocks differ")
-    closed = {recursion.moment_at(pair, l) for pair in recursion.step.pairs}
+    closed = {recurrence.moment_at(pair, l) for pair in recurrence.step.pairs}
     if len(closed) > 1:
         raise NoClosedForm("the streams' moments differ")
     q = symbols.variance
     ratios = set()
-    for step in recursion.turns:
+    for step in recurrence.turns:
         place = _symbols(step, dict.fromkeys(step.pairs, q))
         if len({tidy(f.subs(place)) for f in step.forward.values()}) > 1:
             raise NoClosedForm("the streams' moments differ")
@@ -162,12 +159,12 @@ class NearIdentity:
         NoClosedForm: a stream's moment does not stay between positive constants.
     """
 
-    def __init__(self, recursion: Recursion) -> None:
-        if recursion.before is not None:
+    def __init__(self, recurrence: Recurrence) -> None:
+        if recurrence.before is not None:
             raise NoClosedForm("early blocks differ")
-        self._blocks = recursion.turns
-        rows = recursion.initial
-        places = list(zip(recursion.opening, rows, strict=False)) or [(recursion.step, rows[0])]
+        self._blocks = recurrence.turns
+        rows = recurrence.initial
+        places = list(zip(recurrence.opening, rows, strict=False)) or [(recurrence.step, rows[0])]
         self.opening: list[tuple[Step, dict[Expr, Expr]]] = []
         self.opening += [(step, {**_symbols(step, row), l: at}) for at, (step, row) in enumerate(places)]
         step, place = self.opening[-1]
@@ -176,15 +173,15 @@ class NearIdentity:
         self._symbols = {symbols.stream_moment(q, *pair, count): m for pair, m in self.moments.items()}
         self.quiet = True
         self.orders = Orders({})
-        self._find_moments(recursion)
+        self._find_moments(recurrence)
 
-    def _find_moments(self, recursion: Recursion) -> None:
-        streams = len(recursion.step.trace.streams)
-        for i, j in recursion.step.pairs:
+    def _find_moments(self, recurrence: Recurrence) -> None:
+        streams = len(recurrence.step.trace.streams)
+        for i, j in recurrence.step.pairs:
             # a cross moment is at most the root of the product of two moments that are settled
             name = symbols.stream_moment(symbols.variance, i, j, streams)
             self.orders.known[name] = ONE if i == j else Order(ONE.high)
-            state = recursion.step.moment(i, j)
+            state = recurrence.step.moment(i, j)
             if i == j and not self.orders.of(self.moments[i, j] if state.is_Symbol else state).settled:
                 raise NoClosedForm("a stream's moment does not stay between positive constants")
         for step in self._blocks:

@@ -1,6 +1,6 @@
 """The large-depth law of a closed form.
 
-Closed forms of the recursions are sums and products of powers, gamma functions and harmonic numbers.
+Closed forms of the recurrences are sums and products of powers, gamma functions and harmonic numbers.
 Each factor has such an expansion; products add them; in a sum the largest term wins. Far faster and
 more robust here than general limits, and it gives exponent and constant together.
 """

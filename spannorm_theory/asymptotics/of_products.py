@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sympy import Add, Expr, Integer, Symbol, apart, exp, expand, factor, integrate, log, powsimp, together
 
 from ..base import symbols
 from ..base.errors import NoClosedForm
 from ..derivation.closed_forms import Pairs
+from ..derivation.recurrence import Recurrence
 from ..moments.one_token import tidy
 from .growth import Growth
 from .of_closed_forms import growth
-
-if TYPE_CHECKING:
-    from ..derivation.recursion import Recursion
 
 L = symbols.depth
 
@@ -67,14 +63,14 @@ def profile_law(ratio: Expr, start: Expr) -> Growth:
     return Growth(constant=expand(primitive.subs(t, 1) - primitive.subs(t, first)))
 
 
-def moment_by_recurrence(recursion: Recursion, pair: Pairs) -> Growth:
+def moment_by_recurrence(recurrence: Recurrence, pair: Pairs) -> Growth:
     """Growth of a stream moment at l = L: of its closed form, else of its linear recurrence."""
     try:
-        return growth(recursion.moment_at(pair, L), L)
+        return growth(recurrence.moment_at(pair, L), L)
     except NoClosedForm:
-        state = recursion.step.moment(*pair)
-        others = {recursion.step.moment(*p) for p in recursion.step.pairs} - {state}
-        step = recursion.step.forward[pair]
+        state = recurrence.step.moment(*pair)
+        others = {recurrence.step.moment(*p) for p in recurrence.step.pairs} - {state}
+        step = recurrence.step.forward[pair]
         if not isinstance(state, Symbol) or step.free_symbols & others:
             raise
         return linear_law(step, state)

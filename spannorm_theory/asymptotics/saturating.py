@@ -26,7 +26,7 @@ from sympy import Expr, Integer, Rational, Symbol, cancel, expand, factor, log, 
 from ..base import symbols
 from ..base.errors import NoClosedForm
 from ..derivation.rank_collapse import collapse_factor
-from ..derivation.recursion import Recursion
+from ..derivation.recurrence import Recurrence
 from ..moments.one_token import constant_gains
 from .growth import Growth
 from .levelled import levelled, named, names, saturation
@@ -44,12 +44,12 @@ class Saturating:
         NoClosedForm: it is not of this kind; the message says why.
     """
 
-    def __init__(self, recursion: Recursion) -> None:
-        if len(recursion.block.trace.streams) > 1:
+    def __init__(self, recurrence: Recurrence) -> None:
+        if len(recurrence.block.trace.streams) > 1:
             raise NoClosedForm("several streams change together")
-        if not any(branch.elementwise for branch in recursion.block.trace.branches):
+        if not any(branch.elementwise for branch in recurrence.block.trace.branches):
             raise NoClosedForm("no branch reads a saturating function")
-        found = levelled(recursion)
+        found = levelled(recurrence)
         self._step, state = found.step, found.step.moment(0, 0)
         if found.before is not None or found.opening or len(found.turns) > 1 or not isinstance(state, Symbol):
             raise NoClosedForm("its blocks differ, or a norm fixes its second moment")

@@ -16,7 +16,7 @@ from ..asymptotics.growth import Growth
 from ..asymptotics.near_identity import differences_law, embedding_law
 from ..base.errors import AssumptionError, NoClosedForm
 from ..derivation.iterated import Ends, Iteration
-from ..derivation.recursion import Recursion
+from ..derivation.recurrence import Recurrence
 from ..moments.constant_gains import GAINS, Gains
 from ..moments.equivalence import Factors
 from .beyond import ends_beyond
@@ -35,24 +35,24 @@ UNSETTLED = f"the law has not settled at L = {DEPTHS[-1]}"
 
 
 def known(
-    recursion: Recursion, aligned: Gains, independent: Gains
+    recurrence: Recurrence, aligned: Gains, independent: Gains
 ) -> tuple[dict[str, Found], int, tuple[str, ...]]:
     """What is known of each quantity, the stream that grows most, and what could not be computed.
 
     Args:
         aligned, independent: gains at which laws are evaluated; what has no law is fitted at the former.
     """
-    iteration = Iteration(recursion)
+    iteration = Iteration(recurrence)
     key, factors = iteration.key(DEPTHS[-1])
-    return _known(_Formulas(key, recursion, iteration, factors), factors, aligned, independent)
+    return _known(_Formulas(key, recurrence, iteration, factors), factors, aligned, independent)
 
 
 @dataclass(frozen=True)
 class _Formulas:
-    """A recursion, equal to every other one whose blocks are the same up to factors of the gains."""
+    """A recurrence, equal to every other one whose blocks are the same up to factors of the gains."""
 
     key: Hashable
-    recursion: Recursion = field(compare=False)
+    recurrence: Recurrence = field(compare=False)
     iteration: Iteration = field(compare=False)
     factors: Factors = field(compare=False)
 
@@ -62,7 +62,7 @@ def _known(
     formulas: _Formulas, factors: Factors, aligned: Gains, independent: Gains
 ) -> tuple[dict[str, Found], int, tuple[str, ...]]:
     runs, checks = _Runs(formulas.iteration, aligned), _Runs(formulas.iteration, CHECK_GAINS)
-    several = len(formulas.recursion.block.trace.streams) > 1
+    several = len(formulas.recurrence.block.trace.streams) > 1
     stream = runs.largest("forward") if several else 0
     kept = runs.largest("identity") if several else 0
     shared = _laws(formulas)
@@ -157,7 +157,7 @@ def _of(ends: Sequence[Ends], name: str, stream: int, start: float) -> list[floa
 
 
 class _Laws:
-    """The laws of one recursion, and their checks.
+    """The laws of one recurrence, and their checks.
 
     Attributes:
         checks: its iterations.
@@ -168,7 +168,7 @@ class _Laws:
         factors = map(float, formulas.factors * 2)
         sizes = tuple(gain / factor for gain, factor in zip(CHECK_GAINS, factors, strict=True))
         self.checks = _Runs(formulas.iteration, (sizes[0], sizes[1], sizes[2], sizes[3]))
-        self._recursion, self._factors = formulas.recursion, formulas.factors
+        self._recurrence, self._factors = formulas.recurrence, formulas.factors
         self._laws: dict[tuple[str, int], Growth | str] = {}
         self._checked: dict[tuple[str, int], tuple[str, bool, str]] = {}
 
@@ -190,15 +190,15 @@ class _Laws:
         return law.subs(values) if values else law
 
     def _derived(self, name: str, stream: int) -> Growth:
-        recursion = self._recursion
+        recurrence = self._recurrence
         if name == "forward":
-            return laws.moment_law(recursion, (stream, stream))
+            return laws.moment_law(recurrence, (stream, stream))
         if name == "identity":
-            return laws.identity_law(recursion, stream)
-        several = len(recursion.block.trace.streams) > 1
+            return laws.identity_law(recurrence, stream)
+        several = len(recurrence.block.trace.streams) > 1
         if name == "collapse":
-            return differences_law(recursion, stream) if several else laws.collapse_law(recursion)
-        return embedding_law(recursion) if several else laws.gradient_law(recursion)
+            return differences_law(recurrence, stream) if several else laws.collapse_law(recurrence)
+        return embedding_law(recurrence) if several else laws.gradient_law(recurrence)
 
     def check(self, name: str, stream: int) -> tuple[str, bool, str]:
         """:func:`_check` of a law that sets in within the check's depths."""

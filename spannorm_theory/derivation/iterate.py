@@ -1,4 +1,4 @@
-"""Iterate a recursion with constant branch gains to any depth.
+"""Iterate a recurrence with constant branch gains to any depth.
 
 Gradients are linear in the gradient that comes in, so their exponent is carried apart. So is that of
 the streams where the step scales with them (no norm anywhere); elsewhere streams stay in range.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import exp, log
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,7 @@ from sympy import Expr, lambdify
 from ..base import symbols
 from ..base.errors import InputError
 from ..moments.one_token import Step, numeric_moments, tidy
-
-if TYPE_CHECKING:
-    from .recursion import Recursion
+from .recurrence import Recurrence
 
 Numbers = list[float]
 _GAINS = (symbols.sigma_a2, symbols.sigma_f2, symbols.omega_a2, symbols.omega_f2)
@@ -56,20 +54,20 @@ def scales_with_streams(step: Step) -> bool:
 
 
 def iterate(
-    recursion: Recursion, depth: int, gains: Mapping[str, float], q0: float, gamma_out: float
+    recurrence: Recurrence, depth: int, gains: Mapping[str, float], q0: float, gamma_out: float
 ) -> pd.DataFrame:
-    """See :meth:`Recursion.iterate`."""
+    """See :meth:`spannorm_theory.render.recursion.Recursion.iterate`."""
     if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
         raise InputError(f"depth must be an integer of at least 1, got {depth!r}")
     for name, value in {**gains, "q0": q0, "gamma_out": gamma_out}.items():
         if not (value > 0 or (value == 0 and name in gains)) or value == float("inf"):
             raise InputError(f"{name} must be a positive number, got {value!r}")
     values = dict(zip(_GAINS, gains.values(), strict=True))
-    steps = recursion.steps(depth)
+    steps = recurrence.steps(depth)
     known = {step: Compiled(step, values, depth) for step in dict.fromkeys(steps)}
     blocks = [known[step] for step in steps]
     rescale = all(scales_with_streams(step) for step in known)
-    pairs = recursion.block.pairs
+    pairs = recurrence.block.pairs
     state, shift = [q0] * len(pairs), 0.0
     states, shifts, identity = [], [], []
     for l, compiled in enumerate(blocks):
@@ -82,7 +80,7 @@ def iterate(
             state = [x / state[0] for x in state]
     states.append(state)
     shifts.append(shift)
-    gradients, exponents = _gradients(recursion, blocks, states, shift, gamma_out)
+    gradients, exponents = _gradients(recurrence, blocks, states, shift, gamma_out)
     from_layer = np.cumsum(np.array(identity)[::-1], axis=0)[::-1]
     rows: list[tuple[Any, ...]] = []
     for at, (i, j) in enumerate(pairs):
@@ -101,16 +99,16 @@ def iterate(
 
 
 def _gradients(
-    recursion: Recursion,
+    recurrence: Recurrence,
     blocks: list[Compiled],
     states: list[Numbers],
     shift: float,
     gamma_out: float,
 ) -> tuple[list[Numbers], list[float]]:
     """Gradient moments at every boundary: mantissas and natural exponents."""
-    readout = recursion.readout
+    readout = recurrence.readout
     last = [x * exp(min(shift, 600.0)) for x in states[-1]]
-    moments = [readout.moment(*p) for p in recursion.block.pairs]
+    moments = [readout.moment(*p) for p in recurrence.block.pairs]
     compiled = lambdify(moments, list(readout.backward_matrix[:, 0]), modules=[numeric_moments(), "math"])
     gradient, exponent = np.array(compiled(*last), dtype=float) * gamma_out, 0.0
     found, exponents = [list(gradient)], [exponent]

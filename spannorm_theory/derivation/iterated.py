@@ -22,7 +22,7 @@ from ..moments.equivalence import Factors, constant_gain_key
 from ..spec.graph import Trace
 from ..spec.placements import PLACEMENTS
 from ..spec.position import Position
-from .recursion import Recursion
+from .recurrence import Recurrence
 
 #: the first block that may be one of a bundle
 BUNDLED = 2560
@@ -47,18 +47,18 @@ class Ends:
 
 
 class Iteration:
-    """A recursion's stacks, of any depth and gains."""
+    """A recurrence's stacks, of any depth and gains."""
 
-    def __init__(self, recursion: Recursion) -> None:
-        self._entry = PLACEMENTS[recursion.name]
-        self._recursion = recursion
-        self._questions = self._entry.questions(recursion.scaling, **recursion.options)
+    def __init__(self, recurrence: Recurrence) -> None:
+        self._entry = PLACEMENTS[recurrence.name]
+        self._recurrence = recurrence
+        self._questions = self._entry.questions(recurrence.scaling, **recurrence.options)
         self._known: dict[int, tuple[list[Trace], NDArray[np.intp]]] = {}
 
     def _trace(self, position: Position) -> Trace:
-        options = self._recursion.options
+        options = self._recurrence.options
         return self._entry.trace(
-            self._recursion.scaling,
+            self._recurrence.scaling,
             first=position.first,
             early=position.early,
             turn=position.turn,
@@ -90,7 +90,7 @@ class Iteration:
         return wiring if wiring.by_layer_alone else None
 
     def key(self, depth: int) -> tuple[Hashable, Factors]:
-        """Equal for recursions whose stacks do the same up to factors of the gains, and these."""
+        """Equal for recurrences whose stacks do the same up to factors of the gains, and these."""
         asked = self._questions
         blocks, factors = constant_gain_key([*self._blocks(depth)[0], self._entry.trace_readout()])
         return (asked.fraction, asked.period, blocks), factors

@@ -22,7 +22,7 @@ from spannorm_theory.base import symbols
 from spannorm_theory.base.errors import NoClosedForm
 from spannorm_theory.derivation.iterated import Iteration
 from spannorm_theory.derivation.rank_collapse import opening_factor
-from spannorm_theory.derivation.recursion import Recursion
+from spannorm_theory.derivation.recurrence import Recurrence
 
 l, L = symbols.layer, symbols.depth
 a, b = symbols.sigma_a2, symbols.sigma_f2
@@ -180,7 +180,7 @@ def test_laws_are_those_of_the_iterated_step(name: str, scaling: str) -> None:
 @pytest.mark.parametrize(
     ("law", "word"), [(gradient_law, "product of matrices"), (collapse_law, "its own law")]
 )
-def test_several_streams_are_refused(law: Callable[[Recursion], Growth], word: str) -> None:
+def test_several_streams_are_refused(law: Callable[[Recurrence], Growth], word: str) -> None:
     with pytest.raises(NoClosedForm, match=word):
         law(derive("residual", "gpt2"))
 
