@@ -1,22 +1,28 @@
-"""Large-depth laws of a recurrence: from closed forms, or from one block's limit where there is none."""
+r"""The laws of a recurrence at large depth: by the first means that gives one, cheap ones first.
+
+A closed form (:mod:`.of_closed_forms`); else, of a second moment, the balance of its linear recurrence, and
+of a product, one block's factors (:mod:`.of_products`); else that the blocks of deep stacks change what they
+act on by something bounded in sum (:mod:`.near_identity`). Of several streams: :mod:`.coupled_streams`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 
-from sympy import Rational, expand, factor
+from sympy import Expr, Rational, expand, factor
 
 from ..base import symbols
 from ..base.errors import NoClosedForm
 from ..derivation.closed_forms import Pairs
+from ..derivation.rank_collapse import collapse_factor, collapse_ratio, factor_at, opening_factor
 from ..derivation.recurrence import Recurrence
-from .blockwise import product_of_blocks
-from .growth import Growth
-from .near_identity import differences_law, embedding_law
+from ..moments.one_token import Step, constant_gains
+from .coupled_streams import differences_law, embedding_law
+from .growth import Growth, first_of
+from .near_identity import NearIdentity, named
 from .of_closed_forms import growth
-from .of_products import moment_by_recurrence
-from .one_stream import collapse_law, gradient_law, moment_otherwise
+from .of_products import moment_by_recurrence, product_of_blocks
 
 L = symbols.depth
 
@@ -24,18 +30,6 @@ L = symbols.depth
 EMBEDDING = "gradient at the embedding"
 BALANCED = "gradient at the embedding, omega = sigma"
 COLLAPSE = "(1-rho_L)/(1-rho_0)"
-
-__all__ = [
-    "BALANCED",
-    "COLLAPSE",
-    "EMBEDDING",
-    "balanced_law",
-    "collapse_law",
-    "gradient_law",
-    "identity_law",
-    "laws",
-    "moment_law",
-]
 
 
 def laws(recurrence: Recurrence) -> dict[str, Growth | str]:
@@ -68,6 +62,60 @@ def _attempt(compute: Callable[[], Growth]) -> Growth | str:
         return str(reason)
 
 
+def gradient_law(recurrence: Recurrence) -> Growth:
+    """Growth of gamma_0/gamma_L.
+
+    Raises:
+        NoClosedForm: several streams, or no means gives it; the message gives their reasons.
+    """
+    return _product(
+        recurrence,
+        recurrence.gradient_ratio,
+        lambda: recurrence.opening_ratio,
+        lambda: recurrence.ratio,
+        lambda step: step.backward_terms[0, 0],
+    )
+
+
+def collapse_law(recurrence: Recurrence) -> Growth:
+    """Growth of (1 - rho_L)/(1 - rho_0) near rho = 1.
+
+    Raises:
+        NoClosedForm: several streams, or no means gives it; the message gives their reasons.
+    """
+    return _product(
+        recurrence,
+        lambda: collapse_ratio(recurrence),
+        lambda: opening_factor(recurrence),
+        lambda: factor_at(recurrence),
+        lambda step: collapse_factor(step, named(constant_gains)),
+    )
+
+
+def _product(
+    recurrence: Recurrence,
+    closed: Callable[[], Expr],
+    opening: Callable[[], Expr],
+    ratio: Callable[[], Expr],
+    of_step: Callable[[Step], Expr],
+) -> Growth:
+    """Growth of a product over blocks.
+
+    Args:
+        closed: its closed form.
+        opening: the product over the blocks before ``start``.
+        ratio: the factor of a block from there on, in l and L.
+        of_step: the same in the moments that come in.
+    """
+    if len(recurrence.block.trace.streams) > 1:
+        return growth(closed(), L)  # refuses them, and says why
+    return first_of(
+        lambda: growth(closed(), L),
+        lambda: growth(opening(), L) + product_of_blocks(ratio(), recurrence.start),
+        lambda: NearIdentity(recurrence).product(of_step),
+    )
+
+
 def identity_law(recurrence: Recurrence, stream: int) -> Growth:
     """Growth of the gain of a stream's skip path from the input to the last block: of its closed form, else
     of the product of its blocks'."""
@@ -80,12 +128,14 @@ def identity_law(recurrence: Recurrence, stream: int) -> Growth:
 
 
 def moment_law(recurrence: Recurrence, pair: Pairs) -> Growth:
-    """Growth of a stream moment at l = L: of its closed form, else of its linear recurrence; of one stream,
-    else by the means of :mod:`.one_stream`."""
-    try:
+    """Growth of a stream moment at l = L.
+
+    Raises:
+        NoClosedForm: no means gives it; the message gives their reasons.
+    """
+    if len(recurrence.block.trace.streams) > 1:
         return moment_by_recurrence(recurrence, pair)
-    except NoClosedForm as reason:
-        return moment_otherwise(recurrence, reason)
+    return first_of(lambda: moment_by_recurrence(recurrence, pair), lambda: NearIdentity(recurrence).moment())
 
 
 def balanced_law(recurrence: Recurrence) -> Growth:

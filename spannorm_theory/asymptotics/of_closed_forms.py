@@ -45,6 +45,12 @@ def growth(expression: Expr, L: Symbol) -> Growth:
     return _growth(expression, L)
 
 
+def order_of(expression: Expr, l: Symbol) -> Growth:
+    """Growth of a rational expression, numerator over denominator."""
+    top, bottom = factor(expression).as_numer_denom()
+    return growth(expand(top), l) + growth(expand(bottom), l).times(Integer(-1))
+
+
 def _growth(f: Expr, L: Symbol) -> Growth:
     if not f.has(L):
         return Growth(constant=log(f))

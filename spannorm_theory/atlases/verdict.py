@@ -4,8 +4,7 @@ Thresholds, all on the law's numbers at aligned tokens (see :mod:`.branch_gains`
 
     exponential          the rate of ln f per block changes it by ``LEAST`` or more within the check's depths
     power                |exponent| of L of at least ``EXPONENT``; within 0.02 of 1: "linearly"
-    flat                 neither; ln L factors of at least the same exponent are named, and so are
-                         exponentials of a power of ln L
+    flat                 neither; ln L factors of at least the same exponent are named
     nearly the identity  cosine of a stream's input and output of at least ``IDENTITY``, at the deepest stack
     input lost           that cosine is below ``LOST``
     idle last blocks     a last block changes its stream by less than ``IDLE`` of its second moment
@@ -54,7 +53,7 @@ def regime(found: Found) -> str:
         return "exponential"
     if abs(trend.power) >= EXPONENT:
         return "power"
-    return "log" if trend.slow or abs(trend.log_power) >= EXPONENT else "flat"
+    return "log" if abs(trend.log_power) >= EXPONENT else "flat"
 
 
 def _size(trend: Trend) -> str:
@@ -67,7 +66,6 @@ def _size(trend: Trend) -> str:
         parts.append(f"e^({trend.rate:.3g} L{root})")
     elif trend.power:
         parts.append(f"L^{trend.power:.2f}")
-    parts += [f"e^({rate:.3g} (ln L)^{root:.2g})" for rate, root in trend.slow]
     if trend.log_power and not trend.rate:
         parts.append(f"(ln L)^{trend.log_power:.2f}" if trend.log_power != 1 else "ln L")
     return " ".join(parts)

@@ -14,7 +14,6 @@ from math import floor, log
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atlases.bundled import Bundles
 from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..moments.constant_gains import Gains, Wiring
@@ -23,9 +22,6 @@ from ..spec.graph import Trace
 from ..spec.placements import PLACEMENTS
 from ..spec.position import Position
 from .recurrence import Recurrence
-
-#: the first block that may be one of a bundle
-BUNDLED = 2560
 
 
 @dataclass(frozen=True)
@@ -81,14 +77,6 @@ class Iteration:
         distinct = list(dict.fromkeys(found))
         return distinct, np.array([distinct.index(trace) for trace in found])[which]
 
-    def deep_block(self, depth: int, gains: Gains) -> Wiring | None:
-        """The block that all but the first are alike in stacks of any depth; None where there is no such."""
-        if self._questions.fraction is not None or self._questions.period:
-            return None
-        traces, which = self._blocks(depth)
-        wiring = Wiring(traces[which[-1]], gains, depth)
-        return wiring if wiring.by_layer_alone else None
-
     def key(self, depth: int) -> tuple[Hashable, Factors]:
         """Equal for recurrences whose stacks do the same up to factors of the gains, and these."""
         asked = self._questions
@@ -110,21 +98,6 @@ class Iteration:
         except (OverflowError, ZeroDivisionError, ValueError, FloatingPointError) as error:
             raise AssumptionError(f"the iteration left float64's range: {error}") from error
 
-    def deep_ends(self, logs: Sequence[float], gains: Gains, q0: float = 1.0) -> list[Ends]:
-        """The same at depths given by their logarithm, without identity gains: block by block up to block
-        ``BUNDLED``, in bundles from there on.
-
-        Raises:
-            AssumptionError: blocks know the depth, are wired in turns, or do not change as 1/l.
-        """
-        traces, which = self._blocks(BUNDLED)
-        with np.errstate(all="ignore"):
-            wirings = [Wiring(trace, gains, BUNDLED) for trace in traces]
-            if len(set(which[1:].tolist())) > 1 or wirings[which[-1]].knows_depth:
-                raise AssumptionError("only blocks that are all the same but for their number act in bundles")
-            readout = Wiring(self._entry.trace_readout(), gains, BUNDLED)
-            return _deep(wirings, which, readout, q0, logs)
-
 
 def _run(wirings: list[Wiring], which: NDArray[np.intp], readout: Wiring, q0: float) -> Ends:
     stack = _Stack(wirings, which, q0)
@@ -145,34 +118,6 @@ def _run(wirings: list[Wiring], which: NDArray[np.intp], readout: Wiring, q0: fl
     if not np.isfinite([*ends.forward, ends.gradient]).all():
         raise AssumptionError("the iteration left float64's range")
     return ends
-
-
-def _deep(
-    wirings: list[Wiring],
-    which: NDArray[np.intp],
-    readout: Wiring,
-    q0: float,
-    logs: Sequence[float],
-) -> list[Ends]:
-    stack = _Stack(wirings, which, q0)
-    bundles = Bundles(wirings[which[-1]], stack.states[-1], len(which), logs)
-    row, lost = _carried(stack.backward.transpose(0, 2, 1), stack.weights)
-    column, drop = _carried(stack.drops, np.ones(len(stack.weights)))
-    found = []
-    for state, (back, out), (forth, rest) in zip(
-        bundles.states, bundles.gradients(row), bundles.differences(column), strict=True
-    ):
-        moments = np.log(state[stack.streams] / q0)
-        differences = np.log(forth[stack.streams]) + rest + drop
-        found.append(
-            Ends(
-                tuple(map(float, moments)),
-                float(np.log(back @ readout.gradient(state)) + out + lost),
-                tuple(float(d - m) for d, m in zip(differences, moments, strict=True)),
-                (),
-            )
-        )
-    return found
 
 
 class _Stack:

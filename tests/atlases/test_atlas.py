@@ -217,7 +217,7 @@ def test_table(small: st.Atlas) -> None:
     assert row["checked"] == "ok"
     first = table[(table["placement"] == "siamese-norm") & (table["scaling"] == "unit")].iloc[0]
     assert first["gradient_origin"] == "derived"
-    assert "LargestRoot" in first["gradient_law"]
+    assert "LargestEigenvalue" in first["gradient_law"]
     deep = table.dropna(subset=["cosine_64"])
     assert (deep["cosine_64"] <= 1 + 1e-12).all()
     assert (table["forward_low"] <= table["forward_high"] + 1e-12).sum() == table["forward_low"].notna().sum()

@@ -11,7 +11,7 @@ from sympy import Rational, exp
 
 import spannorm_theory as st
 from spannorm_theory.asymptotics import laws
-from spannorm_theory.asymptotics.near_identity import embedding_law
+from spannorm_theory.asymptotics.coupled_streams import embedding_law
 from spannorm_theory.atlases import known
 from spannorm_theory.atlases.cell import compute
 from spannorm_theory.atlases.check import DEPTHS
