@@ -15,7 +15,7 @@ from ..asymptotics import laws
 from ..asymptotics.coupled_streams import differences_law, embedding_law
 from ..asymptotics.growth import Growth
 from ..base.errors import AssumptionError, NoClosedForm
-from ..derivation.iterated import Ends, Iteration
+from ..derivation.iteration import Ends, Iteration
 from ..derivation.recurrence import Recurrence
 from ..moments.constant_gains import GAINS, Gains
 from ..moments.equivalence import Factors
@@ -101,7 +101,7 @@ class _Runs:
         """Empty where the stacks leave float64's range."""
         if q0 not in self._ends:
             try:
-                self._ends[q0] = [self._iteration.ends(depth, self.gains, q0) for depth in DEPTHS]
+                self._ends[q0] = [self._iteration.run(depth, self.gains, q0).ends() for depth in DEPTHS]
             except AssumptionError as error:
                 self._ends[q0] = []
                 self.problem = f"not iterated to depth {DEPTHS[-1]}: {error}"

@@ -66,17 +66,6 @@ class Recurrence:
         trace = entry.trace(self.scaling, first=first, early=self.early, turn=turn, **self.options)
         return _shared_step(trace, self._gains, tuple((known or {}).items()))
 
-    def steps(self, depth: int) -> list[Step]:
-        """The formulas of every block of a stack of ``depth``."""
-        found = {step.trace: step for step in (self.first, self.block)}
-        entry, result = PLACEMENTS[self.name], []
-        questions = entry.questions(self.scaling, **self.options)
-        for layer in range(depth):
-            at = questions.position(layer, depth)
-            trace = entry.trace(self.scaling, first=at.first, early=at.early, turn=at.turn, **self.options)
-            result.append(found.get(trace) or found.setdefault(trace, _shared_step(trace, self._gains)))
-        return result
-
     @cached_property
     def before(self) -> Self | None:
         """The recurrence of the early blocks, where they are wired in another way."""

@@ -10,9 +10,10 @@ from sympy import Expr
 
 from ..asymptotics.growth import Growth
 from ..asymptotics.laws import BALANCED, COLLAPSE, EMBEDDING, laws
+from ..base.errors import InputError
 from ..base.symbols import latex
 from ..bounds.closed_forms import closed_bounds
-from ..derivation.iterate import iterate
+from ..derivation.iteration import Iteration
 from ..derivation.recurrence import Recurrence
 from ..gaussian.activations import ACTIVATIONS
 from .equations import equations
@@ -69,9 +70,16 @@ class Recursion(Recurrence):
 
         Raises:
             InputError: a depth or a gain that is not positive.
+            AssumptionError: a moment left float64's range.
         """
+        if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+            raise InputError(f"depth must be an integer of at least 1, got {depth!r}")
         gains = {"sigma_a2": sigma_a2, "sigma_f2": sigma_f2, "omega_a2": omega_a2, "omega_f2": omega_f2}
-        return iterate(self, depth, gains, q0, gamma_out)
+        for name, value in {**gains, "q0": q0, "gamma_out": gamma_out}.items():
+            if not (value > 0 or (value == 0 and name in gains)) or value == float("inf"):
+                raise InputError(f"{name} must be a positive number, got {value!r}")
+        stack = Iteration(self).run(depth, (sigma_a2, sigma_f2, omega_a2, omega_f2), q0)
+        return stack.table(gamma_out)
 
     def bounds(self) -> dict[str, tuple[Expr, Expr]]:
         """Lower and upper closed forms for attention gains anywhere in [0, sigma_a^2], [0, omega_a^2].

@@ -13,7 +13,7 @@ from spannorm_theory.atlases.check import DEPTHS, mismatch
 from spannorm_theory.atlases.trend import evaluate
 from spannorm_theory.base import symbols
 from spannorm_theory.base.errors import NoClosedForm
-from spannorm_theory.derivation.iterated import Iteration
+from spannorm_theory.derivation.iteration import Iteration
 
 l, L = symbols.layer, symbols.depth
 a, b = symbols.sigma_a2, symbols.sigma_f2
@@ -114,7 +114,7 @@ def test_blocks_that_fade_leave_the_first_norm_and_the_readout() -> None:
 )
 def test_laws_are_those_of_the_iterated_step(name: str, scaling: str) -> None:
     recursion = derive(name, scaling)
-    ends = [Iteration(recursion).ends(depth, GAINS) for depth in DEPTHS]
+    ends = [Iteration(recursion).run(depth, GAINS).ends() for depth in DEPTHS]
     stream = len(recursion.block.trace.streams) - 1
     assert mismatch(evaluate(embedding_law(recursion), GAINS), DEPTHS, [e.gradient for e in ends]) == ""
     law = differences_law(recursion, stream)

@@ -19,7 +19,7 @@ from spannorm_theory.atlases.check import DEPTHS, mismatch
 from spannorm_theory.atlases.trend import evaluate
 from spannorm_theory.base import symbols
 from spannorm_theory.base.errors import NoClosedForm
-from spannorm_theory.derivation.iterated import Iteration
+from spannorm_theory.derivation.iteration import Iteration
 from spannorm_theory.derivation.recurrence import Recurrence
 from spannorm_theory.gaussian.activations import ACTIVATIONS
 from spannorm_theory.spec.placements import PLACEMENTS
@@ -110,7 +110,7 @@ class TestProducts:
 )
 def test_laws_are_those_of_the_iterated_step(name: str, scaling: str) -> None:
     recursion = derive(name, scaling)
-    ends = [Iteration(recursion).ends(depth, GAINS) for depth in DEPTHS]
+    ends = [Iteration(recursion).run(depth, GAINS).ends() for depth in DEPTHS]
     found = {
         "forward": (moment_law(recursion, (0, 0)), [e.forward[0] for e in ends]),
         "gradient": (gradient_law(recursion), [e.gradient for e in ends]),

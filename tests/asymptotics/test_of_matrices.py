@@ -19,7 +19,7 @@ from spannorm_theory.atlases.check import DEPTHS, mismatch
 from spannorm_theory.atlases.trend import evaluate
 from spannorm_theory.base import symbols
 from spannorm_theory.base.errors import NoClosedForm
-from spannorm_theory.derivation.iterated import Iteration
+from spannorm_theory.derivation.iteration import Iteration
 from spannorm_theory.derivation.recurrence import Recurrence
 from spannorm_theory.render.mathml import law_equation, theta
 
@@ -106,7 +106,7 @@ def test_powers_are_those_of_the_iterated_step(name: str, off: float) -> None:
     recursion = derive(name, "unit")
     gradient, collapse = embedding_law(recursion), differences_law(recursion, 1)
     for gains in GAINS:
-        ends = [Iteration(recursion).ends(depth, gains) for depth in DEPTHS]
+        ends = [Iteration(recursion).run(depth, gains).ends() for depth in DEPTHS]
         for law, logs in ((gradient, [e.gradient for e in ends]), (collapse, [e.collapse[1] for e in ends])):
             trend = evaluate(law, gains)
             assert mismatch(trend, DEPTHS, logs) == ""
