@@ -60,7 +60,7 @@ def test_its_ends_are_those_of_all_layers(name: str) -> None:
     recursion = derive(name, "layer-index")
     logs = recursion.iterate(DEPTH, **GAINS, q0=0.5).set_index(["quantity", "stream", "layer"])["log_value"]
     gains = (GAINS["sigma_a2"], GAINS["sigma_f2"], GAINS["omega_a2"], GAINS["omega_f2"])
-    ends = Iteration(recursion).stack(DEPTH, gains, q0=0.5).ends()
+    ends = Iteration(recursion).run(DEPTH, gains, q0=0.5).ends()
     for s, (forward, identity) in enumerate(zip(ends.forward, ends.identity, strict=True)):
         assert forward == pytest.approx(logs["variance", str(s), DEPTH] - np.log(0.5), abs=1e-12)
         assert identity == pytest.approx(logs["identity_gain", str(s), 0], abs=1e-12)
@@ -87,4 +87,4 @@ def test_what_is_no_depth_or_gain_is_refused() -> None:
         with pytest.raises(InputError):
             recursion.iterate(**{"depth": 3, **GAINS, **wrong})
     with pytest.raises(AssumptionError, match="range"):
-        Iteration(derive("dyt")).stack(3, (0.3, 0.7, 0.4, 1.1), q0=1e-80)
+        Iteration(derive("dyt")).run(3, (0.3, 0.7, 0.4, 1.1), q0=1e-80)
