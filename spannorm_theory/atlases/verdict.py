@@ -10,7 +10,7 @@ Thresholds, all on the law's numbers at aligned tokens (see :mod:`.branch_gains`
     idle last blocks     a last block changes its stream by less than ``IDLE`` of its second moment
     tokens end aligned   token cosine of the output of at least ``ALIGNED``
 
-A law that sets in beyond the depths of the check counts as flat, and is said to.
+A law that sets in beyond the depths of the check counts as flat, and is said to; so is what is only fitted.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def _forward(found: Found) -> str:
     if not kind or trend is None:
         return ""
     if kind == "flat":
-        return "forward bounded at every depth"
+        settled = found.law is not None and not found.late
+        return "forward bounded " + ("at every depth" if settled else f"up to L = {DEPTHS[-1]}")
     word = "grows" if _up(trend) else "falls"
     if kind == "power" and not trend.log_power and abs(trend.power - 1) < EXPONENT:
         return "forward grows linearly"
