@@ -24,8 +24,8 @@ _HOME = {
     "scaling": "spec.scalings",
     "Multipliers": "spec.scalings",
     "activation": "gaussian.activations",
-    "derive": "derivation.recursion",
-    "Recursion": "derivation.recursion",
+    "derive": "render.recursion",
+    "Recursion": "render.recursion",
     "predict": "prediction.predict",
     "simulate": "montecarlo.ensemble",
     "Ensemble": "montecarlo.ensemble",
@@ -50,8 +50,6 @@ _HOME = {
 if TYPE_CHECKING:
     from .atlases import Atlas as Atlas
     from .atlases import atlas as atlas
-    from .derivation.recursion import Recursion as Recursion
-    from .derivation.recursion import derive as derive
     from .gaussian.activations import activation as activation
     from .literature.run import ClaimsReport as ClaimsReport
     from .literature.run import claims as claims
@@ -59,6 +57,8 @@ if TYPE_CHECKING:
     from .montecarlo.ensemble import simulate as simulate
     from .prediction.predict import predict as predict
     from .render.latex_table import write_latex as write_latex
+    from .render.recursion import Recursion as Recursion
+    from .render.recursion import derive as derive
     from .report import write_report as write_report
     from .report.figure_set import write_figures as write_figures
     from .spec.architecture import Architecture as Architecture

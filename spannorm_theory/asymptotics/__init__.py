@@ -1,1 +1,1 @@
-"""What a recursion amounts to in deep stacks: growth laws."""
+"""What a recurrence amounts to in deep stacks: growth laws."""

@@ -28,7 +28,7 @@ from sympy import (
 
 from ..base import symbols
 from ..base.errors import NoClosedForm
-from .roots import LargestRoot, named
+from .eigenvalue import LargestEigenvalue, named
 
 ZERO = Integer(0)
 
@@ -42,7 +42,6 @@ class Growth:
 
     Attributes:
         stretched: (p, c) for each further term c L^p of ln f with 0 < p < 1, the largest power first.
-        log_stretched: (p, c) for each further term c (ln L)^p of ln f with 0 < p < 1, likewise.
         rivals: other laws; f is of the order of the largest of them and this one, which depends on the gains.
     """
 
@@ -52,7 +51,6 @@ class Growth:
     log_power: Expr = ZERO
     constant: Expr = ZERO
     stretched: Terms = ()
-    log_stretched: Terms = ()
     rivals: tuple[Growth, ...] = ()
 
     def __add__(self, other: Growth) -> Growth:
@@ -60,16 +58,13 @@ class Growth:
             a if b == 0 else b if a == 0 else expand(a + b)
             for a, b in zip(self.orders, other.orders, strict=True)
         )
-        stretched = _added(self.stretched, other.stretched)
-        log_stretched = _added(self.log_stretched, other.log_stretched)
         if other.rivals:
             if self.rivals:
                 raise NoClosedForm("two laws that both depend on which of several terms is largest")
             return other + self
         rivals = tuple(rival + other for rival in self.rivals)
-        return replace(
-            Growth(*orders), stretched=stretched, log_stretched=log_stretched, rivals=rivals
-        )._absorbed()
+        stretched = _added(self.stretched, other.stretched)
+        return replace(Growth(*orders), stretched=stretched, rivals=rivals)._absorbed()
 
     def times(self, exponent: Expr) -> Growth:
         """The growth of f^exponent."""
@@ -88,12 +83,9 @@ class Growth:
 
     def _each(self, change: Callable[[Expr], Expr]) -> Growth:
         """Every coefficient changed."""
-        stretched, log_stretched = (
-            _largest_first({p: change(c) for p, c in terms}) for terms in (self.stretched, self.log_stretched)
-        )
+        stretched = _largest_first({p: change(c) for p, c in self.stretched})
         rivals = tuple(rival._each(change) for rival in self.rivals)
-        changed = Growth(*map(change, self.orders))
-        return replace(changed, stretched=stretched, log_stretched=log_stretched, rivals=rivals)
+        return replace(Growth(*map(change, self.orders)), stretched=stretched, rivals=rivals)
 
     @property
     def orders(self) -> tuple[Expr, ...]:
@@ -104,7 +96,7 @@ class Growth:
         """1, 0 or -1 as this grows faster than, like, or slower than ``other``."""
         if self.rivals or other.rivals:
             raise NoClosedForm("cannot decide which of several terms dominates for all gains")
-        if any(law.stretched or law.log_stretched for law in (self, other)):
+        if self.stretched or other.stretched:
             raise NoClosedForm("cannot decide which of several stretched exponentials dominates")
         for mine, theirs in zip(self.orders[:4], other.orders[:4], strict=True):
             gap = simplify(mine - theirs)
@@ -142,8 +134,8 @@ class Growth:
         self.__dict__.update(state | written)
 
     def latex(self) -> str:
-        """Constant times shape in LaTeX, and what roots in it are."""
-        shape, roots = named(self.shape)
+        """Constant times shape in LaTeX, and the matrices of eigenvalues in it."""
+        shape, eigenvalues = named(self.shape)
         constant = self.prefactor
         front = symbols.latex(constant)
         if isinstance(constant, Add):
@@ -151,13 +143,30 @@ class Growth:
         text = front if shape == 1 else symbols.latex(shape)
         if shape != 1 and constant != 1:
             text = rf"{front} \cdot {text}"
-        polynomials = {symbols.latex(p): symbols.latex(root.polynomial) for p, root in roots.items()}
-        return text + "".join(rf",\quad {p} = \max\{{x : {e} = 0\}}" for p, e in polynomials.items())
+        where = (rf",\quad {symbols.latex(p)} = {symbols.latex(value)}" for p, value in eigenvalues.items())
+        return text + "".join(where)
 
     def __str__(self) -> str:
-        shape, roots = named(self.shape)
-        where = (f"; {p} the largest root of {root.polynomial}" for p, root in roots.items())
+        shape, eigenvalues = named(self.shape)
+        where = (
+            f"; {p} the largest eigenvalue of {value.matrix.tolist()}" for p, value in eigenvalues.items()
+        )
         return f"Theta({shape}), constant {self.prefactor}{''.join(where)}"
+
+
+def first_of(*attempts: Callable[[], Growth]) -> Growth:
+    """The first law that one of several means gives, tried in order.
+
+    Raises:
+        NoClosedForm: none does; the message gives each reason once.
+    """
+    reasons: list[str] = []
+    for attempt in attempts:
+        try:
+            return attempt()
+        except NoClosedForm as reason:
+            reasons += str(reason).split("; ")
+    raise NoClosedForm("; ".join(dict.fromkeys(reasons)))
 
 
 @lru_cache(maxsize=1 << 13)  # many stacks have the same laws
@@ -172,9 +181,8 @@ def _shape(law: Growth) -> Expr:
         return Max(*(_shape(one) for one in (replace(law, rivals=()), *law.rivals)), evaluate=False)
     L = symbols.depth
     result: Any = Pow(L, _short(law.power)) * log(L) ** _short(law.log_power)
-    for terms, base in ((law.stretched, L), (law.log_stretched, log(L))):
-        if terms:
-            result *= exp(Add(*(factor(c) * base**p for p, c in terms)))
+    if law.stretched:
+        result *= exp(Add(*(factor(c) * L**p for p, c in law.stretched)))
     rate = simplify(expand_log(law.rate, force=True))
     if rate != 0:
         result *= Pow(law.base, L)
@@ -182,8 +190,8 @@ def _shape(law: Growth) -> Expr:
 
 
 def _short(exponent: Expr) -> Expr:
-    # what roots of polynomials are written with is short as it is, and long to simplify
-    return exponent if exponent.has(LargestRoot) else factor(simplify(exponent))
+    # entries of its matrix are short as they are, and long to simplify
+    return exponent if exponent.has(LargestEigenvalue) else factor(simplify(exponent))
 
 
 def _added(one: Terms, other: Terms) -> Terms:

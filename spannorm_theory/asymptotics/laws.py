@@ -1,25 +1,28 @@
-"""Large-depth laws of a recursion: from closed forms, or from one block's limit where there is none."""
+r"""The laws of a recurrence at large depth: by the first means that gives one, cheap ones first.
+
+A closed form (:mod:`.of_closed_forms`); else, of a second moment, the balance of its linear recurrence, and
+of a product, one block's factors (:mod:`.of_products`); else that the blocks of deep stacks change what they
+act on by something bounded in sum (:mod:`.near_identity`). Of several streams: :mod:`.coupled_streams`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
-from sympy import Rational, expand, factor
+from sympy import Expr, Rational, expand, factor
 
 from ..base import symbols
 from ..base.errors import NoClosedForm
 from ..derivation.closed_forms import Pairs
-from .blockwise import product_of_blocks
-from .growth import Growth
-from .near_identity import differences_law, embedding_law
+from ..derivation.rank_collapse import collapse_factor, collapse_ratio, factor_at, opening_factor
+from ..derivation.recurrence import Recurrence
+from ..moments.one_token import Step, constant_gains
+from .coupled_streams import differences_law, embedding_law
+from .growth import Growth, first_of
+from .near_identity import NearIdentity, named
 from .of_closed_forms import growth
-from .of_products import moment_by_recurrence
-from .one_stream import collapse_law, gradient_law, moment_otherwise
-
-if TYPE_CHECKING:
-    from ..derivation.recursion import Recursion
+from .of_products import moment_by_recurrence, product_of_blocks
 
 L = symbols.depth
 
@@ -28,39 +31,27 @@ EMBEDDING = "gradient at the embedding"
 BALANCED = "gradient at the embedding, omega = sigma"
 COLLAPSE = "(1-rho_L)/(1-rho_0)"
 
-__all__ = [
-    "BALANCED",
-    "COLLAPSE",
-    "EMBEDDING",
-    "balanced_law",
-    "collapse_law",
-    "gradient_law",
-    "identity_law",
-    "laws",
-    "moment_law",
-]
 
-
-def laws(recursion: Recursion) -> dict[str, Growth | str]:
+def laws(recurrence: Recurrence) -> dict[str, Growth | str]:
     """Growth of each stream moment at l = L, of gamma_0/gamma_L (of several streams: of the gradient at the
     embedding per unit gradient at the output), of the latter when gains balance, of the distance from token
     alignment, and of the identity gain."""
     result: dict[str, Growth | str] = {}
-    for pair in recursion.step.pairs:
-        name = f"{recursion.block.moment(*pair)} at l=L"
-        result[name] = _attempt(partial(moment_law, recursion, pair))
-    single = len(recursion.step.trace.streams) == 1
+    for pair in recurrence.step.pairs:
+        name = f"{recurrence.block.moment(*pair)} at l=L"
+        result[name] = _attempt(partial(moment_law, recurrence, pair))
+    single = len(recurrence.step.trace.streams) == 1
     if single:
-        result["gamma_0/gamma_L"] = _attempt(partial(gradient_law, recursion))
+        result["gamma_0/gamma_L"] = _attempt(partial(gradient_law, recurrence))
     else:
-        result[EMBEDDING] = _attempt(partial(embedding_law, recursion))
-    result[BALANCED] = _attempt(partial(balanced_law, recursion))
-    result[COLLAPSE] = _attempt(partial(collapse_law, recursion))
-    for stream in range(len(recursion.step.trace.streams)):
+        result[EMBEDDING] = _attempt(partial(embedding_law, recurrence))
+    result[BALANCED] = _attempt(partial(balanced_law, recurrence))
+    result[COLLAPSE] = _attempt(partial(collapse_law, recurrence))
+    for stream in range(len(recurrence.step.trace.streams)):
         if not single:
-            result[f"{COLLAPSE} {stream}"] = _attempt(partial(differences_law, recursion, stream))
+            result[f"{COLLAPSE} {stream}"] = _attempt(partial(differences_law, recurrence, stream))
         name = "identity gain" if single else f"identity gain {stream}"
-        result[name] = _attempt(partial(identity_law, recursion, stream))
+        result[name] = _attempt(partial(identity_law, recurrence, stream))
     return result
 
 
@@ -71,27 +62,83 @@ def _attempt(compute: Callable[[], Growth]) -> Growth | str:
         return str(reason)
 
 
-def identity_law(recursion: Recursion, stream: int) -> Growth:
+def gradient_law(recurrence: Recurrence) -> Growth:
+    """Growth of gamma_0/gamma_L.
+
+    Raises:
+        NoClosedForm: several streams, or no means gives it; the message gives their reasons.
+    """
+    return _product(
+        recurrence,
+        recurrence.gradient_ratio,
+        lambda: recurrence.opening_ratio,
+        lambda: recurrence.ratio,
+        lambda step: step.backward_terms[0, 0],
+    )
+
+
+def collapse_law(recurrence: Recurrence) -> Growth:
+    """Growth of (1 - rho_L)/(1 - rho_0) near rho = 1.
+
+    Raises:
+        NoClosedForm: several streams, or no means gives it; the message gives their reasons.
+    """
+    return _product(
+        recurrence,
+        lambda: collapse_ratio(recurrence),
+        lambda: opening_factor(recurrence),
+        lambda: factor_at(recurrence),
+        lambda step: collapse_factor(step, named(constant_gains)),
+    )
+
+
+def _product(
+    recurrence: Recurrence,
+    closed: Callable[[], Expr],
+    opening: Callable[[], Expr],
+    ratio: Callable[[], Expr],
+    of_step: Callable[[Step], Expr],
+) -> Growth:
+    """Growth of a product over blocks.
+
+    Args:
+        closed: its closed form.
+        opening: the product over the blocks before ``start``.
+        ratio: the factor of a block from there on, in l and L.
+        of_step: the same in the moments that come in.
+    """
+    if len(recurrence.block.trace.streams) > 1:
+        return growth(closed(), L)  # refuses them, and says why
+    return first_of(
+        lambda: growth(closed(), L),
+        lambda: growth(opening(), L) + product_of_blocks(ratio(), recurrence.start),
+        lambda: NearIdentity(recurrence).product(of_step),
+    )
+
+
+def identity_law(recurrence: Recurrence, stream: int) -> Growth:
     """Growth of the gain of a stream's skip path from the input to the last block: of its closed form, else
     of the product of its blocks'."""
     try:
-        return growth(recursion.identity_gain(stream), L)
+        return growth(recurrence.identity_gain(stream), L)
     except NoClosedForm:
-        opening = growth(recursion.opening_identity(stream), L)
-        squared = product_of_blocks(recursion.block_identity(stream) ** 2, recursion.start)
+        opening = growth(recurrence.opening_identity(stream), L)
+        squared = product_of_blocks(recurrence.block_identity(stream) ** 2, recurrence.start)
         return opening + squared.times(Rational(1, 2))
 
 
-def moment_law(recursion: Recursion, pair: Pairs) -> Growth:
-    """Growth of a stream moment at l = L: of its closed form, else of its linear recurrence; of one stream,
-    else by the means of :mod:`.one_stream`."""
-    try:
-        return moment_by_recurrence(recursion, pair)
-    except NoClosedForm as reason:
-        return moment_otherwise(recursion, reason)
+def moment_law(recurrence: Recurrence, pair: Pairs) -> Growth:
+    """Growth of a stream moment at l = L.
+
+    Raises:
+        NoClosedForm: no means gives it; the message gives their reasons.
+    """
+    if len(recurrence.block.trace.streams) > 1:
+        return moment_by_recurrence(recurrence, pair)
+    return first_of(lambda: moment_by_recurrence(recurrence, pair), lambda: NearIdentity(recurrence).moment())
 
 
-def balanced_law(recursion: Recursion) -> Growth:
+def balanced_law(recurrence: Recurrence) -> Growth:
     """Growth of the gradient at the embedding, per unit gradient at the output, for omega = sigma.
 
     K = sum_ij gamma_ij q_ij is then conserved by every block, and all streams start as the embedding, so
@@ -100,8 +147,8 @@ def balanced_law(recursion: Recursion) -> Growth:
     Raises:
         NoClosedForm: a stream moment that the readout needs has no closed form; the message gives K.
     """
-    readout, q0 = recursion.readout, symbols.initial_variance
-    if any(branch.elementwise for branch in (*recursion.block.trace.branches, *readout.trace.branches)):
+    readout, q0 = recurrence.readout, symbols.initial_variance
+    if any(branch.elementwise for branch in (*recurrence.block.trace.branches, *readout.trace.branches)):
         raise NoClosedForm("an element-wise function in a norm's place keeps no balance")
     gradients = {pair: readout.backward_matrix[i, 0] for i, pair in enumerate(readout.pairs)}
     K = sum((1 if i == j else 2) * g * readout.moment(i, j) for (i, j), g in gradients.items())
@@ -109,7 +156,7 @@ def balanced_law(recursion: Recursion) -> Growth:
     for pair in readout.pairs:
         if closed.has(readout.moment(*pair)):
             try:
-                closed = closed.subs(readout.moment(*pair), recursion.moment_at(pair, L))
+                closed = closed.subs(readout.moment(*pair), recurrence.moment_at(pair, L))
             except NoClosedForm:
                 raise NoClosedForm(
                     f"({expand(K)})/q_0 at l=L exactly, so bounded whenever stream 0 is, since q_01 <= "

@@ -1,45 +1,39 @@
-r"""Large-depth laws of placements with several streams: gradient at the embedding, and rank collapse.
+r"""Blocks near the identity: whatever starts and ends between positive constants stays there.
 
-The gradient's second moments at all stream pairs go back through a block by a matrix M_l of non-negative
-entries, differences between tokens go on by D_l. A product of such matrices has a law here in two cases.
+The second moments of streams, of gradients and of differences between tokens go through a block by
+non-negative matrices M_l (numbers, for one stream). If sum_l |M_l - 1| is bounded for all depths and the
+diagonals are positive, a product of them lies between prod diag(M_l) > c and exp(sum |M_l - 1|), entry by
+entry. The law is Theta(1), with a constant that all blocks decide; where the sum vanishes in deep stacks, it
+is that of the first block and the readout alone.
 
-*A common ratio.* The streams start as one, so the gradient at the embedding is w^T M_0 ... M_(L-1) r, with r
-from the readout and w = (1, or 2 for a cross moment). If w^T M_l = rho(l) w^T in every block, it is
-w^T r prod rho(l); likewise differences, which start as ones, where D_l 1 = rho(l) 1.
+So it is with a second moment q' = a q + b, a > 0, b >= 0, if sum |a - 1| and sum b are bounded. Orders of
+magnitude of all these, uniform over the stack, come from :mod:`.magnitude`. On the diagonal what is left
+without the branches must be one, but for terms of such orders.
 
-*Blocks near the identity.* If sum_l |M_l - 1| is bounded for all depths and the diagonals are positive, the
-product lies between prod diag(M_l) > c and exp(sum |M_l - 1|), entry by entry: whatever starts and ends
-between positive constants stays there. The law is Theta(1), with a constant that all blocks decide; where the
-sum vanishes in deep stacks, it is that of the first block and the readout alone. Orders of magnitude of the
-entries, uniform over the stack, come from :mod:`.magnitude`. On the diagonal what is left without the
-branches must be one, but for terms of such orders.
-
-Where that sum is not bounded, a third case may hold: see :mod:`.levinson`.
+Moments of a function in a norm's place, and of its slope, count as positive constants. For one that grows no
+faster than its input, with a bounded slope, those of the slope are bounded, and its own at most C (1 + q): a
+part of a q, whose sum is bounded as that of b is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from itertools import product
-from operator import attrgetter
-from typing import TYPE_CHECKING
 
-from sympy import Expr, Matrix, Rational, Symbol, cancel, expand, factor, log, ones, sqrt, together, zeros
+import numpy as np
+from sympy import Expr, Matrix, Mul, Rational, Symbol, cancel, expand, factor, log, ones, sqrt, together
 
 from ..base import symbols
 from ..base.errors import NoClosedForm
-from ..derivation.closed_forms import product_of_ratios
-from ..derivation.rank_collapse import difference_map
-from ..moments.one_token import Step, tidy
-from .attempts import first_of
-from .blockwise import product_of_blocks
+from ..derivation.closed_forms import Pairs
+from ..derivation.recurrence import Recurrence
+from ..gaussian.activations import ACTIVATIONS
+from ..moments.one_token import BranchGain, Step, tidy
+from ..spec.graph import Branch
 from .growth import Growth
-from .levinson import separated_law
 from .magnitude import ONE, UNIT, Order, Orders, Powers, dominated, over, pruned, require_summable
-from .of_closed_forms import growth
-
-if TYPE_CHECKING:
-    from ..derivation.recursion import Recursion
 
 L, l = symbols.depth, symbols.layer
 
@@ -50,103 +44,37 @@ SMALL = frozenset(gain for pair in symbols.GAINS.values() for gain in pair)
 NUMBERS = [Rational(*pair) for pair in ((311, 97), (733, 89), (419, 83), (113, 79), (1009, 73), (557, 71))]
 DIGITS = 40
 
-
-def embedding_law(recursion: Recursion) -> Growth:
-    """Growth of the second moment of the gradient at the embedding, for a unit gradient at the output.
-
-    Raises:
-        NoClosedForm: no case holds; the message says why.
-    """
-    pairs, matrix = recursion.step.pairs, attrgetter("backward_terms")
-    start = Matrix([[1 if i == j else 2 for i, j in pairs]])
-
-    def common() -> Growth:
-        ratio = _common_ratio(recursion, start, matrix)
-        end = {p: recursion.moment_at(p, L) for p in pairs}
-        out = (start * matrix(recursion.readout))[0].subs(_symbols(recursion.readout, end))
-        return growth(factor(out), L) + _law(ratio, recursion.start)
-
-    def near_identity() -> Growth:
-        near, row = NearIdentity(recursion), start
-        for step, place in near.opening:
-            row = row * matrix(step).subs(place)
-        return near.law(row, matrix(recursion.readout), matrix)
-
-    def separated() -> Growth:
-        return separated_law(recursion, start, matrix(recursion.readout), matrix)
-
-    return first_of(common, near_identity, separated)
+#: an input at which a function in a norm's place is read, and how many times as large it may be there
+FAR, STEEPEST = 1e8, 1e3
 
 
-def differences_law(recursion: Recursion, stream: int) -> Growth:
-    """Growth of (1 - rho_L) / (1 - rho_0) of a stream, near rho = 1.
-
-    Raises:
-        NoClosedForm: no case holds; the message says why.
-    """
-    pair, size = (stream, stream), len(recursion.step.pairs)
-
-    def row(moment: Expr) -> Matrix:
-        """What reads the stream's difference, over ``moment``."""
-        found = zeros(1, size)
-        found[recursion.step.pairs.index(pair)] = moment
-        return found
-
-    def transposed(step: Step) -> Matrix:
-        return difference_map(step).T
-
-    def common() -> Growth:
-        ratio = _common_ratio(recursion, ones(1, size), transposed)
-        started = growth(symbols.initial_variance / recursion.moment_at(pair, L), L)
-        return started + _law(ratio, recursion.start)
-
-    def near_identity() -> Growth:
-        near, column = NearIdentity(recursion), ones(size, 1)
-        for step, place in near.opening:
-            column = difference_map(step).subs(place) * column
-        return near.law(row(symbols.initial_variance / near.moments[pair]), column, difference_map)
-
-    def separated() -> Growth:
-        end = row(1 / recursion.step.moment(*pair)).T
-        return separated_law(recursion, ones(1, size), end, transposed)
-
-    return first_of(common, near_identity, separated)
-
-
-def _symbols(step: Step, values: dict[tuple[int, int], Expr]) -> dict[Expr, Expr]:
+def placed(step: Step, values: dict[Pairs, Expr]) -> dict[Expr, Expr]:
+    """Values of stream moments in the place of those that a step leaves open."""
     return {step.moment(*pair): value for pair, value in values.items() if step.moment(*pair).is_Symbol}
 
 
-def _common_ratio(recursion: Recursion, row: Matrix, matrix: Callable[[Step], Matrix]) -> Expr:
-    """rho(l) with ``row`` M_l = rho(l) ``row`` in every block and turn.
+@lru_cache(maxsize=64)
+def named(gains: BranchGain) -> BranchGain:
+    """Branch gains with names for the moments of a function in a norm's place and of its slope."""
 
-    Raises:
-        NoClosedForm: there is none, or the stream moments have no closed form or are not all equal.
-    """
-    if recursion.opening or recursion.before is not None:
-        raise NoClosedForm("blocks differ")
-    closed = {recursion.moment_at(pair, l) for pair in recursion.step.pairs}
-    if len(closed) > 1:
-        raise NoClosedForm("the streams' moments differ")
-    q = symbols.variance
-    ratios = set()
-    for step in recursion.turns:
-        place = _symbols(step, dict.fromkeys(step.pairs, q))
-        if len({tidy(f.subs(place)) for f in step.forward.values()}) > 1:
-            raise NoClosedForm("the streams' moments differ")
-        carried = row * matrix(step).subs(place)
-        # roots cancel over one denominator, and what is left has one factored form
-        ratios |= {tidy(tidy(after / before)) for after, before in zip(carried, row, strict=True)}
-    if len(ratios) > 1:
-        raise NoClosedForm("the streams' gradients or differences have no common ratio")
-    return factor(ratios.pop().subs(q, closed.pop()))
+    def found(branch: Branch, u: Expr) -> tuple[Expr, Expr]:
+        if not branch.elementwise:
+            return gains(branch, u)
+        _require_linear(branch)
+        return symbols.positive(f"m_{branch.index}"), symbols.positive(f"s_{branch.index}")
+
+    return found
 
 
-def _law(ratio: Expr, start: Expr) -> Growth:
-    """Growth of prod_l ratio(l), by the means for one stream."""
-    return first_of(
-        lambda: growth(product_of_ratios(ratio, start), L), lambda: product_of_blocks(ratio, start)
-    )
+def _with_names(step: Step) -> Step:
+    elementwise = any(branch.elementwise for branch in step.trace.branches)
+    return replace(step, gains=named(step.gains)) if elementwise else step
+
+
+def _require_linear(branch: Branch) -> None:
+    x = np.array([-FAR, FAR])
+    if not (np.abs(ACTIVATIONS[branch.kind].function(x)) <= STEEPEST * FAR).all():
+        raise NoClosedForm(f"{branch.kind} grows faster than its input")
 
 
 class NearIdentity:
@@ -162,29 +90,30 @@ class NearIdentity:
         NoClosedForm: a stream's moment does not stay between positive constants.
     """
 
-    def __init__(self, recursion: Recursion) -> None:
-        if recursion.before is not None:
+    def __init__(self, recurrence: Recurrence) -> None:
+        if recurrence.before is not None:
             raise NoClosedForm("early blocks differ")
-        self._blocks = recursion.turns
-        rows = recursion.initial
-        places = list(zip(recursion.opening, rows, strict=False)) or [(recursion.step, rows[0])]
+        self._blocks = [_with_names(step) for step in recurrence.turns]
+        rows = recurrence.initial
+        first = list(map(_with_names, recurrence.opening)) or self._blocks[:1]
         self.opening: list[tuple[Step, dict[Expr, Expr]]] = []
-        self.opening += [(step, {**_symbols(step, row), l: at}) for at, (step, row) in enumerate(places)]
+        for at, (step, row) in enumerate(zip(first, rows, strict=False)):
+            self.opening.append((step, {**placed(step, row), l: at}))
         step, place = self.opening[-1]
         self.moments = {pair: tidy(f.subs(place)) for pair, f in step.forward.items()}
         q, count = symbols.variance, len(step.trace.streams)
         self._symbols = {symbols.stream_moment(q, *pair, count): m for pair, m in self.moments.items()}
         self.quiet = True
         self.orders = Orders({})
-        self._find_moments(recursion)
+        self._find_moments(recurrence)
 
-    def _find_moments(self, recursion: Recursion) -> None:
-        streams = len(recursion.step.trace.streams)
-        for i, j in recursion.step.pairs:
+    def _find_moments(self, recurrence: Recurrence) -> None:
+        streams = len(recurrence.step.trace.streams)
+        for i, j in recurrence.step.pairs:
             # a cross moment is at most the root of the product of two moments that are settled
             name = symbols.stream_moment(symbols.variance, i, j, streams)
             self.orders.known[name] = ONE if i == j else Order(ONE.high)
-            state = recursion.step.moment(i, j)
+            state = recurrence.step.moment(i, j)
             if i == j and not self.orders.of(self.moments[i, j] if state.is_Symbol else state).settled:
                 raise NoClosedForm("a stream's moment does not stay between positive constants")
         for step in self._blocks:
@@ -202,10 +131,12 @@ class NearIdentity:
 
     def _from_one(self, entry: Expr) -> Powers:
         """Bounds of |entry - 1| for a positive entry."""
+        if entry.is_rational_function():
+            top, bottom = (expand(part) for part in together(entry).as_numer_denom())
+            _require_kept(self.orders.of(top / bottom))
+            return over(self.orders.of(expand(top - bottom)).high, self.orders.of(bottom).low)
         _, drift = self.orders.drift(entry, SMALL)
-        low = self.orders.of(entry).low
-        if low is None or not dominated([UNIT], low):
-            raise NoClosedForm("nothing bounds what a stream keeps in a block from below")
+        _require_kept(self.orders.of(entry))
         alone = entry.subs(dict.fromkeys(SMALL, 0))
         if _is_one(alone):
             return drift
@@ -228,8 +159,21 @@ class NearIdentity:
         left, right = (self._ends(list(side)) for side in (row, column))
         if not any(a.settled and b.settled for a, b in zip(left, right, strict=True)):
             raise NoClosedForm("no stream keeps what it starts with up to its end")
+        return self._theta((row * column)[0].subs(self._symbols))
+
+    def moment(self) -> Growth:
+        """Growth of q_L of one stream."""
+        (moment,) = self.moments.values()
+        return self._theta(moment)
+
+    def product(self, ratio: Callable[[Step], Expr]) -> Growth:
+        """Growth of the product over all blocks of one stream's factors ``ratio``."""
+        row = Matrix([[Mul(*(ratio(step).subs(place) for step, place in self.opening))]])
+        return self.law(row, ones(1, 1), lambda step: Matrix([[ratio(step)]]))
+
+    def _theta(self, whole: Expr) -> Growth:
+        """Theta(1), with the constant ``whole`` if blocks change nothing of it in deep stacks."""
         if self.quiet:
-            whole = (row * column)[0].subs(self._symbols)
             _, change = self.orders.drift(whole, SMALL)
             alone = whole.subs(dict.fromkeys(SMALL, 0))
             if not alone.has(L) and all(b < 0 and a + b < 0 for a, b in change):
@@ -247,6 +191,11 @@ class NearIdentity:
         if not all(order.bounded for order in found):
             raise NoClosedForm("the product's ends do not stay bounded")
         return found
+
+
+def _require_kept(order: Order) -> None:
+    if order.low is None or not dominated([UNIT], order.low):
+        raise NoClosedForm("nothing bounds what a stream keeps in a block from below")
 
 
 def _plain(expression: Expr) -> Expr:

@@ -1,6 +1,6 @@
 """The large-depth law of a closed form.
 
-Closed forms of the recursions are sums and products of powers, gamma functions and harmonic numbers.
+Closed forms of the recurrences are sums and products of powers, gamma functions and harmonic numbers.
 Each factor has such an expansion; products add them; in a sum the largest term wins. Far faster and
 more robust here than general limits, and it gives exponent and constant together.
 """
@@ -43,6 +43,12 @@ def growth(expression: Expr, L: Symbol) -> Growth:
     """
     expression = expression.replace(rf, lambda x, k: gamma(x + k) / gamma(x))
     return _growth(expression, L)
+
+
+def order_of(expression: Expr, l: Symbol) -> Growth:
+    """Growth of a rational expression, numerator over denominator."""
+    top, bottom = factor(expression).as_numer_denom()
+    return growth(expand(top), l) + growth(expand(bottom), l).times(Integer(-1))
 
 
 def _growth(f: Expr, L: Symbol) -> Growth:

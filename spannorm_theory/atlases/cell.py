@@ -12,7 +12,7 @@ import numpy as np
 
 from ..base.errors import NoClosedForm, SpannormError
 from ..bounds.intervals import bounds, sized
-from ..derivation.recursion import derive
+from ..derivation.recurrence import Recurrence
 from ..prediction.exchangeable import predict_forward
 from ..prediction.profiles import LEAST_OPEN
 from ..spec.architecture import Architecture
@@ -57,7 +57,7 @@ def compute(arch: Architecture, depths: Sequence[int], seconds: float) -> Cell:
 
 
 def _compute(arch: Architecture, depths: Sequence[int]) -> Cell:
-    found, stream, problems = known(derive(arch.placement, arch.scaling), *ends(arch))
+    found, stream, problems = known(Recurrence.of(arch.placement, arch.scaling), *ends(arch))
     shares, declined, closed = _shares(arch, depths, stream)
     limits = _limits(arch.with_(depth=depths[0]), stream)
     problem = "; ".join(dict.fromkeys([*problems, *declined]))

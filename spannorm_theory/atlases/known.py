@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from math import isfinite, log
 
 import numpy as np
@@ -12,15 +12,14 @@ from sympy import Expr
 from sympy.polys.polyerrors import BasePolynomialError
 
 from ..asymptotics import laws
+from ..asymptotics.coupled_streams import differences_law, embedding_law
 from ..asymptotics.growth import Growth
-from ..asymptotics.near_identity import differences_law, embedding_law
 from ..base.errors import AssumptionError, NoClosedForm
-from ..derivation.iterated import Ends, Iteration
-from ..derivation.recursion import Recursion
+from ..derivation.iteration import Ends, Iteration
+from ..derivation.recurrence import Recurrence
 from ..moments.constant_gains import GAINS, Gains
 from ..moments.equivalence import Factors
-from .beyond import ends_beyond
-from .check import DEEPER, DEPTHS, deep, deep_mismatch, mismatch
+from .check import DEPTHS, mismatch
 from .records import FAILED, LATER, OK, QUANTITIES, UNCHECKED, Found
 from .trend import Trend, evaluate, fit
 
@@ -30,29 +29,26 @@ CHECK_GAINS: Gains = (0.3, 0.7, 0.4, 1.1)
 #: an input so small that branches of any published size outweigh it early
 SMALL_INPUT = 1e-14
 
-#: of an exponential of a power of ln L
-UNSETTLED = f"the law has not settled at L = {DEPTHS[-1]}"
-
 
 def known(
-    recursion: Recursion, aligned: Gains, independent: Gains
+    recurrence: Recurrence, aligned: Gains, independent: Gains
 ) -> tuple[dict[str, Found], int, tuple[str, ...]]:
     """What is known of each quantity, the stream that grows most, and what could not be computed.
 
     Args:
         aligned, independent: gains at which laws are evaluated; what has no law is fitted at the former.
     """
-    iteration = Iteration(recursion)
+    iteration = Iteration(recurrence)
     key, factors = iteration.key(DEPTHS[-1])
-    return _known(_Formulas(key, recursion, iteration, factors), factors, aligned, independent)
+    return _known(_Formulas(key, recurrence, iteration, factors), factors, aligned, independent)
 
 
 @dataclass(frozen=True)
 class _Formulas:
-    """A recursion, equal to every other one whose blocks are the same up to factors of the gains."""
+    """A recurrence, equal to every other one whose blocks are the same up to factors of the gains."""
 
     key: Hashable
-    recursion: Recursion = field(compare=False)
+    recurrence: Recurrence = field(compare=False)
     iteration: Iteration = field(compare=False)
     factors: Factors = field(compare=False)
 
@@ -62,7 +58,7 @@ def _known(
     formulas: _Formulas, factors: Factors, aligned: Gains, independent: Gains
 ) -> tuple[dict[str, Found], int, tuple[str, ...]]:
     runs, checks = _Runs(formulas.iteration, aligned), _Runs(formulas.iteration, CHECK_GAINS)
-    several = len(formulas.recursion.block.trace.streams) > 1
+    several = len(formulas.recurrence.block.trace.streams) > 1
     stream = runs.largest("forward") if several else 0
     kept = runs.largest("identity") if several else 0
     shared = _laws(formulas)
@@ -94,34 +90,22 @@ def _laws(formulas: _Formulas) -> _Laws:
 
 
 class _Runs:
-    """A stack iterated to the depths of the check and deeper, at given gains."""
+    """A stack iterated to the depths of the check, at given gains."""
 
     def __init__(self, iteration: Iteration, gains: Gains) -> None:
         self.problem, self.gains = "", gains
         self._iteration = iteration
         self._ends: dict[float, list[Ends]] = {}
-        self._deep: dict[tuple[int, ...], list[Ends]] = {}
 
     def _at(self, q0: float) -> list[Ends]:
         """Empty where the stacks leave float64's range."""
         if q0 not in self._ends:
             try:
-                self._ends[q0] = [self._iteration.ends(depth, self.gains, q0) for depth in DEPTHS]
+                self._ends[q0] = [self._iteration.run(depth, self.gains, q0).ends() for depth in DEPTHS]
             except AssumptionError as error:
                 self._ends[q0] = []
                 self.problem = f"not iterated to depth {DEPTHS[-1]}: {error}"
         return self._ends[q0]
-
-    def deep_logs(self, name: str, stream: int, places: tuple[int, ...]) -> list[float]:
-        """The same at these ln L, but for the identity; empty where blocks do not act in bundles."""
-        if places not in self._deep:
-            try:
-                self._deep[places] = self._iteration.deep_ends(places, self.gains)
-            except AssumptionError:
-                self._deep[places] = []
-        if name == "gradient":
-            return [ends.gradient for ends in self._deep[places]]
-        return [getattr(ends, name)[stream] for ends in self._deep[places]]
 
     def largest(self, name: str) -> int:
         """The first of the streams that end with most of a quantity."""
@@ -131,33 +115,13 @@ class _Runs:
     def logs(self, name: str, stream: int, q0: float = 1.0) -> list[float]:
         """ln of a quantity of a stream at the depths of the check."""
         start = log(q0) if name == "forward" else 0.0
-        return _of(self._at(q0), name, stream, start)
-
-    def deeper(self, name: str, stream: int) -> list[float]:
-        """The same at ``DEEPER`` depths, for an input of second moment one."""
-        return _of(self._deeper, name, stream, 0.0)
-
-    def beyond(self, name: str) -> list[float]:
-        """The same of a single stream at ln L = ``DEEPER``."""
-        return _of(self._beyond, name, 0, 0.0)
-
-    @cached_property
-    def _deeper(self) -> list[Ends]:
-        return [self._iteration.ends(depth, self.gains) for depth in DEEPER]
-
-    @cached_property
-    def _beyond(self) -> list[Ends]:
-        return ends_beyond(self._iteration, self.gains, self._at(1.0)[-1], 1.0, DEEPER)
-
-
-def _of(ends: Sequence[Ends], name: str, stream: int, start: float) -> list[float]:
-    if name == "gradient":
-        return [end.gradient for end in ends]
-    return [getattr(end, name)[stream] + start for end in ends]
+        if name == "gradient":
+            return [ends.gradient for ends in self._at(q0)]
+        return [getattr(ends, name)[stream] + start for ends in self._at(q0)]
 
 
 class _Laws:
-    """The laws of one recursion, and their checks.
+    """The laws of one recurrence, and their checks.
 
     Attributes:
         checks: its iterations.
@@ -168,7 +132,7 @@ class _Laws:
         factors = map(float, formulas.factors * 2)
         sizes = tuple(gain / factor for gain, factor in zip(CHECK_GAINS, factors, strict=True))
         self.checks = _Runs(formulas.iteration, (sizes[0], sizes[1], sizes[2], sizes[3]))
-        self._recursion, self._factors = formulas.recursion, formulas.factors
+        self._recurrence, self._factors = formulas.recurrence, formulas.factors
         self._laws: dict[tuple[str, int], Growth | str] = {}
         self._checked: dict[tuple[str, int], tuple[str, bool, str]] = {}
 
@@ -190,15 +154,15 @@ class _Laws:
         return law.subs(values) if values else law
 
     def _derived(self, name: str, stream: int) -> Growth:
-        recursion = self._recursion
+        recurrence = self._recurrence
         if name == "forward":
-            return laws.moment_law(recursion, (stream, stream))
+            return laws.moment_law(recurrence, (stream, stream))
         if name == "identity":
-            return laws.identity_law(recursion, stream)
-        several = len(recursion.block.trace.streams) > 1
+            return laws.identity_law(recurrence, stream)
+        several = len(recurrence.block.trace.streams) > 1
         if name == "collapse":
-            return differences_law(recursion, stream) if several else laws.collapse_law(recursion)
-        return embedding_law(recursion) if several else laws.gradient_law(recursion)
+            return differences_law(recurrence, stream) if several else laws.collapse_law(recurrence)
+        return embedding_law(recurrence) if several else laws.gradient_law(recurrence)
 
     def check(self, name: str, stream: int) -> tuple[str, bool, str]:
         """:func:`_check` of a law that sets in within the check's depths."""
@@ -219,41 +183,17 @@ def _late(forward: Trend) -> bool:
     return grows and size + log(forward.constant) < 0
 
 
-def _mismatch(trend: Trend, name: str, stream: int, checks: _Runs, late: bool) -> str:
-    """What disagrees at the depths of the check; of a law that has not settled there, deeper."""
-    detail = UNSETTLED if trend.slow else mismatch(trend, DEPTHS, checks.logs(name, stream))
-    if late or not detail:
-        return detail
-    try:
-        if trend.in_log_alone:
-            return mismatch(trend.in_log, DEEPER, checks.beyond(name))
-        if trend.root < 1:
-            return mismatch(trend, DEEPER, checks.deeper(name, stream))
-    except AssumptionError as error:
-        return f"{detail}; not checked deeper: {error}"
-    return detail
-
-
 def _check(law: Growth, name: str, stream: int, checks: _Runs, late: bool) -> tuple[str, bool, str]:
     """Status, whether the law sets in beyond the check's depths, and what disagrees."""
     logs = checks.logs(name, stream)
     if not logs:
         return UNCHECKED, False, ""
-    trend = evaluate(law, checks.gains)
-    places = deep(trend)
-    further = checks.deep_logs(name, stream, places) if places else []
-    if further:
-        detail = deep_mismatch(trend, places, further)
-        return (FAILED if detail else OK), False, detail
-    if not trend.rivals:
-        detail = _mismatch(trend, name, stream, checks, late)
-        if not detail:
-            return OK, False, ""
-        if not late:
-            return FAILED, False, detail
-    # what has rivals holds for every input, and sets in sooner for a small one
-    logs = [] if trend.slow else checks.logs(name, stream, SMALL_INPUT)
-    again = mismatch(evaluate(law, checks.gains, SMALL_INPUT), DEPTHS, logs) if logs else UNSETTLED
-    if not again:
-        return OK, late, ""
-    return (LATER, True, again) if late else (FAILED, False, again)
+    detail = mismatch(evaluate(law, checks.gains), DEPTHS, logs)
+    if not detail:
+        return OK, False, ""
+    if not late:
+        return FAILED, False, detail
+    # a small input is outweighed sooner
+    logs = checks.logs(name, stream, SMALL_INPUT)
+    again = mismatch(evaluate(law, checks.gains, SMALL_INPUT), DEPTHS, logs) if logs else detail
+    return (LATER if again else OK), True, again

@@ -83,7 +83,6 @@ def _numbers(trend: Trend) -> str:
         parts.append(f"e^{{{_plain(rate)} L{root}}}")
     if trend.power:
         parts.append(f"L^{{{_plain(trend.power)}}}")
-    parts += [f"e^{{{_plain(rate)} (\\ln L)^{{{root:.2g}}}}}" for rate, root in trend.slow]
     if trend.log_power:
         parts.append(f"(\\ln L)^{{{_plain(trend.log_power)}}}")
     return r" \, ".join(parts) or "1"

@@ -17,7 +17,7 @@ from ..spec.architecture import Architecture, parse_placement
 from ..spec.placements import PLACEMENTS
 from ..spec.scaling import SCALINGS
 from .branch_gains import ends
-from .check import DEEPER, DEPTHS
+from .check import DEPTHS
 from .known import CHECK_GAINS
 from .records import LATER, OK, QUANTITIES, Cell, Found, Share
 from .trend import Trend
@@ -64,12 +64,11 @@ def _explanation(arch: Architecture, depths: Sequence[int]) -> str:
         f"n = {arch.tokens}: σₐ² = {independent[0]:.3g}, ωₐ² = {independent[2]:.3g}). Placements with norms "
         "inside a branch have gains of their own. Of several streams, the one that grows most; its gradient "
         "is then that of the embedding for a unit gradient at the model's output.",
-        f"Check: the law at gains {gains} against the block's step iterated to L = {DEPTHS[-1]}, of laws "
-        f"that settle slowly to L = {DEEPER[-1]} or ln L = {DEEPER[-1]}; “later” marks "
-        "laws that set in beyond it. What has ≈ was fitted to that iteration: no law was derived (its "
-        "tooltip says why). Update and cosines come from the pair theory, which follows the tokens' "
-        "correlation from layer to layer: the second moment that the last block adds, over its input's, "
-        f"and the cosine of the stream's input and output, at L = {first} and {last}. Bounds, of "
+        f"Check: the law at gains {gains} against the block's step iterated to L = {DEPTHS[-1]}; "
+        "“later” marks laws that set in beyond it. What has ≈ was fitted to that iteration: no law was "
+        "derived (its tooltip says why). Update and cosines come from the pair theory, which follows the "
+        "tokens' correlation from layer to layer: the second moment that the last block adds, over its "
+        f"input's, and the cosine of the stream's input and output, at L = {first} and {last}. Bounds, of "
         "the forward moment at l = L and of the gradient at the embedding for a unit gradient at the model's "
         f"output, hold for every token correlation, at L = {first}.",
         "Click a heading to sort; laws sort by their value at the deepest check.",
@@ -145,7 +144,7 @@ def _caveats(cell: Cell) -> str:
 
 
 def raised(text: str) -> str:
-    """Words with exponents, such as e^(0.2 L), e^(0.2 (ln L)^0.5) or L^-1, as markup."""
+    """Words with exponents, such as e^(0.2 L^0.5) or L^-1, as markup."""
 
     def power(match: re.Match[str]) -> str:
         exponent = raised(match[1] or match[2]).replace("-", "−")
@@ -217,7 +216,6 @@ def numbers(trend: Trend) -> str:
         parts.append(f"e<sup>{_short(rate)} L{root}</sup>")
     if trend.power:
         parts.append("L" if trend.power == 1 else f"L<sup>{_short(trend.power)}</sup>")
-    parts += [f"e<sup>{_short(rate)} (ln L)<sup>{root:.2g}</sup></sup>" for rate, root in trend.slow]
     if trend.log_power:
         parts.append("ln L" if trend.log_power == 1 else f"(ln L)<sup>{_short(trend.log_power)}</sup>")
     return " ".join(parts) or ("constant" if isnan(trend.constant) else "1")

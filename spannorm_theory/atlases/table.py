@@ -20,9 +20,8 @@ def frame(cells: Sequence[Cell], depths: Sequence[int]) -> pd.DataFrame:
         columns placement, scaling, stream (which forward, collapse and shares speak of); for each of forward,
         gradient, collapse and identity: X_law (symbols, without its constant), X_constant, X_origin
         ("derived", "iterated"), X (its numbers at aligned tokens, as text), X_independent; X_factorial,
-        X_rate, X_root, X_power, X_log_rate, X_log_root, X_log_power, X_prefactor (ln f = factorial
-        L ln L + rate L^root + power ln L + log_rate (ln L)^log_root + log_power ln ln L + ln prefactor, at
-        aligned tokens); X_reason (why there is no law),
+        X_rate, X_root, X_power, X_log_power, X_prefactor (ln f = factorial L ln L + rate L^root
+        + power ln L + log_power ln ln L + ln prefactor, at aligned tokens); X_reason (why there is no law),
         X_check; update_L, cosine_L, token_cosine_L for each depth; forward_low, forward_high,
         gradient_low, gradient_high (bounds at the first depth, as natural logarithms); checked,
         monte_carlo, verdict, caveats (where a stated limit of the theory applies), problem.
@@ -57,7 +56,7 @@ def _row(cell: Cell, depths: Sequence[int]) -> dict[str, Any]:
 def _law(found: Found | None) -> Mapping[str, Any]:
     trend = None if found is None else found.trend
     derived = found is not None and isinstance(found.law, Growth)
-    numbers = ("factorial", "rate", "root", "power", "log_rate", "log_root", "log_power", "constant")
+    numbers = ("factorial", "rate", "root", "power", "log_power", "constant")
     return {
         "_law": found.order if found else "",
         "_constant": str(found.law.prefactor) if found and found.law else "",

@@ -15,8 +15,9 @@ from sympy import Expr, gamma, harmonic, lambdify
 from sympy import exp as sympy_exp
 from sympy import log as sympy_log
 
+from ..asymptotics import eigenvalue
+from ..asymptotics.eigenvalue import LargestEigenvalue
 from ..asymptotics.growth import Growth
-from ..asymptotics.roots import LargestRoot, real_roots
 from ..base import symbols
 from ..moments.constant_gains import GAINS
 
@@ -26,20 +27,20 @@ _NAMES = (*GAINS, symbols.initial_variance, symbols.width)
 #: for these
 HUGE, DIGITS = 1e6, 60
 
+#: of its values, by which these are moved where an expression is 0/0; what it then loses the digits keep
+NUDGE = mpmath.mpf("1e-20")
+
 #: local exponents below this are no growth
 FLAT = 0.02
 
 
 @dataclass(frozen=True)
 class Trend:
-    """ln f(L) = factorial L ln L + rate L^root + power ln L + log_power ln ln L + ln constant,
-    and terms rate (ln L)^root.
+    """ln f(L) = factorial L ln L + rate L^root + power ln L + log_power ln ln L + ln constant.
 
     Attributes:
         root: 1, or the exponent of a stretched exponential.
         further: (rate, root) of what more of these there are.
-        slow: (rate, root) of every term rate (ln L)^root with root < 1, the largest root first.
-        rivals: smaller terms that are larger at other gains, the largest first.
         constant: NaN where the first blocks decide it.
         fitted: found by iterating the step, not derived.
     """
@@ -52,18 +53,6 @@ class Trend:
     root: float = 1.0
     fitted: bool = False
     further: tuple[tuple[float, float], ...] = ()
-    slow: tuple[tuple[float, float], ...] = ()
-    rivals: tuple[Trend, ...] = ()
-
-    @property
-    def log_rate(self) -> float:
-        """The rate of the first of the terms rate (ln L)^root."""
-        return self.slow[0][0] if self.slow else 0.0
-
-    @property
-    def log_root(self) -> float:
-        """Its root, one where there is no such term."""
-        return self.slow[0][1] if self.slow else 1.0
 
     @property
     def exponentials(self) -> list[tuple[float, float]]:
@@ -73,38 +62,17 @@ class Trend:
     def log_shape(self, L: float) -> float:
         """ln f(L) without the constant."""
         exponential = sum(rate * L**root for rate, root in self.exponentials)
-        slow = sum(rate * log(L) ** root for rate, root in self.slow)
-        return float(self.factorial * L * log(L) + exponential + self.power * log(L) + slow)
-
-    @property
-    def in_log(self) -> Trend:
-        """What is left of a law at large L as one in x = ln L: exponentials and powers of x."""
-        (rate, root), *further = [row for row in [(self.power, 1.0), *self.slow] if row[0]] or [(0.0, 1.0)]
-        rivals = tuple(rival.in_log for rival in self.rivals)
-        return Trend(
-            rate=rate,
-            power=self.log_power,
-            constant=self.constant,
-            root=root,
-            further=tuple(further),
-            rivals=rivals,
-        )
-
-    @property
-    def in_log_alone(self) -> bool:
-        """Whether ln L makes up all of the law, and more than its powers."""
-        fast = self.factorial or self.exponentials or self.power
-        return not fast and bool(self.slow or self.log_power)
+        return float(self.factorial * L * log(L) + exponential + self.power * log(L))
 
     @property
     def order(self) -> tuple[float, ...]:
         """For comparing growth, fastest first."""
         rate = self.rate * (1e-9 if self.root < 1 else 1)
-        return (self.factorial, rate, self.power, self.log_rate, self.log_power)
+        return (self.factorial, rate, self.power, self.log_power)
 
     def __str__(self) -> str:
         parts = []
-        grows = self.factorial or self.rate or self.power or self.slow or self.log_power
+        grows = self.factorial or self.rate or self.power or self.log_power
         if isfinite(self.constant) and not (grows and _short(self.constant) == "1"):
             parts.append(_short(self.constant))
         if self.factorial:
@@ -113,7 +81,6 @@ class Trend:
             parts.append(f"e^({_short(rate)} L" + ("" if root == 1 else f"^{root:.2g}") + ")")
         if self.power:
             parts.append("L" if self.power == 1 else f"L^{_short(self.power)}")
-        parts += [f"e^({_short(rate)} (ln L)^{root:.2g})" for rate, root in self.slow]
         if self.log_power:
             parts.append("ln L" if self.log_power == 1 else f"(ln L)^{_short(self.log_power)}")
         return " ".join(parts) or "constant"
@@ -125,18 +92,16 @@ def _short(x: float) -> str:
 
 def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
     """A law at gains (sigma_a^2, sigma_f^2, omega_a^2, omega_f^2); d counts as one, as in iterations. Of
-    rivals the largest there, which keeps the others."""
+    rivals the largest there."""
     if law.rivals:
         found = [evaluate(one, gains, q0) for one in (replace(law, rivals=()), *law.rivals)]
-        first, *others = sorted(found, key=lambda trend: trend.order, reverse=True)
-        return replace(first, rivals=tuple(others))
+        return max(found, key=lambda trend: trend.order)
     orders = law.orders
     free = symbols.constant in orders[4].free_symbols
     names = dict(zip(_NAMES, (*map(float, gains), q0, 1.0), strict=True))
     known: dict[Expr, complex] = {**names, symbols.constant: 1.0}
     values: list[complex] = []
-    further_terms = (*law.stretched, *law.log_stretched)
-    for order in (*orders, *(c for _, c in further_terms)):
+    for order in (*orders, *(c for _, c in law.stretched)):
         try:
             value = complex(_value(order, known))
         except (OverflowError, ZeroDivisionError, ValueError):
@@ -146,27 +111,16 @@ def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
         values.append(value)
     factorial, rate, power, log_power = (0.0 if abs(v) < 1e-15 else v.real for v in values[:4])
     constant = float("nan") if free else exp(values[4].real) if values[4].real < 700 else inf
-    terms = [(v.real, float(p)) for v, (p, _) in zip(values[5:], further_terms, strict=True)]
-    count = len(law.stretched)
-    (rate, root), *further = [row for row in [(rate, 1.0), *terms[:count]] if row[0]] or [(0.0, 1.0)]
-    slow = tuple(row for row in terms[count:] if row[0])
-    trend = Trend(factorial, rate, power, log_power, constant, root, further=tuple(further), slow=slow)
-    return replace(trend, rivals=_other_roots(law, trend, known))
-
-
-def _other_roots(law: Growth, trend: Trend, known: dict[Expr, complex]) -> tuple[Trend, ...]:
-    """Terms of the other roots, where a law has the largest root of a polynomial as its power."""
-    if not isinstance(law.power, LargestRoot):
-        return ()
-    roots = real_roots([_value(c, known) for c in law.power.args])[1:]
-    return tuple(replace(trend, power=root) for root in roots)
+    terms = [(v.real, float(p)) for v, (p, _) in zip(values[5:], law.stretched, strict=True)]
+    (rate, root), *further = [row for row in [(rate, 1.0), *terms] if row[0]] or [(0.0, 1.0)]
+    return Trend(factorial, rate, power, log_power, constant, root, further=tuple(further))
 
 
 def _precise(e: Expr, values: Mapping[Expr, float]) -> complex:
-    """An expression with many digits."""
-    modules = [{"LargestRoot": lambda *coefficients: real_roots(coefficients)[0]}, "mpmath"]
+    """An expression with many digits, a little beside its values, which may be where it is 0/0."""
     with mpmath.workdps(DIGITS):
-        return complex(lambdify(list(values), e, modules)(*map(mpmath.mpf, values.values())))
+        beside = (mpmath.mpf(v) * (1 + k * NUDGE) for k, v in enumerate(values.values(), 1))
+        return complex(lambdify(list(values), e, "mpmath")(*beside))
 
 
 def _value(e: Expr, known: dict[Expr, complex]) -> complex:
@@ -196,8 +150,8 @@ def _compute(e: Expr, known: dict[Expr, complex]) -> complex:
         return cmath.log(parts[0])
     if isinstance(e, sympy_exp):
         return cmath.exp(parts[0])
-    if isinstance(e, LargestRoot):
-        return complex(real_roots(parts)[0])
+    if isinstance(e, LargestEigenvalue):
+        return complex(eigenvalue.number(parts))
     if isinstance(e, gamma):
         return complex(gamma_of(complex(parts[0])))
     if isinstance(e, harmonic):

@@ -4,14 +4,13 @@ Thresholds, all on the law's numbers at aligned tokens (see :mod:`.branch_gains`
 
     exponential          the rate of ln f per block changes it by ``LEAST`` or more within the check's depths
     power                |exponent| of L of at least ``EXPONENT``; within 0.02 of 1: "linearly"
-    flat                 neither; ln L factors of at least the same exponent are named, and so are
-                         exponentials of a power of ln L
+    flat                 neither; ln L factors of at least the same exponent are named
     nearly the identity  cosine of a stream's input and output of at least ``IDENTITY``, at the deepest stack
     input lost           that cosine is below ``LOST``
     idle last blocks     a last block changes its stream by less than ``IDLE`` of its second moment
     tokens end aligned   token cosine of the output of at least ``ALIGNED``
 
-A law that sets in beyond the depths of the check counts as flat, and is said to.
+A law that sets in beyond the depths of the check counts as flat, and is said to; so is what is only fitted.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def regime(found: Found) -> str:
         return "exponential"
     if abs(trend.power) >= EXPONENT:
         return "power"
-    return "log" if trend.slow or abs(trend.log_power) >= EXPONENT else "flat"
+    return "log" if abs(trend.log_power) >= EXPONENT else "flat"
 
 
 def _size(trend: Trend) -> str:
@@ -67,7 +66,6 @@ def _size(trend: Trend) -> str:
         parts.append(f"e^({trend.rate:.3g} L{root})")
     elif trend.power:
         parts.append(f"L^{trend.power:.2f}")
-    parts += [f"e^({rate:.3g} (ln L)^{root:.2g})" for rate, root in trend.slow]
     if trend.log_power and not trend.rate:
         parts.append(f"(ln L)^{trend.log_power:.2f}" if trend.log_power != 1 else "ln L")
     return " ".join(parts)
@@ -85,7 +83,8 @@ def _forward(found: Found) -> str:
     if not kind or trend is None:
         return ""
     if kind == "flat":
-        return "forward bounded at every depth"
+        settled = found.law is not None and not found.late
+        return "forward bounded " + ("at every depth" if settled else f"up to L = {DEPTHS[-1]}")
     word = "grows" if _up(trend) else "falls"
     if kind == "power" and not trend.log_power and abs(trend.power - 1) < EXPONENT:
         return "forward grows linearly"

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sympy import Expr, Integer, Poly, Symbol, factor, gamma, harmonic, zoo
 
 from ..base import symbols
 from ..base.errors import NoClosedForm
-
-if TYPE_CHECKING:
-    from ..derivation.recursion import Recursion
+from ..derivation.recurrence import Recurrence
 
 ZERO = Integer(0)
 
@@ -41,27 +37,32 @@ def monotone(expression: Expr, symbol: Symbol) -> int | None:
     return sign(expression.diff(symbol))
 
 
-def closed_bounds(recursion: Recursion) -> dict[str, tuple[Expr, Expr]]:
-    """See :meth:`Recursion.bounds`."""
+def closed_bounds(recurrence: Recurrence) -> dict[str, tuple[Expr, Expr]]:
+    """Lower and upper closed forms for attention gains anywhere in [0, sigma_a^2], [0, omega_a^2].
+
+    Token correlations move attention's gains from layer to layer; here sigma_a^2 and omega_a^2 stand for
+    their largest values. Valid because every block is monotone in each of these gains, which is checked: a
+    quantity for which the check does not decide is left out.
+    """
     sigma, omega = symbols.sigma_a2, symbols.omega_a2
     result: dict[str, tuple[Expr, Expr]] = {}
-    if recursion.before is not None:  # two recursions, one behind the other
+    if recurrence.before is not None:  # two recurrences, one behind the other
         return result
-    for pair in recursion.step.pairs:
+    for pair in recurrence.step.pairs:
         try:
-            value = recursion.moment_at(pair, symbols.layer)
+            value = recurrence.moment_at(pair, symbols.layer)
         except NoClosedForm:
             continue
-        step = recursion.step.forward[pair]
-        state = recursion.step.moment(*pair)
+        step = recurrence.step.forward[pair]
+        state = recurrence.step.moment(*pair)
         steps = [monotone(step, sigma), monotone(step, state) if state.is_Symbol else 1]
         if all(s in (0, 1) for s in steps):
-            result[str(recursion.block.moment(*pair))] = _ordered(value, {sigma: ZERO}, {})
+            result[str(recurrence.block.moment(*pair))] = _ordered(value, {sigma: ZERO}, {})
     try:
-        ratio, whole = recursion.ratio, recursion.gradient_ratio()
+        ratio, whole = recurrence.ratio, recurrence.gradient_ratio()
     except NoClosedForm:
         return result
-    blocks = [ratio, *(s.backward_matrix[0, 0] for s in recursion.opening)]
+    blocks = [ratio, *(s.backward_matrix[0, 0] for s in recurrence.opening)]
     if all(monotone(r, sigma) in (0, -1) and monotone(r, omega) in (0, 1) for r in blocks):
         bounds = _ordered(whole, {omega: ZERO}, {sigma: ZERO})
         if not any(bound.has(zoo) for bound in bounds):  # a norm behind a vanishing branch

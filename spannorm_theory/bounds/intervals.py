@@ -36,7 +36,7 @@ import numpy as np
 
 from ..base.errors import AssumptionError
 from ..base.quantities import Key
-from ..derivation.recursion import Recursion, derive
+from ..derivation.recurrence import Recurrence
 from ..gaussian.closed_forms import Array
 from ..moments.scaled_product import scaled_product
 from ..moments.two_tokens import PairStep
@@ -70,21 +70,21 @@ def _hull(intervals: list[Interval]) -> Interval:
 
 def sized(arch: Architecture) -> bool:
     """Whether no branch's gains depend on the size of its input."""
-    recursion = derive(arch.placement, arch.scaling)
-    parts = [part for part in (recursion, recursion.before) if part is not None]
+    recurrence = Recurrence.of(arch.placement, arch.scaling)
+    parts = [part for part in (recurrence, recurrence.before) if part is not None]
     return all(_sized(arch, part, b) for part in parts for b in part.block.trace.branches)
 
 
-def _sized(arch: Architecture, recursion: Recursion, branch: Branch) -> bool:
+def _sized(arch: Architecture, recurrence: Recurrence, branch: Branch) -> bool:
     """Whether the branch's gains do not depend on the size of its input, as that is one or normed away."""
     free = branch.kind == "attention" and "value" in arch.normed(branch)
-    return isinstance(branch.source, Norm) or free or _unit_stream(recursion, branch)
+    return isinstance(branch.source, Norm) or free or _unit_stream(recurrence, branch)
 
 
-def _unit_stream(recursion: Recursion, branch: Branch) -> bool:
+def _unit_stream(recurrence: Recurrence, branch: Branch) -> bool:
     """Whether the branch reads a stream that every block leaves with second moment one."""
     position = getattr(branch.source, "position", None)
-    return position is not None and recursion.fixed.get((position, position)) == 1
+    return position is not None and recurrence.fixed.get((position, position)) == 1
 
 
 @dataclass(frozen=True)

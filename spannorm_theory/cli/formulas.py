@@ -27,7 +27,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _derive(args: argparse.Namespace) -> int:
-    from ..derivation.recursion import derive
+    from ..render.recursion import derive
 
     recursion = derive(args.placement, args.scaling, activation=args.activation)
     if args.json:

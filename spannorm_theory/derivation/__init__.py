@@ -1,1 +1,1 @@
-"""The recursion of one block as formulas, its closed forms and its iteration."""
+"""The recurrence of one block as formulas, its closed forms and its iteration."""

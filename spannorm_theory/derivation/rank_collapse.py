@@ -13,8 +13,6 @@ Softmax attention adds only terms of order (1 - rho)^2 v/n to the factor.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sympy import Expr, Matrix, Mul, Symbol, factor, sympify
 
 from ..base import symbols
@@ -23,9 +21,7 @@ from ..moments.algebra import PAIR, Moments, Pair
 from ..moments.one_token import BranchGain, Step, constant_gains, tidy
 from ..spec.graph import Branch
 from .closed_forms import product_of_ratios
-
-if TYPE_CHECKING:
-    from .recursion import Recursion
+from .recurrence import Recurrence
 
 
 def _pair_moments(step: Step, gains: BranchGain = constant_gains) -> Moments:
@@ -64,29 +60,29 @@ def collapse_factor(step: Step, gains: BranchGain = constant_gains) -> Expr:
     return factor(tidy(after[1] / after[0] * step.moment(0, 0) / symbols.drop))
 
 
-def collapse_ratio(recursion: Recursion, stop: Expr = symbols.depth) -> Expr:
+def collapse_ratio(recurrence: Recurrence, stop: Expr = symbols.depth) -> Expr:
     """(1 - rho) at layer ``stop`` over that at 0 in closed form, for a stack near rho = 1 throughout.
 
     Raises:
         NoClosedForm: there is none; the message says why.
     """
-    return opening_factor(recursion) * product_of_ratios(factor_at(recursion), recursion.start, stop)
+    return opening_factor(recurrence) * product_of_ratios(factor_at(recurrence), recurrence.start, stop)
 
 
-def opening_factor(recursion: Recursion) -> Expr:
-    """(1 - rho) at the first block from which :attr:`Recursion.step` holds, over that at 0, near rho = 1."""
-    if recursion.before is not None:
-        return collapse_ratio(recursion.before, recursion.start)
-    return Mul(*(collapse_factor(s).subs(symbols.layer, l) for l, s in enumerate(recursion.opening)))
+def opening_factor(recurrence: Recurrence) -> Expr:
+    """(1 - rho) at the first block from which :attr:`Recurrence.step` holds, over that at 0, near rho = 1."""
+    if recurrence.before is not None:
+        return collapse_ratio(recurrence.before, recurrence.start)
+    return Mul(*(collapse_factor(s).subs(symbols.layer, l) for l, s in enumerate(recurrence.opening)))
 
 
-def factor_at(recursion: Recursion) -> Expr:
+def factor_at(recurrence: Recurrence) -> Expr:
     """The factor of 1 - rho in a block from ``start`` on, near rho = 1, as a function of l.
 
     Raises:
         NoClosedForm: several streams, or no closed form of the stream's moment.
     """
-    found, state = collapse_factor(recursion.step), recursion.step.moment(0, 0)
+    found, state = collapse_factor(recurrence.step), recurrence.step.moment(0, 0)
     if isinstance(state, Symbol) and found.has(state):
-        found = found.subs(state, recursion.moment_at((0, 0), symbols.layer))
+        found = found.subs(state, recurrence.moment_at((0, 0), symbols.layer))
     return factor(found)

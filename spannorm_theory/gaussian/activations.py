@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import erf, expit, ndtr
-from sympy import Integer, Rational, pi, sqrt
 
 from ..base.errors import InputError
 from ..base.registry import Registry
 from .closed_forms import Array, Kernel, erf_kernel, gelu_kernel, linear_kernel, relu_kernel
 from .hermite import HermiteSeries
-from .saturation import Saturation
 from .sigmoids import tanh_kernel
 
 if TYPE_CHECKING:
@@ -34,7 +32,6 @@ class Activation:
         torch_function: phi on tensors; imports torch when it runs.
         kernel: the Gaussian kernel of phi.
         gated: whether the branch is phi(x W_gate) * (x W_up) rather than phi(x W_up).
-        saturation: how phi levels off; None where it does not, or is not known to.
     """
 
     name: str
@@ -44,7 +41,6 @@ class Activation:
     torch_function: Callable[[torch.Tensor], torch.Tensor]
     kernel: Kernel
     gated: bool = False
-    saturation: Saturation | None = None
 
 
 ACTIVATIONS: Registry[Activation] = Registry("activation")
@@ -59,7 +55,6 @@ def activation(
     source: str = "user",
     kernel: Kernel | None = None,
     gated: bool = False,
-    saturation: Saturation | None = None,
     replace: bool = False,
 ) -> Activation:
     """Register an activation; without a closed-form ``kernel`` its moments come by quadrature.
@@ -73,7 +68,7 @@ def activation(
         raise InputError(f"the activation {name!r} must map an array to finite numbers of the same shape")
     kernel = kernel or HermiteSeries(function, name)
     return ACTIVATIONS.add(
-        Activation(name, title or name, source, function, torch_function, kernel, gated, saturation),
+        Activation(name, title or name, source, function, torch_function, kernel, gated),
         replace=replace,
     )
 
@@ -135,7 +130,6 @@ activation(
     title="tanh",
     source="classical",
     kernel=tanh_kernel(),
-    saturation=Saturation(Integer(1), Integer(2), Rational(4, 3)),
 )
 activation(
     "erf",
@@ -144,7 +138,6 @@ activation(
     title="erf",
     source="arXiv:2604.11890",
     kernel=erf_kernel(),
-    saturation=Saturation(Integer(1), sqrt(8 / pi), sqrt(8 / pi)),
 )
 
 

@@ -14,11 +14,11 @@ from ..asymptotics.laws import laws
 from ..base import symbols
 from ..base.errors import NoClosedForm
 from ..base.quantities import QUANTITIES
-from ..derivation.recursion import Recursion, derive
 from ..gaussian.activations import ACTIVATIONS
 from ..gaussian.closed_forms import Array
 from ..prediction.predict import predict_profiles
 from ..prediction.prediction import Prediction
+from ..render.recursion import Recursion, derive
 from ..spec.architecture import Architecture
 
 

@@ -8,7 +8,6 @@ the forward step, which is iterated block by block, is compiled, once for all ru
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from functools import lru_cache
 from itertools import combinations_with_replacement
 from typing import Any
@@ -54,17 +53,6 @@ class Wiring:
         self._gains = {"attention": (gains[0], gains[2]), "ffn": (gains[1], gains[3])}
         self._rest = gains
 
-    def scaled(self, factor: Any) -> Wiring:
-        """The same with all gains times a factor, which may depend on the layer."""
-        other = copy(self)
-        other._set(tuple(factor * gain for gain in self._rest))
-        return other
-
-    @property
-    def knows_depth(self) -> bool:
-        """Whether what the block does depends on the depth of its stack."""
-        return any(expression.has(symbols.depth) for expression in self._expressions)
-
     def _numbers(self, l: Array) -> list[Array]:
         found = (_over_layers(e)(l, self._depth, 1.0) for e in self._expressions)
         return [np.broadcast_to(np.asarray(x, dtype=float), l.shape) for x in found]
@@ -84,15 +72,6 @@ class Wiring:
         """Backward matrices, difference maps (layers, pairs, pairs) and identity gains (layers, streams)."""
         block = _Block(self, state, l)
         return block.backward(), block.differences(), block.identity()
-
-    def after(self, state: Array, l: Array) -> Array:
-        """Moments behind blocks ``l`` for the moments in front of them; shapes (layers, pairs)."""
-        return _Block(self, state, l).forward()
-
-    @property
-    def by_layer_alone(self) -> bool:
-        """Whether no number of the block depends on the depth."""
-        return not any(e.has(symbols.depth) for e in self._expressions)
 
     def gradient(self, state: Array) -> Array:
         """Gradient moments in front of a readout, for a unit gradient behind it."""
@@ -133,12 +112,6 @@ class _Block:
 
     def _transfer(self, branch: Branch, u: Array) -> tuple[Array, Array]:
         return self._wiring.transfer(branch, u, self._scales.get(branch.index))
-
-    def forward(self) -> Array:
-        """Moments of the outputs, (layers, pairs)."""
-        outputs = self._trace.outputs
-        found = [self._forward.cov(outputs[i], outputs[j]) for i, j in self._pairs]
-        return np.stack([np.broadcast_to(moment, (self._layers,)) for moment in found], axis=1)
 
     def backward(self) -> Array:
         """Matrices from the gradient moments at the outputs to those at the inputs."""

@@ -9,9 +9,9 @@ from typing import Any
 from sympy import Add, Eq, Expr, Integer, Mul, Pow, Rational, Symbol, fraction, together
 from sympy.printing.mathml import MathMLPresentationPrinter
 
+from ..asymptotics.eigenvalue import named
 from ..asymptotics.growth import Growth
 from ..asymptotics.laws import COLLAPSE
-from ..asymptotics.roots import named
 
 _GREEK = {
     "sigma": "σ",
@@ -191,13 +191,13 @@ def quantity(name: str) -> str:
 
 
 def theta(law: Growth) -> str:
-    """The order of a law, Θ(...), inside a line of text; p stands for a largest root."""
+    """The order of a law, Θ(...), inside a line of text; p stands for a largest eigenvalue."""
     return f"<math><mi>Θ</mi><mo>(</mo>{markup(named(law.shape)[0])}<mo>)</mo></math>"
 
 
 def law_equation(name: str, law: Growth) -> str:
-    """A law with its constant, on a line of its own, and what roots in it are on others."""
-    (shape, roots), constant = named(law.shape), law.prefactor
+    """A law with its constant, on a line of its own, and the matrices of eigenvalues in it on others."""
+    (shape, eigenvalues), constant = named(law.shape), law.prefactor
     if shape == 1:
         right = markup(constant)
     elif constant == 1:
@@ -207,8 +207,7 @@ def law_equation(name: str, law: Growth) -> str:
         front = f"<mrow><mo>(</mo>{front}<mo>)</mo></mrow>" if isinstance(constant, Add) else front
         right = f"<mrow>{front}<mo>·</mo>{markup(shape)}</mrow>"
     lines = [display(quantity(name), "→" if shape == 1 else "∼", right)]
-    for p, root in roots.items():
-        zero = f"<mrow>{markup(root.polynomial)}<mo>=</mo><mn>0</mn></mrow>"
-        largest = f"<mrow><mi>max</mi><mo>{{</mo><mi>x</mi><mo>:</mo>{zero}<mo>}}</mo></mrow>"
-        lines.append(display(markup(p), "=", largest))
+    largest = "<msub><mi>λ</mi><mi>max</mi></msub>"
+    for p, value in eigenvalues.items():
+        lines.append(display(markup(p), "=", f"<mrow>{largest}{markup(value.matrix)}</mrow>"))
     return "".join(lines)

@@ -12,8 +12,8 @@ import pandas as pd
 from ..asymptotics.growth import Growth
 from ..base.errors import AssumptionError, NonFiniteError
 from ..derivation.closed_forms import ClosedForms
-from ..derivation.recursion import Recursion, derive
 from ..prediction.predict import predict
+from ..render.recursion import Recursion, derive
 from ..spec.architecture import Architecture
 from ..spec.placements import STANDARD, Placement
 from ..verification.outcome import DISAGREES, Verification

@@ -126,10 +126,9 @@ def _overview(groups: Mapping[str, Sequence[Cell]]) -> str:
     ]
     legend = (
         "Laws in the depth L for constant branch gains; two values are the two streams, whose gradient is "
-        "that at the embedding; a dash marks what has no law here (the section says why), p the largest root "
-        "of a polynomial (given there). z is in standard "
-        "errors, over all rows; the gate is the largest difference as a share of what standard error and "
-        "finite width together allow."
+        "that at the embedding; a dash marks what has no law here (the section says why), p the largest "
+        "eigenvalue of a matrix (given there). z is in standard errors, over all rows; the gate is the "
+        "largest difference as a share of what standard error and finite width together allow."
     )
     return table(head, rows, frozenset({6, 7})) + paragraph(legend, class_="note")
 

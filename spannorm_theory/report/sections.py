@@ -13,8 +13,8 @@ import pandas as pd
 from ..asymptotics.growth import Growth
 from ..plot.canvas.marks import placement_title
 from ..render import mathml
+from ..render.equations import equations
 from ..render.html import folded, link, maths, paragraph, power_of_ten, table, tag
-from ..render.recursions import equations
 from .cells import Cell
 from .figures import Picture, slug
 

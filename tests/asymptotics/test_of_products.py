@@ -8,7 +8,7 @@ from sympy import Integer, Rational, exp, log, simplify, sqrt
 from spannorm_theory import derive
 from spannorm_theory.asymptotics.growth import Growth
 from spannorm_theory.asymptotics.of_closed_forms import growth
-from spannorm_theory.asymptotics.of_products import profile_law
+from spannorm_theory.asymptotics.of_profiles import profile_law
 from spannorm_theory.base import symbols
 from spannorm_theory.base.errors import NoClosedForm
 from spannorm_theory.derivation.closed_forms import product_of_ratios

@@ -8,7 +8,9 @@ from sympy import Expr, Integer, exp, harmonic, log, simplify, sqrt
 
 from spannorm_theory import derive
 from spannorm_theory.asymptotics import laws
-from spannorm_theory.asymptotics.series import SHARE, expand_at_share, limit_law, share_law
+from spannorm_theory.asymptotics.of_products import limit_law
+from spannorm_theory.asymptotics.of_profiles import share_law
+from spannorm_theory.asymptotics.series import SHARE, expand_at_share
 from spannorm_theory.base import symbols
 from spannorm_theory.base.errors import NoClosedForm
 

@@ -11,14 +11,14 @@ from sympy import Rational, exp
 
 import spannorm_theory as st
 from spannorm_theory.asymptotics import laws
-from spannorm_theory.asymptotics.near_identity import embedding_law
+from spannorm_theory.asymptotics.coupled_streams import embedding_law
 from spannorm_theory.atlases import known
 from spannorm_theory.atlases.cell import compute
 from spannorm_theory.atlases.check import DEPTHS
 from spannorm_theory.atlases.records import OK, QUANTITIES
 from spannorm_theory.atlases.trend import evaluate
 from spannorm_theory.base import symbols
-from spannorm_theory.derivation.iterated import Iteration
+from spannorm_theory.derivation.iteration import Iteration
 from spannorm_theory.moments.constant_gains import GAINS as GAIN_SYMBOLS
 
 GAINS = (0.5, 0.4, 0.9, 0.6)
@@ -73,7 +73,8 @@ def test_branches_that_several_streams_read_share_their_factor(placement: str, o
     assert key == same
     scaled = [float(factor / other) for factor, other in zip(factors * 2, others * 2, strict=True)]
     gains = [scale * gain for scale, gain in zip(scaled, GAINS, strict=True)]
-    ends = Iteration(first).ends(64, GAINS), Iteration(second).ends(64, tuple(gains))  # type: ignore[arg-type]
+    stacks = Iteration(first).run(64, GAINS), Iteration(second).run(64, tuple(gains))  # type: ignore[arg-type]
+    ends = [stack.ends() for stack in stacks]
     for name in QUANTITIES:
         assert getattr(ends[0], name) == pytest.approx(getattr(ends[1], name), rel=1e-10, abs=1e-13)
 

@@ -10,7 +10,7 @@ import pytest
 from spannorm_theory import Architecture, derive
 from spannorm_theory.base import symbols
 from spannorm_theory.bounds.intervals import bounds, forward_box
-from spannorm_theory.derivation.iterate import Compiled
+from spannorm_theory.moments.constant_gains import GAINS, Wiring
 from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.spec.placements import PLACEMENTS, STANDARD
 
@@ -105,15 +105,14 @@ def test_random_gains_in_every_layer_stay_inside(name: str, scaling: str, activa
                 if not branch.elementwise
                 for symbol, interval in zip(symbols.GAINS[branch.kind], which, strict=True)
             }
-            blocks.append(Compiled(recursion.block if l else recursion.first, gains, arch.depth))
-        states = [[1.0] * len(pairs)]
+            trace = (recursion.block if l else recursion.first).trace
+            blocks.append(Wiring(trace, tuple(gains[gain] for gain in GAINS), arch.depth))  # type: ignore[arg-type]
+        states = [np.ones(len(pairs))]
         for l, block in enumerate(blocks):
-            states.append(list(block.forward(states[-1], l)))
-        readout = Compiled(recursion.readout, {}, arch.depth)
-        gradient = np.array(readout.backward(states[-1], 0))[: len(pairs)]
-        gradients = [gradient]
+            states.append(np.array(block.stepper(np.array([float(l)]))(states[-1], 0)))
+        gradients = [Wiring(recursion.readout.trace, (1.0,) * 4, arch.depth).gradient(states[-1])]
         for l in range(arch.depth - 1, -1, -1):
-            matrix = np.array(blocks[l].backward(states[l], l)).reshape(blocks[l].shape)
+            matrix = blocks[l].at(states[l][None], np.array([float(l)]))[0][0]
             gradients.append(matrix @ gradients[-1])
         for s in range(PLACEMENTS[name].streams):
             at = pairs.index((s, s))

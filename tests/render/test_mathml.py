@@ -9,8 +9,8 @@ from sympy import Expr, exp, gamma, harmonic, sqrt
 
 from spannorm_theory.asymptotics.growth import Growth
 from spannorm_theory.base import symbols as s
-from spannorm_theory.derivation.recursion import derive
 from spannorm_theory.render import mathml
+from spannorm_theory.render.recursion import derive
 from spannorm_theory.spec.placements import STANDARD
 
 SIGMA_A = "<msubsup><mi>σ</mi><mi>a</mi><mn>2</mn></msubsup>"

@@ -1,25 +1,18 @@
-"""How a recursion is shown: equations in reading order, as text, LaTeX and MathML."""
+"""The equations of one block in reading order: one for each moment, or staged with intermediate moments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import combinations_with_replacement
-from typing import TYPE_CHECKING
 
 from sympy import Eq, Expr, collect, count_ops, expand, factor
 
-from ..asymptotics.growth import Growth
-from ..asymptotics.laws import BALANCED, COLLAPSE, EMBEDDING
 from ..base import symbols
-from ..base.symbols import latex
-from ..gaussian.activations import ACTIVATIONS
+from ..derivation.recurrence import Recurrence
 from ..moments.adjoint import Adjoint
 from ..moments.algebra import SCALAR, Moments
 from ..moments.one_token import Step
 from ..spec.graph import Branch, Norm, Value
-
-if TYPE_CHECKING:
-    from ..derivation.recursion import Recursion
 
 
 def _branch_names(step: Step) -> dict[int, str]:
@@ -116,82 +109,8 @@ def _moment(step: Step, i: int, j: int) -> Expr:
     return symbols.stream_moment(symbols.variance, i, j, len(step.trace.streams))
 
 
-def equations(recursion: Recursion) -> tuple[list[Eq], list[Eq]]:
+def equations(recurrence: Recurrence) -> tuple[list[Eq], list[Eq]]:
     """Forward and backward equations as they are shown: staged for several streams."""
-    if len(recursion.block.trace.streams) > 1:
-        return staged(recursion.block)
-    return recursion.forward, recursion.backward
-
-
-def as_text(recursion: Recursion) -> str:
-    """Definition, recursion, closed forms, laws and identity gain as plain text."""
-    forward, backward = equations(recursion)
-    closed = recursion.closed_form()
-    lines = [f"{recursion.placement}, scaling {recursion.scaling}", f"block: {recursion.block.trace}"]
-    if str(recursion.first.trace) != str(recursion.block.trace):
-        lines.append(f"first block: {recursion.first.trace}")
-    lines.append(f"readout: {recursion.readout.trace}")
-    if recursion.activation is not None:
-        method = ACTIVATIONS[recursion.activation].kernel.method
-        lines.append(f"feed-forward gains of {recursion.activation} at fan-in initialisation, by {method}")
-    lines += ["", "forward, one block (a prime marks the moment after it):"]
-    lines += [f"  {e.lhs} = {e.rhs}" for e in forward]
-    lines += ["", "backward, one block:"]
-    lines += [f"  {e.lhs} = {e.rhs}" for e in backward]
-    since = f" (from layer {closed.start} on)" if closed.start else ""
-    lines += ["", f"closed forms{since}:"]
-    lines += [f"  {name} = {value}" for name, value in closed.found.items()]
-    lines += [f"  {name}: none; {reason}" for name, reason in closed.missing.items()]
-    lines += ["", "large depth:"]
-    lines += [f"  {name}: {law}" for name, law in recursion.asymptotics().items()]
-    bounds = recursion.bounds()
-    if bounds:
-        lines += ["", "bounds, for attention gains anywhere in [0, sigma_a^2] and [0, omega_a^2]:"]
-        lines += [
-            f"  {name} = {low}, always" if low == high else f"  {low} <= {name} <= {high}"
-            for name, (low, high) in bounds.items()
-        ]
-    lines += ["", "The identity gain is that of the skip path alone, not a prediction of the gradient."]
-    return "\n".join(lines)
-
-
-def as_latex(recursion: Recursion) -> str:
-    """The recursion, closed forms and laws as LaTeX ``align*`` environments."""
-    forward, backward = equations(recursion)
-    closed = recursion.closed_form()
-    parts = [f"% {recursion.placement}, scaling {recursion.scaling}"]
-    parts.append(_align([(latex(e.lhs), latex(e.rhs)) for e in (*forward, *backward)]))
-    if closed.found:
-        parts.append(_align([(_quantity(name), latex(value)) for name, value in closed.found.items()]))
-    laws = [
-        (_quantity(name), law.latex())
-        for name, law in recursion.asymptotics().items()
-        if isinstance(law, Growth)
-    ]
-    if laws:
-        parts.append(_align(laws, relation=r"\sim"))
-    return "\n".join(parts)
-
-
-def _align(rows: list[tuple[str, str]], relation: str = "=") -> str:
-    body = " \\\\\n".join(f"  {left} &{relation} {right}" for left, right in rows)
-    return "\\begin{align*}\n" + body + "\n\\end{align*}"
-
-
-def _quantity(name: str) -> str:
-    """A closed form's name in LaTeX: symbols as maths, words as text."""
-    if name.startswith(COLLAPSE):
-        stream = name.removeprefix(COLLAPSE).strip()
-        return r"(1 - \rho_L)/(1 - \rho_0)" + (rf"\text{{ of stream {stream}}}" if stream else "")
-    if name == EMBEDDING:
-        return rf"\text{{{EMBEDDING}}}"
-    if name == BALANCED:
-        return r"\gamma_0 \text{ at } \omega = \sigma"
-    if name == "gamma_0/gamma_L":
-        return r"\gamma_0/\gamma_L"
-    if name.startswith("identity gain"):
-        stream = name.removeprefix("identity gain").strip()
-        return r"\text{identity gain}" + (f"_{{{stream}}}" if stream else "")
-    head, _, at = name.partition(" at l=")
-    base, _, index = head.partition("_")
-    return rf"{base}_{{{index + ',' if index else ''}{at or 'l'}}}"
+    if len(recurrence.block.trace.streams) > 1:
+        return staged(recurrence.block)
+    return recurrence.forward, recurrence.backward

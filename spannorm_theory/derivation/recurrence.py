@@ -1,15 +1,14 @@
-r"""``derive``: the variance and gradient recursion of a placement under a scaling rule."""
+r"""The recurrences of stream and gradient moments through a stack, and what follows from one block's step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from sympy import Eq, Expr, Integer, Mul, Symbol, factor, sqrt
 
-from ..asymptotics.growth import Growth
 from ..base import symbols
 from ..base.errors import NoClosedForm
 from ..gaussian.activations import ACTIVATIONS
@@ -19,37 +18,10 @@ from ..spec.placements import PLACEMENTS
 from ..spec.scalings import SCALINGS
 from .closed_forms import ClosedForms, Pairs, attempt, product_of_ratios, solve_forward
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ..asymptotics.moving import Moving
-
-
-def derive(placement: str, scaling: str = "unit", *, activation: str | None = None) -> Recursion:
-    """Derive the recursion of a placement under a scaling rule from its definition.
-
-    Args:
-        placement: a registered name, with options in brackets if it has any.
-        scaling: a registered scaling rule.
-        activation: None keeps all four branch gains sigma_a^2, sigma_f^2, omega_a^2, omega_f^2 as
-            symbols; a registered activation fills in those of the feed-forward branch at fan-in
-            initialisation.
-
-    Raises:
-        UnknownNameError: a name that is not registered.
-        InputError: the rule does not belong to this placement.
-    """
-    name, options = parse_placement(placement)
-    entry = PLACEMENTS[name]
-    SCALINGS[scaling].check(name)
-    if activation is not None:
-        ACTIVATIONS[activation]
-    return Recursion(placement, scaling, activation, name, entry.check_options(options))
-
 
 @dataclass(frozen=True)
-class Recursion:
-    """The moment recursions of one block, and what follows from them in the wide limit.
+class Recurrence:
+    """Second moments of streams and gradients from block to block, in the wide limit.
 
     Assumes: width to infinity at fixed depth; zero-mean independent weights; each branch's gains
     constant over layers (degree one in its input where the input is not normed).
@@ -62,6 +34,29 @@ class Recursion:
     options: Mapping[str, Any] = field(repr=False)
     early: bool = field(default=False, repr=False)
 
+    @classmethod
+    def of(cls, placement: str, scaling: str = "unit", *, activation: str | None = None) -> Self:
+        """The recurrence of a placement under a scaling rule, from its definition.
+
+        Args:
+            activation: of the feed-forward branch, whose gains are then those at fan-in initialisation;
+                None keeps all four gains as symbols.
+
+        Raises:
+            UnknownNameError: a name that is not registered.
+            InputError: the rule does not belong to this placement.
+        """
+        name, options = parse_placement(placement)
+        entry = PLACEMENTS[name]
+        SCALINGS[scaling].check(name)
+        if activation is not None:
+            ACTIVATIONS[activation]
+        return cls(placement, scaling, activation, name, entry.check_options(options))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # formulas found so far hold functions that do not travel; the fields are enough to find them again
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     @property
     def _gains(self) -> BranchGain:
         return constant_gains if self.activation is None else concrete_gains(self.activation)
@@ -71,20 +66,9 @@ class Recursion:
         trace = entry.trace(self.scaling, first=first, early=self.early, turn=turn, **self.options)
         return _shared_step(trace, self._gains, tuple((known or {}).items()))
 
-    def steps(self, depth: int) -> list[Step]:
-        """The formulas of every block of a stack of ``depth``."""
-        found = {step.trace: step for step in (self.first, self.block)}
-        entry, result = PLACEMENTS[self.name], []
-        questions = entry.questions(self.scaling, **self.options)
-        for layer in range(depth):
-            at = questions.position(layer, depth)
-            trace = entry.trace(self.scaling, first=at.first, early=at.early, turn=at.turn, **self.options)
-            result.append(found.get(trace) or found.setdefault(trace, _shared_step(trace, self._gains)))
-        return result
-
     @cached_property
-    def before(self) -> Recursion | None:
-        """The recursion of the early blocks, where they are wired in another way."""
+    def before(self) -> Self | None:
+        """The recurrence of the early blocks, where they are wired in another way."""
         fraction = PLACEMENTS[self.name].questions(self.scaling, **self.options).fraction
         return replace(self, early=True) if fraction and not self.early else None
 
@@ -133,12 +117,12 @@ class Recursion:
 
     @cached_property
     def step(self) -> Step:
-        """Every block from :attr:`start` on, with the moments that a norm fixes filled in."""
+        """A block from :attr:`start` on, with the moments that a norm fixes filled in."""
         return self.turns[0]
 
     @cached_property
     def turns(self) -> tuple[Step, ...]:
-        """The same for each turn, where blocks are wired in turns."""
+        """Blocks from :attr:`start` on, likewise, one for each turn where they are wired in turns."""
         l = symbols.layer
         known = {p: tidy(f.subs(l, l - 1)) for p, f in self.fixed.items()}
         period = PLACEMENTS[self.name].questions(self.scaling, **self.options).period or 1
@@ -188,17 +172,6 @@ class Recursion:
         if pair not in solved:
             raise NoClosedForm(f"no closed form for {self.block.moment(*pair)}: {reasons[pair]}")
         return solved[pair].subs(symbols.layer, layer)
-
-    @cached_property
-    def moving(self) -> Moving:
-        """Leading terms of the stream moments at large l.
-
-        Raises:
-            NoClosedForm: one is not known.
-        """
-        from ..asymptotics.moving import Moving
-
-        return Moving(self)
 
     # --- backward ----------------------------------------------------------------------------
 
@@ -250,13 +223,13 @@ class Recursion:
         return gain * sqrt(product_of_ratios(tidy(block**2), self.start, stop))
 
     def opening_identity(self, stream: int = 0) -> Expr:
-        """The same up to :attr:`start`, before :attr:`step` holds."""
+        """Amplitude gain of the skip path up to :attr:`start`, before :attr:`step` holds."""
         if self.before is not None:
             return self.before.identity_gain(stream, self.start)
         return Mul(*(s.identity[stream].subs(symbols.layer, l) for l, s in enumerate(self.opening)))
 
     def block_identity(self, stream: int = 0) -> Expr:
-        """The same of one block from :attr:`start` on, as a function of l."""
+        """Amplitude gain of the skip path through one block from :attr:`start` on, as a function of l."""
         block = self.step.identity[stream]
         for pair in self.step.pairs:
             state = self.step.moment(*pair)
@@ -264,7 +237,7 @@ class Recursion:
                 block = block.subs(state, self.moment_at(pair, symbols.layer))
         return block
 
-    # --- what the user reads -----------------------------------------------------------------
+    # --- of both ------------------------------------------------------------------------------
 
     def closed_form(self) -> ClosedForms:
         """Every quantity that has a closed form, and the reason for each that has none."""
@@ -296,97 +269,6 @@ class Recursion:
         after = total(block.forward, {p: block.gradient(*p) for p in block.pairs})
         before = total({p: block.moment(*p) for p in block.pairs}, block.backward)
         return before, tidy(before - after)
-
-    def iterate(
-        self,
-        depth: int,
-        *,
-        sigma_a2: float,
-        sigma_f2: float,
-        omega_a2: float,
-        omega_f2: float,
-        q0: float = 1.0,
-        gamma_out: float = 1.0,
-    ) -> pd.DataFrame:
-        """The recursion iterated with constant gains, at any depth.
-
-        Args:
-            depth: L, number of blocks.
-            sigma_a2, sigma_f2, omega_a2, omega_f2: branch gains (second moments, per coordinate).
-            q0: second moment of the embedding.
-            gamma_out: second moment of the loss gradient at the model's output.
-
-        Returns:
-            columns layer, stream ("01" for the cross moment of streams 0 and 1), quantity (variance,
-            grad_variance, or identity_gain: the amplitude of the skip path from that layer to L),
-            value, log_value (natural; finite where value under- or overflows).
-
-        Raises:
-            InputError: a depth or a gain that is not positive.
-        """
-        from .iterate import iterate
-
-        gains = {"sigma_a2": sigma_a2, "sigma_f2": sigma_f2, "omega_a2": omega_a2, "omega_f2": omega_f2}
-        return iterate(self, depth, gains, q0, gamma_out)
-
-    def bounds(self) -> dict[str, tuple[Expr, Expr]]:
-        """Lower and upper closed forms for attention gains anywhere in [0, sigma_a^2], [0, omega_a^2].
-
-        Token correlations move attention's gains from layer to layer; here sigma_a^2 and omega_a^2 stand for
-        their largest values. Valid because every block is monotone in each of these gains, which is
-        checked: a quantity for which the check does not decide is left out. Numeric bounds for an
-        architecture, with its own gains: :func:`spannorm_theory.bounds.intervals.bounds`.
-        """
-        from ..bounds.closed_forms import closed_bounds
-
-        return closed_bounds(self)
-
-    def asymptotics(self) -> dict[str, Growth | str]:
-        """Large-depth law of each quantity; a sentence where none could be derived."""
-        from ..asymptotics.laws import laws
-
-        return laws(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Equations, closed forms, laws and bounds as strings that sympy can read."""
-        from ..render.recursions import equations
-
-        forward, backward = equations(self)
-        closed = self.closed_form()
-        return {
-            "placement": self.placement,
-            "scaling": self.scaling,
-            "activation": self.activation,
-            "gains_by": ACTIVATIONS[self.activation].kernel.method if self.activation else "symbols",
-            "forward": {str(e.lhs): str(e.rhs) for e in forward},
-            "backward": {str(e.lhs): str(e.rhs) for e in backward},
-            "closed_form": {name: str(value) for name, value in closed.found.items()},
-            "no_closed_form": closed.missing,
-            "valid_from_layer": int(closed.start) if closed.start.is_Integer else str(closed.start),
-            "large_depth": {name: str(law) for name, law in self.asymptotics().items()},
-            "bounds": {name: [str(low), str(high)] for name, (low, high) in self.bounds().items()},
-        }
-
-    def text(self) -> str:
-        """Everything derived, as plain text."""
-        from ..render.recursions import as_text
-
-        return as_text(self)
-
-    def latex(self) -> str:
-        """Everything derived, as LaTeX."""
-        from ..render.recursions import as_latex
-
-        return as_latex(self)
-
-    def _repr_latex_(self) -> str:
-        from ..render.recursions import equations
-
-        forward, backward = equations(self)
-        rows = r" \\ ".join(
-            rf"{symbols.latex(e.lhs)} &= {symbols.latex(e.rhs)}" for e in (*forward, *backward)
-        )
-        return rf"$\displaystyle \begin{{aligned}} {rows} \end{{aligned}}$"
 
 
 #: steps keep what they computed: a placement's block is asked for by many readers

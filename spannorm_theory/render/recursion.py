@@ -1,0 +1,198 @@
+r"""``derive``: the recursion of a placement under a scaling rule, with everything that a user reads of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from sympy import Expr
+
+from ..asymptotics.growth import Growth
+from ..asymptotics.laws import BALANCED, COLLAPSE, EMBEDDING, laws
+from ..base.errors import InputError
+from ..base.symbols import latex
+from ..bounds.closed_forms import closed_bounds
+from ..derivation.iteration import Iteration
+from ..derivation.recurrence import Recurrence
+from ..gaussian.activations import ACTIVATIONS
+from .equations import equations
+
+
+def derive(placement: str, scaling: str = "unit", *, activation: str | None = None) -> Recursion:
+    """Derive the recursion of a placement under a scaling rule from its definition.
+
+    Args:
+        placement: a registered name, with options in brackets if it has any.
+        scaling: a registered scaling rule.
+        activation: None keeps all four branch gains sigma_a^2, sigma_f^2, omega_a^2, omega_f^2 as
+            symbols; a registered activation fills in those of the feed-forward branch at fan-in
+            initialisation.
+
+    Raises:
+        UnknownNameError: a name that is not registered.
+        InputError: the rule does not belong to this placement.
+    """
+    return Recursion.of(placement, scaling, activation=activation)
+
+
+@dataclass(frozen=True)
+class Recursion(Recurrence):
+    """The moment recursions of one block, and what follows from them in the wide limit.
+
+    Assumes: width to infinity at fixed depth; zero-mean independent weights; each branch's gains
+    constant over layers (degree one in its input where the input is not normed).
+    """
+
+    def iterate(
+        self,
+        depth: int,
+        *,
+        sigma_a2: float,
+        sigma_f2: float,
+        omega_a2: float,
+        omega_f2: float,
+        q0: float = 1.0,
+        gamma_out: float = 1.0,
+    ) -> pd.DataFrame:
+        """The recursion iterated with constant gains, at any depth.
+
+        Args:
+            depth: L, number of blocks.
+            sigma_a2, sigma_f2, omega_a2, omega_f2: branch gains (second moments, per coordinate).
+            q0: second moment of the embedding.
+            gamma_out: second moment of the loss gradient at the model's output.
+
+        Returns:
+            columns layer, stream ("01" for the cross moment of streams 0 and 1), quantity (variance,
+            grad_variance, or identity_gain: the amplitude of the skip path from that layer to L),
+            value, log_value (natural; finite where value under- or overflows).
+
+        Raises:
+            InputError: a depth or a gain that is not positive.
+            AssumptionError: a moment left float64's range.
+        """
+        if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+            raise InputError(f"depth must be an integer of at least 1, got {depth!r}")
+        gains = {"sigma_a2": sigma_a2, "sigma_f2": sigma_f2, "omega_a2": omega_a2, "omega_f2": omega_f2}
+        for name, value in {**gains, "q0": q0, "gamma_out": gamma_out}.items():
+            if not (value > 0 or (value == 0 and name in gains)) or value == float("inf"):
+                raise InputError(f"{name} must be a positive number, got {value!r}")
+        stack = Iteration(self).run(depth, (sigma_a2, sigma_f2, omega_a2, omega_f2), q0)
+        return stack.table(gamma_out)
+
+    def bounds(self) -> dict[str, tuple[Expr, Expr]]:
+        """Lower and upper closed forms for attention gains anywhere in [0, sigma_a^2], [0, omega_a^2].
+
+        Token correlations move attention's gains from layer to layer; here sigma_a^2 and omega_a^2 stand for
+        their largest values. Valid because every block is monotone in each of these gains, which is
+        checked: a quantity for which the check does not decide is left out. Numeric bounds for an
+        architecture, with its own gains: :func:`spannorm_theory.bounds.intervals.bounds`.
+        """
+        return closed_bounds(self)
+
+    def asymptotics(self) -> dict[str, Growth | str]:
+        """Large-depth law of each quantity; a sentence where none could be derived."""
+        return laws(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Equations, closed forms, laws and bounds as strings that sympy can read."""
+        forward, backward = equations(self)
+        closed = self.closed_form()
+        return {
+            "placement": self.placement,
+            "scaling": self.scaling,
+            "activation": self.activation,
+            "gains_by": ACTIVATIONS[self.activation].kernel.method if self.activation else "symbols",
+            "forward": {str(e.lhs): str(e.rhs) for e in forward},
+            "backward": {str(e.lhs): str(e.rhs) for e in backward},
+            "closed_form": {name: str(value) for name, value in closed.found.items()},
+            "no_closed_form": closed.missing,
+            "valid_from_layer": int(closed.start) if closed.start.is_Integer else str(closed.start),
+            "large_depth": {name: str(law) for name, law in self.asymptotics().items()},
+            "bounds": {name: [str(low), str(high)] for name, (low, high) in self.bounds().items()},
+        }
+
+    def text(self) -> str:
+        """Everything derived, as plain text."""
+        return as_text(self)
+
+    def latex(self) -> str:
+        """Everything derived, as LaTeX."""
+        return as_latex(self)
+
+    def _repr_latex_(self) -> str:
+        forward, backward = equations(self)
+        rows = r" \\ ".join(rf"{latex(e.lhs)} &= {latex(e.rhs)}" for e in (*forward, *backward))
+        return rf"$\displaystyle \begin{{aligned}} {rows} \end{{aligned}}$"
+
+
+def as_text(recursion: Recursion) -> str:
+    """Definition, recursion, closed forms, laws and identity gain as plain text."""
+    forward, backward = equations(recursion)
+    closed = recursion.closed_form()
+    lines = [f"{recursion.placement}, scaling {recursion.scaling}", f"block: {recursion.block.trace}"]
+    if str(recursion.first.trace) != str(recursion.block.trace):
+        lines.append(f"first block: {recursion.first.trace}")
+    lines.append(f"readout: {recursion.readout.trace}")
+    if recursion.activation is not None:
+        method = ACTIVATIONS[recursion.activation].kernel.method
+        lines.append(f"feed-forward gains of {recursion.activation} at fan-in initialisation, by {method}")
+    lines += ["", "forward, one block (a prime marks the moment after it):"]
+    lines += [f"  {e.lhs} = {e.rhs}" for e in forward]
+    lines += ["", "backward, one block:"]
+    lines += [f"  {e.lhs} = {e.rhs}" for e in backward]
+    since = f" (from layer {closed.start} on)" if closed.start else ""
+    lines += ["", f"closed forms{since}:"]
+    lines += [f"  {name} = {value}" for name, value in closed.found.items()]
+    lines += [f"  {name}: none; {reason}" for name, reason in closed.missing.items()]
+    lines += ["", "large depth:"]
+    lines += [f"  {name}: {law}" for name, law in recursion.asymptotics().items()]
+    bounds = recursion.bounds()
+    if bounds:
+        lines += ["", "bounds, for attention gains anywhere in [0, sigma_a^2] and [0, omega_a^2]:"]
+        lines += [
+            f"  {name} = {low}, always" if low == high else f"  {low} <= {name} <= {high}"
+            for name, (low, high) in bounds.items()
+        ]
+    lines += ["", "The identity gain is that of the skip path alone, not a prediction of the gradient."]
+    return "\n".join(lines)
+
+
+def as_latex(recursion: Recursion) -> str:
+    """The recursion, closed forms and laws as LaTeX ``align*`` environments."""
+    forward, backward = equations(recursion)
+    closed = recursion.closed_form()
+    parts = [f"% {recursion.placement}, scaling {recursion.scaling}"]
+    parts.append(_align([(latex(e.lhs), latex(e.rhs)) for e in (*forward, *backward)]))
+    if closed.found:
+        parts.append(_align([(_quantity(name), latex(value)) for name, value in closed.found.items()]))
+    found = recursion.asymptotics().items()
+    known = [(_quantity(name), law.latex()) for name, law in found if isinstance(law, Growth)]
+    if known:
+        parts.append(_align(known, relation=r"\sim"))
+    return "\n".join(parts)
+
+
+def _align(rows: list[tuple[str, str]], relation: str = "=") -> str:
+    body = " \\\\\n".join(f"  {left} &{relation} {right}" for left, right in rows)
+    return "\\begin{align*}\n" + body + "\n\\end{align*}"
+
+
+def _quantity(name: str) -> str:
+    """A closed form's name in LaTeX: symbols as maths, words as text."""
+    if name.startswith(COLLAPSE):
+        stream = name.removeprefix(COLLAPSE).strip()
+        return r"(1 - \rho_L)/(1 - \rho_0)" + (rf"\text{{ of stream {stream}}}" if stream else "")
+    if name == EMBEDDING:
+        return rf"\text{{{EMBEDDING}}}"
+    if name == BALANCED:
+        return r"\gamma_0 \text{ at } \omega = \sigma"
+    if name == "gamma_0/gamma_L":
+        return r"\gamma_0/\gamma_L"
+    if name.startswith("identity gain"):
+        stream = name.removeprefix("identity gain").strip()
+        return r"\text{identity gain}" + (f"_{{{stream}}}" if stream else "")
+    head, _, at = name.partition(" at l=")
+    base, _, index = head.partition("_")
+    return rf"{base}_{{{index + ',' if index else ''}{at or 'l'}}}"
