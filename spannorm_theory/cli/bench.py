@@ -29,6 +29,9 @@ def add(commands: Commands) -> None:
     study.add_argument("--accuracy", action="store_true", help="both theories against Monte Carlo")
     study.add_argument("--sweep", action="store_true", help="what a sweep's cells, store and scheduler cost")
     study.add_argument("--theory", action="store_true", help="what predict takes, by placement and rule")
+    study.add_argument(
+        "--power", action="store_true", help="how wrong a theory must be for verify to reject it"
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes that take seconds")
     parser.add_argument("--placements", nargs="+", help="speed takes the first (default: span-norm)")
     parser.add_argument("--scalings", nargs="+", help="speed takes the first (default: depth-scaled-init)")
@@ -44,7 +47,13 @@ def add(commands: Commands) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     progress = _silent if args.quiet else _say
-    named = {"accuracy": _accuracy, "precision": _precision, "sweep": _sweeps, "theory": _theory}
+    named = {
+        "accuracy": _accuracy,
+        "precision": _precision,
+        "sweep": _sweeps,
+        "theory": _theory,
+        "power": _power,
+    }
     study = next((study for name, study in named.items() if getattr(args, name)), _speed)
     tables = study(args, progress)
     if args.json:
@@ -144,6 +153,24 @@ def _theory(args: argparse.Namespace, progress: Callable[[str], object]) -> Tabl
     return {"theory": theory.theory_speed(archs, args.repeats, progress)}
 
 
+def _power(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
+    from ..bench import power
+    from ..spec.architecture import Architecture
+
+    sizes = {name: getattr(args, name) or power.SIZES[name] for name in power.SIZES}
+    widths = args.widths or ((128, 256) if args.quick else power.WIDTHS)
+    depths = [args.depth] if args.depth else ((4,) if args.quick else power.DEPTHS)
+    networks = [args.networks] if args.networks else ((32,) if args.quick else power.NETWORKS)
+    archs = [
+        Architecture(placement, scaling, depth=depth, width=width, **sizes)
+        for placement in args.placements or ["post-norm", "span-norm"]
+        for scaling in args.scalings or ["unit", "depth-scaled-init"]
+        for depth in depths
+        for width in widths
+    ]
+    return {"power": power.power(archs, networks, args.seed, progress)}
+
+
 def _text(name: str, table: pd.DataFrame) -> str:
     if name == "speed":
         table = _readable_speed(table)
@@ -189,6 +216,8 @@ NOTES = {
     "that alone would take.",
     "theory": "Milliseconds of one predict after the first, least of the repeats: median and slowest over "
     "rules, the slowest's rule, and the largest multiple of pre-norm's in the same moments.",
+    "power": "The smallest error that verify rejects: of the best-seen layer, and of the mean over layers; "
+    "relative for squared norms, else absolute.",
     "speed": "Seconds of one network, median (least-most), processor seconds of all cores, and peak memory: "
     "(a) plain: modules made for every seed, (a') tuned: made once, (b) explicit engine, (c) implicit "
     "engine, (d) floor. Those with matrices run the given number of blocks; their time, and the memory of "

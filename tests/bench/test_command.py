@@ -1,12 +1,18 @@
 """``spannorm bench``: exit status, tables and JSON of each study."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from spannorm_theory.bench import accuracy, precision, regimes, speed
 from spannorm_theory.cli.main import main
+from spannorm_theory.montecarlo.ensemble import simulate
+from spannorm_theory.prediction.predict import predict_profiles
+from spannorm_theory.spec.architecture import Architecture
+from spannorm_theory.verification.verification import compare
 
 TINY = ["--width", "32", "--heads", "2", "--tokens", "6", "--depth", "2", "--networks", "3"]
 
@@ -52,6 +58,27 @@ def test_theory(capsys):
         assert 0 < row["median"] <= row["slowest"]
         assert row["times_prenorm"] > 0
         assert row["scaling"] in arguments
+
+
+def test_power(capsys):
+    """What it says would be rejected is, and half of it is not."""
+    arguments = ["--placements", "span-norm", "--scalings", "depth-scaled-init", "--widths", "128"]
+    sizes = ["--heads", "4", "--tokens", "8", "--depth", "4", "--networks", "32"]
+    assert main(["bench", "--power", *arguments, *sizes, "--json", "--quiet"]) == 0
+    rows = {row["quantity"]: row for row in json.loads(capsys.readouterr().out)["power"]}
+    least = rows["grad_variance"]["mean"]
+    arch = Architecture("span-norm", "depth-scaled-init", depth=4, width=128, heads=4, tokens=8)
+    ensemble, theory = simulate(arch, networks=32, progress=False), predict_profiles(arch)
+    key = "0", "grad_variance"
+    off = compare(theory, ensemble).drift.set_index("quantity").loc["grad_variance", "difference"]
+
+    def passes(error):
+        """Of a theory that is off by so much in the direction in which it is off already."""
+        moved = theory.profiles[key] - np.sign(off) * (np.log1p(error) - abs(off))
+        return compare(replace(theory, profiles={**theory.profiles, key: moved}), ensemble).passed
+
+    assert passes(least / 2)
+    assert not passes(1.2 * least)
 
 
 def test_accuracy_has_three_tables(capsys, monkeypatch):
