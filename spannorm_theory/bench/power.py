@@ -1,8 +1,8 @@
 """How wrong a theory must be for ``verify`` to reject it, by width, depth and number of networks.
 
 A row is rejected where it is off by more than k standard errors and the allowance of the width; a quantity,
-where its mean over layers is off by more than k standard errors of that mean and the mean allowance. The second
-sees a theory that is wrong in every layer, the first one that is wrong in a single one.
+where its mean over layers is off by more than k standard errors of that mean and the mean allowance. The
+second sees a theory that is wrong in every layer, the first one that is wrong in a single one.
 """
 
 from __future__ import annotations

@@ -138,6 +138,8 @@ def as_text(recursion: Recursion) -> str:
     if recursion.activation is not None:
         method = ACTIVATIONS[recursion.activation].kernel.method
         lines.append(f"feed-forward gains of {recursion.activation} at fan-in initialisation, by {method}")
+    if any(branch.std for branch in recursion.block.trace.branches):
+        lines.append("standard deviations that the rule states are taken with a hidden layer of 4d")
     lines += ["", "forward, one block (a prime marks the moment after it):"]
     lines += [f"  {e.lhs} = {e.rhs}" for e in forward]
     lines += ["", "backward, one block:"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spannorm_theory import Architecture, predict
+from spannorm_theory import Architecture, derive, predict
 from spannorm_theory.base.errors import InputError
 from spannorm_theory.montecarlo.program import Program
 
@@ -49,3 +49,10 @@ def test_what_would_not_be_heard_is_refused() -> None:
         Architecture("pre-norm", "small-init+wang")
     with pytest.raises(InputError, match="logit_variance has no effect under the scaling rule 'wang'"):
         Architecture("pre-norm", "wang", logit_variance=2.0)
+
+
+@pytest.mark.exact
+def test_formulas_say_which_hidden_layer_they_take() -> None:
+    said = "taken with a hidden layer of 4d"
+    assert said in derive("pre-norm", "wang").text()
+    assert said not in derive("pre-norm", "gpt2").text()
