@@ -283,7 +283,7 @@ class TestCommand:
         assert {path.name for path in tmp_path.iterdir()} == {"atlas.html", "atlas.csv", "atlas.tex"}
 
     def test_monte_carlo_sample(self, capsys: pytest.CaptureFixture[str]) -> None:
-        small = ["--width", "64", "--depth", "3", "--heads", "2", "--tokens", "8", "--networks", "8"]
+        small = ["--width", "64", "--depth", "3", "--heads", "2", "--tokens", "8", "--networks", "32"]
         assert main([*self.ARGUMENTS, *small]) == 0
         assert "Monte Carlo agrees in 1 of 1 cells" in capsys.readouterr().out
 
