@@ -8,6 +8,7 @@ from math import ceil, sqrt
 import numpy as np
 from numpy.polynomial.chebyshev import chebpts2
 from scipy.interpolate import BarycentricInterpolator
+from threadpoolctl import threadpool_limits
 
 from ..gaussian.closed_forms import Array
 from ..gaussian.spline import Spline1D
@@ -55,4 +56,5 @@ class OverlapCurve:
 @lru_cache(maxsize=64)
 def overlap_curve(logit_variance: float, keys: int, head_width: int, sphere: int) -> OverlapCurve:
     """The cached :class:`OverlapCurve` of a logit variance."""
-    return OverlapCurve(logit_variance, keys, head_width, sphere)
+    with threadpool_limits(1, "blas"):  # small products: threads would only wait for each other
+        return OverlapCurve(logit_variance, keys, head_width, sphere)

@@ -28,6 +28,7 @@ from math import sqrt
 import numpy as np
 from numpy.polynomial.chebyshev import chebpts2
 from scipy.interpolate import BarycentricInterpolator
+from threadpoolctl import threadpool_limits
 
 from ..gaussian.closed_forms import Array
 from ..gaussian.spline import Spline1D, Spline2D
@@ -151,7 +152,8 @@ class HeadTable:
 @lru_cache(maxsize=16)
 def row_table(keys: int) -> RowTable:
     """The cached :class:`RowTable`."""
-    return RowTable(keys)
+    with threadpool_limits(1, "blas"):  # small products: threads would only wait for each other
+        return RowTable(keys)
 
 
 @lru_cache(maxsize=32)

@@ -36,6 +36,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.special import gammaln, log_ndtr, logsumexp, ndtr, ndtri
 from sympy import prime
+from threadpoolctl import threadpool_limits
 
 from ..gaussian.closed_forms import Array
 
@@ -209,4 +210,7 @@ def gate_statistics(experts: int, top_k: int, renormalised: bool, logit_variance
     return _statistics(experts, top_k, renormalised, min(max(logit_variance, SMALLEST_V), LARGEST_V))
 
 
-_statistics = lru_cache(maxsize=256)(GateStatistics)
+@lru_cache(maxsize=256)
+def _statistics(experts: int, top_k: int, renormalised: bool, logit_variance: float) -> GateStatistics:
+    with threadpool_limits(1, "blas"):  # small products: threads would only wait for each other
+        return GateStatistics(experts, top_k, renormalised, logit_variance)
