@@ -114,9 +114,9 @@ class MixtureOfExperts(FeedForward):
         return branch
 
     def unevenness(self) -> tuple[float, float]:
-        """``uneven`` and ``lean`` of :class:`GateStatistics` for an input of second moment 1."""
+        """``uneven`` and ``size_share`` of :class:`GateStatistics` for an input of second moment 1."""
         table = self._gates.unit
-        return table.uneven, table.lean
+        return table.uneven, table.size_share
 
     def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Covariance of the branch between two tokens of equal second moments."""

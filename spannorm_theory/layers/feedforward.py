@@ -76,7 +76,7 @@ class FeedForward:
         return self._raw(q, q, np.zeros_like(q), gains)
 
     def _size(self, q1: Any, q2: Any, gains: Gains) -> Any:
-        """What the inner norm divides the second moment between two tokens by."""
+        """Divisor of the second moment between two tokens at the inner norm."""
         if self.inner_norm is None:
             return 1.0
         one, two = (self._raw(q, q, q, gains) - self._mean_square(q, gains) for q in (q1, q2))

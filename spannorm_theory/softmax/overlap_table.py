@@ -94,8 +94,11 @@ def _nodes(count: int) -> tuple[Array, Array]:
 
 
 class HeadTable:
-    """:class:`~.overlaps.HeadOverlaps` and the value bias of heads without norms; of all up to 256 keys, to
-    5e-6, and P2 - 1/n, 1 - P2 and J to 2e-5 of themselves."""
+    """:class:`~.overlaps.HeadOverlaps` and the value bias of heads without norms.
+
+    P2 and J are right to 2e-6, and 1 - P2, P2 - 1/n and J to 2e-5 of themselves; the overlaps of two rows to
+    1e-5 where s < 30 and to 6e-5 beyond, of two keys to 1e-3.
+    """
 
     def __init__(self, keys: int, head_width: int) -> None:
         self._even = 1 / keys

@@ -40,7 +40,7 @@ from threadpoolctl import threadpool_limits
 
 from ..gaussian.closed_forms import Array
 
-#: points on a circle
+#: points on a circle; half as many correlations are sampled
 POINTS = 64
 
 #: t of pairs of them
@@ -91,8 +91,8 @@ class GateStatistics:
         own, alone: A, and R of one token.
         values: h = (A - O)/t, R, C and U/t, which are smooth in t, at ``KNOTS``; (knots, 4).
         uneven: variance over tokens of a = sum_e g_e^2, over A^2.
-        lean: E sum_j (da/dz_j)^2 / (4a) over R of one token: the share of the router's gradient that moves
-            the size of the branch's output.
+        size_share: E sum_j (da/dz_j)^2 / (4a) over R of one token: the share of the router's gradient that
+            moves the size of the branch's output.
         errors: standard errors of "own", and the largest over t of those of "gap" (relative), "router"
             (relative to R of one token) and "common".
     """
@@ -104,7 +104,7 @@ class GateStatistics:
         own, square, moved, alone = sizes.mean(axis=0).tolist()
         self.own, self.alone = own, alone
         self.uneven = square / own**2 - 1
-        self.lean = moved / alone if alone > least else 0.0
+        self.size_share = moved / alone if alone > least else 0.0
         found = [self._sample(logit_variance, seed, own, alone) for seed in range(SHIFTS)]
         tables = np.array(found)
         gap, router, common = tables.mean(axis=0)
