@@ -43,8 +43,8 @@ def grams(a: Array, values: Array, queries: Array, keys: Array, grad: Array) -> 
 
 
 def dropout_grams(a: Array, sizes: Array, queries: Array, keys: Array, grad: Array) -> Paths:
-    """Addition of e diag(V), ``sizes`` = e V_jj, to :func:`grams`: with E = A^2 diag(V) and S_i = sum_j E_ij, M_i diag(V) M_i
-    = diag(E_i) - E_i A_i^T - A_i E_i^T + S_i A_i A_i^T."""
+    """Addition of e diag(V), ``sizes`` = e V_jj, to :func:`grams`: with E = A^2 diag(V) and S_i = sum_j E_ij,
+    M_i diag(V) M_i = diag(E_i) - E_i A_i^T - A_i E_i^T + S_i A_i A_i^T."""
     ak = a @ keys
     e = a**2 * sizes[:, None, :]
     total = e.sum(axis=-1)

@@ -1,11 +1,11 @@
-"""Splines of one and of two variables: between and at their knots, at numbers and at arrays."""
+"""Splines and polynomials: between and at their knots, at numbers and at arrays."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from spannorm_theory.gaussian.spline import Spline1D, Spline2D
+from spannorm_theory.gaussian.spline import Spline1D, Spline2D, through_nodes
 
 X, Y = np.geomspace(0.5, 4.5, 9), np.linspace(-1, 2, 7)
 
@@ -59,3 +59,13 @@ def test_ends_may_be_flat() -> None:
     at = 0.02
     errors = [abs(spline.at(at)[0] - np.cos(at)) for spline in (flat, free)]
     assert errors[0] < errors[1] / 5
+
+
+@pytest.mark.exact
+def test_polynomials_go_through_their_nodes_and_are_those_of_smooth_functions() -> None:
+    nodes, x = np.cos(np.pi * np.arange(20) / 19.5), np.linspace(-1, 1, 41)
+    np.testing.assert_allclose(through_nodes(nodes, nodes), np.eye(20), atol=1e-13)
+    np.testing.assert_allclose(through_nodes(nodes, x) @ np.exp(nodes), np.exp(x), rtol=1e-13)
+    np.testing.assert_allclose(
+        through_nodes(np.arange(4) / 1.5 - 1, x) @ np.arange(4) ** 3.0, (1.5 * (x + 1)) ** 3
+    )
