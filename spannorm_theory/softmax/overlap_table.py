@@ -11,8 +11,8 @@ are analytic (in rho a maximum's near ties come within 1/s^2 of rho = 1):
            width.
 
 Logits multiply overlaps by s^2, and rows of even weights take off 1/n. So that both keep their digits, rows
-hold w / s^2 (x - x_0) of P2, J and E |M z|^2, with x_0 = x(s = 0) and w = 1 + s^2, the ratio of P11 - 1/n to
-P2 - 1/n, and w J11; and heads hold
+hold w / s^2 (x - x_0) of P2, J, E |M z|^2 and J11, with x_0 = x(s = 0) and w = 1 + s^2, and the ratio of
+P11 - 1/n to P2 - 1/n; and heads hold
 
     w^{1/2} / s^2 (P2 - 1/n) / (1 - P2),   w / s^2 (P11 - 1/n),   w^{1/2} J of queries and of keys,
     w J11,   w times the tilt and the swing,
@@ -64,7 +64,8 @@ class RowTable:
         s, rho = _s(TWO[0]), np.maximum(1 - np.square(1 + TWO[1]) / 2, -1).tolist()
         found = np.array([[overlaps(x * x, r, keys) for r in rho] for x in s.tolist()])
         p2, p11, _, j11, _ = np.moveaxis(found, -1, 0)
-        self._two = np.stack([(p11 - 1 / keys) / (p2 - 1 / keys), j11 * (1 + s**2)[:, None]])
+        j11_rise = (j11 - self._even[3, 0, 0]) * (1 + s**-2)[:, None]
+        self._two = np.stack([(p11 - 1 / keys) / (p2 - 1 / keys), j11_rise])
 
     def __call__(self, s2: Array, rho: Array) -> tuple[Array, Array]:
         """The overlaps x at all s^2 with all rho, (5, s^2, rho), and (1 + s^2) / s^2 (x - x_0) of P2 and P11,
@@ -83,10 +84,8 @@ class RowTable:
         along_y = through_nodes(TWO[1], np.sqrt(2 * np.maximum(1 - rho, 0)) - 1).T
         alike, j11 = through_nodes(TWO[0], x) @ self._two @ along_y
         p2, j, along = (self._one @ through_nodes(ONE, x).T)[..., None]
-        rise = np.stack([p2 + 0 * alike, p2 * alike])
-        p2, p11 = self._even[:2] + share * rise
-        j, along = (even + share * x for even, x in zip(self._even[[2, 4]], (j, along), strict=True))
-        return np.stack(np.broadcast_arrays(p2, p11, j, j11 * (1 - share), along)), rise
+        rise = np.stack(np.broadcast_arrays(p2, p2 * alike, j, j11, along))
+        return self._even + share * rise, rise[:2]
 
 
 def _sigma(s: Array) -> Array:
