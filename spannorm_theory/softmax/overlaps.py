@@ -89,7 +89,7 @@ def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
         u = 1 / keys
         return Overlaps(u, u, u - u**2, u - u**2, u - u**2)
     s, n = sqrt(s2), keys
-    step = LOG_STEP + STRONGER * min(s, 8.0)
+    step = LOG_STEP + STRONGER * sqrt(min(s2, LARGEST_S2))
     f0, f1, f2, weight = _conditional(s, rho, n, step)
     g0, g1, g2 = (f if rho >= 0 else f[:, ::-1] for f in (f0, f1, f2))  # opposite shared parts
     one, both = (f0 * weight) @ g0.T, (f1 * weight) @ g1.T

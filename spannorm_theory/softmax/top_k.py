@@ -60,10 +60,10 @@ SINGLE = 1 << 13
 SMALLEST_V, LARGEST_V = 1e-6, 1e4
 
 
-def gaussian_points(count: int, dimensions: int, random: np.random.Generator) -> Array:
-    """Points that fill a Gaussian more evenly than random ones do, (count, dimensions)."""
-    uniform = np.outer(np.arange(count), _roots(dimensions)) + random.random(dimensions)
-    return np.asarray(ndtri(np.clip(uniform % 1, 1e-15, 1 - 1e-15)))
+def even_points(count: int, dimensions: int, random: np.random.Generator) -> Array:
+    """Points that fill the unit cube more evenly than random ones do, (count, dimensions)."""
+    points = np.outer(np.arange(count), _roots(dimensions)) + random.random(dimensions)
+    return np.asarray(np.clip(points % 1, 1e-15, 1 - 1e-15))
 
 
 @lru_cache(maxsize=64)
@@ -125,7 +125,7 @@ class GateStatistics:
         experts, k = self.experts, self.top_k
         circles = max(64, 1 << int(np.log2(SIZE / (POINTS * experts))))
         random = np.random.default_rng((seed, experts, k))
-        w = gaussian_points(circles, 2 * experts, random).reshape(circles, 2, experts)
+        w = ndtri(even_points(circles, 2 * experts, random)).reshape(circles, 2, experts)
         angle = 2 * np.pi * np.arange(POINTS) / POINTS
         basis = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         z = np.sqrt(logit_variance) * (basis @ w)
@@ -154,7 +154,8 @@ class GateStatistics:
     def _sizes(self, logit_variance: float, seed: int) -> Array:
         """Means over tokens of a = sum_e g_e^2, of a^2, of sum_j (da/dz_j)^2 / (4a), and R of one token."""
         random = np.random.default_rng((seed, self.experts, self.top_k))
-        z = np.sqrt(logit_variance) * gaussian_points(max(SINGLE, SIZE // self.experts), self.experts, random)
+        count = max(SINGLE, SIZE // self.experts)
+        z = np.sqrt(logit_variance) * ndtri(even_points(count, self.experts, random))
         g, w, _ = top_gates(z, self.top_k, self.renormalised)
         a = (g**2).sum(axis=-1, keepdims=True)
         moved = ((g**2 - a * w) ** 2 / a).sum(axis=-1)  # da/dz_j = 2 (g_j^2 - a w_j)
@@ -174,7 +175,7 @@ class GateStatistics:
         dimensions = k - 1 + (0 if self.renormalised else experts - k - 1)
         gate = np.ones_like(x)
         if dimensions:
-            u = ndtr(gaussian_points(256, dimensions, np.random.default_rng((experts, k))))
+            u = even_points(256, dimensions, np.random.default_rng((experts, k)))
             # P(z > x) = 1 - Phi(x) = Phi(-x): higher logits are minus lower ones of -x
             higher = -ndtri(u[None, :, : k - 1] * ndtr(-x)[:, None, None])
             lower = ndtri(u[None, :, k - 1 :] * ndtr(x)[:, None, None])
