@@ -39,8 +39,8 @@ def ends(arch: Architecture) -> tuple[Gains, Gains]:
         one = {name: float(g[0]) for name, g in gains.items()}
         if isinstance(moments, Attention):
             sigma["a"] = ratio * moments.forward(1.0, 0.0, one)[0], ratio * moments.forward(1.0, 1.0, one)[0]
-            spread = np.full(2, 1 / moments.width)
-            maps = moments.backward(np.ones(2), np.array([0.0, 1.0]), spread, gains)["stream"]
+            at = moments.at(np.ones(2), np.array([0.0, 1.0]), gains)
+            maps = moments.backward(at, 1 / moments.width)["stream"]
             omega["a"] = ratio * float(maps[0, 0, 0] + maps[0, 0, 1]), ratio * float(maps[1, 0, 0])
         else:
             sigma["f"] = (ratio * moments.forward(1.0, 0.0, one)[0],) * 2

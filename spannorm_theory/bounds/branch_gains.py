@@ -143,10 +143,10 @@ def _all_cosines(
 ) -> tuple[Array, Array]:
     """Gains at all token cosines from ``lowest`` on, at an input of second moment u."""
     rho, gains = np.linspace(lowest, 1, COSINES), dict(named)
-    q, delta = np.full_like(rho, u), u * (1 - rho)
-    maps = moments.backward(q, delta, 1 / moments.width, gains)["stream"]
+    at = moments.at(np.full_like(rho, u), u * (1 - rho), gains)
+    maps = moments.backward(at, 1 / moments.width)["stream"]
     one = maps[:, 0, 0] / kept
-    return moments.second_moments(q, delta, gains) / kept, np.concatenate([one, one + maps[:, 0, 1]])
+    return moments.second_moments(at) / kept, np.concatenate([one, one + maps[:, 0, 1]])
 
 
 def _any_weights(moments: Attention, gains: dict[str, float], u: float, kept: float) -> tuple[Array, Array]:

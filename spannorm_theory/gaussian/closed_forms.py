@@ -42,7 +42,7 @@ Transfer = Callable[..., tuple[float, float]]
 
 
 class Kernel(Protocol):
-    """What the theory asks of a nonlinearity; all arguments are per-coordinate second moments."""
+    """Moments that the theory asks of a nonlinearity; all arguments are per-coordinate second moments."""
 
     #: how the numbers are made: "closed form" or "quadrature"
     method: str

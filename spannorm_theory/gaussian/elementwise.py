@@ -20,13 +20,14 @@ from .activations import ACTIVATIONS
 from .closed_forms import Array
 from .spline import Spline1D
 
-#: s = ln |u| / sqrt(q): a Gaussian has nothing beyond, and 1e-16 of its mass below
+#: s = ln |u| / sqrt(q): a Gaussian has nothing beyond, and 1e-16 of its mass below; a step twice as long
+#: costs 1e-9
 POINTS = np.arange(-37.0, 2.5, 0.05)
 
 #: ln q between which the spline is kept, and its spacing, whose fourth power its error follows
 LOWEST, HIGHEST, SPACING = -120.0, 60.0, 0.05
 
-#: step of the derivative, of fourth order, relative beyond u = 1
+#: step of the derivative, of fourth order, relative beyond u = 1: error and rounding stay below 1e-12
 STEP = 1e-3
 
 

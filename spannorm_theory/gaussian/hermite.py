@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.interpolate import BarycentricInterpolator
 from scipy.special import roots_hermitenorm
 
 from ..base.errors import AssumptionError
 from .closed_forms import Array
+from .spline import through_nodes
+
+#: knots of ln q that a polynomial goes through: its error between the middle ones is below 1e-12
+KNOTS = np.arange(8)
 
 #: of a second moment, what its Hermite terms leave out by rounding, and terms that do not count
 ROUNDING, NEGLIGIBLE = 1e-14, 1e-20
@@ -49,23 +52,23 @@ class HermiteSeries:
         self.name = name
         self._coefficients = lru_cache(maxsize=8192)(self._interpolate)
         self._tails = lru_cache(maxsize=8192)(self._sums)
-        self._through = lru_cache(maxsize=4096)(self._polynomial)
+        self._table = lru_cache(maxsize=4096)(self._knots)
         self._node = lru_cache(maxsize=4096)(self._compute)
         self._orders = np.arange(self.terms, dtype=float)
 
     def _interpolate(self, q: float) -> Array:
         """a_k, between knots of ln q."""
         at = self.knots * log(q)
+        first = floor(at) - 3
         try:
-            return np.asarray(self._through(floor(at) - 3)(at))
+            table = self._table(first)
         except AssumptionError:  # the series ends between the knots
             return self._compute(q)
+        return np.asarray(through_nodes(KNOTS / 3.5 - 1, np.array([(at - first) / 3.5 - 1]))[0] @ table)
 
-    def _polynomial(self, first: int) -> BarycentricInterpolator:
-        """The polynomial in ln q through a_k at eight knots, whose error between the middle ones is below
-        1e-12."""
-        knots = range(first, first + 8)
-        return BarycentricInterpolator(knots, [self._node(exp(knot / self.knots)) for knot in knots])
+    def _knots(self, first: int) -> Array:
+        """a_k at eight knots."""
+        return np.stack([self._node(exp(knot / self.knots)) for knot in first + KNOTS])
 
     def _compute(self, q: float) -> Array:
         """a_k by quadrature."""

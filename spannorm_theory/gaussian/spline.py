@@ -1,4 +1,5 @@
-"""Cubic splines of one and of two variables, read at arrays and, for the loop over layers, at numbers.
+"""Cubic splines of one and of two variables, read at arrays and, for the loop over layers, at numbers; and
+polynomials through few nodes.
 
 Coefficients are those of :class:`scipy.interpolate.CubicSpline`. Outside its knots a spline goes on as its
 last piece does.
@@ -10,9 +11,17 @@ from bisect import bisect_right
 from typing import Any
 
 import numpy as np
+from numpy.polynomial.chebyshev import chebvander
 from scipy.interpolate import CubicSpline
 
 from .closed_forms import Array
+
+
+def through_nodes(nodes: Array, x: Array) -> Array:
+    """Polynomials through values at ``nodes``, read at points x: the matrix from these values to those, of
+    shape (points, nodes). Nodes are best Chebyshev's, of [-1, 1]."""
+    degree = len(nodes) - 1
+    return np.asarray(np.linalg.solve(chebvander(nodes, degree).T, chebvander(x, degree).T).T)
 
 
 class Spline1D:

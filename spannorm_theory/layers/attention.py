@@ -137,18 +137,18 @@ class Attention:
         """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
         return self.transfer(float(q), float(delta), *(gains[name] for name in self.takes))
 
-    def second_moments(self, q: Array, delta: Array, gains: Gains) -> Array:
+    def second_moments(self, at: AttentionInput) -> Array:
         """Second moments of the branch for many inputs."""
         if self.inner_norm:
-            return np.full_like(q, gains["attn.output"])
-        return np.asarray(gains["attn.output"] * self.slopes(q, delta, gains).mixed)
+            return np.full_like(at.q, at.gains["attn.output"])
+        return np.asarray(at.gains["attn.output"] * at.mixed)
 
     def _shrunk(self, at: AttentionInput) -> Any:
         """Factor of the inner norm in second moments."""
         return 1 / at.mixed if self.inner_norm else 1.0
 
-    def slopes(self, q: Array, delta: Array, gains: Gains) -> AttentionInput:
-        """Logits, rows of weights and projections at an input (q, q - delta), arrays over layers."""
+    def at(self, q: Array, delta: Array, gains: Gains) -> AttentionInput:
+        """The branch at an input (q, q - delta), arrays over layers."""
         return AttentionInput(
             q,
             delta,
@@ -161,26 +161,21 @@ class Attention:
             self._masked,
         )
 
-    def undecided(self, q: Array, delta: Array, gains: Gains, slopes: AttentionInput | None = None) -> Array:
+    def undecided(self, at: AttentionInput) -> Array:
         """1 - P2: the share of attention rows that are more than a maximum, at each layer."""
-        return np.asarray(1 - (slopes or self.slopes(q, delta, gains)).overlaps[0])
+        return np.asarray(1 - at.overlaps[0])
 
-    def backward(
-        self, q: Array, delta: Array, spread: Any, gains: Gains, slopes: AttentionInput | None = None
-    ) -> dict[str, Array]:
+    def backward(self, at: AttentionInput, spread: Any) -> dict[str, Array]:
         """Linear maps from (gamma, c) at the branch output to (gamma, c) at the gradient of each
         projection's output, one 2 x 2 matrix for each layer; "stream" is their sum at the input.
 
         Args:
-            q, delta: moments of the branch input, shape (layers,).
             spread: V, the variance over pairs of tokens of their covariance, over delta^2; 1/d for
                 Gaussian tokens.
-            gains: sigma_W^2 of each matrix, floats or shape (layers,).
-            slopes: those at this input, where they are known.
         Returns:
             shape (layers, 2, 2) for "attn.query", "attn.key", "attn.value" and "stream".
         """
-        n, at = self.tokens, slopes or self.slopes(q, delta, gains)
+        n, gains = self.tokens, at.gains
         p2, p11, j, j11, tilt, _, at_key, mean = at.overlaps
         finite = (1 - p2) ** 2 * spread
         q_v, delta_v = at.projected("value")
@@ -219,37 +214,28 @@ class Attention:
         per_head = (self._sphere or self.head_width) / np.square(1 + np.maximum(1 - at.drop, 0))
         return np.asarray(spread * per_head * at.overlaps[5])
 
-    def response(
-        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: AttentionInput | None = None
-    ) -> Array:
+    def response(self, at: AttentionInput, drop: Array) -> Array:
         """Slope of the branch's covariance in that of its input, pair by pair, for a ``drop`` of the branch:
         rows of like queries read like keys, and sum_j A_ij A_kj moves by s^2/n times their cosine."""
-        s2 = (slopes or self.slopes(q, delta, gains)).row_variance
-        return np.asarray(s2 / np.expm1(np.minimum(s2, 500.0)) * drop / np.where(delta == 0, 1.0, delta))
+        s2 = at.row_variance
+        return np.asarray(
+            s2 / np.expm1(np.minimum(s2, 500.0)) * drop / np.where(at.delta == 0, 1.0, at.delta)
+        )
 
-    def scatter(
-        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: AttentionInput | None = None
-    ) -> Array:
+    def scatter(self, at: AttentionInput, drop: Array) -> Array:
         """Variance over pairs of tokens of the branch's covariance beside the sampling by its last matrix,
         for a ``drop`` of the branch: of the mixed values over d coordinates, and of the overlaps of rows of
         weights over heads."""
-        s2 = (slopes or self.slopes(q, delta, gains)).row_variance
-        overlaps = overlap_spread(s2, self.tokens, self.head_width)
+        overlaps = overlap_spread(at.row_variance, self.tokens, self.head_width)
         return np.asarray(np.square(drop) * (1 + overlaps * self.head_width) / self.width)
 
     def weight_grads(
-        self,
-        q: Array,
-        delta: Array,
-        spread: Any,
-        grad: Array,
-        gains: Gains,
-        maps: Mapping[str, Array],
-        slopes: AttentionInput | None = None,
+        self, at: AttentionInput, spread: Any, grad: Array, maps: Mapping[str, Array]
     ) -> dict[str, Array]:
-        """E |dLoss/dW|_F^2 of each matrix; ``grad`` (layers, 2) holds (gamma, c) at the branch output."""
-        n, p, at = self.tokens, q - delta, slopes or self.slopes(q, delta, gains)
-        front = self.width**2 * n
+        """E |dLoss/dW|_F^2 of each matrix; ``grad`` (layers, 2) holds (gamma, c) at the branch output and
+        ``maps`` is what :meth:`backward` gives."""
+        n, q, delta, gains = self.tokens, at.q, at.delta, at.gains
+        p, front = q - delta, self.width**2 * n
         p2, p11, *_, mean = at.overlaps
         rho = 1 - at.drop
         result = {}

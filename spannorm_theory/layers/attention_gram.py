@@ -6,7 +6,7 @@ R R^T = X and standard normal arrays Xi of shape (tokens, head width), a head is
     Q = sqrt(s_Q) R Xi_Q,   K = sqrt(s_K) R Xi_K,   A = softmax(mask(Q K^T / sqrt(d_h)))
 
 (head norms act on the rows of Q and K). That is the law of a head in a wide stream at its own head
-width d_h, the lean of the keys along the query that reads them included. Means over the values and over
+width d_h, the bias of the keys along the query that reads them included. Means over the values and over
 the gradient are in closed form. With V the Gram of the values, G that of the gradient behind the head
 (s_O times that at the branch output), M_i = diag(A_i) - A_i A_i^T the softmax Jacobian of row i,
 Khat = K K^T / d_h, Qhat alike, and "o" the element-wise product, the Grams are

@@ -34,18 +34,18 @@ from ..base.errors import AssumptionError
 from ..gaussian.activations import Activation
 from ..gaussian.closed_forms import Array, Transfer
 from ..softmax.top_k_table import GateOverlaps, gate_table
-from .feedforward import FeedForward, Gains, Slopes
+from .feedforward import BranchInput, FeedForward, Gains
 
 
 @dataclass(frozen=True)
-class ExpertSlopes(Slopes):
-    """:class:`Slopes` of all experts together, and what they are made of.
+class ExpertsInput(BranchInput):
+    """All experts together at an input; ``hidden`` and ``paths`` are those of one.
 
     Attributes:
         outputs: second moments K of one expert.
         overlaps: A + S and O + S.
         routers: R.
-        value_path: the share of the second of ``gains`` that passes the experts.
+        value_path: the share of the second of ``back`` that passes the experts.
         routes: the overlaps of routing.
     """
 
@@ -114,9 +114,9 @@ class MixtureOfExperts(FeedForward):
         return branch
 
     def unevenness(self) -> tuple[float, float]:
-        """``uneven`` and ``lean`` of :class:`GateStatistics` for an input of second moment 1."""
+        """``uneven`` and ``size_share`` of :class:`GateStatistics` for an input of second moment 1."""
         table = self._gates.unit
-        return table.uneven, table.lean
+        return table.uneven, table.size_share
 
     def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Covariance of the branch between two tokens of equal second moments."""
@@ -134,72 +134,64 @@ class MixtureOfExperts(FeedForward):
         """O + S."""
         return routes.own - routes.gap + self.shared
 
-    def slopes(self, q: Array, delta: Array, gains: Gains) -> ExpertSlopes:
-        """Those of one expert, with the gains of all."""
-        own, routes = super().slopes(q, delta, gains), self._routes(q, _distance(delta / q), gains)
+    def at(self, q: Array, delta: Array, gains: Gains) -> ExpertsInput:
+        """All experts at an input (q, q - delta)."""
+        own, routes = super().at(q, delta, gains), self._routes(q, _distance(delta / q), gains)
         outputs = gains["ffn.down"] * own.hidden[0], gains["ffn.down"] * own.hidden[1]
         overlaps = routes.own + self.shared, self._shared_by_pairs(routes)
         routers = routes.alone, routes.router
         one, two = (
             a * g + gains["ffn.router"] * k * r
-            for a, g, k, r in zip(overlaps, own.gains, outputs, routers, strict=True)
+            for a, g, k, r in zip(overlaps, own.back, outputs, routers, strict=True)
         )
-        value_path = overlaps[1] * own.gains[1]
-        return ExpertSlopes(own.hidden, own.paths, (one, two), outputs, overlaps, routers, value_path, routes)
+        return ExpertsInput(
+            q,
+            delta,
+            gains,
+            own.hidden,
+            own.paths,
+            (one, two),
+            outputs=outputs,
+            overlaps=overlaps,
+            routers=routers,
+            value_path=overlaps[1] * own.back[1],
+            routes=routes,
+        )
 
-    def response(
-        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
-    ) -> Array:
+    def response(self, at: BranchInput, drop: Array) -> Array:
         """Slope of the branch's covariance in that of its input, which backward gains do not see: O falls
         by (d gap/dt)/(4 q t) a unit of covariance."""
-        known = self._known(q, delta, gains, slopes)
-        t = np.maximum(known.routes.t, SMALLEST_T)
-        return np.asarray(known.value_path + known.routes.gap_slope / (4 * q * t) * known.outputs[1])
+        assert isinstance(at, ExpertsInput)
+        t = np.maximum(at.routes.t, SMALLEST_T)
+        return np.asarray(at.value_path + at.routes.gap_slope / (4 * at.q * t) * at.outputs[1])
 
-    def scatter(
-        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
-    ) -> Array:
+    def scatter(self, at: BranchInput, drop: Array) -> Array:
         """Variance over pairs of tokens of the branch's covariance, from routing and the hidden layer."""
-        known = self._known(q, delta, gains, slopes)
-        routed = known.routes.scatter * known.outputs[1] ** 2
-        return np.asarray(routed + super().scatter(q, delta, drop, gains))
+        assert isinstance(at, ExpertsInput)
+        return np.asarray(at.routes.scatter * at.outputs[1] ** 2 + super().scatter(at, drop))
 
-    def _known(self, q: Array, delta: Array, gains: Gains, slopes: Slopes | None) -> ExpertSlopes:
-        return slopes if isinstance(slopes, ExpertSlopes) else self.slopes(q, delta, gains)
-
-    def load_imbalance(
-        self, q: Array, delta: Array, gains: Gains, tokens: int, slopes: Slopes | None = None
-    ) -> Array:
+    def load_imbalance(self, at: ExpertsInput, tokens: int) -> Array:
         """Mean squared coefficient of variation of the experts' loads N_e = number of tokens sent to e:
         E sum_e N_e^2 / (tokens k)^2 - 1 = E (1 + (tokens - 1) C) / (k tokens) - 1."""
-        common = self._known(q, delta, gains, slopes).routes.common
-        return np.asarray(self.experts * (1 + (tokens - 1) * common) / (self.top_k * tokens) - 1)
+        return np.asarray(self.experts * (1 + (tokens - 1) * at.routes.common) / (self.top_k * tokens) - 1)
 
     def load_imbalance_gram(self, gram: Array, gains: Gains) -> float:
-        """The same from the token Gram of the input."""
+        """:meth:`load_imbalance` from the token Gram of the input."""
         at = _alike(gram.diagonal()[:, None], gram.diagonal()[None, :], gram)
         return float(self.experts / self.top_k * self._routes(*at, gains).common.mean() - 1)
 
-    def weight_grads(
-        self,
-        q: Any,
-        p: Any,
-        gamma: Any,
-        cross: Any,
-        gains: Gains,
-        tokens: int,
-        slopes: Slopes | None = None,
-    ) -> dict[str, Any]:
+    def weight_grads(self, at: BranchInput, grad: Array, tokens: int) -> dict[str, Any]:
         """E |dLoss/dW|_F^2 of each kind of matrix, for tokens that are all alike; experts are summed."""
-        known = self._known(q, q - p, gains, slopes)
-        one, two = known.overlaps
-        found = super().weight_grads(q, p, one * gamma, two * cross, gains, tokens, known)
-        own = q * known.outputs[0] * known.routers[0] * gamma
-        other = p * known.outputs[1] * known.routers[1] * cross
+        assert isinstance(at, ExpertsInput)
+        found = super().weight_grads(at, np.stack(at.overlaps, axis=-1) * grad, tokens)
+        own, other = (
+            h * k * r * g
+            for h, k, r, g in zip((at.q, at.p), at.outputs, at.routers, np.moveaxis(grad, -1, 0), strict=True)
+        )
         return {**found, "ffn.router": self.width**2 * tokens * (own + (tokens - 1) * other)}
 
     def weight_grads_gram(self, gram: Array, grad: Array, gains: Gains) -> dict[str, float]:
-        """The same from the full token Grams of the input and of the gradient at the output."""
+        """E |dLoss/dW|_F^2 from the full token Grams of the input and of the gradient at the output."""
         q1, q2 = gram.diagonal()[:, None], gram.diagonal()[None, :]
         routes = self._routes(*_alike(q1, q2, gram), gains)
         found = super().weight_grads_gram(gram, grad * self._shared_by_pairs(routes), gains)

@@ -28,18 +28,28 @@ Gains = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Slopes:
-    """What a backward pass needs of a branch, of one token and then between two.
+class BranchInput:
+    """A branch at an input (q, q - delta): its moments and slopes of one token and then between two.
 
     Attributes:
+        q, delta: moments of the input, arrays over layers.
+        gains: sigma_W^2 of each matrix.
         hidden: second moments of what the last matrix reads.
-        paths: gains from the gradient there to that at each pre-activation.
-        gains: gains from the gradient at the branch output to that at its input.
+        paths: from the gradient there to that at each pre-activation.
+        back: from the gradient at the branch output to that at its input.
     """
 
+    q: Array
+    delta: Array
+    gains: Gains
     hidden: tuple[Any, Any]
     paths: tuple[dict[str, Any], dict[str, Any]]
-    gains: tuple[Any, Any]
+    back: tuple[Any, Any]
+
+    @property
+    def p(self) -> Array:
+        """Covariance of two tokens' input."""
+        return self.q - self.delta
 
 
 class FeedForward:
@@ -66,7 +76,7 @@ class FeedForward:
         return self._raw(q, q, np.zeros_like(q), gains)
 
     def _size(self, q1: Any, q2: Any, gains: Gains) -> Any:
-        """What the inner norm divides the second moment between two tokens by."""
+        """Divisor of the second moment between two tokens at the inner norm."""
         if self.inner_norm is None:
             return 1.0
         one, two = (self._raw(q, q, q, gains) - self._mean_square(q, gains) for q in (q1, q2))
@@ -101,8 +111,8 @@ class FeedForward:
         value = self.kernel.value(s * q1, s * q2, s * c)
         return {"ffn.up": value / size, "ffn.gate": slope * (gains["ffn.up"] * c) / size}
 
-    def slopes(self, q: Array, delta: Array, gains: Gains) -> Slopes:
-        """The branch's :class:`Slopes` at an input (q, q - delta), arrays over layers."""
+    def at(self, q: Array, delta: Array, gains: Gains) -> BranchInput:
+        """The branch at an input (q, q - delta)."""
         gated, c = self.activation.gated, (q, q - delta)
         at = gains["ffn.gate" if gated else "ffn.up"] * np.stack([q, delta])
         moments = self.kernel.pair(*at)
@@ -119,7 +129,7 @@ class FeedForward:
             hidden = tuple((k - mean) / size for k in hidden)
             paths = [{name: x / size for name, x in path.items()} for path in paths]
         one, two = (self._through(path, gains) for path in paths)
-        return Slopes((hidden[0], hidden[1]), (paths[0], paths[1]), (one, two))
+        return BranchInput(q, delta, gains, (hidden[0], hidden[1]), (paths[0], paths[1]), (one, two))
 
     def _through(self, paths: Mapping[str, Any], gains: Gains) -> Any:
         return gains["ffn.down"] * sum(gains[name] * path for name, path in paths.items())
@@ -150,15 +160,11 @@ class FeedForward:
         """Second moment of the branch and its drop between tokens, for input (q, q - delta)."""
         return self.transfer(float(q), float(delta), *(gains[name] for name in self.takes))
 
-    def response(
-        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
-    ) -> Array:
+    def response(self, at: BranchInput, drop: Array) -> Array:
         """Slope of the branch's covariance in that of its input: the backward gain, by Price's theorem."""
-        return np.asarray((slopes or self.slopes(q, delta, gains)).gains[1])
+        return np.asarray(at.back[1])
 
-    def scatter(
-        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
-    ) -> Array:
+    def scatter(self, at: BranchInput, drop: Array) -> Array:
         """Variance over pairs of tokens of the branch's covariance, at one covariance of its input and for a
         ``drop`` of the branch: the sampling by the hidden layer, at leading order."""
         return np.square(drop) / self.hidden
@@ -167,31 +173,21 @@ class FeedForward:
         """Gain from the gradient at the branch output to that at its input."""
         return self._through(self.paths(q1, q2, c, gains), gains)
 
-    def weight_grads(
-        self,
-        q: Any,
-        p: Any,
-        gamma: Any,
-        cross: Any,
-        gains: Gains,
-        tokens: int,
-        slopes: Slopes | None = None,
-    ) -> dict[str, Any]:
+    def weight_grads(self, at: BranchInput, grad: Array, tokens: int) -> dict[str, Any]:
         """E |dLoss/dW|_F^2 of each matrix, for tokens that are all alike: inputs x outputs x tokens x
-        [h gamma + (tokens - 1) h' gamma'], h of the matrix' input and gamma at its output."""
-        slopes = slopes or self.slopes(q, q - p, gains)
-        one, two = slopes.paths
-        back = gains["ffn.down"] * self.width / self.hidden
+        [h gamma + (tokens - 1) h' gamma'], h of the matrix' input and gamma at its output; ``grad``
+        (layers, 2) holds (gamma, gamma') at the branch output."""
+        (one, two), (k, k_cross), (gamma, cross) = at.paths, at.hidden, np.moveaxis(grad, -1, 0)
+        back = at.gains["ffn.down"] * self.width / self.hidden
 
         def norm(h: Any, h_cross: Any, g: Any, g_cross: Any) -> Any:
             return self.width * self.hidden * tokens * (h * g + (tokens - 1) * h_cross * g_cross)
 
-        k, k_cross = slopes.hidden
-        grads = {name: norm(q, p, back * one[name] * gamma, back * two[name] * cross) for name in one}
+        grads = {name: norm(at.q, at.p, back * one[name] * gamma, back * two[name] * cross) for name in one}
         return {**grads, "ffn.down": norm(k, k_cross, gamma, cross)}
 
     def weight_grads_gram(self, gram: Array, grad: Array, gains: Gains) -> dict[str, float]:
-        """The same from the full token Grams of the input and of the gradient at the output."""
+        """E |dLoss/dW|_F^2 from the full token Grams of the input and of the gradient at the output."""
         q = gram.diagonal()
         q1, q2 = q[:, None], q[None, :]
         paths = self.paths(q1, q2, gram, gains)

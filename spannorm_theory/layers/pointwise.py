@@ -13,7 +13,7 @@ import numpy as np
 
 from ..gaussian.activations import ACTIVATIONS
 from ..gaussian.closed_forms import Array, Transfer
-from .feedforward import Slopes
+from .feedforward import BranchInput
 
 Gains = Mapping[str, Any]
 
@@ -44,33 +44,20 @@ class Pointwise:
         """Gain from the gradient at the output to that at the input."""
         return self.kernel.slope(q1, q2, c)
 
-    def slopes(self, q: Array, delta: Array, gains: Gains) -> Slopes:
-        """Gains of one token and between two; there is no hidden layer."""
+    def at(self, q: Array, delta: Array, gains: Gains) -> BranchInput:
+        """The function at an input (q, q - delta); there is no hidden layer."""
         k, one, k_cross, two = self.kernel.pair(q, delta)
-        return Slopes((k, k_cross), ({}, {}), (one, two))
+        return BranchInput(q, delta, gains, (k, k_cross), ({}, {}), (one, two))
 
-    def response(
-        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
-    ) -> Array:
+    def response(self, at: BranchInput, drop: Array) -> Array:
         """Slope of the output's covariance in that of its input."""
-        return np.asarray((slopes or self.slopes(q, delta, gains)).gains[1])
+        return np.asarray(at.back[1])
 
-    def scatter(
-        self, q: Array, delta: Array, drop: Array, gains: Gains, slopes: Slopes | None = None
-    ) -> Array:
+    def scatter(self, at: BranchInput, drop: Array) -> Array:
         """Variance over pairs of tokens of the output's covariance, at one covariance of its input: none."""
-        return np.zeros_like(q)
+        return np.zeros_like(at.q)
 
-    def weight_grads(
-        self,
-        q: Any,
-        p: Any,
-        gamma: Any,
-        cross: Any,
-        gains: Gains,
-        tokens: int,
-        slopes: Slopes | None = None,
-    ) -> dict[str, Any]:
+    def weight_grads(self, at: BranchInput, grad: Array, tokens: int) -> dict[str, Any]:
         """Nothing: there are no weights."""
         return {}
 

@@ -1,4 +1,4 @@
-r"""What attention knows of positions: which keys a token sees, and rotary embedding.
+r"""Positions in attention: which keys a token sees, and rotary embedding.
 
 Rotary embedding turns the pairs (a, a + d_h/2) of a query's or key's coordinates at position i by the
 angles omega_a i, omega_a = 10^4^(-2a/d_h), a = 0 .. d_h/2 - 1 (Su et al., arXiv:2104.09864). A rotation
@@ -20,6 +20,7 @@ import numpy as np
 
 from ..gaussian.closed_forms import Array
 
+#: inverse of the slowest frequency, as published; the theory holds for any
 BASE = 1e4
 
 

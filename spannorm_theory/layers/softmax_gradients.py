@@ -27,7 +27,7 @@ from .rotary import rotated
 
 Paths = tuple[Array, Array]
 
-#: draws of values and gradients for each head
+#: draws of values and gradients for each head; their sampling error falls as its root
 PROBES = 8
 
 
@@ -43,8 +43,8 @@ def grams(a: Array, values: Array, queries: Array, keys: Array, grad: Array) -> 
 
 
 def dropout_grams(a: Array, sizes: Array, queries: Array, keys: Array, grad: Array) -> Paths:
-    """What e diag(V) adds, ``sizes`` = e V_jj: with E = A^2 diag(V) and S_i = sum_j E_ij, M_i diag(V) M_i
-    = diag(E_i) - E_i A_i^T - A_i E_i^T + S_i A_i A_i^T."""
+    """Addition of e diag(V), ``sizes`` = e V_jj, to :func:`grams`: with E = A^2 diag(V) and S_i = sum_j E_ij,
+    M_i diag(V) M_i = diag(E_i) - E_i A_i^T - A_i E_i^T + S_i A_i A_i^T."""
     ak = a @ keys
     e = a**2 * sizes[:, None, :]
     total = e.sum(axis=-1)
@@ -64,8 +64,8 @@ def rotated_grams(
     random: np.random.Generator,
     sizes: Array | None = None,
 ) -> Paths:
-    """The same in front of a rotation, by ``PROBES`` draws; queries and keys come rotated, ``values``
-    uncentred, and ``sizes`` as in :func:`dropout_grams`."""
+    """Gradient Grams at queries and keys in front of a rotation, by ``PROBES`` draws; queries and keys come
+    rotated, ``values`` uncentred, and ``sizes`` as in :func:`dropout_grams`."""
     heads, n, size = keys.shape
     w = tokens_centred(root(values) @ random.standard_normal((heads, n, PROBES)))
     aw = (a @ w)[..., None]

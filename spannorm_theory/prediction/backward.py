@@ -94,17 +94,14 @@ class _BlocksBack:
         by_dropout = np.array([kept, 1.0, kept, 1.0])[:, None]
         maps: list[Array] = []
         self._projections: list[dict[str, Array]] = []
-        inputs = zip(moments.branch_inputs, moments.slopes, self._v, strict=True)
-        for component, gains, ((q, delta), slopes, v) in zip(
-            blocks.components, blocks.gains, inputs, strict=True
-        ):
+        for component, at, v in zip(blocks.components, moments.branches, self._v, strict=True):
             if isinstance(component, Attention):
-                found = component.backward(q, delta, v, gains, slopes)
+                found = component.backward(at, v)
                 maps.append(found["stream"].reshape(-1, 4).T * by_dropout)
                 self._projections.append(found)
             else:
-                zero = np.zeros_like(q)
-                entries = np.stack([slopes.gains[0] + zero, zero, zero, slopes.gains[1] + zero])
+                zero = np.zeros_like(at.q)
+                entries = np.stack([at.back[0] + zero, zero, zero, at.back[1] + zero])
                 maps.append(entries * by_dropout)
                 self._projections.append({})
         return maps
@@ -115,18 +112,13 @@ class _BlocksBack:
         found: dict[str, Array] = {}
         at_outputs = np.einsum("lbn,ln->lb", self._to_branches, behind)
         for i, component in enumerate(self.blocks.components):
-            (q, delta), gains, slopes = (
-                self.moments.branch_inputs[i],
-                self.blocks.gains[i],
-                self.moments.slopes[i],
-            )
+            at = self.moments.branches[i]
             grad = at_outputs[:, 2 * i : 2 * i + 2] * np.array([1 / (1 - self.blocks.dropout), 1.0])
             norms: dict[str, Any]
             if isinstance(component, Attention):
-                maps = self._projections[i]
-                norms = component.weight_grads(q, delta, self._v[i], grad, gains, maps, slopes)
+                norms = component.weight_grads(at, self._v[i], grad, self._projections[i])
             else:
-                norms = component.weight_grads(q, q - delta, grad[:, 0], grad[:, 1], gains, tokens, slopes)
+                norms = component.weight_grads(at, grad, tokens)
             for name, value in norms.items():
                 self._require_resolved(name, value)
                 with np.errstate(divide="ignore"):

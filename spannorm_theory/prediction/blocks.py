@@ -88,10 +88,10 @@ class BlockMoments:
         return found
 
     @cached_property
-    def slopes(self) -> list[Any]:
-        """What each branch's backward maps need of its input: :class:`Slopes`, or :class:`AttentionInput`."""
+    def branches(self) -> list[Any]:
+        """Each branch at its input: a :class:`BranchInput`, or an :class:`AttentionInput`."""
         parts = zip(self.blocks.components, self.blocks.gains, self.branch_inputs, strict=True)
-        return [component.slopes(q, delta, gains) for component, gains, (q, delta) in parts]
+        return [component.at(q, delta, gains) for component, gains, (q, delta) in parts]
 
     @cached_property
     def derivatives(self) -> tuple[list[tuple[Gradient, Gradient]], list[Gradient]]:

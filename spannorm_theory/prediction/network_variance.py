@@ -112,13 +112,13 @@ def _along(gradient: Gradient, moved: Mapping[str, Array]) -> Array:
 
 def _response(moments: BlockMoments, branch: int, dq: Array, dd: Array) -> tuple[Array, Array]:
     """Changes of a branch's covariance between tokens, and of its second moment, when its input moves."""
-    blocks, slopes = moments.blocks, moments.slopes[branch]
+    blocks = moments.blocks
     component, gains = blocks.components[branch], blocks.gains[branch]
     q, drop = moments.branch_inputs[branch]
     out, out_drop = moments.q[moments.pairs + branch], moments.delta[moments.pairs + branch]
     p, out_p = q - drop, out - out_drop
     if not isinstance(component, Attention):
-        slope = slopes.gains[1]
+        slope = moments.branches[branch].back[1]
         return slope * (dq - dd) + (out_p - slope * p) / q * dq, out / q * dq
     if component.inner_norm:  # the mean mode's share of a fixed second moment
         return out_p * out_drop / _positive(out) * (

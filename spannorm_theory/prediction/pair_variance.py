@@ -122,19 +122,9 @@ class _Blocks:
 def _answers(moments: BlockMoments) -> list[tuple[Array, Array]]:
     """For each branch K', by which its covariance answers to that of its input, and the variance over pairs
     that it adds to its covariance by itself; each (layers,)."""
-    blocks = moments.blocks
-    found = []
-    for component, gains, (q, delta), drop, slopes in zip(
-        blocks.components,
-        blocks.gains,
-        moments.branch_inputs,
-        moments.delta[moments.pairs :],
-        moments.slopes,
-        strict=True,
-    ):
-        at = q, delta, drop, gains, slopes
-        found.append((component.response(*at), component.scatter(*at)))
-    return found
+    drops = moments.delta[moments.pairs :]
+    parts = zip(moments.blocks.components, moments.branches, drops, strict=True)
+    return [(component.response(at, drop), component.scatter(at, drop)) for component, at, drop in parts]
 
 
 def _nonzero(x: Array) -> Array:

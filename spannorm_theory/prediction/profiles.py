@@ -106,11 +106,9 @@ def undecided_rows(arch: Architecture, moments: StackMoments) -> Array:
     for wiring in moments.wirings:
         blocks = wiring.blocks
         rows = np.full(len(blocks.layers), float(arch.heads * arch.tokens))
-        parts = zip(blocks.components, blocks.gains, wiring.branch_inputs, wiring.slopes, strict=True)
-        for component, gains, (q, delta), slopes in parts:
+        for component, at in zip(blocks.components, wiring.branches, strict=True):
             if isinstance(component, Attention):
-                share = component.undecided(q, delta, gains, slopes)
-                rows = np.minimum(rows, arch.heads * arch.tokens * share)
+                rows = np.minimum(rows, arch.heads * arch.tokens * component.undecided(at))
         found.append(rows)
     return moments.stack.in_order(found)
 
@@ -118,10 +116,9 @@ def undecided_rows(arch: Architecture, moments: StackMoments) -> Array:
 def _load_imbalance(moments: BlockMoments, arch: Architecture) -> Array:
     """Mean squared coefficient of variation of the experts' loads, (layers,); zero without a router."""
     blocks = moments.blocks
-    parts = zip(blocks.components, blocks.gains, moments.branch_inputs, moments.slopes, strict=True)
     found = [
-        component.load_imbalance(q, delta, gains, arch.tokens, slopes)
-        for component, gains, (q, delta), slopes in parts
+        component.load_imbalance(at, arch.tokens)
+        for component, at in zip(blocks.components, moments.branches, strict=True)
         if isinstance(component, MixtureOfExperts)
     ]
     return found[0] if found else np.zeros(len(blocks.layers))

@@ -7,14 +7,14 @@ from math import ceil, sqrt
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebpts2
-from scipy.interpolate import BarycentricInterpolator
+from threadpoolctl import threadpool_limits
 
 from ..gaussian.closed_forms import Array
-from ..gaussian.spline import Spline1D
+from ..gaussian.spline import Spline1D, through_nodes
 from .overlaps import head_overlaps, sphere_overlaps
 from .query_bias import query_biases
 
-#: cells of the splines in y
+#: cells of the splines in y, whose error falls as the fourth power
 CELLS = 256
 
 
@@ -29,17 +29,16 @@ class OverlapCurve:
     def __init__(self, logit_variance: float, keys: int, head_width: int, sphere: int) -> None:
         """``sphere`` is the dimension of the sphere of queries and keys, 0 without norms."""
         longest = sqrt(1 + 1 / (keys - 1))  # tokens are no more anti-correlated than that
-        nodes = longest * (1 + chebpts2(12 + ceil(3 * sqrt(logit_variance)))) / 2
-        found = []
-        for y in nodes.tolist():
+        nodes, found = chebpts2(12 + ceil(3 * sqrt(logit_variance))), []
+        for y in (longest * (1 + nodes) / 2).tolist():
             s2, rho = logit_variance * y**2, max(1 - y**2, -1.0)
             if sphere:
                 overlaps = sphere_overlaps(s2, rho, keys, sphere)
             else:
                 overlaps = head_overlaps(s2, rho, keys, head_width)
             found.append([*overlaps, *query_biases(s2, rho, keys, head_width)])
-        y = np.linspace(0, longest, CELLS + 1)
-        table = BarycentricInterpolator(nodes, found)(y)
+        x = np.linspace(-1, 1, CELLS + 1)
+        y, table = longest * (1 + x) / 2, through_nodes(nodes, x) @ np.array(found)
         self._spline = Spline1D(y, table)
         self._forward = Spline1D(y, table[:, [0, 1, 8]])  # P2, P11 and the value bias
 
@@ -55,4 +54,5 @@ class OverlapCurve:
 @lru_cache(maxsize=64)
 def overlap_curve(logit_variance: float, keys: int, head_width: int, sphere: int) -> OverlapCurve:
     """The cached :class:`OverlapCurve` of a logit variance."""
-    return OverlapCurve(logit_variance, keys, head_width, sphere)
+    with threadpool_limits(1, "blas"):  # small products: threads would only wait for each other
+        return OverlapCurve(logit_variance, keys, head_width, sphere)

@@ -11,8 +11,8 @@ are analytic (in rho a maximum's near ties come within 1/s^2 of rho = 1):
            width.
 
 Logits multiply overlaps by s^2, and rows of even weights take off 1/n. So that both keep their digits, rows
-hold w / s^2 (x - x_0) of P2, J and E |M z|^2, with x_0 = x(s = 0) and w = 1 + s^2, the ratio of P11 - 1/n to
-P2 - 1/n, and w J11; and heads hold
+hold w / s^2 (x - x_0) of P2, J, E |M z|^2 and J11, with x_0 = x(s = 0) and w = 1 + s^2, and the ratio of
+P11 - 1/n to P2 - 1/n; and heads hold
 
     w^{1/2} / s^2 (P2 - 1/n) / (1 - P2),   w / s^2 (P11 - 1/n),   w^{1/2} J of queries and of keys,
     w J11,   w times the tilt and the swing,
@@ -27,17 +27,26 @@ from math import sqrt
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebpts2
-from scipy.interpolate import BarycentricInterpolator
+from threadpoolctl import threadpool_limits
 
 from ..gaussian.closed_forms import Array
-from ..gaussian.spline import Spline1D, Spline2D
+from ..gaussian.spline import Spline1D, Spline2D, through_nodes
 from .overlaps import LARGEST_S2, overlaps, query_norms, saturated
 from .query_bias import MIDDLE, bias_table
 from .rows import one_row
 
-#: nodes in sigma up to s = 8 for one row, and in sigma and y for two: the overlaps' error falls by e for each
+#: sigma at s = 8
+LARGEST_SIGMA = LARGEST_S2**0.5 / (LARGEST_S2**0.5 + MIDDLE)
+
+
+def _radau(count: int) -> Array:
+    """Chebyshev-Radau nodes of [-1, 1], which hold the upper end, s = 8, but not the lower."""
+    return np.asarray(np.cos(np.pi * np.arange(count) / (count - 0.5)))
+
+
+#: nodes in sigma for one row, and in sigma and y for two, on [-1, 1]: the overlaps' error falls by e for each
 #: node or two, and each node in sigma costs a hundredth of a second
-ONE_NODES, TWO_NODES = 40, (20, 24)
+ONE, TWO = _radau(40), (_radau(20), chebpts2(24))
 
 #: cells of the splines in sigma and y, whose error falls as the fourth power
 CELLS = 192, 96
@@ -48,16 +57,15 @@ class RowTable:
 
     def __init__(self, keys: int) -> None:
         self._even = np.array(overlaps(0.0, 0.0, keys))[:, None, None]
-        sigma, s = _nodes(ONE_NODES)
+        s = _s(ONE)
         rows = [one_row(x, keys) for x in s.tolist()]
-        rise = np.array([[row.p2, row.j, row.along_query] for row in rows]) - self._even[[0, 2, 4], :, 0].T
-        self._one = BarycentricInterpolator(sigma, rise * (1 + s**-2)[:, None])
-        (sigma, s), y = _nodes(TWO_NODES[0]), (1 + chebpts2(TWO_NODES[1])) / sqrt(2)
-        cosines = np.maximum(1 - y**2, -1).tolist()
-        found = np.array([[overlaps(x * x, rho, keys) for rho in cosines] for x in s.tolist()])
+        rise = np.array([[row.p2, row.j, row.along_query] for row in rows]).T - self._even[[0, 2, 4], :, 0]
+        self._one = rise * (1 + s**-2)
+        s, rho = _s(TWO[0]), np.maximum(1 - np.square(1 + TWO[1]) / 2, -1).tolist()
+        found = np.array([[overlaps(x * x, r, keys) for r in rho] for x in s.tolist()])
         p2, p11, _, j11, _ = np.moveaxis(found, -1, 0)
-        two = np.stack([(p11 - 1 / keys) / (p2 - 1 / keys), j11 * (1 + s**2)[:, None]])
-        self._two, self._y = BarycentricInterpolator(sigma, two, axis=1), y
+        j11_rise = (j11 - self._even[3, 0, 0]) * (1 + s**-2)[:, None]
+        self._two = np.stack([(p11 - 1 / keys) / (p2 - 1 / keys), j11_rise])
 
     def __call__(self, s2: Array, rho: Array) -> tuple[Array, Array]:
         """The overlaps x at all s^2 with all rho, (5, s^2, rho), and (1 + s^2) / s^2 (x - x_0) of P2 and P11,
@@ -72,29 +80,29 @@ class RowTable:
         return found, rise
 
     def _resolved(self, s2: Array, rho: Array) -> tuple[Array, Array]:
-        sigma, share = _sigma(np.sqrt(s2)), (s2 / (1 + s2))[:, None]
-        along_y = BarycentricInterpolator(self._y, self._two(sigma), axis=2)
-        alike, j11 = along_y(np.sqrt(np.maximum(1 - rho, 0)))
-        p2, j, along = self._one(sigma).T[..., None]
-        rise = np.stack([p2 + 0 * alike, p2 * alike])
-        p2, p11 = self._even[:2] + share * rise
-        j, along = (even + share * x for even, x in zip(self._even[[2, 4]], (j, along), strict=True))
-        return np.stack(np.broadcast_arrays(p2, p11, j, j11 * (1 - share), along)), rise
+        x, share = 2 * _sigma(np.sqrt(s2)) / LARGEST_SIGMA - 1, (s2 / (1 + s2))[:, None]
+        along_y = through_nodes(TWO[1], np.sqrt(2 * np.maximum(1 - rho, 0)) - 1).T
+        alike, j11 = through_nodes(TWO[0], x) @ self._two @ along_y
+        p2, j, along = (self._one @ through_nodes(ONE, x).T)[..., None]
+        rise = np.stack(np.broadcast_arrays(p2, p2 * alike, j, j11, along))
+        return self._even + share * rise, rise[:2]
 
 
 def _sigma(s: Array) -> Array:
     return s / (s + MIDDLE)
 
 
-def _nodes(count: int) -> tuple[Array, Array]:
-    """Chebyshev-Radau nodes in sigma, which hold the largest but not the least, and s."""
-    sigma = _sigma(np.sqrt(LARGEST_S2)) * (1 + np.cos(np.pi * np.arange(count) / (count - 0.5))) / 2
-    return sigma, MIDDLE * sigma / (1 - sigma)
+def _s(nodes: Array) -> Array:
+    sigma = LARGEST_SIGMA * (1 + nodes) / 2
+    return np.asarray(MIDDLE * sigma / (1 - sigma))
 
 
 class HeadTable:
-    """:class:`~.overlaps.HeadOverlaps` and the value bias of heads without norms; of all up to 256 keys, to
-    5e-6, and P2 - 1/n, 1 - P2 and J to 2e-5 of themselves."""
+    """:class:`~.overlaps.HeadOverlaps` and the value bias of heads without norms.
+
+    P2 and J are right to 2e-6, and 1 - P2, P2 - 1/n and J to 2e-5 of themselves; the overlaps of two rows to
+    1e-5 where s < 30 and to 6e-5 beyond, of two keys to 1e-3.
+    """
 
     def __init__(self, keys: int, head_width: int) -> None:
         self._even = 1 / keys
@@ -151,7 +159,8 @@ class HeadTable:
 @lru_cache(maxsize=16)
 def row_table(keys: int) -> RowTable:
     """The cached :class:`RowTable`."""
-    return RowTable(keys)
+    with threadpool_limits(1, "blas"):  # small products: threads would only wait for each other
+        return RowTable(keys)
 
 
 @lru_cache(maxsize=32)

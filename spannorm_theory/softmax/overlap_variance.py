@@ -22,7 +22,7 @@ from scipy.interpolate import PchipInterpolator
 
 from ..gaussian.closed_forms import Array
 
-#: row variances of the grid, and entries of weights drawn at each
+#: row variances of the grid, and entries of weights drawn at each: the standard error falls as their root
 GRID = np.logspace(-2, 2, 9)
 ENTRIES = 1 << 17
 

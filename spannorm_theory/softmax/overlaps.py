@@ -25,17 +25,17 @@ from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from .rows import LOG_STEP, WIDEST, gaussian_sum, log_grid, one_row
 
-#: beyond this logit variance the softmax is a maximum but for near ties
+#: beyond this logit variance the softmax is a maximum but for near ties, and laws at large s take over
 LARGEST_S2 = 64.0
 
-#: below this logit variance rows are even
+#: logit variance below which rows are even, and the excess of P2 over 1/n is lost in rounding
 UNEVEN = 1e-6
 
 #: how much longer a step of the sums over two rows is for each unit of s, up to s = 8, where their error is
 #: 3e-5 of J11 for thousands of keys: their cost grows as s^3
 STRONGER = 0.02
 
-#: Gauss-Laguerre nodes for the norm of a query
+#: Gauss-Laguerre nodes for the norm of a query; a fourth changes nothing at the order 1/d_h^2
 HEAD_NODES = 3
 
 
@@ -89,7 +89,7 @@ def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
         u = 1 / keys
         return Overlaps(u, u, u - u**2, u - u**2, u - u**2)
     s, n = sqrt(s2), keys
-    step = LOG_STEP + STRONGER * min(s, 8.0)
+    step = LOG_STEP + STRONGER * sqrt(min(s2, LARGEST_S2))
     f0, f1, f2, weight = _conditional(s, rho, n, step)
     g0, g1, g2 = (f if rho >= 0 else f[:, ::-1] for f in (f0, f1, f2))  # opposite shared parts
     one, both = (f0 * weight) @ g0.T, (f1 * weight) @ g1.T

@@ -36,10 +36,11 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.special import gammaln, log_ndtr, logsumexp, ndtr, ndtri
 from sympy import prime
+from threadpoolctl import threadpool_limits
 
 from ..gaussian.closed_forms import Array
 
-#: points on a circle
+#: points on a circle; half as many correlations are sampled
 POINTS = 64
 
 #: t of pairs of them
@@ -59,10 +60,10 @@ SINGLE = 1 << 13
 SMALLEST_V, LARGEST_V = 1e-6, 1e4
 
 
-def gaussian_points(count: int, dimensions: int, random: np.random.Generator) -> Array:
-    """Points that fill a Gaussian more evenly than random ones do, (count, dimensions)."""
-    uniform = np.outer(np.arange(count), _roots(dimensions)) + random.random(dimensions)
-    return np.asarray(ndtri(np.clip(uniform % 1, 1e-15, 1 - 1e-15)))
+def even_points(count: int, dimensions: int, random: np.random.Generator) -> Array:
+    """Points that fill the unit cube more evenly than random ones do, (count, dimensions)."""
+    points = np.outer(np.arange(count), _roots(dimensions)) + random.random(dimensions)
+    return np.asarray(np.clip(points % 1, 1e-15, 1 - 1e-15))
 
 
 @lru_cache(maxsize=64)
@@ -90,8 +91,8 @@ class GateStatistics:
         own, alone: A, and R of one token.
         values: h = (A - O)/t, R, C and U/t, which are smooth in t, at ``KNOTS``; (knots, 4).
         uneven: variance over tokens of a = sum_e g_e^2, over A^2.
-        lean: E sum_j (da/dz_j)^2 / (4a) over R of one token: the share of the router's gradient that moves
-            the size of the branch's output.
+        size_share: E sum_j (da/dz_j)^2 / (4a) over R of one token: the share of the router's gradient that
+            moves the size of the branch's output.
         errors: standard errors of "own", and the largest over t of those of "gap" (relative), "router"
             (relative to R of one token) and "common".
     """
@@ -103,7 +104,7 @@ class GateStatistics:
         own, square, moved, alone = sizes.mean(axis=0).tolist()
         self.own, self.alone = own, alone
         self.uneven = square / own**2 - 1
-        self.lean = moved / alone if alone > least else 0.0
+        self.size_share = moved / alone if alone > least else 0.0
         found = [self._sample(logit_variance, seed, own, alone) for seed in range(SHIFTS)]
         tables = np.array(found)
         gap, router, common = tables.mean(axis=0)
@@ -124,7 +125,7 @@ class GateStatistics:
         experts, k = self.experts, self.top_k
         circles = max(64, 1 << int(np.log2(SIZE / (POINTS * experts))))
         random = np.random.default_rng((seed, experts, k))
-        w = gaussian_points(circles, 2 * experts, random).reshape(circles, 2, experts)
+        w = ndtri(even_points(circles, 2 * experts, random)).reshape(circles, 2, experts)
         angle = 2 * np.pi * np.arange(POINTS) / POINTS
         basis = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         z = np.sqrt(logit_variance) * (basis @ w)
@@ -153,7 +154,8 @@ class GateStatistics:
     def _sizes(self, logit_variance: float, seed: int) -> Array:
         """Means over tokens of a = sum_e g_e^2, of a^2, of sum_j (da/dz_j)^2 / (4a), and R of one token."""
         random = np.random.default_rng((seed, self.experts, self.top_k))
-        z = np.sqrt(logit_variance) * gaussian_points(max(SINGLE, SIZE // self.experts), self.experts, random)
+        count = max(SINGLE, SIZE // self.experts)
+        z = np.sqrt(logit_variance) * ndtri(even_points(count, self.experts, random))
         g, w, _ = top_gates(z, self.top_k, self.renormalised)
         a = (g**2).sum(axis=-1, keepdims=True)
         moved = ((g**2 - a * w) ** 2 / a).sum(axis=-1)  # da/dz_j = 2 (g_j^2 - a w_j)
@@ -173,7 +175,7 @@ class GateStatistics:
         dimensions = k - 1 + (0 if self.renormalised else experts - k - 1)
         gate = np.ones_like(x)
         if dimensions:
-            u = ndtr(gaussian_points(256, dimensions, np.random.default_rng((experts, k))))
+            u = even_points(256, dimensions, np.random.default_rng((experts, k)))
             # P(z > x) = 1 - Phi(x) = Phi(-x): higher logits are minus lower ones of -x
             higher = -ndtri(u[None, :, : k - 1] * ndtr(-x)[:, None, None])
             lower = ndtri(u[None, :, k - 1 :] * ndtr(x)[:, None, None])
@@ -209,4 +211,7 @@ def gate_statistics(experts: int, top_k: int, renormalised: bool, logit_variance
     return _statistics(experts, top_k, renormalised, min(max(logit_variance, SMALLEST_V), LARGEST_V))
 
 
-_statistics = lru_cache(maxsize=256)(GateStatistics)
+@lru_cache(maxsize=256)
+def _statistics(experts: int, top_k: int, renormalised: bool, logit_variance: float) -> GateStatistics:
+    with threadpool_limits(1, "blas"):  # small products: threads would only wait for each other
+        return GateStatistics(experts, top_k, renormalised, logit_variance)

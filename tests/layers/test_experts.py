@@ -111,8 +111,9 @@ def test_all_experts_with_equal_gates_are_a_dense_branch_over_their_number(activ
         np.array(dense.forward(1.3, 0.4, gains)) / 4, rel=1e-5
     )
     assert experts.gain(1.3, 1.3, 0.9, gains) == pytest.approx(dense.gain(1.3, 1.3, 0.9, gains) / 4, rel=1e-5)
-    ours = experts.weight_grads(1.3, 0.9, 2.0, 0.5, gains, 16)
-    for name, value in dense.weight_grads(1.3, 0.9, 2.0, 0.5, gains, 16).items():
+    q, delta, grad = np.array([1.3]), np.array([0.4]), np.array([[2.0, 0.5]])
+    ours = experts.weight_grads(experts.at(q, delta, gains), grad, 16)
+    for name, value in dense.weight_grads(dense.at(q, delta, gains), grad, 16).items():
         assert ours[name] == pytest.approx(value / 4, rel=1e-5)
 
 
@@ -145,7 +146,7 @@ def test_response_and_bend_are_derivatives_of_the_covariance() -> None:
     for delta in (0.9, 0.2, 0.02):
         step = h * delta
         low, high = (experts.output(1.0, 1.0, 1 - delta + s, GAINS) for s in (-step, step))
-        response = experts.response(q, np.array([delta]), np.array([delta]), GAINS)
+        response = experts.response(experts.at(q, np.array([delta]), GAINS), np.array([delta]))
         assert response == pytest.approx((high - low) / (2 * step), rel=1e-4)
         gaps = [table.forward(1.0, np.sqrt(x / 2), 0.0)[1] for x in (delta - step, delta, delta + step)]
         second = (gaps[0] - 2 * gaps[1] + gaps[2]) / step**2
@@ -168,12 +169,13 @@ def test_scatter_and_loads_against_sampled_sequences(rho: float) -> None:
     per_sequence = rest.mean(axis=1)
     q, delta = np.array([1.0]), np.array([1 - rho])
     k = FeedForward(ACTIVATIONS["gelu"], 64, 256).output(1.0, 1.0, rho, GAINS)
-    scatter = float(experts.scatter(q, delta, np.zeros(1), GAINS)[0]) / k**2
+    at = experts.at(q, delta, GAINS)
+    scatter = float(experts.scatter(at, np.zeros(1))[0]) / k**2
     assert scatter == pytest.approx(per_sequence.mean(), rel=0.08)
     loads = chosen.sum(axis=1)
     imbalance = loads.var(axis=1) / loads.mean(axis=1) ** 2
     error = imbalance.std() / np.sqrt(sequences)
-    predicted = float(experts.load_imbalance(q, delta, GAINS, tokens)[0])
+    predicted = float(experts.load_imbalance(at, tokens)[0])
     assert abs(predicted - imbalance.mean()) < 4 * error + 4 * 0.003
     gram = (1 - rho) * np.eye(tokens) + rho
     assert experts.load_imbalance_gram(gram, GAINS) == pytest.approx(predicted)
@@ -211,7 +213,8 @@ def test_one_point_is_one_of_an_array(v: float, t: float) -> None:
 def test_grams_of_like_tokens_agree_with_pairs() -> None:
     n, q, rho, experts = 6, 1.4, 0.3, branch(8, 2, shared=1)
     gram, grad = (x * ((1 - r) * np.eye(n) + r) for x, r in ((q, rho), (2.0, 0.25)))
-    pair = experts.weight_grads(q, q * rho, 2.0, 0.5, GAINS, n)
+    at = experts.at(np.array([q]), np.array([q * (1 - rho)]), GAINS)
+    pair = experts.weight_grads(at, np.array([[2.0, 0.5]]), n)
     for name, value in experts.weight_grads_gram(gram, grad, GAINS).items():
         assert pair[name] == pytest.approx(value)
 

@@ -108,7 +108,7 @@ def test_gradients_at_queries_and_keys_are_those_of_sampled_heads(
         width / size,
         logit_factor=width / size,
     )
-    maps = attention.backward(np.ones(1), np.array([1 - rho]), 0.0, UNIT)
+    maps = attention.backward(attention.at(np.ones(1), np.array([1 - rho]), UNIT), 0.0)
     theory = np.array([maps["attn.query"][0, 0, 0], *maps["attn.key"][0, 0]])
     mean, error = sampled.mean(axis=0), sampled.std(axis=0, ddof=1) / np.sqrt(len(sampled))
     # left out are the second order in 1/d_h, and the first of what norms leave of like gradients
@@ -133,8 +133,8 @@ def test_strong_logits_are_read_off_the_table() -> None:
     gains = {**UNIT, "attn.query": 64.0, "attn.key": 64.0}
     for rho in (0.945, 0.985, 0.9999):
         exact = head_overlaps(4096 * (1 - rho), rho, 8, 32)
-        q, delta = np.ones(1), np.array([1 - rho])
-        assert attention.slopes(q, delta, gains).overlaps[:, 0] == pytest.approx(tuple(exact), rel=1e-3)
+        at = attention.at(np.ones(1), np.array([1 - rho]), gains)
+        assert at.overlaps[:, 0] == pytest.approx(tuple(exact), rel=1e-3)
         apart = attention.forward(1.0, 1 - rho, gains)[1]
         assert apart == pytest.approx((1 - rho) * (exact.p2 - exact.p11), rel=0.05)  # and the lean
 

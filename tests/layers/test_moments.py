@@ -279,7 +279,7 @@ def test_row_sums_of_one_fix_the_token_mean_of_the_value_gradient() -> None:
     attention = Attention(256, 32, 64, (), None)
     gains = {f"attn.{w}": 1.0 for w in ("query", "key", "value", "output")}
     q, delta = np.ones(3), np.array([1.0, 0.4, 0.01])
-    value = attention.backward(q, delta, 1 / attention.width, gains)["attn.value"]
+    value = attention.backward(attention.at(q, delta, gains), 1 / attention.width)["attn.value"]
     mean_mode = np.array([1.0, 31.0])
     np.testing.assert_allclose(mean_mode @ value, np.broadcast_to(mean_mode, (3, 2)), rtol=1e-12)
 
@@ -293,7 +293,8 @@ def test_second_moments_of_many_inputs_are_those_of_each(normed: tuple[str, ...]
     gains = {"attn.query": 1.3, "attn.key": 0.9, "attn.value": 0.7, "attn.output": 1.7}
     q, rho = np.array([0.5, 1.0, 2.0, 4.0]), np.array([-0.01, 0.2, 0.9, 1.0])
     one = [attention.forward(float(x), float(x * (1 - r)), gains)[0] for x, r in zip(q, rho, strict=True)]
-    np.testing.assert_allclose(attention.second_moments(q, q * (1 - rho), gains), one, rtol=1e-12)
+    at = attention.at(q, q * (1 - rho), gains)
+    np.testing.assert_allclose(attention.second_moments(at), one, rtol=1e-12)
 
 
 @pytest.mark.exact
@@ -302,9 +303,10 @@ def test_query_and_key_gradients_vanish_under_rank_collapse() -> None:
     gains = {f"attn.{w}": 1.0 for w in ("query", "key", "value", "output")}
     q, delta = np.ones(2), np.array([1e-3, 1e-4])
     spread = 1 / attention.width
-    maps = attention.backward(q, delta, spread, gains)
+    at = attention.at(q, delta, gains)
+    maps = attention.backward(at, spread)
     grad = np.array([[1.0, 0.2], [1.0, 0.2]])
-    norms = attention.weight_grads(q, delta, spread, grad, gains, maps)
+    norms = attention.weight_grads(at, spread, grad, maps)
     for name in ("attn.query", "attn.key"):
         assert norms[name][0] / norms[name][1] == pytest.approx(100, rel=0.01)  # (1 - rho)^2
     assert norms["attn.value"][0] == pytest.approx(norms["attn.value"][1], rel=0.01)

@@ -59,7 +59,8 @@ def test_norms_over_the_width_leave_the_fluctuation_of_a_head() -> None:
         sampled = SampledAttention(10**9, False, ("query", "key"), "rms", norm, over_width=over_width)
         noise = np.random.default_rng(0).standard_normal((2, 1500, n, size))
         _, open_rows = sampled.forward((1 - rho) * np.eye(n) + rho, GAINS, noise)
-        expected = pair.undecided(np.ones(1), np.array([1 - rho]), {k: np.ones(1) for k in GAINS})[0]
+        at = pair.at(np.ones(1), np.array([1 - rho]), {k: np.ones(1) for k in GAINS})
+        expected = pair.undecided(at)[0]
         assert open_rows / n == pytest.approx(expected, rel=2e-3)
         found[over_width] = expected
     assert found[True] < found[False] * 0.99
