@@ -45,7 +45,7 @@ def attention_forward(
     # plain operations: torch's fused kernels give NaN for logits beyond about 1e19, which stacks without
     # norms reach
     queries, keys = project("query"), project("key")
-    logits = queries @ keys.mT / (size if arch.logit_scale == "linear" else size**0.5)
+    logits = queries @ keys.mT * (arch.logit_factor(normed) / size) ** 0.5
     unseen = hidden(arch.tokens, arch.mask == "causal", arch.window)
     if unseen is not None:
         logits = logits.masked_fill(torch.from_numpy(unseen).to(x.device), -torch.inf)

@@ -21,7 +21,7 @@ def branch_moments(branch: Branch, arch: Architecture) -> Attention | FeedForwar
     if branch.kind != "attention":
         return _without_tokens(branch, arch)
     head_norm = _head_norm(branch, arch)
-    normed, gains, factor = arch.normed(branch), arch.base_gains, _logit_factor(arch)
+    normed, gains, factor = arch.normed(branch), arch.base_gains, arch.logit_factor(arch.normed(branch))
     over_width = arch.qk_norm_over == "width"
     if "query" in normed and head_norm is not None and not over_width:
         factor *= arch.head_width / head_norm.size  # LayerNorm: fewer coordinates are free, and larger
@@ -52,7 +52,7 @@ def branch_gram_moments(branch: Branch, arch: Architecture) -> SampledAttention 
         branch.inner_norm,
         window=arch.window,
         rope=arch.positions == "rope",
-        logit_factor=_logit_factor(arch),
+        logit_factor=arch.logit_factor(arch.normed(branch)),
         over_width=arch.qk_norm_over == "width",
         dropout=arch.attention_dropout,
     )
@@ -95,8 +95,3 @@ def _head_norm(branch: Branch, arch: Architecture) -> HeadNorm | None:
     if not arch.normed(branch):
         return None
     return HeadNorm(arch.width if arch.qk_norm_over == "width" else arch.head_width, arch.norm)
-
-
-def _logit_factor(arch: Architecture) -> float:
-    """By how much logits are smaller than q.k over the root of the head width, squared."""
-    return 1 / arch.head_width if arch.logit_scale == "linear" else 1.0

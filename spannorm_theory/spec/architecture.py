@@ -75,7 +75,8 @@ class Architecture(Fields):
         attention_dropout: rate of inverted dropout on attention weights.
         init: "fan-in", "unit-branch" (of each expert), "xavier", or the standard deviation of every weight.
         logit_variance: variance of the attention logits for an input of unit second moment whose
-            tokens are uncorrelated; None takes what ``init`` gives. Ignored under QK norm.
+            tokens are uncorrelated; None takes what ``init`` gives. Under QK norm the square of the
+            temperature that logits are multiplied by.
         inputs: "gaussian" (tokens of cosine ``input_cosine``) or "zipf" (ids drawn independently from
             Zipf's law over ``vocabulary`` types, through a Gaussian embedding).
         input_variance: q of a Gaussian input, or of the embedding.
@@ -172,6 +173,13 @@ class Architecture(Fields):
         if product is not None and self.logit_scale == "linear":
             product *= self.head_width
         return matrix_gains(self.init, self.weights, self.nonlinearity, product)
+
+    def logit_factor(self, normed: tuple[str, ...]) -> float:
+        """The square of what multiplies q.k over the root of the head width, where the projections ``normed``
+        carry a norm: under QK norm the temperature's, else what "linear" divides by."""
+        if "query" in normed and self.logit_variance is not None:
+            return self.logit_variance
+        return 1 / self.head_width if self.logit_scale == "linear" else 1.0
 
     def block(self, layer: int) -> Trace:
         """The traced definition of block ``layer`` under the scaling rule."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spannorm_theory import Architecture
+from spannorm_theory import Architecture, predict, verify
 from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.base.quantities import SPECTRAL
 from spannorm_theory.bounds.intervals import bounds
@@ -155,3 +155,26 @@ def test_predictions_lie_within_the_bounds(changes: dict[str, Any]) -> None:
             assert (profiles[key] >= low - 1e-9).all(), key
             assert (profiles[key] <= high + 1e-9).all(), key
     assert not bounds(SMALL.with_(mask="causal", attention_dropout=0.1))
+
+
+@pytest.mark.reference
+def test_under_qk_norm_logits_have_a_temperature() -> None:
+    """Logits of 10 cos(q, k), against plain torch modules with their standard errors."""
+    shape = {"depth": 12, "width": 256, "heads": 8, "tokens": 32}
+    arch = Architecture("pre-norm", qk_norm=True, logit_variance=100 / 32, **shape)
+    table = predict(arch)
+
+    def at(quantity: str, layer: int) -> float:
+        return float(table[(table["quantity"] == quantity) & (table["layer"] == layer)]["value"].item())
+
+    assert abs(at("grad_variance", 0) - 2.30) < 3 * 0.12
+    assert abs(at("token_cosine", 12) - 0.592) < 3 * 0.010
+    assert at("token_cosine", 12) < 0.63  # 0.658 without
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("fields", [{}, {"mask": "causal", "depth": 3}, {"norm": "layer"}], ids=str)
+def test_networks_with_a_temperature_agree(fields: dict[str, Any]) -> None:
+    arch = Architecture("pre-norm", depth=6, width=256, heads=8, tokens=24, qk_norm=True, logit_variance=4.0)
+    result = verify(arch.with_(**fields), networks=32, progress=False)
+    assert result.passed, result.summary()
