@@ -16,10 +16,13 @@ from ..spec.graph import Branch
 QUADRATIC_IN_DROP = ("attn.query", "attn.key")
 
 
-def branch_moments(branch: Branch, arch: Architecture) -> Attention | FeedForward | Pointwise:
-    """The moments of a branch between two tokens, all pairs being alike."""
+def branch_moments(
+    branch: Branch, arch: Architecture, only_normed: bool = False
+) -> Attention | FeedForward | Pointwise:
+    """The moments of a branch between two tokens, all pairs being alike; ``only_normed`` says whether nothing
+    but norms reads it."""
     if branch.kind != "attention":
-        return _without_tokens(branch, arch)
+        return _without_tokens(branch, arch, only_normed)
     head_norm = _head_norm(branch, arch)
     normed, gains, factor = arch.normed(branch), arch.base_gains, arch.logit_factor(arch.normed(branch))
     over_width = arch.qk_norm_over == "width"
@@ -39,10 +42,13 @@ def branch_moments(branch: Branch, arch: Architecture) -> Attention | FeedForwar
     )
 
 
-def branch_gram_moments(branch: Branch, arch: Architecture) -> SampledAttention | FeedForward | Pointwise:
-    """The moments of a branch on token Grams, for tokens that are unlike."""
+def branch_gram_moments(
+    branch: Branch, arch: Architecture, only_normed: bool = False
+) -> SampledAttention | FeedForward | Pointwise:
+    """The moments of a branch on token Grams, for tokens that are unlike; ``only_normed`` as in
+    :func:`branch_moments`."""
     if branch.kind != "attention":
-        return _without_tokens(branch, arch)
+        return _without_tokens(branch, arch, only_normed)
     return SampledAttention(
         arch.width,
         arch.mask == "causal",
@@ -58,8 +64,12 @@ def branch_gram_moments(branch: Branch, arch: Architecture) -> SampledAttention 
     )
 
 
-def feedforward_moments(arch: Architecture, inner_norm: str | None) -> FeedForward:
-    """The moments of an architecture's feed-forward branch, dense or of experts."""
+def feedforward_moments(arch: Architecture, inner_norm: str | None, only_normed: bool = False) -> FeedForward:
+    """The moments of an architecture's feed-forward branch, dense or of experts.
+
+    Gates of softmax weights over all experts have a factor in common, the share of the chosen ones. Where
+    ``only_normed``, and no shared expert stands beside them, it drops out: gates are as good as renormalised.
+    """
     if arch.experts == 1:
         return FeedForward(arch.nonlinearity, arch.width, arch.hidden, inner_norm)
     return MixtureOfExperts(
@@ -69,16 +79,16 @@ def feedforward_moments(arch: Architecture, inner_norm: str | None) -> FeedForwa
         experts=arch.experts,
         top_k=arch.top_k,
         shared=arch.shared_experts,
-        renormalised=arch.gates == "renormalised",
+        renormalised=arch.gates == "renormalised" or (only_normed and not arch.shared_experts),
         unit_logits=arch.base_gains["ffn.router"],
     )
 
 
-def _without_tokens(branch: Branch, arch: Architecture) -> FeedForward | Pointwise:
+def _without_tokens(branch: Branch, arch: Architecture, only_normed: bool) -> FeedForward | Pointwise:
     """A branch that reads each token by itself."""
     if branch.elementwise:
         return Pointwise(branch.kind)
-    return feedforward_moments(arch, arch.norm if branch.inner_norm else None)
+    return feedforward_moments(arch, arch.norm if branch.inner_norm else None, only_normed)
 
 
 def _head_norm(branch: Branch, arch: Architecture) -> HeadNorm | None:

@@ -74,7 +74,7 @@ class Wiring:
         layers = np.arange(float(arch.depth))
         return cls(
             trace,
-            {b.index: branch_gram_moments(b, arch) for b in trace.branches},
+            {b.index: branch_gram_moments(b, arch, trace.only_normed(b)) for b in trace.branches},
             {b.index: branch_gains(b, arch, layers) for b in trace.branches},
             {m: over_layers(m, arch, layers) for m in trace.multipliers},
         )

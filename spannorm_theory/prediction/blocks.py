@@ -51,7 +51,7 @@ class WiredBlocks:
         return cls(
             step,
             layers,
-            [branch_moments(b, arch) for b in branches],
+            [branch_moments(b, arch, step.trace.only_normed(b)) for b in branches],
             [branch_gains(b, arch, layers) for b in branches],
             [over_layers(c, arch, layers) for c in step.coefficients],
             arch.dropout,

@@ -103,6 +103,9 @@ class GateTable:
             here = cells == cell
             z[here], cubics[:, :, here] = self._around(cell)[0].along_y(x[here], t[here])
         own, gap, alone = np.exp(cubics[3, :3])
+        alone = np.where(
+            alone > 2 * LEAST, alone, 0.0
+        )  # a single renormalised gate is one, whatever logits say
         # beyond the largest v near ties become rare
         alone = alone / np.sqrt(np.maximum(v / LARGEST_V, 1.0))
         sizes = np.stack([gap, alone, np.ones_like(own), own**2])

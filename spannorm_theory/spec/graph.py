@@ -194,6 +194,14 @@ class Trace:
         """The block's branches in order of computation."""
         return tuple(node for node in self.nodes if isinstance(node, Branch))
 
+    def only_normed(self, value: Value) -> bool:
+        """Whether nothing but norms reads a value, or multiples of it, so that its size is of no matter."""
+        readers = [node for node in self.nodes if any(source is value for source in node.sources)]
+        alone = [node for node in readers if isinstance(node, Sum) and len(node.terms) == 1]
+        others = [node for node in readers if node not in alone]
+        read = readers and not any(output is value for output in self.outputs)
+        return bool(read) and all(isinstance(n, Norm) for n in others) and all(map(self.only_normed, alone))
+
     @property
     def multipliers(self) -> tuple[Expr, ...]:
         """Every distinct expression in (l, L, d) that the block multiplies a value by."""

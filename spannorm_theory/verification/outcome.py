@@ -91,10 +91,10 @@ class Verification:
 
     @property
     def width_needed(self) -> int:
-        """The width, a power of two times this one, at which no allowance of a squared norm is above
-        ``PROPOSED``; allowances fall as 1/width."""
-        logarithmic = self.table["quantity"].map(lambda name: QUANTITIES[name].logarithmic)
-        largest = float(self.table.loc[logarithmic, "allowance"].max())
+        """The width, a power of two times this one, at which no allowance of a stream's second moment or of
+        its gradient's is above ``PROPOSED``; they fall as 1/width."""
+        of_streams = self.table["quantity"].isin(["variance", "grad_variance"])
+        largest = float(self.table.loc[of_streams, "allowance"].max())
         return int(self.arch.width * 2 ** max(0, ceil(log2(largest / PROPOSED))))
 
     def worst(self) -> pd.DataFrame:

@@ -24,19 +24,26 @@ def gate_width(networks: int, rows: int) -> float:
 
 
 def judge(
-    sample: Array, theory: Array, own: Array | None, threshold: float, allowed: Array, logarithmic: bool
+    sample: Array,
+    theory: Array,
+    own: Array | None,
+    threshold: float,
+    allowed: Array,
+    logarithmic: bool,
+    least: Array | float = -np.inf,
 ) -> dict[str, Array]:
     """Columns of one quantity's rows, each (layers,), for a ``sample`` of shape (networks, layers).
 
     Args:
         theory, own: prediction and its standard error, (layers,); squared norms by their logarithms.
         threshold: k.
+        least: logarithms up to which a squared norm is zero but for rounding.
     """
     center, error = log_mean(sample) if logarithmic else mean(sample)
     if own is not None:
         error = np.hypot(error, own)
     # gradients that are zero in theory and in every network have no logarithm
-    nothing = np.isneginf(theory) & np.isneginf(sample).all(axis=0)
+    nothing = np.isneginf(theory) & (sample <= least).all(axis=0)
     center, error = np.where(nothing, -np.inf, center), np.where(nothing, 0.0, error)
     room = threshold * error + allowed
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):

@@ -121,6 +121,8 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
             sample,
         ) in samples.items():  # where no network differs, as behind a norm, width allows nothing
             allowed[key] = np.where(np.ptp(sample, axis=0) > ROUNDING, allowed[key], ROUNDING)
+    weights = [center for (_, quantity), center in measured.items() if quantity == "weight_grad_norm"]
+    smallest = np.max(weights, axis=0) + 2 * np.log(ROUNDING)
     limits = bounds(arch)
     reach = -float(ndtri(FALSE_ALARM / (2 * rows * networks)))
     columns: dict[str, dict[Key, Array]] = {}
@@ -128,7 +130,8 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
         own = None if prediction.errors is None else prediction.errors[key]
         low, high = limits.get(key, (np.full(sample.shape[1], np.nan),) * 2)
         slack = allowed[key] + reach * spread[key] if key in limits else np.nan
-        judged = judge(sample, profiles[key], own, threshold, allowed[key], QUANTITIES[key[1]].logarithmic)
+        log, least = QUANTITIES[key[1]].logarithmic, smallest if key[1] == "weight_grad_norm" else -np.inf
+        judged = judge(sample, profiles[key], own, threshold, allowed[key], log, least)
         judged |= {"low": np.exp(low), "high": np.exp(high)}
         judged["outside"] = ((sample < low - slack) | (sample > high + slack)).sum(axis=0)
         for name, column in judged.items():

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spannorm_theory import Architecture, predict, verify
+import spannorm_theory as st
+from spannorm_theory import Architecture, verify
 from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.base.quantities import SPECTRAL
 from spannorm_theory.bounds.intervals import bounds
@@ -162,7 +163,7 @@ def test_under_qk_norm_logits_have_a_temperature() -> None:
     """Logits of 10 cos(q, k), against plain torch modules with their standard errors."""
     shape = {"depth": 12, "width": 256, "heads": 8, "tokens": 32}
     arch = Architecture("pre-norm", qk_norm=True, logit_variance=100 / 32, **shape)
-    table = predict(arch)
+    table = st.predict(arch)
 
     def at(quantity: str, layer: int) -> float:
         return float(table[(table["quantity"] == quantity) & (table["layer"] == layer)]["value"].item())
