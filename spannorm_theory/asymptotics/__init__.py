@@ -1,1 +1,1 @@
-"""What a recurrence amounts to in deep stacks: growth laws."""
+"""Growth laws of recurrences in deep stacks (docs/theory.md, T12)."""

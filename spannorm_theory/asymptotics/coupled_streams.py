@@ -70,7 +70,7 @@ def differences_law(recurrence: Recurrence, stream: int) -> Growth:
     pair, size = (stream, stream), len(recurrence.step.pairs)
 
     def row(moment: Expr) -> Matrix:
-        """What reads the stream's difference, over ``moment``."""
+        """A row that reads the stream's difference, times ``moment``."""
         found = zeros(1, size)
         found[recurrence.step.pairs.index(pair)] = moment
         return found

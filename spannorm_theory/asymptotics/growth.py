@@ -1,4 +1,4 @@
-"""Large-depth laws: ln f ~ a L ln L + b L + c ln L + e ln ln L + k (and L^p or (ln L)^p, p < 1)."""
+"""Large-depth laws: ln f ~ a L ln L + b L + c ln L + e ln ln L + k, and L^p, p < 1 (T12.1)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Growth:
         return self._each(lambda c: expand(exponent * c))._absorbed()
 
     def _absorbed(self) -> Growth:
-        """The same with an open constant that takes every other factor in."""
+        """A law in whose constant an open one takes every other factor in."""
         free = self.constant.has(symbols.constant)
         return replace(self, constant=log(symbols.constant)) if free else self
 

@@ -105,7 +105,7 @@ def _product(
         closed: its closed form.
         opening: the product over the blocks before ``start``.
         ratio: the factor of a block from there on, in l and L.
-        of_step: the same in the moments that come in.
+        of_step: the factor of a block, in the moments that come in.
     """
     if len(recurrence.block.trace.streams) > 1:
         return growth(closed(), L)  # refuses them, and says why
@@ -142,7 +142,7 @@ def balanced_law(recurrence: Recurrence) -> Growth:
     """Growth of the gradient at the embedding, per unit gradient at the output, for omega = sigma.
 
     K = sum_ij gamma_ij q_ij is then conserved by every block, and all streams start as the embedding, so
-    it is K / q_0 with K taken at the readout.
+    it is K / q_0 with K taken at the readout (T12.9).
 
     Raises:
         NoClosedForm: a stream moment that the readout needs has no closed form; the message gives K.

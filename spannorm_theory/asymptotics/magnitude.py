@@ -1,4 +1,4 @@
-r"""Orders of magnitude of formulas in (l, L), uniform over a stack, by structure alone.
+r"""Orders of magnitude of formulas in (l, L), uniform over a stack, by structure alone (T12.7).
 
 |f(l, L)| <= C max_i l^a_i L^b_i for all 1 <= l <= L, and f >= c l^a L^b, with constants of the gains:
 sums take the union of such terms, products add exponents, powers multiply them, and a reciprocal needs a

@@ -1,4 +1,4 @@
-r"""Blocks near the identity: whatever starts and ends between positive constants stays there.
+r"""Blocks near the identity: what starts and ends between positive constants stays there (T12.7).
 
 The second moments of streams, of gradients and of differences between tokens go through a block by
 non-negative matrices M_l (numbers, for one stream). If sum_l |M_l - 1| is bounded for all depths and the

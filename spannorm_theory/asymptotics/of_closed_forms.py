@@ -1,4 +1,4 @@
-"""The large-depth law of a closed form.
+"""The large-depth law of a closed form (T12.2).
 
 Closed forms of the recurrences are sums and products of powers, gamma functions and harmonic numbers.
 Each factor has such an expansion; products add them; in a sum the largest term wins. Far faster and

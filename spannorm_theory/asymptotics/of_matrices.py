@@ -1,14 +1,14 @@
-r"""Growth of products of matrices that tend to a diagonal one as 1/l: the laws of coupled streams.
+r"""Growth of products of matrices that tend to a diagonal one as 1/l: laws of coupled streams (T12.8).
 
 Second moments of all stream pairs go through block l by a matrix M_l of non-negative entries. Measured in
 sqrt(q_ii q_jj), where streams grow as powers of l,
 
     M_l = D + A/l + O(l^(-1 - epsilon)),   D diagonal.
 
-Pairs with one and the same entry d in D act on each other at every l, those with different ones do not: what
-goes to another d and comes back has a bounded sum over l. In a product of L blocks they grow as
+Pairs with one entry lambda in D act on each other at every l, those with different ones do not: what goes to
+another one and comes back has a bounded sum over l. In a product of L blocks they grow as
 
-    d^L L^(p/d),   p the largest eigenvalue of A on the pairs with D_ii = d
+    lambda^L L^(alpha/lambda),   alpha the largest eigenvalue of A on the pairs with D_ii = lambda
 
 [Benzaid and Lutz, Asymptotic representation of solutions of perturbed systems of linear difference equations,
 Stud. Appl. Math. 77 (1987)]. Nothing cancels: the law is the largest of these terms between what the product
@@ -138,16 +138,16 @@ class _Product:
         first, *others = (self._term(d, [i for i in sorted(on_way) if self.D[i] == d], ends) for d in kept)
         return replace(first, rivals=tuple(others))
 
-    def _term(self, d: Expr, members: list[int], ends: set[int]) -> Growth:
-        """Growth of the pairs with D_ii = ``d`` as it is seen where the product ends."""
-        block = self.A.extract(members, members) / d
+    def _term(self, limit: Expr, members: list[int], ends: set[int]) -> Growth:
+        """Growth of the pairs with D_ii = ``limit`` as it is seen where the product ends."""
+        block = self.A.extract(members, members) / limit
         linked = (eye(len(members)) + block.applyfunc(lambda entry: Integer(entry != 0))) ** len(members)
         orders = {**self.orders, **{(i, i): ZERO for i in members}}
         seen = [orders[i, j] for i in members for j in ends if (i, j) in orders]
         if 0 in linked or not seen:
             raise NoClosedForm("streams of one growth do not all feed each other, or not what is read")
         power = block[0, 0] if len(members) == 1 else LargestEigenvalue(*block)
-        return Growth(rate=log(d), power=power + max(seen), constant=log(C))
+        return Growth(rate=log(limit), power=power + max(seen), constant=log(C))
 
 
 def _below(one: Expr, other: Expr) -> bool:

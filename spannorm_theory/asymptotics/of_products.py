@@ -1,4 +1,4 @@
-r"""Growth of products over blocks and of linear recurrences without closed form, from one block's limit.
+r"""Growth of products and linear recurrences without closed form, from one block's limit (T12.3, T12.4).
 
 Of factors that depend on the block's index alone: with ln r(l) = sum_p alpha_p l^p, p > -1, + alpha / l
 + O(l^-1-epsilon), and no term p >= 0,

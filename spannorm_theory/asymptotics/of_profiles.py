@@ -1,4 +1,4 @@
-r"""Growth of products over blocks whose factors depend on the share t = l/L of the depth.
+r"""Growth of products over blocks whose factors depend on the share t = l/L of the depth (T12.5).
 
 From ln r(tL, L) = sum_p c_p(t) L^p (:mod:`.series`) follows
 

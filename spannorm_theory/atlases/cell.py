@@ -17,6 +17,7 @@ from ..prediction.exchangeable import predict_forward
 from ..prediction.profiles import LEAST_OPEN
 from ..spec.architecture import Architecture
 from .branch_gains import ends
+from .check import DEPTHS
 from .known import known
 from .records import Cell, Found, Share
 
@@ -94,7 +95,7 @@ def _caveats(
     """Where a stated limit of the theory applies: what the engine refused, or said of its own answer."""
     iterated = [name for name in found if found[name].law is None]
     if iterated:
-        yield f"no law of {', '.join(iterated)}: iterated"
+        yield f"no law of {', '.join(iterated)}: fitted up to L = {DEPTHS[-1]}"
     if any(branch.elementwise for branch in arch.block(arch.depth - 1).branches):
         yield "an element-wise function in a norm's place: no argument from degree one"
     elif not sized(arch):

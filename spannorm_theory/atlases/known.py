@@ -33,7 +33,7 @@ SMALL_INPUT = 1e-14
 def known(
     recurrence: Recurrence, aligned: Gains, independent: Gains
 ) -> tuple[dict[str, Found], int, tuple[str, ...]]:
-    """What is known of each quantity, the stream that grows most, and what could not be computed.
+    """Laws and fits of each quantity, the stream that grows most, and what could not be computed.
 
     Args:
         aligned, independent: gains at which laws are evaluated; what has no law is fitted at the former.

@@ -1,4 +1,4 @@
-"""What the atlas knows of a cell: its laws, their check, the shares of its stacks, and its caveats."""
+"""A cell of the atlas: its laws, their check, the shares of its stacks, and its caveats."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Found:
         law: derived, or None.
         reason: why there is none.
         trend: at aligned tokens; of the law, or fitted to the iterated step.
-        independent: the same at independent tokens; None where nothing was derived.
+        independent: the law at independent tokens; None where nothing was derived.
         status: "ok": the iterated step agrees; "later": it cannot be told, since the law sets in beyond the
             depths of the check; "FAIL": it does not agree; "": there is no law, or no iteration, to check.
         late: the law sets in beyond the depths of the check (a small input, or gains of another
@@ -47,7 +47,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Share:
-    """What the pair theory says of a stack of one depth, for the stream that grows most.
+    """The pair theory of a stack of one depth, for the stream that grows most.
 
     Attributes:
         update: second moment of the last block's update over that of its input.

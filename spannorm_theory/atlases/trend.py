@@ -160,7 +160,7 @@ def _compute(e: Expr, known: dict[Expr, complex]) -> complex:
 
 
 def fit(depths: Sequence[int], logs: Sequence[float]) -> Trend:
-    """A trend through ln f at three depths, each a factor r deeper than the one before.
+    """A trend through ln f at three depths, each a factor r deeper than the one before (T12.10).
 
     The two differences D_1, D_2 of ln f grow as r^p for an exponential of L^p and are equal for a power;
     the exponent p = log_r(D_2/D_1) decides which it is.

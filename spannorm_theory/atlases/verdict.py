@@ -1,4 +1,4 @@
-"""What the numbers of a cell mean, in words.
+"""The numbers of a cell in words.
 
 Thresholds, all on the law's numbers at aligned tokens (see :mod:`.branch_gains`):
 

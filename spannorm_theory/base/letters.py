@@ -197,10 +197,8 @@ LARGE_DEPTH = (
     Letter(symbols.running, "running", "block index within a sum or a product", "T12.3"),
     Letter(r"\alpha", "power", "exponent of a product of factors 1 + alpha/l", "T12.3"),
     Letter("t", "SHARE", "share l/L of the depth", "T12.5"),
-    Letter(
-        "D, A", "backward_matrix", "limit of a block's matrix at large l, and what it has per 1/l", "T12.8"
-    ),
-    Letter(symbols.factor, "factor", "factor of all stream moments, where a block is homogeneous", "T12.8"),
+    Letter("D, A", "D, A", "limit of a block's matrix at large l, and what it has per 1/l", "T12.8"),
+    Letter(r"\lambda", "limit", "an entry of D, which several pairs of streams may have", "T12.8"),
 )
 
 #: heading of a table, and its letters

@@ -38,7 +38,6 @@ kernel_arguments = (
 constant = Symbol("C", positive=True)
 
 running = Symbol("k", integer=True, nonnegative=True)
-factor = Symbol("lambda", positive=True)
 
 #: constant branch gains: the forward and backward second moment of each kind of branch
 GAINS: dict[str, tuple[Symbol, Symbol]] = {

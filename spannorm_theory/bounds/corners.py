@@ -104,7 +104,7 @@ class Corners:
         return np.concatenate(smallest), np.concatenate(largest)
 
     def _backward(self, where: slice, ends: Array) -> tuple[Array, Array]:
-        """The same of some of the blocks, all at once; ``ends`` has shape (layers, axes, 2)."""
+        """Extremes for some of the blocks, all at once; ``ends`` has shape (layers, axes, 2)."""
         layers, axes, _ = ends.shape
         pairs, rows, width = len(self.step.pairs), len(self.step.gradients), self.step.shape[1]
         sides = [_along(ends[:, k], k, axes) for k in range(axes)]
@@ -137,7 +137,7 @@ def _axis(low: float, high: float, place: int, axes: int) -> Any:
 
 
 def _along(ends: Array, place: int, axes: int) -> Array:
-    """The same for (layers, 2) numbers, layers along an axis in front of those."""
+    """An axis of corners for (layers, 2) numbers, layers along an axis in front of the others."""
     if (ends[:, 0] == ends[:, 1]).all():
         ends = ends[:, :1]
     return ends.reshape(len(ends), *[ends.shape[1] if k == place else 1 for k in range(axes)])

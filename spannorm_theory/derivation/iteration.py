@@ -32,7 +32,7 @@ LARGEST = 600.0
 
 @dataclass(frozen=True)
 class Ends:
-    """Natural logarithms of what a stack of one depth does.
+    """A stack of one depth from end to end, as natural logarithms.
 
     Attributes:
         forward: second moment of each stream at l = L, over q_0.
@@ -99,7 +99,7 @@ class Iteration:
 
 
 class Iterated:
-    """What the blocks of a stack do to the moments of streams, gradients and token differences.
+    """Moments of streams, gradients and token differences through the blocks of a stack.
 
     Attributes:
         pairs: the stream pairs (i, j), i <= j.
@@ -124,7 +124,7 @@ class Iterated:
         self.identity = np.log(np.abs(identity))
 
     def ends(self) -> Ends:
-        """What the whole stack does.
+        """From the first block to the last.
 
         Raises:
             AssumptionError: a moment left float64's range.

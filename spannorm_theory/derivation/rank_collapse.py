@@ -1,4 +1,4 @@
-r"""Rank collapse: how fast tokens align, near alignment, derived from the same trace.
+r"""Rank collapse: how fast tokens align, near alignment, derived from the same trace (T12.6).
 
 Near rho = 1 a pair of tokens is described by (q, delta), delta = q - p small. Attention averages tokens, so
 in the uniform limit its branch carries no difference between them; a feed-forward branch multiplies a

@@ -256,7 +256,7 @@ class Recurrence:
         return ClosedForms(found, missing, self.start)
 
     def conserved(self) -> tuple[Expr, Expr]:
-        """K = sum_ij gamma_ij q_ij over streams, and K before a block minus K after it.
+        """K = sum_ij gamma_ij q_ij over streams, and K before a block minus K after it (T4.4).
 
         The difference is a sum over the block's branches of (omega^2 - sigma^2) times something
         positive: K is conserved exactly when omega = sigma in every branch.

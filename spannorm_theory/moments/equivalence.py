@@ -1,4 +1,4 @@
-"""What two wirings share that differ in their numbers alone, and when these numbers come to the same.
+"""Wirings that differ in their numbers alone, and when these numbers come to the same.
 
 Rules multiply the same few values of a placement's block by other numbers. What is compiled with a symbol
 for each multiplier serves all rules of a placement; what is derived with constant gains is the same for a

@@ -62,8 +62,8 @@ def constant_gains(branch: Branch, u: Expr) -> tuple[Expr, Expr]:
 
 
 def weighted_gains(branch: Branch, u: Any, scale: Any, gains: tuple[Any, Any]) -> tuple[Any, Any]:
-    """The same of a branch with weights for any ``scale`` by the rule and ``gains`` (sigma^2, omega^2),
-    formulas or numbers."""
+    """Second moment and backward gain of a branch with weights, for any ``scale`` by the rule and ``gains``
+    (sigma^2, omega^2), formulas or numbers."""
     sigma2, omega2 = gains
     if scale_free(branch):
         return scale * sigma2, scale * omega2 / u
@@ -81,7 +81,7 @@ def elementwise_gains(activation: str, u: Expr) -> tuple[Expr, Expr]:
 
 
 def elementwise_numbers(activation: str, u: Any) -> tuple[Any, Any]:
-    """The same for numbers u."""
+    """E phi^2 and E phi'^2 of an activation in a norm's place, for numbers u."""
     kernel = ACTIVATIONS[activation].kernel
     if isinstance(kernel, ClosedForm):
         return kernel.value(u, u, u), kernel.slope(u, u, u)
@@ -99,8 +99,8 @@ def numeric_moments() -> dict[str, Callable[[Any], Any]]:
 
 
 def concrete_gains(activation: str) -> BranchGain:
-    """The same with the feed-forward gains of an activation at fan-in initialisation: formulas where
-    the kernel is a closed form, numbers by quadrature (at unit input only) where it is not."""
+    """Constant gains with those of the feed-forward branch for an activation at fan-in initialisation:
+    formulas where the kernel is a closed form, numbers by quadrature (at unit input only) where it is not."""
     entry = ACTIVATIONS[activation]
 
     def gains(branch: Branch, u: Expr) -> tuple[Expr, Expr]:
@@ -199,7 +199,7 @@ class Step:
 
     @cached_property
     def backward_terms(self) -> Matrix:
-        """The same matrix as the block's rules write it: sums and products of non-negative terms."""
+        """The backward matrix as the block's rules write it: sums and products of non-negative terms."""
         count = range(len(self.trace.outputs))
         unknowns = [self.gradient(i, j) for i, j in combinations_with_replacement(count, 2)]
         rows = [sympify(moment) for moment in self._backward.values()]
