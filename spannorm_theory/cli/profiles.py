@@ -79,17 +79,25 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _print_table(table: pd.DataFrame, as_json: bool) -> None:
+    """A row for each quantity and stream over nine layers, with standard errors where there are any."""
     if as_json:
         print(table.to_json(orient="records"))
         return
-    wide = table.assign(name=table["quantity"] + "[" + table["stream"] + "]").pivot_table(
-        index="name", columns="layer", values="value", dropna=False
+    errors: list[float] = table["se"].tolist() if "se" in table else [0.0] * len(table)
+    shown = table[["layer"]].assign(
+        name=table["quantity"] + "[" + table["stream"] + "]",
+        value=[_number(value, se) for value, se in zip(table["value"].tolist(), errors, strict=True)],
     )
-    layers = wide.columns
+    layers = sorted(set(shown["layer"]))
     keep = sorted({layers[round(i * (len(layers) - 1) / 8)] for i in range(9)})
-    order = list(dict.fromkeys(table["quantity"] + "[" + table["stream"] + "]"))
-    print(
-        wide.loc[order, keep]
-        .rename_axis(index=None, columns="layer")
-        .to_string(float_format=lambda x: f"{x:.4g}", na_rep="-")
+    wide = shown.pivot_table("value", "name", "layer", aggfunc="first").reindex(
+        list(dict.fromkeys(shown["name"]))
     )
+    print(wide[keep].rename_axis(index=None, columns="layer").to_string(na_rep="-"))
+
+
+def _number(value: float, se: float) -> str:
+    """Four digits, and a standard error where there is one."""
+    if value != value:  # NaN: not predicted
+        return "-"
+    return f"{value:.4g} ± {se:.1g}" if se > 0 else f"{value:.4g}"

@@ -117,3 +117,13 @@ def test_bad_input_exits_two_with_one_line(
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+def test_tables_show_standard_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of networks, and the theory's own where it samples."""
+    assert main(["simulate", "pre-norm", *SMALL, "--networks", "4", "--quiet"]) == 0
+    assert " ± " in capsys.readouterr().out
+    assert main(["predict", "pre-norm", *SMALL]) == 0
+    assert " ± " not in capsys.readouterr().out
+    assert main(["predict", "pre-norm", *SMALL, "--mask", "causal"]) == 0
+    assert " ± " in capsys.readouterr().out

@@ -20,9 +20,7 @@ def router(arch: Architecture) -> np.ndarray:
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize(
-    "placement", ["peri-ln", "sandwich", "olmo2", "output-norm", "ngpt", "swin-v2"]
-)
+@pytest.mark.parametrize("placement", ["peri-ln", "sandwich", "olmo2", "output-norm", "ngpt", "swin-v2"])
 @pytest.mark.parametrize("mask", ["none", "causal"])
 def test_the_router_of_one_gate_behind_a_norm_learns_nothing(placement: str, mask: str) -> None:
     """N(g E(x)) does not depend on g."""
