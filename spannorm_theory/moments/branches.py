@@ -49,6 +49,12 @@ def branch_gram_moments(
     :func:`branch_moments`."""
     if branch.kind != "attention":
         return _without_tokens(branch, arch, only_normed)
+    if arch.mask == "causal" and arch.attention_dropout and (only_normed or branch.inner_norm):
+        raise AssumptionError(
+            f"attention_dropout={arch.attention_dropout:g} takes the only key of the first token away, and "
+            f"{arch.placement} norms what attention puts out, which is then zero: the norm of a mixture is "
+            "not derived; use mask='none', attention_dropout=0, or simulate(...)"
+        )
     return SampledAttention(
         arch.width,
         arch.mask == "causal",

@@ -130,7 +130,8 @@ class ImplicitProduct(torch.autograd.Function):
         k = torch.bmm(modes, modes.mT)
         scale, c = factor(k)
         lower = scale[..., None] * c
-        root = token_modes(lower).to(x.dtype)
+        # a token that is zero has an output of zero, and not of rounding errors that a norm would blow up
+        root = token_modes(lower).to(x.dtype) * (x != 0).any(-1, keepdim=True)
         ctx.weights, ctx.position = weights, position
         if x.requires_grad:
             wide[..., inputs:] = torch.diag_embed(widening(tokens) ** 0.5 * scale)
