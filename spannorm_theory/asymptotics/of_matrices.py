@@ -1,12 +1,8 @@
 r"""Growth of products of matrices that tend to a diagonal one as 1/l: laws of coupled streams (T12.8).
 
 Second moments of all stream pairs go through block l by a matrix M_l of non-negative entries. Measured in
-sqrt(q_ii q_jj), where streams grow as powers of l,
-
-    M_l = D + A/l + O(l^(-1 - epsilon)),   D diagonal.
-
-Pairs with one entry lambda in D act on each other at every l, those with different ones do not: what goes to
-another one and comes back has a bounded sum over l. In a product of L blocks they grow as
+sqrt(q_ii q_jj), where streams grow as powers of l, it is D + A/l + O(l^(-1 - epsilon)) with D diagonal. In a
+product of L blocks the pairs with one entry lambda in D grow as
 
     lambda^L L^(alpha/lambda),   alpha the largest eigenvalue of A on the pairs with D_ii = lambda
 
@@ -39,11 +35,8 @@ ONE, ZERO, INVERSE = Integer(1), Integer(0), Integer(-1)
 
 
 def law_of_matrices(recurrence: Recurrence, matrix: Callable[[Step], Matrix], end: Sequence[Expr]) -> Growth:
-    """Growth of row N_0 ... N_(L-1) column, for a row of positive numbers.
-
-    Args:
-        matrix: N_l, in the moments before block l.
-        end: the column, in the moments at l = L.
+    """Growth of row N_0 ... N_(L-1) ``end`` for a row of positive numbers, with N_l = ``matrix`` in the moments
+    before block l, and ``end`` in those at l = L.
 
     Raises:
         NoClosedForm: the matrices do not tend to a diagonal one as 1/l; the message says why.
