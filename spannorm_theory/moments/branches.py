@@ -19,8 +19,8 @@ QUADRATIC_IN_DROP = ("attn.query", "attn.key")
 def branch_moments(
     branch: Branch, arch: Architecture, only_normed: bool = False
 ) -> Attention | FeedForward | Pointwise:
-    """The component with the moments of a branch between two exchangeable tokens; ``only_normed`` says whether
-    nothing but norms reads it."""
+    """The component with the moments of a branch between two exchangeable tokens; ``only_normed`` says
+    whether nothing but norms reads it."""
     if branch.kind != "attention":
         return _without_tokens(branch, arch, only_normed)
     head_norm = _head_norm(branch, arch)
@@ -45,8 +45,8 @@ def branch_moments(
 def branch_gram_moments(
     branch: Branch, arch: Architecture, only_normed: bool = False
 ) -> SampledAttention | FeedForward | Pointwise:
-    """The component with the moments of a branch on token Grams, for tokens that are unlike; ``only_normed`` as
-    in :func:`branch_moments`."""
+    """The component with the moments of a branch on token Grams, for tokens that are unlike; ``only_normed``
+    as in :func:`branch_moments`."""
     if branch.kind != "attention":
         return _without_tokens(branch, arch, only_normed)
     return SampledAttention(

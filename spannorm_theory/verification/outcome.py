@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 #: columns of a notebook's table
 SHOWN = ["quantity", "stream", "layer", "theory", "estimate", "se", "z", "relative_error", "gate", "verdict"]
 
-#: k beyond which a verification decides nothing: more demands more networks; and the logarithm beyond which a
-#: row that may be off by so much counts as one that would pass anything
+#: k beyond which a verification decides nothing, as too few networks make anything agree; and the logarithm
+#: beyond which a row that may be off by so much counts as one that would pass anything
 LARGEST_K, TOOTHLESS = 6.0, log(2)
 
 #: largest allowance, on the logarithm, at the width that is proposed: less proposes larger networks
