@@ -40,7 +40,7 @@ L, l = symbols.depth, symbols.layer
 #: gains of branches: without them a block is the identity
 SMALL = frozenset(gain for pair in symbols.GAINS.values() for gain in pair)
 
-#: where an expression is tried for being one
+#: values at which an expression is tried for being one, and the digits: fewer could mistake another
 NUMBERS = [Rational(*pair) for pair in ((311, 97), (733, 89), (419, 83), (113, 79), (1009, 73), (557, 71))]
 DIGITS = 40
 

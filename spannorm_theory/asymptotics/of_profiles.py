@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 L, LAYER = symbols.depth, symbols.layer
 
-#: blocks and depths at which a factor must tend to one, at gains without relations
+#: blocks and depths between which a factor must come nearer to one, at gains without relations
 EARLY, DEEP = 1, (10**8, 10**12)
 NUMBERS = (Rational(31, 100), Rational(73, 100), Rational(41, 100), Rational(113, 100), Rational(9, 10))
 

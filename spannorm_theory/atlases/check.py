@@ -17,16 +17,18 @@ from math import exp, isfinite, isnan, log
 
 from .trend import Trend
 
+#: depths at which a law is held against the step, and the ratio between them: deeper ones decide more
 RATIO = 4
 DEPTHS = (640, 2560, 10240)
 
-#: of a difference of logarithms between two depths, absolute, and as a share of the law's own growth
+#: largest difference of logarithms between two depths that counts as settled: absolute, and as a share of the
+#: law's own growth
 TOLERANCE, SHARE = 2e-3, 1e-6
 
 #: corrections that fall as L^-1/4 or faster shrink by this factor or more from depth to depth
 SHRINK = 0.75
 
-#: of slopes against ln L, and of the constant, relative
+#: relative tolerances of slopes against ln L, and of the constant
 SLOPE, CONSTANT = 0.02, 0.02
 
 

@@ -98,7 +98,7 @@ class _Runs:
         self._ends: dict[float, list[Ends]] = {}
 
     def _at(self, q0: float) -> list[Ends]:
-        """Empty where the stacks leave float64's range."""
+        """Stacks of the check's depths, of an input moment ``q0``; none where they leave float64's range."""
         if q0 not in self._ends:
             try:
                 self._ends[q0] = [self._iteration.run(depth, self.gains, q0).ends() for depth in DEPTHS]

@@ -66,7 +66,7 @@ class Trend:
 
     @property
     def order(self) -> tuple[float, ...]:
-        """For comparing growth, fastest first."""
+        """Coefficients to compare growth by, of the fastest term first."""
         rate = self.rate * (1e-9 if self.root < 1 else 1)
         return (self.factorial, rate, self.power, self.log_power)
 

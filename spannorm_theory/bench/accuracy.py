@@ -25,6 +25,8 @@ from ..verification.verification import compare, precision
 
 PLACEMENTS = ("pre-norm", "post-norm", "span-norm", "hybrid-norm", "siamese-norm")
 SCALINGS = ("unit", "depth-scaled-init")
+
+#: sizes of the standard cases, and networks, by the root of which standard errors fall
 SIZES = {"width": 1024, "heads": 16, "tokens": 64, "depth": 48}
 NETWORKS = 64
 

@@ -21,11 +21,13 @@ from ..spec.architecture import Architecture
 
 PLACEMENTS = ("pre-norm", "post-norm", "span-norm")
 SCALINGS = ("unit", "depth-scaled-init")
+
+#: sizes of the stacks, networks, and formats held against float64
 SIZES = {"width": 256, "heads": 8, "tokens": 64, "depth": 24}
 NETWORKS = 8
 DTYPES = ("float32", "bfloat16")
 
-#: these pass through zero: their differences are absolute
+#: quantities that pass through zero: their differences are absolute
 COSINES = ("token_cosine", "grad_token_cosine", "layer_cosine")
 
 

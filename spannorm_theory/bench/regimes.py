@@ -21,6 +21,7 @@ HARD = {"depth": 8, "width": 512, "heads": 8, "tokens": 128, "activation": "relu
 HARD_NETWORKS = 128
 LOGIT_VARIANCES = (1.0, 4.0, 16.0)
 
+#: widths of the sweep, and coordinates of its heads
 WIDTHS = (128, 256, 512, 1024, 2048)
 HEAD_WIDTH = 64
 #: unscaled, where gradients scatter most

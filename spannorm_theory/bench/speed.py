@@ -1,7 +1,7 @@
 """Seconds and memory of one network, five ways, on the same job and machine.
 
 plain      a stack of modules for every seed, and autograd (:mod:`spannorm_theory.bench.plain`)
-tuned      the same in one stack's memory, without the initialisation that is overwritten
+tuned      one stack of modules, drawn anew for every seed without the initialisation that is overwritten
 explicit   the engine that draws every matrix
 implicit   the engine that draws none
 floor      the implicit engine's random numbers and products alone (:mod:`spannorm_theory.bench.floor`)
@@ -30,6 +30,8 @@ from ..spec.architecture import Architecture
 
 MODULES = ("plain", "tuned")
 CONTESTANTS = (*MODULES, "explicit", "implicit", "floor")
+
+#: interleaved repeats, blocks, and coordinates of a head
 REPEATS = 3
 DEPTH = 48
 HEAD_WIDTH = 64
@@ -55,7 +57,7 @@ class Plan:
 
     @classmethod
     def of(cls, contestant: str, arch: Architecture) -> Plan:
-        """The part of ``arch`` that takes seconds."""
+        """The plan of a contestant: with matrices, so many blocks of ``arch`` as take seconds."""
         networks = max(FEWEST, min(MOST, ENTRIES // (arch.width * arch.tokens)))
         if contestant in (*MODULES, "explicit"):
             blocks = max(FEWEST_BLOCKS, LARGEST_STACK // arch.width**2)
@@ -64,7 +66,7 @@ class Plan:
 
     @property
     def job(self) -> dict[str, Any]:
-        """For the worker."""
+        """The plan as plain values, for the worker."""
         return {"contestant": self.contestant, "arch": self.arch.to_dict(), "networks": self.networks}
 
 
@@ -92,7 +94,7 @@ class Contestant:
         self._process.communicate()
 
     def wait_until_ready(self) -> None:
-        """Libraries are loaded and one block has run."""
+        """Wait until libraries are loaded and one block has run."""
         self.base = self._answer()["base"]
 
     def run(self) -> None:

@@ -1,4 +1,5 @@
-"""Bounds of one branch's gains over all token correlations, from bounds of the size of its input."""
+"""Bounds of one branch's gains over all token correlations, from bounds of its input's size (T11.1,
+T11.3)."""
 
 from __future__ import annotations
 
@@ -28,13 +29,14 @@ UNIT: Interval = (1.0, 1.0)
 #: matrices in whose gains a branch is linear whatever its input
 LINEAR = {"attention": VALUE_PATH["attention"], "ffn": VALUE_PATH["ffn"][1:]}
 
-#: sizes of a branch input for each decade of its bounds, and the least number of them
+#: sizes of a branch input for each decade of its bounds, and the least number of them: extremes between them
+#: are missed by the square of their distance
 PER_DECADE, FEWEST = 10, 9
 
-#: cosines at which attention is evaluated
+#: cosines at which attention is evaluated; extremes between them are missed by the square of their distance
 COSINES = 201
 
-#: tolerance for one number
+#: relative width of an interval that counts as one number
 SAME = 1e-12
 
 
@@ -141,7 +143,7 @@ def _require_monotone(activation: str, low: float, high: float) -> None:
 def _all_cosines(
     moments: Attention, named: tuple[tuple[str, float], ...], u: float, lowest: float, kept: float
 ) -> tuple[Array, Array]:
-    """Gains at all token cosines from ``lowest`` on, at an input of second moment u."""
+    """Forward and backward gains at token cosines from ``lowest`` on, at an input of second moment u."""
     rho, gains = np.linspace(lowest, 1, COSINES), dict(named)
     at = moments.at(np.full_like(rho, u), u * (1 - rho), gains)
     maps = moments.backward(at, 1 / moments.width)["stream"]
@@ -150,7 +152,8 @@ def _all_cosines(
 
 
 def _any_weights(moments: Attention, gains: dict[str, float], u: float, kept: float) -> tuple[Array, Array]:
-    """Gains for any mask and any weights, at an input of second moment up to u."""
+    """Extremes of the forward and the backward gain for any mask and any weights, at an input of second
+    moment up to u (T11.3)."""
     n = moments.tokens
     size, back = {}, {}
     for name in ("query", "key", "value"):

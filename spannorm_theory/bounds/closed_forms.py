@@ -1,4 +1,4 @@
-"""Closed-form bounds from monotonicity in attention's gains."""
+"""Closed-form bounds from monotonicity in attention's gains (T11.2)."""
 
 from __future__ import annotations
 

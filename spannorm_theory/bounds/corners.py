@@ -1,7 +1,7 @@
-"""The blocks of one wiring at the corners of a box: of the streams' second moments and the branches' gains.
+"""The blocks of one wiring at the corners of a box of stream moments and branch gains (T11.1).
 
-What is evaluated is the compiled pair step, which all rules of a placement share, with no drop between two
-tokens: the moments of one token are then all there is.
+Evaluated is the compiled pair step, which all rules of a placement share, with no drop between two tokens:
+the moments of one token are then all there is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..prediction.blocks import WiredBlocks
 from ..spec.architecture import Architecture
 from .branch_gains import GainBox, Gains, as_built
 
-#: corners at which arrays are evaluated at once
+#: corners at which arrays are evaluated at once; more take memory, fewer take time
 AT_ONCE = 1 << 14
 
 
@@ -26,9 +26,9 @@ class Corners:
     """One-token steps of the blocks of one wiring.
 
     Attributes:
-        layers: their indices.
+        layers: indices of the blocks in the stack.
         step: the compiled block, which knows the pairs of streams.
-        branches: of the block, with all their norms.
+        branches: the block's branches, with all their norms.
     """
 
     def __init__(self, arch: Architecture, blocks: WiredBlocks) -> None:

@@ -1,30 +1,14 @@
-r"""Bounds on forward variance and gradient that hold for every token correlation rho, r in [0, 1].
+r"""Bounds on forward variance and gradient for every token correlation rho, r in [0, 1] (T11.1, T11.3).
 
-A branch's gains depend on the correlations only through attention: the forward gain of averaging
-attention lies between its extremes over rho, the backward gain between its extremes over
-(rho, r), which is linear in r. The block's step is monotone in each gain and in each incoming moment
-(the tests sample the interior of the boxes), so its extremes over the box of all of them lie at
-corners, and intervals can be iterated block by block. On the way the second moment u at each branch's
-input has an interval of its own, and the branch's gains their extremes over it and over the rule's gains of
-that layer: one point behind a norm, with or without a factor; for a feed-forward branch on an unnormed
-stream, gated or not, sizes between the stream's bounds. An element-wise function phi in a norm's place is a
+A block's step is monotone in each branch's gain and in each incoming moment (tests sample the interior of the
+boxes), so its extremes over the box of all of them lie at corners, and intervals are iterated block by block.
+On the way the second moment u at each branch's input has an interval of its own, and the branch's gains their
+extremes over it and over the rule's gains of that layer: one point behind a norm; for a feed-forward branch
+on an unnormed stream, sizes between the stream's bounds. An element-wise function phi in a norm's place is a
 formula in u, E phi^2 rising and E phi'^2 falling with it, which is checked between the bounds of u.
-
-Where attention's extremes are not those of one curve, it is bounded for any weights A: under a mask,
-whose tokens are unlike, and where u is not one number. For a gradient Gram G >= 0 of mean
-gamma, a value Gram 0 <= V <= s_V u, keys alike, and rows A_i with softmax Jacobians M_i,
-
-    values   gamma / n <= tr(A^T G A) / n <= n gamma     |A_i|^2 >= 1/n;  |A|_1 |A|_inf <= n
-    queries  tr(M_i V M_i K) <= tr(M_i V) tr(M_i K) <= s_V s_K u^2
-    keys     sum_ik G_ik Q_ik tr(M_i V M_k) <= n^2 gamma s_Q s_V u^2
-
-so that the backward gain of the mean over tokens lies in s_O s_V [1/n, n + (n + 1) v], v = s_Q s_K u^2 the
-logit variance: loose, as it must hold for weights that all pick one key.
-
-There are no bounds where u has none that a kernel can be computed at (a gated branch on an unnormed stream
-squares it in every block), under dropout of attention weights unless tokens are exchangeable and u is one
-number, and for a norm inside attention under these conditions: rows of few keys then weigh more, or all the
-same.
+Attention's gains have extremes over (rho, r); under a mask, and where u is not one number, it is bounded for
+any weights, with a backward gain in s_O s_V [1/n, n + (n + 1) v]: loose, as it must hold for weights that all
+pick one key.
 """
 
 from __future__ import annotations
@@ -50,9 +34,11 @@ from .corners import Corners
 
 
 def gain_intervals(arch: Architecture) -> dict[str, Gains] | None:
-    """Forward and backward gain of each kind of branch over all layers and correlations, relative to its
-    input's second moment (where that matters) and to the scaling rule's gains on the value path; None where
-    a branch's gain is not bounded."""
+    """Intervals of the gains of each kind of branch, forward and backward, over all layers and correlations.
+
+    Relative to the second moment of its input (where that matters) and to the scaling rule's gains on the
+    value path; None where a branch's gain is not bounded.
+    """
     box = forward_box(arch)
     if box is None:
         return None
@@ -92,7 +78,7 @@ class ForwardBox:
     """The forward half of the bounds.
 
     Attributes:
-        wirings: the blocks at the corners of the bounds, by wiring.
+        wirings: the blocks of each wiring, at the corners of the bounds.
         order: for each layer, its wiring.
         lows, highs: bounds of the pairs' second moments in front of each block and behind the
             last, (layers + 1, pairs).
@@ -138,10 +124,13 @@ def _forward(arch: Architecture, stack: Stack) -> ForwardBox:
 
 
 def bounds(arch: Architecture, *, gradients: bool = True) -> dict[Key, tuple[Array, Array]]:
-    """Lower and upper bounds of ``variance`` and ``grad_variance`` (natural logarithms) by stream.
+    """Lower and upper bounds of ``variance`` and ``grad_variance`` by stream, natural logarithms, (depth +
+    1,).
 
-    The gradient starts with what the loss allows at the model's output. Empty where no bound is
-    known: see above.
+    The gradient starts with what the loss allows at the model's output. Empty where no bound is known: where
+    u has none that a kernel can be computed at (a gated branch on an unnormed stream squares it in every
+    block); under dropout of attention weights, unless tokens are exchangeable and u is one number; and for a
+    norm inside attention under these conditions, as rows of few keys then weigh more, or all the same.
 
     Args:
         gradients: without them only the variance, which for several streams is much less work.
@@ -164,7 +153,7 @@ def bounds(arch: Architecture, *, gradients: bool = True) -> dict[Key, tuple[Arr
 
 
 def _backward(arch: Architecture, forward: ForwardBox) -> tuple[Array, Array]:
-    """Bounds of the logarithms of the gradient moments at every boundary, by stream pair."""
+    """Bounds of the logarithms of the gradient moments, (depth + 1, pairs of streams) each."""
     trace = arch.definition.trace_readout()
     readout = Corners(arch, WiredBlocks.of(arch, trace, forward.step.places, np.zeros(1)))
     none = np.array([[(UNIT, UNIT)] * len(readout.branches)])

@@ -8,7 +8,7 @@ from .flags import Commands, field_flags, fields
 
 
 def add(commands: Commands) -> None:
-    """The command."""
+    """Add the command to the parser."""
     text = "The laws of every placement under every rule, checked (exit status 1 if one fails)."
     parser = commands.add("atlas", text, _run)
     parser.add_argument("--placements", nargs="+", help="default: all")

@@ -21,7 +21,7 @@ Tables = dict[str, "pd.DataFrame"]
 
 
 def add(commands: Commands) -> None:
-    """The command."""
+    """Add the command to the parser."""
     text = "How fast the engines are; or what precision costs; or how accurate theory is."
     parser = commands.add("bench", text, _run)
     study = parser.add_mutually_exclusive_group()

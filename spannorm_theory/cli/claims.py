@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """The command."""
+    """Add the command to the parser."""
     text = "Published claims, decided and checked (exit status 1 if a verdict changed)."
     parser = commands.add("claims", text, _run)
     parser.add_argument("ids", nargs="*", metavar="ID", help="only these claims (default: the quick set)")

@@ -9,7 +9,7 @@ from .flags import Commands
 
 
 def add(commands: Commands) -> None:
-    """The two commands."""
+    """Add the two commands to the parser."""
     commands.add("list", "Registered placements, scaling rules and activations, with sources.", _list)
     text = "Recursion, closed forms and large-depth laws of a placement."
     derive = commands.add("derive", text, _derive)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """The three commands."""
+    """Add the three commands to the parser."""
     architecture_flags(commands.add("predict", "Per-layer predictions of the theory.", _predict))
     text = "Per-layer Monte Carlo estimates with standard errors."
     simulate = commands.add("simulate", text, _simulate)

@@ -11,7 +11,7 @@ from .flags import Commands
 
 
 def add(commands: Commands) -> None:
-    """The two commands."""
+    """Add the two commands to the parser."""
     text = "Derive, verify and draw the standard comparison; writes one folder."
     report = commands.add("report", text, _report, json=False)
     report.add_argument("--out", default="report", help="folder to write (default: report)")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """The command."""
+    """Add the command to the parser."""
     parser = commands.add("sweep", "Measure many architectures; what is finished is kept.", _run)
     parser.add_argument("specification", nargs="?", metavar="SPEC.toml", help="what to measure")
     job = parser.add_mutually_exclusive_group()

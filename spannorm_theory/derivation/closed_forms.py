@@ -36,7 +36,7 @@ from ..base.errors import NoClosedForm
 
 Pairs = tuple[int, int]
 
-#: factorials of larger numbers are not worth their digits (and their time)
+#: largest number whose factorial is written out; more takes digits and time, and is refused
 LARGEST_FACTORIAL = 1000
 
 

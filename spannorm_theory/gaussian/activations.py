@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Activation:
-    """A registered activation.
+    """An element-wise function phi with its Gaussian kernel, as it is registered.
 
     Attributes:
         function: phi on numpy arrays.

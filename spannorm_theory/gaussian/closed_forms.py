@@ -1,4 +1,4 @@
-r"""Gaussian kernels of a pointwise nonlinearity phi.
+r"""Gaussian kernels of an element-wise function phi: closed forms, and the protocol of all (T5.1, T5.2).
 
 For (u, v) jointly Gaussian with zero mean, second moments q1, q2 and covariance c,
 
@@ -27,11 +27,11 @@ Array = NDArray[np.float64]
 
 Q1, Q2, C, D = symbols.kernel_arguments
 
-#: the largest delta / min(q, unit^2) at which the error of each of Gauss' rules for the integral of a slope,
-#: but the last, is below rounding
+#: the largest delta / min(q, unit^2) at which each of Gauss' rules for the integral of a slope, but the last,
+#: is right to rounding: larger reaches take fewer nodes and lose digits
 REACHES = 1e-8, 1e-5, 1e-3, 1e-1
 
-#: these rules, of 2, 3, 4, 7 and 12 nodes t on (0, 1): t^2, and the weight of t dt
+#: those rules, of 2, 3, 4, 7 and 12 nodes t on (0, 1): t^2, and the weight of t dt
 RULES = [
     [(((x + 1) / 2) ** 2, w * (x + 1) / 2) for x, w in zip(*map(np.ndarray.tolist, leggauss(n)), strict=True)]
     for n in (2, 3, 4, 7, 12)
@@ -42,7 +42,7 @@ Transfer = Callable[..., tuple[float, float]]
 
 
 class Kernel(Protocol):
-    """Moments that the theory asks of a nonlinearity; all arguments are per-coordinate second moments."""
+    """Moments that the theory asks of a nonlinearity; arguments are second moments per coordinate."""
 
     #: how the numbers are made: "closed form" or "quadrature"
     method: str
@@ -108,8 +108,8 @@ class ClosedForm:
         return self._call(1, q1, q2, c)
 
     def drop(self, q: float, delta: float) -> tuple[float, float]:
-        """K(q) and K(q) - K(q - delta): near one token the integral of the slope over c = q - delta t^2, in
-        which the square-root singularity that a kinked phi has at c = q is smooth."""
+        """K(q, q, q) and K(q, q, q) - K(q, q, q - delta): near one token the integral of the slope over
+        c = q - delta t^2, in which the root that a kinked phi has at c = q is smooth (T5.6)."""
         value, slope = self._scalar
         one = value(q, q, q, 0.0)
         if delta > 1e-5 * q:  # at most five digits of sixteen are lost

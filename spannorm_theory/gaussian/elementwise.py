@@ -1,4 +1,4 @@
-r"""Second moments of an element-wise function of one token, at any size of its input.
+r"""Second moments of an element-wise function of one token, at any size of its input (T5.7).
 
 M(q) = E phi(u)^2 and S(q) = E phi'(u)^2 for u ~ N(0, q). With u = +-sqrt(q) e^s the trapezoidal rule in s
 converges exponentially for analytic phi and covers all scales at once: those of a function that saturates at
@@ -24,7 +24,8 @@ from .spline import Spline1D
 #: costs 1e-9
 POINTS = np.arange(-37.0, 2.5, 0.05)
 
-#: ln q between which the spline is kept, and its spacing, whose fourth power its error follows
+#: ln q between which the spline is kept, and its spacing, whose fourth power its error follows; moments
+#: beyond are refused
 LOWEST, HIGHEST, SPACING = -120.0, 60.0, 0.05
 
 #: step of the derivative, of fourth order, relative beyond u = 1: error and rounding stay below 1e-12
@@ -34,8 +35,7 @@ STEP = 1e-3
 class OneToken:
     """M and S of a function, for numbers and arrays.
 
-    Raises:
-        AssumptionError: a second moment that is out of range.
+    :meth:`value` and :meth:`slope` raise AssumptionError for a second moment that is out of range.
     """
 
     def __init__(self, function: Callable[[Array], Array], name: str) -> None:

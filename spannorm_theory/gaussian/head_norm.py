@@ -1,15 +1,14 @@
-r"""The exact kernel of RMSNorm and LayerNorm over few coordinates.
+r"""The exact kernel of RMSNorm and LayerNorm over the few coordinates of an attention head (T6.13).
 
-Over the d coordinates of a stream a norm divides by the root of the second moment; what it does beyond
-that is O(1/d). Over the d_h coordinates of an attention head it is not negligible: for Gaussian (u, v)
-with correlation rho per coordinate,
+Over the d coordinates of a stream a norm divides by the root of the second moment, and what it does beyond
+that is O(1/d). Over m = d_h coordinates, for Gaussian (u, v) of cosine rho (m = d_h - 1 for LayerNorm, which
+removes one), with F Gauss' hypergeometric function of order (2, 1),
 
-    K(rho) = E[u.v / (|u| |v|)] = rho g^2 2F1(1/2, 1/2; d/2 + 1; rho^2),
-    g^2 = 2 Gamma((d+1)/2)^2 / (d Gamma(d/2)^2)
+    K(rho) = E[u.v / (|u| |v|)] = rho g^2 F(1/2, 1/2; m/2 + 1; rho^2),
+    g^2 = 2 Gamma((m+1)/2)^2 / (m Gamma(m/2)^2),
 
-and by Price's theorem E tr(J_u J_v^T)/d = K'(rho)/q, which is (1/q)(d-1)/(d-2) at rho = 1. The
-kernel is the mean of a sample correlation (Muirhead, Aspects of Multivariate Statistical Theory,
-1982, section 5.1). LayerNorm removes one coordinate: d becomes d - 1.
+the mean of a sample correlation (Muirhead, Aspects of Multivariate Statistical Theory, 1982, section 5.1). A
+gradient's covariance is multiplied by K'(rho)/q (Price's theorem), which is (m-1)/(m-2)/q for one token.
 """
 
 from __future__ import annotations
@@ -27,18 +26,23 @@ from ..base.errors import AssumptionError
 from .closed_forms import Array
 from .spline import Spline1D
 
-#: terms of a hypergeometric series at most, and what is beyond rounding
+#: terms of a hypergeometric series at most, and the size of its last one that is beyond rounding; where more
+#: are needed scipy's function takes over
 MOST_TERMS, SMALLEST = 128, 1e-18
 
-#: cells of the table of drops in 1 - rho, which are denser towards one token
+#: cells of the table in 1 - rho, denser towards one token; errors of its splines fall as their fourth power
 CELLS = 256
 
-#: nodes of Gauss' rule, whose error is below rounding
+#: nodes of Gauss' rule for the mean slope between two tokens: its error is below rounding
 NODES = 16
 
 
 class HeadNorm:
-    """Kernel of a norm over ``size`` independent Gaussian coordinates."""
+    """Kernel of a norm over ``size`` independent Gaussian coordinates.
+
+    Raises:
+        AssumptionError: fewer than three are free, where the norm's gradient has no second moment.
+    """
 
     def __init__(self, size: int, kind: str) -> None:
         self.size = size - (kind == "layer")
@@ -58,15 +62,21 @@ class HeadNorm:
         return _slope(self.size, np.clip(rho, -1, 1))
 
     def drop(self, apart: float) -> float:
-        """1 - K(1 - apart), for the layer loop: to 2e-10 of itself, however close two vectors are, over five
-        coordinates and more; to 5e-8 over four and 2e-4 over three, whose kernel has a root there."""
+        """1 - K at the cosine 1 - ``apart``, for the loop over layers.
+
+        To 2e-10 of itself, however close two vectors are, over five coordinates and more; to 5e-8 over four
+        and 2e-4 over three, where K' has a root at one token.
+        """
         if apart > 1:  # K is odd
             return 2 - self.drop(2 - apart) if apart < 2 else 2.0
         return apart * self._table.at(apart)[0]
 
     def all(self, apart: Array) -> Array:
-        """1 - K, K' and K'(1) - K' at 1 - apart, of shape (layers,); shape (3, layers). The last is right to
-        5e-4 of itself, over four coordinates not for 1 - rho below 1e-5, where it vanishes."""
+        """1 - K, K' and K'(1) - K' at the cosines 1 - ``apart``, (layers,); shape (3, layers).
+
+        The last is right to 5e-4 of itself; over four coordinates not for ``apart`` below 1e-5, where it
+        vanishes.
+        """
         near = np.clip(np.minimum(apart, 2 - apart), 0, 1)
         drop, slope, fall = self._table(near)
         drop = near * drop

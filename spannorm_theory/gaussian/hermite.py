@@ -1,4 +1,4 @@
-"""Gaussian kernels of any smooth nonlinearity: Hermite series, by Gauss-Hermite quadrature."""
+"""Gaussian kernels of any smooth nonlinearity: Hermite series, by Gauss-Hermite quadrature (T5.3)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from .spline import through_nodes
 #: knots of ln q that a polynomial goes through: its error between the middle ones is below 1e-12
 KNOTS = np.arange(8)
 
-#: of a second moment, what its Hermite terms leave out by rounding, and terms that do not count
+#: shares of a second moment: that which its Hermite terms leave out by rounding alone, and that of a term
+#: which is dropped; larger ones cost digits near one token
 ROUNDING, NEGLIGIBLE = 1e-14, 1e-20
 
 
@@ -35,10 +36,16 @@ def _hermite_rule(nodes: int, terms: int) -> tuple[Array, Array, Array]:
 
 
 class HermiteSeries:
-    """K = sum_k a_k(q1) a_k(q2) rho^k (Mehler), with a_k(q) = E phi(sqrt(q) z) h_k(z).
+    """Kernel K = sum_k a_k(q1) a_k(q2) rho^k (Mehler), with a_k(q) = E phi(sqrt(q) z) h_k(z).
 
-    What the first terms leave of E phi^2 is put into one last term, so that K is right at rho = 1;
+    The rest that the first terms leave of E phi^2 is put into one last term, so that K is right at rho = 1;
     it also bounds the error elsewhere and is checked against ``tolerance``.
+
+    Attributes:
+        nodes, terms: of the quadrature and of the series; more reach functions of larger slope and cost time.
+        tolerance: share of E phi^2 that the series may leave out.
+        knots: of coefficients for each unit of ln q; their polynomials' error grows as the eighth power
+            of the distance.
 
     Raises:
         AssumptionError: the series has not converged (phi jumps or grows too fast).
@@ -138,7 +145,8 @@ class HermiteSeries:
         )
 
     def drop(self, q: float, delta: float) -> tuple[float, float]:
-        """K(q) and K(q) - K(q - delta); with S_j the sum of a_k^2 over k > j, delta/q sum_j S_j rho^j."""
+        """K(q, q, q) and K(q, q, q) - K(q, q, q - delta) = delta/q sum_j S_j rho^j, S_j the sum of a_k^2 over
+        k > j."""
         total, tails = self._tails(q)
         rest, rho = 0.0, max(1 - delta / q, -1.0)
         for tail in tails:  # Horner
@@ -146,6 +154,6 @@ class HermiteSeries:
         return total, delta / q * rest
 
     def _sums(self, q: float) -> tuple[float, list[float]]:
-        """K(q), and S_j from the last to the first."""
+        """K(q, q, q), and the S_j of :meth:`drop` from the last to the first."""
         sums = np.square(np.trim_zeros(self._coefficients(q), "b"))[::-1].cumsum()
         return float(sums[-1]), sums[:-1].tolist()

@@ -1,20 +1,18 @@
-r"""Rank metrics of a token representation from its moments, with the finite width's correction.
+r"""Rank metrics of a token representation X, (tokens, d), from its moments and the width (T9.6 to T9.9).
 
-For tokens of second moment q and drop delta = q - p between two of them, the rows of T X (T rotates the
-token mean into row 0) are independent Gaussians: row 0 of variance q + (n-1) p per coordinate, the
-n - 1 differences of variance delta. In units of delta the eigenvalues of X X^T / d are those of a
-Marchenko-Pastur law of aspect y = (n-1)/d with one spike 1 + theta, theta = n p / delta. On
+For second moment q and drop delta the eigenvalues of X X^T / d, in units of delta, are those of a
+Marchenko-Pastur law of aspect y = (n-1)/d with one spike 1 + theta of the token mean, theta = n p / delta. On
 lambda = |1 + sqrt(y) e^{i phi}|^2 three measures make up sum_i f(lambda_i):
 
-    bulk     (n-1) (2/pi) sin(phi)^2 / lambda dphi              Marchenko and Pastur, 1967
-    edges    [f(lambda_-) + f(lambda_+)]/4 - int f dphi / 2pi   1/n term of real entries: Bai and
-                                                                Silverstein, 2004, Ann. Probab. 32, eq. 5.13
+    bulk     (n-1) (2/pi) sin(phi)^2 / lambda dphi
+    edges    [f(lambda_-) + f(lambda_+)]/4 - int f dphi / 2pi, the 1/n term of real entries
     spike    (1/pi) Re[u/(u - theta) - u/(1 + u)] dphi, u = sqrt(y) e^{i phi}, and, for |theta| > sqrt(y),
-             a point at lambda_s = (1 + theta)(1 + y/theta)     Baik, Ben Arous and Peche, 2005
+             a point at lambda_s = (1 + theta)(1 + y/theta)
 
-(the spike's measure is the spectral shift, the argument of det(X X^T - lambda) with row 0 over that
-without, which factorises as (1 + conj u)(theta - u)). The largest eigenvalue is lambda_s, or the edge of
-all n rows with its Tracy-Widom mean where that is larger.
+The largest eigenvalue is lambda_s, or the edge of all n rows with its Tracy-Widom mean where that is larger.
+Left out: O(1/n) of the sum for Gaussian tokens; where V > 1/d the bulk is that of :mod:`.marchenko_pastur`,
+leading order in V. Sources: Marchenko and Pastur, 1967; Bai and Silverstein, 2004, Ann. Probab. 32, eq. 5.13;
+Baik, Ben Arous and Peche, 2005.
 """
 
 from __future__ import annotations
@@ -29,8 +27,8 @@ from scipy.special import entr
 from .closed_forms import Array
 from .marchenko_pastur import difference_law
 
-#: nodes of the quadrature over phi, and of the spline over the root of a spread: half as many
-#: change the effective rank by 3e-6
+#: nodes of the quadrature over phi, and of the spline over the root of y2: half as many change the effective
+#: rank by 3e-6
 NODES, SPREADS = 48, 25
 
 #: mean of the Tracy-Widom law of real matrices (Bornemann, 2010, arXiv:0904.1581)
@@ -38,9 +36,11 @@ TRACY_WIDOM_MEAN = -1.2065335745820
 
 
 def rank_metrics(q: Array, delta: Array, spread: Array, tokens: int, width: int) -> dict[str, Array]:
-    """All rank metrics by name, of the shape of q and delta; of the residual its logarithm.
+    """Rank metrics of exchangeable tokens by name, of the residual its logarithm.
 
-    ``spread`` is the V of :mod:`spannorm_theory.prediction.pair_variance`, 1/d for Gaussian tokens.
+    Args:
+        q, delta: second moment of the tokens and its drop, per coordinate.
+        spread: V of (T9.1), 1/d for Gaussian tokens; of the shape of q, as are the metrics.
     """
     return {
         "rank_residual": log_rank_residual(q, delta, tokens),
@@ -51,7 +51,7 @@ def rank_metrics(q: Array, delta: Array, spread: Array, tokens: int, width: int)
 
 
 def rank_metrics_gram(grams: Array, drops: Array, factor: Array) -> dict[str, Array]:
-    """Rank metrics of tokens that are not alike, for one sample of the coordinates.
+    """Rank metrics of tokens that are not alike by name, (layers,), for one sample of the coordinates.
 
     Args:
         grams: (layers, tokens, tokens), per coordinate.
@@ -79,15 +79,18 @@ def log_rank_residual(q: Array, delta: Array, tokens: int) -> Array:
 
 
 def participation_ratio(q: Array, delta: Array, tokens: int, width: int, spread: Array) -> Array:
-    """(tr G)^2 / tr G^2 = n / (1 + (n-1) E cos^2), with E cos^2 = rho^2 + (1 - rho^2)^2 / d the second
-    moment of a sample correlation, and (1 - rho)^2 (V - 1/d) beyond."""
+    """(tr G)^2 / tr G^2 = n / (1 + (n-1) E cos^2) of the sample Gram G; ``spread`` is V.
+
+    E cos^2 = rho^2 + (1 - rho^2)^2 / d + (1 - rho)^2 (V - 1/d): the second moment of a sample correlation,
+    and what covariances vary by beyond it (T9.8).
+    """
     rho = 1 - delta / q
     square = rho**2 + (1 - rho**2) ** 2 / width + (1 - rho) ** 2 * (spread - 1 / width)
     return np.asarray(tokens / (1 + (tokens - 1) * square))
 
 
 def stable_rank(q: Array, delta: Array, tokens: int, spread: Array) -> Array:
-    """|X|_F^2 / |X|_2^2 = n q / lambda_1; ``spread`` is 1/d."""
+    """|X|_F^2 / |X|_2^2 = n q / lambda_1; ``spread`` is V, in the place of 1/d."""
     theta, y = _spike(q, delta, tokens), (tokens - 1) * spread
     edge, scale = largest_eigenvalue(tokens, spread)
     outside = np.maximum(theta, np.sqrt(y))
@@ -98,21 +101,22 @@ def stable_rank(q: Array, delta: Array, tokens: int, spread: Array) -> Array:
 
 def largest_eigenvalue(tokens: int, spread: Array) -> tuple[Array, Array]:
     """Centre and scale of the largest eigenvalue of uncorrelated tokens (Johnstone, 2001, Ann. Statist.
-    29), over d times their variance; ``spread`` is 1/d."""
+    29), over d times their variance (T9.9); ``spread`` is V, in the place of 1/d."""
     other, own = np.sqrt(np.maximum(1 / spread - 1, 1)), np.sqrt(tokens)
     scale = (other + own) * (1 / other + 1 / own) ** (1 / 3)
     return np.asarray((other + own) ** 2 * spread), np.asarray(scale * spread)
 
 
 def _spike(q: Array, delta: Array, tokens: int) -> Array:
-    """theta, kept finite where delta underflows."""
+    """theta = n p / delta, kept finite where delta underflows."""
     return np.asarray(tokens * (q - delta) / np.maximum(delta, np.finfo(float).tiny * q * tokens))
 
 
 def effective_rank(q: Array, delta: Array, tokens: int, width: int, spread: Array) -> Array:
     """exp of the Shannon entropy of the normalised singular values of X (Roy and Vetterli, 2007).
 
-    At V = 1/d by the three measures above; beyond, their bulk gives way to :mod:`.marchenko_pastur`'s.
+    ``spread`` is V. At V = 1/d by the three measures above; beyond, their bulk gives way to that of
+    :mod:`.marchenko_pastur`.
     """
     sampled = (tokens - 1) / width
     sums = _entropy_sums(tokens, _spike(q, delta, tokens), sampled)
@@ -122,8 +126,8 @@ def effective_rank(q: Array, delta: Array, tokens: int, width: int, spread: Arra
 
 
 def _more_spread(first: float, second: Array) -> Array:
-    """Increase of the means of s and s ln s over the bulk, s^2 an eigenvalue, by a spread y2 beyond the
-    sample's y1; shape (2, ...)."""
+    """Increase of the means of s and s ln s over the bulk, s^2 an eigenvalue, between y2 = 0 and y2 =
+    ``second`` at y1 = ``first``; shape (2, ...)."""
     largest = float(np.max(second, initial=0.0))
     if not 0 < largest < np.inf:
         return np.zeros((2, *np.shape(second)))
@@ -132,7 +136,7 @@ def _more_spread(first: float, second: Array) -> Array:
 
 @lru_cache(maxsize=64)
 def _spread_table(first: float, exponent: int) -> CubicSpline:
-    """A spline of :func:`_more_spread` in the root of y2, up to y2 = 2^exponent."""
+    """Spline through the increases of :func:`_more_spread` in the root of y2, up to y2 = 2^exponent."""
     roots = np.linspace(0, 2.0 ** (exponent / 2), SPREADS)
     eigenvalues, weight = difference_law(np.full(SPREADS, first), roots**2, NODES)
     s = np.sqrt(eigenvalues)

@@ -5,7 +5,7 @@ random standard deviation S, Kolmogorov's statistic (Andrews and Mallows, J. R. 
 
     tanh(x) = E erf(x / (sqrt(2) S)),     P(S < s) = sqrt(2 pi)/s sum_k exp(-(2k - 1)^2 pi^2 / (8 s^2)).
 
-Each error function has the arc-sine kernel, so that with S and S' independent
+Each error function has the arc-sine kernel (T5.2), so that with S and S' independent
 
     K(q1, q2, c)  = (2/pi) E atan(c / root),     dK/dc = (2/pi) E 1 / root,
     root^2        = q1 q2 - c^2 + q1 S'^2 + q2 S^2 + (S S')^2,
@@ -28,7 +28,7 @@ from .closed_forms import Array
 #: nodes in S; one less is ten times less accurate
 NODES = 8
 
-#: points of two tokens evaluated at a time
+#: points of two tokens evaluated at a time; more take memory, fewer take time
 BLOCK = 1 << 11
 
 
@@ -69,7 +69,7 @@ class SigmoidKernel:
         return self._mean(q1, q2, c, derivative=True)
 
     def drop(self, q: float, delta: float) -> tuple[float, float]:
-        """K(q) and K(q) - K(q - delta), without cancellation, in a hundredth of a millisecond."""
+        """K(q, q, q) and K(q, q, q) - K(q, q, q - delta), the latter without cancellation."""
         near = min(delta, 2 * q - delta)  # K is odd in c
         c, g = q - near, q * self._sums + self._products
         least, root = np.sqrt(g), np.sqrt((q + c) * near + g)

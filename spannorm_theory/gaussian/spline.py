@@ -18,8 +18,10 @@ from .closed_forms import Array
 
 
 def through_nodes(nodes: Array, x: Array) -> Array:
-    """Polynomials through values at ``nodes``, read at points x: the matrix from these values to those, of
-    shape (points, nodes). Nodes are best Chebyshev's, of [-1, 1]."""
+    """Matrix from values at ``nodes`` to those of the polynomial through them at points x, (points, nodes).
+
+    Errors stay small for Chebyshev nodes of [-1, 1].
+    """
     degree = len(nodes) - 1
     return np.asarray(np.linalg.solve(chebvander(nodes, degree).T, chebvander(x, degree).T).T)
 
@@ -67,8 +69,8 @@ class Spline2D:
         return np.asarray(((p * v + q) * v + r) * v + s)
 
     def along_y(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """The cubics in y that hold points x, y of one shape: from the knot below, and the coefficients of
-        powers 3 to 0 of that, (4, functions, *x.shape)."""
+        """The cubics in y on which points x, y of one shape lie: the distance of y from the knot below, and
+        the coefficients of powers 3 to 0 of that, (4, functions, *x.shape)."""
         i, j = (
             np.clip(np.searchsorted(knots, z, side="right") - 1, 0, len(knots) - 2)
             for knots, z in ((self._x, x), (self._y, y))
@@ -83,7 +85,7 @@ class Spline2D:
         return [((p * v + q) * v + r) * v + s for p, q, r, s in cubics]
 
     def cubics(self, x: float, y: float) -> tuple[float, list[list[float]]]:
-        """:meth:`along_y` at one point, the four coefficients of each function."""
+        """The distance and the cubics of :meth:`along_y` at one point."""
         columns, rows = self._knots
         i = bisect_right(columns, x, 1, len(columns) - 1) - 1
         j = bisect_right(rows, y, 1, len(rows) - 1) - 1

@@ -1,44 +1,18 @@
-r"""Multi-head softmax attention: moments for tokens that are all alike. (Its torch operation is
-:func:`spannorm_theory.layers.attention_op.attention_forward`.)
+r"""Moments of multi-head softmax attention over exchangeable tokens (T6.1 to T6.16); :mod:`.attention_op`
+runs it.
 
-For two tokens with second moment q and covariance p = q - delta, rows A and B of attention weights
-whose logits follow from (q, p), and gains s_W (inputs x variance of an entry),
+For an input (q, delta), gains s_W, values of moments (q_V, delta_V), (gamma, c) at the branch output, and the
+overlaps of rows of weights P2, P11, J, J11 and E r J11(r) (:mod:`spannorm_theory.softmax.overlaps`),
 
-    forward   q_out = s_o [q_V - delta_V (1 - P2)],    q_out - p_out = s_o delta_V (P2 - P11)
-    value     s_o s_V [gamma P2 + (n-1) c P11]         (row sums of one fix the token mean)
-    query     s_o delta_V  s_K delta s_Q               [gamma J,  c J11]
-    key       s_o delta_V  s_K s_Q q [gamma J + (n-1) c E r J11(r)],  token covariance -that/(n-1)
+    forward   q_out = s_O [q_V - delta_V (1 - P2)],    delta_out = s_O delta_V (P2 - P11)
+    values    s_O s_V [gamma P2 + (n-1) c P11]         (row sums of one fix the token mean)
+    queries   s_O delta_V  s_K delta s_Q               [gamma J,  c J11]
+    keys      s_O delta_V  s_K s_Q q [gamma J + (n-1) c E r J11(r)],  token covariance -that/(n-1)
 
-with (q, p)_V of the values and the overlaps of :mod:`spannorm_theory.softmax.overlaps`. Norms on
-queries, keys or values replace s_W (q, p) by (1, K(rho)) forward and s_W by K'/q backward, K the exact
-kernel of a norm over a head. Gradients at the logits are A * (D - sum A D), D_ij = g_i . V_j, with g
-independent of the forward pass. Logits over d_h instead of its root divide v, and with it the query and
-key rows, by d_h.
-
-Keys and values that several heads share (``kv_heads``) leave all of this as it is: given the forward pass
-the gradients behind two heads are independent, W_O having independent rows for each, so the gradient at a
-shared key or value is a sum of independent terms, as many as there are fewer coordinates. Heads of one
-group are only less independent of each other.
-
-Dropout of rate p on the weights, A M / (1 - p) with M independent for each pair of tokens and head, acts
-where one row meets itself at one key: with e = p / (1 - p),
-
-    forward   q_out gains s_o e q_V P2, covariances nothing
-    value     gamma gains s_o s_V e P2 gamma
-    query     delta_V J becomes (delta_V + e q_V) J for one token
-    key       the same for gamma's share
-
-since sum_j (diag A - A A^T)_jj'^2 over j, j' is J. Rows no longer sum to one, and common values reach the
-gradient at the logits.
-
-Finite heads: J is not the same for a query and a key, and a norm on them takes from each token's gradient
-what points along it (:func:`~spannorm_theory.softmax.overlaps.head_overlaps`,
-:func:`~spannorm_theory.softmax.overlaps.sphere_overlaps`). The cosine r of two queries fluctuates by 1/d_h
-around rho, and by the V of their tokens, which n - 1 pairs of tokens add up in the key path. Finite width:
-the tokens' sample correlations, of variance V (1/d for Gaussian tokens), add V chance to J and (1 - P2)^2 V
-to J11 on the query path; and attention weights are biased towards the keys they read, which adds a share of
-(1 - rho)/d times the value bias to the mixed values and takes from the query and key paths
-(:mod:`spannorm_theory.softmax.query_bias`).
+Norms on queries, keys or values replace s_W (q, delta) by (1, 1 - K(rho)) forward and s_W by K'/q backward.
+Heads of finite width change J and the rows of like queries (T6.12), norms take what points along each token
+(T6.14), and a finite width d adds b_V, b_J and chi (T6.15): leading orders in 1/d_h and 1/d. Dropout of
+weights (T6.16) is exact given the rest. Keys and values that several heads share change nothing.
 """
 
 from __future__ import annotations
@@ -61,17 +35,19 @@ Gains = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Attention:
-    """Moments of one attention branch over ``tokens`` exchangeable tokens.
+    """Moments of one attention branch over ``tokens`` exchangeable tokens, per coordinate.
 
     Attributes:
-        head_width: coordinates of a head.
+        width, head_width: coordinates of the stream, and of a head.
         normed: which of "query", "key", "value" carry a norm over each head.
         head_norm: the kernel of that norm.
         unit_logits: v for an input of second moment 1; overlaps along its curve are tabulated.
         inner_norm: whether a norm stands in front of the output projection.
-        logit_factor: 1, or 1/d_h for logits that are divided by the head width instead of its root.
-        over_width: the norms run over all heads; ``head_norm`` is then that of the whole width.
-        dropout: rate of dropout on attention weights.
+        logit_factor: factor on the logits' second moments beside the gains; 1/d_h for logits that are divided
+            by the head width instead of its root.
+        over_width: whether the norms run over all heads; ``head_norm`` is then the kernel over the whole
+            width.
+        dropout: p_a, the rate of dropout on attention weights.
     """
 
     width: int
@@ -99,7 +75,7 @@ class Attention:
 
     @cached_property
     def _masked(self) -> float:
-        """p / (1 - p): share of dropout in second moments of attention weights, key by key."""
+        """e = p_a / (1 - p_a), by which dropout raises second moments of weights, key by key (T6.16)."""
         return self.dropout / (1 - self.dropout)
 
     @property
@@ -109,7 +85,8 @@ class Attention:
 
     @property
     def transfer(self) -> Transfer:
-        """From the input (q, delta) and the gains to the branch's (q, delta)."""
+        """Function from the input (q, delta) and the gains in the order of :attr:`takes` to the branch's
+        (q, delta), for the loop over layers."""
         norm = self.head_norm.drop if self.head_norm is not None and "query" in self.normed else None
         normed_values, inner_norm, rows = "value" in self.normed, self.inner_norm, self.rows.forward
         width, factor, masked = self.width, self.logit_factor, self._masked
@@ -138,7 +115,7 @@ class Attention:
         return self.transfer(float(q), float(delta), *(gains[name] for name in self.takes))
 
     def second_moments(self, at: AttentionInput) -> Array:
-        """Second moments of the branch for many inputs."""
+        """Second moments of the branch, of the shape of the inputs."""
         if self.inner_norm:
             return np.full_like(at.q, at.gains["attn.output"])
         return np.asarray(at.gains["attn.output"] * at.mixed)
@@ -166,14 +143,14 @@ class Attention:
         return np.asarray(1 - at.overlaps[0])
 
     def backward(self, at: AttentionInput, spread: Any) -> dict[str, Array]:
-        """Linear maps from (gamma, c) at the branch output to (gamma, c) at the gradient of each
-        projection's output, one 2 x 2 matrix for each layer; "stream" is their sum at the input.
+        """Linear maps of (gamma, c) at the branch output, to the output of each projection and to the input.
 
         Args:
-            spread: V, the variance over pairs of tokens of their covariance, over delta^2; 1/d for
-                Gaussian tokens.
+            spread: V (T9.1), 1/d for Gaussian tokens; a number or (layers,).
+
         Returns:
-            shape (layers, 2, 2) for "attn.query", "attn.key", "attn.value" and "stream".
+            for "attn.query", "attn.key" and "attn.value" the map to that projection's output, behind its
+            norm, and for "stream" their sum at the input; (layers, 2, 2) each.
         """
         n, gains = self.tokens, at.gains
         p2, p11, j, j11, tilt, _, at_key, mean = at.overlaps
@@ -209,14 +186,14 @@ class Attention:
         return {**maps, "stream": stream}
 
     def _turning(self, at: AttentionInput, spread: Any) -> Array:
-        """Part of J11 that is due to tokens whose covariance is not the mean: (1 - rho)^2 V times its slope
-        in the cosine of queries, for which the swing has (1 - rho^2)^2 / d_h."""
+        """Part of E r J11(r) that is due to tokens whose covariance is not the mean: (1 - rho)^2 V times its
+        slope in the cosine r of queries (T6.15), which is the swing over (1 - rho^2)^2 / d_h."""
         per_head = (self._sphere or self.head_width) / np.square(1 + np.maximum(1 - at.drop, 0))
         return np.asarray(spread * per_head * at.overlaps[5])
 
     def response(self, at: AttentionInput, drop: Array) -> Array:
-        """Slope of the branch's covariance in that of its input, pair by pair, for a ``drop`` of the branch:
-        rows of like queries read like keys, and sum_j A_ij A_kj moves by s^2/n times their cosine."""
+        """Slope of the branch's covariance in that of its input, pair by pair, (layers,): eta of (T9.3) times
+        ``drop`` / delta, ``drop`` being that of the branch's output."""
         s2 = at.row_variance
         return np.asarray(
             s2 / np.expm1(np.minimum(s2, 500.0)) * drop / np.where(at.delta == 0, 1.0, at.delta)
@@ -224,16 +201,20 @@ class Attention:
 
     def scatter(self, at: AttentionInput, drop: Array) -> Array:
         """Variance over pairs of tokens of the branch's covariance beside the sampling by its last matrix,
-        for a ``drop`` of the branch: of the mixed values over d coordinates, and of the overlaps of rows of
-        weights over heads."""
+        (layers,): V_f of (T9.3) times ``drop``^2, of the values' d coordinates and of the heads' rows."""
         overlaps = overlap_spread(at.row_variance, self.tokens, self.head_width)
         return np.asarray(np.square(drop) * (1 + overlaps * self.head_width) / self.width)
 
     def weight_grads(
         self, at: AttentionInput, spread: Any, grad: Array, maps: Mapping[str, Array]
     ) -> dict[str, Array]:
-        """E |dLoss/dW|_F^2 of each matrix; ``grad`` (layers, 2) holds (gamma, c) at the branch output and
-        ``maps`` is what :meth:`backward` gives."""
+        """Squared gradient E |dLoss/dW|_F^2 of each matrix by name, (layers,) (T6.11).
+
+        Args:
+            spread: V, as in :meth:`backward`.
+            grad: (gamma, c) at the branch output, (layers, 2).
+            maps: the result of :meth:`backward`.
+        """
         n, q, delta, gains = self.tokens, at.q, at.delta, at.gains
         p, front = q - delta, self.width**2 * n
         p2, p11, *_, mean = at.overlaps

@@ -1,44 +1,24 @@
-r"""Attention of any mask and logit scale on token Grams, by sampled heads.
+r"""Attention of any mask and logit scale on token Grams, by sampled heads (T10.1 to T10.3).
 
-Given the token Gram X of the branch input, the queries and keys of one head are Gaussian: with
-R R^T = X and standard normal arrays Xi of shape (tokens, head width), a head is one draw of
+Given the token Gram X of the branch input, with R R^T = X and standard normal Xi of shape (tokens, d_h), a
+head is one draw of
 
     Q = sqrt(s_Q) R Xi_Q,   K = sqrt(s_K) R Xi_K,   A = softmax(mask(Q K^T / sqrt(d_h)))
 
-(head norms act on the rows of Q and K). That is the law of a head in a wide stream at its own head
-width d_h, the bias of the keys along the query that reads them included. Means over the values and over
-the gradient are in closed form. With V the Gram of the values, G that of the gradient behind the head
-(s_O times that at the branch output), M_i = diag(A_i) - A_i A_i^T the softmax Jacobian of row i,
-Khat = K K^T / d_h, Qhat alike, and "o" the element-wise product, the Grams are
+(norms act on the rows of Q and K, rotary embedding turns them). Means over values and gradient are in closed
+form: with G_V the Gram of the values, Gamma that of the gradient behind the head (s_O times that at the
+branch output), M_i = diag(A_i) - A_i A_i^T, Khat = K K^T / d_h, Qhat alike, and "o" the element-wise product,
 
-    output         s_O E[A V A^T]
-    at the values  E[A^T G A]
-    at the queries G o E[F],  F_ik = tr(M_i V M_k Khat)
-    at the keys    E sum_ik H_ik M_i V M_k,  H = Qhat o G
+    output         s_O E[A G_V A^T]
+    at the values  E[A^T Gamma A]
+    at the queries Gamma o E[F],  F_ik = tr(M_i G_V M_k Khat)
+    at the keys    E sum_ik H_ik M_i G_V M_k,  H = Qhat o Gamma
 
-Since M_i 1 = 0, V and K enter centred over tokens in the last two, and so does X in the keys' weight
-gradient (without rotations), which keeps the vanishing of these paths under rank collapse accurate.
-
-(:mod:`.softmax_gradients`). Rotary embedding turns queries and keys at their positions and the gradients that
-arrive there back. Logits over d_h instead of its root scale queries' and keys' gradients alike. Heads that
-share keys and values have the same averages (:mod:`.attention`). Dropout of the weights adds, with
-e = p / (1 - p), e sum_j A_ij^2 V_jj to the output's diagonal and e sum_i A_ij^2 G_ii to that at the values.
-
-Finite width: values are read from the same d coordinates as keys, whose sample covariances over d and
-then d_h coordinates make up Khat. So given the keys, the values' Gram is not s_V X but, off its diagonal,
-
-    V = s_V [(1 - w) X + w Khat / s_K],   w = d_h / (d + d_h)
-
-(least squares), with a diagonal that a norm fixes: the part that is not seen through the keys is
-rescaled for each token to keep it. In a stack, X itself differs from network to network: the variance V_x of
-its entries off the token mean is 1/d and more (:mod:`spannorm_theory.prediction.pair_variance`). With the
-covariances of a Wishart matrix, V_x (X_ac X_bd + X_ad X_bc), it adds V_x t t^T to F, t_i = tr(M_i V): (V_x -
-1/d) t t^T for the queries, whose keys and values share the 1/d already, and all of it in the keys' weight
-gradient, which reads X twice; under rotation the terms of t keep their keys' angles (left out for queries).
-
-A norm on queries or keys takes from each token's gradient what points along it: of a query
-z_i M_i V M_i z_i^T / d_h with its logits z_i, of a key sum_ik G_ik z_ij z_kj (M_i V M_k)_jj / d_h. As weights
-follow logits, these exceed the 1/d_h of a random direction, and for keys add up over the rows that read them.
+(the last two in :mod:`.softmax_gradients`). G_V and K enter these centred over tokens, as M_i 1 = 0, which
+keeps their vanishing under rank collapse accurate. Exact for wide streams at any head width; finite width to
+leading order for even rows (T10.3): off its diagonal G_V = s_V [(1 - w) X + w Khat / s_K] with
+w = d_h / (d + d_h), and F and the keys' weight gradient have terms in V. Dropout of weights adds to the
+diagonals of the output and of the gradient at the values.
 """
 
 from __future__ import annotations
@@ -66,28 +46,32 @@ from .softmax_gradients import (
 
 Gains = Mapping[str, float]
 
-#: a row of attention weights whose largest leaves less than this to the others is one maximum: its
-#: Jacobian's second moments are below rounding
+#: share that the largest weight of a row leaves to the others, below which the row is one maximum and has no
+#: gradient: its Jacobian's second moments are below rounding, which they would otherwise be made of
 DECIDED = 1e-8
 
 
 @dataclass(frozen=True)
 class SampledAttention:
-    """Gram maps of one attention branch.
+    """Token Grams through one attention branch, there and back, per coordinate.
 
     ``noise`` is standard normal, (2, heads, tokens, head width), for Xi_Q and Xi_K; each head is used
     with both signs of its logits.
 
     Attributes:
+        width: coordinates of the stream.
+        causal: whether a token sees no token behind it.
         normed: which of "query", "key", "value" carry a norm over each head.
         norm: "rms" or "layer", the kind of that norm.
         head_norm: its kernel.
         inner_norm: whether a norm stands in front of the output projection.
         window: how many tokens a token sees under the causal mask; None for all.
         rope: whether queries and keys are rotated by their positions.
-        logit_factor: 1, or 1/d_h for logits that are divided by the head width instead of its root.
-        over_width: the norms run over all heads; ``head_norm`` is then that of the whole width.
-        dropout: rate of dropout on attention weights.
+        logit_factor: factor on the logits' second moments beside the gains; 1/d_h for logits that are divided
+            by the head width instead of its root.
+        over_width: whether the norms run over all heads; ``head_norm`` is then the kernel over the whole
+            width.
+        dropout: p_a, the rate of dropout on attention weights.
     """
 
     width: int
@@ -103,15 +87,15 @@ class SampledAttention:
     dropout: float = 0.0
 
     def forward(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, float]:
-        """Token Gram of the branch output from that of its input, (tokens, tokens) both; and how many of a
-        head's rows of weights are more than a maximum, E sum_i (1 - sum_j A_ij^2)."""
+        """Token Gram of the branch output, (tokens, tokens), from that of its input; and how many of a head's
+        rows of weights are more than a maximum, E sum_i (1 - sum_j A_ij^2)."""
         keys, _, _, a = self._heads(gram, gains, noise)
         mixed = self._mixed(keys, a, gram, gains)
         undecided = len(gram) - float(np.einsum("shij,shij->", a, a)) / (2 * len(keys))
         return gains["attn.output"] * self._normed(mixed), undecided
 
     def _mixed(self, keys: Array, a: Array, gram: Array, gains: Gains) -> Array:
-        """Gram of the mixed values."""
+        """Gram of the mixed values, E[A G_V A^T] and what dropout adds to its diagonal."""
         values = self._values(keys, gram, gains)
         mixed = mean_rows(a @ values, a)
         if self.dropout:
@@ -137,8 +121,8 @@ class SampledAttention:
         Args:
             gram, output: token Grams of the branch input and output.
             grad: token Gram of the gradient at the branch output.
-            spread: V_x, at least 1/d.
-            random: draws values and gradients under rotary embedding.
+            spread: V (T9.1), at least 1/d.
+            random: source of the draws of values and gradients under rotary embedding; else it is not used.
         """
         plain, queries, keys, weights = self._heads(gram, gains, noise)
         # rows that are one maximum have no Jacobian; the expansions would leave their rounding errors
@@ -181,7 +165,7 @@ class SampledAttention:
 
     @property
     def _alone(self) -> float:
-        """p / (1 - p) of the weights' dropout."""
+        """e = p_a / (1 - p_a), by which dropout raises second moments of weights (T6.16)."""
         return self.dropout / (1 - self.dropout)
 
     def _paths(
@@ -212,7 +196,7 @@ class SampledAttention:
         return bool(self.normed) and not self.over_width
 
     def _along(self, name: str, a: Array, values: Array, queries: Array, keys: Array, grad: Array) -> Array:
-        """d_h times what a query's or key's gradient has along it, (tokens,)."""
+        """d_h times the second moment of a query's or key's gradient along it, (tokens,): (T10.3)."""
         z = queries @ transposed(keys) * np.sqrt(self.logit_factor / keys.shape[-1])
         y = a * z
         if name == "query":
@@ -224,14 +208,17 @@ class SampledAttention:
         return np.asarray(along.sum(axis=-2).mean(axis=(0, 1)))
 
     def _answers(self, a: Array, values: Array, gram: Array, gains: Gains) -> Array:
-        """t t^T, in units of what queries receive."""
+        """t t^T with t_i = tr(M_i G_V), (tokens, tokens), in the units of F, to which it adds V times
+        (T10.3)."""
         key, value = (self._projected(name, gram, gains) for name in ("key", "value"))
         centred = _centred(values)
         t = (a * (diagonal(centred)[:, None, :] - a @ centred)).sum(axis=-1).reshape(-1, len(gram))
         return np.asarray(self.logit_factor * (t.T @ t / len(t)) * key.trace() / value.trace())
 
     def _read_twice(self, a: Array, values: Array, queries: Array, gram: Array, gains: Gains) -> Array:
-        """t_i t_k q_i.q_k / d_h, in units of what the keys' weight gradient reads."""
+        """t_i t_k q_i.q_k / d_h, (tokens, tokens), in the units of the keys' weight gradient over that at the
+        branch output: it reads X twice, and gains V times this (T10.3). Under rotation the parts of t keep
+        the angles of their keys."""
         query, key, value = (self._projected(name, gram, gains) for name in ("query", "key", "value"))
         at_keys = a * (diagonal(values)[:, None, :] - a @ values)
         if self.rope:
@@ -263,7 +250,8 @@ class SampledAttention:
         return plain, queries, keys, _softmax(np.stack([logits, -logits]), unseen)
 
     def _values(self, keys: Array, gram: Array, gains: Gains) -> Array:
-        """Gram of the values given the keys, (heads, tokens, tokens)."""
+        """G_V given the keys, (heads, tokens, tokens) (T10.3): the part that is not seen through the keys is
+        rescaled for each token, so that its second moment stays."""
         w = keys.shape[-1] / (self.width + keys.shape[-1])
         mean = self._projected("value", gram, gains)
         size = mean.diagonal()
@@ -288,7 +276,7 @@ class SampledAttention:
         return np.asarray(self.head_norm.value(gram / _scale(gram)))
 
     def _before_norm(self, name: str, gram: Array, gains: Gains) -> Array | float:
-        """From the gradient Gram behind a projection's norm to that in front of it."""
+        """Element-wise factor from the gradient Gram behind a projection's norm to that in front of it."""
         if name not in self.normed or self.head_norm is None:
             return 1.0
         scale = _scale(gram)

@@ -1,4 +1,4 @@
-"""An attention branch's input: its logits, rows of weights and projections, made once for all layers."""
+"""An attention branch's input: its logits, rows of weights and projections, at all layers at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class AttentionInput:
         normed, head_norm: projections that carry a norm over each head, and its kernel.
         width: coordinates of the stream.
         logit_factor: factor of the logits' second moments beside the gains.
-        masked: p / (1 - p) of dropout on attention weights, its share in second moments, key by key.
+        masked: e = p_a / (1 - p_a), by which dropout raises second moments of weights, key by key.
     """
 
     q: Array
@@ -44,13 +44,13 @@ class AttentionInput:
 
     @cached_property
     def _behind(self) -> Array:
-        """:meth:`HeadNorm.all` of the input."""
+        """1 - K, K' and K'(1) - K' behind the norm, (3, layers): :meth:`HeadNorm.all` of the input."""
         assert self.head_norm is not None
         return self.head_norm.all(self.delta / self.q)
 
     @cached_property
     def drop(self) -> Array:
-        """1 - rho, rho the cosine that rows see: that of projections which have norms, behind them."""
+        """1 - rho, (layers,), rho the token cosine of queries and keys, behind norms where they have them."""
         return np.asarray(self._behind[0] if self._norm("query") else self.delta / self.q)
 
     def projected(self, name: str) -> tuple[Any, Any]:
@@ -61,25 +61,26 @@ class AttentionInput:
         return gain * self.q, gain * self.delta
 
     def back(self, name: str) -> tuple[Any, Any]:
-        """From the gradient at a (normed) projection to that at the stream: one token, two tokens. Behind a
-        norm these are K'(1)/q and K'(rho)/q."""
+        """Factors from (gamma, c) at a projection's output, behind its norm, to (gamma, c) at the stream: the
+        gain for both, or K'(1)/q and K'(rho)/q."""
         norm, gain = self._norm(name), self.gains[f"attn.{name}"]
         return (gain, gain) if norm is None else (norm.slope(1.0) / self.q, self._behind[1] / self.q)
 
     def fall(self, name: str) -> Any:
-        """Difference between the two of :meth:`back`."""
+        """K'(1)/q - K'(rho)/q, the difference of the factors of :meth:`back`, without cancellation; zero
+        without a norm."""
         return self._behind[2] / self.q if self._norm(name) else 0.0
 
     @cached_property
     def logit_variance(self) -> Array:
-        """v between tokens' queries and keys."""
+        """v, the logit variance of uncorrelated tokens (T6.4); (layers,)."""
         if self._norm("query"):
             return np.full_like(self.q, self.logit_factor)
         return np.asarray(self.logit_factor * self.gains["attn.query"] * self.gains["attn.key"] * self.q**2)
 
     @cached_property
     def row_variance(self) -> Array:
-        """s^2 = v (1 - rho)."""
+        """s^2 = v (1 - rho), the variance of a row's logits; (layers,)."""
         return np.asarray(np.maximum(self.logit_variance * self.drop, np.finfo(float).tiny))
 
     @cached_property
@@ -88,27 +89,28 @@ class AttentionInput:
 
     @property
     def overlaps(self) -> Array:
-        """:class:`~spannorm_theory.softmax.overlaps.HeadOverlaps`; shape (8, layers)."""
+        """Entries of :class:`~spannorm_theory.softmax.overlaps.HeadOverlaps`; shape (8, layers)."""
         return self._statistics[0]
 
     @property
     def chance(self) -> Array:
-        """Addition of tokens' sample correlations to J; :mod:`spannorm_theory.softmax.query_bias`."""
+        """chi, (layers,): J at a query gains V chi by the tokens' sample correlations (T6.15)."""
         return np.asarray(self._statistics[1][2])
 
     @cached_property
     def jacobian_growth(self) -> Array:
-        """1 + b / (J d), b the Jacobian bias, as an exponential, which is positive at any width."""
+        """Factor 1 + b_J / (J d) on J at a key, (layers,), as an exponential: positive at any width."""
         return np.asarray(np.exp(self._statistics[1][1] / (self.overlaps[2] * self.width)))
 
     @cached_property
     def value_bias(self) -> Array:
-        """Share of a value's second moment that a mixed value owes to the keys which its query picks."""
+        """(1 - rho) b_V / d, (layers,): share of a value's second moment that a mixed value gains from the
+        keys which its query picks (T6.15)."""
         return np.asarray(np.maximum(self.drop, 0) * self._statistics[1][0] / self.width)
 
     @cached_property
     def mixed(self) -> Array:
-        """Second moment of a mixed value: of its keys, of what they share with the query, of dropout."""
+        """q_out / s_O, the second moment of a mixed value: (T6.2), the value bias, and dropout; (layers,)."""
         p2 = self.overlaps[0]
         q_v, delta_v = self.projected("value")
         return np.asarray(q_v - delta_v * (1 - p2) + q_v * (self.value_bias + self.masked * p2))

@@ -1,8 +1,8 @@
-r"""Inverted dropout of a branch's output: y -> m y / (1 - p), m one with probability 1 - p, else zero.
+r"""Inverted dropout of a branch's output: y -> m y / (1 - p_o), m zero at the rate p_o, else one (T5.8).
 
-Masks are independent over tokens and coordinates and the same there and back. So a second moment is
-divided by 1 - p, forward and backward, and what two tokens share is left as it is: of a pair (q, delta)
-the drop grows by what q does, and equal tokens do not stay equal.
+Masks are independent over tokens and coordinates and the same there and back. So a second moment is divided
+by 1 - p_o, forward and backward, and covariances of two tokens stay: the drop grows by what q does, and equal
+tokens do not stay equal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..gaussian.closed_forms import Array, Transfer
 
 
 def dropped(transfer: Transfer, rate: float) -> Transfer:
-    """A branch's transfer, dropout included."""
+    """A branch's transfer with dropout at ``rate`` on its output."""
     kept, more = 1 / (1 - rate), rate / (1 - rate)
 
     def branch(q: float, delta: float, *gains: float) -> tuple[float, float]:
@@ -24,5 +24,5 @@ def dropped(transfer: Transfer, rate: float) -> Transfer:
 
 
 def dropped_gram(gram: Array, rate: float) -> Array:
-    """Token Gram behind dropout, of a stream or of its gradient."""
+    """Token Gram behind dropout, of a branch's output or of the gradient there; (tokens, tokens)."""
     return np.asarray(gram + np.diag(gram.diagonal() * (rate / (1 - rate)))) if rate else gram

@@ -1,25 +1,19 @@
-r"""The mixture-of-experts branch: a router sends each token to k of E feed-forward experts.
+r"""Moments of the mixture-of-experts branch, whose router sends a token to k experts (T7.1 to T7.5).
 
-    z = x W_router,   f(x) = sum_e g_e(z) f_e(x) + sum of the shared experts' f_s(x)
+    z = x W_router,   f(x) = sum_e g_e(z) f_e(x) + sum of the n_s shared experts' f_s(x)
 
 with gates g of the k largest logits, divided by their sum ("renormalised") or not ("softmax": k = 1 is
-Switch, arXiv:2101.03961; k = 2 renormalised is arXiv:2401.04088). Experts are independent feed-forward
-branches of one law. With (K, G) the covariance and backward gain of one expert between two tokens, and the
-overlaps A, O, R of :mod:`spannorm_theory.softmax.top_k` at the logits' variance v = s_router q and
-correlation rho = p/q,
+Switch, arXiv:2101.03961; k = 2 renormalised is arXiv:2401.04088). With (K, B) the covariance and backward
+gain of one expert between two tokens, and the overlaps A, O, R of :mod:`spannorm_theory.softmax.top_k` at the
+logits' variance v = s_router q and cosine rho,
 
-    forward   second moment (A + S) K(q),   covariance (O + S) K(p)
-    value     gradient covariance x (O + S) G(p)
-    router    gradient covariance x s_router K(p) R
+    forward   second moment (A + n_s) K(q),   covariance (O + n_s) K(p)
+    experts   gradient covariance x (O + n_s) B(p)
+    router    gradient covariance x s_router R K(p)
 
-S the number of shared experts. Router gradients are dLoss/dz_j = sum_e (g.f_e) dg_e/dz_j, with g the
-gradient at the branch output, taken as independent of the experts' outputs f_e, which are independent of each
-other; which experts are chosen has zero derivative. What the gradient knows of f_e (a norm behind the add
-removes its part along the stream, a share g_e^2 K/q) is left out, and stated in
-:mod:`spannorm_theory.verification.allowances`.
-
-Routing differs from pair to pair of tokens however wide the streams are; moments are means over pairs, and
-:meth:`MixtureOfExperts.scatter` is the variance.
+Moments are means over pairs of tokens; routing differs from pair to pair at any width
+(:meth:`MixtureOfExperts.scatter`). Left out: what the gradient knows of an expert's output, a share of the
+branch in the stream (T9.13).
 """
 
 from __future__ import annotations
@@ -39,14 +33,14 @@ from .feedforward import BranchInput, FeedForward, Gains
 
 @dataclass(frozen=True)
 class ExpertsInput(BranchInput):
-    """All experts together at an input; ``hidden`` and ``paths`` are those of one.
+    """All experts together at an input; ``hidden`` and ``paths`` are those of one expert.
 
     Attributes:
-        outputs: second moments K of one expert.
-        overlaps: A + S and O + S.
-        routers: R.
-        value_path: the share of the second of ``back`` that passes the experts.
-        routes: the overlaps of routing.
+        outputs: K of one expert.
+        overlaps: A + n_s and O + n_s.
+        routers: R of one token, and R.
+        value_path: (O + n_s) B, the part of ``back`` between two tokens that passes the experts.
+        routes: the overlaps of gates.
     """
 
     outputs: tuple[Any, Any]
@@ -56,14 +50,14 @@ class ExpertsInput(BranchInput):
     routes: GateOverlaps
 
 
-#: t below which a slope in t is taken there
+#: least t that slopes in the cosine are divided by, in place of zero
 SMALLEST_T = 1e-154
 
 
 class MixtureOfExperts(FeedForward):
-    """Moments of one branch of experts; ``hidden`` is the width of one expert.
+    """Moments of one branch of experts; ``hidden`` is the width of one expert, ``shared`` is n_s.
 
-    Weight-gradient norms of "ffn.up", "ffn.gate" and "ffn.down" are summed over all experts, the shared
+    Squared weight gradients of "ffn.up", "ffn.gate" and "ffn.down" are summed over all experts, the shared
     ones included.
     """
 
@@ -95,11 +89,8 @@ class MixtureOfExperts(FeedForward):
 
     @property
     def transfer(self) -> Transfer:
-        """From the input (q, delta) and the gains to the branch's (q, delta).
-
-        It may take, last, the variance over pairs of tokens of their covariance over delta^2, at most 1:
-        where pairs differ the gap, which is concave, is less; second order.
-        """
+        """Function from the input (q, delta), the gains in the order of :attr:`takes`, and V (T9.1), zero by
+        default, to the branch's (q, delta), for the loop over layers: V takes from the gap (T7.4)."""
         expert, overlaps, shared = super().transfer, self._gates.forward, self.shared
 
         def branch(
@@ -131,7 +122,7 @@ class MixtureOfExperts(FeedForward):
         return value + gains["ffn.router"] * super().output(q1, q2, c, gains) * routes.router
 
     def _shared_by_pairs(self, routes: GateOverlaps) -> Any:
-        """O + S."""
+        """O + n_s."""
         return routes.own - routes.gap + self.shared
 
     def at(self, q: Array, delta: Array, gains: Gains) -> ExpertsInput:
@@ -159,29 +150,31 @@ class MixtureOfExperts(FeedForward):
         )
 
     def response(self, at: BranchInput, drop: Array) -> Array:
-        """Slope of the branch's covariance in that of its input, which backward gains do not see: O falls
-        by (d gap/dt)/(4 q t) a unit of covariance."""
+        """Slope of the branch's covariance in that of its input, (layers,): (O + n_s) B, and K times the
+        slope of O, (d gap/dt)/(4 q t), which backward gains do not have."""
         assert isinstance(at, ExpertsInput)
         t = np.maximum(at.routes.t, SMALLEST_T)
         return np.asarray(at.value_path + at.routes.gap_slope / (4 * at.q * t) * at.outputs[1])
 
     def scatter(self, at: BranchInput, drop: Array) -> Array:
-        """Variance over pairs of tokens of the branch's covariance, from routing and the hidden layer."""
+        """Variance over pairs of tokens of the branch's covariance, (layers,): U_S K(p)^2 of routing, and
+        that of the hidden layer for a ``drop`` of the branch."""
         assert isinstance(at, ExpertsInput)
         return np.asarray(at.routes.scatter * at.outputs[1] ** 2 + super().scatter(at, drop))
 
     def load_imbalance(self, at: ExpertsInput, tokens: int) -> Array:
-        """Mean squared coefficient of variation of the experts' loads N_e = number of tokens sent to e:
-        E sum_e N_e^2 / (tokens k)^2 - 1 = E (1 + (tokens - 1) C) / (k tokens) - 1."""
+        """Mean squared coefficient of variation of the numbers of tokens at the experts, (layers,):
+        experts [1 + (n - 1) C] / (k n) - 1 (T7.5)."""
         return np.asarray(self.experts * (1 + (tokens - 1) * at.routes.common) / (self.top_k * tokens) - 1)
 
     def load_imbalance_gram(self, gram: Array, gains: Gains) -> float:
-        """:meth:`load_imbalance` from the token Gram of the input."""
+        """The number of :meth:`load_imbalance` from the token Gram of the input, (tokens, tokens)."""
         at = _alike(gram.diagonal()[:, None], gram.diagonal()[None, :], gram)
         return float(self.experts / self.top_k * self._routes(*at, gains).common.mean() - 1)
 
     def weight_grads(self, at: BranchInput, grad: Array, tokens: int) -> dict[str, Any]:
-        """E |dLoss/dW|_F^2 of each kind of matrix, for tokens that are all alike; experts are summed."""
+        """Squared gradient E |dLoss/dW|_F^2 of each kind of matrix by name, (layers,), summed over experts,
+        from (gamma, c) at the branch output, (layers, 2)."""
         assert isinstance(at, ExpertsInput)
         found = super().weight_grads(at, np.stack(at.overlaps, axis=-1) * grad, tokens)
         own, other = (
@@ -191,7 +184,8 @@ class MixtureOfExperts(FeedForward):
         return {**found, "ffn.router": self.width**2 * tokens * (own + (tokens - 1) * other)}
 
     def weight_grads_gram(self, gram: Array, grad: Array, gains: Gains) -> dict[str, float]:
-        """E |dLoss/dW|_F^2 from the full token Grams of the input and of the gradient at the output."""
+        """Squared gradients as in :meth:`weight_grads`, from token Grams of the input and of the gradient at
+        the output, (tokens, tokens)."""
         q1, q2 = gram.diagonal()[:, None], gram.diagonal()[None, :]
         routes = self._routes(*_alike(q1, q2, gram), gains)
         found = super().weight_grads_gram(gram, grad * self._shared_by_pairs(routes), gains)

@@ -1,16 +1,16 @@
-r"""The feed-forward branch: phi(x W_up) W_down, or (phi(x W_gate) * x W_up) W_down when gated.
+r"""Moments of the feed-forward branch phi(x W_up) W_down, gated (phi(x W_gate) o x W_up) W_down (T5.4, T5.5).
 
-Moments are element-wise in the token Gram: for two tokens with second moments q1, q2 and covariance
-c per coordinate (q1 = q2 = c for one token),
+For two tokens with second moments q1, q2 and covariance c per coordinate (q1 = q2 = c for one token),
+element-wise in the token Gram,
 
-    branch covariance   = s_down k(q1, q2, c),              k = K(s_up q1, s_up q2, s_up c)
-                                                     gated: k = K(s_gate .) s_up c
-    gradient covariance = G s_down dk/dc                    (G: that of the branch output)
+    branch covariance    s_down k,   k = K(s_up q1, s_up q2, s_up c)
+                              gated: k = K(s_gate q1, s_gate q2, s_gate c) s_up c
+    gradient covariance  B times that at the branch output,   B = s_down dk/dc
 
-with s_W the gains (inputs x variance of an entry). K is the kernel of phi, and dk/dc follows from
-Price's theorem; for a gated branch it has one term for each of the two paths. A norm in front of W_down
-(``inner_norm``) divides k, and dk/dc, by the roots of the two tokens' own k; LayerNorm first takes off
-the product of the tokens' means, which is k at c = 0.
+with s_W the gains and K the kernel of phi; dk/dc follows from Price's theorem and has one term for each path.
+A norm in front of W_down (``inner_norm``) divides k and dk/dc by the roots of the two tokens' own k;
+LayerNorm first takes off the product of the tokens' means, which is k at c = 0. Wide limit in the stream and
+in the hidden layer.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Gains = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class BranchInput:
-    """A branch at an input (q, q - delta): its moments and slopes of one token and then between two.
+    """A branch at an input (q, q - delta), arrays over layers; pairs are of one token, and between two.
 
     Attributes:
-        q, delta: moments of the input, arrays over layers.
+        q, delta: second moment of the input, and its drop.
         gains: sigma_W^2 of each matrix.
-        hidden: second moments of what the last matrix reads.
-        paths: from the gradient there to that at each pre-activation.
-        back: from the gradient at the branch output to that at its input.
+        hidden: second moments, per coordinate, that the last matrix reads.
+        paths: factors of the gradient's second moment from there to each pre-activation.
+        back: factors from the branch output to its input.
     """
 
     q: Array
@@ -83,7 +83,7 @@ class FeedForward:
         return np.sqrt(one * two)
 
     def hidden_moment(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
-        """Second moment per coordinate of what W_down reads, between two tokens."""
+        """Second moment per coordinate, between two tokens, that W_down reads."""
         k = self._raw(q1, q2, c, gains)
         if self.inner_norm is None:
             return k
@@ -102,7 +102,7 @@ class FeedForward:
         return k * (gains["ffn.up"] * c) if self.activation.gated else k
 
     def paths(self, q1: Any, q2: Any, c: Any, gains: Gains) -> dict[str, Any]:
-        """Gain from the gradient at what W_down reads to that at each pre-activation."""
+        """Factors of the gradient's covariance from what W_down reads to each pre-activation, by matrix."""
         size = self._size(q1, q2, gains)
         s = gains["ffn.gate"] if self.activation.gated else gains["ffn.up"]
         slope = self.kernel.slope(s * q1, s * q2, s * c)
@@ -141,7 +141,8 @@ class FeedForward:
 
     @property
     def transfer(self) -> Transfer:
-        """From the input (q, delta) and the gains to the branch's (q, delta)."""
+        """Function from the input (q, delta) and the gains in the order of :attr:`takes` to the branch's
+        (q, delta), for the loop over layers."""
         kernel, gated, inner_norm = self.kernel.drop, self.activation.gated, self.inner_norm is not None
         takes_means = self._takes_means
 
@@ -161,22 +162,25 @@ class FeedForward:
         return self.transfer(float(q), float(delta), *(gains[name] for name in self.takes))
 
     def response(self, at: BranchInput, drop: Array) -> Array:
-        """Slope of the branch's covariance in that of its input: the backward gain, by Price's theorem."""
+        """Slope of the branch's covariance in that of its input, (layers,): B, by Price's theorem."""
         return np.asarray(at.back[1])
 
     def scatter(self, at: BranchInput, drop: Array) -> Array:
-        """Variance over pairs of tokens of the branch's covariance, at one covariance of its input and for a
-        ``drop`` of the branch: the sampling by the hidden layer, at leading order."""
+        """Variance over pairs of tokens of the branch's covariance at one covariance of its input, (layers,):
+        that of sampling by m hidden units, ``drop``^2 / m for a ``drop`` of the branch; leading order."""
         return np.square(drop) / self.hidden
 
     def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
-        """Gain from the gradient at the branch output to that at its input."""
+        """B, the factor of the gradient's covariance from the branch output to its input."""
         return self._through(self.paths(q1, q2, c, gains), gains)
 
     def weight_grads(self, at: BranchInput, grad: Array, tokens: int) -> dict[str, Any]:
-        """E |dLoss/dW|_F^2 of each matrix, for tokens that are all alike: inputs x outputs x tokens x
-        [h gamma + (tokens - 1) h' gamma'], h of the matrix' input and gamma at its output; ``grad``
-        (layers, 2) holds (gamma, gamma') at the branch output."""
+        """Squared gradient E |dLoss/dW|_F^2 of each matrix by name, (layers,): inputs x outputs x tokens x
+        [q_h gamma + (tokens - 1) p_h c], q_h and p_h of its input and gamma and c at its output (T4.3).
+
+        Args:
+            grad: (gamma, c) at the branch output, (layers, 2).
+        """
         (one, two), (k, k_cross), (gamma, cross) = at.paths, at.hidden, np.moveaxis(grad, -1, 0)
         back = at.gains["ffn.down"] * self.width / self.hidden
 
@@ -187,7 +191,8 @@ class FeedForward:
         return {**grads, "ffn.down": norm(k, k_cross, gamma, cross)}
 
     def weight_grads_gram(self, gram: Array, grad: Array, gains: Gains) -> dict[str, float]:
-        """E |dLoss/dW|_F^2 from the full token Grams of the input and of the gradient at the output."""
+        """Squared gradients E |dLoss/dW|_F^2 by name, from token Grams of the input and of the gradient at
+        the output, (tokens, tokens)."""
         q = gram.diagonal()
         q1, q2 = q[:, None], q[None, :]
         paths = self.paths(q1, q2, gram, gains)

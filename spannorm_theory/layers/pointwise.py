@@ -1,4 +1,4 @@
-r"""An element-wise activation in a norm's place (DyT, Derf): no weights, only its kernel.
+r"""Moments of an element-wise activation in a norm's place (DyT, Derf): no weights, only its kernel (T5.7).
 
 For two tokens with second moments q1, q2 and covariance c per coordinate, the output has covariance
 K(q1, q2, c), and a gradient's covariance is multiplied by dK/dc (Price's theorem).
@@ -19,7 +19,7 @@ Gains = Mapping[str, Any]
 
 
 class Pointwise:
-    """Moments of a registered activation of every coordinate; ``gains`` is empty, there are no weights."""
+    """Moments of a registered activation of every coordinate; without weights, ``gains`` are empty."""
 
     def __init__(self, activation: str) -> None:
         self.kernel = ACTIVATIONS[activation].kernel
@@ -29,7 +29,7 @@ class Pointwise:
 
     @property
     def transfer(self) -> Transfer:
-        """From the input (q, delta) to the output's."""
+        """Function from (q, delta) of the input to that of the output."""
         return self.kernel.drop
 
     def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
@@ -41,7 +41,7 @@ class Pointwise:
         return self.kernel.value(q1, q2, c)
 
     def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
-        """Gain from the gradient at the output to that at the input."""
+        """K', the factor of the gradient's covariance from the output to the input."""
         return self.kernel.slope(q1, q2, c)
 
     def at(self, q: Array, delta: Array, gains: Gains) -> BranchInput:
@@ -50,17 +50,17 @@ class Pointwise:
         return BranchInput(q, delta, gains, (k, k_cross), ({}, {}), (one, two))
 
     def response(self, at: BranchInput, drop: Array) -> Array:
-        """Slope of the output's covariance in that of its input."""
+        """Slope of the output's covariance in that of its input, (layers,): K'."""
         return np.asarray(at.back[1])
 
     def scatter(self, at: BranchInput, drop: Array) -> Array:
-        """Variance over pairs of tokens of the output's covariance, at one covariance of its input: none."""
+        """Variance over pairs of tokens of the output's covariance at one covariance of its input: zero."""
         return np.zeros_like(at.q)
 
     def weight_grads(self, at: BranchInput, grad: Array, tokens: int) -> dict[str, Any]:
-        """Nothing: there are no weights."""
+        """Squared weight gradients by name: none, as there are no weights."""
         return {}
 
     def weight_grads_gram(self, gram: Array, grad: Array, gains: Gains) -> dict[str, float]:
-        """Nothing: there are no weights."""
+        """Squared weight gradients by name: none, as there are no weights."""
         return {}

@@ -1,15 +1,12 @@
-r"""Positions in attention: which keys a token sees, and rotary embedding.
+r"""Positions in attention: which keys a token sees, and rotary embedding (T6.17).
 
 Rotary embedding turns the pairs (a, a + d_h/2) of a query's or key's coordinates at position i by the
-angles omega_a i, omega_a = 10^4^(-2a/d_h), a = 0 .. d_h/2 - 1 (Su et al., arXiv:2104.09864). A rotation
-R_i keeps norms and R_i^T R_j = R_{j-i}, so that logits depend on distances alone. For Gaussian queries
-and keys of independent weights, with X the Gram of what they read and v = s_Q s_K,
+angles omega_a i, omega_a = 10^4^(-2a/d_h), a = 0 .. d_h/2 - 1 (Su et al., arXiv:2104.09864). For Gaussian
+queries and keys of independent weights and the token Gram G of what they read, at every head width,
 
-    Cov(a_ij, a_kl) = v X_ik X_jl m((j - i) - (l - k)),    m(t) = (2/d_h) sum_a cos(omega_a t)
+    Cov(a_ij, a_kl) = s_Q s_K G_ik G_jl m((j - i) - (l - k)),    m(t) = (2/d_h) sum_a cos(omega_a t).
 
-at every head width: E q_i q_k^T = s_Q X_ik 1 and E k_j k_l^T = s_K X_jl 1, hence the covariance is
-v X_ik X_jl tr(R_{j-i} R_{l-k}^T) / d_h. Logits of a row keep the variance q^2 v (1 - rho mbar) around their
-mean, mbar the mean of m over pairs of keys, even where all tokens are equal.
+Logits of a row differ even between equal tokens, by v (1 - rho mbar), mbar the mean of m over pairs of keys.
 """
 
 from __future__ import annotations
@@ -20,13 +17,14 @@ import numpy as np
 
 from ..gaussian.closed_forms import Array
 
-#: inverse of the slowest frequency, as published; the theory holds for any
+#: inverse of the slowest frequency, as published; a larger one tells distant positions apart, and the theory
+#: holds for any
 BASE = 1e4
 
 
 def hidden(tokens: int, causal: bool, window: int | None = None) -> Array | None:
-    """True where a row's token does not see a column's: ahead of it, or ``window`` or more behind; None if
-    it sees all."""
+    """Mask (tokens, tokens), true where a row's token does not see a column's: ahead of it, or ``window`` or
+    more behind; None if every token sees all."""
     if not causal:
         return None
     position = np.arange(tokens)

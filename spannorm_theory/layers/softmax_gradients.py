@@ -1,21 +1,21 @@
-r"""Gradients behind the softmax: from values and upstream gradient to queries and keys, averaged.
+r"""Gradients behind the softmax: from values and upstream gradient to queries and keys, averaged (T10.2).
 
-With V the Gram of a head's values and G that of the gradient behind the head, D = g V^T is Gaussian
-with covariance G_ik V_jl, and the gradient at the logits of row i is M_i D_i, M_i = diag(A_i) - A_i A_i^T.
-The gradients at queries and keys, sum_j (M_i D_i)_j k_j and sum_i (M_i D_i)_j q_i over sqrt(d_h), have Grams
+With G_V the Gram of a head's values and Gamma that of the gradient behind the head, D = g V^T is Gaussian
+with covariance Gamma_ik G_V,jl, and the gradient at the logits of row i is M_i D_i with M_i = diag(A_i) -
+A_i A_i^T. Those at queries and keys, sum_j (M_i D_i)_j k_j and sum_i (M_i D_i)_j q_i over sqrt(d_h), have the
+Grams
 
-    at the queries  G o F,  F_ik = tr(M_i V M_k Khat)
-    at the keys     sum_ik H_ik M_i V M_k,  H = Qhat o G
+    at the queries  Gamma o F,  F_ik = tr(M_i G_V M_k Khat)
+    at the keys     sum_ik H_ik M_i G_V M_k,  H = Qhat o Gamma
 
-with Khat = K K^T / d_h and Qhat alike, which :func:`grams` sums in closed form. Dropout of the weights
-multiplies D by a mask; with e = p / (1 - p) the covariance becomes V + e diag(V) where i = k,
-:func:`dropout_grams`.
+with Khat = K K^T / d_h and Qhat alike, which :func:`grams` sums in closed form. Under dropout of weights G_V
+becomes G_V + e diag(G_V) where i = k (:func:`dropout_grams`).
 
 Rotary embedding turns what arrives at token i back by its angle. The Grams then depend on distances
-frequency by frequency, d_h / 2 closed sums; instead D is drawn as g w^T with few w and g of covariances V
-and G (:func:`rotated_grams`). The token mean of g is its own exact column, as it dominates some losses.
+frequency by frequency, d_h / 2 closed sums; instead D is drawn as g w^T with few g and w of covariances Gamma
+and G_V (:func:`rotated_grams`). The token mean of g is its own exact column, as it dominates some losses.
 
-Arrays: A (signs, heads, n, n); V, Khat, Qhat, K, Q (heads, n, n or d_h); G (n, n).
+Arrays: A (signs, heads, n, n); G_V, Khat, Qhat, K, Q (heads, n, n or d_h); Gamma (n, n).
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ PROBES = 8
 
 
 def grams(a: Array, values: Array, queries: Array, keys: Array, grad: Array) -> Paths:
-    """Gradient Grams at queries and keys; ``values`` and ``keys`` are centred over tokens."""
+    """Gradient Grams at queries and at keys, (n, n); ``values``, G_V, and ``keys`` are centred over
+    tokens."""
     at, khat, h = transposed(a), second_moments(keys), second_moments(queries) * grad
     av, ak, ha = a @ values, a @ khat, h @ a
     b = av @ at
@@ -43,8 +44,11 @@ def grams(a: Array, values: Array, queries: Array, keys: Array, grad: Array) -> 
 
 
 def dropout_grams(a: Array, sizes: Array, queries: Array, keys: Array, grad: Array) -> Paths:
-    """Addition of e diag(V), ``sizes`` = e V_jj, to :func:`grams`: with E = A^2 diag(V) and S_i = sum_j E_ij,
-    M_i diag(V) M_i = diag(E_i) - E_i A_i^T - A_i E_i^T + S_i A_i A_i^T."""
+    """Additions of dropout to the Grams of :func:`grams`, for ``sizes`` = e G_V,jj, (heads, n).
+
+    With E = A^2 diag(G_V) and S_i = sum_j E_ij, M_i diag(G_V) M_i = diag(E_i) - E_i A_i^T - A_i E_i^T +
+    S_i A_i A_i^T.
+    """
     ak = a @ keys
     e = a**2 * sizes[:, None, :]
     total = e.sum(axis=-1)
@@ -64,8 +68,12 @@ def rotated_grams(
     random: np.random.Generator,
     sizes: Array | None = None,
 ) -> Paths:
-    """Gradient Grams at queries and keys in front of a rotation, by ``PROBES`` draws; queries and keys come
-    rotated, ``values`` uncentred, and ``sizes`` as in :func:`dropout_grams`."""
+    """Gradient Grams at queries and at keys in front of a rotation, (n, n) each, by ``PROBES`` draws.
+
+    Args:
+        values: G_V, not centred; ``queries`` and ``keys`` are rotated.
+        sizes: as in :func:`dropout_grams`; None without dropout.
+    """
     heads, n, size = keys.shape
     w = tokens_centred(root(values) @ random.standard_normal((heads, n, PROBES)))
     aw = (a @ w)[..., None]
@@ -107,8 +115,9 @@ def _gradients(grad: Array, random: np.random.Generator, heads: int) -> Array:
 
 
 def root(gram: Array) -> Array:
-    """R with R R^T the Gram: Cholesky's, the diagonal raised by what rounding may take from a collapsed Gram.
-    Experts tell equal tokens apart by the root of what rounding leaves between them, which may take more."""
+    """R with R R^T the Gram, (..., n, n): Cholesky's, the diagonal raised by what rounding may take from a
+    collapsed Gram. Experts tell equal tokens apart by the root of what rounding leaves between them, which
+    may take more: then by eigenvalues."""
     floor = gram.shape[-1] * np.finfo(float).eps * diagonal(gram)
     try:
         return np.asarray(np.linalg.cholesky(gram + floor[..., None] * np.eye(gram.shape[-1])), dtype=float)

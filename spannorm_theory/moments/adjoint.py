@@ -1,4 +1,4 @@
-r"""The backward pass of a traced block, as a trace of its own.
+r"""The backward pass of a traced block, as a trace of its own (T4.1).
 
 Gradients run through the same kinds of node in the opposite direction:
 

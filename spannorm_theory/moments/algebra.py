@@ -1,4 +1,4 @@
-r"""Second moments of every value in a block, from the moments of the incoming streams.
+r"""Second moments of every value in a block, from the moments of the incoming streams (T3.1 to T3.4).
 
 Wide-limit rules, for covariances "cov(v, w)" per coordinate between two values of a trace:
 
@@ -27,7 +27,7 @@ from ..spec.graph import Branch, Norm, Stream, Sum, Trace, Value
 
 @dataclass(frozen=True)
 class Algebra:
-    """What covariances are made of.
+    """The kind of number that covariances are, by the operations that the rules need.
 
     Attributes:
         rms: root of the second moment, from cov(v, v).
@@ -102,7 +102,7 @@ class Moments:
         trace: a block, a readout, or an adjoint.
         streams: cov of the incoming streams i, j.
         transfer: the branch's own covariance, given the branch and that of its input.
-        coefficient: turns a multiplier in (l, L, d) into what the algebra multiplies by.
+        coefficient: function from a multiplier in (l, L, d) to a factor of the algebra.
     """
 
     def __init__(

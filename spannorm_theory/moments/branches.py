@@ -1,4 +1,4 @@
-"""Which component a traced branch has: its moments with an architecture's sizes, norms and gains."""
+"""The component of a traced branch: its moments with an architecture's sizes, norms and gains."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ QUADRATIC_IN_DROP = ("attn.query", "attn.key")
 def branch_moments(
     branch: Branch, arch: Architecture, only_normed: bool = False
 ) -> Attention | FeedForward | Pointwise:
-    """The moments of a branch between two tokens, all pairs being alike; ``only_normed`` says whether nothing
-    but norms reads it."""
+    """The component with the moments of a branch between two exchangeable tokens; ``only_normed`` says
+    whether nothing but norms reads it."""
     if branch.kind != "attention":
         return _without_tokens(branch, arch, only_normed)
     head_norm = _head_norm(branch, arch)
@@ -45,8 +45,8 @@ def branch_moments(
 def branch_gram_moments(
     branch: Branch, arch: Architecture, only_normed: bool = False
 ) -> SampledAttention | FeedForward | Pointwise:
-    """The moments of a branch on token Grams, for tokens that are unlike; ``only_normed`` as in
-    :func:`branch_moments`."""
+    """The component with the moments of a branch on token Grams, for tokens that are unlike; ``only_normed``
+    as in :func:`branch_moments`."""
     if branch.kind != "attention":
         return _without_tokens(branch, arch, only_normed)
     if arch.mask == "causal" and arch.attention_dropout and (only_normed or branch.inner_norm):
@@ -71,7 +71,7 @@ def branch_gram_moments(
 
 
 def feedforward_moments(arch: Architecture, inner_norm: str | None, only_normed: bool = False) -> FeedForward:
-    """The moments of an architecture's feed-forward branch, dense or of experts.
+    """The component with the moments of an architecture's feed-forward branch, dense or of experts.
 
     Gates of softmax weights over all experts have a factor in common, the share of the chosen ones. Where
     ``only_normed``, and no shared expert stands beside them, it drops out: gates are as good as renormalised.
@@ -91,7 +91,7 @@ def feedforward_moments(arch: Architecture, inner_norm: str | None, only_normed:
 
 
 def _without_tokens(branch: Branch, arch: Architecture, only_normed: bool) -> FeedForward | Pointwise:
-    """A branch that reads each token by itself."""
+    """The component of a branch that reads each token by itself."""
     if branch.elementwise:
         return Pointwise(branch.kind)
     return feedforward_moments(arch, arch.norm if branch.inner_norm else None, only_normed)

@@ -1,6 +1,6 @@
-r"""One wiring's step in numbers, for all layers at once, by evaluating the traced block itself.
+r"""One wiring's step at constant branch gains, in numbers, for all layers at once (T3.1 to T4.2, T12.6).
 
-The rules are those of :mod:`spannorm_theory.moments.algebra` on arrays over layers; gradients and token
+The rules of :mod:`spannorm_theory.moments.algebra` are evaluated on arrays over layers; gradients and token
 differences enter as the unit vectors of the stream pairs, so that the maps come out column by column. Only
 the forward step, which is iterated block by block, is compiled, once for all rules of a placement.
 """
@@ -39,7 +39,7 @@ class Wiring:
 
     Attributes:
         pairs: the stream pairs (i, j), i <= j.
-        free: the block sets its moments whatever comes in.
+        free: whether the block sets its moments whatever comes in.
     """
 
     def __init__(self, trace: Trace, gains: Gains, depth: int) -> None:
@@ -58,7 +58,7 @@ class Wiring:
         return [np.broadcast_to(np.asarray(x, dtype=float), l.shape) for x in found]
 
     def stepper(self, l: Array) -> Callable[[Any, int], Any]:
-        """The step as a function of the moments and the place of a block in ``l``."""
+        """The step as a function of the moments, one for each pair, and of the place of a block in ``l``."""
         function, gains = self._compiled, self._rest
         rows = np.array(self._numbers(l)).reshape(-1, len(l)).T.tolist()
         return lambda state, at: function(*state, *rows[at], *gains)
@@ -69,12 +69,14 @@ class Wiring:
         return np.stack([np.broadcast_to(np.asarray(v, dtype=float), l.shape) for v in values], axis=1)
 
     def at(self, state: Array, l: Array) -> tuple[Array, Array, Array]:
-        """Backward matrices, difference maps (layers, pairs, pairs) and identity gains (layers, streams)."""
+        """Backward matrices and difference maps, (layers, pairs, pairs), and identity gains,
+        (layers, streams), of the blocks ``l`` at the moments ``state``, (layers, pairs)."""
         block = _Block(self, state, l)
         return block.backward(), block.differences(), block.identity()
 
     def gradient(self, state: Array) -> Array:
-        """Gradient moments in front of a readout, for a unit gradient behind it."""
+        """Gradient moments, (pairs,), in front of a readout that reads the moments ``state``, (pairs,), for a
+        unit gradient behind it."""
         return _Block(self, state[None, :], np.zeros(1)).backward()[0, :, 0]
 
     def transfer(self, branch: Branch, u: Array, scale: Array | None) -> tuple[Array, Array]:
@@ -84,7 +86,7 @@ class Wiring:
         return weighted_gains(branch, u, scale, self._gains[branch.kind])
 
     def numbers(self, l: Array) -> tuple[dict[Expr, Array], dict[int, Array]]:
-        """Multipliers, and what the rule multiplies each branch's second moment by, of the blocks ``l``."""
+        """Multipliers of the blocks ``l``, and the rule's factors on branches' second moments, (layers,)."""
         found, count = self._numbers(l), len(slots(self.trace))
         return (
             dict(zip(slots(self.trace), found[:count], strict=True)),
@@ -114,7 +116,7 @@ class _Block:
         return self._wiring.transfer(branch, u, self._scales.get(branch.index))
 
     def backward(self) -> Array:
-        """Matrices from the gradient moments at the outputs to those at the inputs."""
+        """M_l, from the gradient moments at the outputs to those at the inputs, (layers, pairs, pairs)."""
         adjoint = Adjoint(self._forward)
         outgoing = {pair: i for i, pair in enumerate(_pairs(len(self._trace.outputs)))}
         units = np.eye(len(outgoing))[:, :, None]
@@ -134,7 +136,9 @@ class _Block:
         return self._matrices([moments.cov(inputs[i], inputs[j]) for i, j in self._pairs], len(outgoing))
 
     def differences(self) -> Array:
-        """Matrices that take the drop of every pair of streams through the block, near rho = 1."""
+        """Matrices that take the drops of stream pairs through the block near rho = 1, (layers, pairs,
+        pairs): attention averages them away, a feed-forward branch multiplies them by its backward gain
+        (T12.6)."""
         units = np.eye(len(self._pairs))[:, :, None]
 
         def incoming(i: int, j: int) -> Pair:

@@ -1,5 +1,5 @@
 """Streams that stay copies of each other forward: they start as the input, and every block adds the same to
-them. What is derived of one holds for all, and of their covariance too."""
+them. A moment of one is that of all, and their cross moments too."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def copies(traces: tuple[Trace, ...]) -> tuple[int, ...]:
 
 
 def _outgoing(trace: Trace, places: Sequence[int]) -> list[Form]:
-    """The outgoing streams, equal ones equal, where incoming ones of one class are equal."""
+    """Forms of the outgoing streams, equal for equal streams, where incoming ones of one class are equal."""
     forms: dict[int, Form] = {}
 
     def form(node: Value) -> Form:

@@ -10,7 +10,7 @@ from sympy import Expr, Symbol, lambdify
 
 from ..gaussian.closed_forms import Array
 
-#: derivatives of one moment that are not zero, by ("q" or "delta", number of the source)
+#: derivatives of one moment in those of sources that are not zero, by ("q" or "delta", number of the source)
 Gradient = dict[tuple[str, int], Any]
 
 
@@ -25,7 +25,7 @@ class Differential:
         delta: Sequence[Symbol],
         multipliers: Sequence[Symbol],
     ) -> None:
-        """``q`` and ``delta`` are those of the block's sources."""
+        """``q`` and ``delta`` are the moments of the block's sources."""
         drops = {("delta", i): x for i, x in enumerate(delta)}
         sources = {("q", i): x for i, x in enumerate(q)} | drops
         self._keys: list[list[tuple[str, int]]] = []
@@ -52,8 +52,9 @@ class Differential:
         """Derivatives at ``q`` and ``delta`` of the sources, (sources, layers).
 
         Returns:
-            for each branch's input and the first outgoing pair the gradients of q and of delta; and for each
-            branch's input and every outgoing pair that of delta in deltas, in which it is linear.
+            the gradients of q and of delta, for each branch's input and for the first outgoing pair; and the
+            gradient of delta in deltas, in which it is linear, for each branch's input and for every outgoing
+            pair.
         """
         values = iter(self._compiled(q, delta, multipliers))
         found = [dict(zip(keys, islice(values, len(keys)), strict=True)) for keys in self._keys]

@@ -1,4 +1,4 @@
-"""Products of matrices applied to a vector, with exponents carried apart so that none under- or overflows."""
+"""Products of matrices applied to a vector, exponents apart, so that none under- or overflows (T8.2)."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ def branch_gains(branch: Branch, arch: Architecture, layers: Array) -> dict[str,
 
 
 def relative_gain(branch: Branch, arch: Architecture, layers: Array) -> Array:
-    """The scaling rule's factor on a branch's second moment at each layer, (layers,), over the architecture's
-    own initialisation; that on matrices in front of a norm drops out."""
+    """The scaling rule's factor on a branch's second moment at each layer, (layers,), beside the
+    architecture's own initialisation; factors on matrices in front of a norm drop out."""
     gains, total = branch_gains(branch, arch, layers), np.ones_like(layers)
     for name in VALUE_PATH[branch.kind][scale_free(branch) :]:
         total = total * gains[name] / arch.base_gains[name]

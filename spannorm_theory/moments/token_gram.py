@@ -1,4 +1,4 @@
-"""One block of the position-resolved recursion: its trace evaluated on token Grams, there and back."""
+"""One block of the position-resolved theory: its trace on token Grams, there and back (T10.1, T10.2)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .schedule import branch_gains, over_layers
 
 Component = SampledAttention | FeedForward | Pointwise
 
-#: covariances of every pair of streams
+#: token Grams of every pair of streams, (tokens, tokens) each
 Grams = list[list[Array]]
 
 
@@ -40,12 +40,12 @@ class Draws:
     ids: NDArray[np.int64] | None = None
 
     def __call__(self, layer: int) -> Array:
-        """The noise of one layer's heads, for :class:`SampledAttention`."""
+        """Noise of one layer's heads for :class:`SampledAttention`, (2, heads, tokens, head width)."""
         shape = (2, self.heads, self.arch.tokens, self.arch.head_width)
         return np.random.default_rng((*self.seed, layer)).standard_normal(shape)
 
     def probes(self, layer: int) -> np.random.Generator:
-        """What draws values and gradients of one layer where the theory samples them."""
+        """Generator for the values and gradients of one layer, where the theory samples them."""
         return np.random.default_rng((*self.seed, layer, 1))
 
     def wishart(self) -> Array:
@@ -61,7 +61,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Wiring:
-    """A traced block (or readout) with its branches' components and its numbers at every layer."""
+    """A traced block (or readout): its branches' components, and its gains and multipliers at every layer."""
 
     trace: Trace
     components: dict[int, Component]
@@ -70,7 +70,7 @@ class Wiring:
 
     @classmethod
     def of(cls, trace: Trace, arch: Architecture) -> Wiring:
-        """Everything of a trace that does not depend on the streams."""
+        """The wiring of a trace in an architecture."""
         layers = np.arange(float(arch.depth))
         return cls(
             trace,
@@ -143,9 +143,8 @@ class Block:
     def backward(
         self, grads: Grams, spread: Sequence[float] = (), stray: Sequence[float] = ()
     ) -> tuple[Grams, dict[str, float]]:
-        """Gradient Grams of the incoming streams from those of the outgoing, and weight-gradient norms;
-        ``spread`` and ``stray`` are V and U at each branch's input; a readout has no weights and
-        needs none."""
+        """Gradient Grams of the incoming streams from those of the outgoing, and squared weight gradients by
+        matrix; ``spread`` and ``stray`` are V and U at each branch's input, and empty for a readout."""
         forward = self.forward()
         adjoint = Adjoint(forward)
         norms: dict[str, float] = {}

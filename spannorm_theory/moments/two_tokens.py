@@ -1,4 +1,4 @@
-r"""One block's step in the pair theory, compiled from its trace.
+r"""One block's step in the pair theory, compiled from its trace (T3.1 to T4.2 with two tokens).
 
 State of each pair of streams: forward (q, delta), the second moment and its drop q - p between two
 tokens; backward (gamma, c), the second moment and the token covariance of the gradient. Streams that stay
@@ -25,8 +25,8 @@ from .algebra import PAIR, Moments, Pair
 from .differential import Differential
 from .equivalence import Pattern, slots
 
-#: largest second moment that a block reads: closed forms take the product of two to the power 3/2, which must
-#: be in float64's range
+#: largest second moment that a block reads, beyond which a stack is refused: closed forms take the product of
+#: two to the power 3/2, which must be in float64's range
 LARGEST_VARIANCE = 1e100
 
 
@@ -35,18 +35,18 @@ class PairStep:
 
     Attributes:
         trace: the block.
-        places: for each stream the class of its copies.
-        firsts: for each class its first stream.
-        coefficients: its multipliers, in the order in which the functions take them.
+        places: the class of copies of each stream.
+        firsts: the first stream of each class.
+        coefficients: the block's multipliers, in the order in which the functions take them.
         pairs: the pairs (i, j), i <= j, of classes, in the order of the forward state.
-        gradients: those of streams, in the order of the backward state.
-        own: for each class the pair that holds its moments.
-        branch_inputs: for each branch, a function to its input (q, delta).
-        outputs: function to q of each outgoing pair, then delta of each, then, for each class, the second
-            moment between its streams before and after the block.
-        differential: the derivatives of both.
-        backward: function to the matrix that maps the outgoing gradient state to the incoming one,
-            followed by the rows of the gradient (gamma, c) at each branch's output.
+        gradients: the pairs (i, j), i <= j, of streams, in the order of the backward state.
+        own: the number of the pair that holds the moments of each class.
+        branch_inputs: functions to (q, delta) at each branch's input.
+        outputs: function to q of each outgoing pair, then delta of each, then q_{l,l+1}, the second moment
+            across the block, of each class.
+        differential: the derivatives of ``branch_inputs`` and ``outputs``.
+        backward: function to the entries, row by row, of the map from the outgoing gradient state to the
+            incoming one, followed by the rows of (gamma, c) at each branch's output; its shape is ``shape``.
 
     Functions take three sequences of numbers or arrays: q, delta and the multipliers. q and delta are those
     of the block's sources, the stream pairs in front of it and then the outputs of its branches (for a

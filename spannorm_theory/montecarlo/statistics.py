@@ -70,7 +70,7 @@ def summarise(samples: Mapping[Key, Array]) -> Statistics:
 
 
 def _finite(shift: Array) -> Array:
-    """Where every network has a zero there is nothing to shift."""
+    """The shift, and zero where every network has a zero, whose logarithm is infinite."""
     return np.where(np.isfinite(shift), shift, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""The backward pass of the pair theory: gradient moments obey a linear map in each block."""
+"""The backward pass of the pair theory: a linear map of gradient moments in each block (T4.2, T4.3, T8.2)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Gradients:
     """Second moments of the gradient through a stack.
 
     Attributes:
-        mantissas: (gamma, c) of each pair of streams in turn at every boundary, (depth + 1, 2 x pairs), over
-            e^exponents.
-        exponents: (depth + 1,).
+        mantissas: (gamma, c) of each pair of streams in turn at every boundary, over e^exponents,
+            (depth + 1, 2 x pairs).
+        exponents: kappa_l, the natural exponents that are carried apart, (depth + 1,).
         weights: natural logarithm of the squared gradient norm of each matrix by name, (depth,).
     """
 
@@ -43,7 +43,8 @@ def backward(
     """Pass the loss gradient back through a stack whose moments are known.
 
     Args:
-        network_variance: U, for each wiring at its branches' inputs, (layers, branches).
+        v: V of the stack.
+        network_variance: U at the branches' inputs, one array (layers, branches) for each wiring.
 
     Raises:
         AssumptionError: a gradient left float64's range, or its digits are lost.
@@ -72,7 +73,8 @@ class _BlocksBack:
     """The blocks of one wiring on the way back.
 
     Attributes:
-        matrices: from the gradient state behind each block to that in front, (layers, numbers, numbers).
+        matrices: M_l, from the gradient state behind each block to that in front, (layers, numbers, numbers)
+            with two numbers for each pair of streams.
     """
 
     def __init__(self, moments: BlockMoments, v: Array, u: Array) -> None:
@@ -88,8 +90,8 @@ class _BlocksBack:
         self.matrices, self._to_branches = table[:, :numbers], table[:, numbers:]
 
     def _branch_maps(self) -> list[Array]:
-        """Entries of each branch's 2 x 2 map from (gamma, c) at its output to its input, (4, layers);
-        attention's maps to each of its projections are kept."""
+        """Entries of each branch's 2 x 2 map from (gamma, c) at its output to its input, (4, layers); maps of
+        attention to its projections are kept."""
         blocks, moments, kept = self.blocks, self.moments, 1 / (1 - self.blocks.dropout)
         by_dropout = np.array([kept, 1.0, kept, 1.0])[:, None]
         maps: list[Array] = []
@@ -107,8 +109,8 @@ class _BlocksBack:
         return maps
 
     def weight_grads(self, behind: Array, tokens: int) -> dict[str, Array]:
-        """Logarithms of the squared norms by matrix, (layers,), for the gradient state ``behind`` each block,
-        (layers, numbers)."""
+        """Logarithms of the squared gradient norms by matrix, (layers,), for the gradient state ``behind``
+        each block, (layers, numbers)."""
         found: dict[str, Array] = {}
         at_outputs = np.einsum("lbn,ln->lb", self._to_branches, behind)
         for i, component in enumerate(self.blocks.components):

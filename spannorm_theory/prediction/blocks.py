@@ -29,10 +29,10 @@ class WiredBlocks:
     Attributes:
         step: one block, compiled.
         layers: their indices in the stack, rising; (layers,).
-        components: the moments of each branch.
+        components: the component of each branch, which has its moments.
         gains: sigma_W^2 of each branch's matrices by name, each (layers,).
-        multipliers: of the step's coefficients, each (layers,).
-        dropout: rate on every branch's output.
+        multipliers: values of the step's coefficients, each (layers,).
+        dropout: p_o, the rate of dropout on every branch's output.
     """
 
     step: PairStep
@@ -89,11 +89,11 @@ class BlockMoments:
 
     @cached_property
     def branches(self) -> list[Any]:
-        """Each branch at its input: a :class:`BranchInput`, or an :class:`AttentionInput`."""
+        """A :class:`BranchInput` or :class:`AttentionInput` of each branch, its moments at its input."""
         parts = zip(self.blocks.components, self.blocks.gains, self.branch_inputs, strict=True)
         return [component.at(q, delta, gains) for component, gains, (q, delta) in parts]
 
     @cached_property
     def derivatives(self) -> tuple[list[tuple[Gradient, Gradient]], list[Gradient]]:
-        """Derivatives of the step's moments at these: :meth:`Differential.__call__`."""
+        """Derivatives of the step's moments here: :meth:`Differential.__call__`."""
         return self.blocks.step.differential(self.q, self.delta, self.blocks.multipliers)

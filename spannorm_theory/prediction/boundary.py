@@ -1,20 +1,16 @@
-r"""Both ends of a stack in theory: moments of its input, and of the loss gradient at its output.
+r"""Both ends of a stack in theory: moments of its input, and of the loss gradient at its output (T8.3, T8.4).
 
 Inputs. Gaussian tokens have cosine rho_0. Zipf ids through an embedding of second moment s_e and learned
-positions of second moment s_p have G_ik = s_e [id_i = id_k] + s_p [i = k]: for two tokens q_0 = s_e + s_p and
-p_0 = P_c s_e on average, P_c the collision probability; what two tokens share varies over pairs by
-P_c (1 - P_c) s_e^2.
+positions of second moment s_p have G_ik = s_e [id_i = id_k] + s_p [i = k]: q_0 = s_e + s_p, and p_0 = P_c s_e
+with the variance P_c (1 - P_c) s_e^2 over pairs, P_c the collision probability.
 
-Losses, as (gamma, c) at the model's output. Probe (1, 0); mean-pooled (1, 1); last token (1, 0) as
-averages over tokens. Cross-entropy, mean over n tokens of -ln softmax(y U)_label, with U of N(0, 1/d)
-entries: dLoss/dy = U (P - e_label) / n. Labels are independent of U and of each other, so that
-E P_label = 1/V, and with P2 = E sum_v P_v^2 and P11 = E sum_v P_v P'_v of two tokens' softmax rows, whose
-logits are Gaussian of variance q and covariance p (the moments of the output),
+Losses, as (gamma, c) at the model's output. Probe (1, 0); mean-pooled (1, 1); last token (1, 0) as averages
+over tokens. Cross-entropy, the mean over n tokens of -ln softmax(y U)_label, U an unembedding of N(0, 1/d):
 
-    gamma = (1 - 2/V + P2) / (d n^2),    c = (P_c - 2/V + P11) / (d n^2),
+    gamma = (1 - 2/vocabulary + P2) / (d n^2),    c = (P_c - 2/vocabulary + P11) / (d n^2),
 
-the overlaps of attention rows over V keys. For q << ln V they are e^q/V and e^p/V. Exact for wide
-streams; U (P - e) leans on the output by q/d.
+P2 and P11 the overlaps of attention rows over the vocabulary at logits of variance q and covariance p, the
+moments of the output. Exact for wide streams; left out is O(q/d).
 """
 
 from __future__ import annotations
@@ -29,7 +25,8 @@ from ..softmax.overlaps import LARGEST_S2, Overlaps, overlaps
 from ..spec.architecture import Architecture
 from ..spec.token_law import collision_probability
 
-#: correlations at which the overlap of two softmax rows is computed; it is analytic in between
+#: correlations at which the overlap of two softmax rows is computed; a spline stands for the analytic
+#: function in between, and fewer would show in the gradient of a cross-entropy under a mask
 GRID = 9
 
 
@@ -42,8 +39,7 @@ def input_moments(arch: Architecture) -> tuple[float, float]:
 
 
 def input_pair_variance(arch: Architecture) -> float:
-    """Variance over pairs of tokens of their covariance per coordinate, over the squared drop: 1/d of a
-    sample, and what ids that repeat add."""
+    """V_0 of the input: 1/d of a sample, and P_c (1 - P_c) s_e^2 / delta_0^2 of ids that repeat."""
     spread = 1 / arch.width
     if arch.inputs == "zipf":
         collision = collision_probability(arch.vocabulary)
@@ -71,7 +67,8 @@ def loss_moments(arch: Architecture, q: float, delta: float) -> tuple[float, flo
 
 
 def loss_interval(arch: Architecture) -> tuple[float, float]:
-    """Bounds of gamma over all outputs: softmax weights lie between uniform and one-hot, 1/V <= P2 <= 1."""
+    """Bounds of gamma over all outputs, as 1/vocabulary <= P2 <= 1: even softmax weights, and a single
+    one."""
     if arch.loss != "cross-entropy":
         return 1.0, 1.0
     low, high = (_cross_entropy(arch, p2, 0.0)[0] for p2 in (1 / arch.vocabulary, 1.0))

@@ -1,4 +1,4 @@
-"""The pair theory: what every layer of a stack does where all pairs of tokens are alike.
+"""The pair theory: profiles of all quantities of a stack where all pairs of tokens are alike (T8.1).
 
 One pass forward (:mod:`.forward`), the finite-width terms V and U (:mod:`.pair_variance`,
 :mod:`.network_variance`), and one pass back (:mod:`.backward`); profiles of all quantities follow.
@@ -21,7 +21,8 @@ from .prediction import Prediction, require_exchangeable
 from .profiles import all_profiles, of_stream, undecided_rows
 from .stack import Stack
 
-#: passes after which V must stay, and the largest change that is none: experts make an eighth of it of a gap
+#: passes after which V must stay, and the largest change that counts as staying: an eighth of it is the error
+#: of the gap of experts (T7.4)
 PASSES, SETTLED = 50, 1e-7
 
 
@@ -68,7 +69,7 @@ def predict_forward(arch: Architecture) -> Prediction:
     """Moments and cosines of :func:`predict_pair` alone, without gradients and spectra.
 
     Raises:
-        AssumptionError: as there.
+        AssumptionError: for the reasons of :func:`predict_pair`.
     """
     require_exchangeable(arch)
     stack = Stack.of(arch)

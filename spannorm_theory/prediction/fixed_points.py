@@ -1,10 +1,10 @@
-r"""Where token alignment settles: the map of rho over one block, its fixed points, and how soon rho rises.
+r"""Map of the token cosine rho over one block, its fixed points, and the depth at which rho rises (T8.5).
 
-At the stream moments that a layer has, one block maps a token cosine rho to rho'. A fixed point attracts
-if the slope of the map there is below one. rho = 1 is always a fixed point of dense blocks (equal tokens
-stay equal, but for dropout); whether it attracts is rank collapse, and its slope is the collapse factor of
-:mod:`spannorm_theory.derivation.rank_collapse` at finite n. Gated branches can repel it, and tokens then
-settle at a cosine below one; so does a router over experts, however flat it is: the slope at one is infinite.
+At the stream moments that a layer has, one block maps rho to rho'. A fixed point attracts if the slope of the
+map there is below one in size. rho = 1 is one of dense blocks (equal tokens stay equal, but for dropout), and
+its slope is the collapse factor of :mod:`spannorm_theory.derivation.rank_collapse` at finite n. Where gated
+branches make it repel, tokens settle at a cosine below one; so they do with experts, whose slope at one is
+infinite (T7.3).
 
 With experts the map is that of the mean over pairs and networks. Near alignment it is carried by the rare
 pairs that are routed apart: a typical network with few tokens goes below the fixed point's 1 - rho, and can
@@ -27,7 +27,7 @@ from .predict import predict_profiles
 from .prediction import require_exchangeable
 from .stack import Stack
 
-#: offset from rho = 1 at which its slope is taken
+#: 1 - rho at which the slope of the map at one is taken: less loses digits, more is off by its curvature
 NEAR_ONE = 1e-9
 
 #: cosines between which fixed points are looked for; experts have theirs close to one
@@ -57,7 +57,7 @@ def alignment_map(arch: Architecture, rho: Array, layer: int) -> Array:
 
 
 class _Map:
-    """rho in front of a block to rho behind it, with the block's numbers found once."""
+    """Map from rho in front of a block to rho behind it, with the block's numbers found once."""
 
     def __init__(self, arch: Architecture, layer: int) -> None:
         require_exchangeable(arch)
@@ -78,7 +78,11 @@ class _Map:
 
 
 def fixed_points(arch: Architecture, layer: int | None = None) -> list[FixedPoint]:
-    """Fixed points of the map of rho over block ``layer`` (default: the last), in rising order."""
+    """Fixed points of the map of rho over block ``layer`` (default: the last), in rising order.
+
+    Raises:
+        AssumptionError: tokens are not exchangeable, or the placement has several streams.
+    """
     block = _Map(arch, arch.depth - 1 if layer is None else layer)
 
     def gap(rho: float) -> float:

@@ -1,4 +1,4 @@
-"""The forward pass of the pair theory: one block's step, repeated."""
+"""The forward pass of the pair theory: one block's step, repeated (T8.1)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class StackMoments:
         stack: its blocks.
         wirings: the moments in the blocks of each wiring.
         q, delta: the states in front of each block and behind the last, (depth + 1, pairs).
-        across: second moment of each stream class with what it was in front of a block, (depth, classes).
+        across: q_{l,l+1}, second moment of each stream class across a block, (depth, classes).
     """
 
     stack: Stack
@@ -58,9 +58,9 @@ def forward(stack: Stack, state: State, pair_variance: Sequence[Array] | None = 
     """Pass a state through a stack, block by block.
 
     Args:
-        state: in front of the first block.
-        pair_variance: for each wiring V at its branches' inputs, (layers, branches), which experts read; None
-            stands for zero.
+        state: moments in front of the first block.
+        pair_variance: V at the branches' inputs, which experts read, one array (layers, branches) for each
+            wiring; None stands for zero.
 
     Raises:
         AssumptionError: a second moment left float64's range, or a norm reads zeros.
@@ -106,7 +106,7 @@ class _Steps:
 
     def __call__(self, state: State) -> tuple[State, State, list[float]]:
         """The state behind a block, the moments of its sources, and the second moment of each stream class
-        with what it was.
+        across it.
 
         Raises:
             OverflowError: a second moment is larger than ``LARGEST_VARIANCE``, or no number.

@@ -1,19 +1,12 @@
-r"""U: how far the token drop of one network strays from that of the wide limit.
+r"""U: variance over networks of the logarithm of a stream's token drop over its second moment (T9.4, T9.5).
 
-The token differences of a stream are many vectors, whose energy D = delta averages itself; the mean
-mode is one vector of d coordinates, whose energy M = q - delta does not. A fresh branch of mean-mode energy
-f, added to a stream of M, draws 2 m.f + f.f anew, of variance 4 M f / d + u f^2: u = 2/d for one Gaussian
-matrix, twice that for attention, whose values of the mean mode pass two. Norms turn a larger M into smaller
-differences, 1 - rho = D / (M + D), and where tokens collapse nothing brings them back: the logarithm of the
-drop performs a random walk from network to network, of variance U, and
-
-    E[delta^2] = (wide limit)^2 e^{2 U},
-
-which the squared gradients of queries and keys carry, being quadratic in the drop. (The mean of the
-logarithm stays: what the norms project off and Jensen's inequality cancel in feed-forward adds and leave
-U/12 at most in attention's.) The deviations (dM/M, dD/D), taken as common to all streams, are propagated
-linearly: through the block's compiled step by its derivatives, through branches by their own
-responses, at degree one in the size of their input.
+Token differences are many vectors, whose energy delta averages itself; the mean mode is one vector of d
+coordinates, of energy M = q - delta. A fresh branch of mean-mode energy f, added to a stream of M, draws the
+variance 4 M f / d + u f^2 anew, u = 2/d for one Gaussian matrix and twice that for attention, whose values of
+the mean mode pass two. The deviations (dM/M, ddelta/delta), taken as common to all streams, go through each
+block by the derivatives of its compiled step, and through branches by their own responses, at degree one in
+the size of their input; U = Var(dln delta - dln q). Squared gradients of queries and keys, quadratic in the
+drop, carry e^{2 U}. Leading order in L/d.
 """
 
 from __future__ import annotations
@@ -31,10 +24,10 @@ from .stack import Stack
 
 
 def network_variance(stack: Stack, moments: Sequence[BlockMoments], width: int) -> list[Array]:
-    """U of a stack: for each wiring at its branches' inputs, (layers, branches).
+    """U at the branches' inputs, one array (layers, branches) for each wiring.
 
     Args:
-        moments: in the blocks of each wiring.
+        moments: second moments in the blocks of each wiring.
         width: d.
     """
     deviations = [_Deviations(wiring, width) for wiring in moments]
@@ -48,19 +41,20 @@ def network_variance(stack: Stack, moments: Sequence[BlockMoments], width: int) 
 
 
 class _Deviations:
-    """The linear recursion of (dM/M, dD/D) through the blocks of one wiring.
+    """The linear recursion of (dM/M, ddelta/delta) through the blocks of one wiring.
+
+    Columns stand for the two deviations in front of the block, then for each branch's noise.
 
     Attributes:
-        rows: (branches, 2 + branches, layers), deviation of each branch input's drop over its second moment:
-            of the two in front of the block, and of each branch's noise.
-        behind: (2, 2 + branches, layers), the two behind it.
+        rows: deviation of ln(delta/q) at each branch's input, (branches, 2 + branches, layers).
+        behind: the two deviations behind the block, (2, 2 + branches, layers).
     """
 
     def __init__(self, moments: BlockMoments, width: int) -> None:
         blocks, gradients = moments.blocks, moments.derivatives[0]
         pairs, branches = moments.pairs, len(blocks.components)
         delta, m = moments.delta, moments.q - moments.delta
-        # derivatives of q and delta of every source along dM/M, dD/D and each branch's noise
+        # derivatives of q and delta of every source along dM/M, ddelta/delta and each branch's noise
         moved_q, moved_delta = np.zeros((2, pairs + branches, 2 + branches, len(blocks.layers)))
         moved_q[:pairs, 0], moved_q[:pairs, 1] = m[:pairs], delta[:pairs]
         moved_delta[:pairs, 1] = delta[:pairs]
@@ -85,8 +79,8 @@ class _Deviations:
         self.behind = np.stack([(dq - dd) / _positive(q - drop), dd / _positive(drop)])
 
     def recursion(self) -> tuple[Array, Array]:
-        """Maps (layers, 3, 3) of the covariance 00, 01, 11 of the two through a block, and (layers, 3) of the
-        fresh noise."""
+        """Maps of the entries 00, 01, 11 of the deviations' covariance through each block, (layers, 3, 3),
+        and what its noise adds to them, (layers, 3)."""
         (a, b), (c, d) = self.behind[:, :2]
         x, y = self.behind[:, 2:]
         maps = np.array([[a * a, 2 * a * b, b * b], [a * c, a * d + b * c, b * d], [c * c, 2 * c * d, d * d]])
@@ -94,7 +88,7 @@ class _Deviations:
         return maps.transpose(2, 0, 1), noise
 
     def at_branches(self, before: Array) -> Array:
-        """U at each branch's input, (layers, branches), from the covariances in front of each block."""
+        """U at each branch's input, (layers, branches), from these entries in front of each block."""
         u, v, w = before.T
         first, second = self.rows[:, 0], self.rows[:, 1]
         fresh = np.square(self.rows[:, 2:]).sum(axis=1)
@@ -111,7 +105,8 @@ def _along(gradient: Gradient, moved: Mapping[str, Array]) -> Array:
 
 
 def _response(moments: BlockMoments, branch: int, dq: Array, dd: Array) -> tuple[Array, Array]:
-    """Changes of a branch's covariance between tokens, and of its second moment, when its input moves."""
+    """Changes of a branch's covariance between tokens and of its second moment, when q and delta of its input
+    change by ``dq`` and ``dd``; (directions, layers) each."""
     blocks = moments.blocks
     component, gains = blocks.components[branch], blocks.gains[branch]
     q, drop = moments.branch_inputs[branch]
@@ -140,9 +135,14 @@ def _share(
     source: int,
     mean: Array,
 ) -> Array:
-    """Share of a branch, a source of mean mode ``mean``, in the mean mode of the first
-    sum that reads it: what d ln(p / drop) is to d ln of it, whether a norm follows or not.
-    ``gradients`` and ``values`` are those of what may read it, in order."""
+    """Share of a branch in the mean mode of the first sum that reads it, (layers,): the derivative of
+    ln(p/delta) there in the logarithm of the branch's mean mode, whether a norm follows or not.
+
+    Args:
+        gradients, values: derivatives and values of (q, delta) of all that may read it, in order.
+        source: number of the branch among the sources.
+        mean: its mean mode.
+    """
     share = np.zeros(len(mean))
     for (to_q, to_drop), (q, drop) in zip(gradients, values, strict=True):
         key = "q", source

@@ -1,21 +1,14 @@
-r"""V: how unlike the covariances of different token pairs become in a stack of finite width.
+r"""V: how the covariances of token pairs vary in a stack of finite width, from block to block (T9.1 to T9.3).
 
-In the wide limit every pair of tokens has the covariance q - delta. In d coordinates these vary over
-pairs; V is their variance around what the token means explain, over delta^2. A Gaussian sample has V = 1/d,
-and :mod:`spannorm_theory.gaussian.marchenko_pastur` has the spectrum of token differences of any V. Adding a
-fresh Gaussian branch of drop delta_f to a stream of drop delta draws 2 delta delta_f + delta_f^2 over d anew,
-and the branch answers to what is there: an ffn's covariance K moves by K' times that of its input. With the
-shares w = delta / (delta + delta_f) of the sum's drop, and eta = K' delta / delta_f,
+V is the variance over pairs of their covariance, around what the two token means explain, over delta^2: 1/d
+of a Gaussian sample, zero in the wide limit. A branch of drop delta_f, added to a stream of drop delta of
+which w is the share in the sum's drop, answers with eta = K' delta_in / delta_f to the variance at its input
+and has V_f of its own:
 
-    V' = (w + (1 - w) eta)^2 V + (1 - w^2) / d,
+    V' = (w + (1 - w) eta)^2 V + (1 - w^2) / d + (1 - w)^2 V_f.
 
-so V stays 1/d where branches forget (eta = 0) and grows by up to 1/d with each ffn that answers
-linearly (eta = 1). A branch adds (1 - w)^2 times the variance over pairs of its own covariance, over
-delta_f^2: 1/m for the sampling of m hidden units; what routing adds where experts differ from pair to
-pair, at any width; and for attention 1/d for the values and more for the overlaps of its rows of weights,
-which answer to the cosines of queries, eta = s^2 / (e^{s^2} - 1) at the rows' variance s^2. An
-element-wise function in a norm's place draws nothing: what it keeps, eta^2 V, is filled up to 1/d. Leading
-order in V; the deviations of several streams are taken as common.
+An element-wise function in a norm's place draws nothing: it keeps eta^2 V, which is filled up to 1/d. Leading
+order in V; deviations of several streams are taken as common.
 """
 
 from __future__ import annotations
@@ -31,7 +24,7 @@ from ..gaussian.closed_forms import Array
 from .blocks import BlockMoments
 from .stack import Stack
 
-#: V that a branch adds at most, of tokens that are equal to all digits
+#: largest V_f, which stands for infinity where tokens are equal to all digits
 LARGEST = 1e150
 
 
@@ -40,8 +33,8 @@ class PairVariance:
     """V through a stack.
 
     Attributes:
-        streams: of each pair of stream classes at every boundary, (depth + 1, pairs).
-        branches: for each wiring, at its branches' inputs, (layers, branches).
+        streams: V of each pair of stream classes at every boundary, (depth + 1, pairs).
+        branches: V at the branches' inputs, one array (layers, branches) for each wiring.
     """
 
     streams: Array
@@ -52,7 +45,7 @@ def pair_variance(stack: Stack, moments: Sequence[BlockMoments], start: float, w
     """V at every layer of a stack.
 
     Args:
-        moments: in the blocks of each wiring.
+        moments: second moments in the blocks of each wiring.
         start: V of the input.
         width: d.
     """
@@ -109,7 +102,7 @@ class _Blocks:
         self._numbers = iter(np.array([np.broadcast_to(x, shape) for x in columns]).T.tolist())
 
     def __call__(self, v: Sequence[float]) -> tuple[list[float], list[float]]:
-        """V of each pair behind the block, and at each branch's input."""
+        """V of each pair behind the block and at each branch's input, from V of each pair in front of it."""
         numbers, roots, found = iter(next(self._numbers)), [sqrt(max(x, 0.0)) for x in v], []
         for row, sources in enumerate(self._sources):
             root = sum(next(numbers) * roots[source] for source in sources)
@@ -120,8 +113,8 @@ class _Blocks:
 
 
 def _answers(moments: BlockMoments) -> list[tuple[Array, Array]]:
-    """For each branch K', by which its covariance answers to that of its input, and the variance over pairs
-    that it adds to its covariance by itself; each (layers,)."""
+    """K', by which a covariance answers to that of its input, and delta_f^2 V_f, for each branch;
+    (layers,)."""
     drops = moments.delta[moments.pairs :]
     parts = zip(moments.blocks.components, moments.branches, drops, strict=True)
     return [(component.response(at, drop), component.scatter(at, drop)) for component, at, drop in parts]

@@ -20,17 +20,19 @@ from .pair_variance import PairVariance
 
 Mask = NDArray[np.bool_]
 
-#: attention rows whose 1 - P2 is below this are no mixtures of many tokens
+#: least 1 - P2 of rows that mix many tokens: where a block has less, rank metrics above it are declined
 LEAST_OPEN = 0.75
 
-#: n (V - 1/d) up to which leading order describes a spectrum: at 0.5 the effective rank is off by 2 %
+#: n (V - 1/d) up to which leading order describes a spectrum, and beyond which spectra are declined: at 0.5
+#: the effective rank is off by 2 %
 LARGEST_EXCESS = 0.5
 
-#: matrices whose gradients read that tokens of one id are sent to the same experts, which mean and variance
-#: over pairs do not say
+#: matrices whose gradients read that tokens of one id are sent to the same experts, which a mean and a
+#: variance over pairs do not say: not predicted where experts stand behind Zipf inputs
 ROUTED_ALIKE = ("attn.query", "attn.key", "ffn.up", "ffn.gate", "ffn.down", "ffn.router")
 
-#: V up to which second order describes what experts make of pairs that differ
+#: V up to which second order describes experts' answer to pairs that differ; beyond, the rank residual is
+#: declined
 LARGEST_ROUTED = 0.5
 
 
@@ -81,7 +83,8 @@ def _input_gradient(pairs: Sequence[tuple[int, int]], gradients: Gradients) -> A
 
 
 def of_stream(moments: StackMoments, place: int) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Size and token cosine of a stream of class ``place``, and what blocks do to it, by quantity."""
+    """Profiles of a stream of class ``place`` by quantity: variance and token cosine, (depth + 1,), and
+    cosine and branch share across blocks, (depth,)."""
     own = moments.stack.step.own[place]
     q, delta, cross = moments.q[:, own], moments.delta[:, own], moments.across[:, place]
     with np.errstate(divide="ignore", invalid="ignore"):  # a stream that is zero has no cosine
@@ -92,7 +95,7 @@ def of_stream(moments: StackMoments, place: int) -> tuple[dict[str, Array], dict
 
 
 def _spectra(arch: Architecture, q: Array, delta: Array, v: Array, kept: Mask) -> dict[str, Array]:
-    """Metrics of spectra by name, of the shape of the moments, where they are ``kept``."""
+    """Metrics of spectra by name, of the shape of the moments, NaN where they are not ``kept``."""
     found = rank_metrics(q[kept], delta[kept], v[kept], arch.tokens, arch.width)
     result = {metric: np.full(q.shape, np.nan) for metric in SPECTRAL}
     for metric, values in result.items():
@@ -101,7 +104,7 @@ def _spectra(arch: Architecture, q: Array, delta: Array, v: Array, kept: Mask) -
 
 
 def undecided_rows(arch: Architecture, moments: StackMoments) -> Array:
-    """Rows of attention weights, over heads and tokens, that are expected to be more than a maximum."""
+    """Expected number of attention rows, over heads and tokens, that are more than a maximum, (depth,)."""
     found = []
     for wiring in moments.wirings:
         blocks = wiring.blocks
@@ -125,13 +128,13 @@ def _load_imbalance(moments: BlockMoments, arch: Architecture) -> Array:
 
 
 def _declined(arch: Architecture, open_share: Array, spreads: Array) -> tuple[Mask, Mask]:
-    """Where rank metrics are left unpredicted, as what they rest on does not hold: all of them, (layers,),
-    and those of spectra, of the shape of ``spreads``.
+    """Masks of where rank metrics are declined: all of them, (depth + 1,), and those of spectra, of the shape
+    of ``spreads``.
 
     Spectra use V, ``spreads``, at leading order in the excess n (V - 1/d): beyond ``LARGEST_EXCESS`` the
     second order, which is left out, is no longer small. And above a block whose attention picks single keys
-    (1 - P2 below ``LEAST_OPEN``) tokens become copies of one key, and the distance between all of them
-    fluctuates as a whole from network to network.
+    (1 - P2, ``open_share``, below ``LEAST_OPEN``) tokens become copies of one key, and the distance between
+    all of them fluctuates as a whole from network to network.
     """
     closed = np.append(0, np.cumsum(open_share < LEAST_OPEN)) > 0
     excess = arch.tokens * (spreads - 1 / arch.width)

@@ -18,8 +18,8 @@ class Readout:
     """The readout at the stream moments behind the last block.
 
     Attributes:
-        q, delta: of the model's output.
-        gradient: (2 x pairs of streams, 2), from (gamma, c) at the output to the gradient state there.
+        q, delta: second moment of the model's output, and its drop.
+        gradient: map from (gamma, c) at the output to the gradient state in front, (2 x stream pairs, 2).
     """
 
     q: float
@@ -28,8 +28,12 @@ class Readout:
 
     @classmethod
     def of(cls, arch: Architecture, places: tuple[int, ...], state: State) -> Readout:
-        """Evaluate an architecture's readout, which may hold element-wise functions but no weights, behind
-        ``state``; ``places`` are the streams' classes of copies."""
+        """Evaluate an architecture's readout, which may hold element-wise functions but no weights.
+
+        Args:
+            places: the streams' classes of copies.
+            state: moments behind the last block.
+        """
         step = pair_step(arch.definition.trace_readout(), places)
         sources_q, sources_delta, maps = [*state.q], [*state.delta], list[float]()
         multipliers = [float(c) for c in step.coefficients]

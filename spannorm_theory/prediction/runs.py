@@ -54,7 +54,7 @@ def average(runs: Sequence[dict[Key, Array]], excess: Array) -> tuple[dict[Key, 
     error.
 
     Args:
-        excess: what runs differ by that has the mean zero, (runs,); zeros where nothing is known of them.
+        excess: a number of each run whose mean is known to be zero, (runs,); zeros where there is none.
     """
     means, errors = {}, {}
     for key in runs[0]:

@@ -1,22 +1,17 @@
-r"""The position-resolved theory: token Grams through a stack and back, for any mask and logit scale.
+r"""The position-resolved theory: token Grams through a stack and back, for any mask (T10.1 to T10.4).
 
 State: the n x n Gram of every pair of streams, G_st = E x(s).x(t) / d, forward; that of the gradients
-backward. A block's trace is evaluated with the GRAM algebra; its branches are element-wise kernels of
-the Gram (feed-forward) and averages over sampled heads (attention); nothing assumes that tokens are
-alike. It is exact for wide streams at any head width, up to the sampling of the heads. What a finite
-width adds to the gradients of queries and keys, the spread V of pair covariances (:mod:`.pair_variance`) and
-the variance U of their mean over networks (:mod:`.network_variance`), follows from the Grams' averages over
-positions.
+backward, divided by its size in each block with the exponent carried apart. A block's trace is evaluated with
+the GRAM algebra: feed-forward branches entry by entry, attention by averages over sampled heads. Exact for
+wide streams at any head width, up to the sampling. V (:mod:`.pair_variance`) and U
+(:mod:`.network_variance`), which finite width adds to gradients of queries and keys, follow from averages of
+the Grams over positions.
 
-The draws behind the heads are fixed by the seed and the layer, the same there and back and in every
-architecture of one shape, so differences between architectures are not blurred. Layers must not share
-them: a Gram that carries the fluctuation of some draws, mixed by the same draws again, is biased at
-first order in 1/draws instead of second. Draws are split into ``BATCHES`` groups of antithetic pairs
-and the whole recursion is run on each: the prediction is the mean of these runs and its standard error
-follows from their spread (:mod:`.runs`).
-
-Both ends are those of :mod:`.boundary`; each run reads its own token ids, where there are any. Gradients are
-divided by their size in each block and the exponent is carried apart.
+Draws are fixed by the seed and the layer, the same there and back and in every architecture of one shape, so
+that differences between architectures are not blurred; layers have draws of their own, as shared ones would
+bias at first order in 1/draws. ``BATCHES`` groups of antithetic pairs each run the whole recursion: the
+prediction is their mean, with its standard error (T10.4, :mod:`.runs`). Each run reads its own token ids,
+where there are any.
 """
 
 from __future__ import annotations
@@ -44,7 +39,7 @@ from .prediction import Prediction
 from .runs import at_no_excess, average, balanced_ids
 from .stack import Stack
 
-#: independent recursions behind a prediction
+#: independent recursions behind a prediction; with fewer its standard error is itself uncertain
 BATCHES = 8
 
 
@@ -53,10 +48,11 @@ class Resolved(Prediction):
     """A prediction with its positions and its own sampling error.
 
     Attributes:
-        tokens: (stream, "variance") and (stream, "grad_variance") of every token, natural logarithms,
-            to arrays (layers + 1, tokens); ``token_errors`` are their standard errors.
-        grams: the same keys to {layer: token Gram} at the requested layers; those of the gradient are
-            divided by its largest mean second moment over the streams.
+        tokens: natural logarithm of every token's second moment, by (stream, "variance") and (stream,
+            "grad_variance"), (depth + 1, tokens).
+        token_errors: standard errors of ``tokens``.
+        grams: token Grams, (tokens, tokens), by these keys and then by layer, at the requested layers; Grams
+            of the gradient are divided by its largest mean second moment over the streams.
     """
 
     tokens: dict[Key, Array] = field(default_factory=dict)
@@ -78,7 +74,12 @@ def predict_gram(arch: Architecture, draws: int = 32, seed: int = 0) -> Predicti
 
 
 def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence[int] = ()) -> Resolved:
-    """The same with every position; ``layers`` are the boundaries whose Grams are kept."""
+    """Profiles of the position-resolved theory, and every position.
+
+    Args:
+        draws, seed: as in :func:`predict_gram`, which has the errors too.
+        layers: boundaries whose Grams are kept.
+    """
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1 or draws % (2 * BATCHES):
         raise InputError(f"draws must be a positive multiple of {2 * BATCHES}, got {draws!r}")
     ids, excess = None, np.zeros(BATCHES)
@@ -206,10 +207,8 @@ class _Run:
 
 
 def _finite_width(arch: Architecture, stack: Stack, averages: Array) -> tuple[Array, Array]:
-    """V and U at each branch's input, (depth, branches), from each block's :meth:`Block.pair_moments`,
-    (depth, sources, 2).
-
-    Grams hold what repeated token ids share, so V starts as that of Gaussian tokens."""
+    """V and U at each branch's input, (depth, branches), from :meth:`Block.pair_moments` of every block,
+    (depth, sources, 2). Grams hold what repeated token ids share, so V starts as that of Gaussian tokens."""
     parts = zip(stack.wirings, stack.by_wiring(averages), strict=True)
     moments = [BlockMoments(blocks, *averages.transpose(2, 1, 0)) for blocks, averages in parts]
     v = pair_variance(stack, moments, 1 / arch.width, arch.width)

@@ -1,12 +1,12 @@
-r"""Singular values of a token representation X, from its moments and the width.
+r"""Singular values of a token representation X, from its moments and the width (T9.6, T9.7).
 
-Where tokens are alike, the eigenvalues of X X^T / d follow the laws of
+Where tokens are exchangeable, the eigenvalues of X X^T / d follow the laws of
 :mod:`spannorm_theory.gaussian.rank_metrics` and :mod:`spannorm_theory.gaussian.marchenko_pastur`: n - 1 of
-them around the drop delta, and the token mean's outside of these, at (1 + theta)(1 + y/theta) delta with y =
-(n-1) V, where theta = n p / delta > sqrt(y); below that, all n are one law. The i-th of m eigenvalues is the
-law's quantile at (i - 1/2) / m. Under a mask, X is Gaussian with the token Gram of the position-resolved
-theory, and its singular values are averaged over draws of d columns; the spread of covariances beyond 1/d,
-which widens the bulk further, is left out.
+them around the drop delta, and one of the token mean outside of these, at (1 + theta)(1 + y/theta) delta with
+y = (n-1) V, where theta = n p / delta > sqrt(y); below that, all n are one law. The i-th of m eigenvalues is
+the law's quantile at (i - 1/2) / m. Under a mask, X is Gaussian with the token Gram of the position-resolved
+theory, and its singular values are averaged over draws of d columns; left out is that covariances vary beyond
+1/d, which widens the bulk further.
 """
 
 from __future__ import annotations
@@ -21,15 +21,13 @@ from ..spec.architecture import Architecture
 from .exchangeable import predict_pair
 from .sampled import resolve
 
-#: nodes of the cumulative law over the angle phi, and draws of X for a token Gram
+#: nodes of the cumulative law over the angle phi, whose spacing limits the digits of quantiles, and draws of
+#: X for a token Gram, whose sampling error falls as their root
 NODES, DRAWS = 4096, 32
 
 
 def singular_values(arch: Architecture, layers: Sequence[int]) -> dict[str, Array]:
-    """Expected s_i / |X|_F in falling order, by stream; shape (layers, tokens).
-
-    NaN where the theory declines rank metrics.
-    """
+    """Expected s_i / |X|_F, falling, by stream, (layers, tokens); NaN where rank metrics are declined."""
     if arch.mask != "none":
         return _from_grams(arch, layers)
     profiles = predict_pair(arch).profiles
@@ -43,7 +41,7 @@ def singular_values(arch: Architecture, layers: Sequence[int]) -> dict[str, Arra
 
 
 def cosine_spread(rho: Array, participation: Array, arch: Architecture) -> Array:
-    """V of :mod:`.pair_variance`, which the participation ratio holds: the inverse of
+    """V, (layers,), from the participation ratio: the inverse of
     :func:`spannorm_theory.gaussian.rank_metrics.participation_ratio`."""
     square = (arch.tokens / participation - 1) / (arch.tokens - 1)
     beyond = square - rho**2 - (1 - rho**2) ** 2 / arch.width
@@ -51,8 +49,8 @@ def cosine_spread(rho: Array, participation: Array, arch: Architecture) -> Array
 
 
 def quantiles(count: int, first: float, second: float = 0.0) -> Array:
-    """``count`` eigenvalues, in falling order, of the law of mean 1 and spreads y1 and y2
-    (:mod:`spannorm_theory.gaussian.marchenko_pastur`)."""
+    """Quantiles in falling order, (count,), of the law of mean 1 and aspects y1 = ``first`` and y2 =
+    ``second`` (:mod:`spannorm_theory.gaussian.marchenko_pastur`)."""
     eigenvalues, weight = difference_law(np.array(first), np.array(second), NODES)
     levels = (np.arange(count) + 0.5) / count
     full = max(first, second) <= 1  # else a share of them is zero

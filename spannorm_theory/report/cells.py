@@ -1,4 +1,4 @@
-"""What the report computes: for each placement and scaling its derivation and its verification."""
+"""The cells of the report: derivation and verification of each placement under each scaling rule."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ from ..sweeps.run import Sweep, run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: factors for which rules are registered
 BRANCH_SCALES = (0.125, 0.1875, 0.25, 0.375, 0.5, 0.75, 1.0, 1.5, 2.0)
 BALANCES = (0.0625, 0.25, 0.5, 1.0, 2.0, 4.0, 16.0)
 OWN = "this package"

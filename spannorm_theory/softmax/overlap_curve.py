@@ -1,4 +1,4 @@
-"""Overlaps of attention rows along s^2 = v (1 - rho), the logits that tokens of cosine rho give."""
+"""Overlaps of attention rows along s^2 = v (1 - rho), at one logit variance v and any token cosine (T6.4)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..gaussian.spline import Spline1D, through_nodes
 from .overlaps import head_overlaps, sphere_overlaps
 from .query_bias import query_biases
 
-#: cells of the splines in y, whose error falls as the fourth power
+#: cells of the splines in y, whose errors fall as the fourth power
 CELLS = 256
 
 
 class OverlapCurve:
-    """:class:`~.overlaps.HeadOverlaps` and :class:`~.query_bias.Biases` as splines in y = sqrt(1 - rho), one
-    for each (v, keys) and kind of head.
+    """Splines in y = sqrt(1 - rho) of :class:`~.overlaps.HeadOverlaps` and :class:`~.query_bias.Biases`, for
+    one (v, keys) and kind of head.
 
     They go through the polynomial of quadratures at Chebyshev nodes, and are right to 1e-6 of their largest
     values at v = 1 and to 2e-5 at v = 64.
@@ -43,7 +43,7 @@ class OverlapCurve:
         self._forward = Spline1D(y, table[:, [0, 1, 8]])  # P2, P11 and the value bias
 
     def forward(self, rho: float) -> list[float]:
-        """P2, P11 and the value bias at one cosine (a microsecond, for the layer loop)."""
+        """P2, P11 and b_V at one cosine (a microsecond, for the loop over layers)."""
         return self._forward.at(sqrt(1 - rho) if rho < 1 else 0.0)
 
     def all(self, rho: Array) -> Array:

@@ -35,7 +35,7 @@ from .overlaps import LARGEST_S2, overlaps, query_norms, saturated
 from .query_bias import MIDDLE, bias_table
 from .rows import one_row
 
-#: sigma at s = 8
+#: sigma at s = 8, beyond which laws at large s stand for nodes
 LARGEST_SIGMA = LARGEST_S2**0.5 / (LARGEST_S2**0.5 + MIDDLE)
 
 
@@ -53,7 +53,7 @@ CELLS = 192, 96
 
 
 class RowTable:
-    """:class:`~.overlaps.Overlaps` of rows of ``keys`` independent Gaussian logits."""
+    """Table of :class:`~.overlaps.Overlaps` of rows of ``keys`` Gaussian logits."""
 
     def __init__(self, keys: int) -> None:
         self._even = np.array(overlaps(0.0, 0.0, keys))[:, None, None]
@@ -98,7 +98,7 @@ def _s(nodes: Array) -> Array:
 
 
 class HeadTable:
-    """:class:`~.overlaps.HeadOverlaps` and the value bias of heads without norms.
+    """Table of :class:`~.overlaps.HeadOverlaps` of heads without norms, and of b_V.
 
     P2 and J are right to 2e-6, and 1 - P2, P2 - 1/n and J to 2e-5 of themselves; the overlaps of two rows to
     1e-5 where s < 30 and to 6e-5 beyond, of two keys to 1e-3.
@@ -138,7 +138,7 @@ class HeadTable:
         self._biases = bias_table(keys, head_width)
 
     def forward(self, s2: float, rho: float) -> tuple[float, float, float]:
-        """P2, P11 and the value bias at one point (a few microseconds, for the layer loop)."""
+        """P2, P11 and b_V at one point (a few microseconds, for the loop over layers)."""
         s, w = sqrt(s2), 1 + s2
         sigma, y = s / (s + MIDDLE), sqrt(1 - rho) if rho < 1 else 0.0
         (odds,), (two,) = self._odds.at(sigma), self._p11.at(sigma, y)

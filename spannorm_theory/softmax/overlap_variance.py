@@ -1,15 +1,10 @@
-r"""How unlike the overlaps of different pairs of attention rows are, in one head.
+r"""V_A: variance over pairs of tokens of the overlaps of attention rows in one head (T9.3).
 
-With C = P A A^T P, P the projection off the token mean, the n^2 entries of C vary around those of the
-wide limit, a multiple of P, by
-
-    V_A = [(n - 1) tr C^2 / (tr C)^2 - 1] / n,
-
-the V of :mod:`spannorm_theory.prediction.pair_variance` for rows of attention weights. Over many heads and
-keys it is 1/n and what the cosine of two queries over d_h coordinates adds; but weights are log-normal, and
-at the n of interest their tails carry more than these leading orders. It is therefore sampled, from heads of
-independent Gaussian queries and keys with a fixed seed, on a grid of the row variance s^2, and interpolated
-in its logarithm. The standard error of a node is 1 to 6 %.
+With C = P A A^T P, P the projection off the token mean, V_A = [(n - 1) tr C^2 / (tr C)^2 - 1] / n. Over many
+heads and keys it is 1/n and what the cosine of two queries over d_h coordinates adds; but weights are
+log-normal, and at the n of interest their tails carry more than these leading orders. It is therefore
+sampled, from heads of independent Gaussian queries and keys with a fixed seed, on a grid of the row variance
+s^2, and interpolated in its logarithm. The standard error of a node is 1 to 6 %.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
-r"""Overlaps of softmax attention rows with Gaussian logits, exact at any number of keys.
+r"""Overlaps of softmax attention rows with Gaussian logits, exact at any number of keys (T6.3 to T6.7).
 
-Two rows A, B of n softmax weights; the logits of one row are independent N(0, s^2), those of two
-rows have correlation rho at the same key and none at different keys. Attention needs
+The logits of one row of n weights are independent N(0, s^2); those of two rows A, B have correlation rho at
+the same key and none at different keys. Attention needs
 
     P2  = E sum_j A_j^2                 P11 = E sum_j A_j B_j
     J   = E[P2 - 2 P3 + P2^2]           J11 = E[P11 - 2 P21 + P11^2],  P21 = sum_j A_j^2 B_j
 
-(J and J11 are the second moments of the softmax Jacobian, for one row and between two). As in :mod:`.rows`
-every one becomes an integral over log t of products of single-key expectations; two rows share the common
-part of their logits, so their joint expectations are matrix products of conditional ones.
+J and J11 being the second moments of the softmax Jacobian, of one row and between two. As in :mod:`.rows`
+each becomes an integral over ln t of products of one-key expectations; two rows share the common part of
+their logits, so their joint expectations are matrix products of conditional ones (T6.6). What heads of finite
+width and norms over heads change (T6.12, T6.14) is of leading order in 1/d_h.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from .rows import LOG_STEP, WIDEST, gaussian_sum, log_grid, one_row
 
-#: beyond this logit variance the softmax is a maximum but for near ties, and laws at large s take over
+#: logit variance beyond which the softmax is a maximum but for near ties, and laws at large s take over
+#: (T6.7); the quadrature's cost grows as s^3
 LARGEST_S2 = 64.0
 
 #: logit variance below which rows are even, and the excess of P2 over 1/n is lost in rounding
@@ -35,12 +37,12 @@ UNEVEN = 1e-6
 #: 3e-5 of J11 for thousands of keys: their cost grows as s^3
 STRONGER = 0.02
 
-#: Gauss-Laguerre nodes for the norm of a query; a fourth changes nothing at the order 1/d_h^2
+#: Gauss-Laguerre nodes for the length of a query; a fourth changes nothing at the order 1/d_h^2
 HEAD_NODES = 3
 
 
 class Overlaps(NamedTuple):
-    """P2, P11, J and J11 as defined above; E |M z|^2 of one row (:class:`.rows.Row`)."""
+    """P2, P11, J and J11 of (T6.3), and E |M z|^2 of one row (:class:`.rows.Row`)."""
 
     p2: float
     p11: float
@@ -50,16 +52,14 @@ class Overlaps(NamedTuple):
 
 
 class HeadOverlaps(NamedTuple):
-    """Overlaps in heads of finite width: what rows make of values, and of gradients.
+    """Overlaps in heads of finite width, forward and backward.
 
     Attributes:
-        p2, p11, j11: as above.
-        query: J of the gradient at a query.
-        tilt: J11 of the gradient at a key, times the cosine r of the two queries.
-        swing: E (r - rho) J11(r), which is the part of it that is due to varying r.
-        key: J of the gradient at a key.
-        mean: J of the token mean that norms leave of the gradient at keys, over 1 - rho; without norms it
-            vanishes.
+        p2, p11, j11: P2, P11 and J11 of (T6.3).
+        query, key: J of the gradient at a query, and at a key.
+        tilt: E r J11(r) over the cosine r of two queries, of the gradient at a key.
+        swing: E (r - rho) J11(r), the part of the tilt that varying r adds.
+        mean: J of the token mean that norms leave of the gradient at keys, over 1 - rho; zero without norms.
     """
 
     p2: float
@@ -74,7 +74,7 @@ class HeadOverlaps(NamedTuple):
 
 @lru_cache(maxsize=65536)
 def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
-    """Row overlaps for logits of variance ``s2`` and row correlation ``rho`` over ``keys`` keys.
+    """Overlaps of rows of ``keys`` logits of variance ``s2``, of correlation ``rho`` between two rows.
 
     Raises:
         AssumptionError: s^2 is negative or beyond 400, where the quadrature no longer resolves the
@@ -127,11 +127,9 @@ def _conditional(s: float, rho: float, n: int, step: float) -> tuple[Array, Arra
 
 
 def saturating_overlaps(s2: float, rho: float, keys: int) -> Overlaps:
-    """Overlaps at any logit variance, beyond ``LARGEST_S2`` by their laws at large s.
-
-    There the softmax is a maximum but for near ties, whose probability falls as 1/s: 1 - P2 and J go
-    as 1/s, J11 (a near tie in both rows) as 1/s^2, E |M z|^2 as 1/s^3, and P11 tends to the probability that
-    two rows have the same maximum. Each law's two leading constants come from s = 6 and s = 8.
+    """Overlaps at any logit variance, beyond ``LARGEST_S2`` by their laws at large s (T6.7): 1 - P2 and J
+    fall as 1/s, J11 as 1/s^2, E |M z|^2 as 1/s^3, and P11 tends to a constant. Each law's two leading
+    constants come from s = 6 and s = 8.
     """
     if s2 <= LARGEST_S2:
         return overlaps(max(s2, 0.0), rho, keys)
@@ -159,16 +157,12 @@ def saturated(s: Any, six: Array, eight: Array) -> Array:
 
 @lru_cache(maxsize=65536)
 def head_overlaps(s2: float, rho: float, keys: int, head_width: int) -> HeadOverlaps:
-    """Overlaps for heads of finite width whose queries and keys are Gaussian.
+    """Overlaps in heads of d_h = ``head_width`` coordinates whose queries and keys are Gaussian (T6.12).
 
-    The correlation of two rows is the cosine r of their queries, which fluctuates around rho with variance
-    (1 - rho^2)^2 / d_h. Keys collect r J11(r) from pairs of rows, which does not vanish at rho = 0.
-
-    The logits of one row are Gaussian with variance s^2 |q|^2 / E|q|^2, a chi-square over ``head_width``
-    coordinates: the overlaps are averaged over it, those of keys times what these read, |q|^2. That is exact
-    for one row; two rows are given a common |q|, as at rho = 1, but for what varying r adds, at rho = 0.
-
-    Of the coordinates of the keys that the gradient at a query reads, weights follow one in d_h.
+    The variance of one row's logits is s^2 |q|^2 / E|q|^2: overlaps are averaged over that chi-square, those
+    of keys times what these read, |q|^2. Exact for one row; two rows are given a common |q|, as at rho = 1.
+    Their correlation r, the cosine of two queries, has the variance (1 - rho^2)^2 / d_h around rho. Of the
+    keys' coordinates that the gradient at a query reads, weights follow one in d_h.
     """
     middle = saturating_overlaps(s2, rho, keys)
     turned, tilt = _over_cosines(s2, rho, keys, (1 - rho**2) / np.sqrt(head_width))
@@ -183,23 +177,19 @@ def head_overlaps(s2: float, rho: float, keys: int, head_width: int) -> HeadOver
 
 @lru_cache(maxsize=65536)
 def sphere_overlaps(s2: float, rho: float, keys: int, sphere: int) -> HeadOverlaps:
-    r"""Overlaps for heads whose queries and keys have norms: logits are coordinates of points on a sphere, of
-    m = ``sphere`` dimensions.
+    """Overlaps in heads with norms on queries and keys, on a sphere of m = ``sphere`` dimensions (T6.14).
 
-    Exact for one row. For two, P11 and J11 move between their values at rho = 0, which depend on the mean
-    alone, and at rho = 1, where the rows are one.
+    Logits are coordinates of points on the sphere: exact for one row. P11 and J11 of two move between their
+    values at rho = 0, which depend on the mean alone, and at rho = 1, where the rows are one. The norm takes
+    the gradient along each token, beyond the share 1/m of a random direction that its kernel has, and leaves
+    of J the part
 
-    A norm takes from the gradient at each token what points along it. As weights follow logits, that is more
-    than the share 1/m of a random direction, which the norm's kernel has: at a key (1 - rho) x + rho such
-    shares, x = E sum_j z_j^2 (M^2)_jj / J, and rho for what its logits have in common. Perpendicular to a
-    query are left as many of the keys' coordinates. So of J both keep
+        k = 1 - (1 - rho) (x - 1) / (m - 1),     x = E sum_j z_j^2 (M^2)_jj / J,
 
-        k = 1 - (1 - rho) (x - 1) / (m - 1).
-
-    Rows of like gradients add up, of m E[r J11(r)], all but E sum_j z_j z'_j (M M')_jj along the key: for
-    J11 ~ e^{s^2 r}, m - 1 times rho [1 - s^2 (1 - rho) (1 + rho)^2 / (m - 1)] J11, and 2/n of the swing,
-    which lie along the other keys. And gradients at keys no longer cancel: their token mean has
-    m (1 - rho) (1 - k) / (m - 2 + rho) of J.
+    at keys and, as many of the keys' coordinates being perpendicular to a query, at queries. Rows of like
+    gradients add up to rho J11 [1 - s^2 (1 - rho) (1 + rho)^2 / (m - 1)] (from J11 ~ e^{s^2 r}) and 2/n of
+    the swing, which lie along the other keys; the token mean of the gradient at keys has m (1 - rho) (1 - k)
+    / (m - 2 + rho) of J. Leading order in 1/m.
     """
     gaussian, tilt = _over_cosines(s2, rho, keys, (1 - rho**2) / np.sqrt(sphere))
     row = one_row(float(np.sqrt(s2)), keys, sphere)
@@ -215,7 +205,7 @@ def sphere_overlaps(s2: float, rho: float, keys: int, sphere: int) -> HeadOverla
 
 
 def _over_cosines(s2: float, rho: float, keys: int, deviation: float) -> tuple[Overlaps, float]:
-    """Means over a row correlation r of standard deviation ``deviation`` around rho, and that of r J11(r)."""
+    """Means of the overlaps and of r J11(r) over a row correlation r, ``deviation`` around rho."""
     nodes = [max(-1.0, min(float(rho + x), 1.0)) for x in (-deviation, deviation)]
     found = [saturating_overlaps(s2, r, keys) for r in nodes]
     tilt = sum(r * o.j11 for r, o in zip(nodes, found, strict=True)) / len(nodes)
@@ -224,8 +214,8 @@ def _over_cosines(s2: float, rho: float, keys: int, deviation: float) -> tuple[O
 
 @lru_cache(maxsize=256)
 def query_norms(head_width: int) -> tuple[Array, Array]:
-    """Gauss nodes and weights of chi-square / head_width (Golub and Welsch; no gamma function of the
-    width, which would overflow)."""
+    """Gauss nodes and weights of |q|^2 / E|q|^2, a chi-square over ``head_width`` (Golub and Welsch; gamma
+    functions of the width would overflow)."""
     k = np.arange(HEAD_NODES, dtype=float)
     alpha = head_width / 2 - 1
     nodes, vectors = eigh_tridiagonal(2 * k + alpha + 1, np.sqrt(k[1:] * (k[1:] + alpha)))

@@ -1,25 +1,17 @@
-r"""Biases of attention's rows towards the directions that their queries pick, at leading order in 1/d.
+r"""Biases of attention rows towards the directions that their queries pick, leading order in 1/d (T6.15).
 
-Normed tokens of a finite width d have sample cosines X_jk, of variance 1/d. A query's logits are s z_j, z_j
-the coordinate of token j along one direction, so that weights answer to the part z_j z_k / d of X_jk and
-to no other. By Stein's lemma E[f z_j z_k] = s^2 E[d^2 f / da_j da_k] for any function f of a row's logits a.
-With p_k the sum of the k-th powers of its weights, M = diag(A) - A A^T, and sums over j != k,
+The sample Gram X of the tokens varies by 1/d around G, and a query's weights, whose logits are s z_j, lean
+towards the part z_j z_k / d of it. By Stein's lemma, E[f z_j z_k] = s^2 E[d^2 f / da_j da_k], sums over
+j != k are polynomials in the power sums p_k of a row of weights A, with M = diag(A) - A A^T:
 
-    value bias     E sum A_j A_k z_j z_k       = s^2 E[1 - 5 p2 + 4 p3 + 6 p2^2 - 6 p4]
-    Jacobian bias  E sum (M^2)_jk z_j z_k      = s^2 E[-3 p2 + 14 p3 + 3 p2^2 - 22 p4 - 32 p2 p3 + 40 p5
-                                                       + 20 p2^3 - 20 p2 p4]
-    chance         E sum (M_jk^2 + M_jj M_kk)  = E[1 - 3 p2 + 2 p3 + 2 p2^2 - 2 p4]
+    b_V, value bias      E sum A_j A_k z_j z_k       = s^2 E[1 - 5 p2 + 4 p3 + 6 p2^2 - 6 p4]
+    b_J, Jacobian bias   E sum (M^2)_jk z_j z_k      = s^2 E[-3 p2 + 14 p3 + 3 p2^2 - 22 p4 - 32 p2 p3 + 40 p5
+                                                             + 20 p2^3 - 20 p2 p4]
+    chi, chance          E sum (M_jk^2 + M_jj M_kk)  = E[1 - 3 p2 + 2 p3 + 2 p2^2 - 2 p4]
 
-The value bias over d is what a row's reading gains over P2, in units of a value's second moment;
-J + V chance + 2/d times the Jacobian bias is E tr(M X M X), which a query's gradient sums, for other parts of
-X that are independent and of variance V; and J + 1/d times the Jacobian bias is E tr(M X M), which a key's
-does.
-
-X_jj is one for normed tokens of cosine rho = 0. What the mean token leaves of the others' sizes varies by
-2 (1 - (1 - rho)^2) / d, which adds this share of the terms with j = k to the three sums:
-
-    s^2 E[4 p2 - 10 p3 + 6 p4],  s^2 E[4 p2 + 4 p2^2 - 28 p3 - 20 p2 p3 + 60 p4 + 20 p2 p4 - 40 p5],
-    E[2 p2 - 4 p3 + 2 p4].
+Where tokens share a mean their sizes vary too, and the terms with j = k enter with the share 1 - (1 - rho)^2:
+s^2 E[4 p2 - 10 p3 + 6 p4] in b_V, s^2 E[4 p2 + 4 p2^2 - 28 p3 - 20 p2 p3 + 60 p4 + 20 p2 p4 - 40 p5] in b_J
+and E[2 p2 - 4 p3 + 2 p4] in chi.
 """
 
 from __future__ import annotations
@@ -36,11 +28,11 @@ from ..gaussian.spline import Spline1D
 from .overlaps import query_norms
 from .rows import row_powers
 
-#: nodes in sigma = s / (s + 4), 1/48 apart, up to the largest s of the quadrature, to 2e-4 of each bias;
-#: another s for the law at large s
+#: nodes in sigma = s / (s + 4), 1/48 apart, up to the largest s of the quadrature: splines through them are
+#: right to 2e-4 of each bias; and another s, from which and the largest the limit at infinity follows
 NODES, LARGEST, NEAR = 41, 20.0, 14.0
 
-#: s at which sigma is one half
+#: s at which sigma is one half: nodes are densest around it
 MIDDLE = 4.0
 
 #: powers of w = 1 + s^2 that make these finite at both ends, the first two biases over s^2: j != k, and j = k
@@ -48,7 +40,7 @@ POWERS = np.array([[1.5, 1.5, 0.5], [1.0, 1.5, 0.5]])
 
 
 class Biases(NamedTuple):
-    """Value bias, Jacobian bias and chance as defined above."""
+    """The biases b_V and b_J, and chi, in units of a value's second moment times (1 - rho)/d, 1/d and V."""
 
     value: float
     jacobian: float
@@ -56,8 +48,8 @@ class Biases(NamedTuple):
 
 
 def query_biases(s2: float, rho: float, keys: int, head_width: int) -> Biases:
-    """Biases of heads of ``head_width`` coordinates, whose queries differ in size, by quadrature at rows'
-    logit variance s^2 and tokens' cosine rho."""
+    """Biases in heads of ``head_width`` coordinates, whose queries differ in size, by quadrature at the logit
+    variance ``s2`` of rows and the token cosine ``rho``."""
     found = np.zeros(3)
     for share, weight in zip(*query_norms(head_width), strict=True):
         apart, alone = _one_row(sqrt(s2 * share), keys)
@@ -66,7 +58,7 @@ def query_biases(s2: float, rho: float, keys: int, head_width: int) -> Biases:
 
 
 class BiasTable:
-    """:func:`query_biases` at any (s^2, rho), as splines in sigma."""
+    """Splines in sigma of :func:`query_biases`, at any (s^2, rho)."""
 
     def __init__(self, keys: int, head_width: int) -> None:
         end = LARGEST / (LARGEST + MIDDLE)
@@ -82,13 +74,13 @@ class BiasTable:
         self._values = Spline1D(sigma, table(sigma)[..., 0], ("clamped", "not-a-knot"))
 
     def value(self, s2: float, rho: float) -> float:
-        """The value bias at one point (a microsecond, for the layer loop)."""
+        """b_V at one point (a microsecond, for the loop over layers)."""
         s, w = sqrt(s2), 1 + s2
         apart, alone = self._values.at(s / (s + MIDDLE))
         return s2 / w * (apart / sqrt(w) + rho * (2 - rho) * alone)
 
     def all(self, s2: Array, rho: Array) -> Array:
-        """All three at each point; shape (3, points)."""
+        """b_V, b_J and chi at each point; shape (3, points)."""
         apart, alone = self._spline(_sigma(s2)).reshape(2, 3, -1) / np.moveaxis(_scale(s2), 0, -1)
         return np.asarray((apart + rho * (2 - rho) * alone) * np.stack([s2, s2, np.ones_like(s2)]))
 
@@ -103,16 +95,15 @@ def _scale(s2: Array) -> Array:
 
 
 def _spline(sigma: Array, values: Array) -> CubicSpline:
-    """Through values at all nodes but the last, s = infinity, of functions that tend there to a constant as
-    a + b / s^2."""
+    """Spline through ``values`` at all nodes but the last, s = infinity, where functions tend to a constant
+    as a + b / s^2."""
     near, last = CubicSpline(sigma[:-1], values)(NEAR / (NEAR + MIDDLE)), values[-1]
     limit = last + (last - near) / ((LARGEST / NEAR) ** 2 - 1)
     return CubicSpline(sigma, [*values, limit], bc_type=("clamped", "not-a-knot"))
 
 
 def _one_row(s: float, n: int) -> Array:
-    """The first two biases over s^2, and chance, of a row of Gaussian logits: of j != k, and of j = k; shape
-    (2, 3)."""
+    """b_V and b_J over s^2, and chi, of a row of ``n`` Gaussian logits; (2, 3), of j != k and of j = k."""
     p = row_powers(s, n)
     value = 1 - 5 * p.p2 + 4 * p.p3 + 6 * p.p22 - 6 * p.p4
     jacobian = (

@@ -1,4 +1,4 @@
-"""Averages over rows of attention weights, off the curve or the table that holds them."""
+"""Averages over rows of attention weights: one curve where logits keep their variance, a table where not."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class RowStatistics:
         return v * (1 - ONE_VARIANCE), v * (1 + ONE_VARIANCE)
 
     def forward(self, v: float, drop: float) -> tuple[float, float, float]:
-        """P2, P11 and the value bias at logit variance v and tokens' cosine 1 - ``drop``, in microseconds."""
+        """P2, P11 and b_V at the logit variance v and the token cosine 1 - ``drop``, in microseconds."""
         least, most = self._unit
         if least < v < most:
             p2, p11, bias = self._curve.forward(1 - drop)
@@ -62,7 +62,8 @@ class RowStatistics:
         return self._table.forward(v * drop, 1 - drop)
 
     def all(self, v: Array, drop: Array) -> tuple[Array, Array]:
-        """:class:`~.overlaps.HeadOverlaps`, (8, layers), and :class:`~.query_bias.Biases`, (3, layers)."""
+        """Entries of :class:`~.overlaps.HeadOverlaps`, (8, layers), and of :class:`~.query_bias.Biases`,
+        (3, layers), at logit variances v and token cosines 1 - ``drop``, (layers,)."""
         least, most = self._unit
         if ((least < v) & (v < most)).all():
             found = self._curve.all(1 - drop)

@@ -1,7 +1,7 @@
-r"""One row of softmax attention weights with independent logits: moments, exact at any number of keys.
+r"""One row of softmax attention weights with independent logits: moments, exact at any number of keys (T6.5).
 
 With 1/S^m = int t^{m-1} e^{-tS} dt / Gamma(m) the mean of a product of powers of n weights becomes an
-integral over log t of products of single-key expectations E a^l (t e^a)^k exp(-t e^a). The integrands are
+integral over ln t of products of one-key expectations E a^l (t e^a)^k exp(-t e^a). The integrands are
 analytic and decay, hence plain equidistant sums converge exponentially.
 """
 
@@ -91,8 +91,12 @@ def row_powers(s: float, n: int) -> RowPowers:
 
 @dataclass(frozen=True)
 class Row:
-    """P2 and J of a row, and how its Jacobian M = diag(A) - A A^T meets its logits z of unit variance:
-    ``along_query`` E |M z|^2, ``along_key`` E sum_j z_j^2 (M^2)_jj. Both are J where weights ignore logits.
+    """Overlaps of one row A with itself, and of M = diag(A) - A A^T with its logits z of variance 1.
+
+    Attributes:
+        p2, j: P2 and J of (T6.3).
+        along_query: E |M z|^2 (T6.12); J where weights ignore logits.
+        along_key: E sum_j z_j^2 (M^2)_jj, which over J is the x of (T6.14); J likewise.
     """
 
     p2: float
@@ -103,8 +107,13 @@ class Row:
 
 @lru_cache(maxsize=4096)
 def one_row(s: float, n: int, sphere: int = 0) -> Row:
-    """A row of ``n`` logits that are Gaussian, or coordinates of a uniform point on a sphere of ``sphere``
-    dimensions and radius sqrt(sphere) (both times s)."""
+    """Overlaps of a row of ``n`` logits.
+
+    Args:
+        s: standard deviation of a logit.
+        sphere: 0 for Gaussian logits, else dimensions of a sphere, one coordinate of whose uniform points
+            they are.
+    """
     if s == 0:
         even = 1 / n - 1 / n**2
         return Row(1 / n, even, even, even)
@@ -122,8 +131,8 @@ def one_row(s: float, n: int, sphere: int = 0) -> Row:
 
 
 def _row(s: float, n: int, sphere: int = 0, *, weights: int, logits: int = 0) -> Callable[..., float]:
-    """A function to E of the sum over distinct keys of the products of these :data:`Powers` of theirs, up to
-    ``weights`` and ``logits``."""
+    """Function from :data:`Powers` to E of the sum over distinct keys of the product of their weights and
+    logits to these powers, at most ``weights`` and ``logits``."""
     a, density = _logits(s, sphere)
     y = np.exp(log_grid(s, n, LOG_STEP))[:, None] * np.exp(a)
     part, found = np.exp(-y), []

@@ -1,29 +1,23 @@
-r"""Overlaps of top-k gates whose router logits are Gaussian, at one logit variance.
+r"""Overlaps of top-k gates whose router logits are Gaussian, at one logit variance v (T7.1, T7.3 to T7.5).
 
-A router gives each token E independent logits of variance v; at one expert the logits of two tokens have
-correlation rho. The k largest logits choose the experts, and a softmax over the chosen ("renormalised") or
-over all experts ("softmax") makes their gates g, zero elsewhere. With g, g' the gates of two tokens and
-w, w' the weights of the softmax that made them,
+A router gives each token as many independent logits as there are experts; at one expert the logits of two
+tokens have correlation rho. The k largest choose the experts, and a softmax over the chosen ("renormalised")
+or over all experts ("softmax") makes their gates g, zero elsewhere. With g, g' the gates of two tokens and w,
+w' the weights of the softmax that made them, and S = sum_e g_e g'_e,
 
-    A  = E sum_e g_e^2                 O = E sum_e g_e g'_e              (rho = 1: O = A)
-    R  = E sum_ej (dg_e/dz_j)(dg'_e/dz'_j) = E[S (sum_j w_j w'_j) + sum_e g_e g'_e (1 - g_e - g'_e)],
-         S = sum_e g_e g'_e, as dg_e/dz_j = g_e (1[e = j] - w_j): which experts are chosen has zero derivative
-    C  = expected share of the k experts that two tokens have in common
-    U  = variance of S over pairs of tokens of one router, around what either token explains
-       = E (S_12 - S_13 - S_42 + S_43)^2 / 4 of four tokens.
+    A    E sum_e g_e^2                  O    E S                         (rho = 1: O = A)
+    R    E[S (1 + sum_j w_j w'_j) - sum_e g_e g'_e (g_e + g'_e)], the inner product of the gates' Jacobians
+    C    mean share of the k experts that two tokens have in common
+    U_S  variance of S over pairs of tokens of one router, around what either token explains,
+         E (S_12 - S_13 - S_42 + S_43)^2 / 4 of four tokens
 
-Near rho = 1 one token's k-th and (k+1)-th logits change places with probability proportional to
-t = sqrt((1 - rho)/2), so the gap A - O = t h(t) has infinite slope in rho, and a smooth h:
-
-    h(0) = (2/sqrt(pi)) f(0) E[g*^2],   f(0) = E!/((k-1)! (E-k-1)!) int phi^2 Phi^(E-k-1) (1-Phi)^(k-1),
-
-f the density of the difference of those two logits (at unit variance) at zero, g* the gate there.
+Near rho = 1 the gap A - O is t h(t), t = sqrt((1 - rho)/2), with a smooth h of known h(0) (T7.3).
 
 Method. Points of a circle z(a) = w_1 cos a + w_2 sin a, w_1 and w_2 standard Gaussian vectors, have
 correlation cos(a - b): M equidistant points of one circle give M samples of a token and M samples of a pair
 for each of M/2 correlations, and every change of places on the way round is met. Multiples of the roots of
 primes, modulo one and shifted at random (Richtmyer, 1951), take the place of random w. Gaps are
-(A + A')/2 - O of the same samples; h(0) is computed apart. U comes from four tokens at a time, at
+(A + A')/2 - O of the same samples; h(0) is computed apart. U_S comes from four tokens at a time, at
 correlations from 0 to 1; it is taken as constant below 0. ``errors`` are standard errors over independent
 shifts.
 """
@@ -40,10 +34,10 @@ from threadpoolctl import threadpool_limits
 
 from ..gaussian.closed_forms import Array
 
-#: points on a circle; half as many correlations are sampled
+#: points on a circle; half as many correlations are sampled, between which splines in t are drawn
 POINTS = 64
 
-#: t of pairs of them
+#: t of pairs of points, 0 to half a circle apart
 KNOTS = np.sin(np.pi * np.arange(POINTS // 2 + 1) / POINTS)
 
 #: the largest t of two uncorrelated tokens, and its knot
@@ -85,11 +79,11 @@ def top_gates(logits: Array, top_k: int, renormalised: bool) -> tuple[Array, Arr
 
 
 class GateStatistics:
-    """The overlaps above for one logit variance.
+    """Overlaps of gates at one logit variance, sampled.
 
     Attributes:
         own, alone: A, and R of one token.
-        values: h = (A - O)/t, R, C and U/t, which are smooth in t, at ``KNOTS``; (knots, 4).
+        values: h = (A - O)/t, R, C and U_S/t, which are smooth in t, at ``KNOTS``; (knots, 4).
         uneven: variance over tokens of a = sum_e g_e^2, over A^2.
         size_share: E sum_j (da/dz_j)^2 / (4a) over R of one token: the share of the router's gradient that
             moves the size of the branch's output.
@@ -120,8 +114,8 @@ class GateStatistics:
         }
 
     def _sample(self, logit_variance: float, seed: int, own: float, alone: float) -> Array:
-        """The gap, R and C at each angle; shape (3, POINTS/2 + 1). What these circles have too much of A and
-        of R of one token (``own`` and ``alone`` are better known) is divided out."""
+        """The gap, R and C at each angle; shape (3, POINTS/2 + 1). The first two are scaled to ``own`` and
+        ``alone``, by which A and R of one token are better known than from these circles."""
         experts, k = self.experts, self.top_k
         circles = max(64, 1 << int(np.log2(SIZE / (POINTS * experts))))
         random = np.random.default_rng((seed, experts, k))
@@ -188,7 +182,7 @@ class GateStatistics:
         return float(2 / np.sqrt(np.pi) * (density @ gate))
 
     def _scatter(self, logit_variance: float) -> Array:
-        """U/t at each knot: swaps of experts make U proportional to t near one."""
+        """U_S/t at each knot: swaps of experts make U_S proportional to t near rho = 1."""
         t = np.linspace(0, UNCORRELATED, 13)[1:]
         samples = max(256, SIZE // (16 * self.experts))
         normal = np.random.default_rng((self.experts, self.top_k)).standard_normal((5, samples, self.experts))
@@ -206,8 +200,8 @@ class GateStatistics:
 
 
 def gate_statistics(experts: int, top_k: int, renormalised: bool, logit_variance: float) -> GateStatistics:
-    """The :class:`GateStatistics` of a logit variance, made once; beyond the smallest and the largest, of
-    these."""
+    """The :class:`GateStatistics` of a logit variance between ``SMALLEST_V`` and ``LARGEST_V``, made once;
+    beyond these, of the nearer one."""
     return _statistics(experts, top_k, renormalised, min(max(logit_variance, SMALLEST_V), LARGEST_V))
 
 

@@ -1,4 +1,4 @@
-"""Overlaps of top-k gates at any logit variance v and any t = sqrt((1 - rho)/2).
+r"""Overlaps of top-k gates at any logit variance v and any t = sqrt((1 - rho)/2) (T7.1 to T7.4).
 
 Bicubic splines in ln v and t go through :mod:`.top_k`'s samples at four powers of e around v: of the
 logarithms of A and of the sizes of the gap and of R, which change by orders of magnitude with v, and of the
@@ -20,10 +20,10 @@ from ..gaussian.closed_forms import Array
 from ..gaussian.spline import Spline2D
 from .top_k import KNOTS, LARGEST_V, MIDDLE, SMALLEST_V, GateStatistics, gate_statistics
 
-#: the largest variance over pairs of tokens, over the squared drop, that overlaps answer to
+#: the largest V (T9.1) that gaps answer to: their expansion is of second order in the spread (T7.4)
 LARGEST_PAIR_VARIANCE = 1.0
 
-#: the least size that a logarithm is taken of, in place of zero
+#: size that stands for zero where a logarithm is taken
 LEAST = 1e-300
 
 
@@ -35,8 +35,8 @@ class GateOverlaps:
         own: A.
         alone: R of one token.
         t: the points.
-        z: from the knot below.
-        cubics: coefficients there of (A - O)/t, R, C and U/t, powers 3 to 0 of z; (4, 4, *shape).
+        z: distance of t from the knot below.
+        cubics: coefficients of powers 3 to 0 of z, of (A - O)/t, R, C and U_S/t; (4, 4, *shape).
     """
 
     own: Array
@@ -68,7 +68,7 @@ class GateOverlaps:
 
     @property
     def scatter(self) -> Array:
-        """U."""
+        """U_S."""
         return self.t * self._value(3)
 
     def _value(self, function: int) -> Array:
@@ -112,11 +112,15 @@ class GateTable:
         return GateOverlaps(own, alone, t, z, cubics[:, 3:] * sizes)
 
     def forward(self, v: float, t: float, pair_variance: float) -> tuple[float, float]:
-        """A and A - O at one point (a few microseconds, for the layer loop), the latter less by what a
-        variance over pairs of tokens of their 1 - rho, relative to its square and at most 1, takes off.
+        """A and the mean gap A - O at one point (a few microseconds, for the loop over layers).
+
+        Args:
+            v, t: logit variance, and sqrt((1 - rho)/2).
+            pair_variance: V, by which the mean gap over pairs is less (T7.4); taken as
+                ``LARGEST_PAIR_VARIANCE`` at most.
 
         Raises:
-            AssumptionError: that leaves a gap which no two tokens have.
+            AssumptionError: V leaves a gap which no two tokens have.
         """
         x = log(min(max(v, SMALLEST_V), LARGEST_V))
         cell = np.inf if abs(v - self._unit_logits) < 1e-9 * v else floor(x)
@@ -135,9 +139,8 @@ class GateTable:
         return own, t * h * size
 
     def _around(self, cell: float) -> tuple[Spline2D, Spline2D]:
-        """Splines between ln v = ``cell`` and 1 more, of ln A, the logarithms of the sizes of the gap and of
-        R, and the four functions over these sizes; and of what the layer loop reads. An infinite cell is that
-        of an input of second moment 1."""
+        """Splines between ln v = ``cell`` and ``cell`` + 1, of the functions of :func:`_columns` and of the
+        three that the loop over layers reads; an infinite cell is that of an input of second moment 1."""
         if cell not in self._splines:
             if cell == np.inf:
                 x, statistics = log(self._unit_logits) + np.arange(2.0), [self.unit] * 2
@@ -150,7 +153,8 @@ class GateTable:
 
 
 def _columns(found: GateStatistics) -> Array:
-    """The functions of t that are interpolated, at its knots; (knots, 7)."""
+    """ln A, the logarithms of the sizes of the gap and of R, and (A - O)/t, R, C and U_S/t over these sizes,
+    at the knots of t; (knots, 7)."""
     sizes = np.maximum([found.own, found.values[MIDDLE, 0], found.alone], LEAST)
     shapes = found.values / [sizes[1], sizes[2], 1.0, found.own**2]
     return np.hstack([np.broadcast_to(np.log(sizes), (len(KNOTS), 3)), shapes])

@@ -1,7 +1,7 @@
-r"""The law of token ids: Zipf's, pi_v proportional to 1/v for types v = 1 .. V.
+r"""The law of token ids: Zipf's, pi_v proportional to 1/v for the types v = 1, 2, ... of a vocabulary (T8.3).
 
-Two independent ids agree with the collision probability P_c = sum_v pi_v^2 = H_V^(2) / H_V^2, about
-(pi^2/6) / (ln V + 0.5772)^2: it is the token cosine of independent embeddings, and of the targets that a
+Two independent ids agree with the collision probability P_c = sum_v pi_v^2, of N types about
+(pi^2/6) / (ln N + 0.5772)^2: it is the token cosine of independent embeddings, and of the targets that a
 cross-entropy loss pulls at.
 """
 
@@ -23,11 +23,11 @@ def zipf(vocabulary: int) -> Array:
 
 
 def collision_probability(vocabulary: int) -> float:
-    """P_c."""
+    """P_c, the probability that two independent ids are the same."""
     return float(np.square(zipf(vocabulary)).sum())
 
 
 def ids(uniform: Array, vocabulary: int) -> NDArray[np.int64]:
-    """Ids 0 .. V - 1 from numbers uniform in [0, 1), of the same shape."""
+    """Ids from 0 to ``vocabulary`` - 1, from numbers uniform in [0, 1), of their shape."""
     edges = np.cumsum(zipf(vocabulary))[:-1]
     return np.asarray(np.searchsorted(edges, uniform, side="right"), dtype=np.int64)

@@ -1,32 +1,10 @@
-r"""How far a finite network may sit from the wide limit: leading 1/d terms, stated and not tuned.
+r"""Allowances: how far a finite network's mean may be from the wide limit, leading order (T9.10 to T9.13).
 
-A residual add x + f with fresh Gaussian f of share g in the sum's second moment changes the logarithm
-of a token's squared norm by a fluctuation of variance 2 g (2 - g) / d: the sampling of 2 x.f + f.f over
-d coordinates. A block whose skip keeps the cosine c has two such adds, 1 - g = c each, together
-
-    v_l = 4 (1 - c_l^2) / d.
-
-Heads that share keys and values leave kv_heads d_h coordinates to what all tokens have in common: the
-size of an attention output of share g = 1 - c then fluctuates by g^2 2 (1 / (kv_heads d_h) - 1/d) more.
-Fluctuations accumulate as independent increments: up to layer l forward, V_l = sum_{k<l} v_k, and from
-layer l up backward, W_l = sum_{k>=l} v_k (Hanin and Nica, arXiv:1812.05994, for the same mechanism in
-plain networks). A mean of a log-normal variable differs from its median by half the variance, so the mean of
-a nonlinear function of it is off by that order: the allowances below are these variances, plus 2/d
-for the norms' own projections and the sampling of the input.
-
-Rank metrics are functions of rho: what rho may be off by moves them, and where they are curved its
-fluctuation shifts their mean. The mean mode's share fluctuates with the streams, by
-rho (1 - rho) sqrt(V_l + 2/d). The largest eigenvalue of nearly uncorrelated tokens fluctuates by the
-Tracy-Widom scale, where the transition to a spike is not resolved. The spectra of the position-resolved
-theory leave out that covariances spread over pairs of tokens
-(:mod:`spannorm_theory.prediction.pair_variance`), by at most V_l / 4 beyond 1/d; the pair theory knows the
-second moment of that spread and not the shape, which repeated token ids make another one than a sample's.
-
-Experts leave two terms at any width. A token with large gates has a longer branch output, which norms behind
-it divide its gradient by: weight gradients of experts, sums of a gradient times gates, are less by up to
-the branch's share times the relative variance of sum g^2. And these norms remove the part of the gradient
-along the stream, which holds the experts' outputs: the router's gradient is less by up to that share, in as
-far as it moves the size of the output.
+A block whose skip keeps the cosine c adds to the logarithm of a token's squared norm a fluctuation of
+variance v_l = 4 (1 - c_l^2) / d, and 2 (1 - c)^2 (1/d_kv - 1/d) where heads share keys and values of d_kv
+coordinates. They add up to V_l = sum_{k<l} v_k forward, and to W_l = sum_{k>=l} v_k backward. Means of
+log-normal variables differ from medians by half the variance: allowances are these variances, plus 2/d for
+the norms' own projections and the sampling of the input. They are stated, not tuned; the c_l are measured.
 """
 
 from __future__ import annotations
@@ -44,7 +22,7 @@ from ..spec.architecture import Architecture
 
 
 def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
-    """v_l of each block, the largest over streams; shape (depth,)."""
+    """v_l of each block, the largest over streams, from the streams' ``layer_cosine``; shape (depth,)."""
     cosines = np.array([profiles[str(s), "layer_cosine"] for s in range(arch.definition.streams)])
     cosine = np.clip(np.nan_to_num(cosines, nan=1.0), -1, 1).min(axis=0)  # a stream that is zero has none
     values = arch.weights["attn.value"][1]
@@ -67,15 +45,13 @@ def fluctuations(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key,
 
 
 def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, Array]:
-    """Absolute difference to allow between a finite network's mean and the wide limit.
+    """Allowance of each quantity: the difference between a finite network's mean and the wide limit.
 
-    For logarithmic quantities it is on the logarithm (a relative difference). Query and key gradients
-    have their spread over pairs and networks in the theory, and are allowed what other weights are. But the
-    pair theory holds the cosine of two queries fixed, which over a head's d_h coordinates varies by 1/d_h:
-    rows of like queries read like keys, whose gradients then add up, (n - 1) r (1 - rho) / d_h of the
-    squared norm at most (s^2 e^{-s^2} of that for independent logits). Under QK norm keys lie on a sphere
-    of head-width dimensions: those that a row attends to have 3 s^2 / d_h less of their length across the
-    query.
+    Of the profiles' shapes. Absolute, on the logarithm for logarithmic quantities. Query and key gradients
+    have V and U in the theory, and are allowed what other weights are; under norms over heads 3/d_h more, by
+    which keys that a row attends to are shorter across its query. Rank metrics are functions of rho: they are
+    allowed what moving rho moves, and half of what they are curved by over its fluctuation rho (1 - rho)
+    sqrt(V_l + 2/d).
     """
     v = block_variances(arch, profiles)
     below = np.concatenate([[0.0], np.cumsum(v)])
@@ -115,7 +91,13 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
 
 
 def _of_routing(arch: Architecture, name: str, profiles: Mapping[Key, Array]) -> Array | float:
-    """Share of the weight gradient ``name`` of each block that the theory of experts leaves out."""
+    """Share of the squared weight gradient ``name`` that the theory of experts leaves out, (depth,) (T9.13).
+
+    A token with large gates has a longer branch output, by which norms behind divide its gradient: experts'
+    weights receive less by up to the branch's share times the relative variance of sum g^2. These norms also
+    remove the part of the gradient along the stream, which holds the experts' outputs: the router receives
+    less by up to that share, in as far as it moves the size of the output.
+    """
     component = feedforward_moments(arch, None)
     if not isinstance(component, MixtureOfExperts):
         return 0.0
@@ -128,7 +110,12 @@ def _of_routing(arch: Architecture, name: str, profiles: Mapping[Key, Array]) ->
 def _of_rank(
     arch: Architecture, quantity: str, profile: Array, cosine: Array, below: Array, floor: float
 ) -> Array:
-    """Allowance of a spectral metric at token cosine ``cosine``."""
+    """Allowance of a spectral metric, of the shape of ``profile``, at the token cosines ``cosine``.
+
+    The position-resolved theory leaves out that covariances vary over pairs beyond 1/d, by V_l / 4 at most;
+    and the largest eigenvalue of nearly uncorrelated tokens fluctuates by the Tracy-Widom scale, where its
+    transition to a spike is not resolved.
+    """
     sample = np.full_like(cosine, 1 / arch.width)
 
     def metric(rho: Array, spread: Array = sample) -> Array:

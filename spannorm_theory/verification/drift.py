@@ -1,4 +1,4 @@
-"""A difference of one sign over all layers, which is evidence that no single row carries.
+"""Drift: a difference of one sign over all layers, which is evidence that no single row carries (T9.12).
 
 Rows of one quantity are correlated over layers, so their z cannot be added. What is averaged over layers is
 each network's own contribution to the estimates (its influence): the spread of that average over networks is
@@ -18,7 +18,7 @@ from ..base.quantities import QUANTITIES, Key
 from ..gaussian.closed_forms import Array
 from .estimators import influence
 
-#: fewest layers of which a mean says more than its rows
+#: fewest layers of which a mean says more than its rows; quantities with fewer have no drift
 FEWEST_LAYERS = 3
 
 

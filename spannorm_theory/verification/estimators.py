@@ -24,8 +24,8 @@ def log_mean(logs: Array) -> tuple[Array, Array]:
 
 
 def influence(sample: Array, logarithmic: bool) -> tuple[Array, Array]:
-    """The estimate over networks, (layers,), and what each network adds to it, (networks, layers): deviations
-    whose standard deviation, over the root of their number, is the estimate's error at leading order."""
+    """The estimate over networks, (layers,), and each network's influence on it, (networks, layers), whose
+    standard deviation over the root of their number is the estimate's error at leading order."""
     center, _ = log_mean(sample) if logarithmic else mean(sample)
     with np.errstate(invalid="ignore"):
         apart = sample - sample.mean(axis=0)

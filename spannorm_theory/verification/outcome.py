@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 #: columns of a notebook's table
 SHOWN = ["quantity", "stream", "layer", "theory", "estimate", "se", "z", "relative_error", "gate", "verdict"]
 
-#: k beyond which a verification decides nothing; a row that may be off by more than e^TOOTHLESS has no teeth
+#: k beyond which a verification decides nothing, as too few networks make anything agree; and the logarithm
+#: beyond which a row that may be off by so much counts as one that would pass anything
 LARGEST_K, TOOTHLESS = 6.0, log(2)
 
-#: the allowance, on the logarithm, at which a width that is proposed would judge the theory
+#: largest allowance, on the logarithm, at the width that is proposed: less proposes larger networks
 PROPOSED = 0.05
 
 AGREES, WITHIN_WIDTH, UNDECIDED, DISAGREES = "agrees", "agrees within width", "undecided", "disagrees"
@@ -66,8 +67,8 @@ class Verification:
 
     @property
     def verdict(self) -> str:
-        """AGREES; WITHIN_WIDTH where a difference is beyond the standard errors and not beyond what the width
-        allows; UNDECIDED with too few networks; or DISAGREES."""
+        """One of AGREES; WITHIN_WIDTH, where a difference is beyond the standard errors and not beyond what
+        the width allows; UNDECIDED, with too few networks; and DISAGREES."""
         if not self.failures.empty or not self.drifting.empty:
             return DISAGREES
         if self.threshold > LARGEST_K:
@@ -104,7 +105,7 @@ class Verification:
         return tested.loc[index].reset_index(drop=True)
 
     def summary(self) -> str:
-        """One line a quantity, what limits the test, and the verdict."""
+        """One line for each quantity, lines on what limits the test, and the verdict."""
         lines = [
             f"{self.arch}: {self.theory} theory against {self.ensemble.networks} networks "
             f"({self.ensemble.engine} engine), k = {self.threshold:.1f}"
@@ -124,7 +125,7 @@ class Verification:
         return "\n".join([*lines, *self._limits(), f"  {self._outcome()}"])
 
     def _limits(self) -> list[str]:
-        """What this test cannot see."""
+        """Lines on the rows that this verification cannot judge."""
         lines, n = [], self.ensemble.networks
         if self.untested:
             lines.append(

@@ -1,4 +1,4 @@
-"""Rows of a verification: what each layer of each quantity differs by, and a word for it."""
+"""Rows of a verification: the difference of each layer of each quantity, and a word for it (T9.12)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from scipy.special import stdtrit
 from ..gaussian.closed_forms import Array
 from .estimators import log_mean, mean
 
-#: rare events below this number in a whole ensemble leave a mean without a usable standard error
+#: rare events in a whole ensemble below which a mean's standard error is of no use, and its row "rare"
 FEWEST_EVENTS = 30
 
-#: probability that a verification of a correct theory disagrees: half of it for rows, half for drifts
+#: probability that a verification of a correct theory disagrees, half of it for rows and half for drifts: a
+#: tenth of it makes k larger by 0.8 at 32 networks
 FALSE_ALARM = 1e-3
 
 
@@ -32,11 +33,13 @@ def judge(
     logarithmic: bool,
     least: Array | float = -np.inf,
 ) -> dict[str, Array]:
-    """Columns of one quantity's rows, each (layers,), for a ``sample`` of shape (networks, layers).
+    """Columns of one quantity's rows by name, each (layers,).
 
     Args:
-        theory, own: prediction and its standard error, (layers,); squared norms by their logarithms.
+        sample: values of each network, (networks, layers); squared norms by their logarithms.
+        theory, own: prediction and its standard error, (layers,), likewise.
         threshold: k.
+        allowed: allowance, (layers,).
         least: logarithms up to which a squared norm is zero but for rounding.
     """
     center, error = log_mean(sample) if logarithmic else mean(sample)
@@ -63,7 +66,8 @@ def judge(
 
 
 def verdicts(table: pd.DataFrame, undecided: Array, threshold: float) -> Any:
-    """A word for each row, from ``undecided`` rows of attention in the whole ensemble at each block."""
+    """Verdict of each row; ``undecided`` is how many attention rows of the whole ensemble are more than a
+    maximum in each block, (depth,)."""
     # gradients at layer l pass every block above it
     events = np.append(np.minimum.accumulate(undecided[::-1])[::-1], np.inf)[table["layer"]]
     gradient = table["quantity"].isin(["grad_variance", "grad_token_cosine", "weight_grad_norm"])

@@ -1,18 +1,15 @@
-r"""Theory against Monte Carlo, layer by layer: z, relative error, bounds, and a verdict.
+r"""Theory against Monte Carlo, layer by layer: z, relative error, bounds, and a verdict (T9.10 to T9.13).
 
-A row agrees when |estimate - theory| <= k SE, on the logarithm for quantities that are squared norms. SE is
-over independent networks. k is the two-sided Student quantile at which all rows of one verification together
-raise a false alarm with probability ``FALSE_ALARM`` / 2 (Bonferroni; rows are strongly correlated, so the
-true rate is lower). It agrees within width when the difference is at most k SE + allowance: what a finite
-network may differ by from the wide limit, at leading order and from what was measured (:mod:`.allowances`),
-not a tuned tolerance. Every single network is held against the bounds, which hold for any token correlation,
-with the fluctuation that its width implies; and the mean difference over layers of each quantity against its
-own error (:mod:`.drift`).
+A row agrees where |estimate - theory| <= k SE, on the logarithm for squared norms, which are nearly
+log-normal over networks (:func:`.estimators.log_mean`); SE is over independent networks, and k the two-sided
+Student quantile at which all rows of a verification together raise a false alarm with probability
+``FALSE_ALARM`` / 2 (Bonferroni; rows are strongly correlated, so that the true rate is lower). It agrees
+within width where the difference is at most k SE + allowance (:mod:`.allowances`). Every single network is
+held against the bounds, with the fluctuation that its width implies, and the mean difference over layers of
+each quantity against its own error (:mod:`.drift`).
 
-Means of squared norms, which are nearly log-normal over networks, are compared on the log scale
-(:func:`.estimators.log_mean`). Where attention has become a maximum (huge logits), gradients of queries
-and keys live on rare near ties; with fewer than ``FEWEST_EVENTS`` of them in the whole ensemble a row is
-marked "rare": neither confirmed nor refuted.
+Where attention has become a maximum (huge logits), gradients of queries and keys live on rare near ties; with
+fewer than ``FEWEST_EVENTS`` of them in the whole ensemble a row is "rare": neither confirmed nor refuted.
 """
 
 from __future__ import annotations
@@ -38,10 +35,11 @@ from .rows import FALSE_ALARM, gate_width, judge, verdicts
 if TYPE_CHECKING:
     from ..montecarlo.ensemble import Ensemble
 
-#: float32 resolves 1 - rho and moments' logarithms within these
+#: least 1 - rho and largest logarithm of a moment that float32 resolves: beyond, float64 is simulated, in
+#: twice the memory
 SMALLEST_DROP, LARGEST_LOG = 1e-5, 25.0
 
-#: differences that float32 makes of what is the same in every network
+#: largest difference between networks that float32's rounding makes: where it is all, width allows nothing
 ROUNDING = 1e-5
 
 

@@ -18,6 +18,7 @@ from ...spec.graph import Branch, Norm, Stream, Sum, Trace, Value
 Point = tuple[float, float]
 ONE = Integer(1)
 
+#: distances and sizes in units of the layout, of which boxes, levels and lanes are made
 COLUMN_GAP = 2.15
 LEVEL_GAP = 0.46
 LANE = 0.42
