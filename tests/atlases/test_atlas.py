@@ -8,13 +8,13 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import Page
 
 import spannorm_theory as st
 from spannorm_theory.asymptotics import laws
@@ -214,35 +214,12 @@ def test_shares_are_those_of_the_pair_theory(small: st.Atlas) -> None:
     assert share.cosine == pytest.approx(gain)
 
 
-class Page(HTMLParser):
-    """Refuses elements that do not nest, and collects what the page loads."""
-
-    VOID = frozenset({"meta", "input", "br"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.rows = 0
-        self.loads: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in self.VOID:
-            self.open.append(tag)
-        self.rows += tag == "tr"
-        self.loads += [value or "" for key, value in attrs if key in ("src", "href")]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 def test_files(small: st.Atlas, tmp_path: Path) -> None:
     folder = small.write(tmp_path / "new" / "folder")
-    page = Page()
     html = (folder / "atlas.html").read_text(encoding="utf-8")
-    page.feed(html)
-    assert page.open == []
+    page = Page(html)
     assert page.loads == []
-    assert page.rows == len(small.cells) + 1
+    assert page.tags.count("tr") == len(small.cells) + 1
     for formula in re.findall(r"<math.*?</math>", html, flags=re.DOTALL):
         ElementTree.fromstring(formula)
     table = pd.read_csv(folder / "atlas.csv")

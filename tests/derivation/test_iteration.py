@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import GAINS, NAMED, SYMBOLS
 
 from spannorm_theory import Recursion, derive
 from spannorm_theory.base import symbols
@@ -11,7 +12,6 @@ from spannorm_theory.base.errors import AssumptionError, InputError
 from spannorm_theory.derivation.iteration import Iteration
 from spannorm_theory.moments.one_token import Step
 
-GAINS = {"sigma_a2": 0.3, "sigma_f2": 0.7, "omega_a2": 0.4, "omega_f2": 1.1}
 DEPTH = 8
 
 
@@ -26,9 +26,9 @@ def block(recursion: Recursion, l: int) -> Step:
 @pytest.mark.parametrize("name", ["post-norm", "keel", "mix-ln", "siamese-norm", "no-norm", "derf"])
 def test_it_does_what_formulas_say(name: str) -> None:
     recursion = derive(name, "layer-index")
-    at = recursion.iterate(DEPTH, **GAINS, q0=0.5, gamma_out=2.0).set_index(["quantity", "stream", "layer"])
+    at = recursion.iterate(DEPTH, **NAMED, q0=0.5, gamma_out=2.0).set_index(["quantity", "stream", "layer"])
     logs = at["log_value"]
-    values = {getattr(symbols, key): value for key, value in GAINS.items()} | {symbols.depth: DEPTH}
+    values = {**SYMBOLS, symbols.depth: DEPTH}
     pairs = recursion.block.pairs
     states, places = [dict.fromkeys(pairs, 0.5)], []
     for l in range(DEPTH):
@@ -58,9 +58,8 @@ def test_it_does_what_formulas_say(name: str) -> None:
 def test_its_ends_are_those_of_all_layers(name: str) -> None:
     """And differences of one stream follow the factor of 1 - rho."""
     recursion = derive(name, "layer-index")
-    logs = recursion.iterate(DEPTH, **GAINS, q0=0.5).set_index(["quantity", "stream", "layer"])["log_value"]
-    gains = (GAINS["sigma_a2"], GAINS["sigma_f2"], GAINS["omega_a2"], GAINS["omega_f2"])
-    ends = Iteration(recursion).run(DEPTH, gains, q0=0.5).ends()
+    logs = recursion.iterate(DEPTH, **NAMED, q0=0.5).set_index(["quantity", "stream", "layer"])["log_value"]
+    ends = Iteration(recursion).run(DEPTH, GAINS, q0=0.5).ends()
     for s, (forward, identity) in enumerate(zip(ends.forward, ends.identity, strict=True)):
         assert forward == pytest.approx(logs["variance", str(s), DEPTH] - np.log(0.5), abs=1e-12)
         assert identity == pytest.approx(logs["identity_gain", str(s), 0], abs=1e-12)
@@ -85,6 +84,6 @@ def test_what_is_no_depth_or_gain_is_refused() -> None:
     recursion = derive("pre-norm")
     for wrong in ({"depth": 0}, {"depth": 2.5}, {"sigma_a2": -1.0}, {"q0": 0.0}, {"gamma_out": np.inf}):
         with pytest.raises(InputError):
-            recursion.iterate(**{"depth": 3, **GAINS, **wrong})
+            recursion.iterate(**{"depth": 3, **NAMED, **wrong})
     with pytest.raises(AssumptionError, match="range"):
-        Iteration(derive("dyt")).run(3, (0.3, 0.7, 0.4, 1.1), q0=1e-80)
+        Iteration(derive("dyt")).run(3, GAINS, q0=1e-80)

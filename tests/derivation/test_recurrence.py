@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sympy import E, Expr, Rational, exp, gamma, simplify, sqrt
+from helpers import NAMED, SYMBOLS, UNIT, equal
+from sympy import E, Expr, Rational, exp, gamma, sqrt
 
 from spannorm_theory import derive
 from spannorm_theory.asymptotics.growth import Growth
@@ -17,7 +18,6 @@ from spannorm_theory.spec.scalings import SCALINGS
 L, l, q, q0 = symbols.depth, symbols.layer, symbols.variance, symbols.initial_variance
 sa, sf, wa, wf = symbols.sigma_a2, symbols.sigma_f2, symbols.omega_a2, symbols.omega_f2
 BALANCED = {wa: sa, wf: sf}
-UNIT = {sa: 1, sf: 1, wa: 1, wf: 1, q0: 1}
 SINGLE = [name for name in STANDARD if PLACEMENTS[name].streams == 1]
 DOUBLE = [name for name, p in PLACEMENTS.items() if p.streams == 2]
 RULES = ["unit", "gpt2", "depth-scaled-init", "branch-sqrt-depth", "layer-index"]
@@ -30,10 +30,6 @@ PAIRS = dict.fromkeys(
 )
 
 pytestmark = pytest.mark.exact
-
-
-def equal(a: Expr, b: Expr) -> bool:
-    return simplify(a - b) == 0
 
 
 @pytest.mark.parametrize("scaling", ["unit", "gpt2", "layer-index"])
@@ -203,10 +199,9 @@ def test_gelu_fills_in_its_exact_moments() -> None:
 @pytest.mark.parametrize(("name", "scaling"), PAIRS)
 def test_closed_forms_agree_with_iterating_the_step(name: str, scaling: str) -> None:
     r = derive(name, scaling)
-    gains = {"sigma_a2": 0.3, "sigma_f2": 0.7, "omega_a2": 0.4, "omega_f2": 1.1}
-    values = {sa: 0.3, sf: 0.7, wa: 0.4, wf: 1.1, q0: 1.3}
+    values = {**SYMBOLS, q0: 1.3}
     depth = 40
-    table = r.iterate(depth, **gains, q0=1.3).set_index(["quantity", "stream", "layer"])["log_value"]
+    table = r.iterate(depth, **NAMED, q0=1.3).set_index(["quantity", "stream", "layer"])["log_value"]
     closed = r.closed_form()
     for pair in r.block.pairs:
         symbol = str(r.block.moment(*pair))
@@ -231,13 +226,12 @@ def test_closed_forms_agree_with_iterating_the_step(name: str, scaling: str) -> 
 @pytest.mark.parametrize("name", SINGLE)
 def test_laws_agree_with_iterating_to_great_depth(name: str, scaling: str) -> None:
     r = derive(name, scaling)
-    gains = {"sigma_a2": 0.3, "sigma_f2": 0.7, "omega_a2": 0.4, "omega_f2": 1.1}
-    values = {sa: 0.3, sf: 0.7, wa: 0.4, wf: 1.1, q0: 1.0}
+    values = {**SYMBOLS, q0: 1.0}
     law = r.asymptotics()["gamma_0/gamma_L"]
     assert isinstance(law, Growth)
 
     def at(depth: int) -> tuple[float, float]:
-        t = r.iterate(depth, **gains).set_index(["quantity", "stream", "layer"])["log_value"]
+        t = r.iterate(depth, **NAMED).set_index(["quantity", "stream", "layer"])["log_value"]
         ratio = t["grad_variance", "0", 0] - t["grad_variance", "0", depth]
         rate, power, log_power = (float(x.subs(values)) for x in law.orders[1:4])
         # q grows like ln L where ln L appears, with corrections that fall only as 1/ln L: use q itself

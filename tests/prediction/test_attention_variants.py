@@ -135,9 +135,9 @@ def test_positions_need_the_position_resolved_theory() -> None:
 @pytest.mark.exact
 def test_norms_over_the_width_of_shared_heads_are_declined() -> None:
     arch = SMALL.with_(qk_norm=True, qk_norm_over="width", kv_heads=2)
-    for predict in (predict_pair, predict_gram):
+    for theory in (predict_pair, predict_gram):
         with pytest.raises(AssumptionError, match="kv_heads=2"):
-            predict(arch)
+            theory(arch)
 
 
 @pytest.mark.exact

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import spannorm_theory as st
 from spannorm_theory import Architecture, predict
 from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.gaussian.closed_forms import Array
@@ -28,27 +29,20 @@ def passed(arch: Architecture) -> tuple[Stack, Array]:
 
 
 @pytest.mark.exact
+@pytest.mark.usefixtures("registries")
 def test_branches_that_forget_keep_v_and_linear_ones_add_to_it() -> None:
     """V' = (w + (1 - w) eta)^2 V + (1 - w^2)/d + (1 - w)^2/m with m hidden units; here eta = 1."""
-    arch = Architecture("linear-ffn", depth=1, width=512, heads=8, tokens=16, activation="linear")
-    _, v = passed(arch)
-    w = 0.5  # one of two equal second moments
-    expected = 1 / 512 + (1 - w**2) / 512 + (1 - w) ** 2 / 2048
-    assert v[-1, 0] == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.fixture(autouse=True)
-def _linear_ffn() -> Any:
-    import spannorm_theory as st
-    from spannorm_theory.spec.placements import PLACEMENTS
 
     @st.placement("linear-ffn", title="one sublayer", source="test")
     def linear_ffn(x: Any, net: Any) -> Any:
         """x + ffn(N(x))."""
         return net.add(x, net.ffn(net.norm(x)))
 
-    yield
-    del PLACEMENTS._entries["linear-ffn"]
+    arch = Architecture("linear-ffn", depth=1, width=512, heads=8, tokens=16, activation="linear")
+    _, v = passed(arch)
+    w = 0.5  # one of two equal second moments
+    expected = 1 / 512 + (1 - w**2) / 512 + (1 - w) ** 2 / 2048
+    assert v[-1, 0] == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.exact
