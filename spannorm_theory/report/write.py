@@ -20,8 +20,8 @@ from .page import page
 from .sections import section
 from .tables import record, write_tables
 
-#: standard errors of a few percent, and all of the default report within two minutes on two cores
-NETWORKS = 16
+#: networks of each architecture, as many as decide for two streams of 48 blocks: with 32 k would be above 6
+NETWORKS = 40
 RECORD = "report.json"
 #: the store of the phase diagrams, inside the report's folder
 STORE = "sweeps"

@@ -14,14 +14,14 @@ from .estimators import log_mean, mean
 #: rare events in a whole ensemble below which a mean's standard error is of no use, and its row "rare"
 FEWEST_EVENTS = 30
 
-#: probability that a verification of a correct theory disagrees, half of it for rows and half for drifts: a
-#: tenth of it makes k larger by 0.8 at 32 networks
+#: probability that the rows of a correct theory disagree, and that its drifts do: a tenth of it makes k
+#: larger by 0.8 at 32 networks
 FALSE_ALARM = 1e-3
 
 
 def gate_width(networks: int, rows: int) -> float:
-    """k: Student's quantile at half of ``FALSE_ALARM``, two-sided and shared by all rows."""
-    return -float(stdtrit(networks - 1, FALSE_ALARM / 2 / (2 * rows)))
+    """k: Student's quantile at ``FALSE_ALARM``, two-sided and shared by all rows."""
+    return -float(stdtrit(networks - 1, FALSE_ALARM / (2 * rows)))
 
 
 def judge(

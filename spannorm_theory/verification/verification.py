@@ -3,7 +3,7 @@ r"""Theory against Monte Carlo, layer by layer: z, relative error, bounds, and a
 A row agrees where |estimate - theory| <= k SE, on the logarithm for squared norms, which are nearly
 log-normal over networks (:func:`.estimators.log_mean`); SE is over independent networks, and k the two-sided
 Student quantile at which all rows of a verification together raise a false alarm with probability
-``FALSE_ALARM`` / 2 (Bonferroni; rows are strongly correlated, so that the true rate is lower). It agrees
+``FALSE_ALARM`` (Bonferroni; rows are strongly correlated, so that the true rate is lower). It agrees
 within width where the difference is at most k SE + allowance (:mod:`.allowances`). Every single network is
 held against the bounds, with the fluctuation that its width implies, and the mean difference over layers of
 each quantity against its own error (:mod:`.drift`).
@@ -140,5 +140,5 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
     table["verdict"] = verdicts(table, prediction.undecided * networks, threshold)
     rare = (table["verdict"] == "rare").groupby([table["stream"], table["quantity"]], sort=False)
     left_out = {(str(stream), str(quantity)): part.to_numpy() for (stream, quantity), part in rare}
-    drifts = drift(samples, profiles, prediction.errors, allowed, left_out, FALSE_ALARM / 2)
+    drifts = drift(samples, profiles, prediction.errors, allowed, left_out, FALSE_ALARM)
     return Verification(arch, table, drifts, threshold, prediction.theory, ensemble)
