@@ -35,8 +35,8 @@ ONE, ZERO, INVERSE = Integer(1), Integer(0), Integer(-1)
 
 
 def law_of_matrices(recurrence: Recurrence, matrix: Callable[[Step], Matrix], end: Sequence[Expr]) -> Growth:
-    """Growth of row N_0 ... N_(L-1) ``end`` for a row of positive numbers, with N_l = ``matrix`` in the
-    moments before block l, and ``end`` in those at l = L.
+    """Growth of row N_0 ... N_(L-1) ``end`` for a row of positive numbers: N_l is ``matrix`` in the moments
+    before block l, ``end`` stands in those at l = L.
 
     Raises:
         NoClosedForm: the matrices do not tend to a diagonal one as 1/l; the message says why.
