@@ -33,9 +33,10 @@ LARGEST_S2 = 64.0
 #: logit variance below which rows are even, and the excess of P2 over 1/n is lost in rounding
 UNEVEN = 1e-6
 
-#: how much longer a step of the sums over two rows is for each unit of s, up to s = 8, where their error is
-#: 3e-5 of J11 for thousands of keys: their cost grows as s^3
-STRONGER = 0.02
+#: how much longer steps of the sums over two rows are for each unit of s, up to s = 8, and those over log t
+#: for each unit of the logits' standard deviation that is not shared, which smooths what is summed. Errors
+#: stay below 1e-5 of J11 for thousands of keys, and grow fast with longer steps; the cost falls as their cube
+STRONGER, APART = 0.02, 0.08
 
 #: Gauss-Laguerre nodes for the length of a query; a fourth changes nothing at the order 1/d_h^2
 HEAD_NODES = 3
@@ -89,8 +90,9 @@ def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
         u = 1 / keys
         return Overlaps(u, u, u - u**2, u - u**2, u - u**2)
     s, n = sqrt(s2), keys
-    step = LOG_STEP + STRONGER * sqrt(min(s2, LARGEST_S2))
-    f0, f1, f2, weight = _conditional(s, rho, n, step)
+    logits = LOG_STEP + STRONGER * sqrt(min(s2, LARGEST_S2))
+    step = logits + APART * s * sqrt(1 - abs(rho))
+    f0, f1, f2, weight = _conditional(s, rho, log_grid(s, n, step), logits)
     g0, g1, g2 = (f if rho >= 0 else f[:, ::-1] for f in (f0, f1, f2))  # opposite shared parts
     one, both = (f0 * weight) @ g0.T, (f1 * weight) @ g1.T
     others = step**2 * one ** (n - 2)
@@ -102,17 +104,17 @@ def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
     return Overlaps(row.p2, p11, row.j, p11 + same_key + two_keys, row.along_query)
 
 
-def _conditional(s: float, rho: float, n: int, step: float) -> tuple[Array, Array, Array, Array]:
+def _conditional(s: float, rho: float, log_t: Array, step: float) -> tuple[Array, Array, Array, Array]:
     """F_k = E[y^k e^{-y}], y = t e^a, k = 0, 1, 2, of a logit a given the part of it that two rows share:
-    (points of log t, points of that part) each; and the weights of the latter."""
-    log_t = log_grid(s, n, step)
+    (points of log t, points of that part) each; and the weights of the latter. ``step`` is that of logits."""
     own, shared = s * sqrt(1 - abs(rho)), s * sqrt(abs(rho))
     # where steps of the shared part make up a step of log t, many points have one sum
-    parts = ceil(step / (WIDEST * shared)) if shared else 1
-    points, weight = gaussian_sum(shared, step / parts)
+    between = log_t[1] - log_t[0]
+    parts = ceil(between / min(WIDEST * shared, step)) if shared else 1
+    points, weight = gaussian_sum(shared, between / parts)
     width = len(points)
     if parts < width:
-        tau = log_t[0] + points[0] + step / parts * np.arange((len(log_t) - 1) * parts + width)
+        tau = log_t[0] + points[0] + between / parts * np.arange((len(log_t) - 1) * parts + width)
     else:
         points, weight = gaussian_sum(shared, step)
         tau = np.add.outer(log_t, points)
