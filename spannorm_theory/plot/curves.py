@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..base.errors import InputError
-from ..base.quantities import QUANTITIES
+from ..base.quantities import INPUT, QUANTITIES
 
 Array = NDArray[np.float64]
 
@@ -122,8 +122,8 @@ def curves(table: pd.DataFrame, what: View, stream: str) -> list[Curve]:
         InputError: the table has no such rows.
     """
     rows = table[table["quantity"] == what.quantity]
-    if stream != "all":
-        rows = rows[rows["stream"] == stream]
+    # the gradient at the embedding has one layer, and is no curve beside others
+    rows = rows[rows["stream"] != INPUT[0]] if stream == "all" else rows[rows["stream"] == stream]
     if rows.empty:
         there = ", ".join(sorted(set(table["quantity"]))) or "nothing"
         raise InputError(f"the table has no {what.quantity} of stream {stream!r}; it has {there}")

@@ -13,6 +13,7 @@ from spannorm_theory.base.errors import InputError
 from spannorm_theory.base.quantities import tidy
 from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.plot import comparison, depth_profile, rank_collapse, weight_gradients
+from spannorm_theory.plot.curves import curves, join, view
 from spannorm_theory.prediction.predict import predict
 from spannorm_theory.spec.architecture import Architecture
 from spannorm_theory.verification.verification import verify
@@ -199,3 +200,13 @@ def test_weight_gradients_has_a_panel_for_each_matrix(verified: Tables) -> None:
     np.testing.assert_allclose(line[:, 1], rows(table, "weight_grad_norm", "ffn.up")["theory"])
     with pytest.raises(InputError, match="no weight_grad_norm"):
         weight_gradients(table[table["quantity"] == "variance"])
+
+
+@pytest.mark.exact
+def test_the_gradient_at_the_embedding_is_no_curve() -> None:
+    """It has one layer: all streams together are drawn without it, and it can be asked for."""
+    table = predict(Architecture("siamese-norm", **SMALL))
+    joined, gradient = join(table), view("grad_variance")
+    assert [curve.stream for curve in curves(joined, gradient, "all")] == ["0", "1"]
+    (alone,) = curves(joined, gradient, "input")
+    assert alone.layer.tolist() == [0]
