@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from spannorm_theory.montecarlo import batches as schedule
 from spannorm_theory.montecarlo import resources
 from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.montecarlo.metrics import product_norm, second_moments, token_modes
-from spannorm_theory.montecarlo.network import _rescaled
+from spannorm_theory.montecarlo.network import Stack, rescaled
 from spannorm_theory.montecarlo.randomness import CHUNK, Purpose, Randomness
 from spannorm_theory.spec.architecture import Architecture
 from spannorm_theory.spec.placements import placement
@@ -31,8 +32,11 @@ def run(arch=SMALL, **options):
 
 @pytest.fixture
 def small_batches(monkeypatch):
+    """Batches of so many networks, one after the other."""
+    monkeypatch.setattr(schedule, "cores", lambda: 1)
+
     def choose(networks):
-        monkeypatch.setattr(schedule, "_batch_size", lambda *_: networks)
+        monkeypatch.setattr(schedule, "FULL", networks * SMALL.tokens * SMALL.hidden)
 
     return choose
 
@@ -41,7 +45,7 @@ def small_batches(monkeypatch):
 @pytest.mark.parametrize("engine", ["explicit", "implicit"])
 def test_results_do_not_depend_on_batches_or_on_what_is_kept(engine, small_batches, monkeypatch):
     whole = run(engine=engine).samples
-    for size in (1, 5):
+    for size in (1, 3):
         small_batches(size)
         monkeypatch.setattr(schedule, "KEEP", 1 << 15)
         monkeypatch.setattr(schedule, "KEEP_ALL", 0)
@@ -106,7 +110,7 @@ def test_gradients_beyond_the_range_of_floats(engine):
 @pytest.mark.exact
 def test_rescaling_is_by_powers_of_two():
     grads = [torch.tensor([[[3e-39, 0.0]], [[5.0, -96.0]]]), torch.tensor([[[1e-39, 0.0]], [[1.0, 2.0]]])]
-    scaled, exponent = _rescaled(grads, torch.zeros(2, dtype=torch.float64))
+    scaled, exponent = rescaled(grads, torch.zeros(2, dtype=torch.float64))
     assert exponent.tolist() == [-127, 7]
     for before, after in zip(grads, scaled, strict=True):
         assert torch.equal(torch.ldexp(after.double(), exponent[:, None, None]), before.double())
@@ -212,40 +216,44 @@ def test_not_finite_is_reported_with_its_place():
 
 @pytest.mark.exact
 def test_out_of_memory_halves_the_batch_and_then_says_so(monkeypatch, small_batches):
-    whole = run()
-    measure, sizes = schedule._Batch._measure, []
+    whole, sizes = run(), []
 
-    def limited(self, networks, most=2):
-        sizes.append(len(networks))
-        if len(networks) > most:
-            raise torch.OutOfMemoryError
-        return measure(self, networks)
+    class Limited(Stack):
+        most = 2
+
+        def run(self):
+            sizes.append(len(self.random.networks))
+            if sizes[-1] > self.most:
+                raise torch.OutOfMemoryError
+            return super().run()
 
     small_batches(8)
-    monkeypatch.setattr(schedule._Batch, "_measure", limited)
+    monkeypatch.setattr(schedule, "Stack", Limited)
     halved = run()
-    assert {8, 4, 2} <= set(sizes)
+    assert {8, 4, 2} == set(sizes)
     np.testing.assert_allclose(halved.samples["0", "variance"], whole.samples["0", "variance"], atol=1e-4)
-    monkeypatch.setattr(schedule._Batch, "_measure", lambda *a: limited(*a, most=0))
+    Limited.most = 0
     with pytest.raises(InputError, match=r"does not fit.*width \d+ would fit"):
         run()
 
 
 @pytest.mark.exact
 def test_interrupt_keeps_the_networks_that_are_finished(monkeypatch, small_batches):
-    small_batches(2)
-    monkeypatch.setattr(schedule, "cores", lambda: 1)
-    measure = schedule._Batch._measure
+    class Interrupted(Stack):
+        def __init__(self, program, make_weights, random, segment, tick):
+            super().__init__(program, make_weights, random, segment, tick)
+            self.tick = tick
 
-    def interrupted(self, networks):
-        if networks.start == 4:
-            signal.raise_signal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else (
+        def run(self):
+            if self.random.networks.start == 4:
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-            )
-            self.stop.wait(20)
-        return measure(self, networks)
+                for _ in range(2000):  # until a tick says stop
+                    self.tick()
+                    time.sleep(0.01)
+            return super().run()
 
-    monkeypatch.setattr(schedule._Batch, "_measure", interrupted)
+    small_batches(2)
+    monkeypatch.setattr(schedule, "Stack", Interrupted)
     with pytest.warns(RuntimeWarning, match="interrupted"):
         ensemble = run()
     assert ensemble.networks == 4
@@ -254,10 +262,14 @@ def test_interrupt_keeps_the_networks_that_are_finished(monkeypatch, small_batch
 
 @pytest.mark.exact
 def test_threads_and_denormals_are_left_as_they_were():
-    torch.set_num_threads(before := torch.get_num_threads())
-    run()
-    assert torch.get_num_threads() == before
-    assert (torch.tensor(1e-40) * 1.0).item() != 0
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        run()
+        assert torch.get_num_threads() == 3
+        assert (torch.tensor(1e-40) * 1.0).item() != 0
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.exact
