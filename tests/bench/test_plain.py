@@ -5,8 +5,8 @@ import torch
 
 from spannorm_theory.base.errors import InputError
 from spannorm_theory.bench.plain import BLOCKS, PlainStack, loop, measure
-from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.montecarlo.boundary import embedding
+from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.montecarlo.network import Stack
 from spannorm_theory.montecarlo.program import Program
 from spannorm_theory.montecarlo.randomness import Purpose, Randomness

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.montecarlo.boundary import embedding
+from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.montecarlo.network import Stack
 from spannorm_theory.montecarlo.program import Program
 from spannorm_theory.montecarlo.randomness import Purpose, Randomness
