@@ -197,7 +197,7 @@ class Stack:
         gradient = loss_gradient(self.program.arch, self.random, output)
         grads = _gradients([output], inputs, [gradient])
         exponent = torch.zeros(len(output), dtype=torch.float64, device=output.device)
-        grads, exponent = _rescaled(grads, exponent)
+        grads, exponent = rescaled(grads, exponent)
         self.record.gradient(self.program.arch.depth, grads, exponent)
         return grads, exponent
 
@@ -214,7 +214,7 @@ class Stack:
                 for name in self.program.names
             }
             self.record.weight_grads(step.layer, norms, exponent)
-            grads, exponent = _rescaled(grads, exponent)
+            grads, exponent = rescaled(grads, exponent)
             self.record.gradient(step.layer, grads, exponent)
             self._tick()
         return grads, exponent
@@ -226,7 +226,7 @@ def _gradients(outputs: Sequence[torch.Tensor], inputs: Streams, grads: Streams)
     return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]
 
 
-def _rescaled(grads: Streams, exponent: torch.Tensor) -> tuple[Streams, torch.Tensor]:
+def rescaled(grads: Streams, exponent: torch.Tensor) -> tuple[Streams, torch.Tensor]:
     """Divide each network's gradients by the power of two that brings the largest entry into [1/2, 1)."""
     largest = torch.stack([g.abs().amax((1, 2)) for g in grads]).amax(0)
     shift = torch.frexp(largest.double()).exponent

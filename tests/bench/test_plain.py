@@ -5,6 +5,7 @@ import torch
 
 from spannorm_theory.base.errors import InputError
 from spannorm_theory.bench.plain import BLOCKS, PlainStack, loop, measure
+from spannorm_theory.montecarlo.boundary import embedding
 from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.montecarlo.network import Stack
 from spannorm_theory.montecarlo.program import Program
@@ -36,7 +37,7 @@ def test_modules_agree_with_the_explicit_engine_on_its_weights(placement, fields
     random = Randomness(3, range(1), dtype=torch.float64, device=CPU)
     stack = Stack(Program(arch), ExplicitWeights, random, arch.depth)
     expected = stack.run().values
-    x = stack._embedding()
+    x = embedding(arch, random)
     probe = random.normal(0, Purpose.LOSS, x.numel()).view_as(x)
     found = measure(with_explicit_weights(arch, random), x.clone(), probe).values
     assert found.keys() == expected.keys()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import rounded
 
 from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.gaussian.activations import ACTIVATIONS
@@ -79,7 +80,7 @@ def test_coefficient_of_the_square_root(experts: int, top_k: int, coefficient: f
 def test_two_experts_agree_on_the_angle() -> None:
     rho = np.array([-0.5, -0.3, 0.0, 0.5, 0.9, 0.999, 1.0])
     at = gate_table(2, 1, True, 1.0).at(1.0, distance(rho))
-    assert at.common == pytest.approx(1 - np.arccos(rho) / np.pi, abs=1e-6)
+    assert at.common == pytest.approx(1 - np.arccos(rho) / np.pi, abs=1e-6)  # what the table is right to
     assert at.router == pytest.approx(0, abs=1e-15)
 
 
@@ -89,11 +90,12 @@ def test_limits() -> None:
         table = gate_table(experts, top_k, renormalised, v)
         same, apart = table.at(v, 0.0), table.at(v, distance(0.0))
         assert same.gap == 0
-        assert same.common == pytest.approx(1)
+        assert same.common == rounded(1)
         assert abs(apart.common - top_k / experts) < 5 * table.unit.errors["common"]
+    # gates of logits of size 1e-3 are equal up to the square of that; the table is sampled
     flat = gate_table(8, 2, True, 1e-6).at(1e-6, distance(np.array([0.0, 1.0])))
-    assert flat.own[0] - flat.gap[0] == pytest.approx(1 / 8, rel=0.02)
-    assert flat.router[1] == pytest.approx(1 / 4, rel=1e-4)  # (k - 1)/k^2
+    assert abs(flat.own[0] - flat.gap[0] - 1 / 8) < 5 * gate_table(8, 2, True, 1e-6).unit.errors["gap"]
+    assert flat.router[1] == pytest.approx(1 / 4, rel=2e-6)  # (k - 1)/k^2
     t = np.append(np.linspace(0, 1, 7), 1e-6)
     mixed, everyone = (gate_table(4, 4, renormalised, 2.0).at(2.0, t) for renormalised in (True, False))
     assert mixed.own == pytest.approx(everyone.own, rel=1e-14)
@@ -104,6 +106,7 @@ def test_limits() -> None:
 @pytest.mark.exact
 @pytest.mark.parametrize("activation", ["gelu", "swiglu"])
 def test_all_experts_with_equal_gates_are_a_dense_branch_over_their_number(activation: str) -> None:
+    """Up to the square of logits of size 1e-3."""
     dense = FeedForward(ACTIVATIONS[activation], 64, 256)
     experts = branch(4, 4, activation=activation)
     gains = GAINS | {"ffn.router": 1e-6}
@@ -122,9 +125,9 @@ def test_shared_experts_add_their_own_branch() -> None:
     dense, q, delta = FeedForward(ACTIVATIONS["gelu"], 64, 256), 1.0, 0.3
     alone, more = branch(8, 2), branch(8, 2, shared=3)
     expected = np.array(alone.forward(q, delta, GAINS)) + 3 * np.array(dense.forward(q, delta, GAINS))
-    assert more.forward(q, delta, GAINS) == pytest.approx(expected)
+    assert more.forward(q, delta, GAINS) == rounded(expected)
     difference = more.gain(q, q, 0.7, GAINS) - alone.gain(q, q, 0.7, GAINS)
-    assert difference == pytest.approx(3 * dense.gain(q, q, 0.7, GAINS))
+    assert difference == rounded(3 * dense.gain(q, q, 0.7, GAINS))
 
 
 @pytest.mark.exact
@@ -134,24 +137,25 @@ def test_drop_keeps_its_digits_when_tokens_collapse() -> None:
     slope = float(gate_table(8, 2, True, 1.0).at(1.0, 1e-12).gap) / 1e-12
     for delta in (1e-6, 1e-9, 1e-12, 1e-20):
         q, drop = experts.forward(1.0, delta, GAINS)
-        assert drop == pytest.approx(k * slope * np.sqrt(delta / 2), rel=5 * np.sqrt(delta) + 1e-12)
+        assert drop == pytest.approx(k * slope * np.sqrt(delta / 2), rel=5 * np.sqrt(delta) + 1e-12, abs=0)
     q, drop = experts.forward(1.0, 0.4, GAINS)
     assert drop == pytest.approx(q - experts.output(1.0, 1.0, 0.6, GAINS), rel=1e-12)
 
 
 @pytest.mark.exact
 def test_response_and_bend_are_derivatives_of_the_covariance() -> None:
+    """Against differences, of relative step h: right to h^2."""
     experts, q, h = branch(8, 1, False), np.array([1.0]), 1e-3
     table = gate_table(8, 1, False, 1.0)
     for delta in (0.9, 0.2, 0.02):
         step = h * delta
         low, high = (experts.output(1.0, 1.0, 1 - delta + s, GAINS) for s in (-step, step))
         response = experts.response(experts.at(q, np.array([delta]), GAINS), np.array([delta]))
-        assert response == pytest.approx((high - low) / (2 * step), rel=1e-4)
+        assert response == pytest.approx((high - low) / (2 * step), rel=5 * h**2)
         gaps = [table.forward(1.0, np.sqrt(x / 2), 0.0)[1] for x in (delta - step, delta, delta + step)]
         second = (gaps[0] - 2 * gaps[1] + gaps[2]) / step**2
         unlike = table.forward(1.0, np.sqrt(delta / 2), 0.5)[1]
-        assert 4 * (unlike - gaps[1]) == pytest.approx(delta**2 * second, rel=1e-3, abs=1e-6)
+        assert 4 * (unlike - gaps[1]) == pytest.approx(delta**2 * second, rel=5 * h**2, abs=1e-7)
 
 
 @pytest.mark.statistical
@@ -178,20 +182,20 @@ def test_scatter_and_loads_against_sampled_sequences(rho: float) -> None:
     predicted = float(experts.load_imbalance(at, tokens)[0])
     assert abs(predicted - imbalance.mean()) < 4 * error + 4 * 0.003
     gram = (1 - rho) * np.eye(tokens) + rho
-    assert experts.load_imbalance_gram(gram, GAINS) == pytest.approx(predicted)
+    assert experts.load_imbalance_gram(gram, GAINS) == rounded(predicted)
 
 
-@pytest.mark.exact
+@pytest.mark.reference
 def test_other_logit_variances_are_interpolated() -> None:
     plain, exact = branch(4, 2), branch(4, 2, unit_logits=2.3)
     gains, t = GAINS | {"ffn.router": 2.3}, np.linspace(0.01, 0.7, 6)
     rho = 1 - 2 * t**2
     for q in (1.0, np.ones(6)):
-        assert plain.output(q, q, rho, gains) == pytest.approx(exact.output(q, q, rho, gains), rel=4e-3)
-        assert plain.gain(q, q, rho, gains) == pytest.approx(exact.gain(q, q, rho, gains), rel=4e-3)
+        assert plain.output(q, q, rho, gains) == pytest.approx(exact.output(q, q, rho, gains), rel=1e-3)
+        assert plain.gain(q, q, rho, gains) == pytest.approx(exact.gain(q, q, rho, gains), rel=1e-3)
     q = np.linspace(0.5, 2, 6)
     each = [plain.gain(u, u, u * r, GAINS) for u, r in zip(q, rho, strict=True)]
-    assert plain.gain(q, q, q * rho, GAINS) == pytest.approx(each)
+    assert plain.gain(q, q, q * rho, GAINS) == rounded(each)
 
 
 @pytest.mark.exact
@@ -216,7 +220,7 @@ def test_grams_of_like_tokens_agree_with_pairs() -> None:
     at = experts.at(np.array([q]), np.array([q * (1 - rho)]), GAINS)
     pair = experts.weight_grads(at, np.array([[2.0, 0.5]]), n)
     for name, value in experts.weight_grads_gram(gram, grad, GAINS).items():
-        assert pair[name] == pytest.approx(value)
+        assert pair[name] == rounded(value)
 
 
 def test_tokens_of_different_size_are_refused() -> None:

@@ -7,6 +7,7 @@ from itertools import product
 import mpmath
 import numpy as np
 import pytest
+from helpers import rounded
 from scipy.special import ndtr
 from sympy import lambdify
 
@@ -32,7 +33,7 @@ def test_price_theorem(name: str) -> None:
     kernel, h = KERNELS[name], 1e-5
     for q1, q2, c in ((1.0, 1.0, 0.3), (0.5, 2.0, -0.4), (3.0, 3.0, 2.5)):
         numeric = (kernel.value(q1, q2, c + h) - kernel.value(q1, q2, c - h)) / (2 * h)
-        assert kernel.slope(q1, q2, c) == pytest.approx(numeric, rel=1e-7)
+        assert kernel.slope(q1, q2, c) == pytest.approx(numeric, rel=1e-9)
 
 
 @pytest.mark.reference
@@ -64,7 +65,7 @@ def test_drop_keeps_its_digits_when_tokens_collapse(kernel: object) -> None:
     slope = kernel.slope(1.0, 1.0, 1.0)  # type: ignore[attr-defined]
     for delta in (1e-4, 1e-8, 1e-14):
         top, drop = kernel.drop(1.0, delta)  # type: ignore[attr-defined]
-        assert drop == pytest.approx(slope * delta, rel=2 * np.sqrt(delta) + 1e-12)
+        assert drop == pytest.approx(slope * delta, rel=2 * np.sqrt(delta) + 1e-12, abs=0)
     top, drop = kernel.drop(1.0, 0.5)  # type: ignore[attr-defined]
     assert drop == pytest.approx(top - kernel.value(1.0, 1.0, 0.5), rel=1e-12)  # type: ignore[attr-defined]
 
@@ -81,7 +82,7 @@ def test_drop_of_a_closed_form_against_many_digits(name: str) -> None:
             expected = exact(one, one, one) - exact(one, one, one - delta)
             # a difference from a share of 1e-5 on loses five digits of sixteen
             within = 5e-11 if share > 1e-5 else 2e-14
-            assert kernel.drop(q, share * q)[1] == pytest.approx(float(expected), rel=within)
+            assert kernel.drop(q, share * q)[1] == pytest.approx(float(expected), rel=within, abs=0)
 
 
 @pytest.mark.exact
@@ -93,18 +94,19 @@ def test_drop_of_a_series_between_its_knots(q: float) -> None:
     k = np.arange(len(squares))
     for share in (1e-30, 1e-9, 3e-6, 0.003, 0.1, 0.6, 0.999):
         expected = -(squares @ np.expm1(k * np.log1p(-share)))
-        assert kernel.drop(q, share * q)[1] == pytest.approx(expected, rel=2e-12)
+        assert kernel.drop(q, share * q)[1] == pytest.approx(expected, rel=2e-12, abs=0)
     for share in (1.0, 1.3, 2.0):  # tokens that point apart
         expected = squares @ (1 - (1 - share) ** k)
-        assert kernel.drop(q, share * q)[1] == pytest.approx(expected, rel=2e-12)
+        assert kernel.drop(q, share * q)[1] == pytest.approx(expected, rel=2e-12, abs=0)
 
 
-@pytest.mark.exact
+@pytest.mark.law
 def test_gelu_tends_to_relu_for_large_inputs_without_overflow() -> None:
     for q in (1e8, 1e16, 1e40, 1e90):
-        assert gelu_kernel().value(q, q, q) / q == pytest.approx(0.5, rel=1e-3)
-        assert gelu_kernel().slope(q, q, q) == pytest.approx(0.5, rel=1e-3)
-        assert gelu_kernel().drop(q, 1e-30 * q)[1] == pytest.approx(0.5e-30 * q, rel=1e-3)
+        within = 1 / np.sqrt(q) + 1e-12
+        assert gelu_kernel().value(q, q, q) / q == pytest.approx(0.5, rel=within)
+        assert gelu_kernel().slope(q, q, q) == pytest.approx(0.5, rel=within)
+        assert gelu_kernel().drop(q, 1e-30 * q)[1] == pytest.approx(0.5e-30 * q, rel=within, abs=0)
 
 
 @pytest.mark.exact
@@ -132,7 +134,7 @@ def test_torch_and_numpy_activations_agree() -> None:
         np.testing.assert_allclose(ours, entry.function(x), atol=1e-12)
 
 
-@pytest.mark.exact
+@pytest.mark.reference
 def test_slope_of_the_normalised_map_is_the_gain_ratio() -> None:
     """s = omega_f^2 / sigma_f^2 equals the slope of the correlation map at one (Price)."""
     for name, expected in (
@@ -144,17 +146,18 @@ def test_slope_of_the_normalised_map_is_the_gain_ratio() -> None:
     ):
         ffn = FeedForward(ACTIVATIONS[name], 64, 256)
         gains = {"ffn.up": 1.0, "ffn.gate": 1.0, "ffn.down": 1.0}
-        sigma2, drop = ffn.forward(1.0, 1e-7, gains)
+        sigma2, drop = ffn.forward(1.0, 1e-12, gains)
         omega2 = ffn.gain(1.0, 1.0, 1.0, gains)
-        assert omega2 / sigma2 == pytest.approx(expected, abs=1e-4)
-        assert drop / 1e-7 / sigma2 == pytest.approx(omega2 / sigma2, rel=1e-3)
+        assert omega2 / sigma2 == pytest.approx(expected, abs=5e-5)
+        assert drop / 1e-12 / sigma2 == pytest.approx(omega2 / sigma2, rel=1e-6)  # relu's kink: the root
 
 
 class TestHeadNorm:
+    @pytest.mark.exact
     def test_gain_of_a_norm_over_few_coordinates(self) -> None:
-        assert HeadNorm(32, "rms").slope(1.0) == pytest.approx(31 / 30)
-        assert HeadNorm(32, "layer").slope(1.0) == pytest.approx(30 / 29)
-        assert HeadNorm(16, "rms").value(1.0) == pytest.approx(1.0)
+        assert HeadNorm(32, "rms").slope(1.0) == rounded(31 / 30)
+        assert HeadNorm(32, "layer").slope(1.0) == rounded(30 / 29)
+        assert HeadNorm(16, "rms").value(1.0) == rounded(1.0)
 
     @pytest.mark.statistical
     def test_against_sampling(self) -> None:
@@ -166,6 +169,7 @@ class TestHeadNorm:
         se = cosine.std() / np.sqrt(n)
         assert abs(HeadNorm(d, "rms").value(rho) - cosine.mean()) < 4 * se
 
+    @pytest.mark.reference
     @pytest.mark.parametrize("size", [4, 5, 16, 32, 64, 128])
     def test_drop_of_two_vectors_however_close(self, size: int) -> None:
         norm, apart = HeadNorm(size, "rms"), np.array([1e-200, 1e-17, 1e-7, 9e-6, 1.1e-5, 0.02, 1.0, 1.9])
@@ -176,9 +180,10 @@ class TestHeadNorm:
             largest = mpmath.hyp2f1(0.5, 0.5, size / 2 + 1, 1)
             expected = [float(1 - k / largest) for k in kernel]
         within = 5e-8 if size == 4 else 1e-10
-        assert norm.all(apart)[0] == pytest.approx(np.array(expected), rel=within)
-        assert [norm.drop(float(x)) for x in apart] == pytest.approx(expected, rel=within)
+        assert norm.all(apart)[0] == pytest.approx(np.array(expected), rel=within, abs=0)
+        assert [norm.drop(float(x)) for x in apart] == pytest.approx(expected, rel=within, abs=0)
 
+    @pytest.mark.reference
     @pytest.mark.parametrize("size", [3, 5, 8, 32, 4096])
     def test_drop_of_the_slope(self, size: int) -> None:
         """Linear in 1 - rho, but for a root of it over few coordinates."""
@@ -194,7 +199,7 @@ class TestHeadNorm:
             slopes = [float(slope(1 - mpmath.mpf(x))) for x in apart]
         found = HeadNorm(size, "rms").all(apart)
         assert found[1] == pytest.approx(np.array(slopes), rel=3e-4 if size == 3 else 1e-9)
-        assert found[2] == pytest.approx(np.array(expected), rel=5e-4 if size < 8 else 5e-6)
+        assert found[2] == pytest.approx(np.array(expected), rel=5e-4 if size < 8 else 5e-6, abs=0)
 
     def test_too_narrow_heads_are_refused(self) -> None:
         with pytest.raises(AssumptionError, match="heads of width 2"):
@@ -219,10 +224,10 @@ class TestOverlaps:
     @pytest.mark.exact
     def test_uniform_and_identical_rows(self) -> None:
         uniform = overlaps(0.0, 0.3, 20)
-        assert (uniform.p2, uniform.p11) == pytest.approx((0.05, 0.05))
+        assert (uniform.p2, uniform.p11) == rounded((0.05, 0.05))
         same = overlaps(2.0, 1.0, 20)
-        assert same.p11 == pytest.approx(same.p2, rel=1e-6)
-        assert same.j11 == pytest.approx(same.j, rel=1e-6)
+        assert same.p11 == rounded(same.p2)
+        assert same.j11 == rounded(same.j)
 
     @pytest.mark.law
     def test_large_logits_follow_the_law(self) -> None:
@@ -307,12 +312,13 @@ def test_query_and_key_gradients_vanish_under_rank_collapse() -> None:
     maps = attention.backward(at, spread)
     grad = np.array([[1.0, 0.2], [1.0, 0.2]])
     norms = attention.weight_grads(at, spread, grad, maps)
+    # as (1 - rho)^2 and as a constant, up to 1 - rho = 1e-3 itself
     for name in ("attn.query", "attn.key"):
-        assert norms[name][0] / norms[name][1] == pytest.approx(100, rel=0.01)  # (1 - rho)^2
-    assert norms["attn.value"][0] == pytest.approx(norms["attn.value"][1], rel=0.01)
+        assert norms[name][0] / norms[name][1] == pytest.approx(100, rel=1e-3)
+    assert norms["attn.value"][0] == pytest.approx(norms["attn.value"][1], rel=1e-3)
 
 
-@pytest.mark.exact
+@pytest.mark.reference
 @pytest.mark.parametrize("name", ["silu", "tanh"])
 def test_hermite_coefficients_between_knots_are_those_of_the_quadrature(name: str) -> None:
     function = ACTIVATIONS[name].function

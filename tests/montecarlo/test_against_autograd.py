@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from spannorm_theory.montecarlo.boundary import embedding
 from spannorm_theory.montecarlo.network import Stack
 from spannorm_theory.montecarlo.program import Program
 from spannorm_theory.montecarlo.randomness import Purpose, Randomness
@@ -83,7 +84,7 @@ CASES = {
 def reference(arch, block, readout, random, network):
     """Every statistic of one network by the definitions, with autograd through the whole stack."""
     stack = Stack(Program(arch), ExplicitWeights, random, 1)
-    x = stack._embedding()[network].requires_grad_()
+    x = embedding(arch, random)[network].requires_grad_()
     boundaries, weights = [[x] * arch.definition.streams], []
     for l in range(arch.depth):
         made = ExplicitWeights(stack.program.matrices(l), random, l)
@@ -154,7 +155,7 @@ def test_layer_norm_and_gates_match_torch():
     record = stack.run()
     made = ExplicitWeights(stack.program.matrices(0), random, 0)
     w = {name: made.matrix(name)[0] for name in arch.weights}
-    x = stack._embedding()[0]
+    x = embedding(arch, random)[0]
 
     def norm(x):
         return functional.layer_norm(x, (24,), eps=0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from spannorm_theory.montecarlo.boundary import embedding
 from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.montecarlo.network import Stack
 from spannorm_theory.montecarlo.program import Program
@@ -95,7 +96,7 @@ def test_against_autograd(changes: dict[str, Any], segment: int) -> None:
     arch = Architecture("post-norm", depth=3, width=24, heads=4, tokens=6, init="xavier", **changes)
     random = Randomness(5, range(1), dtype=torch.float64, device=CPU)
     stack = Stack(Program(arch), ExplicitWeights, random, segment)
-    x = stack._embedding()[0].requires_grad_()
+    x = embedding(arch, random)[0].requires_grad_()
     weights = []
     y = x
     for l in range(arch.depth):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from spannorm_theory.montecarlo.boundary import embedding
 from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.montecarlo.network import Stack
 from spannorm_theory.montecarlo.program import Program
@@ -79,7 +80,7 @@ def test_branch_gradients_and_loads(choice: dict[str, Any], engine: type[Explici
     probe = random.normal(0, Purpose.LOSS, 7 * 24).view(2, 7, 24)
     for network in range(2):
         w = {name: made.matrix(name)[network].clone().requires_grad_() for name in made.matrices}
-        x = stack._embedding()[network].requires_grad_()
+        x = embedding(arch, random)[network].requires_grad_()
         branch, loads = by_hand(rms(x), w, arch)
         y = x + branch
         grads = torch.autograd.grad(y, [x, *w.values()], probe[network], allow_unused=True)

@@ -149,13 +149,14 @@ def test_covariances_of_one_product(name):
     expected = s2 * torch.einsum("ja,ib->iajb", gm, xm)
     size = torch.outer(rounded(xm), rounded(gm))[:, None, :, None]
     assert ((cross - expected).abs() / size).max() < 6 * s2 * (2 / networks) ** 0.5
-    assert norms[0].item() == pytest.approx((x.T @ g).square().sum().item(), rel=1e-3, abs=1e-6)
+    assert norms[0].item() == pytest.approx((x.T @ g).square().sum().item(), rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.exact
 @pytest.mark.parametrize("name", cases())
 def test_inner_products_that_weights_cannot_change(name):
-    """<X W, G> = <X, G W^T> holds for every draw."""
+    """<X W, G> = <X, G W^T> holds for every draw, but for the input that each row is given of its own, of
+    relative size (16 n eps)^(1/2) = 1e-7."""
     x, g = cases()[name]
     y, back, _ = one_product(ImplicitWeights, x, g, 5)
     left, right = (y * g).sum((1, 2)), (back * x).sum((1, 2))
@@ -171,7 +172,7 @@ def test_weight_gradient_survives_collapsed_tokens():
     g = g - g.mean(1, keepdim=True)
     x = common + 1e-6 * own
     exact = torch.einsum("kia,kib->kab", x - x.mean(1, keepdim=True), g).square().sum((1, 2))
-    torch.testing.assert_close(weight_grad_norm(x, g), exact, rtol=1e-6, atol=0)
+    torch.testing.assert_close(weight_grad_norm(x, g), exact, rtol=1e-9, atol=0)
 
 
 @pytest.mark.exact

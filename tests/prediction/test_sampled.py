@@ -10,6 +10,7 @@ import pytest
 from spannorm_theory.base.errors import InputError
 from spannorm_theory.base.quantities import QUANTITIES, SPECTRAL
 from spannorm_theory.gaussian.head_norm import HeadNorm
+from spannorm_theory.layers import attention_gram
 from spannorm_theory.layers.attention_gram import SampledAttention
 from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.prediction.exchangeable import predict_pair
@@ -97,12 +98,16 @@ def test_backward_is_the_explicit_sum_over_softmax_jacobians(
                     between = jacobians[i] @ values @ jacobians[k] / 4
                     query[i, k] += g[i, k] * np.trace(between @ keys @ keys.T) / size
                     key += g[i, k] * (queries[i] @ queries[k]) / size * between
-    q, k, v = (branch._projected(name, gram, SHARP) for name in ("query", "key", "value"))
+    scale, norm = np.sqrt(np.outer(np.diag(gram), np.diag(gram))), HeadNorm(size, "rms")
+    q, k, v = (
+        norm.value(gram / scale) if name in normed else SHARP[f"attn.{name}"] * gram
+        for name in ("query", "key", "value")
+    )
     query += g * spread * shared * np.trace(k) / np.trace(v)
     for name, path in (("query", query), ("key", key)) if normed else ():
         # a norm's kernel takes a random direction's share, 1 - 1 / size is left
         path[np.diag_indices(n)] = (np.diag(path) - along[name] / size) / (1 - 1 / size)
-        path *= branch._before_norm(name, gram, SHARP)
+        path *= norm.slope(gram / scale) / (SHARP[f"attn.{name}"] * scale)
     total = SHARP["attn.value"] * value + SHARP["attn.query"] * query + SHARP["attn.key"] * key
     twice = spread * float((q * g * shared).sum()) * np.trace(k) / np.trace(v) / SHARP["attn.key"]
     assert output == pytest.approx(expected, rel=1e-9)
@@ -209,6 +214,7 @@ def test_pair_theory_without_a_mask(variance: float) -> None:
 @pytest.mark.statistical
 @pytest.mark.parametrize("variance", [1.0, 16.0])
 def test_monte_carlo_under_a_causal_mask(variance: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a theory without what comes back through queries and keys is off by far."""
     arch = Architecture(
         "pre-norm",
         depth=3,
@@ -235,11 +241,6 @@ def test_monte_carlo_under_a_causal_mask(variance: float, monkeypatch: pytest.Mo
         # the theory leaves out the spread of covariances over pairs, which these see first
         if key[0] not in ("attn.query", "attn.key") and key[1] not in SPECTRAL:
             assert np.all(deviation(theory, key) < 4.5), key
-    complete = SampledAttention._before_norm
-    monkeypatch.setattr(
-        SampledAttention,
-        "_before_norm",
-        lambda self, name, gram, gains: complete(self, name, gram, gains) * (name == "value"),
-    )
+    monkeypatch.setattr(attention_gram, "grams", lambda a, *rest: (0 * rest[-1], 0 * rest[-1]))
     without = deviation(resolve(arch), ("0", "grad_variance"))[0]
-    assert variance < 16 or without > 10
+    assert without > 10

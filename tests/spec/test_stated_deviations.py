@@ -54,5 +54,5 @@ def test_what_would_not_be_heard_is_refused() -> None:
 @pytest.mark.exact
 def test_formulas_say_which_hidden_layer_they_take() -> None:
     said = "taken with a hidden layer of 4d"
-    assert said in derive("pre-norm", "wang").text()
-    assert said not in derive("pre-norm", "gpt2").text()
+    assert said in derive("post-norm", "wang").text()
+    assert said not in derive("post-norm", "gpt2").text()
