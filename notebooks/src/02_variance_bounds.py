@@ -18,7 +18,7 @@ from spannorm_theory.spec.placements import STANDARD
 SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU
 NETWORKS, SHAPE = {
     "small": (6, {"depth": 4, "width": 64, "heads": 4, "tokens": 8}),
-    "normal": (16, {"depth": 24, "width": 256, "heads": 8, "tokens": 32}),
+    "normal": (32, {"depth": 24, "width": 256, "heads": 8, "tokens": 32}),
     "full": (256, {"depth": 96, "width": 1024, "heads": 16, "tokens": 64}),
 }[SIZE]
 
@@ -66,7 +66,7 @@ pd.DataFrame(
             "rows": len(found.table),
             "networks outside": int(found.table["outside"].sum()),
             "largest gate": round(float(found.worst()["gate"].max()), 2),
-            "verdict": "agrees" if found.passed else "contradicted",
+            "verdict": found.verdict,
         }
         for name, found in verified.items()
     }
@@ -89,7 +89,7 @@ st.plot.residuals(verified["span-norm"])
 arch = st.Architecture("span-norm", **SHAPE)
 other = predict_profiles(arch.with_(placement="post-norm"))
 wrong = st.verify(arch, networks=NETWORKS, theory=other)
-print("passed:", wrong.passed, "-", len(wrong.failures), "of", len(wrong.table), "rows contradict it")
+print(wrong.verdict, "-", len(wrong.failures), "of", len(wrong.table), "rows contradict it")
 st.plot.residuals(wrong)
 
 # %% [markdown]
@@ -98,7 +98,7 @@ st.plot.residuals(wrong)
 
 # %%
 subtle = st.verify(arch, networks=NETWORKS, theory=predict_profiles(arch.with_(activation="relu")))
-print("passed:", subtle.passed)
+print(subtle.verdict)
 subtle.failures.groupby("quantity", sort=False).size().rename("contradicting rows").to_frame()
 
 # %% [markdown]

@@ -18,7 +18,7 @@ from spannorm_theory.base.errors import SpannormError
 SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU
 NETWORKS, DEPTHS, SHAPE = {
     "small": (4, (4, 12), {"width": 64, "heads": 4, "tokens": 8}),
-    "normal": (8, (12, 100, 1000, 10_000), {"width": 256, "heads": 8, "tokens": 32}),
+    "normal": (40, (12, 100, 1000, 10_000), {"width": 256, "heads": 8, "tokens": 32}),
     "full": (64, (12, 100, 1000, 10_000), {"width": 1024, "heads": 16, "tokens": 64}),
 }[SIZE]
 
@@ -125,5 +125,5 @@ found = [
     st.verify(arch.with_(scaling=rule), networks=NETWORKS)
     for rule in ("unit", "layer-index", "depth-scaled-init")
 ]
-print([result.passed for result in found])
+print([result.verdict for result in found])
 st.plot.depth_profile([result.table for result in found], "grad_variance", per="scaling", bounds=False)

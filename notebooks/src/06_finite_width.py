@@ -94,7 +94,7 @@ table[(table["quantity"] == "grad_variance") & (table["layer"] == 0)][
 from spannorm_theory.verification.verification import compare
 
 found = {width: compare(predict_profiles(e.arch), e) for width, e in ensembles.items()}
-print({width: result.passed for width, result in found.items()})
+print({width: result.verdict for width, result in found.items()})
 st.plot.depth_profile([result.table for result in found.values()], "grad_variance", per="width", bounds=False)
 
 # %% [markdown]

@@ -13,7 +13,7 @@ import spannorm_theory as st
 SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU
 NETWORKS, SHAPE = {
     "small": (6, {"depth": 4, "width": 64, "heads": 4, "tokens": 8}),
-    "normal": (16, {"depth": 24, "width": 256, "heads": 8, "tokens": 32}),
+    "normal": (32, {"depth": 24, "width": 256, "heads": 8, "tokens": 32}),
     "full": (256, {"depth": 96, "width": 1024, "heads": 16, "tokens": 64}),
 }[SIZE]
 
@@ -85,7 +85,7 @@ def calm_attention(sublayer, l, L, d):
 
 
 calm = st.verify(arch.with_(scaling="calm-attention"), networks=NETWORKS)
-print("passed:", calm.passed)
+print(calm.verdict)
 st.plot.rank_collapse([result.table, calm.table], per="scaling")
 
 # %% [markdown]

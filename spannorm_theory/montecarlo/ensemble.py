@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ensemble:
     """Measurements of independent random networks of one architecture.
 
@@ -57,6 +57,11 @@ class Ensemble:
         the mean; geometric, the geometric mean of logarithmic quantities (NaN for others).
         """
         return estimates([(self.arch.labels, summarise(self.samples))])
+
+    def __repr__(self) -> str:
+        """One line, in place of all numbers."""
+        used = f"{self.engine} engine, {self.device}, {self.dtype}, seed {self.seed}"
+        return f"Ensemble: {self.networks} networks of {self.arch} ({used})"
 
     def _repr_html_(self) -> str:
         last = self.table.groupby(["stream", "quantity"], sort=False).last()[["layer", "value", "se"]]

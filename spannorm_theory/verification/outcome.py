@@ -31,7 +31,7 @@ PROPOSED = 0.05
 AGREES, WITHIN_WIDTH, UNDECIDED, DISAGREES = "agrees", "agrees within width", "undecided", "disagrees"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verification:
     """The outcome of :func:`verify`.
 
@@ -123,6 +123,10 @@ class Verification:
                 f"{row['difference']:+.3g}, z {row['z']:.1f}"
             )
         return "\n".join([*lines, *self._limits(), f"  {self._outcome()}"])
+
+    def __repr__(self) -> str:
+        """The summary, in place of all numbers."""
+        return self.summary()
 
     def _limits(self) -> list[str]:
         """Lines on the rows that this verification cannot judge."""
