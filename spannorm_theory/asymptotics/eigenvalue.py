@@ -27,7 +27,7 @@ class LargestEigenvalue(Function):
         return Matrix(size, size, self.args)
 
     def _eval_evalf(self, prec: int) -> Expr | None:
-        """In double precision."""
+        """The value in double precision, where all entries are numbers."""
         values = [entry.evalf() for entry in self.args]
         return Float(number(values)) if all(value.is_number for value in values) else None
 

@@ -104,7 +104,7 @@ class Series:
         return Series({ZERO: value}, self.kept)
 
     def power(self, exponent: Expr) -> Series:
-        """This to a power without L."""
+        """The series to a power without L."""
         leading, x = self.normal()
         total = self._sum_of_powers(x, Integer(1), lambda k: binomial(exponent, k))
         return total.shifted(exponent * self.top, leading**exponent)

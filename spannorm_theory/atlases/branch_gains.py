@@ -50,5 +50,5 @@ def ends(arch: Architecture) -> tuple[Gains, Gains]:
 
 
 def _ratio(actual: Array, stated: Array) -> float:
-    """Of a rule's factor in an architecture to that in the law; of one that is zero in both, one."""
+    """Ratio of a rule's factor in an architecture to that in the law; one where both are zero."""
     return float(actual[0] / stated[0]) if stated[0] else 1.0

@@ -63,7 +63,8 @@ class Atlas:
         return not self.failures
 
     def summary(self) -> str:
-        """How many cells there are, and how their checks came out."""
+        """Numbers of cells, of laws by the outcome of their check, and of Monte Carlo comparisons, in one
+        line."""
         laws = [f for cell in self.cells for f in cell.found.values()]
         counts = {status: sum(f.status == status for f in laws) for status in (OK, "later", FAILED)}
         text = (

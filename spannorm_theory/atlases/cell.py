@@ -92,7 +92,7 @@ def _shares(
 def _caveats(
     arch: Architecture, found: Mapping[str, Found], limits: Mapping[str, object], closed: Sequence[int]
 ) -> Iterator[str]:
-    """Where a stated limit of the theory applies: what the engine refused, or said of its own answer."""
+    """Stated limits of the theory that apply: refusals of the engine, and its doubts about its own answer."""
     iterated = [name for name in found if found[name].law is None]
     if iterated:
         yield f"no law of {', '.join(iterated)}: fitted up to L = {DEPTHS[-1]}"

@@ -1,4 +1,4 @@
-"""How wrong a theory must be for ``verify`` to reject it, by width, depth and number of networks.
+"""The power of ``verify``: the smallest errors of a theory that it rejects, by width, depth and networks.
 
 A row is rejected where it is off by more than k standard errors and the allowance of the width; a quantity,
 where its mean over layers is off by more than k standard errors of that mean and the mean allowance. The

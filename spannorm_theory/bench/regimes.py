@@ -1,4 +1,5 @@
-"""Where closures part from Monte Carlo: strong attention, masks, and networks too deep for their width."""
+"""Regimes in which closures part from Monte Carlo: strong attention, masks, and networks too deep for their
+width."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ def scale(cell: str, seconds: float, asked: Work, overhead: float, cells: int = 
 
 
 def tables(quick: bool, progress: Callable[[str], object]) -> dict[str, pd.DataFrame]:
-    """Everything, as ``spannorm bench --sweep`` prints it."""
+    """All tables by name, as ``spannorm bench --sweep`` prints them."""
     progress("cells")
     sizes = {name: values[:2] for name, values in GROWTH.items()} if quick else GROWTH
     cost = cell_cost(sizes, repeats=1 if quick else 2)

@@ -1,4 +1,4 @@
-"""How long ``predict`` takes for a deep stack under each placement and rule, dense and of experts.
+"""The time of ``predict`` for a deep stack under each placement and rule, dense and of experts.
 
 Machines slow down for seconds or minutes: each cell is timed in turn with PreNorm, and given as a multiple of
 it too.

@@ -124,7 +124,7 @@ class Iterated:
         self.identity = np.log(np.abs(identity))
 
     def ends(self) -> Ends:
-        """From the first block to the last.
+        """Moments, gradient, collapse and identity gains from the first block to the last.
 
         Raises:
             AssumptionError: a moment left float64's range.

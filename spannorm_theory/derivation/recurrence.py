@@ -207,7 +207,7 @@ class Recurrence:
 
     @cached_property
     def readout(self) -> Step:
-        """From the last block's output to the model's output."""
+        """The step from the last block's output to the model's output."""
         return _shared_step(PLACEMENTS[self.name].trace_readout(), constant_gains)
 
     def identity_gain(self, stream: int = 0, stop: Expr = symbols.depth) -> Expr:

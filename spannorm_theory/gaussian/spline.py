@@ -30,7 +30,8 @@ class Spline1D:
     """Splines of several functions of one variable, with common knots."""
 
     def __init__(self, x: Array, values: Array, ends: Any = "not-a-knot") -> None:
-        """Through ``values``, shape (len(x), functions); ``ends`` is ``CubicSpline``'s boundary condition."""
+        """The splines through ``values``, (len(x), functions); ``ends`` is ``CubicSpline``'s boundary
+        condition."""
         self._spline = CubicSpline(x, values, bc_type=ends)
         self._knots: list[float] = x.tolist()
         self._pieces: dict[int, list[list[float]]] = {}
@@ -55,7 +56,7 @@ class Spline2D:
     """Bicubic splines of several functions of two variables, on a common rectangular grid."""
 
     def __init__(self, x: Array, y: Array, values: Array, ends: Any = "not-a-knot") -> None:
-        """Through ``values``, shape (len(x), len(y), functions); ``ends`` as in :class:`Spline1D`."""
+        """The splines through ``values``, (len(x), len(y), functions); ``ends`` as in :class:`Spline1D`."""
         along = CubicSpline(x, values, bc_type=ends).c
         #: (power of y, cell of y, power of x, cell of x, function)
         self._c = CubicSpline(y, along, axis=2, bc_type=ends).c

@@ -30,6 +30,6 @@ def bibliography() -> Mapping[str, Mapping[str, str]]:
 
 
 def address(key: str) -> str:
-    """Where a source can be read."""
+    """The address at which a source can be read."""
     entry = bibliography()[key]
     return f"https://arxiv.org/abs/{entry['eprint']}" if "eprint" in entry else entry["url"]

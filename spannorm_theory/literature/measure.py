@@ -34,7 +34,7 @@ class Term:
 
     @property
     def key(self) -> Key:
-        """Its key in samples and profiles."""
+        """The term's key in samples and profiles."""
         return self.stream, self.quantity
 
 
@@ -61,7 +61,7 @@ class Measure:
     exponent: bool = False
 
     def theory(self, predict: Predict) -> float:
-        """Its value in the theory's profiles."""
+        """The term's value in the theory's profiles."""
         if self._plain:
             return self._finish_one(predict(self.terms[0].arch).profiles[self.terms[0].key])
         total = 0.0

@@ -69,7 +69,7 @@ class Outcome:
         return self.verdict != self.claim.verdict
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values for JSON; numbers that are infinite become null."""
+        """The outcome as plain values for JSON; numbers that are infinite become null."""
         claim, fact = self.claim, self.fact
         return {
             "id": claim.id,

@@ -45,7 +45,7 @@ class ClaimsReport:
         return pd.DataFrame(rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values for JSON; numbers that are infinite become null."""
+        """The report as plain values for JSON; numbers that are infinite become null."""
         return {
             "passed": self.passed,
             "skipped": self.skipped,

@@ -59,7 +59,7 @@ class Pair(tuple[Any, Any]):
         return Pair((self[0] + other[0], self[1] + other[1]))
 
     def scaled(self, factor: Any) -> Pair:
-        """Both entries times ``factor``."""
+        """The pair with both entries times ``factor``."""
         return Pair((factor * self[0], factor * self[1]))
 
 

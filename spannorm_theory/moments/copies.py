@@ -16,7 +16,7 @@ Form = frozenset[tuple[Hashable, Expr]]
 
 @lru_cache(maxsize=256)
 def copies(traces: tuple[Trace, ...]) -> tuple[int, ...]:
-    """For each stream the number of its class of copies, under blocks that are wired as any of ``traces``.
+    """The number of each stream's class of copies, under blocks that are wired as any of ``traces``.
 
     The coarsest partition under which equal streams stay equal: streams that a block tells apart are split
     until no block does.

@@ -74,7 +74,7 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a batch needs beside its networks."""
+    """The needs of a batch beside its networks."""
 
     program: Program
     make_weights: MakeWeights
@@ -220,7 +220,7 @@ class _Batch:
 
 
 def _of_nothing(samples: Samples, key: Key) -> NDArray[np.bool_]:
-    """Where a quantity is one of a stream or gradient that is zero, and so undefined; (networks, layers)."""
+    """Mask of undefined values, of a stream or gradient that is zero; (networks, layers)."""
     stream, quantity = key
     size = samples.get((stream, "grad_variance" if "grad" in quantity else "variance"))
     if size is None:

@@ -1,4 +1,4 @@
-"""How a quantity is spread over networks, against the log-normal law that a finite width implies."""
+"""The distribution of a quantity over networks, against the log-normal law that a finite width implies."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ LEGEND_ROW = 0.155
 
 
 def looks(found: Sequence[Curve], per: str) -> Callable[[Curve], Look]:
-    """How each curve looks and is called, told apart by the column ``per``, depth and stream.
+    """Looks and names of the curves, told apart by the column ``per``, depth and stream.
 
     Raises:
         InputError: curves differ in another column too, which the figure would hide.

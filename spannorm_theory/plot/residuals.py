@@ -1,4 +1,4 @@
-"""How far Monte Carlo lies from theory, in standard errors, for every quantity at once."""
+"""Residuals of Monte Carlo from theory, in standard errors, for every quantity at once."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class BlockMoments:
 
     @property
     def pairs(self) -> int:
-        """How many of the sources are stream pairs."""
+        """Number of the sources that are stream pairs."""
         return len(self.blocks.step.pairs)
 
     @cached_property

@@ -41,7 +41,7 @@ def balanced_ids(arch: Architecture, runs: int, random: np.random.Generator) -> 
 
 
 def _pairs_in_runs(equal: NDArray[np.bool_]) -> Array:
-    """How many pairs of each sorted row are equal, from which neighbours are; (rows,)."""
+    """Number of equal pairs in each sorted row, from the mask of equal neighbours; (rows,)."""
     total, length = np.zeros(len(equal)), np.zeros(len(equal))
     for column in equal.T:
         length = np.where(column, length + 1, 0)

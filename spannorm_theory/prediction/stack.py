@@ -41,7 +41,7 @@ class Stack:
 
     @property
     def pairs(self) -> int:
-        """How many pairs of stream classes the forward state has."""
+        """Number of pairs of stream classes in the forward state."""
         return len(self.step.pairs)
 
     def in_order(self, found: Sequence[Array]) -> Array:

@@ -114,11 +114,11 @@ class Recursion(Recurrence):
         }
 
     def text(self) -> str:
-        """Everything derived, as plain text."""
+        """All that is derived, as plain text."""
         return as_text(self)
 
     def latex(self) -> str:
-        """Everything derived, as LaTeX."""
+        """All that is derived, as LaTeX."""
         return as_latex(self)
 
     def _repr_latex_(self) -> str:

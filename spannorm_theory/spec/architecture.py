@@ -162,7 +162,7 @@ class Architecture(Fields):
         return shapes
 
     def copies(self, name: str) -> int:
-        """How many matrices of a block go by ``name``: one for each expert of those of an expert."""
+        """Number of a block's matrices that go by ``name``: of those of an expert, one for each."""
         expert = self.experts > 1 and name in ("ffn.up", "ffn.gate", "ffn.down")
         return self.experts + self.shared_experts if expert else 1
 

@@ -49,7 +49,7 @@ class Fields:
         return self.width // self.heads
 
     def normed(self, branch: Branch) -> tuple[str, ...]:
-        """Which projections of an attention branch carry a norm over each head, by the placement's wish or
+        """Projections of an attention branch that carry a norm over each head, by the placement's wish or
         this architecture's."""
         own = QKV if self.qkv_norm else QK if self.qk_norm else ()
         return max(branch.normed, own, key=len)

@@ -29,7 +29,7 @@ QK, QKV = ("query", "key"), ("query", "key", "value")
 
 
 class Recorder(Protocol):
-    """Where the arithmetic of values is recorded: :class:`.net.Net`."""
+    """Recorder of the arithmetic of values: :class:`.net.Net`."""
 
     def sum(self, terms: list[tuple[Any, Value]]) -> Sum:
         """A linear combination of values of this recorder."""

@@ -146,7 +146,7 @@ class Net:
         return self._keep(lambda i: Stream(self, i, position))
 
     def finish(self, streams: tuple[Stream, ...], outputs: tuple[Value, ...]) -> Trace:
-        """Everything that has been recorded."""
+        """The trace of all that has been recorded."""
         return Trace(streams, tuple(self._nodes), outputs)
 
     def _checked(self, value: Value) -> Value:

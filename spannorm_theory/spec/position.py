@@ -1,4 +1,4 @@
-"""Where in the stack a block stands, as far as a placement may care about it."""
+"""The position of a block in the stack, as far as a placement may care about it."""
 
 from __future__ import annotations
 

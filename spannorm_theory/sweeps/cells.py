@@ -74,7 +74,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Specification:
-    """Everything that a sweep was asked for.
+    """The specification of a sweep: all that it was asked for.
 
     Attributes:
         archs: text forms of the architectures.

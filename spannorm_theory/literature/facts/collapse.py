@@ -20,7 +20,7 @@ SKIP = NO_SKIP.replace("init=10.0 ", "")
 
 
 def doubly_exponential() -> Fact:
-    """How the fall of ln(residual) grows from block to block: about threefold without a skip."""
+    """Growth of the fall of ln(residual) from block to block: about threefold without a skip."""
 
     def growths(text: str) -> list[float]:
         falls = -np.diff(log_profile(text, "rank_residual"))[:3]

@@ -86,7 +86,8 @@ def _draw_one(
 
 
 def thin(count: int, order: int) -> NDArray[np.intp]:
-    """Which of ``count`` points to mark: about ten, starting at a place that depends on ``order``."""
+    """Indices of the points to mark among ``count``: about ten, starting at a place that depends on
+    ``order``."""
     step = max(1, ceil(count / POINTS))
     return np.arange((order * 3) % step if step > 1 else 0, count, step)
 
@@ -133,7 +134,7 @@ def name_curves(ax: Axes, found: Sequence[Curve], look: Callable[[Curve], Look],
 
 
 def columns_that_fit(labels: Sequence[str], points: float) -> int:
-    """How many columns of a legend, filled column by column, fit into ``points`` points."""
+    """Number of a legend's columns, filled column by column, that fit into ``points`` points."""
     size = mpl.rcParams["legend.fontsize"]
     widths = [(0.47 * len(label.replace("$", "")) + 4.8) * size for label in labels]
     for columns in range(len(labels), 1, -1):

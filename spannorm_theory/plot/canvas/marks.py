@@ -19,7 +19,7 @@ Dash = tuple[float, tuple[float, ...]] | str
 
 @dataclass(frozen=True)
 class Style:
-    """How one curve looks.
+    """The look of one curve.
 
     Attributes:
         colour, marker, dash: of the theory's line and the Monte Carlo points.
@@ -132,7 +132,7 @@ def placement_style(placement: str) -> Style:
 
 
 def placement_title(placement: str) -> str:
-    """How figures call a placement: its registered title, with its options behind it."""
+    """The name of a placement in figures: its registered title, with its options behind it."""
     name, options = parse_placement(placement)
     title = PLACEMENTS[name].title if name in PLACEMENTS else name
     changed = ", ".join(f"{key.replace('_', ' ')}={value}" for key, value in sorted(options.items()))

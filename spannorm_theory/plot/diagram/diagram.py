@@ -129,7 +129,7 @@ def inline(factor: Expr) -> str:
 
 
 def junctions(layout: Layout) -> list[Point]:
-    """Where wires out of one box part after a common stretch."""
+    """Points at which wires out of one box part after a common stretch."""
     found: set[Point] = set()
     for one in layout.wires:
         for other in layout.wires:

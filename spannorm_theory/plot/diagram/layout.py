@@ -1,4 +1,4 @@
-"""Where the parts of a block diagram go: boxes on levels and columns, and orthogonal wires between them.
+"""Places of the parts of a block diagram: boxes on levels and columns, and orthogonal wires between them.
 
 Levels follow the longest path from the incoming streams. With several streams, each stream's skip path
 is a column of its own and everything else stands between; with one stream all boxes stand in one column
@@ -77,7 +77,7 @@ class Wire:
 
     @property
     def segments(self) -> Iterator[tuple[Point, Point]]:
-        """Its straight pieces."""
+        """The straight pieces of the wire."""
         return pairwise(self.points)
 
 

@@ -1,4 +1,4 @@
-"""How each kind of figure is drawn from its recipe."""
+"""The kinds of figures, each drawn from its recipe."""
 
 from __future__ import annotations
 

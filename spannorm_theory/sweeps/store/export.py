@@ -108,7 +108,8 @@ def _portions(store: Store, cells: Sequence[Cell]) -> Iterator[pd.DataFrame]:
 
 
 def _columns(archs: Sequence[str]) -> Callable[[str], dict[str, Any]]:
-    """From an architecture's text form to its leading columns, of the same names and types for all."""
+    """Function from an architecture's text form to its leading columns, of the same names and types for
+    all."""
     fields = {arch: fields_of(arch) for arch in archs}
     names = list(next(iter(fields.values()), {}))
     shown: dict[str, Callable[[Any], Any]] = {}

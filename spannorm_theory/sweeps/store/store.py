@@ -50,7 +50,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a store is: numbers of cells, and who computes what."""
+    """The state of a store: numbers of cells, and who computes what."""
 
     wanted: int
     done: int
@@ -146,7 +146,7 @@ class Store:
                     path.unlink()
 
     def cell_path(self, key: str) -> Path:
-        """Where the cell called ``key`` is or will be."""
+        """The path at which the cell called ``key`` is or will be."""
         return self.path / "cells" / f"{key}.parquet"
 
     def has(self, key: str) -> bool:
@@ -208,7 +208,7 @@ class Store:
             (self.path / "failed" / f"{key}.json").unlink(missing_ok=True)
 
     def specifications(self) -> list[Specification]:
-        """Everything that the store was asked for."""
+        """The specifications of all that the store was asked for."""
         found = []
         for path in sorted(_entries(self.path / "specifications")):
             if path.suffix == ".json":
