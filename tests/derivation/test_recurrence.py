@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import NAMED, SYMBOLS, UNIT, equal
+from helpers import NAMED, SYMBOLS, UNIT, equal, rounded
 from sympy import E, Expr, Rational, exp, gamma, sqrt
 
 from spannorm_theory import derive
@@ -89,7 +89,7 @@ class TestPreNorm:
         depth = 10**5
         exact = float(r.gradient_ratio().subs(values).subs(L, depth))
         leading = float((law.prefactor * law.shape).subs(values).subs(L, depth))
-        assert exact == pytest.approx(leading, rel=1e-4)
+        assert exact == pytest.approx(leading, rel=5 / depth)
 
     def test_layer_index_scaling_grows_logarithmically(self) -> None:
         laws = derive("pre-norm", "layer-index").asymptotics()
@@ -117,8 +117,8 @@ class TestIdentityGain:
         ("name", "expected"), [("post-norm", 1 / E), ("span-norm", exp(Rational(-1, 2)))]
     )
     def test_limit_with_branch_variance_one_over_depth(self, name: str, expected: Expr) -> None:
-        gain = derive(name, "depth-scaled-init").identity_gain().subs(UNIT)
-        assert float(gain.subs(L, 10.0**6)) == pytest.approx(float(expected), rel=1e-5)
+        gain, depth = derive(name, "depth-scaled-init").identity_gain().subs(UNIT), 10.0**6
+        assert float(gain.subs(L, depth)) == pytest.approx(float(expected), rel=1 / depth)
         law = derive(name, "depth-scaled-init").asymptotics()["identity gain"]
         assert isinstance(law, Growth)
         assert law.shape == 1
@@ -163,7 +163,7 @@ class TestSiameseNorm:
         c1 = (symbols.positive("q_01") + sa) / sqrt(1 + sa)
         assert equal(r.step.forward[0, 1], (c1 + sf) / sqrt(1 + sf))
         fixed = r.moment_at((0, 1), l)
-        assert float(fixed.subs({**UNIT, l: 60})) == pytest.approx(float(fixed.subs({**UNIT, l: 90})))
+        assert float(fixed.subs({**UNIT, l: 60})) == rounded(float(fixed.subs({**UNIT, l: 90})))
 
     def test_published_code_divides_by_sqrt_two_l_plus_two(self) -> None:
         r = derive("siamese-norm-hybrid-pre")
@@ -248,7 +248,7 @@ def test_depth_ten_thousand_gives_finite_logarithms(name: str) -> None:
     assert np.isfinite(table["log_value"]).all()
     gain = table[(table["quantity"] == "identity_gain") & (table["layer"] == 0)]["log_value"].min()
     if name == "post-norm":
-        assert gain == pytest.approx(-10_000 * np.log(2))
+        assert gain == rounded(-10_000 * np.log(2))
 
 
 def test_unknown_names_suggest_the_nearest() -> None:
@@ -308,7 +308,8 @@ def test_cross_moment_of_siamese_streams_grows_as_the_square_root() -> None:
     table = derive("siamese-norm").iterate(40_000, sigma_a2=0.5, sigma_f2=0.4, omega_a2=1, omega_f2=1)
     at = table[(table["stream"] == "01") & (table["quantity"] == "variance") & (table["layer"] == 40_000)]
     expected = float((law.prefactor * law.shape).subs({sa: 0.5, sf: 0.4, L: 40_000}))
-    assert float(at["value"].iloc[0]) == pytest.approx(expected, rel=0.01)
+    # the next term is smaller by a root of the depth
+    assert float(at["value"].iloc[0]) == pytest.approx(expected, rel=0.2 / 40_000**0.5)
 
 
 @pytest.mark.parametrize("name", SINGLE)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import rounded
 
 import spannorm_theory as st
 from spannorm_theory import Architecture
@@ -53,12 +55,13 @@ def test_gradient_telescopes_for_balanced_branches(activation: str) -> None:
         "pre-norm", depth=20, width=WIDE, tokens=8, activation=activation, input_cosine=1 - 1e-9
     )
     p = predict_profiles(arch).profiles
-    product = p["0", "variance"] + p["0", "grad_variance"]
+    both = p["0", "variance"] + p["0", "grad_variance"]
     # attention passes only the token mean of a gradient: r = 0 at the top loses it, r -> 1 below
-    assert product[-1] == pytest.approx(0, abs=1e-12)
+    assert both[-1] == pytest.approx(0, abs=1e-12)
     r, gamma = p["0", "grad_token_cosine"], p["0", "grad_variance"]
     mean_mode = np.log(1 + 7 * r) + gamma + p["0", "variance"]
-    np.testing.assert_allclose(mean_mode, mean_mode[-1], atol=1e-5)
+    # at the kink of ReLU, what tokens differ by leaves its root, (1 - rho)^(1/2) = 3e-5, over eight tokens
+    np.testing.assert_allclose(mean_mode, mean_mode[-1], rtol=0, atol=1e-5)
 
 
 @pytest.mark.law
@@ -89,10 +92,10 @@ def test_deep_stacks_stay_finite(name: str) -> None:
     depth = 12 if name == "no-norm" else 1000
     p = predict_profiles(Architecture(name, depth=depth, width=512)).profiles
     for (_, quantity), profile in p.items():
-        # query gradients and differences may be exactly zero after collapse
-        if quantity not in ("weight_grad_norm", "rank_residual"):
-            declined = quantity in SPECTRAL  # as depth or saturated attention spreads pair cosines
-            assert np.isfinite(profile).all() or declined
+        if quantity in SPECTRAL or (name, quantity) == ("no-norm", "rank_residual"):
+            continue  # declined where depth or saturated attention spreads pair cosines
+        zero = np.isneginf(profile) & (quantity in ("weight_grad_norm", "rank_residual"))  # of equal tokens
+        assert (np.isfinite(profile) | zero).all(), quantity
 
 
 @pytest.mark.law
@@ -126,7 +129,8 @@ def test_bounds_contain_the_theory(name: str, scaling: str) -> None:
         arch = Architecture(name, scaling, depth=10, width=2048, tokens=32, input_cosine=cosine)
         p = predict_profiles(arch).profiles
         limits = bounds(arch)
-        assert limits or name == "no-norm"
+        streams = map(str, range(arch.definition.streams))
+        assert set(limits) == set(product(streams, ("variance", "grad_variance")))
         for key, (low, high) in limits.items():
             assert (low - 1e-9 <= p[key]).all()
             assert (p[key] <= high + 1e-9).all()
@@ -137,7 +141,7 @@ def test_keys_gradients_keep_their_digits_where_tokens_collapse() -> None:
     """Row sums of attention are fixed, so keys see differences of tokens only, as queries do."""
     profiles = predict_profiles(Architecture("post-norm", depth=120, width=256, heads=4, tokens=16)).profiles
     query, key = (profiles[f"attn.{name}", "weight_grad_norm"][-40:] for name in ("query", "key"))
-    assert key == pytest.approx(query, abs=1e-3)
+    assert key == pytest.approx(query, abs=1e-9)
 
 
 @pytest.mark.exact
@@ -163,8 +167,8 @@ def test_gradients_keep_their_exponent_however_steep_a_stack_is(decades: float, 
     assert np.log(rows[:, 0]) + exponents == pytest.approx(
         0.25 + decades * np.log(10) * np.arange(38), rel=1e-12, abs=1e-12
     )
-    assert rows[:, 1] / rows[:, 0] == pytest.approx(np.ones(38))
-    assert rows.max(axis=1) == pytest.approx(np.ones(38))
+    assert rows[:, 1] / rows[:, 0] == rounded(np.ones(38))
+    assert rows.max(axis=1) == rounded(np.ones(38))
 
 
 @pytest.mark.exact
@@ -180,6 +184,7 @@ def test_wirings_that_take_turns_are_iterated_in_the_order_of_layers() -> None:
     assert found["ffn.up", "weight_grad_norm"] == pytest.approx(plain["ffn.up", "weight_grad_norm"], rel=1e-9)
 
 
+@pytest.mark.reference
 def test_a_norm_takes_from_keys_what_rows_of_like_gradients_read_along_them() -> None:
     """Against sampled heads; without it keys are up to 17 % high, with it the next order in 1/n is left."""
     arch = Architecture(
