@@ -96,7 +96,7 @@ class Verification:
         its gradient's is above ``PROPOSED``; they fall as 1/width."""
         of_streams = self.table["quantity"].isin(["variance", "grad_variance"])
         largest = float(self.table.loc[of_streams, "allowance"].max())
-        return int(self.arch.width * 2 ** max(0, ceil(log2(largest / PROPOSED))))
+        return int(self.arch.width * 2 ** max(1, ceil(log2(largest / PROPOSED))))
 
     def worst(self) -> pd.DataFrame:
         """The row with the largest use of its gate for each quantity and stream."""
