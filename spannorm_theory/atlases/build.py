@@ -249,8 +249,4 @@ def _monte_carlo(arch: Architecture, networks: int, seed: int) -> str:
     except (AssumptionError, NonFiniteError) as error:
         return f"not simulated: {error}"
     rows = len(result.table)
-    return (
-        f"{OK} ({rows} rows)"
-        if result.passed
-        else f"{FAILED}: {result.verdict}, {len(result.failures)} of {rows} rows off"
-    )
+    return f"{OK} ({rows} rows)" if result.passed else f"{FAILED}: {result.outcome()}"

@@ -143,23 +143,28 @@ def bounds(arch: Architecture, *, gradients: bool = True) -> dict[Key, tuple[Arr
     streams, step = range(arch.definition.streams), forward.step
     at = [step.own[place] for place in step.places]
     with np.errstate(divide="ignore"):  # a stream may be zero
-        low, high = np.log(forward.lows), np.log(forward.highs)
-    found = {(str(s), "variance"): (low[:, at[s]], high[:, at[s]]) for s in streams}
-    if gradients:
-        low, high = _backward(arch, forward)
+        low, high = np.log(forward.lows[:, at]), np.log(forward.highs[:, at])
+    found = {(str(s), "variance"): (low[:, s], high[:, s]) for s in streams}
+    backward = _backward(arch, forward) if gradients else None
+    if backward is not None:
+        low, high = backward
         at = [step.gradients.index((s, s)) for s in streams]
         found |= {(str(s), "grad_variance"): (low[:, at[s]], high[:, at[s]]) for s in streams}
     return found
 
 
-def _backward(arch: Architecture, forward: ForwardBox) -> tuple[Array, Array]:
-    """Bounds of the logarithms of the gradient moments, (depth + 1, pairs of streams) each."""
+def _backward(arch: Architecture, forward: ForwardBox) -> tuple[Array, Array] | None:
+    """Bounds of the logarithms of the gradient moments, (depth + 1, pairs of streams) each; None where
+    streams are subtracted."""
     trace = arch.definition.trace_readout()
     readout = Corners(arch, WiredBlocks.of(arch, trace, forward.step.places, np.zeros(1)))
     none = np.array([[(UNIT, UNIT)] * len(readout.branches)])
     low, high = (x[0, :, 0] for x in readout.backward(forward.lows[-1:], forward.highs[-1:], none))
+    smallest, largest = _matrices(forward)
+    if min(low.min(), smallest.min()) < 0:
+        return None
     # every entry and every gradient moment is non-negative, so the map is monotone in each
-    ends = zip(_matrices(forward), (low, high), np.log(loss_interval(arch)), strict=True)
+    ends = zip((smallest, largest), (low, high), np.log(loss_interval(arch)), strict=True)
     products = [scaled_product(matrices, behind, float(shift)) for matrices, behind, shift in ends]
     with np.errstate(divide="ignore"):  # there may be no lower bound but zero
         least, most = (np.log(mantissas[::-1]) + exponents[::-1, None] for mantissas, exponents in products)

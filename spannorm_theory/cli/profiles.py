@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
+from ..base.quantities import QUANTITIES
 from .flags import Commands, architecture, architecture_flags
 
 if TYPE_CHECKING:
@@ -47,9 +49,14 @@ def _predict(args: argparse.Namespace) -> int:
 
     arch = architecture(args)
     table = predict(arch)
-    if not args.json:
-        print(f"{arch}: {table['theory'].iloc[0]} theory")
-    _print_table(table, args.json)
+    if args.json:
+        print(table.to_json(orient="records"))
+        return 0
+    print(f"{arch}: {table['theory'].iloc[0]} theory")
+    if "se" in table:  # of the logarithm for squared norms
+        logarithmic = table["quantity"].map(lambda name: QUANTITIES[name].logarithmic)
+        table["se"] = table["se"].where(~logarithmic, table["se"] * table["value"])
+    _print_table(table, as_json=False)
     return 0
 
 
@@ -73,6 +80,8 @@ def _verify(args: argparse.Namespace) -> int:
     result = verify(arch, **_run_options(args))
     if args.json:
         print(result.table.to_json(orient="records"))
+        if not result.passed:  # rows alone do not say why
+            print(f"spannorm: {result.outcome()}", file=sys.stderr)
     else:
         print(result.summary())
     return 0 if result.passed else 1

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-import pandas as pd
-
 from ..plot.canvas.marks import placement_title
 from ..prediction.fixed_points import fixed_points
 from ..render.html import paragraph, table, tag
 from ..spec.architecture import Architecture
+from ..verification.outcome import Verification
 from ..verification.verification import verify
 
 #: experts replace the branch of these, where the report has them
@@ -46,6 +45,7 @@ class Routed:
     error: float
     imbalance: float
     settled: float
+    verdict: str
     passed: bool
 
 
@@ -58,11 +58,12 @@ def compute(archs: Sequence[Architecture], networks: int, seed: int) -> list[Rou
             assert base is not None
             arch = base.with_(scaling="unit", depth=min(base.depth, DEPTH), **fields)
             result = verify(arch, networks=networks, seed=seed, progress=False)
-            found.append(_routed(arch, variant, result.table, result.passed))
+            found.append(_routed(variant, result))
     return found
 
 
-def _routed(arch: Architecture, variant: str, rows: pd.DataFrame, passed: bool) -> Routed:
+def _routed(variant: str, result: Verification) -> Routed:
+    arch, rows = result.arch, result.table
     last = rows[(rows["quantity"] == "token_cosine") & (rows["layer"] == arch.depth)].iloc[0]
     loads = rows[rows["quantity"] == "load_imbalance"]["theory"]
     attracting = [point.rho for point in fixed_points(arch) if point.attracts]
@@ -74,7 +75,8 @@ def _routed(arch: Architecture, variant: str, rows: pd.DataFrame, passed: bool) 
         float(last["se"]),
         float(loads.iloc[-1]) if len(loads) else 0.0,
         1 - attracting[-1] if attracting else float("nan"),
-        passed,
+        result.verdict,
+        result.passed,
     )
 
 
@@ -84,7 +86,7 @@ def section(routed: Sequence[Routed]) -> str:
         return ""
     rows = []
     for r in routed:
-        verdict = tag("span", "passes" if r.passed else "fails", class_="good" if r.passed else "bad")
+        verdict = tag("span", r.verdict, class_="good" if r.passed else "bad")
         rows.append(
             [
                 escape(placement_title(r.arch.placement)),

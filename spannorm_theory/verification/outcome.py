@@ -73,7 +73,8 @@ class Verification:
             return DISAGREES
         if self.threshold > LARGEST_K:
             return UNDECIDED
-        return WITHIN_WIDTH if (self.table["verdict"] == "within width").any() else AGREES
+        within = (self.table["verdict"] == "within width").any() or self.toothless
+        return WITHIN_WIDTH if within else AGREES
 
     @property
     def passed(self) -> bool:
@@ -84,6 +85,14 @@ class Verification:
     def untested(self) -> int:
         """Rows whose mean is carried by events too rare for this number of networks."""
         return int((self.table["verdict"] == "rare").sum())
+
+    @property
+    def toothless(self) -> int:
+        """Squared norms that would pass if they were off by a factor of 2, at this width and number of
+        networks."""
+        logarithmic = self.table["quantity"].map(lambda name: QUANTITIES[name].logarithmic)
+        tested = ~self.table["verdict"].isin(["rare", "not predicted"])
+        return int((np.log1p(self.table["detectable"]) > TOOTHLESS)[logarithmic & tested].sum())
 
     @property
     def networks_needed(self) -> int:
@@ -122,7 +131,7 @@ class Verification:
                 f"  {row['quantity']} [{row['stream']}] is off on average over {row['layers']} layers: "
                 f"{row['difference']:+.3g}, z {row['z']:.1f}"
             )
-        return "\n".join([*lines, *self._limits(), f"  {self._outcome()}"])
+        return "\n".join([*lines, *self._limits(), f"  {self.outcome()}"])
 
     def __repr__(self) -> str:
         """The summary, in place of all numbers."""
@@ -133,19 +142,17 @@ class Verification:
         lines, n = [], self.ensemble.networks
         if self.untested:
             lines.append(
-                f"  {self.untested} of {len(self.table)} rows cannot be tested with {n} networks: attention "
-                "is a maximum nearly everywhere, and their mean is carried by rare near ties"
+                f"  {self.untested} of {len(self.table)} rows cannot be tested with {n} networks: too few "
+                "rows of their attention are more than a maximum, and the mean is carried by such near ties"
             )
-        logarithmic = self.table["quantity"].map(lambda name: QUANTITIES[name].logarithmic)
-        toothless = int((np.log1p(self.table["detectable"]) > TOOTHLESS)[logarithmic].sum())
-        if toothless:
+        if self.toothless:
             lines.append(
-                f"  {toothless} rows would pass if they were off by a factor of 2: {self._sizes()} is large; "
-                f"width={self.width_needed} would judge them"
+                f"  {self.toothless} of {len(self.table)} rows would pass if they were off by a factor of 2: "
+                f"{self._sizes()} is large; width={self.width_needed} would judge them"
             )
         return lines
 
-    def _outcome(self) -> str:
+    def outcome(self) -> str:
         """The verdict with its reason."""
         if self.verdict == DISAGREES:
             drifting = f", {len(self.drifting)} quantities drift" if len(self.drifting) else ""
@@ -158,11 +165,15 @@ class Verification:
         if self.verdict == AGREES:
             return "AGREES"
         rows = self.table[self.table["verdict"] == "within width"]
+        if rows.empty:
+            tested = len(self.table) - self.toothless
+            return f"AGREES WITHIN WIDTH: on {tested} of {len(self.table)} rows; the others are hardly tested"
         largest = rows.loc[[rows["relative_error"].abs().idxmax()]].to_dict("records")[0]
         return (
-            f"AGREES WITHIN WIDTH: {len(rows)} rows differ by more than {self.threshold:.1f} standard "
-            f"errors, as {self._sizes()} allows, {largest['quantity']} [{largest['stream']}] by "
-            f"{largest['relative_error']:+.1%}; width={self.width_needed} judges closer"
+            f"AGREES WITHIN WIDTH: {len(rows)} of {len(self.table)} rows differ by more than "
+            f"{self.threshold:.1f} standard errors, as {self._sizes()} allows, {largest['quantity']} "
+            f"[{largest['stream']}] by {largest['relative_error']:+.1%}; width={self.width_needed} judges "
+            "closer"
         )
 
     def _sizes(self) -> str:
@@ -170,4 +181,4 @@ class Verification:
 
     def _repr_html_(self) -> str:
         worst = self.worst()[SHOWN].to_html(index=False, float_format="{:.4g}".format)
-        return f"<p>{escape(f'{self.arch}: {self._outcome()}')}. Worst layer of each quantity:</p>{worst}"
+        return f"<p>{escape(f'{self.arch}: {self.outcome()}')}. Worst layer of each quantity:</p>{worst}"

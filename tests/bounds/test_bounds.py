@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spannorm_theory import Architecture, derive
+from spannorm_theory import Architecture, derive, placement
 from spannorm_theory.base import symbols
 from spannorm_theory.bounds.intervals import bounds, forward_box
 from spannorm_theory.moments.constant_gains import GAINS, Wiring
@@ -139,3 +139,23 @@ def test_strong_logits_over_few_keys_leave_lower_bounds_positive() -> None:
     low, high = bounds(arch)["0", "grad_variance"]
     assert np.isfinite(low).all()
     assert (low < high).all()
+
+
+@pytest.mark.usefixtures("registries")
+def test_streams_that_are_subtracted_have_bounds_forward_only() -> None:
+    @placement(
+        "subtracted",
+        title="Subtracted",
+        source="a test",
+        streams=2,
+        readout=lambda x, net: net.norm(x[0] - x[1]),
+    )
+    def subtracted(x: Any, net: Any) -> Any:
+        a, b = x
+        h = net.attention(net.norm(a - b / 2))
+        return a + h, b - a / 2 + net.ffn(net.norm(b + h))
+
+    with np.errstate(divide="raise", invalid="raise"):
+        found = bounds(Architecture("subtracted", depth=4, width=96, heads=4, tokens=12))
+    assert {quantity for _, quantity in found} == {"variance"}
+    assert all((low <= high).all() for low, high in found.values())
