@@ -302,17 +302,21 @@ def _shifted(prediction: Prediction, names: Sequence[str], factor: float) -> Pre
     return replace(prediction, profiles={**prediction.profiles, **moved})
 
 
+@pytest.fixture(scope="module")
+def wide() -> Ensemble:
+    arch = Architecture("span-norm", "depth-scaled-init", depth=6, width=1024, heads=8, tokens=32)
+    return simulate(arch, networks=DEFAULT_NETWORKS, progress=False)
+
+
 @pytest.mark.statistical
 @pytest.mark.parametrize("factor", [1.1, 1 / 1.1])
-def test_a_gradient_that_is_off_by_a_tenth_in_every_row_is_rejected(factor: float) -> None:
+def test_a_gradient_that_is_off_by_a_tenth_in_every_row_is_rejected(wide: Ensemble, factor: float) -> None:
     """Where the width allows less: 1.5 % at width 1024."""
-    arch = Architecture("span-norm", "depth-scaled-init", depth=6, width=1024, heads=8, tokens=32)
-    ensemble = simulate(arch, networks=DEFAULT_NETWORKS, progress=False)
-    prediction = predict_profiles(arch)
-    right = compare(prediction, ensemble)
+    prediction = predict_profiles(wide.arch)
+    right = compare(prediction, wide)
     assert right.passed, right.summary()
     assert right.drift.loc[right.drift["quantity"] == "grad_variance", "allowance"].item() < 0.015
-    wrong = compare(_shifted(prediction, ["grad_variance", "weight_grad_norm"], factor), ensemble)
+    wrong = compare(_shifted(prediction, ["grad_variance", "weight_grad_norm"], factor), wide)
     assert wrong.verdict == "disagrees"
     assert set(wrong.drifting["quantity"]) == {"grad_variance", "weight_grad_norm"}
 
