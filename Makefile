@@ -1,15 +1,19 @@
-# make report | test | lint | types | notebooks | bench | paper: each sets up what it needs and does its job.
+# make report | test | test-long | lint | types | notebooks | bench | paper: each sets up what it needs and does its
+# job. test leaves out the tests that are marked long; test-long runs those alone.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: report test lint types notebooks bench paper clean
+.PHONY: report test test-long lint types notebooks bench paper clean
 
 report: $(READY)
 	$(BIN)/spannorm report --out report
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-long: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m long tests
 
 lint: $(READY)
 	$(BIN)/ruff check .

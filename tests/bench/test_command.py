@@ -17,16 +17,6 @@ from spannorm_theory.verification.verification import compare
 TINY = ["--width", "32", "--heads", "2", "--tokens", "6", "--depth", "2", "--networks", "3"]
 
 
-def test_speed(tmp_path, capsys):
-    arguments = ["--quick", "--widths", "32", "--tokens", "4", "--depth", "2", "--repeats", "1"]
-    assert main(["bench", *arguments, "--out", str(tmp_path / "figures")]) == 0
-    captured = capsys.readouterr()
-    assert "a/c" in captured.out
-    assert "memory a/c" in captured.out
-    assert "speed: span-norm depth-scaled-init" in captured.err
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"speed.pdf", "speed.png"}
-
-
 def test_precision(capsys):
     arguments = ["bench", "--precision", "--placements", "pre-norm", "--scalings", "unit", *TINY]
     assert main([*arguments, "--json", "--quiet"]) == 0
@@ -109,7 +99,6 @@ def test_accuracy_has_three_tables(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--placements", "siamese-norm", "--quick"], "no module of siamese-norm"),
         (["--precision", "--placements", "postnorm"], "did you mean post-norm"),
         (["--accuracy", "--mask", "diagonal"], "mask"),
         (["--quick", "--repeats", "0"], "at least 1 repeat"),

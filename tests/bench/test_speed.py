@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 
 from spannorm_theory.base.errors import InputError
+from spannorm_theory.bench import speed as speed_module
 from spannorm_theory.bench import worker
 from spannorm_theory.bench.figure import speed_figure, write_figure
 from spannorm_theory.bench.speed import CONTESTANTS, Contestant, Plan, grid, speed
+from spannorm_theory.cli.main import main
 from spannorm_theory.spec.architecture import Architecture
 
 SMALL = Architecture("pre-norm", "depth-scaled-init", depth=2, width=32, heads=2, tokens=4)
@@ -23,8 +25,22 @@ def row(**changes):
     return values | changes
 
 
-def test_every_contestant_runs_in_a_process_of_its_own():
-    table = speed([SMALL], repeats=2)
+@pytest.fixture(scope="module")
+def measured():
+    """The table of a small stack, and what was said on the way."""
+    said = []
+    return speed([SMALL], repeats=2, progress=said.append), said
+
+
+@pytest.fixture
+def modules_alone(monkeypatch):
+    """One worker starts where five would."""
+    monkeypatch.setattr(speed_module, "CONTESTANTS", ("plain",))
+
+
+def test_every_contestant_runs_in_a_process_of_its_own(measured):
+    table, said = measured
+    assert said == [f"speed: {SMALL}"]
     (found,) = table.to_dict("records")
     assert (found["width"], found["tokens"], found["depth"], found["blocks"]) == (32, 4, 2, 2)
     for name in CONTESTANTS:
@@ -46,11 +62,41 @@ def test_large_stacks_of_matrices_run_fewer_blocks():
     assert {Plan.of(name, arch).arch.depth for name in CONTESTANTS} == {48}
 
 
-def test_what_a_worker_refuses_is_said_in_one_line():
-    with pytest.raises(InputError, match="no module of siamese-norm"):
-        speed([SMALL.with_(placement="siamese-norm")])
+def test_the_command_prints_the_table_and_draws_it(measured, tmp_path, capsys, monkeypatch):
+    asked = []
+
+    def known(archs, repeats, progress):
+        asked.extend([*archs, repeats])
+        progress("speed: so far")
+        return measured[0]
+
+    monkeypatch.setattr(speed_module, "speed", known)
+    arguments = ["--quick", "--widths", "32", "--tokens", "4", "--depth", "2", "--repeats", "1"]
+    assert main(["bench", *arguments, "--out", str(tmp_path / "figures")]) == 0
+    assert asked == [Architecture("span-norm", "depth-scaled-init", depth=2, width=32, heads=1, tokens=4), 1]
+    captured = capsys.readouterr()
+    assert "a/c" in captured.out
+    assert "memory a/c" in captured.out
+    assert "speed: so far" in captured.err
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"speed.pdf", "speed.png"}
+
+
+@pytest.mark.long
+def test_the_command_measures():
+    """Slow: five processes import PyTorch."""
+    arguments = ["--quick", "--widths", "32", "--tokens", "4", "--depth", "2", "--repeats", "1"]
+    assert main(["bench", *arguments, "--quiet"]) == 0
+
+
+@pytest.mark.usefixtures("modules_alone")
+def test_what_a_worker_refuses_is_said_in_one_line(capsys):
     with pytest.raises(InputError, match="repeat"):
         speed([SMALL], repeats=0)
+    assert main(["bench", "--quiet", "--placements", "siamese-norm", "--quick"]) == 2
+    captured = capsys.readouterr()
+    assert "no module of siamese-norm" in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
 
 
 def test_a_worker_that_dies_is_named():
@@ -66,8 +112,8 @@ def test_memory_is_that_of_the_process_and_not_of_its_parent():
     ballast = bytearray(os.urandom(1) * (300 << 20))
     script = "from spannorm_theory.bench.worker import memory; print(memory('VmHWM'))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert len(ballast) > 0
     assert float(done.stdout) < worker.memory("VmHWM")
+    del ballast  # held until the child had run
     assert worker.memory("VmRSS") <= worker.memory("VmHWM")
 
 

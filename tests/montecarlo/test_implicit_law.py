@@ -40,6 +40,12 @@ def observables(run):
     return {key: sample for key, sample in found.items() if sample.std() > 1e-6}
 
 
+@pytest.fixture(scope="module")
+def explicit():
+    """Observables of explicit networks."""
+    return observables(ensemble(architecture("pre-norm"), "explicit", 1))
+
+
 def smallest_p_value(left, right):
     """Bonferroni-corrected over all observables."""
     assert left.keys() == right.keys()
@@ -82,11 +88,10 @@ def without_observation(seen, root, e, basis):
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("broken", [without_projection, without_observation])
-def test_a_broken_conditional_is_caught(monkeypatch, broken):
-    arch = architecture("pre-norm")
-    explicit = observables(ensemble(arch, "explicit", 1))
+def test_a_broken_conditional_is_caught(explicit, monkeypatch, broken):
     monkeypatch.setattr(implicit, "conditional", broken)
-    assert smallest_p_value(explicit, observables(ensemble(arch, "implicit", 2))) < FAMILY
+    drawn = observables(ensemble(architecture("pre-norm"), "implicit", 2))
+    assert smallest_p_value(explicit, drawn) < FAMILY
 
 
 def one_product(weights_type, x, g, networks, seed=0):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -25,6 +27,22 @@ from spannorm_theory.spec.architecture import Architecture
 
 TINY = {"depth": 4, "width": 32, "heads": 4, "tokens": 8, "networks": 4, "progress": False}
 PLACEMENTS = ["pre-norm", "siamese-norm"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _claims_are_derived_once() -> Iterator[None]:
+    """By the first report here; the others print what it found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write_module, "claims", lru_cache(claims))
+        yield
+
+
+@pytest.fixture
+def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what else a report holds: figures are most of its time."""
+    monkeypatch.setattr(write_module, "comparisons", lambda cells, folder: [])
+    monkeypatch.setattr(write_module, "diagrams", lambda cells, folder: [])
+    monkeypatch.setattr(write_module, "profiles", lambda cells, folder: None)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +127,7 @@ def test_the_claims_page_says_that_only_derivations_were_run(folder: Path) -> No
     assert record == {"run": len(load_claims()), "simulated": False, "changed": {}}
 
 
+@pytest.mark.usefixtures("_without_figures")
 def test_a_full_report_checks_claims_and_draws_planes_that_survive_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +148,7 @@ def test_a_full_report_checks_claims_and_draws_planes_that_survive_it(
     plane = presets.Preset("tiny", "a plane", "depth", "input_cosine", {}, points, "token_cosine", -1, 4)
     monkeypatch.setattr(write_module, "claims", quick)
     monkeypatch.setattr(presets, "PRESETS", {"tiny": plane})
-    out = write_report(tmp_path / "report", ["pre-norm"], ["unit"], **TINY, full=True)
+    out = write_report(tmp_path / "report", ["post-norm"], ["unit"], **TINY, full=True)
     assert asked == [{"full": True, "simulated": True}]
     assert "checked on random networks" in (out / "claims.html").read_text()
     page = (out / "index.html").read_text()
@@ -140,7 +159,7 @@ def test_a_full_report_checks_claims_and_draws_planes_that_survive_it(
     assert (out / "figures" / "phase-tiny.pdf").is_file()
     kept = {path.name: path.stat().st_mtime_ns for path in out.glob("sweeps/cells/*")}
     assert len(kept) == 4
-    write_report(out, ["pre-norm"], ["unit"], **TINY, full=True)
+    write_report(out, ["post-norm"], ["unit"], **TINY, full=True)
     assert {path.name: path.stat().st_mtime_ns for path in out.glob("sweeps/cells/*")} == kept
 
 
@@ -173,10 +192,11 @@ def test_equal_inputs_give_equal_files_and_replace_the_old_report(folder: Path, 
     out.mkdir()
     (out / "report.json").write_text("{}")
     (out / "stale.txt").write_text("from an earlier report")
-    write_report(out, ["pre-norm"], ["gpt2"], **TINY)
+    write_report(out, ["post-norm"], ["gpt2"], **TINY)
     assert not (out / "stale.txt").exists()
     first = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    write_report(out, ["pre-norm"], ["gpt2"], **TINY)
+    write_module.claims.cache_clear()  # type: ignore[attr-defined]
+    write_report(out, ["post-norm"], ["gpt2"], **TINY)
     assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == first
 
 
@@ -215,6 +235,7 @@ def test_targets_that_cannot_be_written_are_refused_before_any_work(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.usefixtures("_without_figures")
 @pytest.mark.parametrize("predicted", [True, False])
 def test_what_cannot_be_simulated_is_said_and_the_rest_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, predicted: bool
@@ -231,10 +252,9 @@ def test_what_cannot_be_simulated_is_said_and_the_rest_goes_on(
             raise AssumptionError("leaves float64's range")
         return predict(arch)
 
-    monkeypatch.setattr(write_module, "diagrams", lambda cells, folder: [])
     monkeypatch.setattr(cells_module, "verify", failing)
     monkeypatch.setattr(cells_module, "predict", outside)
-    out = write_report(tmp_path / "report", ["no-norm", "pre-norm"], ["unit"], **TINY)
+    out = write_report(tmp_path / "report", ["no-norm", "post-norm"], ["unit"], **TINY)
     first, second = json.loads((out / "report.json").read_text())["verdicts"]
     assert (first["passed"], first["verdict"]) == (False, "not simulated")
     assert first["reason"] == "variance is not finite at layer 3"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import rounded
 
 import spannorm_theory as st
 from spannorm_theory import Architecture
@@ -171,10 +172,10 @@ def test_gate_is_k_standard_errors_plus_allowance(span: Ensemble) -> None:
     row = table[(table["quantity"] == "token_cosine") & (table["layer"] == 5)].iloc[0]
     k = compare(prediction, span).threshold
     expected = abs(row["estimate"] - row["theory"]) / (k * row["se"] + row["allowance"])
-    assert row["gate"] == pytest.approx(expected)
+    assert row["gate"] == rounded(expected)
     sample = span.samples["0", "token_cosine"][:, 5]
-    assert row["estimate"] == pytest.approx(sample.mean())
-    assert row["se"] == pytest.approx(sample.std(ddof=1) / np.sqrt(len(sample)))
+    assert row["estimate"] == rounded(sample.mean())
+    assert row["se"] == rounded(sample.std(ddof=1) / np.sqrt(len(sample)))
 
 
 @pytest.mark.law
@@ -301,17 +302,21 @@ def _shifted(prediction: Prediction, names: Sequence[str], factor: float) -> Pre
     return replace(prediction, profiles={**prediction.profiles, **moved})
 
 
+@pytest.fixture(scope="module")
+def wide() -> Ensemble:
+    arch = Architecture("span-norm", "depth-scaled-init", depth=6, width=1024, heads=8, tokens=32)
+    return simulate(arch, networks=DEFAULT_NETWORKS, progress=False)
+
+
 @pytest.mark.statistical
 @pytest.mark.parametrize("factor", [1.1, 1 / 1.1])
-def test_a_gradient_that_is_off_by_a_tenth_in_every_row_is_rejected(factor: float) -> None:
+def test_a_gradient_that_is_off_by_a_tenth_in_every_row_is_rejected(wide: Ensemble, factor: float) -> None:
     """Where the width allows less: 1.5 % at width 1024."""
-    arch = Architecture("span-norm", "depth-scaled-init", depth=6, width=1024, heads=8, tokens=32)
-    ensemble = simulate(arch, networks=DEFAULT_NETWORKS, progress=False)
-    prediction = predict_profiles(arch)
-    right = compare(prediction, ensemble)
+    prediction = predict_profiles(wide.arch)
+    right = compare(prediction, wide)
     assert right.passed, right.summary()
     assert right.drift.loc[right.drift["quantity"] == "grad_variance", "allowance"].item() < 0.015
-    wrong = compare(_shifted(prediction, ["grad_variance", "weight_grad_norm"], factor), ensemble)
+    wrong = compare(_shifted(prediction, ["grad_variance", "weight_grad_norm"], factor), wide)
     assert wrong.verdict == "disagrees"
     assert set(wrong.drifting["quantity"]) == {"grad_variance", "weight_grad_norm"}
 
