@@ -6,7 +6,6 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..base.quantities import QUANTITIES
 from .flags import Commands, architecture, architecture_flags
 
 if TYPE_CHECKING:
@@ -45,6 +44,7 @@ def _run_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _predict(args: argparse.Namespace) -> int:
+    from ..base.quantities import QUANTITIES
     from ..prediction.predict import predict
 
     arch = architecture(args)
@@ -55,7 +55,7 @@ def _predict(args: argparse.Namespace) -> int:
     print(f"{arch}: {table['theory'].iloc[0]} theory")
     if "se" in table:  # of the logarithm for squared norms
         logarithmic = table["quantity"].map(lambda name: QUANTITIES[name].logarithmic)
-        table["se"] = table["se"].where(~logarithmic, table["se"] * table["value"])
+        table["se"] = table["se"].where(~logarithmic, other=table["se"] * table["value"])
     _print_table(table, as_json=False)
     return 0
 

@@ -294,7 +294,7 @@ class TestCommand:
         assert main([*self.ARGUMENTS, *self.SMALL]) == 1
         printed = capsys.readouterr().out
         assert "Monte Carlo agrees in 0 of 1 cells" in printed
-        assert re.search(r"FAIL: disagrees, \d+ of \d+ rows off", printed)
+        assert re.search(r"FAIL: DISAGREES: \d+ of \d+ rows", printed)
 
     def test_bad_input_exits_two(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["atlas", "--placements", "prenorm"]) == 2
