@@ -130,7 +130,8 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
         slack = allowed[key] + reach * spread[key] if key in limits else np.nan
         log, least = QUANTITIES[key[1]].logarithmic, smallest if key[1] == "weight_grad_norm" else -np.inf
         judged = judge(sample, profiles[key], own, threshold, allowed[key], log, least)
-        judged |= {"low": np.exp(low), "high": np.exp(high)}
+        with np.errstate(over="ignore"):  # bounds beyond float64's range are infinite
+            judged |= {"low": np.exp(low), "high": np.exp(high)}
         judged["outside"] = ((sample < low - slack) | (sample > high + slack)).sum(axis=0)
         for name, column in judged.items():
             columns.setdefault(name, {})[key] = column
