@@ -140,6 +140,10 @@ class TestCheck:
         assert mismatch(right, DEPTHS, logs) == ""
         assert mismatch(replace(right, **wrong), DEPTHS, logs)
 
+    def test_a_missing_logarithm_is_caught(self) -> None:
+        logs = [float(np.log(L) + np.log(np.log(L))) for L in DEPTHS]
+        assert mismatch(Trend(power=1.0, constant=np.nan), DEPTHS, logs)
+
     def test_powers_of_the_logarithm(self) -> None:
         right = Trend(log_power=1.5, constant=0.7)
         logs = [float(np.log(0.7) + 1.5 * np.log(np.log(L) + 3)) for L in DEPTHS]

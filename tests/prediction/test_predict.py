@@ -15,10 +15,12 @@ from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.base.quantities import SPECTRAL
 from spannorm_theory.bounds.intervals import bounds
 from spannorm_theory.moments.scaled_product import scaled_product
+from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.prediction.exchangeable import predict_forward, predict_pair
 from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.sampled import predict_gram
 from spannorm_theory.spec.placements import STANDARD
+from spannorm_theory.verification.estimators import log_mean
 
 WIDE = 10**12 // 512 * 512  # finite-width terms vanish
 
@@ -194,6 +196,17 @@ def test_a_norm_takes_from_keys_what_rows_of_like_gradients_read_along_them() ->
     for name in ("attn.query", "attn.key"):
         key = name, "weight_grad_norm"
         assert np.abs(pair[key] - sampled[key]).max() < 0.06
+
+
+@pytest.mark.statistical
+def test_queries_and_keys_read_what_turns_with_their_tokens() -> None:
+    """Covariances of tokens that are not the mean add an eighth to these gradients where all tokens share
+    theirs; 2/d is the width's own."""
+    arch = Architecture("hybrid-norm", depth=1, width=64, heads=4, tokens=32, loss="mean")
+    samples, profiles = simulate(arch, networks=800, progress=False).samples, predict_pair(arch).profiles
+    for name in ("attn.query", "attn.key"):
+        estimate, error = log_mean(samples[name, "weight_grad_norm"][:, 0])
+        assert abs(profiles[name, "weight_grad_norm"][0] - estimate) < 3 * error + 2 / arch.width
 
 
 @pytest.mark.exact

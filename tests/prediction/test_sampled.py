@@ -161,12 +161,13 @@ def test_draws_must_fill_the_batches(draws: Any) -> None:
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("placement", ["pre-norm", "span-norm", "siamese-norm"])
-def test_uniform_attention_is_the_pair_theory(placement: str) -> None:
+@pytest.mark.parametrize("loss", ["probe", "mean"])
+@pytest.mark.parametrize("placement", ["pre-norm", "span-norm", "siamese-norm", "dyt"])
+def test_uniform_attention_is_the_pair_theory(placement: str, loss: str) -> None:
     """Up to logits of variance 1e-9, which sampled heads draw."""
     arch = Architecture(
         placement, depth=5, width=WIDE, heads=WIDE // 8, tokens=10, logit_variance=1e-9, input_cosine=0.2
-    )
+    ).with_(loss=loss)
     theory, pair = resolve(arch, draws=16), predict_pair(arch)
     for key, profile in pair.profiles.items():
         if key[0] not in ("attn.query", "attn.key") and key[1] not in SPECTRAL:  # which are sampled

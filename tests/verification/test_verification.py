@@ -197,9 +197,11 @@ def test_every_network_is_held_against_the_bounds(span: Ensemble, monkeypatch: p
     key = ("0", "grad_variance")
     shifted = {key: (prediction.profiles[key] + 3, prediction.profiles[key] + 4)}
     monkeypatch.setattr("spannorm_theory.verification.verification.bounds", lambda arch: shifted)
-    result = compare(prediction, span)
-    assert (result.failures["verdict"] == "out of bounds").all()
-    assert (result.failures["outside"] == DEFAULT_NETWORKS).all()
+    failures = compare(prediction, span).failures
+    assert failures["layer"].tolist() == list(range(SPAN.depth + 1))
+    assert set(failures["quantity"]) == {"grad_variance"}
+    assert set(failures["verdict"]) == {"out of bounds"}
+    assert set(failures["outside"]) == {DEFAULT_NETWORKS}
 
 
 MOE = Architecture("pre-norm", depth=3, width=256, heads=4, tokens=24, experts=8, top_k=2)
@@ -319,6 +321,32 @@ def test_a_gradient_that_is_off_by_a_tenth_in_every_row_is_rejected(wide: Ensemb
     wrong = compare(_shifted(prediction, ["grad_variance", "weight_grad_norm"], factor), wide)
     assert wrong.verdict == "disagrees"
     assert set(wrong.drifting["quantity"]) == {"grad_variance", "weight_grad_norm"}
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("off", [0.01, -0.01])
+def test_a_token_cosine_that_is_off_by_a_hundredth_is_rejected(wide: Ensemble, off: float) -> None:
+    prediction = predict_profiles(wide.arch)
+    key = ("0", "token_cosine")
+    wrong = replace(prediction, profiles={**prediction.profiles, key: prediction.profiles[key] + off})
+    result = compare(wrong, wide)
+    assert result.verdict == "disagrees"
+    assert set(result.drifting["quantity"]) == {"token_cosine"}
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("changes", "dtype"),
+    [
+        ({}, "float32"),
+        ({"placement": "post-norm", "depth": 40}, "float64"),
+        ({"placement": "no-norm", "depth": 40}, "float64"),
+    ],
+    ids=["plain", "collapsed", "grown"],
+)
+def test_what_float32_rounds_away_is_simulated_in_float64(changes: dict[str, Any], dtype: str) -> None:
+    arch = Architecture("pre-norm", depth=60, width=16, heads=2, tokens=4, activation="relu").with_(**changes)
+    assert verify(arch, networks=3, progress=False).ensemble.dtype == dtype
 
 
 @pytest.mark.statistical
