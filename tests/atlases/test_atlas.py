@@ -114,6 +114,7 @@ class TestNumbers:
         ],
     )
     def test_fits_recover_what_they_are_given(self, trend: Trend, logs: Sequence[float]) -> None:
+        """To three digits: of the constant's 1/L and of least squares at three depths."""
         found = fit(DEPTHS, logs)
         assert found.fitted
         for name in ("factorial", "rate", "power", "root"):

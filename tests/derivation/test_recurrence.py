@@ -88,7 +88,7 @@ class TestPreNorm:
         values = {sa: Rational(1, 2), sf: Rational(1, 3), wa: 1, wf: Rational(1, 5), q0: 1}
         depth = 10**5
         exact = float(r.gradient_ratio().subs(values).subs(L, depth))
-        leading = float((law.prefactor * law.shape).subs(values).subs(L, depth))
+        leading = float((law.prefactor * law.shape).subs(values).subs(L, depth))  # the next term is 1/L of it
         assert exact == pytest.approx(leading, rel=5 / depth)
 
     def test_layer_index_scaling_grows_logarithmically(self) -> None:
@@ -118,7 +118,7 @@ class TestIdentityGain:
     )
     def test_limit_with_branch_variance_one_over_depth(self, name: str, expected: Expr) -> None:
         gain, depth = derive(name, "depth-scaled-init").identity_gain().subs(UNIT), 10.0**6
-        assert float(gain.subs(L, depth)) == pytest.approx(float(expected), rel=1 / depth)
+        assert float(gain.subs(L, depth)) == pytest.approx(float(expected), rel=1 / depth)  # the next term
         law = derive(name, "depth-scaled-init").asymptotics()["identity gain"]
         assert isinstance(law, Growth)
         assert law.shape == 1

@@ -93,6 +93,7 @@ def test_covariances_are_odd_and_drops_keep_their_digits(q: float) -> None:
             two = TANH.pair(np.array([q]), np.array([q - sign * c]))[2][0]
             assert two == pytest.approx(TANH.value(q, q, sign * c), rel=1e-7)  # of c = 1e-9 q, from q - delta
             assert top - drop == pytest.approx(two, rel=1e-9, abs=1e-15)
+    # the next order of a drop is delta^2, over 4 q at the most
     for delta in (1e-5, 1e-9, 1e-15, 1e-200):
         slope = TANH.slope(q, q, q)
         assert TANH.drop(q, delta)[1] == pytest.approx(slope * delta, rel=1e-12 + 2 * delta, abs=0)

@@ -135,6 +135,7 @@ def test_drop_keeps_its_digits_when_tokens_collapse() -> None:
     experts = branch(8, 2)
     k = FeedForward(ACTIVATIONS["gelu"], 64, 256).forward(1, 0, GAINS)[0]
     slope = float(gate_table(8, 2, True, 1.0).at(1.0, 1e-12).gap) / 1e-12
+    # the dense drop is of order delta, which is the root of delta times that of routing
     for delta in (1e-6, 1e-9, 1e-12, 1e-20):
         q, drop = experts.forward(1.0, delta, GAINS)
         assert drop == pytest.approx(k * slope * np.sqrt(delta / 2), rel=5 * np.sqrt(delta) + 1e-12, abs=0)

@@ -62,6 +62,7 @@ def test_closed_form_against_hermite_series() -> None:
 @pytest.mark.exact
 @pytest.mark.parametrize("kernel", [relu_kernel(), gelu_kernel(), KERNELS["silu"]])
 def test_drop_keeps_its_digits_when_tokens_collapse(kernel: object) -> None:
+    # of smooth functions the next order is delta; at the kink of ReLU its root
     slope = kernel.slope(1.0, 1.0, 1.0)  # type: ignore[attr-defined]
     for delta in (1e-4, 1e-8, 1e-14):
         top, drop = kernel.drop(1.0, delta)  # type: ignore[attr-defined]

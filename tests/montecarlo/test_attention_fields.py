@@ -115,7 +115,7 @@ def test_against_autograd(changes: dict[str, Any], segment: int) -> None:
     assert cosine == pytest.approx(((gram.sum() - gram.trace()) / 5 / gram.trace()).item(), abs=1e-9)
     for (name, l, _), grad in zip(flat, grads[1:], strict=True):
         found = record.values[name, "weight_grad_norm"][l].item()
-        assert found == pytest.approx(grad.square().sum().log().item(), abs=1e-8), (name, l)
+        assert found == pytest.approx(grad.square().sum().log().item(), abs=1e-9), (name, l)
 
 
 @pytest.mark.statistical

@@ -61,7 +61,7 @@ def test_a_larger_ensemble_begins_with_the_smaller_one():
     other = run(networks=3, seed=1, dtype="float64").samples
     for key, sample in small.items():
         np.testing.assert_allclose(large[key][:3], sample, rtol=1e-9, atol=1e-9)
-    assert not np.allclose(other["0", "grad_variance"], small["0", "grad_variance"])
+    assert np.abs(other["0", "grad_variance"] - small["0", "grad_variance"]).min() > 1e-6
 
 
 @pytest.mark.exact
@@ -122,7 +122,7 @@ def test_engines_agree_on_what_weights_cannot_change():
     """Post-norm streams have second moment one, up to float32; the gradient behind them is the probe."""
     for engine in ("explicit", "implicit"):
         ensemble = run(Architecture("post-norm", depth=30, width=32, heads=4, tokens=8), engine=engine)
-        np.testing.assert_allclose(ensemble.samples["0", "variance"][:, 1:], 0, atol=1e-5)
+        np.testing.assert_allclose(ensemble.samples["0", "variance"][:, 1:], 0, rtol=0, atol=1e-5)
         gamma = ensemble.samples["0", "grad_variance"][:, -1]
         assert abs(np.exp(gamma).mean() - 1) < 5 * (2 / (8 * 8 * 32)) ** 0.5
 
@@ -232,7 +232,9 @@ def test_out_of_memory_halves_the_batch_and_then_says_so(monkeypatch, small_batc
     monkeypatch.setattr(schedule, "Stack", Limited)
     halved = run(dtype="float64")
     assert {8, 4, 2} == set(sizes)
-    np.testing.assert_allclose(halved.samples["0", "variance"], whole.samples["0", "variance"], atol=1e-12)
+    np.testing.assert_allclose(
+        halved.samples["0", "variance"], whole.samples["0", "variance"], rtol=1e-9, atol=1e-12
+    )
     Limited.most = 0
     with pytest.raises(InputError, match=r"does not fit.*width \d+ would fit"):
         run()

@@ -35,14 +35,14 @@ def test_the_heat_map_holds_the_estimates() -> None:
     table = plane().sample(frac=1, random_state=0)  # rows in any order
     _, right = phase_diagram(table, "depth", "scale", "token_cosine")
     expected = plane().pivot_table(index="scale", columns="depth", values="estimate").to_numpy()
-    np.testing.assert_allclose(np.asarray(mesh(right, "estimate").get_array()), expected)
+    np.testing.assert_allclose(np.asarray(mesh(right, "estimate").get_array()), expected, rtol=1e-12)
 
 
 @pytest.mark.exact
 def test_logarithms_are_shown_as_powers_of_ten() -> None:
     _, right = phase_diagram(plane(), "depth", "scale", "grad_variance")
     expected = plane().pivot_table(index="scale", columns="depth", values="estimate").to_numpy() / np.log(10)
-    np.testing.assert_allclose(np.asarray(mesh(right, "estimate").get_array()), expected)
+    np.testing.assert_allclose(np.asarray(mesh(right, "estimate").get_array()), expected, rtol=1e-12)
 
 
 def test_contours_of_theory_lie_on_both_panels() -> None:

@@ -42,7 +42,7 @@ def test_simulated_spectra_are_of_the_networks_that_simulate_measures() -> None:
     samples = simulate_spectra(ARCH, (0, 2, 4), networks=3, seed=5)["0"]
     ranks = simulate(ARCH, networks=3, seed=5, dtype="float64", progress=False).samples["0", "stable_rank"]
     np.testing.assert_allclose(1 / samples[:, :, 0] ** 2, ranks[:, [0, 2, 4]], rtol=1e-9)
-    np.testing.assert_allclose(np.square(samples).sum(axis=-1), 1)
+    np.testing.assert_allclose(np.square(samples).sum(axis=-1), 1, rtol=1e-12)
 
 
 @pytest.mark.statistical
@@ -83,7 +83,7 @@ def drawn(ax: Axes, gid: str) -> list[np.ndarray]:
 def test_a_spectrum_draws_a_line_for_each_layer() -> None:
     table = spectra(ARCH, (0, 4))
     first, last = drawn(spectrum(table), "theory")
-    np.testing.assert_allclose(last, table.loc[table["layer"] == 4, ["index", "theory"]])
+    np.testing.assert_allclose(last, table.loc[table["layer"] == 4, ["index", "theory"]], rtol=1e-12)
     assert len(first) == 8
     both = spectra(ARCH.with_(placement="pre-norm"))
     with pytest.raises(InputError, match="2 architectures"):
@@ -95,7 +95,7 @@ def test_residuals_hold_every_tested_row(verified: Verification) -> None:
     ax = residuals(verified)
     points = np.concatenate([p for gid in ("within", "allowed", "failed") for p in drawn(ax, gid)])
     tested = verified.table[np.isfinite(verified.table["z"])]
-    np.testing.assert_allclose(np.sort(points[:, 0]), np.sort(tested["z"]))
+    np.testing.assert_allclose(np.sort(points[:, 0]), np.sort(tested["z"]), rtol=1e-12)
     assert not np.concatenate(drawn(ax, "failed")).size
 
 

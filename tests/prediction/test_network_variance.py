@@ -27,7 +27,7 @@ def fluctuation(arch: Architecture) -> np.ndarray:
 @pytest.mark.exact
 def test_rate_of_collapsed_tokens() -> None:
     """Shares g of a sum: 2 g (2 - g) / d from the feed-forward branch, 4 g / d from attention, whose mean
-    mode passes two matrices; g = 1/3 and 1/2 for ReLU at fan-in initialisation."""
+    mode passes two matrices; g = 1/3 and 1/2 for ReLU at fan-in initialisation. The next order is 1/d."""
     arch = Architecture("post-norm", depth=60, width=4096, heads=64, tokens=16, activation="relu")
     rate = np.diff(fluctuation(arch))[-20:] * arch.width
     assert rate == pytest.approx(2 * (1 / 3) * (5 / 3) + 4 / 2, rel=1 / arch.width)
