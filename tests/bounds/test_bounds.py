@@ -62,6 +62,8 @@ def test_any_attention_weights_stay_inside(causal: bool) -> None:
         ("derf", "depth-scaled-init", {"activation": "swiglu"}),
         ("derf", "unit", {"mask": "causal"}),
         ("pre-norm", "deepscalelm", {"dropout": 0.2}),
+        # a gradient that all tokens share is carried to the keys that all of them see
+        ("no-norm", "unit", {"mask": "causal", "loss": "mean", "activation": "relu", "input_cosine": 0.9}),
         ("no-norm", "depth-scaled-init", {"qkv_norm": True, "activation": "linear"}),
         ("parallel-pre", "deepscalelm", {"qkv_norm": True}),
     ],

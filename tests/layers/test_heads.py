@@ -126,6 +126,17 @@ def test_saturated_rows_hardly_answer_along_their_query() -> None:
         assert found == pytest.approx(one_row(s, 24).along_query, rel=0.03)
 
 
+@pytest.mark.law
+@pytest.mark.parametrize(("keys", "width"), [(64, 8), (256, 16), (256, 64)])
+def test_pairs_differ_by_their_values_and_by_what_their_queries_have_in_common(keys: int, width: int) -> None:
+    """Under weak logits V_f is 1/d of the values, and d_h/d (1/n + 1/d_h) of rows: these follow their logits."""
+    attention = Attention(1024, keys, width, (), None, 1.0)
+    at = attention.at(np.ones(1), np.ones(1), {**UNIT, "attn.query": 0.1, "attn.key": 0.1})
+    scatter = float(attention.scatter(at, np.array([3.0]))[0])
+    # rows are sampled, to a few hundredths
+    assert scatter == pytest.approx(9 / 1024 * (2 + width / keys), rel=0.03)
+
+
 @pytest.mark.reference
 def test_strong_logits_are_read_off_the_table() -> None:
     """At their variance overlaps change within 1/4096 of rho = 1, which a curve in rho would miss."""

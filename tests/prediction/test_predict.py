@@ -199,12 +199,18 @@ def test_a_norm_takes_from_keys_what_rows_of_like_gradients_read_along_them() ->
 
 
 @pytest.mark.statistical
-def test_queries_and_keys_read_what_turns_with_their_tokens() -> None:
-    """Covariances of tokens that are not the mean add an eighth to these gradients where all tokens share
-    theirs; 2/d is the width's own."""
-    arch = Architecture("hybrid-norm", depth=1, width=64, heads=4, tokens=32, loss="mean")
+@pytest.mark.parametrize(
+    ("placement", "loss", "names"),
+    [("hybrid-norm", "mean", ("query", "key")), ("post-norm", "probe", ("value", "output"))],
+)
+def test_narrow_streams_are_read_beyond_the_mean_of_their_tokens(
+    placement: str, loss: str, names: tuple[str, str]
+) -> None:
+    """Tokens whose covariance is not the mean turn queries and keys, and rows are biased towards keys like
+    their own: an eighth of these gradients at width 64. 2/d is the width's own."""
+    arch = Architecture(placement, depth=1, width=64, heads=4, tokens=32, loss=loss)
     samples, profiles = simulate(arch, networks=800, progress=False).samples, predict_pair(arch).profiles
-    for name in ("attn.query", "attn.key"):
+    for name in (f"attn.{name}" for name in names):
         estimate, error = log_mean(samples[name, "weight_grad_norm"][:, 0])
         assert abs(profiles[name, "weight_grad_norm"][0] - estimate) < 3 * error + 2 / arch.width
 
