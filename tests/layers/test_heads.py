@@ -129,7 +129,7 @@ def test_saturated_rows_hardly_answer_along_their_query() -> None:
 @pytest.mark.law
 @pytest.mark.parametrize(("keys", "width"), [(64, 8), (256, 16), (256, 64)])
 def test_pairs_differ_by_their_values_and_by_what_their_queries_have_in_common(keys: int, width: int) -> None:
-    """Under weak logits V_f is 1/d of the values, and d_h/d (1/n + 1/d_h) of rows: these follow their logits."""
+    """Under weak logits V_f is 1/d of the values and d_h/d (1/n + 1/d_h) of rows, which follow logits."""
     attention = Attention(1024, keys, width, (), None, 1.0)
     at = attention.at(np.ones(1), np.ones(1), {**UNIT, "attn.query": 0.1, "attn.key": 0.1})
     scatter = float(attention.scatter(at, np.array([3.0]))[0])

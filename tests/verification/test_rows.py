@@ -1,0 +1,74 @@
+"""Estimates over networks, and the word for each row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import rounded
+
+from spannorm_theory.verification.estimators import influence, log_mean, mean
+from spannorm_theory.verification.rows import FEWEST_EVENTS, gate_width, judge, verdicts
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("spread", [0.3, 1.0])
+def test_means_of_log_normal_numbers_and_their_errors(spread: float) -> None:
+    """Of 400 ensembles of 64 networks: centred at ln of the mean, with the errors that are stated."""
+    logs = spread * np.random.default_rng(0).standard_normal((64, 400))
+    center, error = log_mean(logs)
+    z = (center - spread**2 / 2) / error
+    assert abs(z.mean()) < 4 / 400**0.5
+    assert abs(z.std() - 1) < 4 / 800**0.5
+    _, own = influence(logs, True)
+    # the fourth power of 64 normal numbers fluctuates by a few tenths
+    assert own.std(axis=0, ddof=1) / 8 == pytest.approx(error, rel=0.5)
+    assert np.median(own.std(axis=0, ddof=1) / 8 / error) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.exact
+def test_influences_of_plain_means_have_their_error() -> None:
+    sample = np.random.default_rng(0).standard_normal((10, 3))
+    center, own = influence(sample, False)
+    assert center == rounded(mean(sample)[0])
+    assert own.std(axis=0, ddof=1) / np.sqrt(10) == rounded(mean(sample)[1])
+
+
+def judged(theory: float, sample: float, least: float = -np.inf) -> dict[str, np.ndarray]:
+    """A row of a squared norm whose logarithm is the same in all networks."""
+    return judge(np.full((8, 1), sample), np.array([theory]), None, 5.0, np.array([0.1]), True, least)
+
+
+@pytest.mark.exact
+def test_zeros_agree_with_zeros_and_with_nothing_else() -> None:
+    assert judged(-np.inf, -80.0, least=-70.0)["gate"] == 0
+    for theory, sample in ((-np.inf, -60.0), (-3.0, -np.inf)):
+        assert not judged(theory, sample, least=-70.0)["gate"][0] <= 1
+
+
+@pytest.mark.exact
+def test_each_row_has_the_word_for_it() -> None:
+    rows = [  # quantity, layer, theory, gate, z, outside, verdict
+        ("variance", 0, 1.0, 0.5, 1.0, 0, "ok"),
+        ("variance", 0, 1.0, 0.5, 9.0, 0, "within width"),
+        ("variance", 0, 1.0, 0.5, 1.0, 2, "out of bounds"),
+        ("variance", 0, 1.0, 1.5, 9.0, 2, "off"),
+        ("variance", 0, 1.0, np.nan, 1.0, 0, "off"),
+        ("stable_rank", 0, np.nan, np.nan, 1.0, 0, "not predicted"),
+        # attention of block 1 is a maximum nearly always: gradients at and in front of it are rare events
+        ("weight_grad_norm", 0, 1.0, 9.0, 9.0, 0, "rare"),
+        ("grad_variance", 1, 1.0, 9.0, 9.0, 0, "rare"),
+        ("grad_token_cosine", 2, 1.0, 9.0, 9.0, 0, "off"),
+        ("variance", 1, 1.0, 9.0, 9.0, 0, "off"),
+    ]
+    names = ["quantity", "layer", "theory", "gate", "z", "outside", "expected"]
+    table = pd.DataFrame(rows, columns=names)
+    events = np.array([10.0, 0.5, 3.0]) * FEWEST_EVENTS
+    assert verdicts(table, events, 5.0).tolist() == table["expected"].tolist()
+
+
+@pytest.mark.exact
+def test_the_gate_of_many_rows_and_few_networks_is_wider() -> None:
+    """Student's quantile of probability 1e-3, for one row and many networks that of the normal law."""
+    assert gate_width(10**9, 1) == pytest.approx(3.290526731, rel=1e-8)  # nine digits
+    assert gate_width(10**9, 1) < gate_width(10**9, 100) < gate_width(16, 100)
