@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib as mpl
@@ -36,8 +39,16 @@ def test_a_placement_looks_the_same_in_every_figure() -> None:
     assert colour(["span-norm"]) == colour(["pre-norm", "span-norm", "post-norm"]) == expected
 
 
-def test_unknown_placements_and_options_have_stable_looks() -> None:
-    assert placement_style("my-norm") == placement_style("my-norm")
+def test_unknown_placements_look_the_same_in_every_process() -> None:
+    code = "from spannorm_theory.plot import placement_style; print(placement_style('my-norm'))"
+    other = {**os.environ, "PYTHONHASHSEED": "7"}
+    printed = subprocess.run(
+        [sys.executable, "-c", code], env=other, capture_output=True, check=True, text=True
+    )
+    assert printed.stdout == f"{placement_style('my-norm')}\n"
+
+
+def test_options_keep_the_colour_of_their_placement() -> None:
     plain, varied = placement_style("siamese-norm"), placement_style("siamese-norm(depth_scaling=False)")
     assert varied.colour == plain.colour
     assert (varied.marker, varied.dash) != (plain.marker, plain.dash)

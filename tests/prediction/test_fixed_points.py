@@ -121,6 +121,7 @@ def test_experts_stop_the_collapse_of_post_norm() -> None:
         assert 1 - below.rho == pytest.approx(settled, rel=0.1)
 
 
+@pytest.mark.reference
 def test_depth_of_a_cosine() -> None:
     arch = st.Architecture("post-norm", depth=48, width=256)
     assert depth_of_cosine(arch) == 4
