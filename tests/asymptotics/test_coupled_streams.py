@@ -8,7 +8,14 @@ from sympy import Integer, Rational, Symbol, sqrt
 
 from spannorm_theory import derive
 from spannorm_theory.asymptotics.coupled_streams import differences_law, embedding_law
-from spannorm_theory.asymptotics.laws import COLLAPSE, EMBEDDING, collapse_law, gradient_law, moment_law
+from spannorm_theory.asymptotics.laws import (
+    COLLAPSE,
+    EMBEDDING,
+    balanced_law,
+    collapse_law,
+    gradient_law,
+    moment_law,
+)
 from spannorm_theory.asymptotics.magnitude import ONE, Order, Orders, Power, require_summable
 from spannorm_theory.atlases.check import DEPTHS, mismatch
 from spannorm_theory.atlases.trend import evaluate
@@ -119,6 +126,15 @@ def test_laws_are_those_of_the_iterated_step(name: str, scaling: str) -> None:
     assert mismatch(evaluate(embedding_law(recursion), GAINS), DEPTHS, [e.gradient for e in ends]) == ""
     law = differences_law(recursion, stream)
     assert mismatch(evaluate(law, GAINS), DEPTHS, [e.collapse[stream] for e in ends]) == ""
+
+
+@pytest.mark.law
+@pytest.mark.parametrize("name", ["residual", "hyper-connections"])
+def test_balanced_gains_leave_the_gradient_of_the_iterated_step(name: str) -> None:
+    gains = (0.5, 0.8, 0.5, 0.8)
+    recursion = derive(name)
+    ends = [Iteration(recursion).run(depth, gains).ends().gradient for depth in DEPTHS]
+    assert mismatch(evaluate(balanced_law(recursion), gains), DEPTHS, ends) == ""
 
 
 @pytest.mark.law

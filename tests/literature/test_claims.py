@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -133,6 +134,27 @@ def test_verdicts_need_theory_and_samples_to_agree() -> None:
     assert verdict(no, ()) == FAILS
     assert verdict(Fact(True, "", outside=False), ()) == WITH_CONDITIONS
     assert verdict(Fact(True, "", outside=True), ()) == HOLDS
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("fact", "outcomes", "expected"),
+    [
+        (Fact(True, ""), {"claim": "holds"}, HOLDS),
+        (Fact(True, ""), {"claim": "undecided"}, UNDECIDED),
+        (Fact(True, ""), {"claim": "holds", "outside": "holds"}, HOLDS),
+        (Fact(True, ""), {"claim": "holds", "outside": "contradicted"}, WITH_CONDITIONS),
+        (Fact(True, ""), {"claim": "holds", "outside": "undecided"}, UNDECIDED),
+        (Fact(True, "", outside=False), {"claim": "holds", "outside": "holds"}, UNDECIDED),
+        (Fact(False, ""), {"claim": "contradicted", "instead": "holds"}, FAILS),
+        (Fact(False, ""), {"claim": "contradicted", "instead": "undecided"}, UNDECIDED),
+        (Fact(False, ""), {"claim": "undecided", "instead": "holds"}, UNDECIDED),
+        (Fact(False, ""), {"claim": "holds", "instead": "holds"}, UNDECIDED),
+    ],
+)
+def test_every_sample_counts_by_its_role(fact: Fact, outcomes: dict[str, str], expected: str) -> None:
+    checked = [SimpleNamespace(check=SimpleNamespace(role=r), outcome=o) for r, o in outcomes.items()]
+    assert verdict(fact, checked) == expected  # type: ignore[arg-type]
 
 
 @pytest.mark.exact

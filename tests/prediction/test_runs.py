@@ -6,9 +6,10 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from helpers import rounded
 
 from spannorm_theory import Architecture, predict, simulate
-from spannorm_theory.prediction.runs import at_no_excess, balanced_ids
+from spannorm_theory.prediction.runs import at_no_excess, average, balanced_ids
 from spannorm_theory.spec.token_law import collision_probability
 
 ZIPF = Architecture(
@@ -35,6 +36,17 @@ def test_what_is_linear_in_the_excess_is_exact_and_the_rest_has_an_error() -> No
     mean, error = at_no_excess(noise, np.zeros(4))
     assert mean == pytest.approx(noise.mean(), rel=1e-12)
     assert error == pytest.approx(noise.std(ddof=1) / 2, rel=1e-12)
+
+
+@pytest.mark.exact
+def test_of_squared_norms_the_mean_is_that_of_the_norms_and_the_error_relative() -> None:
+    """Also of those too small for floating point, and of some that are zero."""
+    norms, zeros = np.array([1.0, 2.0, 4.0, 0.5]), np.full(4, -np.inf)
+    logs = np.stack([np.log(norms) - 5000, np.log(norms), zeros], axis=1)
+    key = ("attn.key", "weight_grad_norm")
+    mean, error = average([{key: row} for row in logs], np.zeros(4))
+    assert mean[key] == rounded(np.array([np.log(norms.mean()) - 5000, np.log(norms.mean()), -np.inf]))
+    assert error[key] == rounded(np.array([*[norms.std(ddof=1) / 2 / norms.mean()] * 2, 0.0]))
 
 
 @pytest.mark.exact

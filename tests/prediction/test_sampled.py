@@ -60,16 +60,19 @@ def test_uniform_causal_attention() -> None:
 
 @pytest.mark.exact
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("normed", [(), ("query", "key")])
+@pytest.mark.parametrize(
+    ("normed", "kind"), [((), "rms"), (("query", "key"), "rms"), (("query", "key"), "layer")]
+)
 @pytest.mark.parametrize("spread", [0.0, 0.3])
 def test_backward_is_the_explicit_sum_over_softmax_jacobians(
-    causal: bool, normed: tuple[str, ...], spread: float
+    causal: bool, normed: tuple[str, ...], kind: str, spread: float
 ) -> None:
     n, size, width = 6, 5, 10**12
     gram, grad, draws = random_gram(n, 1), random_gram(n, 2), noise(2, n, size)
-    branch = SampledAttention(width, causal, normed, "rms", HeadNorm(size, "rms") if normed else None)
+    branch = SampledAttention(width, causal, normed, kind, HeadNorm(size, kind) if normed else None)
     output, _ = branch.forward(gram, SHARP, draws)
     stream, norms = branch.backward(gram, output, grad, SHARP, draws, spread)
+    free = size - (kind == "layer")  # coordinates that a norm leaves free
     root = np.linalg.cholesky(gram)
     along = {"query": np.zeros(n), "key": np.zeros(n)}
     shared = np.zeros((n, n))
@@ -79,6 +82,8 @@ def test_backward_is_the_explicit_sum_over_softmax_jacobians(
         for sign in (1, -1):
             queries = np.sqrt(SHARP["attn.query"]) * root @ draws[0, head]
             keys = np.sqrt(SHARP["attn.key"]) * root @ draws[1, head]
+            if kind == "layer":
+                queries, keys = (x - x.mean(axis=1, keepdims=True) for x in (queries, keys))
             if normed:
                 queries, keys = (x / np.sqrt(np.mean(x**2, axis=1, keepdims=True)) for x in (queries, keys))
             z = queries @ keys.T / np.sqrt(size)
@@ -99,15 +104,16 @@ def test_backward_is_the_explicit_sum_over_softmax_jacobians(
                     between = jacobians[i] @ values @ jacobians[k] / 4
                     query[i, k] += g[i, k] * np.trace(between @ keys @ keys.T) / size
                     key += g[i, k] * (queries[i] @ queries[k]) / size * between
-    scale, norm = np.sqrt(np.outer(np.diag(gram), np.diag(gram))), HeadNorm(size, "rms")
+    scale, norm = np.sqrt(np.outer(np.diag(gram), np.diag(gram))), HeadNorm(size, kind)
     q, k, v = (
         norm.value(gram / scale) if name in normed else SHARP[f"attn.{name}"] * gram
         for name in ("query", "key", "value")
     )
     query += g * spread * shared * np.trace(k) / np.trace(v)
     for name, path in (("query", query), ("key", key)) if normed else ():
-        # a norm's kernel takes a random direction's share, 1 - 1 / size is left
-        path[np.diag_indices(n)] = (np.diag(path) - along[name] / size) / (1 - 1 / size)
+        # a norm's kernel takes a random direction's share, 1 - 1 / free is left
+        path *= size / free
+        path[np.diag_indices(n)] = (np.diag(path) - along[name] / free) / (1 - 1 / free)
         path *= norm.slope(gram / scale) / (SHARP[f"attn.{name}"] * scale)
     total = SHARP["attn.value"] * value + SHARP["attn.query"] * query + SHARP["attn.key"] * key
     twice = spread * float((q * g * shared).sum()) * np.trace(k) / np.trace(v) / SHARP["attn.key"]
@@ -133,6 +139,20 @@ def test_collapsed_tokens_pass_the_mean_gradient_alone(normed: tuple[str, ...]) 
     assert token_drop(output) < gap
     for name in ("attn.query", "attn.key"):  # vanish as the square of the gap
         assert 1e-5 < norms[name] / (norms["attn.value"] * gap**2) < 10
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("strong", [1e6, 1e8])
+def test_rows_that_are_one_maximum_pass_the_gradient_of_values_alone(strong: float) -> None:
+    """Their Jacobian is zero, and not what rounding leaves of it times the logits."""
+    n, gains = 16, {**SHARP, "attn.query": strong, "attn.key": strong}
+    gram, grad, draws = random_gram(n, 1), random_gram(n, 2), noise(4, n, 16)
+    output, undecided = attention(64).forward(gram, gains, draws)
+    stream, norms = attention(64).backward(gram, output, grad, gains, draws, 1 / 64)
+    assert undecided == pytest.approx(0, abs=1e-9)
+    assert norms["attn.query"] == norms["attn.key"] == 0
+    front = SHARP["attn.output"] * SHARP["attn.value"]  # row sums of one keep the token mean of a gradient
+    assert stream.sum() == rounded(front * grad.sum())
 
 
 @pytest.mark.exact
