@@ -142,11 +142,11 @@ class Attention:
         """1 - P2: the share of attention rows that are more than a maximum, at each layer."""
         return np.asarray(1 - at.overlaps[0])
 
-    def backward(self, at: AttentionInput, spread: Any) -> dict[str, Array]:
+    def backward(self, at: AttentionInput, pair_variance: Any) -> dict[str, Array]:
         """Linear maps of (gamma, c) at the branch output, to the output of each projection and to the input.
 
         Args:
-            spread: V (T9.1), 1/d for Gaussian tokens; a number or (layers,).
+            pair_variance: V (T9.1), 1/d for Gaussian tokens; a number or (layers,).
 
         Returns:
             for "attn.query", "attn.key" and "attn.value" the map to that projection's output, behind its
@@ -154,7 +154,7 @@ class Attention:
         """
         n, gains = self.tokens, at.gains
         p2, p11, j, j11, tilt, _, at_key, mean = at.overlaps
-        finite = (1 - p2) ** 2 * spread
+        finite = (1 - p2) ** 2 * pair_variance
         q_v, delta_v = at.projected("value")
         output = gains["attn.output"] * self._shrunk(at)
         _, delta_k = at.projected("key")
@@ -171,11 +171,11 @@ class Attention:
         own = (p2, (n - 1) * p11)
         passed = ((t - o) / (n - 1) for t, o in zip(total, own, strict=True))
         value = rows((1 + self._masked) * p2, own[1], *passed)
-        one = delta_k * (delta_v * (j * at.jacobian_growth**2 + at.chance * spread) + single * j)
+        one = delta_k * (delta_v * (j * at.jacobian_growth**2 + at.chance * pair_variance) + single * j)
         query = rows(one, zero, zero, delta_k * delta_v * (j11 + finite))
         q_q = self.logit_factor * q_q
         alone = q_q * (delta_v + single) * at.jacobian_growth
-        alike = (n - 1) * q_q * delta_v * (tilt + self._turning(at, spread))
+        alike = (n - 1) * q_q * delta_v * (tilt + self._turning(at, pair_variance))
         key = rows(alone * at_key, alike, alone * (at.drop * mean - at_key) / (n - 1), -alike / (n - 1))
         maps = {"attn.value": value, "attn.query": query, "attn.key": key}
         maps = {name: np.asarray(output)[..., None, None] * m for name, m in maps.items()}
@@ -185,11 +185,11 @@ class Attention:
             stream += np.stack(np.broadcast_arrays(one, two, zero)[:2], axis=-1)[..., None] * m
         return {**maps, "stream": stream}
 
-    def _turning(self, at: AttentionInput, spread: Any) -> Array:
+    def _turning(self, at: AttentionInput, pair_variance: Any) -> Array:
         """Part of E r J11(r) that is due to tokens whose covariance is not the mean: (1 - rho)^2 V times its
         slope in the cosine r of queries (T6.15), which is the swing over (1 - rho^2)^2 / d_h."""
         per_head = (self._sphere or self.head_width) / np.square(1 + np.maximum(1 - at.drop, 0))
-        return np.asarray(spread * per_head * at.overlaps[5])
+        return np.asarray(pair_variance * per_head * at.overlaps[5])
 
     def response(self, at: AttentionInput, drop: Array) -> Array:
         """Slope of the branch's covariance in that of its input, pair by pair, (layers,): eta of (T9.3) times
@@ -206,12 +206,12 @@ class Attention:
         return np.asarray(np.square(drop) * (1 + overlaps * self.head_width) / self.width)
 
     def weight_grads(
-        self, at: AttentionInput, spread: Any, grad: Array, maps: Mapping[str, Array]
+        self, at: AttentionInput, pair_variance: Any, grad: Array, maps: Mapping[str, Array]
     ) -> dict[str, Array]:
         """Squared gradient E |dLoss/dW|_F^2 of each matrix by name, (layers,) (T6.11).
 
         Args:
-            spread: V, as in :meth:`backward`.
+            pair_variance: V, as in :meth:`backward`.
             grad: (gamma, c) at the branch output, (layers, 2).
             maps: the result of :meth:`backward`.
         """
@@ -233,7 +233,7 @@ class Attention:
         output = gains["attn.output"] * shrunk
         one, _ = at.back("query")
         size = self.logit_factor * output * delta_k * delta_v * one / gains["attn.query"] * q
-        turning = (n - 1) * self._turning(at, spread) * grad[:, 1]
+        turning = (n - 1) * self._turning(at, pair_variance) * grad[:, 1]
         result["attn.query"] = result["attn.query"] + front * size * turning
         _, two = at.back("key")
         # the token mean of the gradient at keys vanishes, or nearly: no cancellation where tokens collapse
@@ -244,8 +244,8 @@ class Attention:
         left = size * (delta_v + single) * at.jacobian_growth * at.drop * mean * grad[:, 0]
         common = front * p * two / gains["attn.key"]
         growth = at.jacobian_growth
-        own = at.overlaps[2] * growth * (growth - 1) + at.chance * spread
-        others = (1 - p2) ** 2 * spread * (n - 1) * rho
+        own = at.overlaps[2] * growth * (growth - 1) + at.chance * pair_variance
+        others = (1 - p2) ** 2 * pair_variance * (n - 1) * rho
         result["attn.key"] = (
             apart * (at_keys + size * delta_v * (own * grad[:, 0] + others * grad[:, 1])) + common * left
         )

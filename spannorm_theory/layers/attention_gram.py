@@ -113,7 +113,7 @@ class SampledAttention:
         grad: Array,
         gains: Gains,
         noise: Array,
-        spread: float,
+        pair_variance: float,
         random: np.random.Generator | None = None,
     ) -> tuple[Array, dict[str, float]]:
         """Gradient Gram at the branch input, and E |dLoss/dW|_F^2 of each matrix.
@@ -121,7 +121,7 @@ class SampledAttention:
         Args:
             gram, output: token Grams of the branch input and output.
             grad: token Gram of the gradient at the branch output.
-            spread: V (T9.1), at least 1/d.
+            pair_variance: V (T9.1), at least 1/d.
             random: source of the draws of values and gradients under rotary embedding; else it is not used.
         """
         plain, queries, keys, weights = self._heads(gram, gains, noise)
@@ -136,7 +136,9 @@ class SampledAttention:
             at_values = at_values + np.diag(self._alone * alone)
         at_queries, at_keys = self._paths(a, values, queries, keys, g, random)
         if not self.rope:
-            at_queries = at_queries + (spread - 1 / self.width) * g * self._answers(a, values, gram, gains)
+            at_queries = at_queries + (pair_variance - 1 / self.width) * g * self._answers(
+                a, values, gram, gains
+            )
         at_output = {"query": at_queries, "key": at_keys, "value": at_values}
         if self.head_norm is not None and self.norm_per_head:
             m = self.head_norm.size
@@ -153,7 +155,7 @@ class SampledAttention:
             read = _centred(back * gram) if name == "key" and not self.rope else back * gram
             norms[f"attn.{name}"] = self.width**2 * float((read * found).sum())
         twice = self._read_twice(a, _centred(values), queries, gram, gains)
-        norms["attn.key"] += self.width**2 * spread * float((g * twice).sum())
+        norms["attn.key"] += self.width**2 * pair_variance * float((g * twice).sum())
         # a projection that starts at zero has a gradient, but no output to tell what it reads
         read = (
             output / gains["attn.output"]

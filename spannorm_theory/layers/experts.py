@@ -94,11 +94,17 @@ class MixtureOfExperts(FeedForward):
         expert, overlaps, shared = super().transfer, self._gates.forward, self.shared
 
         def branch(
-            q: float, delta: float, up: float, gate: float, down: float, router: float, spread: float = 0.0
+            q: float,
+            delta: float,
+            up: float,
+            gate: float,
+            down: float,
+            router: float,
+            pair_variance: float = 0.0,
         ) -> tuple[float, float]:
             k, drop = expert(q, delta, up, gate, down)
             t = sqrt(delta / (2 * q)) if 0 <= delta < 2 * q else float(delta > 0)
-            own, gap = overlaps(router * q, t, spread)
+            own, gap = overlaps(router * q, t, pair_variance)
             own += shared
             return own * k, own * drop + (k - drop) * gap
 

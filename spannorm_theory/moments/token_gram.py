@@ -141,15 +141,19 @@ class Block:
         return self.wiring.components[branch.index], {name: float(g[self.layer]) for name, g in gains}
 
     def backward(
-        self, grads: Grams, spread: Sequence[float] = (), stray: Sequence[float] = ()
+        self, grads: Grams, pair_variance: Sequence[float] = (), network_variance: Sequence[float] = ()
     ) -> tuple[Grams, dict[str, float]]:
         """Gradient Grams of the incoming streams from those of the outgoing, and squared weight gradients by
-        matrix; ``spread`` and ``stray`` are V and U at each branch's input, and empty for a readout."""
+        matrix. V and U, ``pair_variance`` and ``network_variance``, are those at each branch's input,
+        empty for a readout."""
         forward = self.forward()
         adjoint = Adjoint(forward)
         norms: dict[str, float] = {}
         branches = [b.index for b in self.wiring.trace.branches]
-        finite = {b: (float(v), float(u)) for b, v, u in zip(branches, spread, stray, strict=len(spread) > 0)}
+        finite = {
+            b: (float(v), float(u))
+            for b, v, u in zip(branches, pair_variance, network_variance, strict=len(pair_variance) > 0)
+        }
 
         def transfer(branch: Branch, grad: Array) -> Array:
             origin = adjoint.origin[branch.index]

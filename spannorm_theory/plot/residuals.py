@@ -24,6 +24,8 @@ ROW, FRAME = 0.2, 0.75
 SPREAD = 0.7
 #: how a failure looks in every colour
 FAILS: dict[str, Any] = {"marker": "X", "color": "black", "markeredgecolor": "white", "markeredgewidth": 0.3}
+#: numbers that may stand on the axis beyond k
+OUTER = (20, 50, 100, 200, 500, *(10**k for k in range(3, 9)))
 
 
 def residuals(
@@ -114,8 +116,9 @@ def _dress(ax: Axes, rows: list[str], threshold: float) -> None:
     ax.set_xscale("symlog", linthresh=threshold, linscale=1.3)
     ax.set_xlim(-limit, limit)
     inner = [0.0, 2.0 if min(threshold, limit) < 6 else 3.0]
-    decades = [10.0**k for k in range(1, 9) if 1.4 * threshold < 10.0**k <= limit]
-    shown = [*inner, *([round(threshold, 1)] if threshold < limit else []), *decades[-2:]]
+    # the largest round number that fits, where it has room beside k
+    far_out = [x for x in OUTER if 2.5 * threshold < x <= limit][-1:]
+    shown = [*inner, *([round(threshold, 1)] if threshold < limit else []), *far_out]
     ticks = sorted({s * x + 0.0 for x in shown for s in (-1, 1)})
     ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_minor_locator(NullLocator())
