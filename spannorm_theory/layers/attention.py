@@ -94,7 +94,13 @@ class Attention:
         def branch(
             q: float, delta: float, query: float, key: float, values: float, output: float
         ) -> tuple[float, float]:
-            v, drop = (factor * query * key * q * q, delta / q) if norm is None else (factor, norm(delta / q))
+            if norm is None:
+                v, drop = factor * query * key * q * q, delta / q if q else 0.0
+            else:
+                _require_input(query * key * q)
+                v, drop = factor, norm(delta / q)
+            if normed_values:
+                _require_input(values * q)
             p2, p11, bias = rows(v, drop)
             # all projections that have norms have one cosine
             q_v, delta_v = (1.0, drop) if normed_values else (values * q, values * delta)
@@ -181,7 +187,7 @@ class Attention:
         maps = {name: np.asarray(output)[..., None, None] * m for name, m in maps.items()}
         stream = np.zeros_like(value)
         for name, m in maps.items():
-            one, two = at.back(name.removeprefix("attn."))
+            one, two = (gains[name] * back for back in at.back(name.removeprefix("attn.")))
             stream += np.stack(np.broadcast_arrays(one, two, zero)[:2], axis=-1)[..., None] * m
         return {**maps, "stream": stream}
 
@@ -223,7 +229,7 @@ class Attention:
         for name in ("attn.query", "attn.value"):
             at_projection = np.einsum("lij,lj->li", maps[name], grad)
             one, two = at.back(name.removeprefix("attn."))
-            g, c = at_projection[:, 0] * one / gains[name], at_projection[:, 1] * two / gains[name]
+            g, c = at_projection[:, 0] * one, at_projection[:, 1] * two
             result[name] = front * (q * g + (n - 1) * p * c)
         # weight gradients see sample correlations that those of the stream do not, of queries and of keys
         q_v, delta_v = at.projected("value")
@@ -232,17 +238,17 @@ class Attention:
         shrunk = self._shrunk(at)
         output = gains["attn.output"] * shrunk
         one, _ = at.back("query")
-        size = self.logit_factor * output * delta_k * delta_v * one / gains["attn.query"] * q
+        size = self.logit_factor * output * delta_k * delta_v * one * q
         turning = (n - 1) * self._turning(at, pair_variance) * grad[:, 1]
         result["attn.query"] = result["attn.query"] + front * size * turning
         _, two = at.back("key")
         # the token mean of the gradient at keys vanishes, or nearly: no cancellation where tokens collapse
-        apart = front * (delta * two + q * at.fall("key")) / gains["attn.key"]
+        apart = front * (delta * two + q * at.fall("key"))
         at_keys = np.einsum("lj,lj->l", maps["attn.key"][:, 0], grad)
         size = self.logit_factor * output * q_q
         single = self._masked * q_v
         left = size * (delta_v + single) * at.jacobian_growth * at.drop * mean * grad[:, 0]
-        common = front * p * two / gains["attn.key"]
+        common = front * p * two
         growth = at.jacobian_growth
         own = at.overlaps[2] * growth * (growth - 1) + at.chance * pair_variance
         others = (1 - p2) ** 2 * pair_variance * (n - 1) * rho
@@ -252,8 +258,14 @@ class Attention:
         # rows biased towards similar keys add to what values receive, as to what they give
         biased = front * at.value_bias * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
         one, _ = at.back("value")
-        result["attn.value"] = result["attn.value"] + output * one / gains["attn.value"] * q * biased
+        result["attn.value"] = result["attn.value"] + output * one * q * biased
         mixed, drop = q_v - delta_v * (1 - p2) + single * p2, delta_v * (p2 - p11) + single * p2
         plain = front * (mixed * grad[:, 0] + (n - 1) * (mixed - drop) * grad[:, 1])
         result["attn.output"] = (plain + q_v * biased) * shrunk
         return result
+
+
+def _require_input(size: float) -> None:
+    """Refuse a norm of queries, keys or values that are zero."""
+    if not size:
+        raise ZeroDivisionError

@@ -1,13 +1,8 @@
 r"""Attention of any mask and logit scale on token Grams, by sampled heads (T10.1 to T10.3).
 
-Given the token Gram X of the branch input, with R R^T = X and standard normal Xi of shape (tokens, d_h), a
-head is one draw of
-
-    Q = sqrt(s_Q) R Xi_Q,   K = sqrt(s_K) R Xi_K,   A = softmax(mask(Q K^T / sqrt(d_h)))
-
-(norms act on the rows of Q and K, rotary embedding turns them). Means over values and gradient are in closed
-form: with G_V the Gram of the values, Gamma that of the gradient behind the head (s_O times that at the
-branch output), M_i = diag(A_i) - A_i A_i^T, Khat = K K^T / d_h, Qhat alike, and "o" the element-wise product,
+Of sampled heads (:mod:`.attention_heads`), with weights A, keys K and values' Gram G_V, means over values and
+gradient are in closed form: with Gamma the Gram of the gradient behind the head (s_O times that at the branch
+output), M_i = diag(A_i) - A_i A_i^T, Khat = K K^T / d_h, Qhat alike, and "o" the element-wise product,
 
     output         s_O E[A G_V A^T]
     at the values  E[A^T Gamma A]
@@ -16,35 +11,29 @@ branch output), M_i = diag(A_i) - A_i A_i^T, Khat = K K^T / d_h, Qhat alike, and
 
 (the last two in :mod:`.softmax_gradients`). G_V and K enter these centred over tokens, as M_i 1 = 0, which
 keeps their vanishing under rank collapse accurate. Exact for wide streams at any head width; finite width to
-leading order for even rows (T10.3): off its diagonal G_V = s_V [(1 - w) X + w Khat / s_K] with
-w = d_h / (d + d_h), and F and the keys' weight gradient have terms in V. Dropout of weights adds to the
-diagonals of the output and of the gradient at the values.
+leading order for even rows (T10.3): F and the keys' weight gradient have terms in V. Dropout of weights adds
+to the diagonals of the output and of the gradient at the values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..gaussian.closed_forms import Array
-from ..gaussian.head_norm import HeadNorm
-from .rotary import hidden, rotated
+from .attention_heads import Gains, SampledHeads, token_scales
+from .rotary import rotated
 from .softmax_gradients import (
     diagonal,
     dropout_grams,
     grams,
     mean_columns,
     mean_rows,
-    root,
     rotated_grams,
-    second_moments,
     tokens_centred,
     transposed,
 )
-
-Gains = Mapping[str, float]
 
 #: share that the largest weight of a row leaves to the others, below which the row is one maximum and has no
 #: gradient: its Jacobian's second moments are below rounding, which they would otherwise be made of
@@ -52,51 +41,28 @@ DECIDED = 1e-8
 
 
 @dataclass(frozen=True)
-class SampledAttention:
+class SampledAttention(SampledHeads):
     """Token Grams through one attention branch, there and back, per coordinate.
 
-    ``noise`` is standard normal, (2, heads, tokens, head width), for Xi_Q and Xi_K; each head is used
-    with both signs of its logits.
-
     Attributes:
-        width: coordinates of the stream.
-        causal: whether a token sees no token behind it.
-        normed: which of "query", "key", "value" carry a norm over each head.
-        norm: "rms" or "layer", the kind of that norm.
-        head_norm: its kernel.
         inner_norm: whether a norm stands in front of the output projection.
-        window: how many tokens a token sees under the causal mask; None for all.
-        rope: whether queries and keys are rotated by their positions.
-        logit_factor: factor on the logits' second moments beside the gains; 1/d_h for logits that are divided
-            by the head width instead of its root.
-        over_width: whether the norms run over all heads; ``head_norm`` is then the kernel over the whole
-            width.
         dropout: p_a, the rate of dropout on attention weights.
     """
 
-    width: int
-    causal: bool
-    normed: tuple[str, ...]
-    norm: str
-    head_norm: HeadNorm | None
     inner_norm: bool = False
-    window: int | None = None
-    rope: bool = False
-    logit_factor: float = 1.0
-    over_width: bool = False
     dropout: float = 0.0
 
     def forward(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, float]:
         """Token Gram of the branch output, (tokens, tokens), from that of its input; and how many of a head's
         rows of weights are more than a maximum, E sum_i (1 - sum_j A_ij^2)."""
-        keys, _, _, a = self._heads(gram, gains, noise)
-        mixed = self._mixed(keys, a, gram, gains)
-        undecided = len(gram) - float(np.einsum("shij,shij->", a, a)) / (2 * len(keys))
+        plain, _, _, a = self.draw(gram, gains, noise)
+        mixed = self.gain("value", gains) * self._mixed(plain, a, gram)
+        undecided = len(gram) - float(np.einsum("shij,shij->", a, a)) / (2 * len(plain))
         return gains["attn.output"] * self._normed(mixed), undecided
 
-    def _mixed(self, keys: Array, a: Array, gram: Array, gains: Gains) -> Array:
-        """Gram of the mixed values, E[A G_V A^T] and what dropout adds to its diagonal."""
-        values = self._values(keys, gram, gains)
+    def _mixed(self, plain: Array, a: Array, gram: Array) -> Array:
+        """Gram of the mixed values at gain 1, E[A G_V A^T] and what dropout adds to its diagonal."""
+        values = self.values(plain, gram)
         mixed = mean_rows(a @ values, a)
         if self.dropout:
             alone = a**2 @ diagonal(values)[..., None]
@@ -104,7 +70,7 @@ class SampledAttention:
         return _symmetric(mixed)
 
     def _normed(self, mixed: Array) -> Array:
-        return mixed / _scale(mixed) if self.inner_norm else mixed
+        return mixed / token_scales(mixed) if self.inner_norm else mixed
 
     def backward(
         self,
@@ -124,43 +90,42 @@ class SampledAttention:
             pair_variance: V (T9.1), at least 1/d.
             random: source of the draws of values and gradients under rotary embedding; else it is not used.
         """
-        plain, queries, keys, weights = self._heads(gram, gains, noise)
+        plain, queries, keys, weights = self.draw(gram, gains, noise)
         # rows that are one maximum have no Jacobian; the expansions would leave their rounding errors
         a = weights * (1 - weights.max(axis=-1, keepdims=True) > DECIDED)
-        values, g = self._values(plain, gram, gains), gains["attn.output"] * grad
+        values, g, gain = self.values(plain, gram), gains["attn.output"] * grad, self.gain("value", gains)
         if self.inner_norm:
-            g = g / _scale(self._mixed(plain, weights, gram, gains))
+            g = g / (gain * token_scales(self._mixed(plain, weights, gram)))
         at_values = mean_columns(weights, g @ weights)
         if self.dropout:
             alone = g.diagonal() @ np.square(weights).mean(axis=(0, 1))
             at_values = at_values + np.diag(self._alone * alone)
         at_queries, at_keys = self._paths(a, values, queries, keys, g, random)
         if not self.rope:
-            at_queries = at_queries + (pair_variance - 1 / self.width) * g * self._answers(
-                a, values, gram, gains
-            )
-        at_output = {"query": at_queries, "key": at_keys, "value": at_values}
+            answers = self._answers(a, values, gram, gains)
+            at_queries = at_queries + (pair_variance - 1 / self.width) * g * answers
+        at_output = {"query": gain * at_queries, "key": gain * at_keys, "value": at_values}
         if self.head_norm is not None and self.norm_per_head:
             m = self.head_norm.size
             for name in sorted({"query", "key"} & set(self.normed)):
                 found = at_output[name] * (keys.shape[-1] / m)  # LayerNorm: fewer coordinates are free
-                along = self._along(name, a, _centred(values), queries, keys, g) / m
+                along = gain * self._along(name, a, _centred(values), queries, keys, g) / m
                 # the isotropic share is in the norm's kernel
                 at_output[name] = found + np.diag((found.diagonal() / m - along) / (1 - 1 / m))
         stream, norms = np.zeros_like(gram), {}
         for name, found in at_output.items():
-            back = self._before_norm(name, gram, gains)
+            back = self.before_norm(name, gram, gains)
             stream += gains[f"attn.{name}"] * back * found
             # gradients at keys have no token mean, unless each is turned by an angle of its own
             read = _centred(back * gram) if name == "key" and not self.rope else back * gram
             norms[f"attn.{name}"] = self.width**2 * float((read * found).sum())
-        twice = self._read_twice(a, _centred(values), queries, gram, gains)
+        twice = gain * self._read_twice(a, _centred(values), queries, gram, gains)
         norms["attn.key"] += self.width**2 * pair_variance * float((g * twice).sum())
         # a projection that starts at zero has a gradient, but no output to tell what it reads
         read = (
             output / gains["attn.output"]
             if gains["attn.output"]
-            else self._normed(self._mixed(plain, weights, gram, gains))
+            else self._normed(gain * self._mixed(plain, weights, gram))
         )
         norms["attn.output"] = self.width**2 * float((read * grad).sum())
         return _symmetric(stream), norms
@@ -212,16 +177,15 @@ class SampledAttention:
     def _answers(self, a: Array, values: Array, gram: Array, gains: Gains) -> Array:
         """t t^T with t_i = tr(M_i G_V), (tokens, tokens), in the units of F, to which it adds V times
         (T10.3)."""
-        key, value = (self._projected(name, gram, gains) for name in ("key", "value"))
         centred = _centred(values)
         t = (a * (diagonal(centred)[:, None, :] - a @ centred)).sum(axis=-1).reshape(-1, len(gram))
-        return np.asarray(self.logit_factor * (t.T @ t / len(t)) * key.trace() / value.trace())
+        size = self.logit_factor * self.gain("key", gains) * self.over_values("key", gram)
+        return np.asarray(size * (t.T @ t / len(t)))
 
     def _read_twice(self, a: Array, values: Array, queries: Array, gram: Array, gains: Gains) -> Array:
         """t_i t_k q_i.q_k / d_h, (tokens, tokens), in the units of the keys' weight gradient over that at the
         branch output: it reads X twice, and gains V times this (T10.3). Under rotation the parts of t keep
         the angles of their keys."""
-        query, key, value = (self._projected(name, gram, gains) for name in ("query", "key", "value"))
         at_keys = a * (diagonal(values)[:, None, :] - a @ values)
         if self.rope:
             # sum_j t_ij R_{i-j} q_i: R_j^T of the rotated query, coordinate pair by coordinate pair
@@ -233,63 +197,9 @@ class SampledAttention:
             twice = mean_rows(t, t) / t.shape[-1]
         else:
             t = at_keys.sum(axis=-1).reshape(-1, len(gram))
-            twice = query * (t.T @ t / len(t))
-        return np.asarray(self.logit_factor * twice * key.trace() / value.trace() / gains["attn.key"])
-
-    def _heads(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, Array, Array, Array]:
-        """Keys as they are, then queries and keys as the logits read them, (heads, tokens, head width);
-        weights, (2, heads, tokens, tokens)."""
-        factor = root(gram)
-        queries, keys = (
-            self._normalised(name, np.sqrt(gains[f"attn.{name}"]) * (factor @ xi), gram, gains)
-            for name, xi in zip(("query", "key"), noise, strict=True)
-        )
-        plain = keys
-        if self.rope:
-            queries, keys = rotated(queries), rotated(keys)
-        logits = queries @ transposed(tokens_centred(keys)) * np.sqrt(self.logit_factor / queries.shape[-1])
-        unseen = hidden(len(gram), self.causal, self.window)
-        return plain, queries, keys, _softmax(np.stack([logits, -logits]), unseen)
-
-    def _values(self, keys: Array, gram: Array, gains: Gains) -> Array:
-        """G_V given the keys, (heads, tokens, tokens) (T10.3): the part that is not seen through the keys is
-        rescaled for each token, so that its second moment stays."""
-        w = keys.shape[-1] / (self.width + keys.shape[-1])
-        mean = self._projected("value", gram, gains)
-        size = mean.diagonal()
-        ratio = np.sqrt(w * size / self._projected("key", gram, gains).diagonal())
-        seen = second_moments(ratio[:, None] * keys)
-        rest = np.sqrt(np.maximum(1 - diagonal(seen) / size, 0))
-        return np.asarray(seen + rest[:, :, None] * mean * rest[:, None, :])
-
-    def _normalised(self, name: str, x: Array, gram: Array, gains: Gains) -> Array:
-        if name not in self.normed:
-            return x
-        if self.over_width:  # the other heads' coordinates fix the norm
-            return np.asarray(x / np.sqrt(gains[f"attn.{name}"] * gram.diagonal())[:, None])
-        if self.norm == "layer":
-            x = x - x.mean(axis=-1, keepdims=True)
-        return np.asarray(x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True)))
-
-    def _projected(self, name: str, gram: Array, gains: Gains) -> Array:
-        """Gram of queries, keys or values per coordinate, behind their norm."""
-        if name not in self.normed or self.head_norm is None:
-            return gains[f"attn.{name}"] * gram
-        return np.asarray(self.head_norm.value(gram / _scale(gram)))
-
-    def _before_norm(self, name: str, gram: Array, gains: Gains) -> Array | float:
-        """Element-wise factor from the gradient Gram behind a projection's norm to that in front of it."""
-        if name not in self.normed or self.head_norm is None:
-            return 1.0
-        scale = _scale(gram)
-        return np.asarray(self.head_norm.slope(gram / scale) / (gains[f"attn.{name}"] * scale))
-
-
-def _softmax(logits: Array, unseen: Array | None) -> Array:
-    if unseen is not None:
-        logits = np.where(unseen, -np.inf, logits)
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(weights / weights.sum(axis=-1, keepdims=True), dtype=float)
+            twice = self.gain("query", gains) * self.unit("query", gram) * (t.T @ t / len(t))
+        in_front = 1 / gains["attn.key"] if "key" in self.normed else 1.0
+        return np.asarray(self.logit_factor * in_front * self.over_values("key", gram) * twice)
 
 
 def _centred(x: Array) -> Array:
@@ -299,8 +209,3 @@ def _centred(x: Array) -> Array:
 
 def _symmetric(x: Array) -> Array:
     return (x + x.T) / 2
-
-
-def _scale(gram: Array) -> Array:
-    root = np.sqrt(gram.diagonal())
-    return np.outer(root, root)

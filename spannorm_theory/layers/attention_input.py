@@ -43,15 +43,20 @@ class AttentionInput:
         return self.head_norm if name in self.normed else None
 
     @cached_property
+    def _apart(self) -> Array:
+        """1 - rho of the input, (layers,); tokens that are zero are equal."""
+        return np.divide(self.delta, self.q, out=np.zeros_like(self.q), where=self.q > 0)
+
+    @cached_property
     def _behind(self) -> Array:
         """1 - K, K' and K'(1) - K' behind the norm, (3, layers): :meth:`HeadNorm.all` of the input."""
         assert self.head_norm is not None
-        return self.head_norm.all(self.delta / self.q)
+        return self.head_norm.all(self._apart)
 
     @cached_property
     def drop(self) -> Array:
         """1 - rho, (layers,), rho the token cosine of queries and keys, behind norms where they have them."""
-        return np.asarray(self._behind[0] if self._norm("query") else self.delta / self.q)
+        return self._behind[0] if self._norm("query") else self._apart
 
     def projected(self, name: str) -> tuple[Any, Any]:
         """Second moment of a query, key or value coordinate, and its drop between tokens."""
@@ -61,15 +66,17 @@ class AttentionInput:
         return gain * self.q, gain * self.delta
 
     def back(self, name: str) -> tuple[Any, Any]:
-        """Factors from (gamma, c) at a projection's output, behind its norm, to (gamma, c) at the stream: the
-        gain for both, or K'(1)/q and K'(rho)/q."""
-        norm, gain = self._norm(name), self.gains[f"attn.{name}"]
-        return (gain, gain) if norm is None else (norm.slope(1.0) / self.q, self._behind[1] / self.q)
+        """Factors from (gamma, c) behind a projection's norm to (gamma, c) in front of it: 1 without a norm,
+        or K'(1) and K'(rho) over the projection's second moment; its gain more is that at the stream."""
+        norm = self._norm(name)
+        if norm is None:
+            return 1.0, 1.0
+        size = self.gains[f"attn.{name}"] * self.q
+        return norm.slope(1.0) / size, self._behind[1] / size
 
     def fall(self, name: str) -> Any:
-        """K'(1)/q - K'(rho)/q, the difference of the factors of :meth:`back`, without cancellation; zero
-        without a norm."""
-        return self._behind[2] / self.q if self._norm(name) else 0.0
+        """The difference of the two factors of :meth:`back`, without cancellation; zero without a norm."""
+        return self._behind[2] / (self.gains[f"attn.{name}"] * self.q) if self._norm(name) else 0.0
 
     @cached_property
     def logit_variance(self) -> Array:

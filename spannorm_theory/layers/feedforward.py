@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..gaussian.activations import Activation
+from ..gaussian.at_zero import AtZero
 from ..gaussian.closed_forms import Array, Transfer
 
 Gains = Mapping[str, Any]
@@ -59,7 +60,7 @@ class FeedForward:
         self, activation: Activation, width: int, hidden: int, inner_norm: str | None = None
     ) -> None:
         self.activation = activation
-        self.kernel = activation.kernel
+        self.kernel = AtZero(activation.kernel, activation.function)
         self.width = width
         self.hidden = hidden
         self.inner_norm = inner_norm
@@ -80,6 +81,8 @@ class FeedForward:
         if self.inner_norm is None:
             return 1.0
         one, two = (self._raw(q, q, q, gains) - self._mean_square(q, gains) for q in (q1, q2))
+        if not np.all(one) or not np.all(two):
+            raise ZeroDivisionError
         return np.sqrt(one * two)
 
     def hidden_moment(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..gaussian.activations import ACTIVATIONS
+from ..gaussian.at_zero import AtZero
 from ..gaussian.closed_forms import Array, Transfer
 from .feedforward import BranchInput
 
@@ -22,7 +23,8 @@ class Pointwise:
     """Moments of a registered activation of every coordinate; without weights, ``gains`` are empty."""
 
     def __init__(self, activation: str) -> None:
-        self.kernel = ACTIVATIONS[activation].kernel
+        entry = ACTIVATIONS[activation]
+        self.kernel = AtZero(entry.kernel, entry.function)
 
     #: there are no matrices whose gains the transfer could take
     takes: tuple[str, ...] = ()

@@ -61,7 +61,7 @@ def branch_gram_moments(
         arch.normed(branch),
         arch.norm,
         _head_norm(branch, arch),
-        branch.inner_norm,
+        inner_norm=branch.inner_norm,
         window=arch.window,
         rope=arch.positions == "rope",
         logit_factor=arch.logit_factor(arch.normed(branch)),

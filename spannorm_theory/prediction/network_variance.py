@@ -66,7 +66,7 @@ class _Deviations:
         for i, component in enumerate(blocks.components):
             source, (q_in, drop_in) = pairs + i, values[i]
             dq, dd = (_along(gradient, moved) for gradient in gradients[i])
-            self.rows[i] = dd / _positive(drop_in) - dq / q_in
+            self.rows[i] = dd / _positive(drop_in) - dq / _positive(q_in)
             to_mean, to_all = _response(moments, i, dq, dd)
             moved_q[source], moved_delta[source] = to_all, to_all - to_mean
             if isinstance(component, Pointwise):  # an element-wise function draws nothing
@@ -111,7 +111,7 @@ def _response(moments: BlockMoments, branch: int, dq: Array, dd: Array) -> tuple
     component, gains = blocks.components[branch], blocks.gains[branch]
     q, drop = moments.branch_inputs[branch]
     out, out_drop = moments.q[moments.pairs + branch], moments.delta[moments.pairs + branch]
-    p, out_p = q - drop, out - out_drop
+    p, out_p, q = q - drop, out - out_drop, _positive(q)
     if not isinstance(component, Attention):
         slope = moments.branches[branch].back[1]
         return slope * (dq - dd) + (out_p - slope * p) / q * dq, out / q * dq

@@ -75,8 +75,8 @@ class Architecture(Fields):
         attention_dropout: rate of inverted dropout on attention weights.
         init: "fan-in", "unit-branch" (of each expert), "xavier", or the standard deviation of every weight.
         logit_variance: variance of the attention logits for an input of unit second moment whose
-            tokens are uncorrelated; None takes what ``init`` gives. Under QK norm the square of the
-            temperature that logits are multiplied by.
+            tokens are uncorrelated, 0 for even attention; None takes what ``init`` gives. Under QK norm the
+            square of the temperature that logits are multiplied by.
         inputs: "gaussian" (tokens of cosine ``input_cosine``) or "zipf" (ids drawn independently from
             Zipf's law over ``vocabulary`` types, through a Gaussian embedding).
         input_variance: q of a Gaussian input, or of the embedding.

@@ -59,22 +59,25 @@ def check_fields(arch: Fields, branches: Branches) -> dict[str, Any]:
     _check_hidden(arch)
     _check_vocabulary(arch)
     _check_experts(arch, branches)
-    _check_logits(arch)
+    _check_logits(arch, branches)
     return {**plain, **check_attention(arch, branches)}
 
 
 def _positive(arch: Fields) -> dict[str, float]:
-    """The fields that are positive numbers."""
+    """The fields that are positive numbers, and the logit variance, which may be zero."""
     values: dict[str, Any] = {"ffn_ratio": arch.ffn_ratio, "input_variance": arch.input_variance}
     if not isinstance(arch.init, str):
         values["init"] = arch.init
     elif arch.init not in NAMED_INITS:
         raise UnknownNameError("init", arch.init, NAMED_INITS)
-    if arch.logit_variance is not None:
-        values["logit_variance"] = arch.logit_variance
     for name, value in values.items():
         if not _is_number(value) or not 0 < value < math.inf:
             raise InputError(f"{name} must be a positive number, got {value!r}")
+    logits = arch.logit_variance
+    if logits is not None:
+        if not _is_number(logits) or not 0 <= logits < math.inf:
+            raise InputError(f"logit_variance must be a number of at least 0, got {logits!r}")
+        values["logit_variance"] = logits
     return {name: float(value) for name, value in values.items()}
 
 
@@ -105,7 +108,12 @@ def _inputs(arch: Fields) -> dict[str, float]:
     return {"input_cosine": float(cosine), "position_variance": float(position)}
 
 
-def _check_logits(arch: Fields) -> None:
+def _check_logits(arch: Fields, branches: Branches) -> None:
+    if arch.logit_variance == 0 and any("query" in arch.normed(b) for b in branches()):
+        raise InputError(
+            "logit_variance=0 is a temperature of zero under norms on queries and keys, for which even "
+            "attention has no use; take the norms away, or a small temperature"
+        )
     stated = {"attn.query", "attn.key"} & set(SCALINGS[arch.scaling].multipliers("attention").std)
     if arch.logit_variance is not None and stated:
         raise InputError(

@@ -1,0 +1,139 @@
+"""Sampled heads of attention on a token Gram: queries, keys, rows of weights and values (T10.1, T10.3).
+
+With R R^T = X the Gram of the input and standard normal Xi of shape (tokens, d_h), a head is one draw of
+
+    Q = sqrt(s_Q) R Xi_Q,   K = sqrt(s_K) R Xi_K,   A = softmax(mask(Q K^T / sqrt(d_h)))
+
+(norms act on the rows of Q and K, rotary embedding turns them). Values are not drawn: their Gram G_V given
+the keys is s_V [(1 - w) X + w Khat / s_K] off its diagonal, with w = d_h / (d + d_h) and Khat = K K^T / d_h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..gaussian.closed_forms import Array
+from ..gaussian.head_norm import HeadNorm
+from .rotary import hidden, rotated
+from .softmax_gradients import diagonal, root, second_moments, tokens_centred, transposed
+
+Gains = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class SampledHeads:
+    """The law of a head.
+
+    ``noise`` is standard normal, (2, heads, tokens, head width), for Xi_Q and Xi_K; each head is used
+    with both signs of its logits.
+
+    Attributes:
+        width: coordinates of the stream.
+        causal: whether a token sees no token behind it.
+        normed: which of "query", "key", "value" carry a norm over each head.
+        norm: "rms" or "layer", the kind of that norm.
+        head_norm: its kernel.
+        window: how many tokens a token sees under the causal mask; None for all.
+        rope: whether queries and keys are rotated by their positions.
+        logit_factor: factor on the logits' second moments beside the gains; 1/d_h for logits that are divided
+            by the head width instead of its root.
+        over_width: whether the norms run over all heads; ``head_norm`` is then the kernel over the whole
+            width.
+    """
+
+    width: int
+    causal: bool
+    normed: tuple[str, ...]
+    norm: str
+    head_norm: HeadNorm | None
+    window: int | None = None
+    rope: bool = False
+    logit_factor: float = 1.0
+    over_width: bool = False
+
+    def draw(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, Array, Array, Array]:
+        """Keys at gain 1, then queries and keys as the logits read them, (heads, tokens, head width);
+        weights, (2, heads, tokens, tokens).
+
+        Raises:
+            ZeroDivisionError: a norm reads zeros.
+        """
+        if not all(gains[f"attn.{name}"] * gram.diagonal().all() for name in self.normed):
+            raise ZeroDivisionError
+        query, key = root(gram) @ noise
+        plain = self._normalised("key", key, gram)
+        queries = np.sqrt(self.gain("query", gains)) * self._normalised("query", query, gram)
+        keys = np.sqrt(self.gain("key", gains)) * plain
+        if self.rope:
+            queries, keys = rotated(queries), rotated(keys)
+        logits = queries @ transposed(tokens_centred(keys)) * np.sqrt(self.logit_factor / queries.shape[-1])
+        unseen = hidden(len(gram), self.causal, self.window)
+        return plain, queries, keys, _softmax(np.stack([logits, -logits]), unseen)
+
+    def values(self, plain: Array, gram: Array) -> Array:
+        """G_V at gain 1 given the keys, (heads, tokens, tokens): the part that is not seen through the keys
+        is rescaled for each token, so that its second moment stays."""
+        w = plain.shape[-1] / (self.width + plain.shape[-1])
+        mean, key = self.unit("value", gram), self.unit("key", gram).diagonal()
+        size = mean.diagonal()
+        seen = second_moments(np.sqrt(w * _ratio(size, key))[:, None] * plain)
+        rest = np.sqrt(np.maximum(1 - _ratio(diagonal(seen), size), 0))
+        return np.asarray(seen + rest[:, :, None] * mean * rest[:, None, :])
+
+    def _normalised(self, name: str, x: Array, gram: Array) -> Array:
+        if name not in self.normed:
+            return x
+        if self.over_width:  # the other heads' coordinates fix the norm
+            return np.asarray(x / np.sqrt(gram.diagonal())[:, None])
+        if self.norm == "layer":
+            x = x - x.mean(axis=-1, keepdims=True)
+        return np.asarray(x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True)))
+
+    def unit(self, name: str, gram: Array) -> Array:
+        """Gram of queries, keys or values at gain 1, per coordinate, behind their norm."""
+        if name not in self.normed or self.head_norm is None:
+            return gram
+        return np.asarray(self.head_norm.value(gram / token_scales(gram)))
+
+    def before_norm(self, name: str, gram: Array, gains: Gains) -> Array | float:
+        """Element-wise factor from the gradient Gram behind a projection's norm to that in front of it."""
+        if name not in self.normed or self.head_norm is None:
+            return 1.0
+        scale = token_scales(gram)
+        return np.asarray(self.head_norm.slope(gram / scale) / (gains[f"attn.{name}"] * scale))
+
+    def gain(self, name: str, gains: Gains) -> float:
+        """Second moment of queries, keys or values over that at gain 1: s_W, which a norm takes away."""
+        return 1.0 if name in self.normed else gains[f"attn.{name}"]
+
+    def over_values(self, name: str, gram: Array) -> float:
+        """Second moment of queries or keys over that of values, both at gain 1; 0 where both are zero."""
+        one, values = (self.unit(x, gram).trace() for x in (name, "value"))
+        return float(one / values) if values else 0.0
+
+
+def _softmax(logits: Array, unseen: Array | None) -> Array:
+    if unseen is not None:
+        logits = np.where(unseen, -np.inf, logits)
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True), dtype=float)
+
+
+def token_scales(gram: Array) -> Array:
+    """Products of the roots of tokens' second moments, which norms divide a Gram by, (tokens, tokens).
+
+    Raises:
+        ZeroDivisionError: one is zero.
+    """
+    root = np.sqrt(gram.diagonal())
+    if not root.all():
+        raise ZeroDivisionError
+    return np.outer(root, root)
+
+
+def _ratio(x: Array, y: Array) -> Array:
+    """x / y, and 0 where both are zero."""
+    return np.divide(x, y, out=np.zeros_like(x), where=y > 0)
