@@ -36,7 +36,7 @@ def _sides(step: Step) -> tuple[Any, Any]:
     for branch in step.trace.branches:
         u = moments.cov(branch.source, branch.source)
         b, beta = constant_gains(branch, u)
-        at = adjoint.at_branch[branch.index]
+        at = adjoint.at[branch.index]
         total += (beta * u - b) * gradients.cov(at, at)
     before = after = 0
     for i, j in step.pairs:

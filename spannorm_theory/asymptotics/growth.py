@@ -146,7 +146,8 @@ class Growth:
         where = (rf",\quad {symbols.latex(p)} = {symbols.latex(value)}" for p, value in eigenvalues.items())
         return text + "".join(where)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        """The law, in place of its exponents."""
         shape, eigenvalues = named(self.shape)
         where = (
             f"; {p} the largest eigenvalue of {value.matrix.tolist()}" for p, value in eigenvalues.items()

@@ -100,6 +100,10 @@ class Atlas:
             raise InputError(f"cannot write the atlas to {out}: {error.strerror or error}") from None
         return folder
 
+    def __repr__(self) -> str:
+        """The summary, in place of all cells."""
+        return f"Atlas: {self.summary()}"
+
     def _repr_html_(self) -> str:
         return str(self.table.to_html(index=False, float_format=lambda x: f"{x:.3g}"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 
@@ -31,10 +31,23 @@ class StoreError(SpannormError):
 
 
 class UnknownNameError(InputError):
-    """A name that is in no registry; the message lists the nearest valid ones."""
+    """A name that is in no registry; the message lists the nearest valid ones.
 
-    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
-        known = sorted(known)
-        near = get_close_matches(str(name), known, n=3, cutoff=0.5)
+    Case and the kind of dash are no distance. ``others`` are words that mean a known name elsewhere.
+    """
+
+    def __init__(
+        self, kind: str, name: object, known: Iterable[str], others: Mapping[str, str] | None = None
+    ) -> None:
+        known, asked = sorted(known), _folded(str(name))
+        if others and asked in others:
+            near = [others[asked]]
+        else:
+            folded = {_folded(valid): valid for valid in known}
+            near = [folded[match] for match in get_close_matches(asked, folded, n=3, cutoff=0.5)]
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
         super().__init__(f"unknown {kind} {str(name)!r}; {hint}")
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "-")

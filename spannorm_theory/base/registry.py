@@ -45,6 +45,10 @@ class Registry(Mapping[str, T]):
         finally:
             self._entries = kept
 
+    def __repr__(self) -> str:
+        """The names."""
+        return f"{len(self)} of kind {self.kind}: {', '.join(self)}"
+
     def __getitem__(self, name: str) -> T:
         try:
             return self._entries[name]

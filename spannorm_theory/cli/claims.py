@@ -59,7 +59,4 @@ def _text(report: ClaimsReport, evidence: bool = False) -> str:
                 lines.append(f"    {found.check.role:8s} {found.check.text}: {value}: {found.outcome}")
             note = claim.conditions or claim.instead
             lines += [f"    {line}" for line in wrap(f"{claim.verdict}: {note}", 104)] if note else []
-    changed = sum(outcome.changed for outcome in report.outcomes)
-    tail = f"; {report.skipped} more with --full" if report.skipped else ""
-    lines.append(f"{len(report.outcomes)} claims, {changed} with another verdict than recorded{tail}")
-    return "\n".join(lines)
+    return "\n".join([*lines, report.summary().replace("full=True", "--full")])

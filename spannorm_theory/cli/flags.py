@@ -54,8 +54,8 @@ class Commands:
 
     def add(self, name: str, text: str, run: Run, json: bool = True) -> argparse.ArgumentParser:
         """A command whose exit status is what ``run`` returns; ``json`` gives it the flag --json."""
-        parser = self._parsers.add_parser(name, help=text, description=text)
-        parser.set_defaults(run=run)
+        parser = self._parsers.add_parser(name, help=text, description=text, allow_abbrev=False)
+        parser.set_defaults(run=run, flags=parser._option_string_actions)
         if json:
             parser.add_argument("--json", action="store_true", help="machine-readable output")
         return parser

@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     top = parser()
-    args = top.parse_args(argv)
+    args, rest = top.parse_known_args(argv)
     if args.version:
         from .._version import __version__
 
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..base.errors import SpannormError
 
     try:
+        _require_known(rest, args)
         return int(args.run(args))
     except SpannormError as error:
         print(f"spannorm: {error}", file=sys.stderr)
@@ -55,3 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("spannorm: interrupted", file=sys.stderr)
         return 130
+
+
+def _require_known(rest: Sequence[str], args: argparse.Namespace) -> None:
+    """Refuse arguments that a command does not know, naming the nearest flag."""
+    if not rest:
+        return
+    from ..base.errors import InputError, UnknownNameError
+    from ..spec.fields import OTHER_WORDS
+
+    if not rest[0].startswith("--"):
+        raise InputError(
+            f"{args.command} takes no further argument {rest[0]!r}; see spannorm {args.command} --help"
+        )
+    others = {f"--{word}": f"--{name.replace('_', '-')}" for word, name in OTHER_WORDS.items()}
+    raise UnknownNameError(f"flag of {args.command}", rest[0].partition("=")[0], args.flags, others)

@@ -165,6 +165,14 @@ class ClosedForms:
             reason = self.missing.get(name, f"known: {', '.join(self.found)}")
             raise NoClosedForm(f"no closed form for {name}: {reason}") from None
 
+    def __repr__(self) -> str:
+        """A line for each formula, found or not."""
+        lines = [
+            f"from layer {self.start} on:",
+            *(f"  {name} = {value}" for name, value in self.found.items()),
+        ]
+        return "\n".join([*lines, *(f"  {name}: none, {reason}" for name, reason in self.missing.items())])
+
 
 def attempt(compute: Callable[[], Expr], name: str, found: dict[str, Expr], missing: dict[str, str]) -> None:
     """File a closed form under ``found``, or the reason why there is none under ``missing``."""

@@ -44,6 +44,17 @@ class ClaimsReport:
                 rows.append(head | ({} if found is None else found.row))
         return pd.DataFrame(rows)
 
+    def summary(self) -> str:
+        """The counts of claims, and which verdicts changed, in one line."""
+        changed = [outcome.claim.id for outcome in self.outcomes if outcome.changed]
+        which = f" ({', '.join(changed)})" if changed else ""
+        tail = f"; {self.skipped} more with full=True" if self.skipped else ""
+        return f"{len(self.outcomes)} claims, {len(changed)} with another verdict than recorded{which}{tail}"
+
+    def __repr__(self) -> str:
+        """The summary, in place of all outcomes."""
+        return f"ClaimsReport: {self.summary()}"
+
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values for JSON; numbers that are infinite become null."""
         return {

@@ -29,7 +29,7 @@ class Adjoint:
 
     Attributes:
         trace: its streams are the gradients at the block's outputs, its outputs those at its inputs.
-        at_branch: for each branch, the adjoint value that holds the gradient at its output.
+        at: for each forward value that something reads, the adjoint value that holds its gradient.
         origin: the forward branch of each adjoint branch (by its index in the adjoint).
     """
 
@@ -40,20 +40,19 @@ class Adjoint:
         pending: dict[int, list[tuple[Any, Value]]] = {node.index: [] for node in source.nodes}
         for stream, output in zip(streams, source.outputs, strict=True):
             pending[output.index].append((Integer(1), stream))
-        self.at_branch: dict[int, Value] = {}
+        self.at: dict[int, Value] = {}
         self.origin: dict[int, Branch] = {}
         inputs: dict[int, Value] = {}
         for node in reversed(source.nodes):
             if not pending[node.index]:
                 continue  # nothing downstream reads it
-            gradient = net.sum(pending[node.index])
+            self.at[node.index] = gradient = net.sum(pending[node.index])
             if isinstance(node, Sum):
                 for factor, value in node.terms:
                     pending[value.index].append((forward.coefficient(factor), gradient))
             elif isinstance(node, Norm):
                 pending[node.source.index].append((1 / forward.rms(node.source), gradient))
             elif isinstance(node, Branch):
-                self.at_branch[node.index] = gradient
                 back = net.branch(node.kind, gradient, node.normed, node.inner_norm)
                 self.origin[back.index] = node
                 pending[node.source.index].append((Integer(1), back))

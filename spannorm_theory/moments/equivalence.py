@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from sympy import Expr, Integer
 
 from ..base import symbols
-from ..spec.graph import SUBLAYERS, Branch, Norm, Stream, Sum, Trace, Value
+from ..spec.graph import SUBLAYERS, Branch, Gain, Norm, Stream, Sum, Trace, Value
 from .one_token import ONE, rule_gain, scale_free, tidy
 
 #: what gains depend on
@@ -45,8 +45,9 @@ class Pattern:
 
         def row(node: Value) -> Hashable:
             if isinstance(node, Sum):
-                return tuple((place.get(factor, str(factor)), value.index) for factor, value in node.terms)
-            return _plain(node)
+                terms = tuple((place.get(factor, str(factor)), value.index) for factor, value in node.terms)
+                return (node.name, terms) if isinstance(node, Gain) else terms
+            return *_operation(node), *(source.index for source in node.sources)
 
         return cls((tuple(map(row, trace.nodes)), _outputs(trace)), trace)
 
@@ -59,7 +60,7 @@ def constant_gain_key(traces: Sequence[Trace]) -> tuple[Hashable, Factors]:
         kind: _common([g for block in blocks for b, g in block.gains.items() if b.kind == kind])
         for kind in SUBLAYERS
     }
-    rows = tuple((block.rows(factors), _outputs(block.trace)) for block in blocks)
+    rows = tuple(block.rows(factors) for block in blocks)
     return rows, (factors["attention"], factors["ffn"])
 
 
@@ -79,8 +80,11 @@ class _Block:
                 self._terms[node.index] = self._multiplied_out(node)
         whole = {node.index for node in trace.nodes if not isinstance(node, Sum)}
         read = {source.index for node in trace.nodes for source in node.sources if node.index in whole}
-        #: values that count by themselves, not as terms of sums
+        #: sums that count by themselves, not as terms of sums
         self._read = read | set(_outputs(trace))
+        kept = [i for i in range(len(trace.nodes)) if i in whole or i in self._read]
+        #: numbers of what counts
+        self._number = {index: number for number, index in enumerate(kept)}
         self._added = {branch.index: self._multiplier(branch) for branch in trace.branches}
         self.gains = {
             branch: tidy(self._added[branch.index] ** 2 * rule_gain(branch))
@@ -102,19 +106,21 @@ class _Block:
         return next((factor for factor in reversed(found) if factor != 0), ONE)
 
     def rows(self, factors: Mapping[str, Expr]) -> Hashable:
-        """One for each node."""
-        return tuple(self._row(node, factors) for node in self.trace.nodes)
+        """One for each node that counts, and the outgoing streams."""
+        nodes = [node for node in self.trace.nodes if node.index in self._number]
+        outputs = tuple(self._number[index] for index in _outputs(self.trace))
+        return tuple(self._row(node, factors) for node in nodes), outputs
 
     def _row(self, node: Value, factors: Mapping[str, Expr]) -> Hashable:
         if isinstance(node, Sum):
-            if node.index not in self._read:
-                return "sum"
             terms = self._terms[node.index].items()
-            return tuple((tidy(factor / self._added.get(index, ONE)), index) for index, factor in terms)
+            return tuple(
+                (tidy(factor / self._added.get(index, ONE)), self._number[index]) for index, factor in terms
+            )
+        sources = tuple(self._number[source.index] for source in node.sources)
         if isinstance(node, Branch) and not node.elementwise:
-            gain = tidy(self.gains[node] / factors[node.kind])
-            return node.kind, node.source.index, scale_free(node), gain
-        return _plain(node)
+            return node.kind, sources, scale_free(node), tidy(self.gains[node] / factors[node.kind])
+        return *_operation(node), sources
 
 
 def _common(gains: Sequence[Expr]) -> Expr:
@@ -123,11 +129,12 @@ def _common(gains: Sequence[Expr]) -> Expr:
     return numbers.pop() if len(numbers) == 1 and 0 not in numbers else ONE
 
 
-def _plain(node: Value) -> Hashable:
+def _operation(node: Value) -> tuple[Hashable, ...]:
+    """What a node does to its source; of a stream, which it is."""
     if isinstance(node, Branch):
-        return node.kind, node.source.index, node.normed, node.inner_norm
+        return node.kind, node.normed, node.inner_norm
     if isinstance(node, Norm):
-        return "norm", node.source.index
+        return ("norm",)
     assert isinstance(node, Stream)
     return "stream", node.position
 

@@ -16,6 +16,7 @@ from ..layers.attention_gram import SampledAttention
 from ..layers.dropout import dropped_gram
 from ..layers.experts import MixtureOfExperts
 from ..layers.feedforward import FeedForward
+from ..layers.multiplier import multiplier_grad_gram
 from ..layers.pointwise import Pointwise
 from ..spec.architecture import Architecture
 from ..spec.graph import Branch, Trace
@@ -175,6 +176,11 @@ class Block:
             return stream
 
         moments = Moments(adjoint.trace, GRAM, lambda i, j: grads[i][j], transfer, _number)
+        for gain in self.wiring.trace.gains:
+            values, behind = forward.cov(gain.source, gain.source), adjoint.at[gain.index]
+            norms[gain.name] = multiplier_grad_gram(
+                values, moments.cov(behind, behind), self.draws.arch.width
+            )
         nothing = np.zeros((self.draws.arch.tokens,) * 2)  # the gradient of a stream that nothing reads
         return [[nothing if np.ndim(g) == 0 else g for g in row] for row in moments.outputs()], norms
 

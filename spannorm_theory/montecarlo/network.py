@@ -211,7 +211,7 @@ class Stack:
             found = step.weights.grad_norms
             norms = {
                 name: sum((found.get(copy, unreached) for copy in self.program.copies(name)), unreached)
-                for name in self.program.names
+                for name in (*self.program.names, *self.program.gains)
             }
             self.record.weight_grads(step.layer, norms, exponent)
             grads, exponent = rescaled(grads, exponent)

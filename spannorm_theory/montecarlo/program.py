@@ -15,9 +15,10 @@ from ..gaussian.activations import ACTIVATIONS
 from ..layers.attention_op import attention_forward
 from ..layers.experts_op import moe_forward
 from ..layers.feedforward_op import ffn_forward
+from ..layers.multiplier_op import Multiply
 from ..layers.norm_op import normalise
 from ..spec.architecture import Architecture
-from ..spec.graph import SUBLAYERS, Branch, Norm, Stream, Sum, Trace
+from ..spec.graph import SUBLAYERS, Branch, Gain, Norm, Stream, Sum, Trace
 from .randomness import Purpose
 from .weights import Matrix, Weights
 
@@ -28,6 +29,7 @@ class Program:
     Attributes:
         streams: number of residual streams.
         names: the weight matrices that its blocks use; experts share names.
+        gains: the multipliers that its blocks learn.
     """
 
     def __init__(self, arch: Architecture) -> None:
@@ -42,6 +44,7 @@ class Program:
             for branch in trace.branches:
                 self._evaluate([*branch.gains.values(), *branch.std.values()])
         prefixes = {SUBLAYERS[b.kind] for t in traces for b in t.branches if not b.elementwise}
+        self.gains = tuple(dict.fromkeys(gain.name for trace in traces for gain in trace.gains))
         self.names = tuple(name for name in arch.weights if name.startswith(tuple(prefixes)))
         self._gains = arch.base_gains
 
@@ -101,6 +104,9 @@ class Program:
                     value = normalise(values[node.source.index], self.arch.norm)
                 case Branch():
                     value = self._branch(node, values[node.source.index], weights)
+                case Gain() if weights is not None:
+                    factor = self._coefficients[node.terms[0][0]][layer]
+                    value = Multiply.apply(values[node.source.index], factor, node.name, weights.grad_norms)  # type: ignore[no-untyped-call]
                 case Sum():
                     terms = [(self._coefficients[c][layer], values[v.index]) for c, v in node.terms]
                     value = _combine(terms)

@@ -8,15 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..base.errors import InputError
+from ..base.errors import InputError, UnknownNameError
 from ..base.quantities import INPUT, QUANTITIES
 
 Array = NDArray[np.float64]
+
+
+class Result(Protocol):
+    """What simulate, verify and sweep return."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each layer of each quantity."""
+
+
+#: what figures are drawn from: a table of predict, simulate, verify or sweep, or their result; or several
+Tables = pd.DataFrame | Result | Iterable[pd.DataFrame | Result]
 
 #: what can tell two curves of one quantity apart
 KEYS = ("placement", "scaling", "depth", "width", "tokens", "stream")
@@ -41,7 +54,7 @@ def view(name: str) -> View:
     if name == "rank_collapse":
         return View("token_cosine", True, r"distance from rank one $1-\rho$", complement=True)
     if name not in QUANTITIES:
-        raise InputError(f"no quantity {name!r}; known: {', '.join([*QUANTITIES, 'rank_collapse'])}")
+        raise UnknownNameError("quantity", name, [*QUANTITIES, "rank_collapse"])
     quantity = QUANTITIES[name]
     return View(name, quantity.logarithmic or name == "branch_share", f"{quantity.label} ${quantity.latex}$")
 
@@ -77,10 +90,26 @@ class Curve:
         return np.where(np.isfinite(self.theory), self.theory, self.estimate)
 
 
-def join(tables: pd.DataFrame | Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """One table in the form of a verification's, from tables of any of the three kinds."""
-    parts = [tables] if isinstance(tables, pd.DataFrame) else list(tables)
-    return pd.concat([_unified(part) for part in parts], ignore_index=True)
+def join(tables: Tables) -> pd.DataFrame:
+    """One table in the form of a verification's, from tables of any of the three kinds, or their results.
+
+    Raises:
+        InputError: there is none, or something else is among them.
+    """
+    parts = [tables] if isinstance(tables, pd.DataFrame) or hasattr(tables, "table") else list(tables)
+    if not parts:
+        raise InputError("there is no table to draw; pass one of predict, simulate or verify")
+    return pd.concat([_unified(_table(part)) for part in parts], ignore_index=True)
+
+
+def _table(part: Any) -> pd.DataFrame:
+    found = getattr(part, "table", part)
+    if not isinstance(found, pd.DataFrame) or not {*KEYS, "layer", "quantity"} <= set(found):
+        raise InputError(
+            "a figure is drawn from what predict, simulate, verify or sweep return, or their tables; got "
+            f"{type(part).__name__}"
+        )
+    return found
 
 
 def _unified(table: pd.DataFrame) -> pd.DataFrame:
@@ -125,8 +154,11 @@ def curves(table: pd.DataFrame, what: View, stream: str) -> list[Curve]:
     # the gradient at the embedding has one layer, and is no curve beside others
     rows = rows[rows["stream"] != INPUT[0]] if stream == "all" else rows[rows["stream"] == stream]
     if rows.empty:
+        streams = sorted(set(table.loc[table["quantity"] == what.quantity, "stream"]))
+        if streams:
+            raise UnknownNameError(f"stream of {what.quantity}", stream, [*streams, "all"])
         there = ", ".join(sorted(set(table["quantity"]))) or "nothing"
-        raise InputError(f"the table has no {what.quantity} of stream {stream!r}; it has {there}")
+        raise InputError(f"the table has no {what.quantity}; it has {there}")
     found = []
     for key, group in rows.groupby(list(KEYS), sort=False):
         group = group.sort_values("layer")

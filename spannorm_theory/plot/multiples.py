@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,16 +16,14 @@ from .canvas.crop import crop_limits
 from .canvas.draw import columns_that_fit, draw, handle
 from .canvas.paper import new_figure, paper, venue
 from .canvas.scales import LAYER_LABELS, choose_ordinate
-from .curves import Curve, View, curves, join, view
+from .curves import Curve, Tables, View, curves, join, view
 from .profiles import looks
 
 #: the matrices that act through attention logits
 LOGITS = ("attn.query", "attn.key")
 
 
-def weight_gradients(
-    table: pd.DataFrame | Iterable[pd.DataFrame], *, per: str = "placement", width: float | None = None
-) -> Figure:
+def weight_gradients(table: Tables, *, per: str = "placement", width: float | None = None) -> Figure:
     """Squared weight-gradient norms against depth, one panel for each matrix.
 
     Queries and keys, which vanish as tokens become alike, share one value axis, all others another.
@@ -76,7 +73,7 @@ def _share(pairs: Sequence[tuple[Axes, list[Curve]]], what: View, per: str) -> N
 
 
 def comparison(
-    tables: pd.DataFrame | Iterable[pd.DataFrame],
+    tables: Tables,
     quantities: Sequence[str],
     scalings: Sequence[str] | None = None,
     *,
@@ -90,7 +87,7 @@ def comparison(
     Every stream is drawn. All panels share the layer axis; one legend stands above.
 
     Args:
-        tables: tables of ``predict``, ``simulate`` or ``verify``.
+        tables: what ``predict``, ``simulate`` or ``verify`` return, or their tables.
         quantities: names in ``QUANTITIES``, or "rank_collapse".
         scalings: which scaling rules, in order; None takes those of the tables.
         shared: panels of a row share their value axis.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -12,7 +11,7 @@ from ..base.errors import InputError
 from .canvas.draw import Look, draw, name_curves
 from .canvas.marks import layer_style, placement_style, placement_title, sequence_style
 from .canvas.paper import new_axes, paper, venue
-from .curves import Curve, curves, join, view
+from .curves import Curve, Tables, curves, join, view
 
 #: columns that may tell curves apart by colour
 TELLING = ("placement", "scaling", "width", "tokens")
@@ -59,7 +58,7 @@ def looks(found: Sequence[Curve], per: str) -> Callable[[Curve], Look]:
 
 
 def depth_profile(
-    table: pd.DataFrame | Iterable[pd.DataFrame],
+    table: Tables,
     quantity: str,
     *,
     stream: str = "0",
@@ -72,7 +71,7 @@ def depth_profile(
     as shade.
 
     Args:
-        table: a table of ``predict``, ``simulate`` or ``verify``, or several of them.
+        table: what ``predict``, ``simulate`` or ``verify`` return, or their tables, or several of them.
         quantity: a name in ``QUANTITIES``, or "rank_collapse" for 1 - token cosine. Squared norms and
             second moments are shown on a log axis; beyond float64's range the axis has powers of ten
             for coordinates.
@@ -106,7 +105,7 @@ def depth_profile(
 
 
 def rank_collapse(
-    table: pd.DataFrame | Iterable[pd.DataFrame],
+    table: Tables,
     *,
     stream: str = "0",
     ax: Axes | None = None,

@@ -11,6 +11,7 @@ import numpy as np
 from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..layers.attention import Attention
+from ..layers.multiplier import multiplier_grad
 from ..moments.branches import QUADRATIC_IN_DROP
 from ..moments.scaled_product import scaled_product
 from ..spec.architecture import Architecture
@@ -61,10 +62,10 @@ def backward(
     back = scaled_product(matrices[::-1], behind, float(np.log(gamma)))
     mantissas, exponents = (x[::-1] for x in back)
     _require_digits(mantissas[:, [2 * at for at, (i, j) in enumerate(step.gradients) if i == j]])
-    weights = {name: np.empty(depth) for name in arch.weights}
+    weights = {name: np.full(depth, -np.inf) for name in arch.learnt}
     for wiring in blocks:
         layers = wiring.blocks.layers.astype(int)
-        for name, log_norm in wiring.weight_grads(mantissas[layers + 1], arch.tokens).items():
+        for name, log_norm in wiring.weight_grads(arch, mantissas[layers + 1]).items():
             weights[name][layers] = log_norm + exponents[layers + 1]
     return Gradients(mantissas, exponents, weights)
 
@@ -87,7 +88,9 @@ class _BlocksBack:
         numbers = 2 * len(step.gradients)
         rows = np.array([np.broadcast_to(np.asarray(e, dtype=float), layers) for e in entries])
         table = rows.T.reshape(layers, -1, numbers)
-        self.matrices, self._to_branches = table[:, :numbers], table[:, numbers:]
+        self.matrices, inside = table[:, :numbers], table[:, numbers:]
+        branches = 2 * len(self.blocks.components)
+        self._to_branches, self._to_multipliers = inside[:, :branches], inside[:, branches:]
 
     def _branch_maps(self) -> list[Array]:
         """Entries of each branch's 2 x 2 map from (gamma, c) at its output to its input, (4, layers); maps of
@@ -108,10 +111,10 @@ class _BlocksBack:
                 self._projections.append({})
         return maps
 
-    def weight_grads(self, behind: Array, tokens: int) -> dict[str, Array]:
-        """Logarithms of the squared gradient norms by matrix, (layers,), for the gradient state ``behind``
-        each block, (layers, numbers)."""
-        found: dict[str, Array] = {}
+    def weight_grads(self, arch: Architecture, behind: Array) -> dict[str, Array]:
+        """Logarithms of the squared gradient norms of matrices and multipliers by name, (layers,), for the
+        gradient state ``behind`` each block, (layers, numbers)."""
+        found = self._multiplier_grads(arch, np.einsum("lbn,ln->lb", self._to_multipliers, behind))
         at_outputs = np.einsum("lbn,ln->lb", self._to_branches, behind)
         for i, component in enumerate(self.blocks.components):
             at = self.moments.branches[i]
@@ -120,7 +123,7 @@ class _BlocksBack:
             if isinstance(component, Attention):
                 norms = component.weight_grads(at, self._v[i], grad, self._projections[i])
             else:
-                norms = component.weight_grads(at, grad, tokens)
+                norms = component.weight_grads(at, grad, arch.tokens)
             for name, value in norms.items():
                 self._require_resolved(name, value)
                 with np.errstate(divide="ignore"):
@@ -128,6 +131,21 @@ class _BlocksBack:
                 # the logarithm of the drop has the variance U over networks
                 found[name] = log_norm + 2 * self._u[i] if name in QUADRATIC_IN_DROP else log_norm
         return found
+
+    def _multiplier_grads(self, arch: Architecture, grads: Array) -> dict[str, Array]:
+        """Logarithms of the squared gradients of learnt multipliers by name, (layers,), from (gamma, c)
+        behind each, (layers, 2 x multipliers)."""
+        step, moments = self.blocks.step, self.moments
+        values = step.multiplied(moments.q, moments.delta, self.blocks.multipliers)
+        with np.errstate(divide="ignore"):
+            return {
+                gain.name: np.log(
+                    multiplier_grad(
+                        values[2 * i], values[2 * i + 1], grads[:, 2 * i : 2 * i + 2], arch.width, arch.tokens
+                    )
+                )
+                for i, gain in enumerate(step.trace.gains)
+            }
 
     def _require_resolved(self, name: str, norms: Array) -> None:
         """Refuse squared norms that an expansion left below zero."""

@@ -164,7 +164,7 @@ class _Run:
     ) -> None:
         n, count = self.arch.tokens, self.arch.definition.streams
         kept, exponents = [grads], [exponent]
-        weights = {name: np.full(len(blocks), -np.inf) for name in self.arch.weights}
+        weights = {name: np.full(len(blocks), -np.inf) for name in self.arch.learnt}
         for block in reversed(blocks):
             grads, norms = block.backward(grads, *(x[block.layer] for x in finite))
             for name, norm in norms.items():

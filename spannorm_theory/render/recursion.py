@@ -113,6 +113,10 @@ class Recursion(Recurrence):
             "bounds": {name: [str(low), str(high)] for name, (low, high) in self.bounds().items()},
         }
 
+    def __str__(self) -> str:
+        """:meth:`text`."""
+        return self.text()
+
     def text(self) -> str:
         """All that is derived, as plain text."""
         return as_text(self)

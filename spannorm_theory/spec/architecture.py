@@ -13,9 +13,9 @@ from typing import Any
 
 from sympy import Integer
 
-from ..base.errors import InputError, UnknownNameError
+from ..base.errors import InputError
 from ..gaussian.activations import ACTIVATIONS, Activation
-from .fields import Fields
+from .fields import Fields, require_fields
 from .graph import Branch, Trace
 from .initialisation import matrix_gains
 from .placements import PLACEMENTS, Placement
@@ -95,6 +95,11 @@ class Architecture(Fields):
     options: Mapping[str, Any] = field(init=False, repr=False, compare=False)
     name: str = field(init=False, repr=False, compare=False)
 
+    def __new__(cls, *args: Any, **values: Any) -> Architecture:
+        """Refuse unknown fields by name, before the dataclass does without."""
+        require_fields(values)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         name, options = parse_placement(self.placement)
         entry = PLACEMENTS[name]
@@ -161,6 +166,12 @@ class Architecture(Fields):
             shapes["ffn.router"] = (d, self.experts)
         return shapes
 
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """All that has a gradient in a block: its weight matrices, and the multipliers that it learns."""
+        gains = dict.fromkeys(gain.name for trace in self.traces for gain in trace.gains)
+        return (*self.weights, *gains)
+
     def copies(self, name: str) -> int:
         """Number of a block's matrices that go by ``name``: of those of an expert, one for each."""
         expert = self.experts > 1 and name in ("ffn.up", "ffn.gate", "ffn.down")
@@ -214,10 +225,6 @@ class Architecture(Fields):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Architecture:
         """The architecture of a mapping; an unknown field is refused by name."""
-        known = [f.name for f in fields(Fields)]
-        for key in values:
-            if key not in known:
-                raise UnknownNameError("field of Architecture", key, known)
         if "placement" not in values:
             raise InputError("an Architecture needs a placement")
         return cls(**values)

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 
+from ..base.errors import UnknownNameError
 from .graph import QK, QKV, Branch
+
+#: what other libraries call a field
+OTHER_WORDS = {
+    **dict.fromkeys(("layers", "n-layers", "n-layer", "num-layers", "num-hidden-layers", "blocks"), "depth"),
+    **dict.fromkeys(("d-model", "n-embd", "dim", "hidden-size", "embed-dim", "embedding-dim"), "width"),
+    **dict.fromkeys(("n-heads", "n-head", "num-heads", "num-attention-heads", "nhead"), "heads"),
+    **dict.fromkeys(("seq-len", "sequence-length", "context", "block-size", "length", "n"), "tokens"),
+    **dict.fromkeys(("n-kv-heads", "num-kv-heads", "num-key-value-heads"), "kv_heads"),
+    **dict.fromkeys(("vocab", "vocab-size"), "vocabulary"),
+    **dict.fromkeys(("act", "hidden-act", "nonlinearity"), "activation"),
+    **dict.fromkeys(("num-experts", "n-experts"), "experts"),
+    **dict.fromkeys(("num-experts-per-tok", "k"), "top_k"),
+    **dict.fromkeys(("causal", "attention-mask"), "mask"),
+    **dict.fromkeys(("initializer-range", "init-std", "std"), "init"),
+    **dict.fromkeys(("rule", "scale"), "scaling"),
+    **dict.fromkeys(("rope", "rotary"), "positions"),
+}
 
 
 @dataclass(frozen=True)
@@ -53,3 +72,15 @@ class Fields:
         this architecture's."""
         own = QKV if self.qkv_norm else QK if self.qk_norm else ()
         return max(branch.normed, own, key=len)
+
+
+def require_fields(names: Iterable[str]) -> None:
+    """Refuse names that are no field of an architecture.
+
+    Raises:
+        UnknownNameError: naming the nearest.
+    """
+    known = [f.name for f in fields(Fields)]
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("field of Architecture", name, known, OTHER_WORDS)

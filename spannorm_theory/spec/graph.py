@@ -6,7 +6,7 @@ a placement is written once and can never mean two things.
 
 Four kinds of node suffice: an incoming :class:`Stream`, a :class:`Norm`, the output of a
 :class:`Branch` (attention, feed-forward, or an element-wise function that stands for a norm), and a
-:class:`Sum` with coefficients.
+:class:`Sum` with coefficients, of which a :class:`Gain` is one whose only coefficient is learnt.
 """
 
 from __future__ import annotations
@@ -171,6 +171,22 @@ class Sum(Value):
 
 
 @dataclass(frozen=True, eq=False)
+class Gain(Sum):
+    """One value times a learnt multiplier of each coordinate, all of which start at the one coefficient.
+
+    Attributes:
+        name: what its gradient goes by, as "attn.multiplier".
+    """
+
+    name: str
+
+    @property
+    def source(self) -> Value:
+        """The value that is multiplied."""
+        return self.terms[0][1]
+
+
+@dataclass(frozen=True, eq=False)
 class Trace:
     """The nodes of one block (or readout) in order of computation, and what it returns; equal to every other
     one that does the same by the same steps."""
@@ -194,6 +210,11 @@ class Trace:
         """The block's branches in order of computation."""
         return tuple(node for node in self.nodes if isinstance(node, Branch))
 
+    @property
+    def gains(self) -> tuple[Gain, ...]:
+        """The block's learnt multipliers in order of computation."""
+        return tuple(node for node in self.nodes if isinstance(node, Gain))
+
     def only_normed(self, value: Value) -> bool:
         """Whether nothing but norms reads a value, or multiples of it, so that its size is of no matter."""
         readers = [node for node in self.nodes if any(source is value for source in node.sources)]
@@ -215,7 +236,8 @@ class Trace:
 def _row(node: Value) -> Hashable:
     """A node, by what tells it from others at its place."""
     if isinstance(node, Sum):
-        return tuple((factor, value.index) for factor, value in node.terms)
+        terms = tuple((factor, value.index) for factor, value in node.terms)
+        return (node.name, terms) if isinstance(node, Gain) else terms
     if isinstance(node, Branch):
         gains, std = (tuple(sorted(found.items())) for found in (node.gains, node.std))
         return node.kind, node.source.index, node.normed, node.inner_norm, gains, std

@@ -9,7 +9,7 @@ from sympy import Expr, Integer, Rational
 
 from ..base import symbols
 from ..base.errors import InputError
-from .graph import QK, QKV, SUBLAYERS, Branch, Norm, Stream, Sum, Trace, Value
+from .graph import QK, QKV, SUBLAYERS, Branch, Gain, Norm, Stream, Sum, Trace, Value
 from .position import MIDDLE, Position, Questions
 from .scaling import Multipliers, ScalingRule, exact, require_usable
 
@@ -120,10 +120,23 @@ class Net:
                     "argument; add two streams with a plain +"
                 )
             own = [self._multipliers(sublayer) for sublayer in sorted(branch.sublayers)]
-            terms.append((self._common([rule.branch for rule in own]), branch))
+            beta = self._common([rule.branch for rule in own])
+            learnt = any(rule.learnt for rule in own)
+            terms.append(self._gain(branch, beta) if learnt else (beta, branch))
             rules += own
         alpha = self._common([rule.skip for rule in rules]) if skip is None else skip
         return self.sum([(alpha, self._checked(stream)), *terms])
+
+    def _gain(self, branch: Value, start: Expr) -> tuple[Expr, Gain]:
+        """The branch times its learnt multiplier, which is one for all streams that it is added to, and the
+        factor that the definition gives it in this one."""
+        factor, sublayers = Integer(1), sorted(branch.sublayers)
+        while isinstance(branch, Sum) and len(branch.terms) == 1:
+            own, branch = branch.terms[0]
+            factor = factor * own
+        known = next((n for n in self._nodes if isinstance(n, Gain) and n.source is branch), None)
+        name = "".join(map(SUBLAYERS.__getitem__, sublayers)) + "multiplier"
+        return factor, known or self._keep(lambda i: Gain(self, i, ((start, branch),), name))
 
     def _common(self, factors: list[Expr]) -> Expr:
         if len(set(factors)) > 1:

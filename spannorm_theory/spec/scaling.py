@@ -15,7 +15,7 @@ from typing import Any
 from sympy import Expr, Integer, Rational, nan, oo, zoo
 
 from ..base import symbols
-from ..base.errors import InputError, SpannormError
+from ..base.errors import InputError, SpannormError, UnknownNameError
 from ..base.registry import Registry
 
 ONE = Integer(1)
@@ -65,6 +65,8 @@ class Multipliers:
         gains: for each weight matrix named, a factor on the standard deviation of its entries.
         std: for each weight matrix named, the standard deviation of its entries itself, in place of what an
             architecture's ``init`` gives.
+        learnt: whether ``branch`` is where learnt multipliers start, one for each coordinate (LayerScale);
+            the squared gradient of one that all coordinates share has the same mean where it starts at zero.
     """
 
     skip: Expr = ONE
@@ -72,11 +74,12 @@ class Multipliers:
     norm: Expr = ONE
     gains: Mapping[str, Expr] = field(default_factory=dict)
     std: Mapping[str, Expr] = field(default_factory=dict)
+    learnt: bool = False
 
     def __post_init__(self) -> None:
-        unknown = {*self.gains, *self.std} - set(WEIGHTS)
-        if unknown:
-            raise InputError(f"no weight matrix is called {sorted(unknown)}; the matrices are {WEIGHTS}")
+        for name in (*self.gains, *self.std):
+            if name not in WEIGHTS:
+                raise UnknownNameError("weight matrix", name, WEIGHTS)
         for name in ("skip", "branch", "norm"):
             object.__setattr__(self, name, exact(getattr(self, name)))
         for name in ("gains", "std"):
@@ -103,9 +106,8 @@ class Multipliers:
             if name in self.gains or name in other.gains
         }
         std = {**self.std, **other.std}
-        return Multipliers(
-            self.skip * other.skip, self.branch * other.branch, self.norm * other.norm, gains, std
-        )
+        skip, branch, norm = self.skip * other.skip, self.branch * other.branch, self.norm * other.norm
+        return Multipliers(skip, branch, norm, gains, std, self.learnt or other.learnt)
 
 
 def _unscaled(L: Expr, d: Expr) -> Expr:

@@ -215,11 +215,9 @@ def grid(values: Mapping[str, Any]) -> list[Architecture]:
         InputError: an unknown field, or a combination that no architecture can have.
     """
     from ..spec.architecture import Architecture
+    from ..spec.fields import require_fields
 
-    known = [f.name for f in fields(Architecture) if f.init]
-    for key in values:
-        if key not in known:
-            raise UnknownNameError("field of Architecture", key, known)
+    require_fields(values)
     axes = [list(v) if isinstance(v, (list, tuple)) else [v] for v in values.values()]
     return [Architecture.from_dict(dict(zip(values, c, strict=True))) for c in itertools.product(*axes)]
 

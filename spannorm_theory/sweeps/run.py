@@ -73,6 +73,10 @@ class Sweep:
             lines.append(f"and {len(self.failures) - len(shown)} more")
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        """The summary, in place of all cells."""
+        return f"Sweep: {self.summary()}"
+
     def _repr_html_(self) -> str:
         return f"<pre>{self.summary()}</pre>"
 
@@ -122,6 +126,11 @@ def sweep(
         InputError: a value that cannot be used, or a cell that comes twice.
         StoreError: the store cannot be used.
     """
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise InputError(
+            f"executor is an object with a method submit, such as ThreadPoolExecutor(), or None; got "
+            f"{executor!r} (names of executors are for spannorm sweep --executor)"
+        )
     specification = specify(
         archs,
         networks=networks,

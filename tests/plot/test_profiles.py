@@ -158,10 +158,24 @@ def test_curves_that_could_not_be_told_apart_are_refused(verified: Tables) -> No
     assert len(lines(depth_profile(tables, "variance", per="scaling"), "theory")) == 2
     with pytest.raises(InputError, match="per must be one of"):
         depth_profile(tables, "variance", per="layer")
-    with pytest.raises(InputError, match="no quantity 'entropy'"):
+    with pytest.raises(InputError, match="unknown quantity 'entropy'"):
         depth_profile(tables, "entropy")
-    with pytest.raises(InputError, match="has no variance of stream '7'"):
+    with pytest.raises(InputError, match="unknown stream of variance '7'; known: 0, all"):
         depth_profile(tables[0], "variance", stream="7")
+
+
+def test_figures_take_what_simulate_and_verify_return() -> None:
+    arch = Architecture("pre-norm", **SMALL)
+    ensemble = simulate(arch, networks=3, progress=False)
+    own, by_table = (
+        lines(depth_profile(drawn, "variance"), "monte-carlo")[0] for drawn in (ensemble, ensemble.table)
+    )
+    assert np.array_equal(own, by_table)
+    depth_profile([verify(arch, networks=8, progress=False), predict(arch.with_(depth=4))], "variance")
+    with pytest.raises(InputError, match=r"predict, simulate, verify or sweep return.*got Architecture"):
+        depth_profile([arch], "variance")
+    with pytest.raises(InputError, match="no table to draw"):
+        depth_profile([], "variance")
 
 
 def test_axes_that_are_passed_in_are_used_and_globals_are_left_alone(verified: Tables) -> None:

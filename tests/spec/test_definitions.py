@@ -85,7 +85,7 @@ def test_broken_definitions_are_refused(definition: object, message: str) -> Non
 
 
 def test_unknown_weight_in_a_rule_is_refused() -> None:
-    with pytest.raises(InputError, match="no weight matrix"):
+    with pytest.raises(InputError, match="unknown weight matrix"):
         Multipliers(gains={"attn.out": Integer(2)})
 
 

@@ -151,7 +151,7 @@ def test_a_whole_number_is_a_number() -> None:
         (lambda sublayer, l, L, d: Multipliers(branch=1 / Symbol("n")), r"got 1/n with \['n'\]"),
         (
             lambda sublayer, l, L, d: Multipliers(gains={"ffn.dwn": 1}),
-            "no weight matrix is called .*ffn.down",
+            "unknown weight matrix .*ffn.down",
         ),
         (
             lambda sublayer, l, L, d: Multipliers(branch=math.sqrt(L)),

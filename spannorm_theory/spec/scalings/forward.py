@@ -44,14 +44,14 @@ def spectral_mup(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
 def skip_init(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     """SkipInit at the largest scale that its paper finds trainable, 1/sqrt(2L) for 2L branches. It stands in
     for norms, so it needs a stack without; at scale 0 it is ReZero."""
-    return Multipliers(branch=1 / sqrt(2 * L))
+    return Multipliers(branch=1 / sqrt(2 * L), learnt=True)
 
 
 @scaling("rezero", title="branches x 0", source="arXiv:2003.04887", year=2020, only=("no-norm",))
 def rezero(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     """ReZero: a learned factor on every branch, 0 at initialisation. It stands in for norms, so it needs a
     stack without."""
-    return Multipliers(branch=Integer(0))
+    return Multipliers(branch=Integer(0), learnt=True)
 
 
 _DEIT = "arXiv:2103.17239"
@@ -60,19 +60,19 @@ _DEIT = "arXiv:2103.17239"
 @scaling("layerscale-18", title="branches x 0.1", source=_DEIT, year=2021)
 def layerscale_18(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     """LayerScale of stacks of up to 18 blocks: every branch output x 0.1."""
-    return Multipliers(branch=Rational(1, 10))
+    return Multipliers(branch=Rational(1, 10), learnt=True)
 
 
 @scaling("layerscale-24", title="branches x 1e-5", source=_DEIT, year=2021)
 def layerscale_24(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     """LayerScale of stacks of up to 24 blocks: every branch output x 1e-5."""
-    return Multipliers(branch=Rational(1, 10**5))
+    return Multipliers(branch=Rational(1, 10**5), learnt=True)
 
 
 @scaling("layerscale-36", title="branches x 1e-6", source=_DEIT, year=2021)
 def layerscale_36(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     """LayerScale of deeper stacks: every branch output x 1e-6."""
-    return Multipliers(branch=Rational(1, 10**6))
+    return Multipliers(branch=Rational(1, 10**6), learnt=True)
 
 
 @scaling("lns", title="norms / sqrt(l+1)", source="arXiv:2502.05795", year=2025)

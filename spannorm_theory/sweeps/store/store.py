@@ -88,6 +88,11 @@ class Store:
             )
         self.protocol: dict[str, Any] = {name: manifest.get(name) for name in PROTOCOL}
 
+    def __repr__(self) -> str:
+        """The folder, and how much of it is done."""
+        status = self.status()
+        return f"Store: {self.path}, {status.done} of {status.wanted} cells done, {status.failed} failed"
+
     @classmethod
     def create(cls, path: str | Path, specification: Specification) -> Store:
         """Open the store at ``path`` for this specification, or make it.

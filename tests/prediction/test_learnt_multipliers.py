@@ -1,0 +1,82 @@
+"""Gradients of learnt multipliers of branches, in theory and Monte Carlo."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers import equal, rounded
+
+from spannorm_theory import Architecture, derive, verify
+from spannorm_theory.base import symbols
+from spannorm_theory.layers.multiplier_op import Multiply
+from spannorm_theory.prediction.predict import predict_profiles
+
+SMALL = {"depth": 3, "width": 64, "heads": 4, "tokens": 8}
+#: branches that streams share, are added together, are normed first, and are of experts
+KINDS = {
+    "pre-norm": {},
+    "siamese-norm": {},
+    "parallel-pre": {"mask": "causal"},
+    "hyper-connections": {},
+    "post-norm": {"mask": "causal", "dropout": 0.1},
+}
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("placement", KINDS)
+def test_a_multiplier_and_the_last_matrix_scale_the_same_product(placement: str) -> None:
+    """lambda enters with W_O alone, so that lambda^2 |dlambda|^2 = s_O / d |dW_O|^2 in the wide limit."""
+    arch = Architecture(placement, "layerscale-18", **SMALL, **KINDS[placement])
+    profiles = predict_profiles(arch).profiles
+    for kind, last, inputs in (("attn", "attn.output", 64), ("ffn", "ffn.down", 256)):
+        name = f"{kind}.multiplier"
+        if name not in arch.learnt:
+            name = "attn.ffn.multiplier"
+        ratio = profiles[name, "weight_grad_norm"] - profiles[last, "weight_grad_norm"]
+        if placement != "post-norm":  # dropout stands between the two
+            assert np.exp(ratio) == rounded(np.full(3, 100 / inputs)), kind
+        assert np.isfinite(ratio).all()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("placement", KINDS)
+def test_real_networks(placement: str) -> None:
+    arch = Architecture(placement, "layerscale-18", **SMALL, **KINDS[placement])
+    result = verify(arch, networks=40, progress=False)
+    assert result.passed
+    rows = result.table[result.table["stream"].str.endswith("multiplier")]
+    assert set(rows["verdict"]) <= {"ok", "within width"}
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("mask", ["none", "causal"])
+def test_what_a_rezero_stack_learns(mask: str) -> None:
+    """Its multipliers, though no matrix has a gradient."""
+    arch = Architecture("no-norm", "rezero", **SMALL, mask=mask)
+    result = verify(arch, networks=40, progress=False)
+    assert result.passed
+    learning = result.table[result.table["quantity"] == "weight_grad_norm"]
+    learning = learning[learning["theory"] > 0]
+    assert set(learning["stream"]) == {"attn.multiplier", "ffn.multiplier"}
+    assert (learning["estimate"] > 0).all()
+
+
+@pytest.mark.exact
+def test_the_recorded_gradient_is_autograd_s() -> None:
+    x = torch.randn(2, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = torch.randn(2, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x.requires_grad_()
+    norms: dict[str, torch.Tensor] = {}
+    (Multiply.apply(x, 0.3, "own", norms) * weights).sum().backward()
+    multipliers = torch.full((2, 1, 7), 0.3, dtype=torch.float64, requires_grad=True)
+    (multipliers * x.detach() * weights).sum().backward()
+    assert norms["own"].numpy() == rounded(multipliers.grad.square().sum((1, 2)).numpy())
+    assert x.grad.numpy() == rounded(0.3 * weights.numpy())
+
+
+@pytest.mark.exact
+def test_formulas_do_not_ask_whether_a_multiplier_is_learnt() -> None:
+    learnt = derive("pre-norm", "layerscale-18").closed_form()["q"]
+    branches = (symbols.sigma_a2 + symbols.sigma_f2) / 100
+    assert equal(learnt, symbols.initial_variance + symbols.layer * branches)
