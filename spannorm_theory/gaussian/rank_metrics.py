@@ -51,23 +51,25 @@ def rank_metrics(q: Array, delta: Array, spread: Array, tokens: int, width: int)
 
 
 def rank_metrics_gram(grams: Array, drops: Array, factor: Array) -> dict[str, Array]:
-    """Rank metrics of tokens that are not alike by name, (layers,), for one sample of the coordinates.
+    """Rank metrics of tokens that are not alike by name, (layers,), means over samples of the coordinates.
 
     Args:
         grams: (layers, tokens, tokens), per coordinate.
         drops: (layers,), one minus the token cosine.
-        factor: T of shape (tokens, k) with T T^T a draw of Z Z^T / d, Z standard normal (tokens, d):
-            G^(1/2) Z Z^T G^(1/2) / d, the Gram of d Gaussian coordinates, has the spectrum of T^T G T.
+        factor: T of shape (samples, layers, tokens, tokens) with T T^T a draw of Z Z^T / m, Z standard normal
+            (tokens, m): G^(1/2) Z Z^T G^(1/2) / m, the Gram of m Gaussian coordinates, has the spectrum of
+            T^T G T. Covariances of tokens have the variance 1/m over pairs; m is the width where that is all
+            that tells pairs apart, and 1/V else (T9.1).
     """
-    eigenvalues = np.maximum(np.linalg.eigvalsh(factor.T @ grams @ factor), 0)
+    eigenvalues = np.maximum(np.linalg.eigvalsh(factor.swapaxes(-1, -2) @ grams @ factor), 0)
     total = eigenvalues.sum(axis=-1, keepdims=True)
     share = eigenvalues / np.where(total > 0, total, np.nan)  # a stream that is zero has no spectrum
     p = np.sqrt(share) / np.sqrt(share).sum(axis=-1, keepdims=True)
     return {
         "rank_residual": log_rank_residual(np.ones_like(drops), drops, grams.shape[-1]),
-        "stable_rank": 1 / share[..., -1],
-        "effective_rank": np.exp(entr(p).sum(axis=-1)),
-        "participation_ratio": 1 / np.square(share).sum(axis=-1),
+        "stable_rank": (1 / share[..., -1]).mean(axis=0),
+        "effective_rank": np.exp(entr(p).sum(axis=-1)).mean(axis=0),
+        "participation_ratio": (1 / np.square(share).sum(axis=-1)).mean(axis=0),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaincinv
 from sympy import Expr
 
 from ..gaussian.closed_forms import Array
@@ -26,6 +27,9 @@ from .branches import QUADRATIC_IN_DROP, branch_gram_moments
 from .schedule import branch_gains, over_layers
 
 Component = SampledAttention | FeedForward | Pointwise
+
+#: samples of a stream's coordinates whose spectra are averaged in one run; the error falls as its root
+SPECTRA = 4
 
 #: token Grams of every pair of streams, (tokens, tokens) each
 Grams = list[list[Array]]
@@ -49,15 +53,17 @@ class Draws:
         """Generator for the values and gradients of one layer, where the theory samples them."""
         return np.random.default_rng((*self.seed, layer, 1))
 
-    def wishart(self) -> Array:
-        """T of shape (tokens, min(tokens, width)) with T T^T distributed as Z Z^T / width, Z standard
-        normal of shape (tokens, width): Bartlett's decomposition."""
-        n, d = self.arch.tokens, self.arch.width
+    def wishart(self, variances: Array) -> Array:
+        """T of shape (``SPECTRA``, layers, tokens, tokens) with T T^T distributed as Z Z^T / m, Z standard
+        normal of shape (tokens, m), for the variances 1/m of its entries, (layers,): Bartlett's
+        decomposition, from the same random numbers in each layer. m need not be whole."""
+        n, m = self.arch.tokens, 1 / variances[:, None]
         random = np.random.default_rng((*self.seed, self.arch.depth))
-        factor = np.tril(random.standard_normal((n, min(n, d))), -1)
-        k = np.arange(min(n, d))
-        factor[k, k] = np.sqrt(random.chisquare(d - k))
-        return np.asarray(factor / np.sqrt(d))
+        factor, k = np.tril(random.standard_normal((SPECTRA, 1, n, n)), -1), np.arange(n)
+        squares = 2 * gammaincinv(np.maximum(m - k, 0) / 2, random.random((SPECTRA, 1, n)))
+        found = np.where(m[..., None] > k, factor, 0.0)
+        found[..., k, k] = np.sqrt(np.where(m > k, squares, 0.0))
+        return np.asarray(found / np.sqrt(m[..., None]))
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,9 @@ from ..spec.architecture import Architecture
 from .blocks import BlockMoments
 from .boundary import input_gram, loss_gram
 from .network_variance import network_variance
-from .pair_variance import pair_variance
+from .pair_variance import PairVariance, pair_variance
 from .prediction import Prediction
+from .profiles import LARGEST_EXCESS
 from .runs import at_no_excess, average, balanced_ids
 from .stack import Stack
 
@@ -120,18 +121,20 @@ class _Run:
         self._firsts = [stack.step.firsts[place] for place in stack.step.places]
         traces, order = arch.wirings
         wirings = [Wiring.of(trace, arch) for trace in traces]
-        blocks, last = self._forward([wirings[which] for which in order])
+        blocks, states = self._forward([wirings[which] for which in order])
         self.undecided = arch.heads * np.array([block.undecided for block in blocks])
         if arch.experts > 1:
             self.profiles["ffn.router", "load_imbalance"] = np.array([b.load_imbalance() for b in blocks])
-        readout = Block(Wiring.of(arch.definition.trace_readout(), arch), 0, last, draws)
+        readout = Block(Wiring.of(arch.definition.trace_readout(), arch), 0, states[-1], draws)
         gradient = loss_gram(arch, readout.forward().outputs()[0][0])
         size = float(gradient.diagonal().mean())
         moments = [block.pair_moments(stack.step.firsts) for block in blocks]
-        finite = _finite_width(arch, stack, np.array(moments))
+        v, u = _finite_width(arch, stack, np.array(moments))
+        self._spectra(states, v.streams[:, stack.step.own][:, list(stack.step.places)])
+        finite = stack.in_order(v.branches), stack.in_order(u)
         self._backward(blocks, finite, readout.backward([[gradient / size]])[0], float(np.log(size)))
 
-    def _forward(self, wirings: list[Wiring]) -> tuple[list[Block], Grams]:
+    def _forward(self, wirings: list[Wiring]) -> tuple[list[Block], list[Grams]]:
         arch, count = self.arch, self.arch.definition.streams
         n, start = arch.tokens, input_gram(arch, self.draws.ids)
         blocks, states, across = [], [[[start] * count] * count], []
@@ -157,7 +160,21 @@ class _Run:
             with np.errstate(divide="ignore", invalid="ignore"):  # a stream that is zero has no cosine
                 self.profiles[str(s), "layer_cosine"] = cross / np.sqrt(q[:-1] * q[1:])
                 self.profiles[str(s), "branch_share"] = (q[:-1] + q[1:] - 2 * cross) / q[:-1]
-        return blocks, states[-1]
+        return blocks, states
+
+    def _spectra(self, states: list[Grams], v: Array) -> None:
+        """Rank metrics of each stream, whose V at every boundary is ``v``, (depth + 1, streams); those of
+        spectra are left out where V is too large for its leading order, and with dropout, whose masks are no
+        Gaussian noise."""
+        arch, count = self.arch, self.arch.definition.streams
+        excess = arch.tokens * (v - 1 / arch.width) * (2 if arch.experts > 1 else 1)
+        kept = (excess <= LARGEST_EXCESS) & (not (arch.dropout or arch.attention_dropout))
+        for s in range(count):
+            own = np.array([state[s][s] for state in states])
+            m = self.draws.wishart(np.where(kept[:, s], v[:, s], 1 / arch.width))
+            found = rank_metrics_gram(own, 1 - self.profiles[str(s), "token_cosine"], m)
+            found |= {name: np.where(kept[:, s], found[name], np.nan) for name in SPECTRAL}
+            self.profiles.update({(str(s), name): x for name, x in found.items()})
 
     def _backward(
         self, blocks: list[Block], finite: tuple[Array, Array], grads: Grams, exponent: float
@@ -196,24 +213,18 @@ class _Run:
                 self.profiles[str(s), size] = np.log(diagonals.mean(axis=1)) + exponents
             drops = np.array([token_drop(state[s][s]) for state in grams])
             self.profiles[str(s), cosine] = 1 - drops
-            if size == "variance":
-                own = np.array([state[s][s] for state in grams])
-                ranks = rank_metrics_gram(own, drops, self.draws.wishart())
-                if self.arch.dropout or self.arch.attention_dropout:
-                    # masks are no Gaussian noise: their spectra are not derived
-                    ranks |= {name: np.full(len(own), np.nan) for name in SPECTRAL}
-                self.profiles.update({(str(s), name): x for name, x in ranks.items()})
             self.grams[str(s), size] = {l: grams[l][s][s] for l in self._layers}
 
 
-def _finite_width(arch: Architecture, stack: Stack, averages: Array) -> tuple[Array, Array]:
-    """V and U at each branch's input, (depth, branches), from :meth:`Block.pair_moments` of every block,
-    (depth, sources, 2). Grams hold what repeated token ids share, so V starts as that of Gaussian tokens."""
+def _finite_width(arch: Architecture, stack: Stack, averages: Array) -> tuple[PairVariance, list[Array]]:
+    """V, and U at the branches' inputs, from :meth:`Block.pair_moments` of every block, (depth, sources, 2).
+    Grams hold what repeated token ids share, so V starts as that of Gaussian tokens."""
     parts = zip(stack.wirings, stack.by_wiring(averages), strict=True)
     moments = [BlockMoments(blocks, *averages.transpose(2, 1, 0)) for blocks, averages in parts]
-    v = pair_variance(stack, moments, 1 / arch.width, arch.width)
-    u = network_variance(stack, moments, arch.width)
-    return stack.in_order(v.branches), stack.in_order(u)
+    return (
+        pair_variance(stack, moments, 1 / arch.width, arch.width),
+        network_variance(stack, moments, arch.width),
+    )
 
 
 def token_drop(gram: Array) -> float:

@@ -112,8 +112,7 @@ def _of_rank(
 ) -> Array:
     """Allowance of a spectral metric, of the shape of ``profile``, at the token cosines ``cosine``.
 
-    The position-resolved theory leaves out that covariances vary over pairs beyond 1/d, by V_l / 4 at most;
-    and the largest eigenvalue of nearly uncorrelated tokens fluctuates by the Tracy-Widom scale, where its
+    The largest eigenvalue of nearly uncorrelated tokens fluctuates by the Tracy-Widom scale, where its
     transition to a spike is not resolved.
     """
     sample = np.full_like(cosine, 1 / arch.width)
@@ -127,8 +126,6 @@ def _of_rank(
     apart = np.abs(cosine) * (1 - cosine) * np.sqrt(below + floor)
     curved = np.abs(metric(cosine + apart) + metric(cosine - apart) - 2 * center) / 2
     allowed = moved + curved + floor * profile
-    if not arch.exchangeable:
-        allowed = allowed + np.abs(metric(cosine, sample + below / 4) - center)
     if quantity == "stable_rank":
         edge, scale = largest_eigenvalue(arch.tokens, np.array(1 / arch.width))
         unresolved = (1 - cosine) * (edge + 3 * scale) * profile > arch.tokens
