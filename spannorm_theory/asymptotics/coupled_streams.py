@@ -34,7 +34,7 @@ from .of_products import product_of_blocks
 L, l = symbols.depth, symbols.layer
 
 
-def embedding_law(recurrence: Recurrence) -> Growth:
+def coupled_law(recurrence: Recurrence) -> Growth:
     """Growth of the second moment of the gradient at the embedding, for a unit gradient at the output.
 
     Raises:

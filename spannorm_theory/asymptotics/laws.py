@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from sympy import Expr, Rational, expand, factor
+from sympy import Expr, Integer, Rational, expand, factor, log
 
 from ..base import symbols
 from ..base.errors import NoClosedForm
@@ -18,7 +18,7 @@ from ..derivation.closed_forms import Pairs
 from ..derivation.rank_collapse import collapse_factor, collapse_ratio, factor_at, opening_factor
 from ..derivation.recurrence import Recurrence
 from ..moments.one_token import Step, constant_gains
-from .coupled_streams import differences_law, embedding_law
+from .coupled_streams import coupled_law, differences_law
 from .growth import Growth, first_of
 from .near_identity import NearIdentity, named
 from .of_closed_forms import growth
@@ -26,25 +26,25 @@ from .of_products import moment_by_recurrence, product_of_blocks
 
 L = symbols.depth
 
-#: names of laws that are not the growth of a moment
-EMBEDDING = "gradient at the embedding"
+#: names of laws that are not the growth of a moment; the gradient at the embedding is that for a unit
+#: gradient at the model's output, and RATIO for one at the last stream
+EMBEDDING, RATIO = "gradient at the embedding", "gamma_0/gamma_L"
 BALANCED = "gradient at the embedding, omega = sigma"
 COLLAPSE = "(1-rho_L)/(1-rho_0)"
 
 
 def laws(recurrence: Recurrence) -> dict[str, Growth | str]:
-    """Growth of each stream moment at l = L, of gamma_0/gamma_L (of several streams: of the gradient at the
-    embedding per unit gradient at the output), of the latter when gains balance, of the distance from token
-    alignment, and of the identity gain."""
+    """Growth of each stream moment at l = L, of the gradient at the embedding for a unit gradient at the
+    model's output, of gamma_0/gamma_L of one stream, of the former when gains balance, of the distance from
+    token alignment, and of the identity gain."""
     result: dict[str, Growth | str] = {}
     for pair in recurrence.step.pairs:
         name = f"{recurrence.block.moment(*pair)} at l=L"
         result[name] = _attempt(partial(moment_law, recurrence, pair))
     single = len(recurrence.step.trace.streams) == 1
+    result[EMBEDDING] = _attempt(partial(embedding_law, recurrence))
     if single:
-        result["gamma_0/gamma_L"] = _attempt(partial(gradient_law, recurrence))
-    else:
-        result[EMBEDDING] = _attempt(partial(embedding_law, recurrence))
+        result[RATIO] = _attempt(partial(ratio_law, recurrence))
     result[BALANCED] = _attempt(partial(balanced_law, recurrence))
     result[COLLAPSE] = _attempt(partial(collapse_law, recurrence))
     for stream in range(len(recurrence.step.trace.streams)):
@@ -62,7 +62,32 @@ def _attempt(compute: Callable[[], Growth]) -> Growth | str:
         return str(reason)
 
 
-def gradient_law(recurrence: Recurrence) -> Growth:
+def embedding_law(recurrence: Recurrence) -> Growth:
+    """Growth of the gradient at the embedding, for a unit gradient at the model's output.
+
+    Raises:
+        NoClosedForm: no means gives it; the message gives their reasons.
+    """
+    if len(recurrence.block.trace.streams) > 1:
+        return coupled_law(recurrence)
+    return ratio_law(recurrence) + _readout_law(recurrence)
+
+
+def _readout_law(recurrence: Recurrence) -> Growth:
+    """Growth of gamma_L for a unit gradient at the model's output."""
+    readout = recurrence.readout
+    q, factor_of_q = readout.moment(0, 0), readout.backward_terms[0, 0]
+    if not factor_of_q.has(q):
+        return growth(factor_of_q, L)
+    moment = moment_law(recurrence, (0, 0))
+    if factor(factor_of_q * q) == 1:
+        return moment.times(Integer(-1))
+    if moment.shape != 1:
+        raise NoClosedForm("the readout's slope at a moment that does not settle")
+    return Growth(constant=log(symbols.constant))
+
+
+def ratio_law(recurrence: Recurrence) -> Growth:
     """Growth of gamma_0/gamma_L.
 
     Raises:

@@ -11,15 +11,17 @@ from types import FrameType
 import numpy as np
 
 from ..base.errors import NoClosedForm, SpannormError
-from ..bounds.intervals import bounds, sized
+from ..bounds.intervals import bounds
 from ..derivation.recurrence import Recurrence
 from ..prediction.exchangeable import predict_forward
 from ..prediction.profiles import LEAST_OPEN
 from ..spec.architecture import Architecture
-from .branch_gains import ends
-from .check import DEPTHS
-from .known import known
+from .branch_gains import ONES, ends
+from .check import DEPTHS, mismatch
+from .known import known, placed
 from .records import Cell, Found, Share
+from .stacks import Stacks, keeps_sizes
+from .trend import fit
 
 
 class _TooLong(BaseException):
@@ -58,11 +60,31 @@ def compute(arch: Architecture, depths: Sequence[int], seconds: float) -> Cell:
 
 
 def _compute(arch: Architecture, depths: Sequence[int]) -> Cell:
-    found, stream, problems = known(Recurrence.of(arch.placement, arch.scaling), *ends(arch))
+    recurrence = Recurrence.of(arch.placement, arch.scaling)
+    real = None if keeps_sizes(recurrence) else Stacks(arch, aligned=True)
+    found, stream, problems = known(recurrence, *ends(arch, real.sizes(DEPTHS[-1]) if real else ONES))
+    own = Stacks(arch, aligned=False)
+    for name in set(found) - {"identity"}:  # the skip path has no branch
+        held = _held(found[name], real.logs(name, stream, DEPTHS)) if real else found[name]
+        found[name] = placed(held, name, stream, own)
     shares, declined, closed = _shares(arch, depths, stream)
     limits = _limits(arch.with_(depth=depths[0]), stream)
     problem = "; ".join(dict.fromkeys([*problems, *declined]))
-    return Cell(arch, found, stream, shares, limits, problem, tuple(_caveats(arch, found, limits, closed)))
+    beyond = real is not None and not real.logs("forward", stream, DEPTHS)
+    caveats = tuple(_caveats(arch, found, limits, closed, beyond))
+    return Cell(arch, found, stream, shares, limits, problem, caveats)
+
+
+def _held(found: Found, logs: Sequence[float]) -> Found:
+    """A law of constant gains, where stacks of the branches' own gains have it too, whose ln f at the depths
+    of the check are ``logs``; else what is fitted to these. Stacks that are out of range hold nothing."""
+    if not logs:
+        return found
+    detail = "" if found.trend is None else mismatch(found.trend, DEPTHS, logs)
+    if found.law is not None and not detail:
+        return found
+    reason = found.reason or f"derived for constant gains, and the branches' own are not: {detail}"
+    return Found(None, reason, fit(DEPTHS, logs))
 
 
 def _shares(
@@ -90,16 +112,24 @@ def _shares(
 
 
 def _caveats(
-    arch: Architecture, found: Mapping[str, Found], limits: Mapping[str, object], closed: Sequence[int]
+    arch: Architecture,
+    found: Mapping[str, Found],
+    limits: Mapping[str, object],
+    closed: Sequence[int],
+    beyond: bool,
 ) -> Iterator[str]:
-    """Stated limits of the theory that apply: refusals of the engine, and its doubts about its own answer."""
+    """Stated limits of the theory that apply: refusals of the engine, and its doubts about its own answer;
+    ``beyond`` says whether stacks of the branches' own gains are out of range."""
     iterated = [name for name in found if found[name].law is None]
     if iterated:
         yield f"no law of {', '.join(iterated)}: fitted up to L = {DEPTHS[-1]}"
     if any(branch.elementwise for branch in arch.block(arch.depth - 1).branches):
         yield "an element-wise function in a norm's place: no argument from degree one"
-    elif not sized(arch):
-        yield "a branch reads an unnormed stream: its gains follow the stream's size, laws hold them constant"
+    if beyond:
+        yield (
+            "inputs of branches leave float64's range: laws hold their gains constant, and are not held "
+            "against the branches' own"
+        )
     if closed:
         yield (
             f"attention is nearly a maximum at L = {', '.join(map(str, closed))}: rare near ties carry the "

@@ -11,15 +11,21 @@ Of a law with rivals the largest at the gains of the check is held, which outgro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import exp, isfinite, isnan, log
 
-from .trend import Trend
+from .trend import FLAT, Trend
 
 #: depths at which a law is held against the step, and the ratio between them: deeper ones decide more
 RATIO = 4
 DEPTHS = (640, 2560, 10240)
+
+#: depths at which values are given, and among which a law is said to set in; deeper ones cost time
+LADDER = (12, 24, 48, 100, 200, 400, 1000, 2500)
+
+#: those of them that pages and tables show
+VALUES = (12, 48, 200, 1000)
 
 #: largest difference of logarithms between two depths that counts as settled: absolute, and as a share of the
 #: law's own growth
@@ -28,14 +34,28 @@ TOLERANCE, SHARE = 2e-3, 1e-6
 #: corrections that fall as L^-1/4 or faster shrink by this factor or more from depth to depth
 SHRINK = 0.75
 
+#: difference of logarithms up to which a law holds at a depth: 10 %
+CLOSE = log(1.1)
+
 #: relative tolerances of slopes against ln L, and of the constant
 SLOPE, CONSTANT = 0.02, 0.02
+
+
+def holds_from(trend: Trend, at: Mapping[int, float]) -> int | None:
+    """The least depth of ``at``, ln f by rising depth, from which on f is within 10 % of the law's shape at
+    all of them; its constant, which tokens decide in the first blocks, is fitted at the deepest. None where
+    it holds at no other."""
+    depths = list(at)
+    rest = [at[depth] - trend.log_at(depth) for depth in depths]
+    held = [abs(own - rest[-1]) <= CLOSE for own in rest]
+    first = len(held) - next((i for i, holds in enumerate(reversed(held)) if not holds), len(held))
+    return depths[first] if first < len(depths) - 1 else None
 
 
 def mismatch(trend: Trend, depths: Sequence[int], logs: Sequence[float]) -> str:
     """Why a law does not fit ln f at three depths; an empty string where it does."""
     rest = [value - trend.log_shape(depth) for value, depth in zip(logs, depths, strict=True)]
-    if trend.log_power:
+    if abs(trend.log_power) >= FLAT:
         return _logarithmic(trend, depths, rest)
     one, two = rest[1] - rest[0], rest[2] - rest[1]
     grown = abs(trend.log_shape(depths[2]) - trend.log_shape(depths[1]))

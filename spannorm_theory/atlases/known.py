@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import isfinite, log
+from typing import Protocol
 
 import numpy as np
 from sympy import Expr
 from sympy.polys.polyerrors import BasePolynomialError
 
 from ..asymptotics import laws
-from ..asymptotics.coupled_streams import differences_law, embedding_law
+from ..asymptotics.coupled_streams import differences_law
 from ..asymptotics.growth import Growth
 from ..base.errors import AssumptionError, NoClosedForm
 from ..derivation.iteration import Ends, Iteration
 from ..derivation.recurrence import Recurrence
 from ..moments.constant_gains import GAINS, Gains
 from ..moments.equivalence import Factors
-from .check import DEPTHS, mismatch
+from .check import DEPTHS, LADDER, holds_from, mismatch
 from .records import FAILED, LATER, OK, QUANTITIES, UNCHECKED, Found
 from .trend import Trend, evaluate, fit
 
@@ -65,12 +66,14 @@ def _known(
     found: dict[str, Found] = {}
     late = False
     for name in QUANTITIES:
+        if name == "ratio" and several:
+            continue
         place = kept if name == "identity" else stream
         law = shared.law(name, place, factors)
         if isinstance(law, str) and any(str(gain) in law for gain in GAINS):  # a formula with its own factors
             law = _Laws(formulas).law(name, place, formulas.factors)
         if isinstance(law, str):
-            logs = runs.logs(name, place)
+            logs = runs.logs(name, place, DEPTHS)
             found[name] = Found(None, law, fit(DEPTHS, logs) if logs else None)
             continue
         if name == "forward":
@@ -79,8 +82,11 @@ def _known(
         status = _check(law, name, place, checks, late) if late else shared.check(name, place)
         if status[0] == LATER and shared.check(name, place)[0] == OK:
             status = (OK, True, "")  # the law of the same stack, at gains of a size at which it has set in
+        if status[0] == FAILED and name == "gradient" and not several and _logarithmic(found):
+            status = (OK, late, "")  # ratio over forward, whose corrections in 1/ln L no longer cancel
         _ = law.shape, law.prefactor  # worked out here, not where the table is made
         found[name] = Found(law, "", evaluate(law, aligned), evaluate(law, independent), *status)
+    found["identity"] = placed(found["identity"], "identity", kept, runs)
     return found, stream, tuple(filter(None, (shared.checks.problem, checks.problem, runs.problem)))
 
 
@@ -89,35 +95,58 @@ def _laws(formulas: _Formulas) -> _Laws:
     return _Laws(formulas)
 
 
+class Logs(Protocol):
+    """Stacks whose quantities are known at any depth."""
+
+    def logs(self, name: str, stream: int, depths: Sequence[int]) -> list[float]:
+        """ln of a quantity of a stream at ``depths``; empty where a stack leaves float64's range."""
+
+
+def placed(found: Found, name: str, stream: int, runs: Logs) -> Found:
+    """With the values of a quantity at the depths of the ladder, up to the first that is declined, and the
+    depth at which its law sets in."""
+    at: dict[int, float] = {}
+    for depth in LADDER:
+        value = runs.logs(name, stream, (depth,))
+        if not value or not isfinite(value[0]):
+            break
+        at[depth] = value[0]
+    since = None if found.trend is None else holds_from(found.trend, at)
+    return replace(found, at=at, since=since)
+
+
 class _Runs:
-    """A stack iterated to the depths of the check, at given gains."""
+    """A stack iterated at given gains."""
 
     def __init__(self, iteration: Iteration, gains: Gains) -> None:
         self.problem, self.gains = "", gains
         self._iteration = iteration
-        self._ends: dict[float, list[Ends]] = {}
+        self._ends: dict[tuple[int, float], Ends | None] = {}
 
-    def _at(self, q0: float) -> list[Ends]:
-        """Stacks of the check's depths, of an input moment ``q0``; none where they leave float64's range."""
-        if q0 not in self._ends:
+    def _at(self, depth: int, q0: float) -> Ends | None:
+        """A stack of one depth, of an input moment ``q0``; None where it leaves float64's range."""
+        if (depth, q0) not in self._ends:
             try:
-                self._ends[q0] = [self._iteration.run(depth, self.gains, q0).ends() for depth in DEPTHS]
+                self._ends[depth, q0] = self._iteration.run(depth, self.gains, q0).ends()
             except AssumptionError as error:
-                self._ends[q0] = []
-                self.problem = f"not iterated to depth {DEPTHS[-1]}: {error}"
-        return self._ends[q0]
+                self._ends[depth, q0] = None
+                self.problem = f"not iterated to depth {depth}: {error}"
+        return self._ends[depth, q0]
 
     def largest(self, name: str) -> int:
         """The first of the streams that end with most of a quantity."""
-        ends = self._at(1.0)
-        return int(np.argmax(np.round(getattr(ends[-1], name), 6))) if ends else 0
+        ends = self._at(DEPTHS[-1], 1.0)
+        return int(np.argmax(np.round(getattr(ends, name), 6))) if ends else 0
 
-    def logs(self, name: str, stream: int, q0: float = 1.0) -> list[float]:
-        """ln of a quantity of a stream at the depths of the check."""
+    def logs(self, name: str, stream: int, depths: Sequence[int] = DEPTHS, q0: float = 1.0) -> list[float]:
+        """ln of a quantity of a stream at ``depths``; empty where a stack leaves float64's range."""
+        found = [ends for depth in reversed(depths) if (ends := self._at(depth, q0)) is not None][::-1]
+        if len(found) < len(depths):
+            return []
+        if name in ("gradient", "ratio"):
+            return [getattr(ends, name) for ends in found]
         start = log(q0) if name == "forward" else 0.0
-        if name == "gradient":
-            return [ends.gradient for ends in self._at(q0)]
-        return [getattr(ends, name)[stream] + start for ends in self._at(q0)]
+        return [getattr(ends, name)[stream] + start for ends in found]
 
 
 class _Laws:
@@ -162,7 +191,7 @@ class _Laws:
         several = len(recurrence.block.trace.streams) > 1
         if name == "collapse":
             return differences_law(recurrence, stream) if several else laws.collapse_law(recurrence)
-        return embedding_law(recurrence) if several else laws.gradient_law(recurrence)
+        return laws.embedding_law(recurrence) if name == "gradient" else laws.ratio_law(recurrence)
 
     def check(self, name: str, stream: int) -> tuple[str, bool, str]:
         """:func:`_check` of a law that sets in within the check's depths."""
@@ -172,6 +201,12 @@ class _Laws:
             assert isinstance(law, Growth)
             self._checked[key] = _check(law, name, stream, self.checks, late=False)
         return self._checked[key]
+
+
+def _logarithmic(found: Mapping[str, Found]) -> bool:
+    """Whether both laws of which the gradient's is the ratio agree, and have powers of ln L."""
+    parts = found["ratio"], found["forward"]
+    return all(part.status == OK and part.trend is not None and part.trend.log_power for part in parts)
 
 
 def _late(forward: Trend) -> bool:
@@ -194,6 +229,6 @@ def _check(law: Growth, name: str, stream: int, checks: _Runs, late: bool) -> tu
     if not late:
         return FAILED, False, detail
     # a small input is outweighed sooner
-    logs = checks.logs(name, stream, SMALL_INPUT)
+    logs = checks.logs(name, stream, DEPTHS, SMALL_INPUT)
     again = mismatch(evaluate(law, checks.gains, SMALL_INPUT), DEPTHS, logs) if logs else detail
     return (LATER if again else OK), True, again

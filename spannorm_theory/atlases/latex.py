@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from ..base import symbols
 from ..render.latex_table import escape
 from ..spec.placements import PLACEMENTS
-from .records import QUANTITIES, Cell, Found
+from .records import SHOWN, Cell, Found
 from .trend import Trend
 
 _HEAD = (
     "Placement",
     "Scaling rule",
     r"$q_L$",
-    r"$\gamma_0/\gamma_L$",
+    r"$\gamma_0$",
     r"$\frac{1-\rho_L}{1-\rho_0}$",
     "Identity gain",
     "Check",
@@ -32,7 +32,7 @@ def longtable(cells: Sequence[Cell]) -> str:
         if new and i:
             rows.append(r"\addlinespace")
         first = escape(_title(cell)) if new else ""
-        laws = [_law(cell.found.get(name)) for name in QUANTITIES]
+        laws = [_law(cell.found.get(name)) for name in SHOWN]
         check = {"ok": r"$\checkmark$", "no law": "--"}.get(cell.checked, escape(cell.checked))
         rows.append(" & ".join([first, escape(cell.arch.scaling), *laws, check]) + r" \\")
     head = " & ".join(_HEAD) + r" \\"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from html import escape
 from importlib import resources
-from math import exp, isfinite, isnan, log
+from math import exp, isnan, log
 
 from ..asymptotics.growth import Growth
 from ..asymptotics.laws import COLLAPSE
@@ -17,9 +17,9 @@ from ..spec.architecture import Architecture, parse_placement
 from ..spec.placements import PLACEMENTS
 from ..spec.scaling import SCALINGS
 from .branch_gains import ends
-from .check import DEPTHS
+from .check import DEPTHS, LADDER, VALUES
 from .known import CHECK_GAINS
-from .records import LATER, OK, QUANTITIES, Cell, Found, Share
+from .records import LATER, OK, SHOWN, Cell, Found, Share
 from .trend import Trend
 from .verdict import regime, verdict
 
@@ -62,8 +62,13 @@ def _explanation(arch: Architecture, depths: Sequence[int]) -> str:
         f"{arch.activation} branches at {arch.init} initialisation and aligned tokens: "
         f"σₐ² = {sa:.3g}, σ_f² = {sf:.3g}, ωₐ² = {wa:.3g}, ω_f² = {wf:.3g} (at independent tokens, "
         f"n = {arch.tokens}: σₐ² = {independent[0]:.3g}, ωₐ² = {independent[2]:.3g}). Placements with norms "
-        "inside a branch have gains of their own. Of several streams, the one that grows most; its gradient "
-        "is then that of the embedding for a unit gradient at the model's output.",
+        "inside a branch have gains of their own, and where a branch's input shrinks or grows with depth the "
+        "gains are those at its size in deep blocks. Of several streams, the one that grows most. The "
+        "gradient is that at the embedding for a unit gradient at the model's output.",
+        f"Third line: the quantity itself at {', '.join(map(str, VALUES[:-1]))} and {VALUES[-1]} blocks, by "
+        f"the pair theory for n = {arch.tokens} tokens of cosine {arch.input_cosine:g} at the input, and the "
+        f"depth (of {', '.join(map(str, LADDER))}) from which on the law's shape is within 10 % of it, with "
+        "the constant fitted at the deepest: first blocks, whose tokens are apart, decide that.",
         f"Check: the law at gains {gains} against the block's step iterated to L = {DEPTHS[-1]}; "
         "“later” marks laws that set in beyond it. What has ≈ was fitted to that iteration: no law was "
         "derived (its tooltip says why). Update and cosines come from the pair theory, which follows the "
@@ -89,7 +94,7 @@ def _failures(cells: Sequence[Cell]) -> str:
 
 def _table(cells: Sequence[Cell], depths: Sequence[int]) -> str:
     first, last = depths[0], depths[-1]
-    names = {"forward": "q at l=L", "gradient": "gamma_0/gamma_L", "collapse": COLLAPSE}
+    names = {"forward": "q at l=L", "gradient": "gamma at l=0", "collapse": COLLAPSE}
     maths = {name: f"<math>{mathml.quantity(key)}</math>" for name, key in names.items()}
     head = [
         "Placement",
@@ -125,7 +130,7 @@ def _row(index: int, cell: Cell, first: int, last: int, sampled: bool) -> str:
     cells = [
         _cell(escape(cell.arch.placement), index, title),
         _cell(escape(cell.arch.scaling), cell.arch.scaling, rule.title),
-        *(_law(cell.found.get(quantity)) for quantity in QUANTITIES),
+        *(_law(cell.found.get(quantity)) for quantity in SHOWN),
         _share(shares.get(last), "update"),
         _share(shares.get(first), "cosine"),
         _share(shares.get(last), "cosine"),
@@ -175,11 +180,12 @@ def _status(text: str) -> str:
 def _law(found: Found | None) -> str:
     if found is None or found.trend is None:
         return _cell("–", -1e308, found.reason if found else "")
-    key = f"{_at_depth(found.trend):.6g}"
+    key = f"{found.trend.log_at(DEPTHS[-1]):.6g}"
     if found.law is None:
-        return _cell(f'<span class="fit">≈ {numbers(found.trend)}</span>', key, f"no law: {found.reason}")
+        fitted = f'<span class="fit">≈ {numbers(found.trend)}</span>{_values(found)}'
+        return _cell(fitted, key, f"no law: {found.reason}")
     formula = _theta(found.law)
-    below = tag("small", numbers(found.trend) + (" (later)" if found.late else ""))
+    below = tag("small", numbers(found.trend) + (" (later)" if found.late else "")) + _values(found)
     colour = {"exponential": "far", "power": "some", "log": "some"}.get(regime(found), "")
     kind = f' class="{colour}"' if colour else ""
     note = f"at independent tokens: {found.independent}" if found.independent else ""
@@ -188,10 +194,13 @@ def _law(found: Found | None) -> str:
     return f'<td{kind} data-key="{key}" title="{escape(note)}">{formula}{below}</td>'
 
 
-def _at_depth(trend: Trend) -> float:
-    deepest = DEPTHS[-1]
-    constant = log(trend.constant) if isfinite(trend.constant) and trend.constant > 0 else 0.0
-    return trend.log_shape(deepest) + trend.log_power * log(log(deepest)) + constant
+def _values(found: Found) -> str:
+    """The iterated values, and the depth from which the law holds."""
+    if not found.at:
+        return ""
+    values = ", ".join(power_of_ten(found.at[depth]) if depth in found.at else "–" for depth in VALUES)
+    since = "not to 10 %" if found.since is None else f"from L = {found.since}"
+    return tag("small", f"{values}; {since}")
 
 
 @lru_cache(maxsize=4096)

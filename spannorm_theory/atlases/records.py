@@ -9,8 +9,11 @@ from ..asymptotics.growth import Growth
 from ..spec.architecture import Architecture
 from .trend import Trend
 
-#: what the atlas gives a law for
-QUANTITIES = ("forward", "gradient", "collapse", "identity")
+#: what pages show a law of; the gradient is that at the embedding for a unit gradient at the model's output
+SHOWN = ("forward", "gradient", "collapse", "identity")
+
+#: what the atlas gives a law for: beside these, of one stream, gamma_0/gamma_L
+QUANTITIES = ("forward", "ratio", "gradient", "collapse", "identity")
 
 OK, LATER, FAILED, UNCHECKED = "ok", "later", "FAIL", ""
 
@@ -26,6 +29,8 @@ class Found:
         independent: the law at independent tokens; None where nothing was derived.
         status: "ok": the iterated step agrees; "later": it cannot be told, since the law sets in beyond the
             depths of the check; "FAIL": it does not agree; "": there is no law, or no iteration, to check.
+        at: ln f by the pair theory, for the architecture's own tokens, by depth (``LADDER``).
+        since: the least depth of these from which on the law's shape holds to 10 %; None where it does not.
         late: the law sets in beyond the depths of the check (a small input, or gains of another
             size, may have made it checkable).
         detail: what disagrees.
@@ -38,6 +43,8 @@ class Found:
     status: str = UNCHECKED
     late: bool = False
     detail: str = ""
+    at: Mapping[int, float] = field(default_factory=dict)
+    since: int | None = None
 
     @property
     def order(self) -> str:

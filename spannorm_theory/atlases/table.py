@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..asymptotics.growth import Growth
-from .records import QUANTITIES, Cell, Found
+from .check import VALUES
+from .records import QUANTITIES, SHOWN, Cell, Found
 from .verdict import verdict
 
 
@@ -18,13 +19,16 @@ def frame(cells: Sequence[Cell], depths: Sequence[int]) -> pd.DataFrame:
 
     Returns:
         columns placement, scaling, stream (which forward, collapse and shares speak of); for each of forward,
-        gradient, collapse and identity: X_law (symbols, without its constant), X_constant, X_origin
+        gradient (at the embedding, for a unit gradient at the model's output), collapse, identity and ratio
+        (gamma_0/gamma_L, of one stream): X_law (symbols, without its constant), X_constant, X_origin
         ("derived", "iterated"), X (its numbers at aligned tokens, as text), X_independent; X_factorial,
         X_rate, X_root, X_power, X_log_power, X_prefactor (ln f = factorial L ln L + rate L^root
-        + power ln L + log_power ln ln L + ln prefactor, at aligned tokens); X_reason (why there is no law),
-        X_check; update_L, cosine_L, token_cosine_L for each depth; forward_low, forward_high,
-        gradient_low, gradient_high (bounds at the first depth, as natural logarithms); checked,
-        monte_carlo, verdict, caveats (where a stated limit of the theory applies), problem.
+        + power ln L + log_power ln ln L + ln prefactor, at aligned tokens); X_at_12, 48, 200 and 1000 (ln of
+        the iterated quantity at these depths), X_from (the depth from which on the law holds to 10 %);
+        X_reason (why there is no law), X_check; update_L, cosine_L, token_cosine_L for each depth;
+        forward_low, forward_high, gradient_low, gradient_high (bounds at the first depth, as natural
+        logarithms); checked, monte_carlo, verdict, caveats (where a stated limit of the theory applies),
+        problem.
     """
     return pd.DataFrame([_row(cell, depths) for cell in cells])
 
@@ -57,6 +61,7 @@ def _law(found: Found | None) -> Mapping[str, Any]:
     trend = None if found is None else found.trend
     derived = found is not None and isinstance(found.law, Growth)
     numbers = ("factorial", "rate", "root", "power", "log_power", "constant")
+    iterated: Mapping[int, float] = {} if found is None else found.at
     return {
         "_law": found.order if found else "",
         "_constant": str(found.law.prefactor) if found and found.law else "",
@@ -67,6 +72,8 @@ def _law(found: Found | None) -> Mapping[str, Any]:
             "_" + ("prefactor" if key == "constant" else key): getattr(trend, key) if trend else np.nan
             for key in numbers
         },
+        **{f"_at_{depth}": iterated.get(depth, np.nan) for depth in VALUES},
+        "_from": np.nan if found is None or found.since is None else found.since,
         "_reason": found.reason if found else "",
         "_check": f"{found.status}: {found.detail}".removesuffix(": ") if found else "",
     }
@@ -80,8 +87,7 @@ def console(cells: Sequence[Cell], depths: Sequence[int]) -> str:
     head += [f"cos {last}", "checked", "verdict"]
     rows = [head]
     for row in table.to_dict("records"):
-        marks = {name: "~" if row[f"{name}_origin"] == "iterated" else "" for name in QUANTITIES}
-        laws = [marks[name] + row[name] for name in QUANTITIES]
+        laws = [_with_depth(row, name) for name in SHOWN]
         shares = [_number(row[f"{key}_{last}"]) for key in ("update", "cosine")]
         rows.append([row["placement"], row["scaling"], *laws, *shares, row["checked"], row["verdict"]])
     widths = [max(len(r[i]) for r in rows) for i in range(len(head) - 1)]
@@ -89,6 +95,13 @@ def console(cells: Sequence[Cell], depths: Sequence[int]) -> str:
         "  ".join([*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[-1]]).rstrip() for r in rows
     ]
     return "\n".join(lines)
+
+
+def _with_depth(row: Mapping[Hashable, Any], name: str) -> str:
+    """A law's numbers, marked where it was fitted, and the depth from which it holds where that is late."""
+    mark = "~" if row[f"{name}_origin"] == "iterated" else ""
+    since = row[f"{name}_from"]
+    return f"{mark}{row[name]}" + (f" (L >= {since:.0f})" if since > VALUES[0] else "")
 
 
 def _number(value: float) -> str:

@@ -33,6 +33,9 @@ NUDGE = mpmath.mpf("1e-20")
 #: local exponents below this are no growth
 FLAT = 0.02
 
+#: exponents below this are zero: gains that still change with depth are known no better
+NO_POWER = 1e-3
+
 
 @dataclass(frozen=True)
 class Trend:
@@ -63,6 +66,11 @@ class Trend:
         """ln f(L) without the constant."""
         exponential = sum(rate * L**root for rate, root in self.exponentials)
         return float(self.factorial * L * log(L) + exponential + self.power * log(L))
+
+    def log_at(self, L: float) -> float:
+        """ln f(L); the constant counts as one where it is open or beyond float64's range."""
+        known = isfinite(self.constant) and self.constant > 0
+        return self.log_shape(L) + self.log_power * log(log(L)) + (log(self.constant) if known else 0.0)
 
     @property
     def order(self) -> tuple[float, ...]:
@@ -109,7 +117,8 @@ def evaluate(law: Growth, gains: Sequence[float], q0: float = 1.0) -> Trend:
         if not isfinite(abs(value)):
             value = _precise(order, {**names, symbols.constant: 1.0})
         values.append(value)
-    factorial, rate, power, log_power = (0.0 if abs(v) < 1e-15 else v.real for v in values[:4])
+    factorial, rate = (0.0 if abs(v) < 1e-15 else v.real for v in values[:2])
+    power, log_power = (0.0 if abs(v) < NO_POWER else v.real for v in values[2:4])
     constant = float("nan") if free else exp(values[4].real) if values[4].real < 700 else inf
     terms = [(v.real, float(p)) for v, (p, _) in zip(values[5:], law.stretched, strict=True)]
     (rate, root), *further = [row for row in [(rate, 1.0), *terms] if row[0]] or [(0.0, 1.0)]

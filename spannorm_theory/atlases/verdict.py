@@ -2,9 +2,9 @@
 
 Thresholds, all on the law's numbers at aligned tokens (see :mod:`.branch_gains`):
 
-    exponential          the rate of ln f per block changes it by ``LEAST`` or more within the check's depths
-    power                |exponent| of L of at least ``EXPONENT``; within 0.02 of 1: "linearly"
-    flat                 neither; ln L factors of at least the same exponent are named
+    flat                 the law changes by less than the factor ``CHANGE`` from 12 to 1,000 blocks, whatever
+                         its kind; else exponential, power or logarithm, the first of its factors that do
+    linearly             a power within 0.02 of L
     nearly the identity  cosine of a stream's input and output of at least ``IDENTITY``, at the deepest stack
     input lost           that cosine is below ``LOST``
     idle last blocks     a last block changes its stream by less than ``IDLE`` of its second moment
@@ -15,20 +15,20 @@ A law that sets in beyond the depths of the check counts as flat, and is said to
 
 from __future__ import annotations
 
-from math import exp, isfinite
+from math import exp, log
 
-from .check import DEPTHS
+from .check import DEPTHS, VALUES
 from .records import Cell, Found
 from .trend import Trend
 
+CHANGE = 1.25
 EXPONENT = 0.02
-LEAST = 0.1
 IDENTITY, LOST = 0.95, 0.05
 IDLE = 1e-3
 ALIGNED = 0.9
 
-#: a flat gradient whose ratio lies within this factor of one is "flat", else "bounded"
-FLAT_RATIO = 2.0
+#: depths at which a law's values are told in words
+TOLD = VALUES[0], VALUES[2]
 
 
 def verdict(cell: Cell) -> str:
@@ -49,11 +49,13 @@ def regime(found: Found) -> str:
         return ""
     if found.late:
         return "flat"
-    if trend.factorial or abs(trend.rate) * DEPTHS[-1] ** trend.root >= LEAST:
-        return "exponential"
-    if abs(trend.power) >= EXPONENT:
-        return "power"
-    return "log" if abs(trend.log_power) >= EXPONENT else "flat"
+    first, last = VALUES[0], VALUES[-1]
+    changes = {
+        "exponential": trend.log_shape(last) - trend.log_shape(first) - trend.power * log(last / first),
+        "power": trend.power * log(last / first),
+        "log": trend.log_power * log(log(last) / log(first)),
+    }
+    return next((kind for kind, change in changes.items() if abs(change) >= log(CHANGE)), "flat")
 
 
 def _size(trend: Trend) -> str:
@@ -87,9 +89,9 @@ def _forward(found: Found) -> str:
         return "forward bounded " + ("at every depth" if settled else f"up to L = {DEPTHS[-1]}")
     word = "grows" if _up(trend) else "falls"
     if kind == "power" and not trend.log_power and abs(trend.power - 1) < EXPONENT:
-        return "forward grows linearly"
+        return f"forward grows linearly{_told(found)}"
     how = "exponentially, " if kind == "exponential" else "as "
-    return f"forward {word} {how}{_size(trend)}"
+    return f"forward {word} {how}{_size(trend)}{_told(found)}"
 
 
 def _gradient(found: Found) -> str:
@@ -97,13 +99,24 @@ def _gradient(found: Found) -> str:
     if not kind or trend is None:
         return ""
     if kind == "flat":
-        ratio = float("nan") if found.late else trend.constant
-        if isfinite(ratio) and not 1 / FLAT_RATIO < ratio < FLAT_RATIO:
-            return f"gradient at the input bounded ({ratio:.2g} times the output's)"
-        return "gradients flat"
+        return f"gradient at the input flat in the long run{_told(found)}"
     if kind == "exponential":
-        return f"gradient {'explodes' if _up(trend) else 'vanishes'} towards the input, {_size(trend)}"
-    return f"gradient at the input {'grows' if _up(trend) else 'falls'} as {_size(trend)}"
+        word = "explodes" if _up(trend) else "vanishes"
+        return f"gradient {word} towards the input, {_size(trend)}{_told(found)}"
+    return f"gradient at the input {'grows' if _up(trend) else 'falls'} as {_size(trend)}{_told(found)}"
+
+
+def _told(found: Found) -> str:
+    """The quantity at two depths, in brackets."""
+    values = [f"{_number(found.at[depth])} at {depth}" for depth in TOLD if depth in found.at]
+    return f" ({', '.join(values)} blocks)" if values else ""
+
+
+def _number(logarithm: float) -> str:
+    """A positive number to two digits, or as a power of ten."""
+    if not -7 < logarithm < 9:
+        return f"10^{logarithm / log(10):.0f}"
+    return f"{float(f'{exp(logarithm):.2g}'):g}"
 
 
 def _collapse(found: Found) -> str:

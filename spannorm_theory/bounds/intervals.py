@@ -20,7 +20,6 @@ import numpy as np
 
 from ..base.errors import AssumptionError
 from ..base.quantities import Key
-from ..derivation.recurrence import Recurrence
 from ..gaussian.closed_forms import Array
 from ..moments.scaled_product import scaled_product
 from ..moments.two_tokens import PairStep
@@ -28,7 +27,6 @@ from ..prediction.blocks import WiredBlocks
 from ..prediction.boundary import loss_interval
 from ..prediction.stack import Stack
 from ..spec.architecture import Architecture
-from ..spec.graph import Branch, Norm
 from .branch_gains import UNIT, GainBox, Gains, Interval
 from .corners import Corners
 
@@ -52,25 +50,6 @@ def gain_intervals(arch: Architecture) -> dict[str, Gains] | None:
 
 def _hull(intervals: list[Interval]) -> Interval:
     return min(low for low, _ in intervals), max(high for _, high in intervals)
-
-
-def sized(arch: Architecture) -> bool:
-    """Whether no branch's gains depend on the size of its input."""
-    recurrence = Recurrence.of(arch.placement, arch.scaling)
-    parts = [part for part in (recurrence, recurrence.before) if part is not None]
-    return all(_sized(arch, part, b) for part in parts for b in part.block.trace.branches)
-
-
-def _sized(arch: Architecture, recurrence: Recurrence, branch: Branch) -> bool:
-    """Whether the branch's gains do not depend on the size of its input, as that is one or normed away."""
-    free = branch.kind == "attention" and "value" in arch.normed(branch)
-    return isinstance(branch.source, Norm) or free or _unit_stream(recurrence, branch)
-
-
-def _unit_stream(recurrence: Recurrence, branch: Branch) -> bool:
-    """Whether the branch reads a stream that every block leaves with second moment one."""
-    position = getattr(branch.source, "position", None)
-    return position is not None and recurrence.fixed.get((position, position)) == 1
 
 
 @dataclass(frozen=True)

@@ -36,14 +36,15 @@ class Ends:
 
     Attributes:
         forward: second moment of each stream at l = L, over q_0.
-        gradient: gamma_0/gamma_L of one stream; of several, second moment of the gradient at the
-            embedding for a unit gradient at the model's output.
+        gradient: second moment of the gradient at the embedding for a unit gradient at the model's output.
+        ratio: gamma_0/gamma_L of one stream; NaN of several.
         collapse: 1 - rho_L over 1 - rho_0 of each stream, near rho = 1.
         identity: amplitude gain of each stream's skip path.
     """
 
     forward: tuple[float, ...]
     gradient: float
+    ratio: float
     collapse: tuple[float, ...]
     identity: tuple[float, ...]
 
@@ -130,16 +131,16 @@ class Iterated:
             AssumptionError: a moment left float64's range.
         """
         moments = self.moments[-1, self._streams] - log(self._q0)
-        if len(self.pairs) == 1:
-            gradient = self.gradients[0, 0] - self.gradients[-1, 0]
-        else:  # all streams start as the embedding
-            gradient = logsumexp(self.gradients[0], b=[1.0 if i == j else 2.0 for i, j in self.pairs])
+        # all streams start as the embedding
+        gradient = logsumexp(self.gradients[0], b=[1.0 if i == j else 2.0 for i, j in self.pairs])
+        ratio = self.gradients[0, 0] - self.gradients[-1, 0] if len(self.pairs) == 1 else float("nan")
         if not np.isfinite([*moments, gradient]).all():
             raise AssumptionError("the iteration left float64's range")
         drops = _carried(self._drops, np.ones(len(self.pairs)))[-1, self._streams]
         return Ends(
             tuple(map(float, moments)),
             float(gradient),
+            float(ratio),
             tuple(map(float, drops - moments)),
             tuple(map(float, self.identity.sum(axis=0))),
         )

@@ -137,15 +137,14 @@ class _BlocksBack:
         behind each, (layers, 2 x multipliers)."""
         step, moments = self.blocks.step, self.moments
         values = step.multiplied(moments.q, moments.delta, self.blocks.multipliers)
-        with np.errstate(divide="ignore"):
-            return {
-                gain.name: np.log(
-                    multiplier_grad(
-                        values[2 * i], values[2 * i + 1], grads[:, 2 * i : 2 * i + 2], arch.width, arch.tokens
-                    )
-                )
-                for i, gain in enumerate(step.trace.gains)
-            }
+        found = {}
+        for i, gain in enumerate(step.trace.gains):
+            q, delta = values[2 * i : 2 * i + 2]
+            norm = multiplier_grad(q, delta, grads[:, 2 * i : 2 * i + 2], arch.width, arch.tokens)
+            self._require_resolved(gain.name, norm)
+            with np.errstate(divide="ignore"):
+                found[gain.name] = np.log(norm)
+        return found
 
     def _require_resolved(self, name: str, norms: Array) -> None:
         """Refuse squared norms that an expansion left below zero."""

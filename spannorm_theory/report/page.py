@@ -95,14 +95,13 @@ def _overview(groups: Mapping[str, Sequence[Cell]]) -> str:
             streams = cell.entry.streams
             variance = ["q"] if streams == 1 else [f"q_{s}{s}" for s in range(streams)]
             gains = ["identity gain"] if streams == 1 else [f"identity gain {s}" for s in range(streams)]
-            gradient = "gamma_0/gamma_L" if streams == 1 else EMBEDDING
             collapses = [COLLAPSE] if streams == 1 else [f"{COLLAPSE} {s}" for s in range(streams)]
             rows.append(
                 [
                     anchor,
                     escape(cell.arch.scaling),
                     _orders(cell, [f"{moment} at l=L" for moment in variance]),
-                    _orders(cell, [gradient]),
+                    _orders(cell, [EMBEDDING]),
                     _orders(cell, collapses),
                     _orders(cell, gains),
                     tag("span", escape(cell.verdict), class_="good" if cell.passed else "bad"),
@@ -110,14 +109,14 @@ def _overview(groups: Mapping[str, Sequence[Cell]]) -> str:
                     _number(cell.worst_gate, ".0%"),
                 ]
             )
-    ratio = f"<math>{mathml.quantity('gamma_0/gamma_L')}</math>"
+    embedding = f"<math>{mathml.quantity('gamma at l=0')}</math>"
     last = f"<math>{mathml.quantity('q at l=L')}</math>"
     collapse = f"<math>{mathml.quantity(COLLAPSE)}</math>"
     head = [
         "Placement",
         "Scaling",
         f"Variance {last}",
-        f"Gradient {ratio}",
+        f"Gradient {embedding}",
         f"Token alignment {collapse}",
         "Identity gain",
         "Theory",
@@ -125,8 +124,9 @@ def _overview(groups: Mapping[str, Sequence[Cell]]) -> str:
         "gate",
     ]
     legend = (
-        "Laws in the depth L for constant branch gains; two values are the two streams, whose gradient is "
-        "that at the embedding; a dash marks what has no law here (the section says why), p the largest "
+        "Laws in the depth L for constant branch gains; two values are the two streams. The gradient is that "
+        "at the embedding, for a unit gradient at the model's output; a dash marks what has no law here (the "
+        "section says why), p the largest "
         "eigenvalue of a matrix (given there). z is in standard errors, over all rows; the gate is the "
         "largest difference as a share of what standard error and finite width together allow."
     )

@@ -38,7 +38,7 @@ def _overview(cell: Cell) -> dict[str, Any]:
         "placement": cell.arch.placement,
         "scaling": cell.arch.scaling,
         "variance_law": "; ".join(f"{name}: {text}" for name, text in variance.items()),
-        "gradient_law": laws.get("gamma_0/gamma_L", laws.get(EMBEDDING, "")),
+        "gradient_law": laws.get(EMBEDDING, ""),
         "collapse_law": laws.get(COLLAPSE, "; ".join(f"{name}: {text}" for name, text in collapse.items())),
         "identity_gain_law": "; ".join(f"{name}: {text}" for name, text in gains.items()),
         "verdict": cell.verdict,

@@ -7,14 +7,16 @@ from helpers import GAINS, equal
 from sympy import Integer, Rational, Symbol, sqrt
 
 from spannorm_theory import derive
-from spannorm_theory.asymptotics.coupled_streams import differences_law, embedding_law
+from spannorm_theory.asymptotics.coupled_streams import coupled_law, differences_law
 from spannorm_theory.asymptotics.laws import (
     COLLAPSE,
     EMBEDDING,
+    RATIO,
     balanced_law,
     collapse_law,
-    gradient_law,
+    embedding_law,
     moment_law,
+    ratio_law,
 )
 from spannorm_theory.asymptotics.magnitude import ONE, Order, Orders, Power, require_summable
 from spannorm_theory.atlases.check import DEPTHS, mismatch
@@ -80,8 +82,9 @@ def test_equal_streams_have_the_laws_of_one(scaling: str) -> None:
     readout norms the sum of four equal streams, and all differences grow by PreNorm's factor."""
     several, one = derive("hyper-connections", scaling), derive("pre-norm", scaling)
     # per unit gradient at the output: gamma_L = 1/q_L behind the readout's norm
-    expected = gradient_law(one) + moment_law(one, (0, 0)).times(-1)
-    law = embedding_law(several)
+    expected = embedding_law(one)
+    assert expected.orders[:4] == (ratio_law(one) + moment_law(one, (0, 0)).times(-1)).orders[:4]
+    law = coupled_law(several)
     for found, wanted in zip(law.orders[:4], expected.orders[:4], strict=True):
         assert equal(found, wanted)
     assert equal(law.prefactor / expected.prefactor, 1)
@@ -99,12 +102,12 @@ def test_blocks_that_fade_leave_the_first_norm_and_the_readout() -> None:
     """With branches of variance 1/L^2, ResiDual is x <- N(x), y <- y: the output N(x) + N(y) is twice
     x/sqrt(q_0), and the embedding's gradient 4/q_0."""
     for name in ("residual", "siamese-norm"):
-        law = embedding_law(derive(name, "completep"))
+        law = coupled_law(derive(name, "completep"))
         assert law.prefactor == 4 / q0
         assert law.shape == 1
         assert differences_law(derive(name, "completep"), 1).prefactor == 1
     # N(N(x) + N(y)) has variance one again
-    assert embedding_law(derive("siamese-norm-post-pre", "completep")).prefactor == 1 / q0
+    assert coupled_law(derive("siamese-norm-post-pre", "completep")).prefactor == 1 / q0
 
 
 @pytest.mark.law
@@ -123,7 +126,7 @@ def test_laws_are_those_of_the_iterated_step(name: str, scaling: str) -> None:
     recursion = derive(name, scaling)
     ends = [Iteration(recursion).run(depth, GAINS).ends() for depth in DEPTHS]
     stream = len(recursion.block.trace.streams) - 1
-    assert mismatch(evaluate(embedding_law(recursion), GAINS), DEPTHS, [e.gradient for e in ends]) == ""
+    assert mismatch(evaluate(coupled_law(recursion), GAINS), DEPTHS, [e.gradient for e in ends]) == ""
     law = differences_law(recursion, stream)
     assert mismatch(evaluate(law, GAINS), DEPTHS, [e.collapse[stream] for e in ends]) == ""
 
@@ -149,7 +152,7 @@ def test_balanced_gains_leave_the_gradient_of_the_iterated_step(name: str) -> No
 def test_what_grows_is_refused(name: str, scaling: str, word: str) -> None:
     recursion = derive(name, scaling)
     with pytest.raises(NoClosedForm, match=word):
-        embedding_law(recursion)
+        coupled_law(recursion)
     with pytest.raises(NoClosedForm, match=word):
         differences_law(recursion, 1)
 
@@ -158,5 +161,5 @@ def test_their_names_among_the_laws() -> None:
     found = derive("residual", "depth-scaled-init").asymptotics()
     assert str(found[EMBEDDING]) == "Theta(1), constant C"
     assert {f"{COLLAPSE} 0", f"{COLLAPSE} 1"} <= set(found)
-    assert EMBEDDING not in derive("pre-norm").asymptotics()
+    assert RATIO not in found
     assert "of stream 1" in derive("residual", "completep").latex()

@@ -13,7 +13,13 @@ from sympy import Integer, Rational, sqrt
 import spannorm_theory as st
 from spannorm_theory import derive
 from spannorm_theory.asymptotics.growth import Growth
-from spannorm_theory.asymptotics.laws import collapse_law, gradient_law, identity_law, moment_law
+from spannorm_theory.asymptotics.laws import (
+    collapse_law,
+    embedding_law,
+    identity_law,
+    moment_law,
+    ratio_law,
+)
 from spannorm_theory.asymptotics.near_identity import NearIdentity
 from spannorm_theory.asymptotics.of_products import layer_law, product_of_blocks
 from spannorm_theory.atlases.check import DEPTHS, mismatch
@@ -35,10 +41,10 @@ class TestNearIdentity:
     def test_the_constant_is_open_unless_the_branches_vanish(self) -> None:
         for name in ("dyt", "derf"):
             some, none = derive(name, "gpt2"), derive(name, "completep")
-            laws = [moment_law(some, (0, 0)), gradient_law(some), collapse_law(some)]
+            laws = [moment_law(some, (0, 0)), ratio_law(some), collapse_law(some)]
             assert {str(law) for law in laws} == {"Theta(1), constant C"}
             assert moment_law(none, (0, 0)).prefactor == q0
-            assert gradient_law(none).prefactor == collapse_law(none).prefactor == 1
+            assert ratio_law(none).prefactor == collapse_law(none).prefactor == 1
 
     @pytest.mark.parametrize(
         ("name", "scaling", "word"),
@@ -109,7 +115,8 @@ def test_laws_are_those_of_the_iterated_step(name: str, scaling: str) -> None:
     ends = [Iteration(recursion).run(depth, GAINS).ends() for depth in DEPTHS]
     found = {
         "forward": (moment_law(recursion, (0, 0)), [e.forward[0] for e in ends]),
-        "gradient": (gradient_law(recursion), [e.gradient for e in ends]),
+        "ratio": (ratio_law(recursion), [e.ratio for e in ends]),
+        "gradient": (embedding_law(recursion), [e.gradient for e in ends]),
         "collapse": (collapse_law(recursion), [e.collapse[0] for e in ends]),
         "identity": (identity_law(recursion, 0), [e.identity[0] for e in ends]),
     }
@@ -121,9 +128,7 @@ def test_laws_are_those_of_the_iterated_step(name: str, scaling: str) -> None:
             assert mismatch(evaluate(off, GAINS), DEPTHS, logs)
 
 
-@pytest.mark.parametrize(
-    ("law", "word"), [(gradient_law, "product of matrices"), (collapse_law, "its own law")]
-)
+@pytest.mark.parametrize(("law", "word"), [(ratio_law, "product of matrices"), (collapse_law, "its own law")])
 def test_several_streams_are_refused(law: Callable[[Recurrence], Growth], word: str) -> None:
     with pytest.raises(NoClosedForm, match=word):
         law(derive("residual", "gpt2"))
@@ -131,7 +136,7 @@ def test_several_streams_are_refused(law: Callable[[Recurrence], Growth], word: 
 
 @pytest.mark.exact
 def test_powers_of_hybrid_norm() -> None:
-    gradient = gradient_law(derive("hybrid-norm", "ds-init-code"))
+    gradient = ratio_law(derive("hybrid-norm", "ds-init-code"))
     assert equal(gradient.stretched[0][1], 2 * (wa - a))
     assert equal(gradient.power, wf - b + (a**2 - wa**2) / 2)
 

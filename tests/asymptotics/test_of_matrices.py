@@ -11,7 +11,7 @@ import pytest
 from sympy import Expr, Integer, Matrix, Max, Symbol, ones, simplify, sqrt
 
 from spannorm_theory import derive
-from spannorm_theory.asymptotics.coupled_streams import differences_law, embedding_law
+from spannorm_theory.asymptotics.coupled_streams import coupled_law, differences_law
 from spannorm_theory.asymptotics.eigenvalue import LargestEigenvalue
 from spannorm_theory.asymptotics.growth import Growth
 from spannorm_theory.asymptotics.of_matrices import law_of_matrices
@@ -68,7 +68,7 @@ def test_residual_has_an_exponential_or_a_power() -> None:
     recursion = derive("residual", "unit")
     norms = (1 + a) * (1 + b)
     rate = simplify((1 + wa) * (1 + wf) / norms - 1)
-    assert terms(embedding_law(recursion)) == {(rate, 0), (0, -1)}
+    assert terms(coupled_law(recursion)) == {(rate, 0), (0, -1)}
     law = differences_law(recursion, 1)
     shrunk = simplify((1 + wf) / norms - 1)
     assert terms(law) == {(shrunk, -1), (0, -1)}
@@ -89,13 +89,13 @@ def test_siamese_norm_has_one_power(name: str) -> None:
     diagonal = [-s / 2, -(s + 2) / 4, -1]
     matrix = Matrix(3, 3, lambda i, j: row[j] + (diagonal[i] if i == j else 0))
     recursion = derive(name, "unit")
-    for law, which in ((embedding_law(recursion), (2, 3)), (differences_law(recursion, 1), (3,))):
+    for law, which in ((coupled_law(recursion), (2, 3)), (differences_law(recursion, 1), (3,))):
         assert not law.rivals
         for gains in GAINS:
             values = {s: gains[0] + gains[1], w: sum(gains[i] for i in which)}
             expected = max(np.linalg.eigvals(np.array(matrix.subs(values).evalf(), dtype=float)).real)
             assert evaluate(law, gains).power == pytest.approx(expected, rel=1e-9)
-    balanced = evaluate(embedding_law(recursion), (0.6, 0.9, 0.6, 0.9))
+    balanced = evaluate(coupled_law(recursion), (0.6, 0.9, 0.6, 0.9))
     assert balanced.power == pytest.approx(0, abs=1e-12)
 
 
@@ -104,7 +104,7 @@ def test_siamese_norm_has_one_power(name: str) -> None:
 def test_powers_are_those_of_the_iterated_step(name: str, off: float) -> None:
     """residual's corrections fall as the root of the depth, so that a smaller error could pass."""
     recursion = derive(name, "unit")
-    gradient, collapse = embedding_law(recursion), differences_law(recursion, 1)
+    gradient, collapse = coupled_law(recursion), differences_law(recursion, 1)
     for gains in GAINS:
         ends = [Iteration(recursion).run(depth, gains).ends() for depth in DEPTHS]
         for law, logs in ((gradient, [e.gradient for e in ends]), (collapse, [e.collapse[1] for e in ends])):

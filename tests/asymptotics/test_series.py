@@ -79,7 +79,7 @@ def test_early_blocks_leave_a_power_and_an_open_constant() -> None:
     ],
 )
 def test_gradients_without_closed_form(name: str, scaling: str, power: Expr, log_power: int) -> None:
-    law = laws.gradient_law(derive(name, scaling))
+    law = laws.ratio_law(derive(name, scaling))
     assert equal(law.power, power)
     assert law.log_power == log_power
     assert bool(law.stretched) == (name == "deepnorm")

@@ -11,11 +11,11 @@ from sympy import Rational, exp
 
 import spannorm_theory as st
 from spannorm_theory.asymptotics import laws
-from spannorm_theory.asymptotics.coupled_streams import embedding_law
+from spannorm_theory.asymptotics.coupled_streams import coupled_law
 from spannorm_theory.atlases import known
 from spannorm_theory.atlases.cell import compute
 from spannorm_theory.atlases.check import DEPTHS
-from spannorm_theory.atlases.records import OK, QUANTITIES
+from spannorm_theory.atlases.records import OK, SHOWN
 from spannorm_theory.atlases.trend import evaluate
 from spannorm_theory.base import symbols
 from spannorm_theory.derivation.iteration import Iteration
@@ -44,7 +44,8 @@ def test_shared_laws_are_those_of_each_rule(placement: str, one: str, other: str
     assert not problems
     own = {
         "forward": laws.moment_law(second, (0, 0)),
-        "gradient": laws.gradient_law(second),
+        "ratio": laws.ratio_law(second),
+        "gradient": laws.embedding_law(second),
         "collapse": laws.collapse_law(second),
         "identity": laws.identity_law(second, 0),
     }
@@ -75,7 +76,7 @@ def test_branches_that_several_streams_read_share_their_factor(placement: str, o
     gains = [scale * gain for scale, gain in zip(scaled, GAINS, strict=True)]
     stacks = Iteration(first).run(64, GAINS), Iteration(second).run(64, tuple(gains))  # type: ignore[arg-type]
     ends = [stack.ends() for stack in stacks]
-    for name in QUANTITIES:
+    for name in SHOWN:
         assert getattr(ends[0], name) == pytest.approx(getattr(ends[1], name), rel=1e-10, abs=1e-13)
 
 
@@ -90,7 +91,7 @@ def test_stacks_that_differ_in_more_than_a_factor_share_nothing() -> None:
 @pytest.mark.exact
 def test_gamma_functions_of_large_numbers_keep_their_digits() -> None:
     """ln of the constant is a difference of numbers of order 1e13."""
-    law, gains = embedding_law(st.derive("hyper-connections", "layerscale-36")), (1.0, 0.4375, 1.0, 0.46875)
+    law, gains = coupled_law(st.derive("hyper-connections", "layerscale-36")), (1.0, 0.4375, 1.0, 0.46875)
     exact = {gain: Rational(value) for gain, value in zip(GAIN_SYMBOLS, gains, strict=True)}
     constant = law.constant.subs({**exact, symbols.initial_variance: 1})
     assert evaluate(law, gains).constant == pytest.approx(float(exp(constant).evalf(30, maxn=400)), rel=1e-12)
@@ -98,7 +99,7 @@ def test_gamma_functions_of_large_numbers_keep_their_digits() -> None:
 
 @pytest.mark.exact
 def test_a_law_arrives_as_it_was_written() -> None:
-    law = laws.gradient_law(st.derive("parallel-post", "layer-index"))
+    law = laws.ratio_law(st.derive("parallel-post", "layer-index"))
     written = str(law)
     assert "/2)" in str(law.shape)  # one fraction, which building it anew would multiply out
     arrived = pickle.loads(pickle.dumps(law))
@@ -111,7 +112,7 @@ def test_a_law_that_sets_in_late_is_found_so_for_its_own_factors() -> None:
         known.known(st.derive("pre-norm", rule), GAINS, GAINS)[0]
         for rule in ("unit", "layerscale-18", "layerscale-36")
     )
-    assert not any(found[name].late for found in (shown, early) for name in QUANTITIES)
+    assert not any(found[name].late for found in (shown, early) for name in SHOWN)
     assert late["forward"].late
     assert late["forward"].status == OK
     assert late["forward"].trend is not None
@@ -122,7 +123,7 @@ def test_a_law_that_sets_in_late_is_found_so_for_its_own_factors() -> None:
     ("placement", "fields", "words"),
     [
         ("dyt", {}, "an element-wise function in a norm's place"),
-        ("no-norm", {}, "a branch reads an unnormed stream"),
+        ("no-norm", {}, "inputs of branches leave float64's range"),
         (
             "siamese-norm-hybrid-pre",
             {"scaling": "deepnorm-init"},

@@ -1,0 +1,102 @@
+"""Laws held against stacks of real branches, and the values beside them."""
+
+from __future__ import annotations
+
+from math import log
+
+import numpy as np
+import pytest
+
+import spannorm_theory as st
+from spannorm_theory.atlases.branch_gains import ends
+from spannorm_theory.atlases.cell import compute
+from spannorm_theory.atlases.check import LADDER, holds_from
+from spannorm_theory.atlases.records import Cell
+from spannorm_theory.atlases.stacks import Stacks, keeps_sizes
+from spannorm_theory.atlases.trend import Trend
+from spannorm_theory.derivation.recurrence import Recurrence
+
+
+def cell(placement: str, scaling: str) -> Cell:
+    return compute(st.Architecture(placement, scaling), (16,), 60.0)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("placement", "scaling", "keeps"),
+    [
+        ("pre-norm", "unit", True),
+        ("post-norm", "gpt2", True),
+        ("pre-norm", "lns", False),
+        ("ln-scaling", "unit", False),
+        ("no-norm", "unit", False),
+        ("output-norm", "unit", False),
+        ("dyt", "unit", False),
+    ],
+)
+def test_which_branches_read_an_input_that_keeps_its_size(placement: str, scaling: str, keeps: bool) -> None:
+    assert keeps_sizes(Recurrence.of(placement, scaling)) is keeps
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(("placement", "scaling"), [("ln-scaling", "unit"), ("pre-norm", "lns")])
+def test_gains_of_inputs_that_shrink(placement: str, scaling: str) -> None:
+    """Inputs fall as 1/(l+1), so that GELU's gains are phi'(0)^2 = 1/4: the iterated kernel gives 1.250 ln L,
+    gamma_0/gamma_L as (ln L)^1.000, 1 - rho as (ln L)^-0.800; gains at size one give 1.43, 1.02 and -0.68."""
+    found = cell(placement, scaling).found
+    numbers = {name: one.trend for name, one in found.items() if one.law is not None}
+    forward, ratio, collapse = (numbers[name] for name in ("forward", "ratio", "collapse"))
+    assert (forward.power, forward.log_power) == (0, pytest.approx(1, abs=1e-3))
+    assert forward.constant == pytest.approx(1.25, rel=1e-3)
+    assert ratio.log_power == pytest.approx(1, abs=1e-3)
+    assert collapse.log_power == pytest.approx(-0.8, abs=1e-3)
+    assert {one.status for one in found.values()} == {"ok"}
+
+
+@pytest.mark.law
+def test_a_law_that_real_branches_do_not_have_is_fitted_to_them() -> None:
+    """Behind a norm GELU's gains tend to their limit as 1/l, which adds a power of ln L to a product."""
+    gradient = cell("peri-ln", "lns").found["gradient"]
+    assert gradient.law is None
+    assert "the branches' own are not" in gradient.reason
+    assert gradient.trend is not None
+    assert gradient.trend.fitted
+
+
+@pytest.mark.exact
+def test_values_are_those_of_predict() -> None:
+    arch = st.Architecture("pre-norm", "unit")
+    found = cell("pre-norm", "unit").found
+    table = st.predict(arch.with_(depth=48)).set_index(["stream", "quantity", "layer"])["log_value"]
+    assert found["forward"].at[48] == pytest.approx(table["0", "variance", 48], rel=1e-9)
+    assert found["gradient"].at[48] == pytest.approx(table["0", "grad_variance", 0], rel=1e-9)
+    ratio = table["0", "grad_variance", 0] - table["0", "grad_variance", 48]
+    assert found["ratio"].at[48] == pytest.approx(ratio, rel=1e-9)
+
+
+@pytest.mark.exact
+def test_a_law_holds_from_where_its_shape_does() -> None:
+    """The constant is the first blocks' own; what is still off at the last but one depth holds nowhere."""
+    law = Trend(power=1.0, constant=2.0)
+    at = {depth: log(7.0 * depth * (1 + 20 / depth)) for depth in LADDER}
+    assert holds_from(law, at) == 200  # 20 / 200 is 10 %, and the deepest's own correction 0.8 %
+    assert holds_from(law, {depth: value + depth for depth, value in at.items()}) is None
+    assert holds_from(law, {}) is None
+
+
+@pytest.mark.exact
+def test_gains_at_another_size_of_inputs() -> None:
+    """GELU's at a small input is a quarter, at a large one a half; attention's is one at aligned tokens."""
+    arch = st.Architecture("pre-norm", "lns")
+    for size, expected in ((1e-8, 0.25), (1e8, 0.5)):
+        (sa, sf, wa, wf), _ = ends(arch, {"attention": size, "ffn": size})
+        assert (sa, wa) == pytest.approx((1, 1))
+        assert (sf, wf) == pytest.approx((expected, expected), rel=1e-3)
+
+
+@pytest.mark.exact
+def test_stacks_out_of_range_have_no_values() -> None:
+    stacks = Stacks(st.Architecture("no-norm", "unit"), aligned=True)
+    assert stacks.logs("forward", 0, (12, 10240)) == []
+    assert stacks.sizes(10240) == {}
+    assert np.isfinite(stacks.logs("forward", 0, (12,))).all()
