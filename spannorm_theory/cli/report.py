@@ -32,9 +32,9 @@ def _set_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scalings", nargs="+", default=["unit", "depth-scaled-init"])
     for flag, default in (
         ("--depth", 48),
-        ("--width", 256),
-        ("--heads", 8),
-        ("--tokens", 64),
+        ("--width", 1024),
+        ("--heads", 16),
+        ("--tokens", 32),
         ("--networks", None),
     ):
         parser.add_argument(flag, type=int, default=default)
