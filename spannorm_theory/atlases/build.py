@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
 import os
-import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,20 +14,17 @@ from ..base.errors import AssumptionError, InputError, NonFiniteError, UnknownNa
 from ..spec.architecture import Architecture, parse_placement
 from ..spec.placements import PLACEMENTS
 from ..spec.scaling import SCALINGS
-from .cell import compute
 from .latex import longtable
 from .page import page
 from .records import FAILED, OK, Cell
 from .table import frame
+from .workers import computed
 
 #: stacks whose shares are given; bounds are of the first
 DEPTHS = (64, 1024)
 
 #: CPU seconds after which a cell is given up
 SECONDS = 30.0
-
-#: fewer cells than this are not worth a pool of processes
-FEWEST = 6
 
 
 @dataclass(frozen=True)
@@ -140,52 +133,6 @@ def _valid(placement: str, scaling: str, fields: dict[str, Any]) -> Architecture
         return None
 
 
-def _workers() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _computed(
-    archs: Sequence[Architecture], depths: tuple[int, ...], seconds: float, workers: int
-) -> Iterator[tuple[int, Cell]]:
-    """Cells with their places in ``archs``, in the order in which they are done."""
-    # forked workers know the placements and rules that a user has registered
-    forks = "fork" in multiprocessing.get_all_start_methods()
-    if workers <= 1 or len(archs) < FEWEST or not forks:
-        yield from ((i, compute(arch, depths, seconds)) for i, arch in enumerate(archs))
-        return
-    # a worker takes all rules of a placement: they share what is compiled, and many their laws
-    groups: dict[str, list[int]] = {}
-    for i, arch in enumerate(archs):
-        groups.setdefault(arch.placement, []).append(i)
-    slowest = sorted(
-        groups.values(), key=lambda group: (archs[group[0]].definition.streams, len(group)), reverse=True
-    )
-    context = multiprocessing.get_context("fork")
-    with (
-        warnings.catch_warnings(),
-        ProcessPoolExecutor(min(workers, len(slowest)), context, _prepare) as pool,
-    ):
-        # newer Pythons warn of threads (BLAS); the workers start none and share no locks with them
-        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        futures = {pool.submit(_group, [archs[i] for i in g], depths, seconds): g for g in slowest}
-        for future in as_completed(futures):
-            yield from zip(futures[future], future.result(), strict=True)
-
-
-def _prepare() -> None:
-    """One thread for each worker; and fewer collections of garbage, which visit the many small objects that
-    formulas are and would be a tenth of the work."""
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1)
-    gc.freeze()
-    gc.set_threshold(50_000, 20)
-
-
-def _group(archs: Sequence[Architecture], depths: tuple[int, ...], seconds: float) -> list[Cell]:
-    return [compute(arch, depths, seconds) for arch in archs]
-
-
 def atlas(
     placements: Sequence[str] | None = None,
     scalings: Sequence[str] | None = None,
@@ -228,7 +175,7 @@ def atlas(
 
     archs = architectures(placements, scalings, **fields)
     order = tuple(sorted(set(depths)))
-    found = _computed(archs, order, seconds, _workers() if workers is None else workers)
+    found = computed(archs, order, seconds, workers)
     done = dict(tqdm(found, total=len(archs), desc="atlas", disable=not progress))
     cells = [done[i] for i in range(len(archs))]
     if networks:

@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 from ..base.errors import InputError, SpannormError, UnknownNameError
 from ..base.registry import Registry
 from .graph import Trace, Value
-from .net import Net, record
+from .net import Net
 from .position import MIDDLE, Position, Questions
+from .record import record
 from .scaling import ScalingRule
 from .scalings import SCALINGS
 

@@ -1,0 +1,96 @@
+"""Run a placement's definition, and refuse traces that mean nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sympy import Expr, Integer
+
+from ..base.errors import InputError
+from .graph import Branch, Norm, Sum, Trace, Value
+from .net import Net
+from .position import MIDDLE, Position, Questions
+from .scaling import ScalingRule, exact, require_usable
+
+
+def record(
+    definition: Callable[..., Any],
+    rule: ScalingRule,
+    streams: int,
+    position: Position = MIDDLE,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Trace, Questions]:
+    """Call ``definition`` on ``streams`` symbolic streams; the trace, and what was asked.
+
+    Raises:
+        InputError: the definition returns something else than values of this trace, uses a branch twice,
+            adds an element-wise function to a stream, norms what is always zero, or multiplies by
+            something else than expressions in (l, L, d).
+    """
+    net = Net(rule, position)
+    inputs = tuple(net.stream(i) for i in range(streams))
+    result = definition(inputs[0] if streams == 1 else inputs, net, **(options or {}))
+    outputs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
+    for output in outputs:
+        net.check(output)
+    trace = net.finish(inputs, outputs)
+    for factor in trace.multipliers:
+        require_usable(exact(factor))
+    _require_single_use(trace)
+    _require_read_by_branches(trace)
+    for node in trace.nodes:
+        if isinstance(node, Norm) and _vanishes(node.source):
+            raise InputError(
+                f"the definition norms {node.source}, which is always zero under the scaling rule "
+                f"{rule.name}; take another rule, or norm something else"
+            )
+    return trace, net.questions
+
+
+def _vanishes(value: Value) -> bool:
+    """Whether a value is zero by its factors and the scaling rule's."""
+    if isinstance(value, Branch):
+        return value.silent
+    return isinstance(value, Sum) and all(
+        factor == 0 or _vanishes(part) for part, factor in _terms(value).items()
+    )
+
+
+def _terms(value: Value) -> dict[Value, Expr]:
+    """The factors of a linear combination, by what is no sum itself."""
+    if not isinstance(value, Sum):
+        return {value: Integer(1)}
+    total: dict[Value, Expr] = {}
+    for factor, part in value.terms:
+        for inner, own in _terms(part).items():
+            total[inner] = total.get(inner, Integer(0)) + factor * own
+    return total
+
+
+def _require_single_use(trace: Trace) -> None:
+    kinds = [branch.kind for branch in trace.branches if not branch.elementwise]
+    twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
+    if twice:
+        raise InputError(
+            f"the definition applies the {twice[0]} branch twice in one block, but a block has one attention "
+            "and one feed-forward branch and each weight is used once"
+        )
+
+
+def _require_read_by_branches(trace: Trace) -> None:
+    """Refuse element-wise values inside a norm, or in a sum that a stream or a norm reads."""
+
+    def of(value: Value) -> set[int]:
+        if isinstance(value, Branch):
+            return {value.index} if value.elementwise else set()
+        return set().union(*(of(source) for source in value.sources))
+
+    mixed: list[Value] = [node for node in trace.nodes if isinstance(node, Norm) and of(node)]
+    mixed += [out for out in trace.outputs if not isinstance(out, Branch) and of(out)]
+    mixed += [node for node in trace.nodes if isinstance(node, Sum) and len(node.terms) > 1 and of(node)]
+    if mixed:
+        raise InputError(
+            f"an element-wise function in a norm's place may be read by a branch, or be the output of the "
+            f"model, but {mixed[0]} adds or norms it"
+        )
