@@ -45,7 +45,7 @@ for name in ("post-norm", "span-norm"):
     recursion = st.derive(name)
     print(name)
     print("  skip path:     ", recursion.asymptotics()["identity gain"])
-    print("  whole gradient:", recursion.asymptotics()["gamma_0/gamma_L"])
+    print("  whole gradient:", recursion.asymptotics()["gradient at the embedding"])
 
 # %% [markdown]
 # ## Closed forms and laws

@@ -60,7 +60,7 @@ for name in STANDARD:
     end = gains[gains["layer"] == SHAPE["depth"]].set_index(["quantity", "stream"])["value"]
     rows[name] = {
         "skip path alone, squared": start["identity_gain", "0"] ** 2,
-        "whole gradient": start["grad_variance", "0"] / end["grad_variance", "0"],
+        "whole gradient, first layer over last": start["grad_variance", "0"] / end["grad_variance", "0"],
     }
 pd.DataFrame(rows).T.map("{:.3g}".format)
 

@@ -11,6 +11,7 @@ from sympy import Expr, Pow, Rational, exp, factor, simplify
 from sympy.printing.latex import LatexPrinter
 
 import spannorm_theory as st
+from spannorm_theory.asymptotics.eigenvalue import named
 from spannorm_theory.asymptotics.growth import Growth
 from spannorm_theory.base import symbols
 from spannorm_theory.gaussian.activations import ACTIVATIONS as REGISTERED
@@ -89,7 +90,7 @@ def activations() -> str:
 
 def atlas() -> str:
     """Large-depth laws of many placements, with and without a rule that scales with depth."""
-    head = ("placement", r"$q_L$", r"$\gamma_0/\gamma_L$", r"$(1-\rho_L)/(1-\rho_0)$", "identity gain")
+    head = ("placement", r"$q_L$", r"$\gamma_0$", r"$(1-\rho_L)/(1-\rho_0)$", "identity gain")
     rows: list[tuple[str, ...]] = [(r"\multicolumn{5}{@{}l}{\emph{no scaling}}",)]
     rows += [(PLACEMENTS[name].title, *_laws(name, "unit")) for name in UNSCALED]
     rows.append((r"\multicolumn{5}{@{}l}{\emph{scaled with depth}}",))
@@ -109,7 +110,7 @@ def _laws(placement: str, rule: str) -> list[str]:
     )
     moments = [f"q_{s}{s} at l=L" if s else "q at l=L" for s in streams]
     gains = [f"identity gain {s}".strip() for s in streams]
-    one = [found.get("gamma_0/gamma_L"), found.get("(1-rho_L)/(1-rho_0)")]
+    one = [found["gradient at the embedding"], found.get("(1-rho_L)/(1-rho_0)")]
     return [_cell(found[m] for m in moments), _cell(one[:1]), _cell(one[1:]), _cell(found[g] for g in gains)]
 
 
@@ -118,8 +119,9 @@ def _cell(laws: Iterable[Growth | str | None]) -> str:
 
 
 def _law(law: Growth) -> str:
-    """The shape of a law, or its limit where it tends to one (for an embedding of second moment one)."""
-    L, shape = symbols.depth, law.shape
+    """The shape of a law, or its limit where it tends to one (for an embedding of second moment one); p is the
+    largest eigenvalue of a matrix."""
+    L, (shape, _) = symbols.depth, named(law.shape)
     if shape == 1:
         return f"${_short(law.prefactor.subs(symbols.initial_variance, 1))}$"
     if isinstance(shape, Pow) and shape.exp == L and any(p.exp == -HALF for p in shape.base.atoms(Pow)):
