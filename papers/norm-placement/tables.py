@@ -119,7 +119,7 @@ def _cell(laws: Iterable[Growth | str | None]) -> str:
 
 
 def _law(law: Growth) -> str:
-    """The shape of a law, or its limit where it tends to one (for an embedding of second moment one); p is the
+    """The shape of a law, or its limit where it tends to one (for an embedding of second moment 1); p is the
     largest eigenvalue of a matrix."""
     L, (shape, _) = symbols.depth, named(law.shape)
     if shape == 1:
