@@ -98,7 +98,7 @@ class GainBox:
         return (a / divisor, b / divisor), (c / divisor, d / divisor)
 
     def _found(self, gains: dict[str, float], low: float, high: float) -> Gains:
-        moments, kept = self._moments, 1 - self._arch.dropout
+        moments, kept = self._moments, 1.0 if self._branch.elementwise else 1 - self._arch.dropout
         sizes = _sizes(low, high) if low < high else np.array([high])
         if isinstance(moments, Attention):
             sizes = sizes[-1:]

@@ -125,7 +125,11 @@ class Block:
                 q = gram.diagonal()
                 output = component.output(q[:, None], q[None, :], gram, gains)
             self._branches[branch.index] = output
-        return dropped_gram(self._branches[branch.index], self.draws.arch.dropout)
+        return dropped_gram(self._branches[branch.index], self._dropout(branch))
+
+    def _dropout(self, branch: Branch) -> float:
+        """Rate of dropout on a branch's output; none where it has no weights."""
+        return 0.0 if branch.elementwise else self.draws.arch.dropout
 
     def load_imbalance(self) -> float:
         """Mean squared coefficient of variation of the experts' loads; zero without a router."""
@@ -164,7 +168,7 @@ class Block:
 
         def transfer(branch: Branch, grad: Array) -> Array:
             origin = adjoint.origin[branch.index]
-            grad = dropped_gram(grad, self.draws.arch.dropout)
+            grad = dropped_gram(grad, self._dropout(origin))
             gram = forward.cov(origin.source, origin.source)
             component, gains = self._part(origin)
             if isinstance(component, SampledAttention):

@@ -95,11 +95,12 @@ class _BlocksBack:
     def _branch_maps(self) -> list[Array]:
         """Entries of each branch's 2 x 2 map from (gamma, c) at its output to its input, (4, layers); maps of
         attention to its projections are kept."""
-        blocks, moments, kept = self.blocks, self.moments, 1 / (1 - self.blocks.dropout)
-        by_dropout = np.array([kept, 1.0, kept, 1.0])[:, None]
+        blocks, moments = self.blocks, self.moments
         maps: list[Array] = []
         self._projections: list[dict[str, Array]] = []
-        for component, at, v in zip(blocks.components, moments.branches, self._v, strict=True):
+        branches = zip(blocks.components, blocks.dropout, moments.branches, self._v, strict=True)
+        for component, rate, at, v in branches:
+            by_dropout = np.array([1 / (1 - rate), 1.0, 1 / (1 - rate), 1.0])[:, None]
             if isinstance(component, Attention):
                 found = component.backward(at, v)
                 maps.append(found["stream"].reshape(-1, 4).T * by_dropout)
@@ -118,7 +119,7 @@ class _BlocksBack:
         at_outputs = np.einsum("lbn,ln->lb", self._to_branches, behind)
         for i, component in enumerate(self.blocks.components):
             at = self.moments.branches[i]
-            grad = at_outputs[:, 2 * i : 2 * i + 2] * np.array([1 / (1 - self.blocks.dropout), 1.0])
+            grad = at_outputs[:, 2 * i : 2 * i + 2] * np.array([1 / (1 - self.blocks.dropout[i]), 1.0])
             norms: dict[str, Any]
             if isinstance(component, Attention):
                 norms = component.weight_grads(at, self._v[i], grad, self._projections[i])

@@ -32,7 +32,7 @@ class WiredBlocks:
         components: the component of each branch, which has its moments.
         gains: sigma_W^2 of each branch's matrices by name, each (layers,).
         multipliers: values of the step's coefficients, each (layers,).
-        dropout: p_o, the rate of dropout on every branch's output.
+        dropout: p_o of each branch, the rate of dropout on its output; none where it has no weights.
     """
 
     step: PairStep
@@ -40,7 +40,7 @@ class WiredBlocks:
     components: list[Component]
     gains: list[dict[str, Array]]
     multipliers: list[Array]
-    dropout: float
+    dropout: list[float]
 
     @classmethod
     def of(cls, arch: Architecture, trace: Trace, places: tuple[int, ...], layers: Array) -> WiredBlocks:
@@ -54,7 +54,7 @@ class WiredBlocks:
             [branch_moments(b, arch, step.trace.only_normed(b)) for b in branches],
             [branch_gains(b, arch, layers) for b in branches],
             [over_layers(c, arch, layers) for c in step.coefficients],
-            arch.dropout,
+            [0.0 if b.elementwise else arch.dropout for b in branches],
         )
 
 

@@ -94,9 +94,11 @@ class _Steps:
     """The blocks of one wiring, each call being the next of them."""
 
     def __init__(self, wiring: WiredBlocks, pair_variance: Array) -> None:
-        self._step, self._transfers = wiring.step, [c.transfer for c in wiring.components]
-        if wiring.dropout:
-            self._transfers = [dropped(transfer, wiring.dropout) for transfer in self._transfers]
+        self._step = wiring.step
+        self._transfers = [
+            dropped(component.transfer, rate) if rate else component.transfer
+            for component, rate in zip(wiring.components, wiring.dropout, strict=True)
+        ]
         columns = [wiring.multipliers]
         for component, gains, v in zip(wiring.components, wiring.gains, pair_variance.T, strict=True):
             read_v = [np.minimum(v, LARGEST_PAIR_VARIANCE)] if isinstance(component, MixtureOfExperts) else []

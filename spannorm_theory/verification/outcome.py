@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 from itertools import count
-from math import ceil, log, log2
+from math import ceil, isfinite, log, log2
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -168,11 +168,13 @@ class Verification:
         if rows.empty:
             tested = len(self.table) - self.toothless
             return f"AGREES WITHIN WIDTH: on {tested} of {len(self.table)} rows; the others are hardly tested"
-        largest = rows.loc[[rows["relative_error"].abs().idxmax()]].to_dict("records")[0]
+        largest = rows.loc[[rows["relative_error"].abs().fillna(0).idxmax()]].to_dict("records")[0]
+        share, apart = largest["relative_error"], largest["estimate"] - largest["theory"]
+        difference = f"{share:+.1%}" if isfinite(share) else f"{apart:+.2g}"  # a theory of zero has no share
         return (
             f"AGREES WITHIN WIDTH: {len(rows)} of {len(self.table)} rows differ by more than "
             f"{self.threshold:.1f} standard errors, as {self._sizes()} allows, {largest['quantity']} "
-            f"[{largest['stream']}] by {largest['relative_error']:+.1%}; width={self.width_needed} judges "
+            f"[{largest['stream']}] by {difference}; width={self.width_needed} judges "
             "closer"
         )
 

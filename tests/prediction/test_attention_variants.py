@@ -183,3 +183,13 @@ def test_networks_with_a_temperature_agree(fields: dict[str, Any]) -> None:
     arch = Architecture("pre-norm", depth=6, width=256, heads=8, tokens=24, qk_norm=True, logit_variance=4.0)
     result = verify(arch.with_(**fields), networks=32, progress=False)
     assert result.passed, result.summary()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("mask", ["none", "causal"])
+@pytest.mark.parametrize("placement", ["dyt", "derf"])
+def test_dropout_leaves_functions_in_a_norm_s_place_alone(placement: str, mask: str) -> None:
+    arch = Architecture(
+        placement, depth=2, width=64, heads=4, tokens=8, dropout=0.5, activation="relu", mask=mask
+    )
+    assert verify(arch, networks=40, progress=False).passed

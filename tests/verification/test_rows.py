@@ -72,3 +72,15 @@ def test_the_gate_of_many_rows_and_few_networks_is_wider() -> None:
     """Student's quantile of probability 1e-3, for one row and many networks that of the normal law."""
     assert gate_width(10**9, 1) == pytest.approx(3.290526731, rel=1e-8)  # nine digits
     assert gate_width(10**9, 1) < gate_width(10**9, 100) < gate_width(16, 100)
+
+
+@pytest.mark.exact
+def test_means_of_what_is_zero_in_some_networks() -> None:
+    """Not log-normal: the plain mean and its standard error."""
+    values = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [0.0, 2.0]])
+    with np.errstate(divide="ignore"):
+        center, error = log_mean(np.log(values))
+    assert np.exp(center[0]) == rounded(1.5)
+    assert error[0] == rounded(values[:, 0].std(ddof=1) / 2 / 1.5)
+    logs = np.log(values[:, 1])
+    assert center[1] == rounded(logs.mean() + logs.var(ddof=1) / 2)

@@ -393,3 +393,11 @@ def test_gradients_that_are_exactly_zero_agree_with_a_theory_of_zero(name: str) 
     zero = result.table["theory"] == 0
     assert zero.any()
     assert result.passed, result.summary()
+
+
+def test_a_row_of_zero_within_width_is_told_by_its_difference() -> None:
+    """The gradient's token cosine is zero where the loss reads the last token alone."""
+    arch = Architecture("post-norm", depth=2, width=64, heads=2, tokens=4, loss="last")
+    result = verify(arch, networks=40, progress=False)
+    assert result.passed
+    assert result.outcome() in str(result)

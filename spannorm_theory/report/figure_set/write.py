@@ -9,8 +9,8 @@ from pathlib import Path
 from matplotlib.transforms import Bbox
 from tqdm import tqdm
 
-from ...base.errors import InputError
-from ...plot.canvas.paper import RC, paper, save
+from ...base.errors import InputError, UnknownNameError
+from ...plot.canvas.paper import RC, STYLES, paper, save
 from ...render.latex_table import write_latex
 from ...spec.architecture import Architecture
 from ..cells import architectures
@@ -75,6 +75,8 @@ def write_figures(
     Raises:
         InputError: a name, size or folder that cannot be used.
     """
+    if style not in STYLES:
+        raise UnknownNameError("style", style, STYLES)
     archs = architectures(placements, scalings, depth, width, heads, tokens)
     recipes = list(standard_set(archs, style, networks, seed))
     folder = _folder(out)
