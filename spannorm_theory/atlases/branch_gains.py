@@ -24,8 +24,9 @@ from ..layers.attention import Attention
 from ..moments.branches import branch_moments
 from ..moments.constant_gains import Gains
 from ..moments.one_token import rule_gain, scale_free
-from ..moments.schedule import branch_gains, over_layers, relative_gain
+from ..moments.schedule import branch_gains, relative_gain
 from ..spec.architecture import Architecture
+from ..spec.expressions import over_layers
 
 #: a second moment of one at the input of every branch
 ONES: Mapping[str, float] = MappingProxyType({})

@@ -193,11 +193,13 @@ def _spread(indices: Sequence[int], count: int) -> list[int]:
 
 
 def _monte_carlo(arch: Architecture, networks: int, seed: int) -> str:
+    from ..verification.outcome import UNDECIDED
     from ..verification.verification import verify
 
     try:
         result = verify(arch, networks=networks, seed=seed, progress=False)
     except (AssumptionError, NonFiniteError) as error:
         return f"not simulated: {error}"
-    rows = len(result.table)
-    return f"{OK} ({rows} rows)" if result.passed else f"{FAILED}: {result.outcome()}"
+    if result.passed:
+        return f"{OK} ({len(result.table)} rows)"
+    return result.outcome() if result.verdict == UNDECIDED else f"{FAILED}: {result.outcome()}"

@@ -125,6 +125,8 @@ def _caveats(
         yield f"no law of {', '.join(iterated)}: fitted up to L = {DEPTHS[-1]}"
     if any(branch.elementwise for branch in arch.block(arch.depth - 1).branches):
         yield "an element-wise function in a norm's place: no argument from degree one"
+    if not arch.exchangeable:
+        yield "values beside laws are of stacks without a mask and positions"
     if beyond:
         yield (
             "inputs of branches leave float64's range: laws hold their gains constant, and are not held "

@@ -40,21 +40,27 @@ class Stacks:
 
     def __init__(self, arch: Architecture, *, aligned: bool) -> None:
         """``aligned``: tokens and their gradients start as good as equal, else as the architecture has it."""
-        equal = {"inputs": "gaussian", "input_cosine": 1 - APART, "loss": "mean"}
+        equal = {"inputs": "gaussian", "position_variance": 0.0, "input_cosine": 1 - APART, "loss": "mean"}
         self._arch = arch.with_(
             mask="none",
             positions="none",
             window=None,
-            position_variance=0.0,
-            input_variance=arch.input_variance / arch.input_second_moment,
             **(equal if aligned else {"loss": "probe"}),
         )
         self._found: dict[int, Mapping[tuple[str, int], float]] = {}
 
+    def _of_depth(self, depth: int) -> Architecture:
+        """The stack of one depth, whatever the scaling rule does to the embedding."""
+        arch = self._arch.with_(depth=depth)
+        size = arch.input_second_moment
+        return arch.with_(
+            input_variance=arch.input_variance / size, position_variance=arch.position_variance / size
+        )
+
     def sizes(self, depth: int) -> dict[str, float]:
         """Second moment at the input of the last block's branches, by their kind; empty where the stack
         leaves float64's range."""
-        arch = self._arch.with_(depth=depth)
+        arch = self._of_depth(depth)
         stack = Stack.of(arch)
         try:
             moments = forward(stack, input_state(arch, stack))
@@ -73,7 +79,7 @@ class Stacks:
         """The quantities of one stack, by name and stream; none where the theory declines it."""
         if depth not in self._found:
             try:
-                self._found[depth] = self._ends(predict_profiles(self._arch.with_(depth=depth)).profiles)
+                self._found[depth] = self._ends(predict_profiles(self._of_depth(depth)).profiles)
             except SpannormError:
                 self._found[depth] = {}
         return self._found[depth]

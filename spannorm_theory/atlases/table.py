@@ -24,7 +24,7 @@ def frame(cells: Sequence[Cell], depths: Sequence[int]) -> pd.DataFrame:
         ("derived", "iterated"), X (its numbers at aligned tokens, as text), X_independent; X_factorial,
         X_rate, X_root, X_power, X_log_power, X_prefactor (ln f = factorial L ln L + rate L^root
         + power ln L + log_power ln ln L + ln prefactor, at aligned tokens); X_at_12, 48, 200 and 1000 (ln of
-        the iterated quantity at these depths), X_from (the depth from which on the law holds to 10 %);
+        the iterated quantity at these depths), X_from (the depth from which on its shape holds to 10 %);
         X_reason (why there is no law), X_check; update_L, cosine_L, token_cosine_L for each depth;
         forward_low, forward_high, gradient_low, gradient_high (bounds at the first depth, as natural
         logarithms); checked, monte_carlo, verdict, caveats (where a stated limit of the theory applies),

@@ -14,12 +14,15 @@ from .closed_forms import Array, Kernel
 #: step of the difference that stands for phi'(0); its error is about 1e-10
 STEP = 1e-5
 
+#: slopes below this are that error
+SMALLEST = 1e-8
+
 
 class AtZero:
     """K as it is where second moments are positive, and where one is zero K = phi(0)^2, dK/dc = phi'(0)^2.
 
-    phi'(0) is taken from the left, which is what torch has at the kink of a ReLU. Tokens are zero together:
-    the two second moments vanish both or not at all.
+    phi'(0) is taken from the left, which is what torch's relu, leaky_relu and their kin have at a kink (not
+    clamp, maximum and abs). Tokens are zero together: the two second moments vanish both or not at all.
     """
 
     def __init__(self, kernel: Kernel, function: Callable[[Array], Array]) -> None:
@@ -29,7 +32,8 @@ class AtZero:
     def _constants(self) -> tuple[float, float]:
         """phi(0)^2 and phi'(0)^2."""
         at, once, twice = np.asarray(self._function(-STEP * np.arange(3.0)), dtype=float).tolist()
-        return at**2, ((3 * at - 4 * once + twice) / (2 * STEP)) ** 2
+        slope = (3 * at - 4 * once + twice) / (2 * STEP)
+        return at**2, slope**2 if abs(slope) > SMALLEST else 0.0
 
     def value(self, q1: ArrayLike, q2: ArrayLike, c: ArrayLike) -> Any:
         """K(q1, q2, c)."""

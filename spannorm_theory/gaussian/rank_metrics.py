@@ -56,10 +56,9 @@ def rank_metrics_gram(grams: Array, drops: Array, factor: Array) -> dict[str, Ar
     Args:
         grams: (layers, tokens, tokens), per coordinate.
         drops: (layers,), one minus the token cosine.
-        factor: T of shape (samples, layers, tokens, tokens) with T T^T a draw of Z Z^T / m, Z standard normal
-            (tokens, m): G^(1/2) Z Z^T G^(1/2) / m, the Gram of m Gaussian coordinates, has the spectrum of
-            T^T G T. Covariances of tokens have the variance 1/m over pairs; m is the width where that is all
-            that tells pairs apart, and 1/V else (T9.1).
+        factor: T of shape (samples, layers, tokens, tokens) with T T^T a draw of Z Z^T / d, Z standard normal
+            (tokens, d): G^(1/2) Z Z^T G^(1/2) / d, the Gram of d Gaussian coordinates, has the spectrum of
+            T^T G T. Where covariances vary over pairs by more than 1/d, T is a product of two such (T9.7).
     """
     eigenvalues = np.maximum(np.linalg.eigvalsh(factor.swapaxes(-1, -2) @ grams @ factor), 0)
     total = eigenvalues.sum(axis=-1, keepdims=True)

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
-
 import numpy as np
-from sympy import Expr, lambdify
 
-from ..base import symbols
 from ..gaussian.closed_forms import Array
 from ..spec.architecture import Architecture
+from ..spec.expressions import over_layers
 from ..spec.graph import SUBLAYERS, VALUE_PATH, Branch
 from .one_token import scale_free
-
-
-@lru_cache(maxsize=1024)
-def _compiled(expression: Expr) -> Any:
-    return lambdify((symbols.layer, symbols.depth, symbols.width), expression, modules="numpy")
-
-
-def over_layers(expression: Expr, arch: Architecture, layers: Array) -> Array:
-    """An expression in (l, L, d) at each layer; shape (layers,), float64."""
-    value = _compiled(expression)(layers, float(arch.depth), float(arch.width))
-    return np.broadcast_to(np.asarray(value, dtype=float), layers.shape)
 
 
 def branch_gains(branch: Branch, arch: Architecture, layers: Array) -> dict[str, Array]:

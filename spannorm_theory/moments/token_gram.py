@@ -20,11 +20,12 @@ from ..layers.feedforward import FeedForward
 from ..layers.multiplier import multiplier_grad_gram
 from ..layers.pointwise import Pointwise
 from ..spec.architecture import Architecture
+from ..spec.expressions import over_layers
 from ..spec.graph import Branch, Trace
 from .adjoint import Adjoint
 from .algebra import GRAM, Moments
 from .branches import QUADRATIC_IN_DROP, branch_gram_moments
-from .schedule import branch_gains, over_layers
+from .schedule import branch_gains
 
 Component = SampledAttention | FeedForward | Pointwise
 
@@ -53,12 +54,19 @@ class Draws:
         """Generator for the values and gradients of one layer, where the theory samples them."""
         return np.random.default_rng((*self.seed, layer, 1))
 
-    def wishart(self, variances: Array) -> Array:
+    def products(self, variances: Array) -> Array:
+        """T of shape (``SPECTRA``, layers, tokens, tokens), products of two Gaussian samples: of the width,
+        and of as many coordinates as leave entries of T T^T the ``variances``, (layers,), leading order."""
+        width = np.array([1 / self.arch.width])
+        more = np.maximum(variances - width, 1e-12)  # a sample that changes nothing
+        return np.asarray(self._wishart(width, 0) @ self._wishart(more, 1))
+
+    def _wishart(self, variances: Array, number: int) -> Array:
         """T of shape (``SPECTRA``, layers, tokens, tokens) with T T^T distributed as Z Z^T / m, Z standard
         normal of shape (tokens, m), for the variances 1/m of its entries, (layers,): Bartlett's
         decomposition, from the same random numbers in each layer. m need not be whole."""
         n, m = self.arch.tokens, 1 / variances[:, None]
-        random = np.random.default_rng((*self.seed, self.arch.depth))
+        random = np.random.default_rng((*self.seed, self.arch.depth, number))
         factor, k = np.tril(random.standard_normal((SPECTRA, 1, n, n)), -1), np.arange(n)
         squares = 2 * gammaincinv(np.maximum(m - k, 0) / 2, random.random((SPECTRA, 1, n)))
         found = np.where(m[..., None] > k, factor, 0.0)

@@ -7,9 +7,8 @@ from math import sqrt
 
 import numpy as np
 import torch
-from sympy import Expr, lambdify
+from sympy import Expr
 
-from ..base import symbols
 from ..base.errors import InputError
 from ..gaussian.activations import ACTIVATIONS
 from ..layers.attention_op import attention_forward
@@ -18,6 +17,7 @@ from ..layers.feedforward_op import ffn_forward
 from ..layers.multiplier_op import Multiply
 from ..layers.norm_op import normalise
 from ..spec.architecture import Architecture
+from ..spec.expressions import over_layers
 from ..spec.graph import SUBLAYERS, Branch, Gain, Norm, Stream, Sum, Trace
 from .randomness import Purpose
 from .weights import Matrix, Weights
@@ -53,11 +53,7 @@ class Program:
         layers = np.arange(self.arch.depth, dtype=float)
         for expression in expressions:
             if expression not in self._coefficients:
-                function = lambdify([symbols.layer, symbols.depth, symbols.width], expression, "numpy")
-                values = np.broadcast_to(
-                    function(layers, float(self.arch.depth), float(self.arch.width)), layers.shape
-                )
-                self._coefficients[expression] = [float(value) for value in values]
+                self._coefficients[expression] = over_layers(expression, self.arch, layers).tolist()
 
     def matrices(self, layer: int) -> dict[str, Matrix]:
         """The law of each weight matrix of a block."""

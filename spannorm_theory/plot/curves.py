@@ -162,12 +162,24 @@ def curves(table: pd.DataFrame, what: View, stream: str) -> list[Curve]:
     found = []
     for key, group in rows.groupby(list(KEYS), sort=False):
         group = group.sort_values("layer")
+        _require_one(group, f"{what.quantity} of {key[0]}")
         placement, scaling, depth, width, tokens, name = map(str, key)
         ordinates = _logarithmic(group, what) if what.logarithmic else _plain(group)
         layer = group["layer"].to_numpy(dtype=float)
         sizes = int(depth), int(width), int(tokens)
         found.append(Curve(placement, scaling, *sizes, name, layer, *ordinates))
     return found
+
+
+def _require_one(group: pd.DataFrame, what: str) -> None:
+    """Refuse several theories, or several estimates, of one layer."""
+    for column in ("theory", "estimate"):
+        known = group.loc[group[column].notna(), ["layer", column]].drop_duplicates()
+        if known["layer"].duplicated().any():
+            raise InputError(
+                f"the tables hold several {what} that differ in a field which figures do not tell apart "
+                f"(they know {', '.join(KEYS)}); draw them in figures of their own"
+            )
 
 
 def _column(group: pd.DataFrame, name: str) -> Array:

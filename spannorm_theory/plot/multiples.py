@@ -24,7 +24,7 @@ LOGITS = ("attn.query", "attn.key")
 
 
 def weight_gradients(table: Tables, *, per: str = "placement", width: float | None = None) -> Figure:
-    """Squared weight-gradient norms against depth, one panel for each matrix.
+    """Squared weight-gradient norms against depth, one panel for each matrix and learnt multiplier.
 
     Queries and keys, which vanish as tokens become alike, share one value axis, all others another.
 
@@ -33,7 +33,8 @@ def weight_gradients(table: Tables, *, per: str = "placement", width: float | No
     """
     joined = join(table)
     streams = set(joined.loc[joined["quantity"] == "weight_grad_norm", "stream"])
-    matrices = [name for name in WEIGHTS if name in streams]
+    # the matrices in their order, then routers and learnt multipliers
+    matrices = [name for name in WEIGHTS if name in streams] + sorted(streams - set(WEIGHTS))
     if not matrices:
         raise InputError("the table has no weight_grad_norm")
     what = view("weight_grad_norm")

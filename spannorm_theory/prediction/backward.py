@@ -12,6 +12,7 @@ from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..layers.attention import Attention
 from ..layers.multiplier import multiplier_grad
+from ..moments.algebra import norm_of_zero
 from ..moments.branches import QUADRATIC_IN_DROP
 from ..moments.scaled_product import scaled_product
 from ..spec.architecture import Architecture
@@ -55,7 +56,10 @@ def backward(
     blocks = [
         _BlocksBack(*parts) for parts in zip(moments.wirings, v.branches, network_variance, strict=True)
     ]
-    readout = Readout.of(arch, step.places, moments.last)
+    try:
+        readout = Readout.of(arch, step.places, moments.last)
+    except ZeroDivisionError:
+        raise norm_of_zero(arch.depth) from None
     gamma, c = loss_moments(arch, readout.q, readout.delta)
     behind = readout.gradient @ np.array([1.0, c / gamma])
     matrices = stack.in_order([wiring.matrices for wiring in blocks])

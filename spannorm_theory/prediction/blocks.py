@@ -14,9 +14,10 @@ from ..layers.feedforward import FeedForward
 from ..layers.pointwise import Pointwise
 from ..moments.branches import branch_moments
 from ..moments.differential import Gradient
-from ..moments.schedule import branch_gains, over_layers
+from ..moments.schedule import branch_gains
 from ..moments.two_tokens import PairStep, pair_step
 from ..spec.architecture import Architecture
+from ..spec.expressions import over_layers
 from ..spec.graph import Trace
 
 Component = Attention | FeedForward | Pointwise

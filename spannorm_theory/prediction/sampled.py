@@ -126,7 +126,10 @@ class _Run:
         if arch.experts > 1:
             self.profiles["ffn.router", "load_imbalance"] = np.array([b.load_imbalance() for b in blocks])
         readout = Block(Wiring.of(arch.definition.trace_readout(), arch), 0, states[-1], draws)
-        gradient = loss_gram(arch, readout.forward().outputs()[0][0])
+        try:
+            gradient = loss_gram(arch, readout.forward().outputs()[0][0])
+        except ZeroDivisionError:
+            raise norm_of_zero(arch.depth) from None
         size = float(gradient.diagonal().mean())
         moments = [block.pair_moments(stack.step.firsts) for block in blocks]
         v, u = _finite_width(arch, stack, np.array(moments))
@@ -171,8 +174,8 @@ class _Run:
         kept = (excess <= LARGEST_EXCESS) & (not (arch.dropout or arch.attention_dropout))
         for s in range(count):
             own = np.array([state[s][s] for state in states])
-            m = self.draws.wishart(np.where(kept[:, s], v[:, s], 1 / arch.width))
-            found = rank_metrics_gram(own, 1 - self.profiles[str(s), "token_cosine"], m)
+            factor = self.draws.products(np.where(kept[:, s], v[:, s], 1 / arch.width))
+            found = rank_metrics_gram(own, 1 - self.profiles[str(s), "token_cosine"], factor)
             found |= {name: np.where(kept[:, s], found[name], np.nan) for name in SPECTRAL}
             self.profiles.update({(str(s), name): x for name, x in found.items()})
 

@@ -27,7 +27,8 @@ NODES, DRAWS = 4096, 32
 
 
 def singular_values(arch: Architecture, layers: Sequence[int]) -> dict[str, Array]:
-    """Expected s_i / |X|_F, falling, by stream, (layers, tokens); NaN where rank metrics are declined."""
+    """Expected s_i / |X|_F, falling, by stream, (layers, tokens); NaN where rank metrics are declined, and
+    under a mask for Zipf inputs, whose Grams are means over ids."""
     if arch.mask != "none":
         return _from_grams(arch, layers)
     profiles = predict_pair(arch).profiles
@@ -73,15 +74,20 @@ def _of_moments(rho: float, spread: float, arch: Architecture) -> Array:
 
 
 def _from_grams(arch: Architecture, layers: Sequence[int]) -> dict[str, Array]:
-    grams = resolve(arch, layers=layers).grams
+    resolved = resolve(arch, layers=layers)
     columns = np.random.default_rng(0).standard_normal((DRAWS, arch.tokens, arch.width))
     found = {}
     for stream in map(str, range(arch.definition.streams)):
         rows = []
         for layer in layers:
-            size, rotation = np.linalg.eigh(grams[stream, "variance"][layer])
+            kept = np.isfinite(resolved.profiles[stream, "participation_ratio"][layer])
+            if arch.inputs == "zipf" or not kept:
+                rows.append(np.full(arch.tokens, np.nan))
+                continue
+            size, rotation = np.linalg.eigh(resolved.grams[stream, "variance"][layer])
             root = rotation * np.sqrt(np.maximum(size, 0)) @ rotation.T
             values = np.linalg.svd(root @ columns, compute_uv=False)
-            rows.append((values / np.linalg.norm(values, axis=1, keepdims=True)).mean(axis=0))
+            mean = (values / np.linalg.norm(values, axis=1, keepdims=True)).mean(axis=0)
+            rows.append(np.pad(mean, (0, arch.tokens - len(mean))))  # fewer coordinates than tokens
         found[stream] = np.array(rows)
     return found

@@ -123,8 +123,8 @@ class Verification:
             name = f"{row['quantity']} [{row['stream']}]"
             lines.append(
                 f"  {name:36s} worst at layer {row['layer']:4d}: theory {row['theory']:10.4g}  "
-                f"estimate {row['estimate']:10.4g}  z {row['z']:6.1f}  error {row['relative_error']:+7.1%}  "
-                f"gate used {row['gate']:5.0%}  {row['verdict']}"
+                f"estimate {row['estimate']:10.4g}  z {row['z']:6.1f}  "
+                f"error {_share(row['relative_error'])}  gate used {row['gate']:5.0%}  {row['verdict']}"
             )
         for row in self.drifting.to_dict("records"):
             lines.append(
@@ -184,3 +184,8 @@ class Verification:
     def _repr_html_(self) -> str:
         worst = self.worst()[SHOWN].to_html(index=False, float_format="{:.4g}".format)
         return f"<p>{escape(f'{self.arch}: {self.outcome()}')}. Worst layer of each quantity:</p>{worst}"
+
+
+def _share(relative_error: float) -> str:
+    """A relative error in per cent; of a theory of zero there is none."""
+    return f"{relative_error:+7.1%}" if isfinite(relative_error) else "      -"

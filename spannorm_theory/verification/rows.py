@@ -14,6 +14,9 @@ from .estimators import log_mean, mean
 #: rare events in a whole ensemble below which a mean's standard error is of no use, and its row "rare"
 FEWEST_EVENTS = 30
 
+#: differences up to this are those of float32's rounding
+ROUNDED = 1e-7
+
 #: probability that the rows of a correct theory disagree, and that its drifts do: a tenth of it makes k
 #: larger by 0.8 at 32 networks
 FALSE_ALARM = 1e-3
@@ -57,7 +60,8 @@ def judge(
         return {
             "estimate": value,
             "se": value * error if logarithmic else error,
-            "z": np.where(error > 0, difference / error, 0.0),
+            # what float32 rounds away is no difference, however alike networks are
+            "z": np.where((error > 0) & (np.abs(difference) > ROUNDED), difference / error, 0.0),
             "relative_error": np.expm1(difference) if logarithmic else difference / scale,
             "allowance": allowed,
             "gate": np.abs(difference) / room,

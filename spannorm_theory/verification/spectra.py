@@ -56,9 +56,10 @@ def spectra(
             part = pd.DataFrame({"index": np.arange(1, arch.tokens + 1), "theory": values[at]})
             part.insert(0, "layer", layer)
             part.insert(1, "stream", stream)
-            part["estimate"], part["se"] = (
-                (np.nan, np.nan) if samples is None else mean(samples[stream][:, at])
-            )
+            part["estimate"] = part["se"] = np.nan
+            if samples is not None:  # fewer coordinates than tokens: the others are zero
+                both = mean(samples[stream][:, at])
+                part["estimate"], part["se"] = (np.pad(x, (0, arch.tokens - len(x))) for x in both)
             parts.append(part)
     table = pd.concat(parts, ignore_index=True)
     for place, (name, value) in enumerate(arch.labels.items()):

@@ -228,3 +228,9 @@ def test_the_gradient_at_the_embedding_is_no_curve() -> None:
     assert [curve.stream for curve in curves(joined, gradient, "all")] == ["0", "1"]
     (alone,) = curves(joined, gradient, "input")
     assert alone.layer.tolist() == [0]
+
+
+def test_tables_that_differ_in_what_figures_do_not_know_are_refused() -> None:
+    arch = Architecture("pre-norm", **SMALL)
+    with pytest.raises(InputError, match="differ in a field which figures do not tell apart"):
+        depth_profile([predict(arch), predict(arch.with_(activation="relu"))], "grad_variance")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers import rounded
 
+import spannorm_theory as st
 from spannorm_theory.base.errors import InputError
 from spannorm_theory.base.quantities import QUANTITIES, SPECTRAL
 from spannorm_theory.gaussian.head_norm import HeadNorm
@@ -284,3 +285,15 @@ def test_monte_carlo_under_a_causal_mask(variance: float, monkeypatch: pytest.Mo
     monkeypatch.setattr(attention_gram, "grams", lambda a, *rest: (0 * rest[-1], 0 * rest[-1]))
     without = deviation(resolve(arch), ("0", "grad_variance"))[0]
     assert without > 10
+
+
+@pytest.mark.statistical
+def test_spectra_of_more_tokens_than_coordinates() -> None:
+    arch = Architecture("pre-norm", "gpt2", depth=3, width=32, heads=4, tokens=50, mask="causal")
+    result = verify(arch, networks=40, progress=False)
+    assert result.passed
+    ranks = result.table[result.table["quantity"] == "effective_rank"]
+    assert (ranks["theory"] / ranks["estimate"] - 1).abs().max() < 0.02
+    table = st.spectra(arch, networks=4)
+    assert (table.loc[table["index"] > 32, ["theory", "estimate"]] < 1e-6).all(axis=None)
+    assert table["theory"].notna().all()

@@ -113,3 +113,15 @@ def test_a_logit_variance_of_zero_is_even_attention(changes: dict[str, str]) -> 
 def test_a_temperature_of_zero_is_refused() -> None:
     with pytest.raises(InputError, match="a temperature of zero under norms"):
         Architecture("hybrid-norm", logit_variance=0, **SMALL)
+
+
+@pytest.mark.usefixtures("registries")
+@pytest.mark.parametrize("mask", ["none", "causal"])
+def test_a_readout_that_norms_zeros_is_refused(mask: str) -> None:
+    def last_is_zero(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
+        left = L - 1 - l
+        return Multipliers(skip=left if sublayer == "ffn" else 1, gains={"ffn.down": left})
+
+    st.scaling("last-is-zero", title="zero", source="test")(last_is_zero)
+    with pytest.raises(AssumptionError, match="a norm at layer 2 reads what is always zero"):
+        predict(Architecture("pre-norm", "last-is-zero", **SMALL, mask=mask))

@@ -7,14 +7,15 @@ import math
 import numpy as np
 import pytest
 from helpers import UNIT, equal, rounded
-from sympy import Integer, Rational, exp, log, sqrt
+from sympy import Expr, Integer, Rational, exp, factorial, log, sqrt
 
 import spannorm_theory as st
 from spannorm_theory.asymptotics.growth import Growth
 from spannorm_theory.base import symbols
 from spannorm_theory.base.errors import InputError, UnknownNameError
+from spannorm_theory.spec.architecture import Architecture
 from spannorm_theory.spec.placements import PLACEMENTS
-from spannorm_theory.spec.scaling import WEIGHTS
+from spannorm_theory.spec.scaling import WEIGHTS, Multipliers, scaling
 from spannorm_theory.spec.scalings import SCALINGS
 
 pytestmark = pytest.mark.exact
@@ -327,3 +328,22 @@ class TestClosedForms:
         gain = float(st.derive("post-norm").identity_gain().subs(UNIT).subs(L, 32))
         assert gain == pytest.approx(2.0**-32, rel=1e-9, abs=0)
         assert gain == pytest.approx(2.3e-10, rel=0.02, abs=0)  # two digits
+
+
+@pytest.mark.usefixtures("registries")
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (1 / symbols.layer, "the factor 1/l is no finite real number at layer 0 of 4"),
+        (sqrt(1 - symbols.layer), r"the factor sqrt\(1 - l\) is no finite real number at layer 2 of 4"),
+        (1 / factorial(symbols.layer), r"the factor 1/factorial\(l\) cannot be evaluated"),
+    ],
+)
+def test_factors_that_are_no_numbers_at_some_layer_are_refused(factor: Expr, message: str) -> None:
+    from spannorm_theory import predict, simulate
+
+    scaling("odd", title="odd", source="test")(lambda sublayer, l, L, d: Multipliers(branch=factor))
+    arch = Architecture("pre-norm", "odd", depth=4, width=16, heads=4, tokens=4)
+    for ask in (predict, lambda a: simulate(a, networks=2, progress=False)):
+        with pytest.raises(InputError, match=message):
+            ask(arch)
