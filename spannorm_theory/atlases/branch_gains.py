@@ -43,7 +43,8 @@ def ends(arch: Architecture, sizes: Mapping[str, float] = ONES) -> tuple[Gains, 
         plain, last = replace(branch, gains={}, std={}), np.array([arch.depth - 1.0])
         ratio = _ratio(relative_gain(branch, arch, last), over_layers(rule_gain(branch), arch, last))
         moments, gains = branch_moments(plain, arch), branch_gains(plain, arch, np.zeros(1))
-        one, u = {name: float(g[0]) for name, g in gains.items()}, sizes.get(branch.kind, 1.0)
+        one = {name: float(g[0]) for name, g in gains.items()}
+        u = sizes.get(branch.kind) or 1.0  # zeros have no gain: as at size one
         degree = 1.0 if scale_free(branch) else u  # of what the law takes the branch to put out
         if isinstance(moments, Attention):
             own = ratio / degree

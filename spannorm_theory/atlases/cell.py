@@ -55,6 +55,8 @@ def compute(arch: Architecture, depths: Sequence[int], seconds: float) -> Cell:
             return _compute(arch, depths)
     except _TooLong:
         return Cell(arch, {}, problem=f"not computed: it took more than {seconds:g} s of CPU time")
+    except ZeroDivisionError:
+        return Cell(arch, {}, problem="not computed: a norm reads what is always zero")
     except (SpannormError, ArithmeticError) as error:
         return Cell(arch, {}, problem=f"not computed: {error}")
 

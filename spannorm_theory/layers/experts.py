@@ -102,6 +102,8 @@ class MixtureOfExperts(FeedForward):
             router: float,
             pair_variance: float = 0.0,
         ) -> tuple[float, float]:
+            if not q:
+                raise _no_order()
             k, drop = expert(q, delta, up, gate, down)
             t = sqrt(delta / (2 * q)) if 0 <= delta < 2 * q else float(delta > 0)
             own, gap = overlaps(router * q, t, pair_variance)
@@ -204,12 +206,21 @@ def _distance(drop: Any) -> Any:
     return np.sqrt(np.clip(drop, 0, 2) / 2)
 
 
+def _no_order() -> AssumptionError:
+    return AssumptionError(
+        "the router of the experts reads zeros, whose logits have no largest: which experts it takes is not "
+        "derived; give the norm in front of it a factor that is not zero, or use experts=1"
+    )
+
+
 def _alike(q1: Any, q2: Any, c: Any) -> tuple[Any, Any]:
     """Second moment and t of pairs of tokens.
 
     Raises:
-        AssumptionError: the second moments of two tokens differ by more than 1e-6.
+        AssumptionError: the second moments of two tokens differ by more than 1e-6, or are zero.
     """
+    if not np.all(q1):
+        raise _no_order()
     if np.any(np.abs(q1 - q2) > 1e-6 * q1):
         raise AssumptionError(
             "experts choose by logits of one variance for all tokens, but the feed-forward branch reads a "

@@ -90,8 +90,8 @@ GRAM = Algebra(_gram_rms, _gram_left, lambda cov: cov if cov is _NO_GRAM else co
 def norm_of_zero(layer: int) -> AssumptionError:
     """The error of a norm at ``layer`` whose input is zero by the numbers there."""
     return AssumptionError(
-        f"a norm at layer {layer} reads what is always zero there; give the branches in front of it gains "
-        "and factors that are not zero"
+        f"a norm at layer {layer} reads what is always zero there (perhaps that of queries, keys or values); "
+        "give what stands in front of it gains and factors that are not zero"
     )
 
 

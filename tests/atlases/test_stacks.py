@@ -100,3 +100,21 @@ def test_stacks_out_of_range_have_no_values() -> None:
     assert stacks.logs("forward", 0, (12, 10240)) == []
     assert stacks.sizes(10240) == {}
     assert np.isfinite(stacks.logs("forward", 0, (12,))).all()
+
+
+@pytest.mark.usefixtures("registries")
+def test_cells_of_branches_that_are_zero() -> None:
+    """Behind inputs of zero a stack is the identity; where a norm reads zeros the cell says so."""
+    st.scaling("no-input", title="none", source="test")(lambda s, l, L, d: st.Multipliers(norm=0))
+    st.scaling("no-up", title="none", source="test")(lambda s, l, L, d: st.Multipliers(gains={"ffn.up": 0}))
+    identity = cell("pre-norm", "no-input")
+    assert {str(one.trend) for one in identity.found.values()} == {"1"}
+    assert cell("sub-ln", "no-up").problem == "not computed: a norm reads what is always zero"
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("depth", [6, 100])
+def test_values_are_of_each_depth_s_own_embedding(depth: int) -> None:
+    """T-Fixup divides the embedding by a power of the depth; an input of second moment one is one at any."""
+    own, other = (Stacks(st.Architecture("no-norm", "t-fixup", depth=d), aligned=False) for d in (depth, 12))
+    assert own.logs("forward", 0, (12,)) == pytest.approx(other.logs("forward", 0, (12,)), rel=1e-12)

@@ -125,3 +125,12 @@ def test_a_readout_that_norms_zeros_is_refused(mask: str) -> None:
     st.scaling("last-is-zero", title="zero", source="test")(last_is_zero)
     with pytest.raises(AssumptionError, match="a norm at layer 2 reads what is always zero"):
         predict(Architecture("pre-norm", "last-is-zero", **SMALL, mask=mask))
+
+
+@pytest.mark.usefixtures("registries")
+@pytest.mark.parametrize("mask", ["none", "causal"])
+def test_a_router_of_zeros_is_refused(mask: str) -> None:
+    st.scaling("no-input", title="none", source="test")(lambda sublayer, l, L, d: Multipliers(norm=0))
+    arch = Architecture("pre-norm", "no-input", **SMALL, mask=mask, experts=4, top_k=2)
+    with pytest.raises(AssumptionError, match="the router of the experts reads zeros"):
+        predict(arch)
