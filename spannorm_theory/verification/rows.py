@@ -14,7 +14,7 @@ from .estimators import log_mean, mean
 #: rare events in a whole ensemble below which a mean's standard error is of no use, and its row "rare"
 FEWEST_EVENTS = 30
 
-#: differences up to this are those of float32's rounding
+#: relative error of float32: differences up to it, and of what is zero up to its square, are rounding
 ROUNDED = 1e-7
 
 #: probability that the rows of a correct theory disagree, and that its drifts do: a tenth of it makes k
@@ -57,11 +57,12 @@ def judge(
         difference = np.where(nothing, 0.0, center - theory)
         value = np.exp(center) if logarithmic else center
         scale = np.where(theory == 0, np.nan, np.abs(theory))
+        rounding = ROUNDED if logarithmic else ROUNDED * np.abs(theory) + ROUNDED**2
         return {
             "estimate": value,
             "se": value * error if logarithmic else error,
             # what float32 rounds away is no difference, however alike networks are
-            "z": np.where((error > 0) & (np.abs(difference) > ROUNDED), difference / error, 0.0),
+            "z": np.where((error > 0) & (np.abs(difference) > rounding), difference / error, 0.0),
             "relative_error": np.expm1(difference) if logarithmic else difference / scale,
             "allowance": allowed,
             "gate": np.abs(difference) / room,

@@ -84,3 +84,12 @@ def test_means_of_what_is_zero_in_some_networks() -> None:
     assert error[0] == rounded(values[:, 0].std(ddof=1) / 2 / 1.5)
     logs = np.log(values[:, 1])
     assert center[1] == rounded(logs.mean() + logs.var(ddof=1) / 2)
+
+
+@pytest.mark.exact
+def test_rounding_is_no_difference_and_small_numbers_are_no_rounding() -> None:
+    """A variance of one in every network; and an update of 1e-10 that the theory has twice as large."""
+    same = np.log1p(np.array([[1e-16], [3e-16], [2e-16]]))
+    assert judge(same, np.zeros(1), None, 5.0, np.zeros(1), True)["z"] == 0
+    small = 1e-10 * np.array([[1.0], [1.01], [0.99]])
+    assert abs(judge(small, np.array([2e-10]), None, 5.0, np.zeros(1), False)["z"]) > 5
