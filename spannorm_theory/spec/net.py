@@ -122,21 +122,33 @@ class Net:
             own = [self._multipliers(sublayer) for sublayer in sorted(branch.sublayers)]
             beta = self._common([rule.branch for rule in own])
             learnt = any(rule.learnt for rule in own)
-            terms.append(self._gain(branch, beta) if learnt else (beta, branch))
+            terms.append(self._multiplier(branch, beta) if learnt else (beta, branch))
             rules += own
         alpha = self._common([rule.skip for rule in rules]) if skip is None else skip
         return self.sum([(alpha, self._checked(stream)), *terms])
 
-    def _gain(self, branch: Value, start: Expr) -> tuple[Expr, Gain]:
+    def gain(self, branch: Value, start: Any) -> Gain:
+        """The output of a branch, or of a norm behind it, times a learnt gain of each coordinate, all of which
+        start at ``start``. Tables have a row for its gradient: "attn.gain" or "ffn.gain"."""
+        if not self._checked(branch).sublayers:
+            raise InputError(f"net.gain(branch, start) needs what attention or ffn puts out, got {branch}")
+        return self._learnt(branch, exact(start), "gain")
+
+    def _multiplier(self, branch: Value, start: Expr) -> tuple[Expr, Gain]:
         """The branch times its learnt multiplier, which is one for all streams that it is added to, and the
         factor that the definition gives it in this one."""
-        factor, sublayers = Integer(1), sorted(branch.sublayers)
-        while isinstance(branch, Sum) and len(branch.terms) == 1:
+        factor = Integer(1)
+        while isinstance(branch, Sum) and not isinstance(branch, Gain) and len(branch.terms) == 1:
             own, branch = branch.terms[0]
             factor = factor * own
-        known = next((n for n in self._nodes if isinstance(n, Gain) and n.source is branch), None)
-        name = "".join(map(SUBLAYERS.__getitem__, sublayers)) + "multiplier"
-        return factor, known or self._keep(lambda i: Gain(self, i, ((start, branch),), name))
+        return factor, self._learnt(branch, start, "multiplier")
+
+    def _learnt(self, branch: Value, start: Expr, what: str) -> Gain:
+        """The one multiplier of this name that a value of the block has."""
+        name = "".join(SUBLAYERS[kind] for kind in sorted(branch.sublayers)) + what
+        own = (node for node in self._nodes if isinstance(node, Gain) and node.source is branch)
+        known = next((node for node in own if node.name == name), None)
+        return known or self._keep(lambda i: Gain(self, i, ((start, branch),), name))
 
     def _common(self, factors: list[Expr]) -> Expr:
         if len(set(factors)) > 1:

@@ -9,8 +9,11 @@ from helpers import equal, rounded
 
 from spannorm_theory import Architecture, derive, verify
 from spannorm_theory.base import symbols
+from spannorm_theory.base.errors import InputError
 from spannorm_theory.layers.multiplier_op import Multiply
 from spannorm_theory.prediction.predict import predict_profiles
+from spannorm_theory.spec.net import Net
+from spannorm_theory.spec.scalings import SCALINGS
 
 SMALL = {"depth": 3, "width": 64, "heads": 4, "tokens": 8}
 #: branches that streams share, are added together, are normed first, and are of experts
@@ -60,6 +63,41 @@ def test_what_a_rezero_stack_learns(mask: str) -> None:
     learning = learning[learning["theory"] > 0]
     assert set(learning["stream"]) == {"attn.multiplier", "ffn.multiplier"}
     assert (learning["estimate"] > 0).all()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("placement", ["peri-ln", "olmo2", "swin-v2(gain=0.7)"])
+@pytest.mark.parametrize("mask", ["none", "causal"])
+def test_gains_of_output_norms(placement: str, mask: str) -> None:
+    """Those of a rule that starts at 0.1, and swin-v2's own beside them: gain g and multiplier lambda scale the
+    same values, so that lambda^2 |dlambda|^2 = g^2 |dg|^2."""
+    arch = Architecture(placement, "layerscale-18", **SMALL, mask=mask)
+    result = verify(arch, networks=40, progress=False)
+    assert result.passed, result.summary()
+    rows = result.table[result.table["quantity"] == "weight_grad_norm"].set_index("stream")["theory"]
+    assert (rows[["attn.multiplier", "ffn.multiplier"]] > 0).all()
+    for kind in ("attn", "ffn") if placement.startswith("swin") else ():
+        assert 0.7**2 * rows[f"{kind}.gain"].to_numpy() == rounded(
+            0.1**2 * rows[f"{kind}.multiplier"].to_numpy()
+        )
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("mask", ["none", "causal"])
+def test_gains_that_start_at_zero_have_a_gradient(mask: str) -> None:
+    """Blocks of swin-v2 are the identity, so that each gain meets an independent unit gradient: d n in all."""
+    arch = Architecture("swin-v2", **SMALL, mask=mask)
+    profiles = predict_profiles(arch).profiles
+    for name in ("attn.gain", "ffn.gain"):
+        assert np.exp(profiles[name, "weight_grad_norm"]) == rounded(np.full(3, 64 * 8))
+    assert np.isneginf(profiles["ffn.down", "weight_grad_norm"]).all()
+
+
+@pytest.mark.exact
+def test_a_gain_of_what_is_no_branch_is_refused() -> None:
+    net = Net(SCALINGS["unit"])
+    with pytest.raises(InputError, match=r"net\.gain\(branch, start\) needs what attention or ffn puts out"):
+        net.gain(net.norm(net.stream(0)), 1)
 
 
 @pytest.mark.exact

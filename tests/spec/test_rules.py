@@ -231,6 +231,7 @@ class TestEqualities:
     def test_the_same_at_initialisation(self, one: str, other: str) -> None:
         assert str(PLACEMENTS[other].trace("unit")) == str(st.Architecture(one, depth=8).block(5))
         left, right = (profiles(name, input_variance=3.0) for name in (one, other))
+        left = left[~left["stream"].str.endswith("gain")]  # learnt gains of one, which the other has not
         if one.startswith("mix-ln(fraction=1"):  # which reads out through a norm of the normed stream
             left, right = (t[~t["quantity"].str.contains("grad")] for t in (left, right))
         np.testing.assert_allclose(left["log_value"], right["log_value"], rtol=1e-12, atol=1e-12)

@@ -45,6 +45,6 @@ def olmo2(x: Value, net: Net) -> Value:
 def swin_v2(x: Value, net: Net, *, gain: float = 0.0) -> Value:
     """x + g N(F(x)) twice, with norms on queries and keys (cosine attention, at the temperature of other
     attention: the published one is learned and starts at logits of 10 times the cosine). The published code
-    initialises g = 0: every block is the identity, and all its weight gradients are zero."""
-    x = net.add(x, net.norm(net.attention(x, qk_norm=True)) * gain)
-    return net.add(x, net.norm(net.ffn(x)) * gain)
+    initialises g = 0: every block is the identity, and only these gains learn at the first step."""
+    x = net.add(x, net.gain(net.norm(net.attention(x, qk_norm=True)), gain))
+    return net.add(x, net.gain(net.norm(net.ffn(x)), gain))
