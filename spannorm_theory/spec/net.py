@@ -128,8 +128,17 @@ class Net:
         return self.sum([(alpha, self._checked(stream)), *terms])
 
     def gain(self, branch: Value, start: Any) -> Gain:
-        """The output of a branch, or of a norm behind it, times a learnt gain of each coordinate, all of which
-        start at ``start``. Tables have a row for its gradient: "attn.gain" or "ffn.gain"."""
+        """The output of a branch, or of a norm behind it, times a learnt gain of each coordinate.
+
+        Args:
+            start: a number or an expression in (l, L, d) at which all coordinates start.
+
+        Returns:
+            the product; tables have a row for the gain's gradient, "attn.gain" or "ffn.gain".
+
+        Raises:
+            InputError: a value that a stream is in.
+        """
         if not self._checked(branch).sublayers:
             raise InputError(f"net.gain(branch, start) needs what attention or ffn puts out, got {branch}")
         return self._learnt(branch, exact(start), "gain")

@@ -53,6 +53,35 @@ def test_gains_of_inputs_that_shrink(placement: str, scaling: str) -> None:
     assert {one.status for one in found.values()} == {"ok"}
 
 
+@pytest.mark.reference
+@pytest.mark.parametrize(
+    ("placement", "stream", "at_16", "at_1024"),
+    [("pre-norm", "0", 0.65, 0.29), ("siamese-norm", "0", 1.12, 0.45), ("siamese-norm", "1", 0.65, 0.29)],
+)
+def test_gradients_of_all_placements_are_for_a_unit_gradient_at_the_output(
+    placement: str, stream: str, at_16: float, at_1024: float
+) -> None:
+    """The two first blocks of 16 and of 1024; two digits are stated, at 64 tokens."""
+    arch = st.Architecture(placement, tokens=64)
+    for depth, expected in ((16, at_16), (1024, at_1024)):
+        table = st.predict(arch.with_(depth=depth)).set_index(["stream", "quantity", "layer"])["value"]
+        assert abs(table[stream, "grad_variance", 0] - expected) <= 0.005
+    if placement == "pre-norm":  # the other normalisation is a quantity of its own
+        ratio = cell(placement, "unit").found["ratio"].trend
+        assert (ratio.power, ratio.constant) == (
+            pytest.approx(1.02, abs=0.005),
+            pytest.approx(1.42, abs=0.005),
+        )
+
+
+@pytest.mark.reference
+def test_post_norm_explodes_beyond_a_hundred_blocks() -> None:
+    """e^(0.0213 L), and below one at 48 blocks."""
+    gradient = cell("post-norm", "unit").found["gradient"]
+    assert gradient.trend.rate == pytest.approx(0.0213, abs=0.00005)
+    assert gradient.at[48] < 0 < gradient.at[100]
+
+
 @pytest.mark.law
 def test_a_law_that_real_branches_do_not_have_is_fitted_to_them() -> None:
     """Behind a norm GELU's gains tend to their limit as 1/l, which adds a power of ln L to a product."""

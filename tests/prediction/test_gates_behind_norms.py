@@ -42,6 +42,24 @@ def test_two_softmax_gates_behind_a_norm_are_renormalised_ones() -> None:
     np.testing.assert_array_equal(*(table["value"] for table in tables))
 
 
+@pytest.mark.reference
+def test_the_gradient_at_the_input_behind_a_mask() -> None:
+    """1.86 in networks of width 512; a theory that lets the router learn has 2.59. Of 24 such networks the
+    standard error is 0.024."""
+    table = predict(Architecture("sandwich", **{**SHAPE, "experts": 8, "mask": "causal"}))
+    first = table[(table["quantity"] == "grad_variance") & (table["layer"] == 0)]["value"].item()
+    assert abs(first - 1.86) < 3 * 0.024
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("mask", ["none", "causal"])
+def test_one_softmax_gate_behind_a_norm_is_a_gate_of_one(mask: str) -> None:
+    """Renormalised gates of one choice are 1, so that both routers get nothing and feed nothing back."""
+    softmax = Architecture("peri-ln", **{**SHAPE, "mask": mask, "tokens": 8})
+    tables = [predict(arch) for arch in (softmax, softmax.with_(gates="renormalised"))]
+    np.testing.assert_allclose(*(table["value"] for table in tables), rtol=1e-12)
+
+
 @pytest.mark.statistical
 @pytest.mark.parametrize(
     "changes",

@@ -69,8 +69,8 @@ def test_what_a_rezero_stack_learns(mask: str) -> None:
 @pytest.mark.parametrize("placement", ["peri-ln", "olmo2", "swin-v2(gain=0.7)"])
 @pytest.mark.parametrize("mask", ["none", "causal"])
 def test_gains_of_output_norms(placement: str, mask: str) -> None:
-    """Those of a rule that starts at 0.1, and swin-v2's own beside them: gain g and multiplier lambda scale the
-    same values, so that lambda^2 |dlambda|^2 = g^2 |dg|^2."""
+    """Those of a rule that starts at 0.1, and swin-v2's own beside them: gain g and multiplier lambda scale
+    the same values, so that lambda^2 |dlambda|^2 = g^2 |dg|^2."""
     arch = Architecture(placement, "layerscale-18", **SMALL, mask=mask)
     result = verify(arch, networks=40, progress=False)
     assert result.passed, result.summary()
@@ -85,12 +85,17 @@ def test_gains_of_output_norms(placement: str, mask: str) -> None:
 @pytest.mark.reference
 @pytest.mark.parametrize("mask", ["none", "causal"])
 def test_gains_that_start_at_zero_have_a_gradient(mask: str) -> None:
-    """Blocks of swin-v2 are the identity, so that each gain meets an independent unit gradient: d n in all."""
-    arch = Architecture("swin-v2", **SMALL, mask=mask)
-    profiles = predict_profiles(arch).profiles
-    for name in ("attn.gain", "ffn.gain"):
-        assert np.exp(profiles[name, "weight_grad_norm"]) == rounded(np.full(3, 64 * 8))
-    assert np.isneginf(profiles["ffn.down", "weight_grad_norm"]).all()
+    """Where blocks are the identity a multiplier meets a unit gradient: d n times the second moment of what
+    it multiplies, which is 1 behind a norm and E gelu(z)^2 of a feed-forward branch."""
+    for placement, rule, moments in (
+        ("swin-v2", "unit", {"attn.gain": 1, "ffn.gain": 1}),
+        ("no-norm", "rezero", {"ffn.multiplier": 0.425225}),
+    ):
+        profiles = predict_profiles(Architecture(placement, rule, **SMALL, mask=mask)).profiles
+        for name, moment in moments.items():
+            found = np.exp(profiles[name, "weight_grad_norm"])
+            assert found == pytest.approx(np.full(3, 64 * 8 * moment), rel=1e-5)
+        assert np.isneginf(profiles["ffn.down", "weight_grad_norm"]).all()
 
 
 @pytest.mark.exact

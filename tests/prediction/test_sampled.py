@@ -60,6 +60,7 @@ def test_uniform_causal_attention() -> None:
     assert np.mean(columns**2) == rounded(2 - harmonic[-1] / n)
 
 
+@pytest.mark.reference
 @pytest.mark.statistical
 @pytest.mark.parametrize(("heads", "declined"), [(1, True), (4, False)])
 def test_spectra_where_one_head_mixes_all(heads: int, declined: bool) -> None:

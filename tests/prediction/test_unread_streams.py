@@ -89,6 +89,7 @@ def test_networks_agree(placement: str, mask: str) -> None:
 
 
 @pytest.mark.exact
+@pytest.mark.reference
 @pytest.mark.parametrize("mask", ["none", "causal"])
 def test_the_gradient_at_the_embedding_has_its_cross_terms(mask: str) -> None:
     """Streams of hyper-connections whose branches are off stay four copies of the embedding x, and the

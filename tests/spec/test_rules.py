@@ -248,6 +248,18 @@ class TestEqualities:
         weights = [t[t["quantity"] == "weight_grad_norm"]["log_value"] for t in (four, one)]
         np.testing.assert_allclose(*weights, rtol=1e-12, atol=1e-12)
 
+    @pytest.mark.reference
+    def test_fixup_of_four_matrices_has_four_times_the_output_s_gradient(self) -> None:
+        """Of attention, 12 blocks at width 256; the feed-forward branch is the same."""
+        shape = {"depth": 12, "width": 256, "heads": 8, "tokens": 32}
+        four, two = (
+            st.predict(st.Architecture("no-norm", rule, **shape)).set_index(["stream", "quantity", "layer"])
+            for rule in ("fixup-code", "fixup")
+        )
+        output, down = ((name, "weight_grad_norm", 0) for name in ("attn.output", "ffn.down"))
+        assert four.loc[output, "value"] == pytest.approx(4 * two.loc[output, "value"], rel=0.05)
+        assert four.loc[down, "value"] == pytest.approx(two.loc[down, "value"], rel=1e-12)
+
     def test_fixup_and_rezero_are_the_identity(self) -> None:
         for rule in ("fixup", "fixup-code", "rezero"):
             r = st.derive("no-norm", rule)

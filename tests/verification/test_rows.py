@@ -8,6 +8,7 @@ import pytest
 from helpers import rounded
 
 from spannorm_theory.verification.estimators import influence, log_mean, mean
+from spannorm_theory.verification.outcome import LARGEST_K
 from spannorm_theory.verification.rows import FEWEST_EVENTS, gate_width, judge, verdicts
 
 
@@ -72,6 +73,15 @@ def test_the_gate_of_many_rows_and_few_networks_is_wider() -> None:
     """Student's quantile of probability 1e-3, for one row and many networks that of the normal law."""
     assert gate_width(10**9, 1) == pytest.approx(3.290526731, rel=1e-8)  # nine digits
     assert gate_width(10**9, 1) < gate_width(10**9, 100) < gate_width(16, 100)
+
+
+@pytest.mark.reference
+def test_gates_of_few_networks_let_everything_pass() -> None:
+    """Standard errors that count in 392 rows, of three to eight networks; 22 to 30 reach six."""
+    for networks, gate in ((3, 626), (4, 95), (8, 13.7)):
+        assert gate_width(networks, 392) == pytest.approx(gate, rel=0.005)
+    assert gate_width(22, 100) < LARGEST_K < gate_width(22, 392)
+    assert gate_width(30, 392) < LARGEST_K
 
 
 @pytest.mark.exact
