@@ -7,9 +7,7 @@ tokens do not stay equal.
 
 from __future__ import annotations
 
-import numpy as np
-
-from ..gaussian.closed_forms import Array, Transfer
+from ..gaussian.closed_forms import Transfer
 
 
 def dropped(transfer: Transfer, rate: float) -> Transfer:
@@ -21,8 +19,3 @@ def dropped(transfer: Transfer, rate: float) -> Transfer:
         return kept * q, delta + more * q
 
     return branch
-
-
-def dropped_gram(gram: Array, rate: float) -> Array:
-    """Token Gram behind dropout, of a branch's output or of the gradient there; (tokens, tokens)."""
-    return np.asarray(gram + np.diag(gram.diagonal() * (rate / (1 - rate)))) if rate else gram

@@ -175,10 +175,10 @@ class MixtureOfExperts(FeedForward):
         experts [1 + (n - 1) C] / (k n) - 1 (T7.5)."""
         return np.asarray(self.experts * (1 + (tokens - 1) * at.routes.common) / (self.top_k * tokens) - 1)
 
-    def load_imbalance_gram(self, gram: Array, gains: Gains) -> float:
-        """The number of :meth:`load_imbalance` from the token Gram of the input, (tokens, tokens)."""
-        at = _alike(gram.diagonal()[:, None], gram.diagonal()[None, :], gram)
-        return float(self.experts / self.top_k * self._routes(*at, gains).common.mean() - 1)
+    def commonness(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """Experts that two tokens have in common over those that they would by chance, k^2 / experts, element
+        by element in the token Gram; less one, its mean over all pairs is :meth:`load_imbalance`."""
+        return self.experts / self.top_k * self._routes(*_alike(q1, q2, c), gains).common
 
     def weight_grads(self, at: BranchInput, grad: Array, tokens: int) -> dict[str, Any]:
         """Squared gradient E |dLoss/dW|_F^2 of each kind of matrix by name, (layers,), summed over experts,
@@ -191,13 +191,12 @@ class MixtureOfExperts(FeedForward):
         )
         return {**found, "ffn.router": self.width**2 * tokens * (own + (tokens - 1) * other)}
 
-    def weight_grads_gram(self, gram: Array, grad: Array, gains: Gains) -> dict[str, float]:
-        """Squared gradients as in :meth:`weight_grads`, from token Grams of the input and of the gradient at
-        the output, (tokens, tokens)."""
-        q1, q2 = gram.diagonal()[:, None], gram.diagonal()[None, :]
-        routes = self._routes(*_alike(q1, q2, gram), gains)
-        found = super().weight_grads_gram(gram, grad * self._shared_by_pairs(routes), gains)
-        seen = gram * grad * super().output(q1, q2, gram, gains) * routes.router
+    def weight_grads_gram(self, q1: Any, q2: Any, c: Any, grad: Array, gains: Gains) -> dict[str, float]:
+        """Squared gradients as in :meth:`weight_grads`, sums over token pairs as in
+        :meth:`FeedForward.weight_grads_gram`."""
+        routes = self._routes(*_alike(q1, q2, c), gains)
+        found = super().weight_grads_gram(q1, q2, c, grad * self._shared_by_pairs(routes), gains)
+        seen = c * grad * super().output(q1, q2, c, gains) * routes.router
         return {**found, "ffn.router": self.width**2 * float(seen.sum())}
 
 

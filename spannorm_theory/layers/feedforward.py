@@ -193,13 +193,11 @@ class FeedForward:
         grads = {name: norm(at.q, at.p, back * one[name] * gamma, back * two[name] * cross) for name in one}
         return {**grads, "ffn.down": norm(k, k_cross, gamma, cross)}
 
-    def weight_grads_gram(self, gram: Array, grad: Array, gains: Gains) -> dict[str, float]:
-        """Squared gradients E |dLoss/dW|_F^2 by name, from token Grams of the input and of the gradient at
-        the output, (tokens, tokens)."""
-        q = gram.diagonal()
-        q1, q2 = q[:, None], q[None, :]
-        paths = self.paths(q1, q2, gram, gains)
+    def weight_grads_gram(self, q1: Any, q2: Any, c: Any, grad: Array, gains: Gains) -> dict[str, float]:
+        """Squared gradients E |dLoss/dW|_F^2 by name, sums over token pairs of covariance ``c`` at the input
+        and ``grad`` at the output, which holds how many pairs each entry stands for."""
+        paths = self.paths(q1, q2, c, gains)
         back = gains["ffn.down"] * self.width / self.hidden
         size = self.width * self.hidden
-        grads = {name: size * float((gram * grad * path).sum() * back) for name, path in paths.items()}
-        return {**grads, "ffn.down": size * float((self.hidden_moment(q1, q2, gram, gains) * grad).sum())}
+        grads = {name: size * float((c * grad * path).sum() * back) for name, path in paths.items()}
+        return {**grads, "ffn.down": size * float((self.hidden_moment(q1, q2, c, gains) * grad).sum())}

@@ -20,8 +20,3 @@ def multiplier_grad(q: Any, delta: Any, grad: Array, width: int, tokens: int) ->
     """Squared gradient, (layers,), from (q, q - delta) of the values and (gamma, c) of the gradient behind
     the multiplier, (layers, 2)."""
     return width * tokens * (q * grad[:, 0] + (tokens - 1) * (q - delta) * grad[:, 1])
-
-
-def multiplier_grad_gram(values: Array, grad: Array, width: int) -> float:
-    """Squared gradient from token Grams of the values and of the gradient, (tokens, tokens)."""
-    return width * float((values * grad).sum())

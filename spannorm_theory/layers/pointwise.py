@@ -63,6 +63,6 @@ class Pointwise:
         """Squared weight gradients by name: none, as there are no weights."""
         return {}
 
-    def weight_grads_gram(self, gram: Array, grad: Array, gains: Gains) -> dict[str, float]:
+    def weight_grads_gram(self, q1: Any, q2: Any, c: Any, grad: Array, gains: Gains) -> dict[str, float]:
         """Squared weight gradients by name: none, as there are no weights."""
         return {}

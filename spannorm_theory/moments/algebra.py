@@ -8,7 +8,7 @@ Wide-limit rules, for covariances "cov(v, w)" per coordinate between two values 
                 and is independent of all that came before;  cov(F(a), F(a)) = transfer(cov(a, a))
 
 The rules do not depend on what a covariance is made of. An :class:`Algebra` says: a symbol (moments
-of one token), a pair (one token, and the drop between two), or the full token Gram.
+of one token), a pair (one token, and the drop between two), or a token Gram, full or on a grid of positions.
 The backward pass obeys the same rules on the reversed graph (:mod:`spannorm_theory.moments.adjoint`).
 """
 
@@ -85,6 +85,21 @@ def _gram_rms(cov: Any) -> Any:
 
 #: token Gram matrices of numbers
 GRAM = Algebra(_gram_rms, _gram_left, lambda cov: cov if cov is _NO_GRAM else cov.T, _NO_GRAM)
+
+
+def _positions_rms(cov: Any) -> Any:
+    squares = cov[:, -1]
+    if not squares.all():
+        raise ZeroDivisionError
+    return np.sqrt(squares)
+
+
+def _positions_transpose(cov: Any) -> Any:
+    return cov if cov is _NO_GRAM else np.column_stack([cov[:, :-1].T, cov[:, -1]])
+
+
+#: token Grams with positions as a coordinate, (m, m + 1): of two tokens, smooth up to the diagonal, and of one
+POSITIONS = Algebra(_positions_rms, _gram_left, _positions_transpose, _NO_GRAM)
 
 
 def norm_of_zero(layer: int) -> AssumptionError:

@@ -6,9 +6,12 @@ from ..base.errors import AssumptionError
 from ..gaussian.head_norm import HeadNorm
 from ..layers.attention import Attention
 from ..layers.attention_gram import SampledAttention
+from ..layers.attention_positions import PositionAttention
 from ..layers.experts import MixtureOfExperts
 from ..layers.feedforward import FeedForward
 from ..layers.pointwise import Pointwise
+from ..layers.position_grid import PositionGrid
+from ..layers.position_rows import RowLaw
 from ..spec.architecture import Architecture
 from ..spec.graph import Branch
 
@@ -22,7 +25,7 @@ def branch_moments(
     """The component with the moments of a branch between two exchangeable tokens; ``only_normed`` says
     whether nothing but norms reads it."""
     if branch.kind != "attention":
-        return _without_tokens(branch, arch, only_normed)
+        return of_each_token(branch, arch, only_normed)
     head_norm = _head_norm(branch, arch)
     normed, gains, factor = arch.normed(branch), arch.base_gains, arch.logit_factor(arch.normed(branch))
     over_width = arch.qk_norm_over == "width"
@@ -42,13 +45,8 @@ def branch_moments(
     )
 
 
-def branch_gram_moments(
-    branch: Branch, arch: Architecture, only_normed: bool = False
-) -> SampledAttention | FeedForward | Pointwise:
-    """The component with the moments of a branch on token Grams, for tokens that are unlike; ``only_normed``
-    as in :func:`branch_moments`."""
-    if branch.kind != "attention":
-        return _without_tokens(branch, arch, only_normed)
+def sampled_attention(branch: Branch, arch: Architecture, only_normed: bool = False) -> SampledAttention:
+    """Attention on the Gram of all tokens, by sampled heads; ``only_normed`` as in :func:`branch_moments`."""
     if arch.mask == "causal" and arch.attention_dropout and (only_normed or branch.inner_norm):
         raise AssumptionError(
             f"attention_dropout={arch.attention_dropout:g} takes the only key of the first token away, and "
@@ -68,6 +66,22 @@ def branch_gram_moments(
         over_width=arch.qk_norm_over == "width",
         dropout=arch.attention_dropout,
     )
+
+
+def position_attention(branch: Branch, arch: Architecture, grid: PositionGrid) -> PositionAttention:
+    """Attention under a causal mask with positions as a coordinate."""
+    normed, head_norm = arch.normed(branch), _head_norm(branch, arch)
+    law = RowLaw(
+        grid,
+        arch.head_width,
+        arch.width,
+        normed,
+        head_norm,
+        rope=arch.positions == "rope",
+        logit_factor=arch.logit_factor(normed),
+        over_width=arch.qk_norm_over == "width",
+    )
+    return PositionAttention(law, arch.width, branch.inner_norm)
 
 
 def feedforward_moments(arch: Architecture, inner_norm: str | None, only_normed: bool = False) -> FeedForward:
@@ -90,7 +104,7 @@ def feedforward_moments(arch: Architecture, inner_norm: str | None, only_normed:
     )
 
 
-def _without_tokens(branch: Branch, arch: Architecture, only_normed: bool) -> FeedForward | Pointwise:
+def of_each_token(branch: Branch, arch: Architecture, only_normed: bool) -> FeedForward | Pointwise:
     """The component of a branch that reads each token by itself."""
     if branch.elementwise:
         return Pointwise(branch.kind)

@@ -21,6 +21,7 @@ from scipy.interpolate import CubicSpline
 
 from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
+from ..moments.tokens import TokenGrams
 from ..softmax.overlaps import LARGEST_S2, Overlaps, overlaps
 from ..spec.architecture import Architecture
 from ..spec.token_law import collision_probability
@@ -47,15 +48,15 @@ def input_pair_variance(arch: Architecture) -> float:
     return spread
 
 
-def input_gram(arch: Architecture, ids: NDArray[np.int64] | None = None) -> Array:
-    """The token Gram of one input, (tokens, tokens); ``ids`` are its tokens where it has any, (tokens,)."""
-    n = arch.tokens
+def input_gram(tokens: TokenGrams, ids: NDArray[np.int64] | None = None) -> Array:
+    """The token Gram of one input, or the mean over inputs where tokens have ids and ``ids``, (tokens,), are
+    not given."""
+    arch = tokens.arch
     if ids is not None:
-        same = (ids[:, None] == ids[None, :]).astype(float)
         own, position = arch.embedding_moments
-        return np.asarray(own * same + position * np.eye(n))
-    rho = arch.input_cosine
-    return np.asarray(arch.input_second_moment * ((1 - rho) * np.eye(n) + rho))
+        return tokens.gram(own + position, own * (ids[:, None] == ids[None, :]))
+    q, delta = input_moments(arch)
+    return tokens.gram(q, q - delta)
 
 
 def loss_moments(arch: Architecture, q: float, delta: float) -> tuple[float, float]:
@@ -75,25 +76,25 @@ def loss_interval(arch: Architecture) -> tuple[float, float]:
     return low, high
 
 
-def loss_gram(arch: Architecture, output: Array) -> Array:
-    """Gram of the gradient at an output whose token Gram is ``output``; (tokens, tokens) both."""
-    n = arch.tokens
+def loss_gram(tokens: TokenGrams, output: Array) -> Array:
+    """Gram of the gradient at an output whose token Gram is ``output``."""
+    arch = tokens.arch
     if arch.loss == "probe":
-        return np.eye(n)
+        return tokens.gram(1.0, 0.0)
     if arch.loss == "mean":
-        return np.ones((n, n))
+        return tokens.gram(1.0, 1.0)
     if arch.loss == "last":
-        last = np.zeros((n, n))
-        last[-1, -1] = n
-        return last
-    scale = np.sqrt(output.diagonal())
-    q, rho = float(output.diagonal().mean()), output / np.outer(scale, scale)
-    apart = rho[~np.eye(n, dtype=bool)]
-    grid = np.linspace(apart.min() - 1e-6, min(apart.max() + 1e-6, 1.0), GRID)
+        last = np.zeros(len(tokens.counts))
+        last[-1] = arch.tokens
+        return tokens.gram(last, 0.0)
+    q1, q2, c = tokens.of_pairs(output)
+    q, rho = tokens.size(output), c / np.sqrt(q1 * q2)
+    apart = tokens.gram(np.nan, rho)
+    grid = np.linspace(np.nanmin(apart) - 1e-6, min(np.nanmax(apart) + 1e-6, 1.0), GRID)
     found = [_softmax(arch, q, float(x)) for x in grid]
     gamma, _ = _cross_entropy(arch, found[0].p2, 0.0)
     cross = CubicSpline(grid, [_cross_entropy(arch, 0.0, x.p11)[1] for x in found])(rho)
-    return np.asarray(np.where(np.eye(n, dtype=bool), gamma, cross))
+    return tokens.gram(gamma, cross)
 
 
 def _softmax(arch: Architecture, q: float, rho: float) -> Overlaps:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..base.errors import AssumptionError
 from ..base.quantities import Key
@@ -16,11 +19,15 @@ class Prediction:
 
     Attributes:
         profiles: (stream, quantity) to an array over layers.
-        theory: "pair" or "position-resolved".
+        theory: "pair", "positions" or "sampled".
         undecided: for each block, how many rows of attention weights (over heads and tokens of one
             network) are expected to be more than a maximum. Query and key gradients come from these
             alone; where there are few, their mean is carried by rare networks.
         errors: the theory's own standard errors by key, where it samples; else None.
+        positions: where tokens are unlike, the positions that ``by_position`` is at, from 1; (positions,).
+        by_position: natural logarithm of each position's second moment, by (stream, "variance") and (stream,
+            "grad_variance"), (depth + 1, positions).
+        position_errors: standard errors of ``by_position``, where the theory samples.
     """
 
     arch: Architecture
@@ -28,6 +35,9 @@ class Prediction:
     theory: str
     undecided: Array
     errors: dict[Key, Array] | None = None
+    positions: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    by_position: dict[Key, Array] = field(default_factory=dict)
+    position_errors: dict[Key, Array] = field(default_factory=dict)
 
 
 def require_exchangeable(arch: Architecture) -> None:
@@ -35,5 +45,5 @@ def require_exchangeable(arch: Architecture) -> None:
     if not arch.exchangeable:
         raise AssumptionError(
             f"the pair theory needs exchangeable tokens, but with mask={arch.mask!r}, "
-            f"positions={arch.positions!r} they are not alike; use the position-resolved theory"
+            f"positions={arch.positions!r} they are not alike; use theory='positions' or 'sampled'"
         )

@@ -52,7 +52,7 @@ def query_biases(s2: float, rho: float, keys: int, head_width: int) -> Biases:
     variance ``s2`` of rows and the token cosine ``rho``."""
     found = np.zeros(3)
     for share, weight in zip(*query_norms(head_width), strict=True):
-        apart, alone = _one_row(sqrt(s2 * share), keys)
+        apart, alone = one_row_biases(sqrt(s2 * share), keys)
         found += weight * (apart + rho * (2 - rho) * alone) * [s2 * share, s2 * share, 1.0]
     return Biases(*found.tolist())
 
@@ -64,7 +64,7 @@ class BiasTable:
         end = LARGEST / (LARGEST + MIDDLE)
         sigma = np.append(np.linspace(0, end, NODES), 1.0)
         s = MIDDLE * sigma[:-1] / (1 - sigma[:-1])
-        rows = _spline(sigma, np.array([_one_row(x, keys) for x in s.tolist()]) * _scale(s**2))
+        rows = _spline(sigma, np.array([one_row_biases(x, keys) for x in s.tolist()]) * _scale(s**2))
         found = np.zeros((NODES, 2, 3))
         for share, weight in zip(*query_norms(head_width), strict=True):
             at = rows(_sigma(s**2 * share)) / _scale(s**2 * share)
@@ -102,7 +102,7 @@ def _spline(sigma: Array, values: Array) -> CubicSpline:
     return CubicSpline(sigma, [*values, limit], bc_type=("clamped", "not-a-knot"))
 
 
-def _one_row(s: float, n: int) -> Array:
+def one_row_biases(s: float, n: int) -> Array:
     """b_V and b_J over s^2, and chi, of a row of ``n`` Gaussian logits; (2, 3), of j != k and of j = k."""
     p = row_powers(s, n)
     value = 1 - 5 * p.p2 + 4 * p.p3 + 6 * p.p22 - 6 * p.p4

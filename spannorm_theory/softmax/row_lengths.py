@@ -1,0 +1,148 @@
+r"""Statistics of attention rows of any length, and of two rows of different lengths (T11.1 to T11.3).
+
+One row of N keys whose logits are independent of variance w has P2, J and the biases of (T6.3, T6.15), which
+are smooth in ln N and in sigma = s / (s + 4), s^2 = w; splines stand for them. Two rows of logits that
+correlate by rho at the same key have P11(rho), of which all four ends are known from one row,
+
+    P11(0) = 1/N,   P11'(0) = w (1 - P2)^2 / (N - 1),   P11(1) = P2,   P11'(1) = w J,   P11' = w J11,
+
+the last by Price's theorem, so that ln(N P11) is their Hermite cubic in rho, and J11 its slope. Rows that see
+N_i and N_k keys are as two of N keys, 1/(N - 1) = [1/(N_i - 1) + 1/(N_k - 1)] / 2: the leading order in
+1/N_i and 1/N_k, and exact for equal lengths and for a single key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, log, log2, sqrt
+from typing import Any
+
+import numpy as np
+
+from ..base.errors import AssumptionError
+from ..gaussian.closed_forms import Array
+from ..gaussian.spline import Spline2D
+from .overlaps import LARGEST_S2, query_norms
+from .query_bias import MIDDLE, one_row_biases
+from .rows import one_row
+
+#: steps of sigma up to s = 8: the splines are right to 1e-4 of each statistic
+CELLS = 24
+
+#: row lengths of the table for each factor of two
+LENGTHS_PER_OCTAVE = 2
+
+
+@dataclass(frozen=True)
+class RowsOfLengths:
+    """Statistics of rows, arrays of one shape.
+
+    Attributes:
+        keys: N.
+        logits: w, the variance of a row's logits beyond what its keys have in common.
+        p2: P2.
+        query, key: J of the gradient at a query and at a key.
+        log_peak: ln(N P2) / w.
+        value_bias, jacobian_bias, chance: b_V, b_J and chi of (T6.15).
+    """
+
+    keys: Array
+    logits: Array
+    p2: Array
+    query: Array
+    key: Array
+    log_peak: Array
+    value_bias: Array
+    jacobian_bias: Array
+    chance: Array
+
+    def together(self, rho: Array, head_width: int | None) -> tuple[Array, Array, Array]:
+        """N P11, N J11 and N E r J11(r) of two rows of correlation ``rho``; r, the cosine of two queries of
+        ``head_width`` coordinates, varies by (1 - rho^2) / sqrt(d_h) around rho, and not at all for None."""
+        if head_width is None:
+            peak, slope = self._at(rho)
+            return peak, peak * slope, rho * peak * slope
+        away = (1 - rho**2) / np.sqrt(head_width)
+        found = [(r, *self._at(r)) for r in (rho - away, rho + away)]
+        peaks, slopes, tilts = zip(*((p, p * j, r * p * j) for r, p, j in found), strict=True)
+        return sum(peaks) / 2, sum(slopes) / 2, sum(tilts) / 2
+
+    def _at(self, rho: Array) -> tuple[Array, Array]:
+        """N P11 and J11 / P11 at row correlations ``rho``."""
+        others = np.maximum(self.keys - 1, 1e-9)
+        start = (1 - self.p2) ** 2 * self.keys / others
+        end = np.divide(self.query, self.p2)
+        # H(0) = 0, H'(0) = start, H(1) = log_peak, H'(1) = end
+        cubic = start + end - 2 * self.log_peak
+        square = 3 * self.log_peak - 2 * start - end
+        height = rho * (start + rho * (square + rho * cubic))
+        slope = start + rho * (2 * square + 3 * rho * cubic)
+        return np.exp(self.logits * height), slope
+
+
+class RowLengthTable:
+    """Splines in (ln N, sigma) of the statistics of rows of up to ``longest`` keys, whose queries have
+    ``head_width`` Gaussian coordinates; None where a norm holds their size."""
+
+    def __init__(self, longest: int, head_width: int | None) -> None:
+        octaves = ceil(log2(max(longest, 4)))
+        lengths = np.unique(np.round(np.exp2(np.linspace(0, octaves, LENGTHS_PER_OCTAVE * octaves + 1))))
+        sigma = np.linspace(0, _sigma(LARGEST_S2), CELLS + 1)
+        s2 = np.square(MIDDLE * sigma / (1 - sigma))
+        #: logit variance up to which the table goes
+        self.largest = LARGEST_S2
+        shares, weights = np.ones(1), np.ones(1)
+        if head_width is not None:
+            shares, weights = query_norms(head_width)
+            self.largest /= float(shares.max())
+        self._spline = Spline2D(
+            np.log(lengths),
+            sigma,
+            np.array([[_one(x, int(n), shares, weights, head_width) for x in s2 / shares.max()] for n in lengths]),
+        )
+        self._scale = float(shares.max())
+
+    def __call__(self, keys: Array, logits: Array) -> RowsOfLengths:
+        """Statistics of rows of ``keys``, which need not be whole, and logit variances ``logits``.
+
+        Raises:
+            AssumptionError: logits are beyond the table.
+        """
+        if np.max(logits) > self.largest:
+            raise AssumptionError(
+                f"rows of attention weights need a logit variance below {self.largest:.3g} for positions as a "
+                f"coordinate, but it is {np.max(logits):.3g}; use theory='sampled'"
+            )
+        peak, query, key, value, jacobian, chance = self._spline(np.log(keys), _sigma(logits * self._scale))
+        p2 = np.exp(logits * peak) / keys
+        return RowsOfLengths(
+            keys, logits, p2, query * p2, key * p2, peak, logits * value, logits * jacobian, chance
+        )
+
+
+def _one(s2: float, keys: int, shares: Array, weights: Array, head_width: int | None) -> list[float]:
+    """The functions behind the splines, of rows of a whole number of keys: ln(N P2)/w, J of queries and of
+    keys over P2, b_V/w, b_J/w and chi, means over sizes ``shares`` of the query."""
+    if keys == 1:
+        return [0.0] * 6
+    found = np.zeros(6)
+    for share, weight in zip(shares.tolist(), weights.tolist(), strict=True):
+        s = sqrt(s2 * share)
+        row, (value, jacobian, chance) = one_row(s, keys), one_row_biases(s, keys)[0]
+        query = row.j if head_width is None else row.j + (row.along_query - row.j) / head_width
+        found += weight * np.array([row.p2, query, share * row.j, share * value, share * jacobian, chance])
+    p2 = found[0]
+    peak = log(keys * p2) / s2 if s2 else 1 - 1 / keys
+    return [peak, found[1] / p2, found[2] / p2, *found[3:].tolist()]
+
+
+def _sigma(s2: Any) -> Any:
+    s = np.sqrt(s2)
+    return s / (s + MIDDLE)
+
+
+@lru_cache(maxsize=16)
+def row_length_table(longest: int, head_width: int | None) -> RowLengthTable:
+    """The cached :class:`RowLengthTable`."""
+    return RowLengthTable(longest, head_width)
