@@ -182,9 +182,10 @@ def position_grid(tokens: int, window: int | None) -> PositionGrid:
     """
     seen = min(window or tokens, tokens)
     step, last, positions = 2 ** (1 / PER_OCTAVE), tokens, [1]
-    while positions[-1] < last:
+    while positions[-1] < last - 1:
         ahead = max(1, min(round(positions[-1] * (step - 1)), seen // PER_WINDOW if seen < tokens else tokens))
-        positions.append(min(positions[-1] + ahead, last))
+        positions.append(min(positions[-1] + ahead, last - 1))
+    positions.append(last)  # a loss may read the last token alone
     if len(positions) > MOST:
         raise AssumptionError(
             f"a window of {seen} in {tokens} tokens needs {len(positions)} positions, and {MOST} are the most; "
