@@ -18,6 +18,10 @@ class AssumptionError(SpannormError):
     """An input outside the assumptions of the theory that was asked."""
 
 
+class PositionsError(AssumptionError):
+    """A mask, or logits, that positions as a coordinate cannot carry."""
+
+
 class NoClosedForm(SpannormError):
     """The recursion has no closed form that the engine can find."""
 

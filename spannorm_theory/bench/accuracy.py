@@ -1,4 +1,4 @@
-"""Both theories against Monte Carlo: the worst layer of every quantity, and whether its target is met.
+"""Every theory against Monte Carlo: the worst layer of every quantity, and whether its target is met.
 
 A layer meets its target when the theory is within the target's tolerance or within ``FEW`` standard
 errors. The worst layer is the one furthest from that. Means over networks are Cox' estimates for squared
@@ -16,10 +16,9 @@ import pandas as pd
 
 from ..base.quantities import QUANTITIES
 from ..montecarlo.ensemble import Ensemble, simulate
-from ..prediction.exchangeable import predict_pair
+from ..prediction.positions import declined
 from ..prediction.predict import predict_profiles
 from ..prediction.prediction import Prediction
-from ..prediction.sampled import predict_gram
 from ..spec.architecture import Architecture
 from ..verification.verification import compare, precision
 
@@ -44,8 +43,6 @@ TOLERANCES = {
 #: the tolerance of the gradient variance where branches are not scaled with depth
 UNSCALED_GRADIENT = 0.10
 
-THEORIES = ("pair", "position-resolved")
-
 
 def tolerance(quantity: str, scaling: str) -> float:
     """The error that a theory may have of a quantity."""
@@ -68,9 +65,9 @@ def cases(
 
 
 def predictions(arch: Architecture) -> dict[str, Prediction]:
-    """The prediction of each theory; the pair theory has nothing to say under a mask."""
-    found = {"position-resolved": predict_gram(arch)}
-    return {"pair": predict_pair(arch), **found} if arch.exchangeable else found
+    """The prediction of each theory that holds for an architecture, by name."""
+    names = ["pair"] * arch.exchangeable + ["positions"] * (not declined(arch)) + ["sampled"]
+    return {name: predict_profiles(arch, name) for name in names}
 
 
 def accuracy(

@@ -227,7 +227,7 @@ NOTES = {
     "accuracy": "The worst layer of each quantity: error of each theory (relative, of cosines absolute), "
     "its standard error and z, and whether it is within the target or 4 standard errors.",
     "hard regime": "Squared gradient at layer 0 over Monte Carlo, with standard errors: pair theory, "
-    "position-resolved theory, and the published closure (uniform attention, gradients through values only).",
+    "theory with sampled heads, and the published closure (uniform attention, gradients through values).",
     "width sweep": "Squared gradient at layer 0 over Monte Carlo against depth over width; geometric is the "
     "geometric mean of Monte Carlo over its mean, log_variance its logarithm's variance over networks.",
 }

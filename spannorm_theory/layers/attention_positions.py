@@ -1,29 +1,28 @@
-r"""Attention under a mask with positions as a coordinate, there and back (T11.5 to T11.9).
+r"""Attention under a mask with positions as a coordinate, there and back (T11.6 to T11.9).
 
-Grams are those of :mod:`.position_grid`: smooth in two positions, and one entry for a token with itself. Rows of
-attention weights average smooth parts as uniform means over their keys do, and single keys by the statistics of
-rows of their length (:mod:`spannorm_theory.softmax.row_lengths`) at the logit variance that is left beyond what
-a row's keys have in common. With c the uniform weights, a tilde for "less its means over the keys of rows i and
-k", L the logits' covariance over that of keys, E = N P11 and E' = N J11 of two rows (P2 and J of one),
+Grams are those of :mod:`.position_grid`: smooth in two positions, and one entry for a token with itself. With
+v and k the Grams of values and keys, smooth parts v_jl and k_jl and what a single token has more, dv_j and
+dk_j, and E, E', L, a, S and the tilde of :mod:`.position_rows`,
 
-    output         c p c + [delta E + p~_jj (E - 1)] over shared keys + L a S,     S = sum c c p~ k~
-    at the values  sum_ik Gamma c c [E of one key, else even]
-    at the queries Gamma o [ (delta_v delta_k + delta_k p~_jj + delta_v k~_jj) E' over shared keys + a S ]
-    at the keys    sum_ik Gamma L c c [a p~_jl, and of one key (delta + p~_jj) E' - a p~_jj]
+    output         c v c + sum_j [dv_j E + v~_jj (E - 1)] / (N_i N_k) + L a S
+    at the values  sum_ik Gamma_ik c_ij c_kl, times E where j = l, and less elsewhere by as much
+    at the queries Gamma_ik {sum_j [dv_j dk_j + dk_j v~_jj + dv_j k~_jj] E' / (N_i N_k) + a S}
+    at the keys    sum_ik Gamma_ik L_ik c_ij c_kl a v~_jl, and where j = l (dv_j + v~_jj) E' for a v~_jj
 
-a being what the softmax leaves of a smooth difference between keys: chi for one row, (1 - P2)(1 - P2) for two
-rows that are independent. Beyond that V enters as in (T10.3). Left out: the part along each token that norms of
-heads take (1/d_h), and what rows pick of keys that are alike beyond first order in L.
+with sums over j over the keys that two rows share. V (T9.1) enters as in (T10.3). Left out: what norms of
+heads take along each token (1/d_h of it), and what rows pick of keys that are alike beyond first order in L.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from ..gaussian.closed_forms import Array
-from .position_rows import Gains, PositionRows, RowLaw, scales
+from .position_rows import Gains, PositionRows, RowLaw
+from .smooth_gram import doubled, joined, open_share, scales
 
 
 @dataclass(frozen=True)
@@ -40,21 +39,21 @@ class PositionAttention:
     width: int
     inner_norm: bool = False
 
-    def at(self, gram: Array, gains: Gains) -> PositionRows:
-        """Rows of weights and projections of an input.
+    def at(self, gram: Array, gains: Gains) -> HeadGrams:
+        """Heads at an input.
 
         Raises:
             ZeroDivisionError: a norm reads zeros.
         """
         if not all(gains[f"attn.{name}"] * gram[:, -1].all() for name in self.law.normed):
             raise ZeroDivisionError
-        return PositionRows(self.law, gram, gains)
+        return HeadGrams(PositionRows(self.law, gram, gains))
 
     def forward(self, gram: Array, gains: Gains) -> tuple[Array, float]:
         """Gram of the branch output, and how many of a head's rows of weights are more than a maximum,
         sum_i (1 - P2)."""
         at = self.at(gram, gains)
-        undecided = float(self.law.grid.counts @ (1 - at.one.p2))
+        undecided = float(self.law.grid.counts @ (1 - at.rows.one.p2))
         return gains["attn.output"] * self._mixed(at), undecided
 
     def backward(
@@ -70,24 +69,131 @@ class PositionAttention:
         at, pairs = self.at(gram, gains), self.law.grid.pairs
         g = gains["attn.output"] * grad
         if self.inner_norm:
-            g = g / (at.gain("value") * scales(at.mixed))
+            g = g / (at.rows.gain("value") * scales(at.mixed))
         found = {
-            "query": at.gain("value") * at.at_queries(g, pair_variance),
-            "key": at.gain("value") * at.at_keys(g),
+            "query": at.rows.gain("value") * at.at_queries(g, pair_variance),
+            "key": at.rows.gain("value") * at.at_keys(g),
             "value": at.at_values(g),
         }
         stream, norms, front = np.zeros_like(gram), {}, self.width**2
         for name, moments in found.items():
-            back = at.before_norm(name)
+            back = at.rows.before_norm(name)
             stream = stream + gains[f"attn.{name}"] * back * moments
             read = back * gram
             if name == "key" and not self.law.rope:  # gradients at keys have no token mean
                 read = read - float((pairs * read).sum()) / self.law.grid.tokens**2
             norms[f"attn.{name}"] = front * float((pairs * read * moments).sum())
-        norms["attn.key"] += front * at.gain("value") * at.key_correlations(g, pair_variance)
+        norms["attn.key"] += front * at.rows.gain("value") * at.key_correlations(g, pair_variance)
         norms["attn.output"] = front * float((pairs * self._mixed(at) * grad).sum())
         return stream, norms
 
-    def _mixed(self, at: PositionRows) -> Array:
+    def _mixed(self, at: HeadGrams) -> Array:
         """Gram of the mixed values, behind the inner norm where there is one."""
-        return at.mixed / scales(at.mixed) if self.inner_norm else at.gain("value") * at.mixed
+        return at.mixed / scales(at.mixed) if self.inner_norm else at.rows.gain("value") * at.mixed
+
+
+@dataclass(frozen=True)
+class HeadGrams:
+    """Grams in front of and behind the heads, at gain 1 of values, (m, m + 1)."""
+
+    rows: PositionRows
+
+    @cached_property
+    def mixed(self) -> Array:
+        """Gram of the mixed values at gain 1, (m, m + 1)."""
+        values, grid = self.rows.values, self.rows.law.grid
+        logits = joined(*self.rows.logits)
+        own = joined(
+            np.zeros_like(values.p), self.rows.open_values * self.rows.one.value_bias / self.rows.law.width
+        )
+        return (
+            doubled(values.common)
+            + doubled(grid.both_rows(values.single)) * self.rows.peaks
+            + doubled(values.apart(np.ones(len(values.p)))) * (self.rows.peaks - 1)
+            + logits * self.rows.left * self.rows.spread
+            + own
+        )
+
+    def at_queries(self, grad: Array, pair_variance: float) -> Array:
+        """Gradient Gram at the queries from ``grad`` behind the head, with V."""
+        values, keys, grid = self.rows.values, self.rows.keys, self.rows.law.grid
+        single = grid.both_rows(values.single * keys.single)
+        crossed = values.apart(keys.single) + keys.apart(values.single)
+        open_ = self.rows.open_values * self.rows.open_keys
+        closed = 1 - self.rows.one.p2
+        random = joined(
+            np.sqrt(np.outer(open_, open_)) * np.outer(closed, closed) * pair_variance,
+            open_ * (self.rows.one.query * (self._growth**2 - 1) + self.rows.one.chance * pair_variance),
+        )
+        read = doubled(single + crossed) * self.rows.jacobians + self.rows.left * self.rows.spread + random
+        return self._turned_back(self.rows.law.logit_factor * self.rows.gain("key") * grad * read)
+
+    def _turned_back(self, gram: Array) -> Array:
+        """Gradient Gram in front of a rotary embedding: each token's is turned by an angle of its own. That
+        of two tokens falls by m of their distance; so does what two rows and two keys have in common, which
+        is taken by the product of both."""
+        return gram * joined(self.rows.law.rotary[0], np.ones(len(gram))) if self.rows.law.rope else gram
+
+    @cached_property
+    def _growth(self) -> Array:
+        """Factor on J by the keys that a query picks, (m,) (T6.15)."""
+        j = np.where(self.rows.one.query > 0, self.rows.one.query, 1.0)
+        return np.asarray(np.exp(self.rows.one.jacobian_bias / (j * self.rows.law.width)))
+
+    def at_values(self, grad: Array) -> Array:
+        """Gradient Gram at the values from ``grad`` behind the head."""
+        one = self._over_rows(grad * self.rows.peaks).diagonal()
+        return joined(self._over_rows(grad * (1 - (self.rows.peaks - 1) * self._elsewhere)), one)
+
+    @cached_property
+    def _elsewhere(self) -> Array:
+        """s / (1 - s) with s the share of pairs of keys of two rows that are one key, (m, m + 1): what one
+        key has more, pairs of two have less."""
+        shared = doubled(self.rows.law.grid.shared)
+        return np.divide(shared, 1 - shared, out=np.zeros_like(shared), where=shared < 1)
+
+    def _over_rows(self, x: Array) -> Array:
+        """sum_ik x_ik c_ij c_kl over rows, (m, m), of a Gram of rows (m, m + 1)."""
+        t, p = self.rows.law.grid.row_sums, x[:, :-1]
+        return np.asarray(t @ p @ t.T + self.rows.law.grid.both_keys(x[:, -1] - p.diagonal()))
+
+    def _over_rows_apart(self, x: Array) -> Array:
+        """sum_ik x_ik c_ij c_kl p~_jl of the values, (m, m)."""
+        grid, values = self.rows.law.grid, self.rows.values
+        p, own = x[:, :-1], x[:, -1] - x[:, :-1].diagonal()
+        one = ((grid.row_sums @ p) * values.means.T) @ grid.row_sums.T
+        one = one + grid.both_keys(own[:, None] * values.means)
+        both = self._over_rows(x) * values.p + self._over_rows(x * doubled(values.common))
+        return np.asarray(both - one - one.T)
+
+    def at_keys(self, grad: Array) -> Array:
+        """Gradient Gram at the keys from ``grad`` behind the head."""
+        grid, values, q = self.rows.law.grid, self.rows.values, self.rows.queries[1]
+        size = self.rows.law.logit_factor * self.rows.gain("query") * grad
+        alike = size * joined(*self.rows.queries)  # L over the gain of keys
+        # rows weigh one key by the cosine of their two queries, which varies from head to head
+        tilted = size * joined(
+            np.sqrt(np.outer(q, q)) * self.rows.two[2], grid.keys * self.rows.one.key * self._growth * q
+        )
+        more = alike * (self.rows.jacobians - self.rows.left)
+        single, apart = (doubled(x) for x in (grid.both_rows(values.single), values.apart(np.ones(len(q)))))
+        # all that arrives at a row's keys adds up to nothing
+        shared = doubled(grid.shared)
+        rest = np.divide(
+            tilted * single + more * apart, 1 - shared, out=np.zeros_like(grad), where=shared < 1
+        )
+        smooth = self._over_rows_apart(alike * self.rows.left)
+        one = values.single * self._over_rows(tilted).diagonal()
+        one = one + (smooth + self._over_rows_apart(more)).diagonal()
+        return self._turned_back(joined(smooth - self._over_rows(rest), one))
+
+    def key_correlations(self, grad: Array, pair_variance: float) -> float:
+        """Addition of V and of keys that queries pick to the keys' weight gradient over d^2."""
+        grid, (p, q) = self.rows.law.grid, self.rows.queries
+        read = self.rows.before_norm("key") * self.rows.gram
+        open_ = self.rows.open_values * open_share(grid, read[:, :-1], read[:, -1])
+        closed, growth = 1 - self.rows.one.p2, self._growth
+        both = p * np.sqrt(np.outer(open_, open_)) * np.outer(closed, closed) * pair_variance
+        one = q * open_ * (self.rows.one.query * growth * (growth - 1) + self.rows.one.chance * pair_variance)
+        size = self.rows.law.logit_factor * self.rows.gain("query")
+        return size * float((grid.pairs * grad * joined(both, one)).sum())

@@ -1,7 +1,7 @@
 r"""Positions as a coordinate: a few of them, and sums over all tokens as quadratures (T11.4).
 
-Under a mask tokens differ by position alone. What is smooth in the position is kept at m of them, spaced evenly
-in the logarithm, and is linear in ln t between; I, (n, m), is that interpolation. A token Gram is
+Under a mask tokens differ by position alone. What is smooth in the position is kept at m of them, spaced
+evenly in the logarithm, and is linear in ln t between; I, (n, m), is that interpolation. A token Gram is
 
     G_st = p(s, t) + (q(s) - p(s, s)) [s = t],
 
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
-from ..base.errors import AssumptionError
+from ..base.errors import PositionsError
 from ..gaussian.closed_forms import Array
 from .rotary import coherence
 
@@ -40,7 +40,7 @@ PER_WINDOW = 6
 MOST = 320
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PositionGrid:
     """Positions that stand for all, and sums over tokens.
 
@@ -130,7 +130,9 @@ class PositionGrid:
         low, high, key = self._order
         _, (first, last) = self._rows_from
         from_first, from_last = first @ x, last @ x
-        values = from_first[high] - from_last[low] if x.ndim == 1 else from_first[high, key] - from_last[low, key]
+        values = (
+            from_first[high] - from_last[low] if x.ndim == 1 else from_first[high, key] - from_last[low, key]
+        )
         return np.where(self._shared, values, 0.0)
 
     @cached_property
@@ -143,25 +145,21 @@ class PositionGrid:
         """Keys that two rows share, over N_i N_k, (m, m)."""
         return self.both_rows(np.ones(len(self.positions)))
 
-    @cached_property
-    def shared_one(self) -> Array:
-        """1 / N of each row: :attr:`shared` of a row with itself, (m,)."""
-        return 1 / self.keys
 
-    def coherence(self, head_width: int) -> tuple[Array, Array]:
-        """What rotary embedding leaves of covariances: means of m(s - t) over the tokens that two positions
-        of the grid stand for, (m, m); and for each row the sums over pairs of its keys of m(j - l) I_j I_l
-        / N^2, (m, m, m)."""
-        parts, n = self.interpolation, self.tokens
-        mean = parts.T @ _correlated(parts, head_width) / np.outer(self.counts, self.counts)
-        of_rows = np.zeros((len(self.positions),) * 3)
-        for i, position in enumerate(self.positions.tolist()):
-            seen = parts[max(0, position + 1 - self.window) : position + 1]
-            used = np.flatnonzero(seen.any(axis=0))
-            seen = seen[:, used]
-            of_rows[i][np.ix_(used, used)] = seen.T @ _correlated(seen, head_width) / self.keys[i] ** 2
-        assert n == len(parts)
-        return mean, of_rows
+@lru_cache(maxsize=16)
+def rotary_sums(grid: PositionGrid, head_width: int) -> tuple[Array, Array]:
+    """What rotary embedding leaves of covariances: means of m(s - t) over the tokens that two positions of
+    the grid stand for, (m, m); and for each row the sums over pairs of its keys of m(j - l) I_j I_l / N^2,
+    (m, m, m)."""
+    parts = grid.interpolation
+    mean = parts.T @ _correlated(parts, head_width) / np.outer(grid.counts, grid.counts)
+    of_rows = np.zeros((len(grid.positions),) * 3)
+    for i, position in enumerate(grid.positions.tolist()):
+        seen = parts[max(0, position + 1 - grid.window) : position + 1]
+        used = np.flatnonzero(seen.any(axis=0))
+        seen = seen[:, used]
+        of_rows[i][np.ix_(used, used)] = seen.T @ _correlated(seen, head_width) / grid.keys[i] ** 2
+    return np.asarray(mean), of_rows
 
 
 def _correlated(x: Array, head_width: int) -> Array:
@@ -178,17 +176,19 @@ def position_grid(tokens: int, window: int | None) -> PositionGrid:
     """The grid of a causal mask over ``tokens``, each of which sees ``window`` of them; None for all.
 
     Raises:
-        AssumptionError: it would need too many positions.
+        PositionsError: it would need too many positions.
     """
     seen = min(window or tokens, tokens)
     step, last, positions = 2 ** (1 / PER_OCTAVE), tokens, [1]
     while positions[-1] < last - 1:
-        ahead = max(1, min(round(positions[-1] * (step - 1)), seen // PER_WINDOW if seen < tokens else tokens))
+        ahead = max(
+            1, min(round(positions[-1] * (step - 1)), seen // PER_WINDOW if seen < tokens else tokens)
+        )
         positions.append(min(positions[-1] + ahead, last - 1))
     positions.append(last)  # a loss may read the last token alone
     if len(positions) > MOST:
-        raise AssumptionError(
-            f"a window of {seen} in {tokens} tokens needs {len(positions)} positions, and {MOST} are the most; "
-            f"use fewer tokens (what a window does shows in {20 * seen} of them), or theory='sampled'"
+        raise PositionsError(
+            f"a window of {seen} in {tokens} tokens needs {len(positions)} positions, of {MOST} at most; use "
+            f"fewer tokens (all that a window does shows in {20 * seen})"
         )
     return PositionGrid(tokens, seen, np.array(positions) - 1)

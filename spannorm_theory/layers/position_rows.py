@@ -1,4 +1,16 @@
-r"""Rows of attention weights with positions as a coordinate: their statistics and sums (T11.5 to T11.9)."""
+r"""Rows of attention weights with positions as a coordinate: their statistics (T11.5).
+
+Rows see what their keys have beyond what these have in common: logits of the variance w_i = L_ii (mean of
+k_jj - mean of k_jl) over a row's N_i keys, L the logits' covariance over that of keys, k. Statistics at w_i
+are those of :mod:`spannorm_theory.softmax.row_lengths`. Of two rows E_ik = N P11 and E'_ik = N J11, P2 and J
+of one; and
+
+    S_ik = sum_jl c_ij c_kl v~_jl k~_jl,
+
+with c_i even weights over the keys of row i, v the Gram of values, and a tilde for "less its means over the
+keys of rows i and k". The softmax leaves the part a_ik of a smooth difference between keys: chi (T6.15) in
+one row, (1 - P2)(1 - P2) in two that are independent, and linear in their correlation between.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +23,8 @@ import numpy as np
 from ..gaussian.closed_forms import Array
 from ..gaussian.head_norm import HeadNorm
 from ..softmax.row_lengths import RowLengthTable, RowsOfLengths, row_length_table
-from .position_grid import PositionGrid
+from .position_grid import PositionGrid, rotary_sums
+from .smooth_gram import Smooth, joined, open_share, scales
 
 Gains = Mapping[str, float]
 
@@ -45,10 +58,10 @@ class RowLaw:
         """Coordinates of a query whose size varies; None where a norm holds it."""
         return self.head_width if "query" not in self.normed or self.over_width else None
 
-    @cached_property
+    @property
     def rotary(self) -> tuple[Array, Array]:
-        """What rotary embedding leaves of covariances (:meth:`PositionGrid.coherence`)."""
-        return self.grid.coherence(self.head_width)
+        """What rotary embedding leaves of covariances (:func:`rotary_sums`)."""
+        return rotary_sums(self.grid, self.head_width)
 
     @property
     def table(self) -> RowLengthTable:
@@ -63,8 +76,6 @@ class PositionRows:
     law: RowLaw
     gram: Array
     gains: Gains
-
-    # projections: their Grams at gain 1, p and q apart
 
     def gain(self, name: str) -> float:
         """Second moment of a projection over that at gain 1: s_W, which a norm takes away."""
@@ -112,18 +123,16 @@ class PositionRows:
         p, q = self.queries
         return factor * p, factor * q
 
-    # rows of weights
-
     @cached_property
     def open_keys(self) -> Array:
         """Second moment of each row's keys beyond what they have in common, (m,)."""
         p, q = self.unit("key")
-        return _open(self.law.grid, p, q, self.law.rotary[1] if self.law.rope else None)
+        return open_share(self.law.grid, p, q, self.law.rotary[1] if self.law.rope else None)
 
     @cached_property
     def open_values(self) -> Array:
         """Second moment of the values of each row's keys beyond what these have in common, (m,)."""
-        return _open(self.law.grid, *self.unit("value"))
+        return open_share(self.law.grid, *self.unit("value"))
 
     @cached_property
     def one(self) -> RowsOfLengths:
@@ -137,7 +146,7 @@ class PositionRows:
         return np.clip(p / np.sqrt(np.outer(q, q)), -1, 1)
 
     @cached_property
-    def _two(self) -> tuple[Array, Array, Array]:
+    def two(self) -> tuple[Array, Array, Array]:
         """N P11, N J11 and N E r J11 of two rows, (m, m)."""
         others = self.law.grid.keys - 1
         both = np.add.outer(*[np.divide(1, others, out=np.full_like(others, np.inf), where=others > 0)] * 2)
@@ -147,19 +156,19 @@ class PositionRows:
     @cached_property
     def peaks(self) -> Array:
         """E: N P11 of two rows and N P2 of one, (m, m + 1)."""
-        return _joined(self._two[0], self.law.grid.keys * self.one.p2)
+        return joined(self.two[0], self.law.grid.keys * self.one.p2)
 
     @cached_property
     def jacobians(self) -> Array:
         """E': N J11 of two rows and N J of one, (m, m + 1)."""
-        return _joined(self._two[1], self.law.grid.keys * self.one.query)
+        return joined(self.two[1], self.law.grid.keys * self.one.query)
 
     @cached_property
     def left(self) -> Array:
         """What the softmax leaves of a smooth difference between keys, a, (m, m + 1)."""
         apart = np.outer(1 - self.one.p2, 1 - self.one.p2)
         alike = np.sqrt(np.outer(self.one.chance, self.one.chance))
-        return _joined(apart + self.correlation * (alike - apart), self.one.chance)
+        return joined(apart + self.correlation * (alike - apart), self.one.chance)
 
     @cached_property
     def spread(self) -> Array:
@@ -167,161 +176,4 @@ class PositionRows:
         c, values, keys = self.law.grid.key_means, self.values, self.keys
         one = c @ (values.means * keys.means).T
         both = c @ (values.p * keys.p) @ c.T - one - one.T + values.common * keys.common
-        return _joined(both, both.diagonal())
-
-    # sums over keys: Grams of rows
-
-    @cached_property
-    def mixed(self) -> Array:
-        """Gram of the mixed values at gain 1, (m, m + 1)."""
-        values, grid = self.values, self.law.grid
-        logits = _joined(*self.logits)
-        own = _joined(np.zeros_like(values.p), self.open_values * self.one.value_bias / self.law.width)
-        return (
-            _doubled(values.common)
-            + _doubled(grid.both_rows(values.single)) * self.peaks
-            + _doubled(values.apart(np.ones(len(values.p)))) * (self.peaks - 1)
-            + logits * self.left * self.spread
-            + own
-        )
-
-    def at_queries(self, grad: Array, pair_variance: float) -> Array:
-        """Gradient Gram at the queries from ``grad`` behind the head, with V."""
-        values, keys, grid = self.values, self.keys, self.law.grid
-        single = grid.both_rows(values.single * keys.single)
-        crossed = values.apart(keys.single) + keys.apart(values.single)
-        open_ = self.open_values * self.open_keys
-        closed = 1 - self.one.p2
-        random = _joined(
-            np.sqrt(np.outer(open_, open_)) * np.outer(closed, closed) * pair_variance,
-            open_ * (self.one.query * (self._growth**2 - 1) + self.one.chance * pair_variance),
-        )
-        read = _doubled(single + crossed) * self.jacobians + self.left * self.spread + random
-        return np.asarray(self.law.logit_factor * self.gain("key") * grad * read)
-
-    @cached_property
-    def _growth(self) -> Array:
-        """Factor on J by the keys that a query picks, (m,) (T6.15)."""
-        j = np.where(self.one.query > 0, self.one.query, 1.0)
-        return np.exp(self.one.jacobian_bias / (j * self.law.width))
-
-    # sums over rows: Grams of keys
-
-    def at_values(self, grad: Array) -> Array:
-        """Gradient Gram at the values from ``grad`` behind the head."""
-        one = self._over_rows(grad * self.peaks).diagonal()
-        return _joined(self._over_rows(grad * (1 - (self.peaks - 1) * self._elsewhere)), one)
-
-    @cached_property
-    def _elsewhere(self) -> Array:
-        """s / (1 - s) with s the share of pairs of keys of two rows that are one key, (m, m + 1): what one key
-        has more, pairs of two have less."""
-        shared = _doubled(self.law.grid.shared)
-        return np.divide(shared, 1 - shared, out=np.zeros_like(shared), where=shared < 1)
-
-    def _over_rows(self, x: Array) -> Array:
-        """sum_ik x_ik c_ij c_kl over rows, (m, m), of a Gram of rows (m, m + 1)."""
-        t, p = self.law.grid.row_sums, x[:, :-1]
-        return np.asarray(t @ p @ t.T + self.law.grid.both_keys(x[:, -1] - p.diagonal()))
-
-    def _over_rows_apart(self, x: Array) -> Array:
-        """sum_ik x_ik c_ij c_kl p~_jl of the values, (m, m)."""
-        grid, values = self.law.grid, self.values
-        p, own = x[:, :-1], x[:, -1] - x[:, :-1].diagonal()
-        one = ((grid.row_sums @ p) * values.means.T) @ grid.row_sums.T
-        one = one + grid.both_keys(own[:, None] * values.means)
-        both = self._over_rows(x) * values.p + self._over_rows(x * _doubled(values.common))
-        return np.asarray(both - one - one.T)
-
-    def at_keys(self, grad: Array) -> Array:
-        """Gradient Gram at the keys from ``grad`` behind the head."""
-        grid, values, q = self.law.grid, self.values, self.queries[1]
-        size = self.law.logit_factor * self.gain("query") * grad
-        alike = size * _joined(*self.queries)  # L over the gain of keys
-        # rows weigh one key by the cosine of their two queries, which varies from head to head
-        tilted = size * _joined(
-            np.sqrt(np.outer(q, q)) * self._two[2], grid.keys * self.one.key * self._growth * q
-        )
-        more = alike * (self.jacobians - self.left)
-        single, apart = (_doubled(x) for x in (grid.both_rows(values.single), values.apart(np.ones(len(q)))))
-        # all that arrives at a row's keys adds up to nothing
-        shared = _doubled(grid.shared)
-        rest = np.divide(tilted * single + more * apart, 1 - shared, out=np.zeros_like(grad), where=shared < 1)
-        smooth = self._over_rows_apart(alike * self.left)
-        one = values.single * self._over_rows(tilted).diagonal()
-        one = one + (smooth + self._over_rows_apart(more)).diagonal()
-        return _joined(smooth - self._over_rows(rest), one)
-
-    def key_correlations(self, grad: Array, pair_variance: float) -> float:
-        """Addition of V and of keys that queries pick to the keys' weight gradient over d^2."""
-        grid, (p, q) = self.law.grid, self.queries
-        read = self.before_norm("key") * self.gram
-        open_ = self.open_values * _open(grid, read[:, :-1], read[:, -1])
-        closed, growth = 1 - self.one.p2, self._growth
-        both = p * np.sqrt(np.outer(open_, open_)) * np.outer(closed, closed) * pair_variance
-        one = q * open_ * (self.one.query * growth * (growth - 1) + self.one.chance * pair_variance)
-        size = self.law.logit_factor * self.gain("query")
-        return size * float((grid.pairs * grad * _joined(both, one)).sum())
-
-
-@dataclass(frozen=True)
-class Smooth:
-    """Values or keys of a branch.
-
-    Attributes:
-        grid: the positions.
-        p: their smooth covariance, (m, m).
-        single: second moment that a token has beyond it, (m,).
-        means: means of p over the keys of each row, (rows, m).
-        common: means over the keys of two rows, (rows, rows).
-    """
-
-    grid: PositionGrid
-    p: Array
-    single: Array
-    means: Array
-    common: Array
-
-    @classmethod
-    def of(cls, grid: PositionGrid, p: Array, q: Array) -> Smooth:
-        """The values or keys of a Gram."""
-        means = grid.key_means @ p
-        return cls(grid, p, q - p.diagonal(), means, means @ grid.key_means.T)
-
-    def apart(self, weight: Array) -> Array:
-        """Sums over the keys that two rows share of ``weight``_j p~_jj / (N_i N_k), (rows, rows), p~ being p
-        less its means over the keys of each row."""
-        one = self.grid.both_rows((weight * self.means).T)
-        both = self.grid.both_rows(weight * self.p.diagonal()) + self.common * self.grid.both_rows(weight)
-        return np.asarray(both - one - one.T)
-
-
-def scales(gram: Array) -> Array:
-    """Products of the roots of two tokens' second moments, (m, m + 1).
-
-    Raises:
-        ZeroDivisionError: one is zero.
-    """
-    q = gram[:, -1]
-    if not q.all():
-        raise ZeroDivisionError
-    return np.column_stack([np.sqrt(np.outer(q, q)), q])
-
-
-def _open(grid: PositionGrid, p: Array, q: Array, of_rows: Array | None = None) -> Array:
-    """Mean second moment of each row's keys less their mean covariance, (m,); ``of_rows`` has the weights of
-    the latter where they are not even, (m, m, m)."""
-    c = grid.key_means
-    common = ((c @ p) * c).sum(axis=1) if of_rows is None else np.einsum("iab,ab->i", of_rows, p)
-    # what tokens have beyond p counts in the common part as well, once for each key
-    return np.asarray(np.maximum(c @ q - common, 0.0))
-
-
-def _joined(p: Array, q: Array) -> Array:
-    """A Gram (m, m + 1) of its smooth part and its own."""
-    return np.column_stack([p, q])
-
-
-def _doubled(p: Array) -> Array:
-    """A Gram whose own part is the diagonal of the smooth one."""
-    return np.column_stack([p, p.diagonal()])
+        return joined(both, both.diagonal())

@@ -98,7 +98,7 @@ def _positions_transpose(cov: Any) -> Any:
     return cov if cov is _NO_GRAM else np.column_stack([cov[:, :-1].T, cov[:, -1]])
 
 
-#: token Grams with positions as a coordinate, (m, m + 1): of two tokens, smooth up to the diagonal, and of one
+#: token Grams with positions as a coordinate, (m, m + 1): smooth up to the diagonal, and each token's own
 POSITIONS = Algebra(_positions_rms, _gram_left, _positions_transpose, _NO_GRAM)
 
 

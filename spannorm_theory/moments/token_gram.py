@@ -141,9 +141,7 @@ class Block:
                 forward.cov(origin, origin)
                 output = self._branches[origin.index]
                 v, u = finite[origin.index]
-                stream, found = self.tokens.attend_back(
-                    component, gram, output, grad, gains, self.layer, v
-                )
+                stream, found = self.tokens.attend_back(component, gram, output, grad, gains, self.layer, v)
                 found |= {name: found[name] * float(np.exp(2 * u)) for name in QUADRATIC_IN_DROP}
             else:
                 pairs = self.tokens.of_pairs(gram)

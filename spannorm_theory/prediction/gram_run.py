@@ -43,7 +43,8 @@ class GramRun:
     def __init__(
         self, tokens: TokenGrams, start: Array, pair_variance_start: float, layers: Sequence[int] = ()
     ) -> None:
-        """``start`` is the Gram of the input, and ``pair_variance_start`` what its pairs vary by around it."""
+        """``start`` is the Gram of the input, and ``pair_variance_start`` what its pairs vary by around
+        it."""
         self.tokens = tokens
         self.profiles: dict[Key, Array] = {}
         self.positions: dict[Key, Array] = {}
@@ -100,7 +101,7 @@ class GramRun:
         self, blocks: list[Block], finite: tuple[Array, Array], grads: Grams, exponent: float
     ) -> None:
         tokens = self.tokens
-        n, count = tokens.arch.tokens, tokens.arch.definition.streams
+        count = tokens.arch.definition.streams
         kept, exponents = [grads], [exponent]
         weights = {name: np.full(len(blocks), -np.inf) for name in tokens.arch.learnt}
         for block in reversed(blocks):

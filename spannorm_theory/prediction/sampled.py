@@ -1,13 +1,13 @@
 r"""The position-resolved theory with sampled heads: token Grams through a stack and back (T10.1 to T10.4).
 
-Feed-forward branches act entry by entry on the n x n Gram, attention by averages over sampled heads. Exact for
-wide streams at any head width and any mask, up to the sampling.
+Feed-forward branches act entry by entry on the n x n Gram, attention by averages over sampled heads. Exact
+for wide streams at any head width and any mask, up to the sampling.
 
 Draws are fixed by the seed and the layer, the same there and back and in every architecture of one shape, so
 that differences between architectures are not blurred; layers have draws of their own, as shared ones would
 bias at first order in 1/draws. ``BATCHES`` groups of antithetic pairs each run the whole recursion
-(:mod:`.gram_run`): the prediction is their mean, with its standard error (T10.4, :mod:`.runs`). Each run reads
-its own token ids, where there are any.
+(:mod:`.gram_run`): the prediction is their mean, with its standard error (T10.4, :mod:`.runs`). Each run
+reads its own token ids, where there are any.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..base.errors import InputError
 from ..base.quantities import SPECTRAL, Key
 from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import rank_metrics_gram
-from ..moments.tokens import SampledTokens
+from ..moments.sampled_tokens import SampledTokens
 from ..spec.architecture import Architecture
 from .boundary import input_gram
 from .gram_run import GramRun

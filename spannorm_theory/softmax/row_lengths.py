@@ -20,18 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from ..base.errors import AssumptionError
+from ..base.errors import PositionsError
 from ..gaussian.closed_forms import Array
 from ..gaussian.spline import Spline2D
 from .overlaps import LARGEST_S2, query_norms
 from .query_bias import MIDDLE, one_row_biases
 from .rows import one_row
 
-#: steps of sigma up to s = 8: the splines are right to 1e-4 of each statistic
-CELLS = 24
-
-#: row lengths of the table for each factor of two
-LENGTHS_PER_OCTAVE = 2
+#: steps of sigma up to s = 8; lengths are 1 to 8, then a factor of two apart. The splines are right to 6e-4 of
+#: each statistic, and to 1e-4 where s < 4
+CELLS = 16
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class RowLengthTable:
 
     def __init__(self, longest: int, head_width: int | None) -> None:
         octaves = ceil(log2(max(longest, 4)))
-        lengths = np.unique(np.round(np.exp2(np.linspace(0, octaves, LENGTHS_PER_OCTAVE * octaves + 1))))
+        lengths = np.union1d(np.arange(1.0, 9.0), np.exp2(np.arange(octaves + 1)))
         sigma = np.linspace(0, _sigma(LARGEST_S2), CELLS + 1)
         s2 = np.square(MIDDLE * sigma / (1 - sigma))
         #: logit variance up to which the table goes
@@ -99,7 +97,9 @@ class RowLengthTable:
         self._spline = Spline2D(
             np.log(lengths),
             sigma,
-            np.array([[_one(x, int(n), shares, weights, head_width) for x in s2 / shares.max()] for n in lengths]),
+            np.array(
+                [[_one(x, int(n), shares, weights, head_width) for x in s2 / shares.max()] for n in lengths]
+            ),
         )
         self._scale = float(shares.max())
 
@@ -107,12 +107,12 @@ class RowLengthTable:
         """Statistics of rows of ``keys``, which need not be whole, and logit variances ``logits``.
 
         Raises:
-            AssumptionError: logits are beyond the table.
+            PositionsError: logits are beyond the table.
         """
         if np.max(logits) > self.largest:
-            raise AssumptionError(
-                f"rows of attention weights need a logit variance below {self.largest:.3g} for positions as a "
-                f"coordinate, but it is {np.max(logits):.3g}; use theory='sampled'"
+            raise PositionsError(
+                f"logits of a row of attention weights have a variance of {np.max(logits):.3g}, beyond those "
+                f"of the table of row lengths, {self.largest:.3g}; use a smaller logit_variance"
             )
         peak, query, key, value, jacobian, chance = self._spline(np.log(keys), _sigma(logits * self._scale))
         p2 = np.exp(logits * peak) / keys

@@ -45,7 +45,7 @@ class Verification:
             bounds", "rare" or "not predicted").
         drift: the mean difference over layers of each stream and quantity (:func:`.drift.drift`).
         threshold: k, in standard errors.
-        theory: "pair" or "position-resolved".
+        theory: "pair", "positions" or "sampled".
     """
 
     arch: Architecture

@@ -41,8 +41,9 @@ def test_accuracy_shows_the_worst_layer_of_both_theories():
     ]
     assert set(zip(table["mask"], table["theory"], strict=True)) == {
         ("none", "pair"),
-        ("none", "position-resolved"),
-        ("causal", "position-resolved"),
+        ("none", "sampled"),
+        ("causal", "positions"),
+        ("causal", "sampled"),
     }
     one = table[(table["mask"] == "none") & (table["theory"] == "pair")]
     assert set(one["quantity"]) == set(accuracy.TOLERANCES)

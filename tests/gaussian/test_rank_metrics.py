@@ -9,7 +9,7 @@ from helpers import rounded
 
 from spannorm_theory import Architecture
 from spannorm_theory.gaussian import rank_metrics as rank
-from spannorm_theory.moments.token_gram import Draws
+from spannorm_theory.moments.sampled_tokens import SampledTokens
 from spannorm_theory.montecarlo.metrics import gram, log_rank_residual, rank_metrics, token_modes
 from spannorm_theory.prediction.exchangeable import predict_pair
 from spannorm_theory.prediction.predict import predict_profiles
@@ -120,7 +120,7 @@ def test_bartlett_factor_has_the_law_of_a_wishart() -> None:
     for width in (4, 64):
         arch = Architecture("post-norm", width=width, heads=1, tokens=8)
         variance = np.array([1 / width])
-        drawn = np.concatenate([Draws((0, b), 1, arch).products(variance)[:, 0] for b in range(100)])
+        drawn = np.concatenate([SampledTokens((0, b), 1, arch).products(variance)[:, 0] for b in range(100)])
         found = drawn @ drawn.swapaxes(1, 2)
         np.testing.assert_allclose(found.mean(axis=0), np.eye(8), atol=5 * np.sqrt(2 / width / 400))
         assert found[:, 0, 5].var() == pytest.approx(1 / width, rel=0.4)

@@ -183,7 +183,8 @@ def test_scatter_and_loads_against_sampled_sequences(rho: float) -> None:
     predicted = float(experts.load_imbalance(at, tokens)[0])
     assert abs(predicted - imbalance.mean()) < 4 * error + 4 * 0.003
     gram = (1 - rho) * np.eye(tokens) + rho
-    assert experts.load_imbalance_gram(gram, GAINS) == rounded(predicted)
+    sizes = np.ones((tokens, 1)), np.ones((1, tokens))
+    assert experts.commonness(*sizes, gram, GAINS).mean() - 1 == rounded(predicted)
 
 
 @pytest.mark.reference
@@ -218,9 +219,10 @@ def test_one_point_is_one_of_an_array(v: float, t: float) -> None:
 def test_grams_of_like_tokens_agree_with_pairs() -> None:
     n, q, rho, experts = 6, 1.4, 0.3, branch(8, 2, shared=1)
     gram, grad = (x * ((1 - r) * np.eye(n) + r) for x, r in ((q, rho), (2.0, 0.25)))
+    pairs = np.full((n, 1), q), np.full((1, n), q)
     at = experts.at(np.array([q]), np.array([q * (1 - rho)]), GAINS)
     pair = experts.weight_grads(at, np.array([[2.0, 0.5]]), n)
-    for name, value in experts.weight_grads_gram(gram, grad, GAINS).items():
+    for name, value in experts.weight_grads_gram(*pairs, gram, grad, GAINS).items():
         assert pair[name] == rounded(value)
 
 

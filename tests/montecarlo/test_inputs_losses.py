@@ -11,6 +11,7 @@ from helpers import rounded
 
 from spannorm_theory import Architecture
 from spannorm_theory.base.errors import AssumptionError, InputError
+from spannorm_theory.moments.sampled_tokens import SampledTokens
 from spannorm_theory.montecarlo.boundary import embedding, loss_gradient, token_ids
 from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.montecarlo.metrics import second_moments
@@ -46,7 +47,7 @@ def random(networks: int, dtype: torch.dtype = torch.float64) -> Randomness:
 @pytest.mark.parametrize("ends", ENDS, ids=str)
 def test_every_input_and_loss_passes(ends: dict[str, object], mask: str) -> None:
     result = verify(BASE.with_(mask=mask, **ends), networks=32, progress=False)
-    assert result.theory == ("pair" if mask == "none" else "position-resolved")
+    assert result.theory == ("pair" if mask == "none" else "sampled")
     assert result.passed, result.summary()
 
 
@@ -103,7 +104,8 @@ def test_embedding_has_the_moments_of_the_theory(ends: dict[str, object]) -> Non
         error = sample.std().item() / len(sample) ** 0.5
         assert abs(sample.mean().item() - value) < 4 * error + 1e-12
     drawn = ids(np.random.default_rng(0).random((600, arch.tokens)), arch.vocabulary)
-    grams = np.array([input_gram(arch, one if arch.inputs == "zipf" else None) for one in drawn])
+    tokens = SampledTokens((0, 0), 1, arch)
+    grams = np.array([input_gram(tokens, one if arch.inputs == "zipf" else None) for one in drawn])
     q_gram = np.trace(grams, axis1=1, axis2=2).mean() / arch.tokens
     assert q_gram == rounded(expected)
 
@@ -131,7 +133,7 @@ def test_loss_gradient_has_the_moments_of_the_theory(ends: dict[str, object], rh
     for sample, value in ((found, gamma), (found * cosine, c)):
         error = sample.std().item() / len(sample) ** 0.5
         assert abs(sample.mean().item() - value) < 4 * error + lean * gamma
-    resolved = loss_gram(arch, (1 - rho) * np.eye(arch.tokens) + rho)
+    resolved = loss_gram(SampledTokens((0, 0), 1, arch), (1 - rho) * np.eye(arch.tokens) + rho)
     assert np.trace(resolved) / arch.tokens == rounded(gamma)
     assert (resolved.sum() - np.trace(resolved)) / arch.tokens / (arch.tokens - 1) == pytest.approx(
         c, abs=1e-9

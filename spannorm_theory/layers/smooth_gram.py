@@ -1,0 +1,72 @@
+"""Grams with positions as a coordinate: their parts, and what a row's keys have in common (T11.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..gaussian.closed_forms import Array
+from .position_grid import PositionGrid
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """Values or keys of a branch.
+
+    Attributes:
+        grid: the positions.
+        p: their smooth covariance, (m, m).
+        single: second moment that a token has beyond it, (m,).
+        means: means of p over the keys of each row, (rows, m).
+        common: means over the keys of two rows, (rows, rows).
+    """
+
+    grid: PositionGrid
+    p: Array
+    single: Array
+    means: Array
+    common: Array
+
+    @classmethod
+    def of(cls, grid: PositionGrid, p: Array, q: Array) -> Smooth:
+        """The values or keys of a Gram."""
+        means = grid.key_means @ p
+        return cls(grid, p, q - p.diagonal(), means, means @ grid.key_means.T)
+
+    def apart(self, weight: Array) -> Array:
+        """Sums over the keys that two rows share of ``weight``_j p~_jj / (N_i N_k), (rows, rows), p~ being p
+        less its means over the keys of each row."""
+        one = self.grid.both_rows((weight * self.means).T)
+        both = self.grid.both_rows(weight * self.p.diagonal()) + self.common * self.grid.both_rows(weight)
+        return np.asarray(both - one - one.T)
+
+
+def scales(gram: Array) -> Array:
+    """Products of the roots of two tokens' second moments, (m, m + 1).
+
+    Raises:
+        ZeroDivisionError: one is zero.
+    """
+    q = gram[:, -1]
+    if not q.all():
+        raise ZeroDivisionError
+    return np.column_stack([np.sqrt(np.outer(q, q)), q])
+
+
+def open_share(grid: PositionGrid, p: Array, q: Array, of_rows: Array | None = None) -> Array:
+    """Mean second moment of each row's keys less their mean covariance, (m,); ``of_rows`` has the weights of
+    the latter where they are not even, (m, m, m)."""
+    c = grid.key_means
+    common = ((c @ p) * c).sum(axis=1) if of_rows is None else np.einsum("iab,ab->i", of_rows, p)
+    return np.asarray(np.maximum(c @ q - common, 0.0))
+
+
+def joined(p: Array, q: Array) -> Array:
+    """A Gram (m, m + 1) of its smooth part and its own."""
+    return np.column_stack([p, q])
+
+
+def doubled(p: Array) -> Array:
+    """A Gram whose own part is the diagonal of the smooth one."""
+    return np.column_stack([p, p.diagonal()])

@@ -1,0 +1,77 @@
+"""Tokens of a causal stack with positions as a coordinate: Grams on a grid, attention in closed form
+(T11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..gaussian.closed_forms import Array
+from ..layers.attention_positions import PositionAttention
+from ..layers.position_grid import PositionGrid
+from ..spec.architecture import Architecture
+from ..spec.graph import Branch
+from .algebra import POSITIONS
+from .branches import position_attention
+from .tokens import Gains, Pairs, TokenGrams
+
+
+@dataclass(frozen=True)
+class PositionTokens(TokenGrams):
+    """Positions as a coordinate: Grams (m, m + 1) on a grid."""
+
+    arch: Architecture
+    grid: PositionGrid
+    algebra = POSITIONS
+
+    @property
+    def counts(self) -> Array:
+        """Tokens that each position stands for."""
+        return self.grid.counts
+
+    @property
+    def pairs(self) -> Array:
+        """Token pairs that each entry stands for."""
+        return self.grid.pairs
+
+    def gram(self, own: Any, between: Any) -> Array:
+        """The Gram of second moments ``own`` and of covariances ``between`` two tokens."""
+        m = len(self.counts)
+        if np.ndim(between) == 2:
+            between = between[:, :m]
+        return np.column_stack([np.broadcast_to(between, (m, m)), np.broadcast_to(own, m)])
+
+    def own(self, gram: Array) -> Array:
+        """Second moment of each position."""
+        return gram[:, -1]
+
+    def of_pairs(self, gram: Array) -> Pairs:
+        """Second moments of both tokens, and their covariance, for each entry."""
+        q = gram[:, -1]
+        second = np.column_stack([np.broadcast_to(q, (len(q), len(q))), q])
+        return np.broadcast_to(q[:, None], gram.shape), second, gram
+
+    def attention(self, branch: Branch, only_normed: bool) -> PositionAttention:
+        """The component of an attention branch."""
+        return position_attention(branch, self.arch, self.grid)
+
+    def attend(
+        self, attention: PositionAttention, gram: Array, gains: Gains, layer: int
+    ) -> tuple[Array, float]:
+        """Gram of a branch of attention, and its rows of weights that are more than a maximum."""
+        return attention.forward(gram, gains)
+
+    def attend_back(
+        self,
+        attention: PositionAttention,
+        gram: Array,
+        output: Array,
+        grad: Array,
+        gains: Gains,
+        layer: int,
+        v: float,
+    ) -> tuple[Array, dict[str, float]]:
+        """Gradient Gram at the input of attention, and squared gradients of its matrices."""
+        return attention.backward(gram, grad, gains, v)

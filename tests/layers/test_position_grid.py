@@ -1,0 +1,64 @@
+"""Sums over tokens on a grid of positions against explicit sums over all of them."""
+
+import numpy as np
+import pytest
+
+from spannorm_theory.base.errors import PositionsError
+from spannorm_theory.layers.position_grid import MOST, PositionGrid, position_grid, rotary_sums
+from spannorm_theory.layers.rotary import coherence
+
+N = 11
+
+
+def weights(tokens: int, window: int) -> np.ndarray:
+    """Even weights of each row over the keys it sees."""
+    i, j = np.arange(tokens)[:, None], np.arange(tokens)
+    seen = (j <= i) & (i - j < window)
+    return seen / seen.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("window", [1, 3, N])
+def test_a_grid_of_all_positions_sums_as_written(window: int) -> None:
+    grid, c = PositionGrid(N, window, np.arange(N)), weights(N, window)
+    x, rows = np.random.default_rng(0).standard_normal((2, N, N))
+    assert grid.key_means == pytest.approx(c, abs=1e-14)
+    assert grid.row_sums == pytest.approx(c.T, abs=1e-14)
+    assert grid.both_rows(x[0]) == pytest.approx(np.einsum("ij,kj,j->ik", c, c, x[0]), abs=1e-14)
+    assert grid.both_rows(x) == pytest.approx(np.einsum("ij,kj,ji->ik", c, c, x), abs=1e-14)
+    assert grid.both_keys(rows[0]) == pytest.approx(np.einsum("ij,il,i->jl", c, c, rows[0]), abs=1e-14)
+    assert grid.both_keys(rows) == pytest.approx(np.einsum("ij,il,ij->jl", c, c, rows), abs=1e-14)
+    mean, of_rows = rotary_sums(grid, 8)
+    m = coherence(np.subtract.outer(np.arange(N), np.arange(N)), 8)
+    assert mean == pytest.approx(m, abs=1e-12)
+    assert of_rows == pytest.approx(np.einsum("ij,il,jl->ijl", c, c, m), abs=1e-12)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(("tokens", "window"), [(1000, None), (700, 40)])
+def test_sums_of_what_is_linear_in_the_logarithm_are_exact(tokens: int, window: int | None) -> None:
+    grid, c = position_grid(tokens, window), weights(tokens, window or tokens)
+    assert len(grid.positions) < tokens / 5
+    every, few = (np.log1p(p) for p in (np.arange(tokens), grid.positions))
+    # up to the grid's own interpolation, which is exact for this function
+    assert grid.interpolation @ few == pytest.approx(every, rel=1e-12)
+    assert grid.counts.sum() == pytest.approx(tokens, rel=1e-12)
+    assert grid.pairs.sum() == pytest.approx(tokens**2, rel=1e-12)
+    assert grid.key_means @ few == pytest.approx((c @ every)[grid.positions], rel=1e-12)
+    assert grid.row_sums @ few == pytest.approx((c.T @ every)[grid.positions], rel=1e-12)
+
+
+@pytest.mark.exact
+def test_the_grid_holds_the_first_and_the_last_two_tokens() -> None:
+    for tokens in (2, 3, 9, 64, 4096):
+        positions = position_grid(tokens, None).positions
+        assert positions[0] == 0
+        assert positions[-2:].tolist() == [tokens - 2, tokens - 1]
+        assert (np.diff(positions) > 0).all()
+        assert position_grid(tokens, None).counts[-1] == pytest.approx(1)
+
+
+def test_a_window_that_needs_too_many_positions_is_refused() -> None:
+    assert len(position_grid(10**5, None).positions) < 80
+    with pytest.raises(PositionsError, match=f"of {MOST} at most; use fewer tokens"):
+        position_grid(10**5, 64)
