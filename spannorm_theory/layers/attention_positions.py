@@ -125,7 +125,8 @@ class HeadGrams:
             np.sqrt(np.outer(open_, open_)) * np.outer(closed, closed) * pair_variance,
             open_ * (self.rows.one.query * (self._growth**2 - 1) + self.rows.one.chance * pair_variance),
         )
-        read = doubled(single + crossed) * self.rows.jacobians + self.rows.left * self.rows.spread + random
+        one = doubled(single) * self.rows.jacobians + doubled(crossed) * self.rows.smooth_jacobians
+        read = one + self.rows.left * self.rows.spread + random
         return self._turned_back(self.rows.law.logit_factor * self.rows.gain("key") * grad * read)
 
     def _turned_back(self, gram: Array) -> Array:
@@ -175,7 +176,7 @@ class HeadGrams:
         tilted = size * joined(
             np.sqrt(np.outer(q, q)) * self.rows.two[2], grid.keys * self.rows.one.key * self._growth * q
         )
-        more = alike * (self.rows.jacobians - self.rows.left)
+        more = alike * (self.rows.smooth_jacobians - self.rows.left)
         single, apart = (doubled(x) for x in (grid.both_rows(values.single), values.apart(np.ones(len(q)))))
         # all that arrives at a row's keys adds up to nothing
         shared = doubled(grid.shared)

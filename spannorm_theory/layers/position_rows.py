@@ -146,12 +146,18 @@ class PositionRows:
         return np.clip(p / np.sqrt(np.outer(q, q)), -1, 1)
 
     @cached_property
+    def _keys_of_two(self) -> Array:
+        """N of the rows of equal length that two rows are as, (m, m)."""
+        others = self.law.grid.keys - 1
+        inverse = np.divide(1, others, out=np.full_like(others, np.inf), where=others > 0)
+        return np.asarray(1 + 2 / np.add.outer(inverse, inverse))
+
+    @cached_property
     def two(self) -> tuple[Array, Array, Array]:
         """N P11, N J11 and N E r J11 of two rows, (m, m)."""
-        others = self.law.grid.keys - 1
-        both = np.add.outer(*[np.divide(1, others, out=np.full_like(others, np.inf), where=others > 0)] * 2)
         logits = np.sqrt(np.outer(self.one.logits, self.one.logits))
-        return self.law.table(1 + 2 / both, logits).together(self.correlation, self.law.varying)
+        rows = self.law.table(self._keys_of_two, logits)
+        return rows.together(self.correlation, self.law.varying)
 
     @cached_property
     def peaks(self) -> Array:
@@ -164,11 +170,18 @@ class PositionRows:
         return joined(self.two[1], self.law.grid.keys * self.one.query)
 
     @cached_property
+    def smooth_jacobians(self) -> Array:
+        """E' over that of even weights, of one key and a difference between keys that is smooth."""
+        others = joined(1 - 1 / self._keys_of_two, self.one.others)
+        return np.divide(self.jacobians, others, out=np.zeros_like(others), where=others > 0)
+
+    @cached_property
     def left(self) -> Array:
         """What the softmax leaves of a smooth difference between keys, a, (m, m + 1)."""
-        apart = np.outer(1 - self.one.p2, 1 - self.one.p2)
-        alike = np.sqrt(np.outer(self.one.chance, self.one.chance))
-        return joined(apart + self.correlation * (alike - apart), self.one.chance)
+        open_, left, others = 1 - self.one.p2, np.sqrt(self.one.left), self.one.others
+        open_ = np.divide(open_, others, out=np.zeros_like(others), where=others > 0)
+        apart, alike = np.outer(open_, open_), np.outer(left, left)
+        return joined(apart + self.correlation * (alike - apart), self.one.left)
 
     @cached_property
     def spread(self) -> Array:

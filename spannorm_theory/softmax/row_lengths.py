@@ -27,8 +27,8 @@ from .overlaps import LARGEST_S2, query_norms
 from .query_bias import MIDDLE, one_row_biases
 from .rows import one_row
 
-#: steps of sigma up to s = 8; lengths are 1 to 8, then a factor of two apart. The splines are right to 6e-4 of
-#: each statistic, and to 1e-4 where s < 4
+#: steps of sigma up to s = 8; lengths are 1 to 8, then a factor of two apart. The splines are right to 6e-4
+#: of each statistic, and to 1e-4 where s < 4
 CELLS = 16
 
 
@@ -54,6 +54,17 @@ class RowsOfLengths:
     value_bias: Array
     jacobian_bias: Array
     chance: Array
+
+    @property
+    def others(self) -> Array:
+        """1 - 1/N, the part of a row's keys that are not one of them."""
+        return np.asarray(1 - 1 / self.keys)
+
+    @property
+    def left(self) -> Array:
+        """chi over that of even weights: what is left of tr(M x M x) for an x that is smooth."""
+        even = self.others * (1 - 2 / self.keys + 2 / self.keys**2)
+        return np.divide(self.chance, even, out=np.zeros_like(even), where=even > 0)
 
     def together(self, rho: Array, head_width: int | None) -> tuple[Array, Array, Array]:
         """N P11, N J11 and N E r J11(r) of two rows of correlation ``rho``; r, the cosine of two queries of
