@@ -6,7 +6,7 @@ exponentially with depth are kept as natural logarithms, so that a factor of 2^-
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,3 +113,35 @@ def tidy(
     }
     columns.update({n: np.concatenate([table[key] for key in keys]) for n, table in (extra or {}).items()})
     return pd.DataFrame({**columns, **same}, copy=False)
+
+
+def tidy_positions(
+    labels: Mapping[str, str | int],
+    positions: Sequence[int],
+    profiles: Mapping[Key, Array],
+    extra: Mapping[str, Mapping[Key, Array]] | None = None,
+    **same: str,
+) -> pd.DataFrame:
+    """One row for each (layer, position, stream, quantity).
+
+    Args:
+        positions: of tokens in their sequence, from 1.
+        profiles: ``(stream, quantity)`` to an array (layers, positions).
+        labels, extra, same: those of :func:`tidy`, each array of ``extra`` (layers, positions).
+    Returns:
+        the columns of :func:`tidy`, and ``position`` behind ``layer``.
+    """
+    columns = {name: _flat(table) for name, table in (extra or {}).items()}
+    return split_positions(tidy(labels, _flat(profiles), columns, **same), positions)
+
+
+def _flat(profiles: Mapping[Key, Array]) -> dict[Key, Array]:
+    return {key: np.ravel(profile) for key, profile in profiles.items()}
+
+
+def split_positions(table: pd.DataFrame, positions: Sequence[int]) -> pd.DataFrame:
+    """A table whose column ``layer`` counts (layer, position), with a column for each of the two."""
+    layer, index = np.divmod(table["layer"].to_numpy(), len(positions))
+    table = table.assign(layer=layer)
+    table.insert(table.columns.get_loc("layer") + 1, "position", np.asarray(positions)[index])
+    return table

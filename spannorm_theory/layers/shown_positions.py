@@ -1,0 +1,66 @@
+"""Positions of the rows of a table by position: those asked for, or some that show all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import index
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.errors import AssumptionError, InputError, UnknownNameError
+from .position_grid import position_grid
+
+if TYPE_CHECKING:
+    from ..spec.architecture import Architecture
+
+#: tokens up to which all are shown where no mask tells them apart
+ALL = 64
+
+
+def shown_positions(
+    arch: Architecture, by: str | None, positions: Sequence[int] | None = None
+) -> NDArray[np.int64] | None:
+    """Positions of a table's rows, from 1; None for a table of averages over tokens.
+
+    Args:
+        by: "position", or None for averages.
+        positions: those to show; None for the grid of :func:`.position_grid.position_grid` under a mask,
+            and without one for every token of up to 64, or some four for each factor of two.
+
+    Raises:
+        InputError: ``by`` is no such word, or positions that the sequence does not have, that come twice or
+            that no table shows.
+    """
+    if by is None:
+        if positions is not None:
+            raise InputError("positions are shown in tables by position; add by='position'")
+        return None
+    if by != "position":
+        raise UnknownNameError("column to show a table by", by, ("position",))
+    if positions is not None:
+        return _checked(positions, arch.tokens)
+    if arch.mask != "causal" and arch.tokens <= ALL:
+        return np.arange(1, arch.tokens + 1)
+    try:
+        return position_grid(arch.tokens, arch.window).positions + 1
+    except AssumptionError:
+        raise InputError(
+            f"a window of {arch.window} in {arch.tokens} tokens has too many positions to show; say which, as "
+            f"positions=[1, {arch.window}, {arch.tokens}]"
+        ) from None
+
+
+def _checked(positions: Sequence[int], tokens: int) -> NDArray[np.int64]:
+    shown = repr(positions)
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    try:
+        numbers = [-1 if isinstance(p, (bool, np.bool_)) else index(p) for p in positions]
+    except TypeError:
+        numbers = []
+    if not numbers or not all(1 <= number <= tokens for number in numbers):
+        raise InputError(f"positions must be a list of integers from 1 to {tokens}, the tokens, got {shown}")
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f"each position must come once, got {shown}")
+    return np.array(numbers)
