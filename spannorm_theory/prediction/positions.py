@@ -69,7 +69,9 @@ def predict_positions(arch: Architecture) -> Prediction:
             profiles[stream, "rank_residual"] = log_rank_residual(q, q * (1 - rho), arch.tokens)
         profiles.update({(stream, metric): np.full_like(q, np.nan) for metric in SPECTRAL})
     errors = {key: np.full_like(x, _error(*key)) for key, x in profiles.items()}
-    return Prediction(arch, profiles, "positions", run.undecided, errors, grid.positions + 1, run.positions)
+    apart = {key: np.full_like(x, _error(*key)) for key, x in run.positions.items()}
+    places = grid.positions + 1
+    return Prediction(arch, profiles, "positions", run.undecided, errors, places, run.positions, apart)
 
 
 def _error(stream: str, quantity: str) -> float:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from ..base.errors import UnknownNameError
-from ..base.quantities import tidy
+from ..base.errors import AssumptionError, UnknownNameError
+from ..base.quantities import INPUT, Key, tidy, tidy_positions
+from ..gaussian.closed_forms import Array
+from ..layers.shown_positions import shown_positions
 from ..spec.architecture import Architecture
 from .exchangeable import predict_pair
 from .positions import declined, predict_positions
@@ -20,6 +24,8 @@ THEORIES: dict[str, Callable[[Architecture], Prediction]] = {
     "positions": predict_positions,
     "sampled": predict_gram,
 }
+
+Profiles = dict[Key, Array]
 
 #: tokens up to which heads are sampled where tokens are unlike: their Grams have spectra, and take a tenth of
 #: a second a block at the most
@@ -48,25 +54,66 @@ def predict_profiles(arch: Architecture, theory: str = "auto") -> Prediction:
     return THEORIES[theory](arch)
 
 
-def predict(arch: Architecture, theory: str = "auto") -> pd.DataFrame:
+def predict(
+    arch: Architecture,
+    theory: str = "auto",
+    by: str | None = None,
+    positions: Sequence[int] | None = None,
+) -> pd.DataFrame:
     """Per-layer predictions as a tidy table.
 
     Args:
         theory: "pair", for tokens that are alike; "positions", for a causal mask over any number of tokens;
             "sampled", for any mask over few, which samples attention heads; "auto" takes "pair" where it
             holds, then "sampled" up to 64 tokens, then "positions".
+        by: "position" for the second moments of streams and gradients at single positions; None for averages
+            over tokens.
+        positions: those to show, from 1; None for some that show all.
 
     Returns:
-        columns placement, scaling, depth, width, tokens, layer, stream, quantity, value, log_value
-        (natural), theory (its name), and then se, the theory's own standard error (of the logarithm for
-        squared norms), which the pair theory does not have. Moments per coordinate, weight gradients as
+        columns placement, scaling, depth, width, tokens, layer, (position,) stream, quantity, value,
+        log_value (natural), theory (its name), and then se, the theory's own standard error (of the logarithm
+        for squared norms), which the pair theory does not have. Moments per coordinate, weight gradients as
         squared Frobenius norms; the loss gradient at the model's output has second moment 1, that of a
         cross-entropy its own. NaN is what the theory does not predict.
 
     Raises:
         UnknownNameError: there is no such theory.
+        InputError: positions that the sequence does not have.
         AssumptionError: the architecture is outside the theory's assumptions, or left float64's range.
     """
+    shown = shown_positions(arch, by, positions)
     prediction = predict_profiles(arch, theory)
+    if shown is not None:
+        values, errors = at_positions(prediction, shown)
+        extra = {"se": errors} if errors else None
+        return tidy_positions(arch.labels, shown.tolist(), values, extra, theory=prediction.theory)
     extra = None if prediction.errors is None else {"se": prediction.errors}
     return tidy(arch.labels, prediction.profiles, extra, theory=prediction.theory)
+
+
+def at_positions(prediction: Prediction, positions: NDArray[np.int64]) -> tuple[Profiles, Profiles]:
+    """Logarithms of second moments at ``positions``, (depth + 1, positions) by key, and their standard errors,
+    empty where there are none. Those between positions of a grid are linear in the logarithm of both.
+
+    Raises:
+        AssumptionError: tokens are alike but for a loss that reads the last of them.
+    """
+    if not len(prediction.positions):
+        if prediction.arch.loss == "last":
+            raise AssumptionError(
+                "the pair theory takes all tokens as alike, and loss='last' reads one of them; use "
+                "theory='sampled'"
+            )
+        alike = np.ones(len(positions))
+        return {
+            key: np.multiply.outer(profile, alike)
+            for key, profile in prediction.profiles.items()
+            if key[1] in ("variance", "grad_variance") and key != INPUT
+        }, {}
+    known, asked = np.log(prediction.positions), np.log(positions)
+
+    def between(tables: Profiles) -> Profiles:
+        return {key: np.array([np.interp(asked, known, row) for row in x]) for key, x in tables.items()}
+
+    return between(prediction.by_position), between(prediction.position_errors)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spannorm_theory import Architecture, predict, simulate
-from spannorm_theory.base.errors import AssumptionError, UnknownNameError
+from spannorm_theory.base.errors import AssumptionError, InputError, UnknownNameError
 from spannorm_theory.base.quantities import QUANTITIES
 from spannorm_theory.layers import position_grid as grids
 from spannorm_theory.prediction.positions import predict_positions, sampled_seconds
@@ -130,3 +130,28 @@ def test_what_positions_cannot_carry_is_refused_with_the_time_of_the_sampled_ans
     with pytest.raises(AssumptionError, match="use fewer tokens"):
         predict_positions(CAUSAL.with_(tokens=10**5, window=64))
     assert sampled_seconds(CAUSAL.with_(tokens=128)) == pytest.approx(1.2)
+
+
+@pytest.mark.reference
+def test_tables_by_position_agree_between_theories_and_average_to_the_profile() -> None:
+    arch = CAUSAL.with_(depth=2)
+    few = predict(arch, theory="positions", by="position", positions=[1, 2, 5, 33, 64])
+    every = predict(arch, theory="sampled", by="position", positions=range(1, 65))
+    keys = ["layer", "position", "stream", "quantity"]
+    both = few.merge(every, on=keys, suffixes=("", "_judge"))
+    assert len(both) == len(few) == 3 * 5 * 2
+    off = (both["log_value"] - both["log_value_judge"]).abs()
+    assert (off < 4 * both["se_judge"] + 0.02).all()
+    profile = predict(arch, theory="sampled").set_index(["stream", "quantity", "layer"])["value"]
+    mean = every.groupby(["stream", "quantity", "layer"])["value"].mean()
+    assert mean.to_numpy() == pytest.approx(profile[mean.index].to_numpy(), rel=0.01)
+
+
+@pytest.mark.exact
+def test_tokens_that_are_alike_have_one_moment_at_every_position() -> None:
+    table = predict(CAUSAL.with_(mask="none", depth=2), by="position", positions=[1, 64])
+    assert table.groupby(["layer", "quantity"])["value"].nunique().eq(1).all()
+    with pytest.raises(AssumptionError, match="loss='last' reads one"):
+        predict(CAUSAL.with_(mask="none", loss="last"), by="position")
+    with pytest.raises(InputError, match="from 1 to 64"):
+        predict(CAUSAL, by="position", positions=[0])
