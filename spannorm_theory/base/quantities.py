@@ -143,5 +143,5 @@ def split_positions(table: pd.DataFrame, positions: Sequence[int]) -> pd.DataFra
     """A table whose column ``layer`` counts (layer, position), with a column for each of the two."""
     layer, index = np.divmod(table["layer"].to_numpy(), len(positions))
     table = table.assign(layer=layer)
-    table.insert(table.columns.get_loc("layer") + 1, "position", np.asarray(positions)[index])
+    table.insert(list(table.columns).index("layer") + 1, "position", np.asarray(positions)[index])
     return table

@@ -150,7 +150,10 @@ def _theory(args: argparse.Namespace, progress: Callable[[str], object]) -> Tabl
     if args.quick:
         placements, scalings = placements or accuracy.PLACEMENTS, scalings or accuracy.SCALINGS
     archs = architectures(placements, scalings, **sizes)
-    return {"theory": theory.theory_speed(archs, args.repeats, progress)}
+    return {
+        "theory": theory.theory_speed(archs, args.repeats, progress),
+        "causal": theory.causal_speed(args.quick, progress),
+    }
 
 
 def _power(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
@@ -216,6 +219,8 @@ NOTES = {
     "that alone would take.",
     "theory": "Milliseconds of one predict after the first, least of the repeats: median and slowest over "
     "rules, the slowest's rule, and the largest multiple of pre-norm's in the same moments.",
+    "causal": "Processor seconds of one predict of causal pre-norm stacks of width 4096: with positions as a "
+    "coordinate, the first call and a later one, and with sampled heads.",
     "power": "The smallest error that verify rejects: of the best-seen layer, and of the mean over layers; "
     "relative for squared norms, else absolute.",
     "speed": "Seconds of one network, median (least-most), processor seconds of all cores, and peak memory: "

@@ -1,4 +1,4 @@
-r"""Positions as a coordinate: a few of them, and sums over all tokens as quadratures (T11.4).
+r"""Positions as a coordinate: a few of them, and sums over all tokens as quadratures (T10.6).
 
 Under a mask tokens differ by position alone. What is smooth in the position is kept at m of them, spaced
 evenly in the logarithm, and is linear in ln t between; I, (n, m), is that interpolation. A token Gram is

@@ -1,4 +1,4 @@
-r"""Rows of attention weights with positions as a coordinate: their statistics (T11.5).
+r"""Rows of attention weights with positions as a coordinate: their statistics (T10.7).
 
 Rows see what their keys have beyond what these have in common: logits of the variance w_i = L_ii (mean of
 k_jj - mean of k_jl) over a row's N_i keys, L the logits' covariance over that of keys, k. Statistics at w_i

@@ -47,8 +47,8 @@ def shown_positions(
         return position_grid(arch.tokens, arch.window).positions + 1
     except AssumptionError:
         raise InputError(
-            f"a window of {arch.window} in {arch.tokens} tokens has too many positions to show; say which, as "
-            f"positions=[1, {arch.window}, {arch.tokens}]"
+            f"a window of {arch.window} in {arch.tokens} tokens has too many positions to show; say which, "
+            f"as positions=[1, {arch.window}, {arch.tokens}]"
         ) from None
 
 

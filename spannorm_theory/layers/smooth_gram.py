@@ -1,4 +1,4 @@
-"""Grams with positions as a coordinate: their parts, and what a row's keys have in common (T11.4)."""
+"""Grams with positions as a coordinate: their parts, and what a row's keys have in common (T10.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One block of the theory with token Grams: its trace on them, there and back (T10.1, T10.2, T11)."""
+"""One block of the theory with token Grams: its trace on them, there and back (T10)."""
 
 from __future__ import annotations
 

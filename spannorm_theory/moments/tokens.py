@@ -1,4 +1,4 @@
-r"""Token Grams of any kind: all entries, or positions as a coordinate (T10.1, T11.4).
+r"""Token Grams of any kind: all entries, or positions as a coordinate (T10.1, T10.6).
 
 A block's trace is evaluated by the same rules for both (:mod:`.token_gram`). They differ in how a Gram is
 stored, in the pairs of tokens that an entry stands for, and in how attention is averaged.

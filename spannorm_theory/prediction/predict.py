@@ -93,8 +93,9 @@ def predict(
 
 
 def at_positions(prediction: Prediction, positions: NDArray[np.int64]) -> tuple[Profiles, Profiles]:
-    """Logarithms of second moments at ``positions``, (depth + 1, positions) by key, and their standard errors,
-    empty where there are none. Those between positions of a grid are linear in the logarithm of both.
+    """Logarithms of second moments at ``positions``, (depth + 1, positions) by key, and their standard
+    errors, empty where there are none. Between positions of a grid they are linear in the logarithm of
+    these.
 
     Raises:
         AssumptionError: tokens are alike but for a loss that reads the last of them.

@@ -1,4 +1,4 @@
-r"""Statistics of attention rows of any length, and of two rows of different lengths (T11.1 to T11.3).
+r"""Statistics of attention rows of any length, and of two rows of different lengths (T10.5).
 
 One row of N keys whose logits are independent of variance w has P2, J and the biases of (T6.3, T6.15), which
 are smooth in ln N and in sigma = s / (s + 4), s^2 = w; splines stand for them. Two rows of logits that

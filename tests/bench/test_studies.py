@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from helpers import rounded
 
-from spannorm_theory.bench import accuracy, precision, regimes
+from spannorm_theory.bench import accuracy, precision, regimes, theory
 from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
 from spannorm_theory.prediction.exchangeable import predict_pair
 from spannorm_theory.spec.architecture import Architecture
@@ -107,3 +107,12 @@ def test_gradients_of_aligned_tokens_scatter_over_networks_as_stated():
     ratio, error = (row[key] / row["stated_variance"] for key in ("log_variance", "log_variance_se"))
     assert 0.8 - 4 * error < ratio < 1.25 + 4 * error
     assert error < 0.1
+
+
+@pytest.mark.exact
+def test_causal_stacks_are_timed_with_both_theories(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(theory, "CAUSAL", ((1, 16, {}), (1, 300, theory.LLAMA)))
+    table = theory.causal_speed(True, lambda line: None)
+    assert table[["blocks", "tokens", "block"]].to_numpy().tolist() == [[1, 16, "plain"], [1, 300, "llama"]]
+    assert (table[["first", "later"]] > 0).all(axis=None)
+    assert table["sampled"].notna().tolist() == [True, False]
