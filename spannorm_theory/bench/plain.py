@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..base.errors import InputError
-from ..montecarlo.network import Record
+from ..montecarlo.record import Record
 from ..montecarlo.program import Program
 from ..spec.architecture import Architecture
 
@@ -186,7 +186,7 @@ def measure(model: PlainStack, x: torch.Tensor, probe: torch.Tensor) -> Record:
             record.boundary(layer, [boundary])
             record.gradient(layer, [boundary.grad], one)
         for layer in range(depth):
-            record.block(layer, [boundaries[layer]], [boundaries[layer + 1]])
+            record.block(layer, [boundaries[layer]], [boundaries[layer + 1]], {})
             norms = {
                 name.removesuffix(".weight"): weight.grad.square().sum().double()[None]
                 for name, weight in model.blocks[layer].named_parameters()

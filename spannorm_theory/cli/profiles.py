@@ -22,6 +22,7 @@ def add(commands: Commands) -> None:
     for parser in (simulate, verify):
         architecture_flags(parser)
         _run_flags(parser)
+    _position_flags(simulate)
 
 
 def _run_flags(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,20 @@ def _run_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu or cuda")
     group.add_argument("--engine", default="auto", help="auto, explicit or implicit")
     group.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _position_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("table")
+    group.add_argument("--by", help="position: rows for single tokens (default: averages over tokens)")
+    group.add_argument("--at", metavar="LIST", help="positions to show, as 1,2,64 (default: enough for all)")
+
+
+def _position_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags of :func:`_position_flags` say, for ``predict`` or ``simulate``."""
+    if args.at is None:
+        return {"by": args.by}
+    words = args.at.split(",")
+    return {"by": args.by, "positions": [int(w) if w.strip().isdecimal() else w for w in words]}
 
 
 def _run_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -64,7 +79,7 @@ def _simulate(args: argparse.Namespace) -> int:
     arch = architecture(args)
     from ..montecarlo.ensemble import simulate
 
-    ensemble = simulate(arch, **_run_options(args))
+    ensemble = simulate(arch, **_run_options(args), **_position_options(args))
     if not args.json:
         print(
             f"{arch}: means over {ensemble.networks} networks ({ensemble.engine} engine, {ensemble.device})"
@@ -88,13 +103,17 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _print_table(table: pd.DataFrame, as_json: bool) -> None:
-    """A row for each quantity and stream over nine layers, with standard errors where there are any."""
+    """A row for each quantity, stream and, in a table by position, token, over nine layers, with standard
+    errors where there are any."""
     if as_json:
         print(table.to_json(orient="records"))
         return
     errors: list[float] = table["se"].tolist() if "se" in table else [0.0] * len(table)
+    names = table["quantity"] + "[" + table["stream"] + "]"
+    if "position" in table:
+        names += " at " + table["position"].astype(str)
     shown = table[["layer"]].assign(
-        name=table["quantity"] + "[" + table["stream"] + "]",
+        name=names,
         value=[_number(value, se) for value, se in zip(table["value"].tolist(), errors, strict=True)],
     )
     layers = sorted(set(shown["layer"]))

@@ -20,6 +20,7 @@ from ..spec.architecture import Architecture
 from .network import MakeWeights, Stack
 from .program import Program
 from .randomness import Randomness
+from .record import PositionRecord, Record
 from .resources import arithmetic, available_memory, cores, is_out_of_memory, prepare_worker
 from .weights import ExplicitWeights
 
@@ -74,13 +75,25 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Job:
-    """The needs of a batch beside its networks."""
+    """The needs of a batch beside its networks.
+
+    Attributes:
+        positions: measured one by one, from 1; None measures averages over tokens.
+    """
 
     program: Program
     make_weights: MakeWeights
     seed: int
     device: torch.device
     dtype: torch.dtype
+    positions: tuple[int, ...] | None = None
+
+    @property
+    def record(self) -> Record:
+        """An empty record of a batch."""
+        if self.positions is None:
+            return Record()
+        return PositionRecord(torch.tensor(self.positions, device=self.device) - 1)
 
     @property
     def footprint(self) -> Footprint:
@@ -210,7 +223,7 @@ class _Batch:
 
         job = self.job
         random = Randomness(job.seed, networks, dtype=job.dtype, device=job.device, executor=self.drawing)
-        record = Stack(job.program, job.make_weights, random, self.segment, tick).run()
+        record = Stack(job.program, job.make_weights, random, self.segment, tick, job.record).run()
         samples = {
             key: torch.stack([layers[l] for l in sorted(layers)], dim=1).cpu().numpy()
             for key, layers in record.values.items()
@@ -220,7 +233,7 @@ class _Batch:
 
 
 def _of_nothing(samples: Samples, key: Key) -> NDArray[np.bool_]:
-    """Mask of undefined values, of a stream or gradient that is zero; (networks, layers)."""
+    """Mask of undefined values, of a stream or gradient that is zero; of the shape of the samples."""
     stream, quantity = key
     size = samples.get((stream, "grad_variance" if "grad" in quantity else "variance"))
     if size is None:
@@ -243,7 +256,9 @@ def require_finite(samples: Samples, networks: range, arch: Architecture) -> Non
 
     bad = []
     for key, sample in samples.items():
-        wrong = np.isposinf(sample) | (np.isnan(sample) & ~_of_nothing(samples, key))
+        nothing = _of_nothing(samples, key)
+        positions = np.isposinf(sample) | (np.isnan(sample) & ~nothing)
+        wrong = np.asarray(positions.reshape(*positions.shape[:2], -1).any(axis=-1))
         bad += [(place(key, int(l)), int(l), key, wrong[:, l]) for l in np.flatnonzero(wrong.any(axis=0))]
     if bad:
         _, layer, (stream, quantity), wrong = min(bad, key=lambda item: item[0])

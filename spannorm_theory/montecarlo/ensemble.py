@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from ..base.errors import InputError, UnknownNameError
-from ..base.quantities import Key
+from ..base.quantities import Key, split_positions
+from ..layers.shown_positions import shown_positions
 from ..spec.architecture import Architecture
 from .batches import Job, run
 from .implicit import ImplicitWeights
@@ -22,7 +23,7 @@ from .statistics import estimates, summarise
 from .weights import ExplicitWeights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Array = NDArray[np.float64]
 
@@ -36,7 +37,8 @@ class Ensemble:
         device, engine, dtype: what was really used; ``reason`` says why that engine.
         samples: ``(stream, quantity)`` to an array (networks, layers), natural logarithms where
             ``QUANTITIES[quantity].logarithmic``. Streams are called "0", "1"; for weight gradients the
-            stream is the matrix's name.
+            stream is the matrix's name. By position, arrays (networks, layers, positions).
+        positions: measured one by one, from 1; None where samples are averages over tokens.
     """
 
     arch: Architecture
@@ -47,16 +49,20 @@ class Ensemble:
     reason: str
     dtype: str
     samples: Mapping[Key, Array]
+    positions: tuple[int, ...] | None = None
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per (layer, stream, quantity): the mean over networks with its standard error.
+        """One row per (layer, stream, quantity): the mean over networks with its standard error. By position
+        there is a column ``position`` behind ``layer``, and a row for each.
 
         Columns beside those of :func:`.quantities.tidy`: networks; se, standard error of the mean;
         relative_se = se / |value|, a number also where se underflows; low and high, the 95% t-interval of
         the mean; geometric, the geometric mean of logarithmic quantities (NaN for others).
         """
-        return estimates([(self.arch.labels, summarise(self.samples))])
+        flat = {key: sample.reshape(len(sample), -1) for key, sample in self.samples.items()}
+        table = estimates([(self.arch.labels, summarise(flat))])
+        return table if self.positions is None else split_positions(table, self.positions)
 
     def __repr__(self) -> str:
         """One line, in place of all numbers."""
@@ -64,7 +70,8 @@ class Ensemble:
         return f"Ensemble: {self.networks} networks of {self.arch} ({used})"
 
     def _repr_html_(self) -> str:
-        last = self.table.groupby(["stream", "quantity"], sort=False).last()[["layer", "value", "se"]]
+        rows = ["stream", "quantity"] if self.positions is None else ["stream", "quantity", "position"]
+        last = self.table.groupby(rows, sort=False).last()[["layer", "value", "se"]]
         used = f"{self.engine} engine, {self.device}, {self.dtype}, seed {self.seed}"
         return (
             f"<p><b>{self.networks} networks</b> of {self.arch} ({used}); at the last layer:</p>"
@@ -84,6 +91,8 @@ def simulate(
     dtype: str = "float32",
     progress: bool | None = None,
     first: int = 0,
+    by: str | None = None,
+    positions: Sequence[int] | None = None,
 ) -> Ensemble:
     """Measure independent random networks of ``arch``, forward and backward, at every layer.
 
@@ -101,6 +110,9 @@ def simulate(
             these factors, and its networks in two precisions agree in law only.
         progress: False shows no progress bar; otherwise there is one after two seconds.
         first: index of the first network, so that parts of one ensemble can be measured apart.
+        by: "position" measures ``variance`` and ``grad_variance`` of single tokens; None, averages over them.
+        positions: those to measure by position, from 1; None for some that show all
+            (:func:`.shown_positions.shown_positions`).
 
     Raises:
         InputError: a value that cannot be used, or a size that does not fit into memory.
@@ -111,10 +123,12 @@ def simulate(
             raise InputError(f"{name} must be an integer of at least {least}, got {value!r}")
     if dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)
+    shown = shown_positions(arch, by, positions)
+    measured = None if shown is None else tuple(shown.tolist())
     used, reason = choose_engine(arch, engine)
-    job = Job(Program(arch), ENGINES[used], int(seed), choose_device(device), DTYPES[dtype])
+    job = Job(Program(arch), ENGINES[used], int(seed), choose_device(device), DTYPES[dtype], measured)
     samples, finished = run(job, int(networks), progress is not False, int(first))
-    return Ensemble(arch, finished, int(seed), str(job.device), used, reason, dtype, samples)
+    return Ensemble(arch, finished, int(seed), str(job.device), used, reason, dtype, samples, measured)
 
 
 ENGINES: dict[str, MakeWeights] = {"explicit": ExplicitWeights, "implicit": ImplicitWeights}

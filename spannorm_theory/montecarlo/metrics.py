@@ -47,6 +47,11 @@ def _energy(x: torch.Tensor) -> torch.Tensor:
     return norm.square()
 
 
+def position_moments(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Mean over coordinates of x^2 at the tokens with these indices; shape (..., positions)."""
+    return x.index_select(-2, positions).double().square().mean(-1)
+
+
 def block_change(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Cosine of X across a block and the share of its update; each of shape (...).
 

@@ -12,93 +12,17 @@ two for each network and the exponent carried apart: no depth over- or underflow
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
-from ..base.quantities import INPUT, SPECTRAL, Key
 from .boundary import embedding, loss_gradient
-from .metrics import (
-    block_change,
-    gram,
-    gram_moments,
-    log_rank_residual,
-    rank_metrics,
-    second_moments,
-    token_modes,
-)
 from .program import Program
 from .randomness import Randomness
+from .record import Record, Streams
 from .weights import Matrix, Weights
 
 MakeWeights = Callable[[dict[str, Matrix], Randomness, int], Weights]
-Streams = list[torch.Tensor]
-
-LN2 = 0.6931471805599453
-
-#: bytes of token Grams that wait for their eigenvalues; on a GPU each batch of eigenvalues costs a
-#: synchronisation, and large batches are faster everywhere
-WAITING = 1 << 26
-
-
-@dataclass
-class Record:
-    """Measurements of a batch, per key one float64 tensor (networks,) for each layer.
-
-    Those that need the eigenvalues of token Grams wait for each other until :meth:`finish`.
-    """
-
-    values: dict[Key, dict[int, torch.Tensor]] = field(default_factory=dict)
-    _waiting: list[tuple[str, int, torch.Tensor]] = field(default_factory=list)
-
-    def put(self, stream: str, quantity: str, layer: int, value: torch.Tensor) -> None:
-        """Keep one measurement."""
-        self.values.setdefault((stream, quantity), {})[layer] = value
-
-    def boundary(self, layer: int, streams: Streams) -> None:
-        """Measure the streams in front of block ``layer``."""
-        for i, x in enumerate(streams):
-            modes = gram(token_modes(x.double()))
-            q, rho = gram_moments(modes, x.shape[-1])
-            self.put(str(i), "variance", layer, q.log())
-            self.put(str(i), "token_cosine", layer, rho)
-            self.put(str(i), "rank_residual", layer, log_rank_residual(modes))
-            self._waiting.append((str(i), layer, modes))
-        if sum(modes.nbytes for _, _, modes in self._waiting) > WAITING:
-            self.finish()
-
-    def finish(self) -> None:
-        """Take the eigenvalues that were waiting."""
-        if self._waiting:
-            found = rank_metrics(torch.stack([modes for _, _, modes in self._waiting]))
-            for name, values in zip(SPECTRAL, found, strict=True):
-                for (stream, layer, _), value in zip(self._waiting, values, strict=True):
-                    self.put(stream, name, layer, value)
-            self._waiting.clear()
-
-    def block(self, layer: int, before: Streams, after: Streams) -> None:
-        """Measure what block ``layer`` did to the streams."""
-        for i, (x, y) in enumerate(zip(before, after, strict=True)):
-            cosine, share = block_change(x, y)
-            self.put(str(i), "layer_cosine", layer, cosine)
-            self.put(str(i), "branch_share", layer, share)
-
-    def gradient(self, layer: int, grads: Streams, exponent: torch.Tensor) -> None:
-        """Measure gradients that have been divided by 2^exponent."""
-        shift = 2 * LN2 * exponent
-        for i, g in enumerate(grads):
-            gamma, r = second_moments(g)
-            self.put(str(i), "grad_variance", layer, gamma.log() + shift)
-            self.put(str(i), "grad_token_cosine", layer, r)
-        if layer == 0 and len(grads) > 1:
-            gamma, _ = second_moments(torch.stack(grads).sum(0))
-            self.put(*INPUT, layer, gamma.log() + shift)
-
-    def weight_grads(self, layer: int, norms: dict[str, torch.Tensor], exponent: torch.Tensor) -> None:
-        """Measure the weight gradients of block ``layer``, of a loss divided by 2^exponent."""
-        logarithms = torch.stack(list(norms.values())).log() + 2 * LN2 * exponent
-        for name, value in zip(norms, logarithms, strict=True):
-            self.put(name, "weight_grad_norm", layer, value)
 
 
 @dataclass
@@ -120,6 +44,7 @@ class Stack:
         random: their random numbers.
         segment: number of blocks whose intermediate tensors are kept at a time.
         tick: called after each block of either pass; may raise to stop.
+        record: keeps what is measured; None measures averages over tokens.
     """
 
     def __init__(
@@ -129,10 +54,11 @@ class Stack:
         random: Randomness,
         segment: int,
         tick: Callable[[], None] = lambda: None,
+        record: Record | None = None,
     ) -> None:
         self.program = program
         self.random = random
-        self.record = Record()
+        self.record = record or Record()
         self._make_weights = make_weights
         self._segment = segment
         self._tick = tick
@@ -168,9 +94,7 @@ class Stack:
 
     def _measured(self, layer: int, before: Streams, after: Streams, weights: Weights) -> Streams:
         with torch.no_grad():
-            for (stream, quantity), value in weights.observed.items():
-                self.record.put(stream, quantity, layer, value)
-            self.record.block(layer, before, after)
+            self.record.block(layer, before, after, weights.observed)
             self.record.boundary(layer + 1, after)
         self._tick()
         return after

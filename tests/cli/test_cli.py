@@ -89,6 +89,19 @@ def test_predict_and_simulate_answer_the_same_questions(capsys: pytest.CaptureFi
     assert all(r["se"] >= 0 for r in estimate)
 
 
+def test_simulate_by_position(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["simulate", "pre-norm", *SMALL, "--networks", "4", "--quiet", "--by", "position"]
+    assert main([*command, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["position"] for row in rows} == set(range(1, 9))
+    assert {row["quantity"] for row in rows} == {"variance", "grad_variance"}
+    assert main([*command, "--at", "1, 8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[2:]] == [
+        f"{name}[0] at {p}" for name in ("variance", "grad_variance") for p in (1, 8)
+    ]
+
+
 def test_verify_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "span-norm", *SMALL, "--networks", "32", "--quiet"]) == 0
     assert "AGREES" in capsys.readouterr().out
@@ -107,6 +120,9 @@ def test_verify_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
         (["verify", "post-norm", "--networks", "1"], "at least 3 networks"),
         (["simulate", "post-norm", *SMALL, "--device", "cuda:77", "--quiet"], "cuda:77"),
         (["simulate", "post-norm", *SMALL, "--networks", "0", "--quiet"], "networks"),
+        (["simulate", "post-norm", *SMALL, "--by", "token"], "known: position"),
+        (["simulate", "post-norm", *SMALL, "--at", "1,2"], "by='position'"),
+        (["simulate", "post-norm", *SMALL, "--by", "position", "--at", "1,,9"], "integers from 1 to 8"),
     ],
 )
 def test_bad_input_exits_two_with_one_line(

@@ -243,8 +243,8 @@ def test_out_of_memory_halves_the_batch_and_then_says_so(monkeypatch, small_batc
 @pytest.mark.exact
 def test_interrupt_keeps_the_networks_that_are_finished(monkeypatch, small_batches):
     class Interrupted(Stack):
-        def __init__(self, program, make_weights, random, segment, tick):
-            super().__init__(program, make_weights, random, segment, tick)
+        def __init__(self, program, make_weights, random, segment, tick, record):
+            super().__init__(program, make_weights, random, segment, tick, record)
             self.tick = tick
 
         def run(self):
