@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn import functional
 
 from ..base.errors import InputError
-from ..montecarlo.record import Record
 from ..montecarlo.program import Program
+from ..montecarlo.record import Record
 from ..spec.architecture import Architecture
 
 Linear = Callable[[int, int], nn.Linear]

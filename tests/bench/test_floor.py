@@ -10,9 +10,9 @@ from spannorm_theory.bench.floor import Floor, products, total_numbers
 from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.montecarlo.implicit import ImplicitWeights
 from spannorm_theory.montecarlo.network import Stack
-from spannorm_theory.montecarlo.record import Record
 from spannorm_theory.montecarlo.program import Program
 from spannorm_theory.montecarlo.randomness import Randomness
+from spannorm_theory.montecarlo.record import Record
 from spannorm_theory.spec.architecture import Architecture
 
 pytestmark = pytest.mark.exact

@@ -61,7 +61,7 @@ def test_tables_by_position_do_not_depend_on_batches(monkeypatch):
 
 @pytest.mark.exact
 def test_tokens_that_no_loss_reads_have_no_gradient():
-    """The last token's loss reaches the others through attention alone, and behind the last block not at all."""
+    """The last token reads the others through attention alone, and behind the last block not at all."""
     arch = STACKS["causal"].with_(loss="last")
     table = run(arch, by="position", positions=[1, 12]).table
     table = table[table["quantity"] == "grad_variance"].set_index(["layer", "position"])["value"]
