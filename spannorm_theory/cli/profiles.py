@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the three commands to the parser."""
-    architecture_flags(commands.add("predict", "Per-layer predictions of the theory.", _predict))
+    predict = commands.add("predict", "Per-layer predictions of the theory.", _predict)
+    architecture_flags(predict)
     text = "Per-layer Monte Carlo estimates with standard errors."
     simulate = commands.add("simulate", text, _simulate)
     text = "Theory against Monte Carlo, with a verdict (exit status 1 if it fails)."
@@ -22,7 +23,14 @@ def add(commands: Commands) -> None:
     for parser in (simulate, verify):
         architecture_flags(parser)
         _run_flags(parser)
-    _position_flags(simulate)
+    for parser in (predict, simulate):
+        _position_flags(parser)
+    for parser in (predict, verify):
+        parser.add_argument(
+            "--theory",
+            default="auto",
+            help="auto, pair, positions (a causal mask at any length) or sampled (any mask, few tokens)",
+        )
 
 
 def _run_flags(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +71,7 @@ def _predict(args: argparse.Namespace) -> int:
     from ..prediction.predict import predict
 
     arch = architecture(args)
-    table = predict(arch)
+    table = predict(arch, args.theory, **_position_options(args))
     if args.json:
         print(table.to_json(orient="records"))
         return 0
@@ -92,7 +100,7 @@ def _verify(args: argparse.Namespace) -> int:
     arch = architecture(args)
     from ..verification.verification import verify
 
-    result = verify(arch, **_run_options(args))
+    result = verify(arch, theory=args.theory, **_run_options(args))
     if args.json:
         print(result.table.to_json(orient="records"))
         if not result.passed:  # rows alone do not say why

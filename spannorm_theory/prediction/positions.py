@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..base.errors import AssumptionError, PositionsError
-from ..base.quantities import SPECTRAL
+from ..base.quantities import SPECTRAL, Key
+from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import log_rank_residual
 from ..layers.position_grid import position_grid
 from ..moments.position_tokens import PositionTokens
@@ -68,15 +69,18 @@ def predict_positions(arch: Architecture) -> Prediction:
         with np.errstate(invalid="ignore", divide="ignore"):
             profiles[stream, "rank_residual"] = log_rank_residual(q, q * (1 - rho), arch.tokens)
         profiles.update({(stream, metric): np.full_like(q, np.nan) for metric in SPECTRAL})
-    errors = {key: np.full_like(x, _error(*key)) for key, x in profiles.items()}
-    apart = {key: np.full_like(x, _error(*key)) for key, x in run.positions.items()}
+    errors, apart = ({key: _error(key, x) for key, x in table.items()} for table in (profiles, run.positions))
     places = grid.positions + 1
     return Prediction(arch, profiles, "positions", run.undecided, errors, places, run.positions, apart)
 
 
-def _error(stream: str, quantity: str) -> float:
-    """Standard error of a profile."""
-    return ERRORS.get(stream, ERRORS.get(quantity, np.nan))
+def _error(key: Key, profile: Array) -> Array:
+    """Standard errors of a profile, whose layers come first; none of the input."""
+    stream, quantity = key
+    error = np.full_like(profile, ERRORS.get(stream, ERRORS.get(quantity, np.nan)))
+    if quantity in ("variance", "token_cosine"):
+        error[0] = 0
+    return error
 
 
 def sampled_seconds(arch: Architecture) -> float:

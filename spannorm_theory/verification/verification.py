@@ -52,15 +52,15 @@ def verify(
     engine: str = "auto",
     dtype: str = "auto",
     progress: bool | None = None,
-    theory: Prediction | None = None,
+    theory: str | Prediction = "auto",
 ) -> Verification:
     """Compare the theory of ``arch`` with Monte Carlo over ``networks`` independent networks.
 
     Args:
         dtype: "float32", "float64", or "auto": float64 where the theory predicts token differences or
             moments that float32 would round away.
-        theory: judge this prediction instead of the theory's own for ``arch`` (to see a wrong theory
-            fail).
+        theory: the name of one of the theories of ``predict``; or a prediction, to be judged in its place
+            (to see a wrong theory fail).
 
     Raises:
         InputError: fewer than 3 networks, from which no standard error follows.
@@ -70,13 +70,13 @@ def verify(
         raise InputError(f"verify needs at least 3 networks for a standard error, got {networks!r}")
     from ..montecarlo.ensemble import simulate
 
-    prediction = predict_profiles(arch) if theory is None else theory
+    own = predict_profiles(arch, theory if isinstance(theory, str) else "auto")
     if dtype == "auto":
-        dtype = precision(prediction if theory is None else predict_profiles(arch))
+        dtype = precision(own)
     ensemble = simulate(
         arch, networks=networks, seed=seed, device=device, engine=engine, dtype=dtype, progress=progress
     )
-    return compare(prediction, ensemble)
+    return compare(own if isinstance(theory, str) else theory, ensemble)
 
 
 def precision(prediction: Prediction) -> str:

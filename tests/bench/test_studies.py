@@ -75,8 +75,8 @@ def test_hard_regime_compares_three_theories():
     cases = ("", ", 1 heads", ", 4 heads", ", width 16", ", width 64")
     strong = [f"logit variance 16{case}" for case in cases]
     assert list(table["case"]) == ["logit variance 1", "logit variance 4", *strong, "causal"]
-    for theory in ("pair", "position", "published"):
-        assert (table[f"{theory}_se"].dropna() > 0).all()
+    for name in ("pair", "position", "published"):
+        assert (table[f"{name}_se"].dropna() > 0).all()
     assert pd.isna(table["pair"].iloc[-1])
     assert table["published"].iloc[0] > table["published"].iloc[2]
 
