@@ -8,6 +8,7 @@ from .explorer import Explorer, overview
 from .multiples import comparison, weight_gradients
 from .panels import panels
 from .phase import phase_diagram
+from .positions import position_profile
 from .profiles import depth_profile, rank_collapse
 from .residuals import residuals
 from .spectrum import spectrum
@@ -22,6 +23,7 @@ __all__ = [
     "panels",
     "phase_diagram",
     "placement_style",
+    "position_profile",
     "rank_collapse",
     "residuals",
     "save",

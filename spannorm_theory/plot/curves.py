@@ -114,7 +114,7 @@ def _table(part: Any) -> pd.DataFrame:
 
 def _unified(table: pd.DataFrame) -> pd.DataFrame:
     """Columns log_theory, theory, log_estimate, estimate, relative_se, se, low, high beside the keys."""
-    out = table[[*KEYS, "layer", "quantity"]].copy()
+    out = table[[*KEYS, "layer", *(["position"] if "position" in table else []), "quantity"]].copy()
     missing = pd.Series(np.nan, index=table.index)
     if "estimate" in table:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -148,8 +148,10 @@ def curves(table: pd.DataFrame, what: View, stream: str) -> list[Curve]:
     """The curves of a joined table, in its order; ``stream`` "all" takes every stream.
 
     Raises:
-        InputError: the table has no such rows.
+        InputError: the table has no such rows, or is one by position.
     """
+    if "position" in table:
+        raise InputError("a table by position has no one value for a layer; draw it with position_profile")
     rows = table[table["quantity"] == what.quantity]
     # the gradient at the embedding has one layer, and is no curve beside others
     rows = rows[rows["stream"] != INPUT[0]] if stream == "all" else rows[rows["stream"] == stream]
