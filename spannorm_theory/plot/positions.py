@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from ..base.errors import InputError
-from .canvas.draw import Look, handle
+from .canvas.draw import Look, apart, handle, name_at
 from .canvas.marks import layer_style
 from .canvas.paper import new_axes, paper, venue
 from .canvas.scales import Ordinate, dress_value_axis
@@ -39,7 +39,7 @@ def position_profile(
         layers: those to draw; by default the first, the last and two between.
         stream: "0", "1", ...
         ax: draw here instead of on a figure of its own.
-        names: a legend of the layers.
+        names: write the layers at the ends of their curves, or in a legend where these meet.
 
     Raises:
         InputError: a table without positions, several architectures, or nothing to draw.
@@ -64,20 +64,35 @@ def position_profile(
         axes.xaxis.set_major_locator(LogLocator(base=4, numticks=8))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0f}")
-        handles = []
-        for at, layer in enumerate(shown):
-            look = Look(layer_style(at, len(shown)), f"$l={layer}$")
-            handles.append(_draw(axes, rows[rows["layer"] == layer].sort_values("position"), look))
+        looks = [Look(layer_style(at, len(shown)), f"$l={layer}$") for at, layer in enumerate(shown)]
+        parts = [rows[rows["layer"] == layer].sort_values("position") for layer in shown]
+        handles = [_draw(axes, part, look) for part, look in zip(parts, looks, strict=True)]
+        ends = [(float(part["position"].iloc[-1]), _last(part)) for part in parts]
         axes.set_xlabel("position $t$")
         axes.set_ylabel(what.label)
         if names:
-            axes.legend(handles=handles, loc="best", handletextpad=0.5, labelspacing=0.3)
+            _name(axes, looks, ends, handles)
     return axes
+
+
+def _last(rows: pd.DataFrame) -> float:
+    """The value at the last position."""
+    return float(rows["theory"].fillna(rows["estimate"]).iloc[-1])
+
+
+def _name(
+    ax: Axes, looks: Sequence[Look], ends: Sequence[tuple[float, float]], handles: Sequence[Line2D]
+) -> None:
+    if not apart(ax, ends):
+        ax.legend(handles=handles, loc="best", handletextpad=0.5, labelspacing=0.3)
+        return
+    for look, (x, y) in zip(looks, ends, strict=True):
+        name_at(ax, look, x, y)
 
 
 def _spread(layers: Sequence[int]) -> list[int]:
     """The first, the last, and some between."""
-    steps = np.unique(np.round(np.linspace(0, len(layers) - 1, LAYERS)).astype(int)) if layers else []
+    steps = np.unique(np.linspace(0, len(layers) - 1, LAYERS).round().astype(int)) if len(layers) else ()
     return [layers[i] for i in steps]
 
 

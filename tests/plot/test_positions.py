@@ -31,7 +31,8 @@ def test_lines_are_theory_and_points_are_monte_carlo(theory) -> None:
     assert lines["monte-carlo"].get_xdata().tolist() == [1, 5, 24]
     rows = measured.table.query("quantity == 'grad_variance' and layer == 3")
     assert np.asarray(lines["monte-carlo"].get_ydata()) == pytest.approx(rows["value"].to_numpy())
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["$l=0$", "$l=3$"]
+    assert [text.get_text() for text in axes.texts] == ["$l=0$", "$l=3$"]
+    assert st.plot.position_profile(theory, "variance", layers=[0]).get_legend() is None
 
 
 @pytest.mark.exact

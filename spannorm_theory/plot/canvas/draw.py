@@ -108,19 +108,9 @@ def name_curves(ax: Axes, found: Sequence[Curve], look: Callable[[Curve], Look],
     """
     looks = [look(curve) for curve in found]
     ends = [_end(curve, ordinate) for curve in found]
-    if len(found) > 1 and _apart(ax, ends):
+    if len(found) > 1 and apart(ax, ends):
         for curve, one, (x, y) in zip(found, looks, ends, strict=True):
-            at = x / curve.depth if "L" in ax.get_xlabel() else x
-            ax.annotate(
-                one.label,
-                (at, y),
-                xytext=(5, 0),
-                textcoords="offset points",
-                va="center",
-                color=one.style.colour,
-                fontsize=mpl.rcParams["legend.fontsize"],
-                annotation_clip=False,
-            )
+            name_at(ax, one, x / curve.depth if "L" in ax.get_xlabel() else x, y)
         return 0
     handles = [
         handle(one, bool(np.isfinite(c.theory).any()), bool(np.isfinite(c.estimate).any()))
@@ -131,6 +121,20 @@ def name_curves(ax: Axes, found: Sequence[Curve], look: Callable[[Curve], Look],
         handles=handles, loc="lower center", bbox_to_anchor=(0.45, 1.02), ncols=columns, borderaxespad=0
     )
     return ceil(len(looks) / columns)
+
+
+def name_at(ax: Axes, look: Look, x: float, y: float) -> None:
+    """Write a curve's name behind its end."""
+    ax.annotate(
+        look.label,
+        (x, y),
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+        color=look.style.colour,
+        fontsize=mpl.rcParams["legend.fontsize"],
+        annotation_clip=False,
+    )
 
 
 def columns_that_fit(labels: Sequence[str], points: float) -> int:
@@ -154,7 +158,7 @@ def _end(curve: Curve, ordinate: Ordinate) -> tuple[float, float]:
     return float(curve.layer[at]), float(ordinate(curve.best)[at])
 
 
-def _apart(ax: Axes, ends: Sequence[tuple[float, float]]) -> bool:
+def apart(ax: Axes, ends: Sequence[tuple[float, float]]) -> bool:
     """Whether labels at these heights keep a line's distance from each other."""
     heights = np.sort(ax.transData.transform([(0, y) for _, y in ends])[:, 1])
     return bool(
