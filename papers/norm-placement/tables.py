@@ -186,9 +186,9 @@ def hard(table: pd.DataFrame) -> str:
         if other.endswith("heads"):
             continue
         name = f"{HARD[case]}, {other}" if other else HARD[case]
-        cells = [_ratio(row[t], row[f"{t}_se"]) for t in ("pair", "position", "published")]
+        cells = [_ratio(row[t], row[f"{t}_se"]) for t in ("pair", "sampled", "published")]
         rows.append((name, *cells))
-    return tabular("lccc", ("", "pair theory", "position-resolved", "uniform, values only"), rows)
+    return tabular("lccc", ("", "pair theory", "sampled heads", "uniform, values only"), rows)
 
 
 def _ratio(value: float, error: float) -> str:

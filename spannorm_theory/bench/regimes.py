@@ -62,7 +62,8 @@ def hard_regime(
 
     Returns:
         columns case, networks, mc_se (relative), and for each theory its ratio to Monte Carlo and the
-        ratio's standard error: pair, pair_se, position, position_se, published, published_se.
+        ratio's standard error: pair, pair_se, positions, positions_se, sampled,
+        sampled_se, published, published_se.
     """
     rows = []
     for name, arch in hard_cases(sizes).items():
@@ -86,7 +87,7 @@ def width_sweep(
         networks: at the largest width; smaller ones take as many more as they are narrower.
 
     Returns:
-        the columns of :func:`hard_regime` for the two theories, after placement, scaling, width and
+        the columns of :func:`hard_regime` for the theories that hold, after placement, scaling, width and
         depth_over_width; geometric is the geometric over the arithmetic mean of Monte Carlo, log_variance
         (with log_variance_se) the variance of the squared gradient's logarithm over networks, and
         stated_variance what :mod:`spannorm_theory.verification.allowances` says of it.
@@ -122,7 +123,7 @@ def gradient_ratios(arch: Architecture, ensemble: Ensemble) -> dict[str, float]:
         "geometric": float(first["geometric"].iloc[0] / first["value"].iloc[0]),
     }
     for prediction in predictions(arch).values():
-        result.update(_ratio(prediction.theory.partition("-")[0], prediction, ensemble))
+        result.update(_ratio(prediction.theory, prediction, ensemble))
     return result
 
 

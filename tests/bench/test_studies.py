@@ -75,7 +75,7 @@ def test_hard_regime_compares_three_theories():
     cases = ("", ", 1 heads", ", 4 heads", ", width 16", ", width 64")
     strong = [f"logit variance 16{case}" for case in cases]
     assert list(table["case"]) == ["logit variance 1", "logit variance 4", *strong, "causal"]
-    for name in ("pair", "position", "published"):
+    for name in ("pair", "positions", "sampled", "published"):
         assert (table[f"{name}_se"].dropna() > 0).all()
     assert pd.isna(table["pair"].iloc[-1])
     assert table["published"].iloc[0] > table["published"].iloc[2]
@@ -96,7 +96,7 @@ def test_width_sweep():
     assert list(table["networks"]) == [12, 6]
     assert list(table["depth_over_width"]) == [2 / 32, 2 / 64]
     assert (table["geometric"] <= 1).all()
-    assert {"pair", "pair_se", "position", "position_se", "mc_se", "log_variance_se"} <= set(table.columns)
+    assert {"pair", "pair_se", "sampled", "sampled_se", "mc_se", "log_variance_se"} <= set(table.columns)
 
 
 @pytest.mark.statistical
