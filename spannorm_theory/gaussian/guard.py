@@ -93,6 +93,6 @@ def require_kernel(name: str, kernel: Kernel, function: OnArrays) -> None:
     expected = float(weight @ function(POINTS) ** 2 / weight.sum())
     if not abs(found - expected) <= CLOSE * expected:
         raise InputError(
-            f"{what} says that phi(u)^2 has the mean {found:.4g} for u of variance 1; that of the function is "
-            f"{expected:.4g}"
+            f"{what} says that phi(u)^2 has the mean {found:.4g} for u of variance 1; that of the function "
+            f"is {expected:.4g}"
         )

@@ -93,7 +93,7 @@ def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence
     # small matrix products: BLAS threads would only wait for each other
     with threadpool_limits(1, "blas"), ThreadPoolExecutor() as pool:
         stack = Stack.of(arch)
-        runs = list(pool.map(lambda d: _Run(arch, d, stack, layers), draw))
+        runs = list(pool.map(lambda d: _run(arch, d, stack, layers), draw))
     profiles, errors = average([run.profiles for run in runs], excess)
     tokens, token_errors = average([run.tokens for run in runs], excess)
     grams = {
@@ -102,6 +102,11 @@ def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence
     }
     undecided = np.mean([run.undecided for run in runs], axis=0)
     return Resolved(arch, profiles, "position-resolved", undecided, errors, tokens, token_errors, grams)
+
+
+def _run(arch: Architecture, draws: Draws, stack: Stack, layers: Sequence[int]) -> _Run:
+    with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64's range is refused by name
+        return _Run(arch, draws, stack, layers)
 
 
 class _Run:

@@ -22,6 +22,8 @@ def check_fields(arch: Fields, branches: Branches) -> dict[str, Any]:
     """
     if arch.width % arch.heads:
         raise InputError(f"width must be divisible by heads, got width={arch.width}, heads={arch.heads}")
+    if arch.norm == "layer" and arch.width == 1:
+        raise InputError("norm='layer' of width=1 is always zero: it takes the mean away; use norm='rms'")
     _check_hidden(arch)
     _check_inputs(arch)
     _check_vocabulary(arch)

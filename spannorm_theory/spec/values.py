@@ -45,8 +45,8 @@ LEAST = {
 #: the largest of them, up to which float64 counts
 MOST = 2**53
 
-#: the smallest and largest positive number of a field but zero: their squares are numbers, too
-SMALLEST, LARGEST = 1e-100, 1e100
+#: the smallest and largest second moment of a field but zero: Monte Carlo holds its root in float32
+SMALLEST, LARGEST = 1e-60, 1e60
 
 
 def plain_values(arch: Fields) -> dict[str, Any]:
@@ -84,12 +84,14 @@ def _count(name: str, value: Any, least: int) -> int:
     return found
 
 
-def _size(name: str, value: Any, zero: bool = False) -> float:
+def _size(name: str, value: Any, zero: bool = False, power: float = 1.0) -> float:
+    """A positive number, the ``power`` of a second moment; with ``zero`` also that."""
     found = number(name, value, zero=zero)
-    if found and not SMALLEST <= found <= LARGEST:
+    smallest, largest = SMALLEST**power, LARGEST**power
+    if found and not smallest <= found <= largest:
         raise InputError(
-            f"{name} must lie between {SMALLEST:.0e} and {LARGEST:.0e}{' or be 0' if zero else ''}, beyond "
-            f"which float64 does not hold its square; got {found!r}"
+            f"{name} must lie between {smallest:.0e} and {largest:.0e}{' or be 0' if zero else ''}, beyond "
+            f"which float32 does not hold what it makes; got {found!r}"
         )
     return found
 
@@ -98,4 +100,4 @@ def _init(value: Any) -> str | float:
     """The name of an initialisation, or a standard deviation."""
     if isinstance(value, str):
         return plain(choice("init", value, NAMED_INITS))
-    return _size("init", value)
+    return _size("init", value, power=0.5)
