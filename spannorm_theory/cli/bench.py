@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .flags import Commands
+from .given import require_read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
 #: sizes at which every study takes seconds
 SMALL: dict[str, Any] = {"width": 64, "heads": 4, "tokens": 16, "depth": 4}
 SMALL_NETWORKS = 8
+
+_STACKS = ("placements", "scalings", "mask", "heads", "tokens", "depth")
+_RUNS = ("networks", "seed")
+
+#: the flags that each study reads beside --quick
+READS: dict[str, tuple[str, ...]] = {
+    "speed": ("placements", "scalings", "mask", "widths", "tokens", "depth", "repeats", "out"),
+    "precision": (*_STACKS, "width", *_RUNS),
+    "accuracy": (*_STACKS, "width", "widths", *_RUNS),
+    "sweep": (),
+    "theory": ("placements", "scalings", "width", "heads", "tokens", "depth", "repeats"),
+    "power": ("placements", "scalings", "heads", "tokens", "depth", "widths", *_RUNS),
+}
 
 Tables = dict[str, "pd.DataFrame"]
 
@@ -54,7 +68,9 @@ def _run(args: argparse.Namespace) -> int:
         "theory": _theory,
         "power": _power,
     }
-    study = next((study for name, study in named.items() if getattr(args, name)), _speed)
+    name = next((name for name in named if getattr(args, name)), "speed")
+    require_read(args, "of speed" if name == "speed" else f"--{name}", {*READS[name], "quick", name})
+    study = named.get(name, _speed)
     tables = study(args, progress)
     if args.json:
         print(json.dumps({name: json.loads(t.to_json(orient="records")) for name, t in tables.items()}))

@@ -8,6 +8,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from .flags import Commands
+from .given import require_read
 
 if TYPE_CHECKING:
     from ..literature.run import ClaimsReport
@@ -30,6 +31,10 @@ def add(commands: Commands) -> None:
 def _run(args: argparse.Namespace) -> int:
     from ..literature.run import claims
 
+    if args.json:
+        require_read(args, "--json", ("full", "out", "html", "file", "device"))
+    if args.ids:
+        require_read(args, "ID", ("evidence", "out", "html", "file", "device"))
     report = claims(
         args.ids or None, full=args.full, path=args.file, device=args.device, progress=not args.quiet
     )

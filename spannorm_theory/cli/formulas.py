@@ -6,6 +6,7 @@ import argparse
 import json
 
 from .flags import Commands
+from .given import require_read
 
 
 def add(commands: Commands) -> None:
@@ -29,6 +30,8 @@ def _list(args: argparse.Namespace) -> int:
 def _derive(args: argparse.Namespace) -> int:
     from ..render.recursion import derive
 
+    if args.json:
+        require_read(args, "--json", ("scaling", "activation"))
     recursion = derive(args.placement, args.scaling, activation=args.activation)
     if args.json:
         print(json.dumps(recursion.to_dict(), indent=1))

@@ -32,19 +32,19 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    top = parser()
-    args, rest = top.parse_known_args(argv)
-    if args.version:
-        from .._version import __version__
-
-        print(__version__)
-        return 0
-    if args.command is None:
-        top.print_help()
-        return 2
     from ..base.errors import SpannormError
 
+    top = parser()
     try:
+        args, rest = top.parse_known_args(argv)
+        if args.version:
+            from .._version import __version__
+
+            print(__version__)
+            return 0
+        if args.command is None:
+            top.print_help()
+            return 2
         _require_known(rest, args)
         return int(args.run(args))
     except SpannormError as error:

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from .flags import Commands
+from .given import require_read
 
 
 def add(commands: Commands) -> None:
@@ -72,6 +73,7 @@ def _figures(args: argparse.Namespace) -> int:
     if args.recipe is None:
         files = write_figures(args.out or "figures", style=args.style, **_set_options(args))
     else:
+        require_read(args, "--from", ("recipe", "out"))
         for change in Recipe.read(args.recipe).changes():
             print(f"spannorm: the figure was made with {change}", file=sys.stderr)
         files = remake(args.recipe, args.out)

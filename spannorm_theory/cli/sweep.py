@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .flags import Commands
+from .given import require_read
 
 if TYPE_CHECKING:
     from ..sweeps.run import Sweep
@@ -55,6 +56,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.status or args.export or args.merge:
         if args.specification:
             raise InputError("--status, --export and --merge are about a store; leave out the specification")
+        job = next(name for name in ("status", "export", "merge") if getattr(args, name))
+        require_read(args, f"--{job}", ("store", job))
         return _status(args) if args.status else _export(args) if args.export else _merge(args)
     overrides: dict[str, Any] = {
         name: value for name in ("networks", "device") if (value := getattr(args, name)) is not None
@@ -69,6 +72,8 @@ def _run(args: argparse.Namespace) -> int:
         raise InputError("expected a specification file, or one of --preset, --status, --export, --merge")
     if args.preset and args.specification:
         raise InputError("a preset is a specification of its own; leave out the file")
+    if args.specification:
+        require_read(args, "of a specification", args.given - {"out"})
     with opened(args.executor, args.store, args.workers, args.address, args.job) as executor:
         options |= {"executor": executor, "workers": args.workers if executor is None else None}
         if args.preset:
