@@ -26,12 +26,12 @@ def require_usable(kind: str, name: Any, reserved: tuple[str, ...] = ()) -> None
     """
     if type(name) is not str or not re.fullmatch(PATTERN, name) or len(name) > LONGEST:
         raise InputError(
-            f"the name of a {kind} is a letter and up to {LONGEST - 1} letters, digits, dots, dashes and "
+            f"the {kind}'s name must be a letter and up to {LONGEST - 1} letters, digits, dots, dashes and "
             f"underscores, so that text forms can hold it; got {shown(name)}"
         )
     if name in reserved:
         raise InputError(
-            f"a {kind} cannot be called {name!r}, which a block's branch is; choose another name"
+            f"the {kind} cannot be called {name!r}, which a block's branch is; choose another name"
         )
 
 

@@ -72,7 +72,7 @@ def activation(
 
     Raises:
         InputError: a name that is taken or that text forms cannot hold, a ``function`` that does not map an
-            array to finite numbers of the same shape, or a ``kernel`` of another function.
+            array to finite numbers of its shape, not all zero, or a ``kernel`` of another function.
     """
     require_usable("activation", name, BRANCHES)
     require_texts(title=title or name, source=source)
@@ -80,8 +80,9 @@ def activation(
     require_callable(function, what, "a function of numpy arrays")
     require_callable(torch_function, what, "a function of tensors, too")
     on_arrays = OnArrays(name, function)
-    if not np.isfinite(on_arrays(GRID)).all():
-        raise InputError(f"{what} must map an array to finite numbers of the same shape")
+    tried = on_arrays(GRID)
+    if not np.isfinite(tried).all() or not tried.any():
+        raise InputError(f"{what} must map an array to finite numbers of the same shape, not all zero")
     if kernel is None:
         kernel = HermiteSeries(on_arrays, name)
     else:

@@ -67,6 +67,11 @@ class OnTensors:
                 f"the activation {self.name!r} must map a tensor to one of the same shape, dtype and device, "
                 f"{'{} of {} on {}'.format(*_kind(x))}; got {got}"
             )
+        if torch.is_grad_enabled() and x.requires_grad and not found.requires_grad:
+            raise InputError(
+                f"the activation {self.name!r} cuts gradients off (detach, or no operations of torch); "
+                "return what torch can differentiate"
+            )
         if before is not None and x._version != before:
             raise InputError(
                 f"the activation {self.name!r} writes into the tensor that it is given; return a new one"

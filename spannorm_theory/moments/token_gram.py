@@ -84,14 +84,20 @@ class Wiring:
     multipliers: dict[Expr, Array]
 
     @classmethod
-    def of(cls, trace: Trace, arch: Architecture) -> Wiring:
-        """The wiring of a trace in an architecture."""
-        layers = np.arange(float(arch.depth))
+    def of(cls, trace: Trace, arch: Architecture, layers: Array) -> Wiring:
+        """The wiring of a trace in an architecture, at layers where it stands; numbers elsewhere are NaN."""
+
+        def placed(numbers: Array) -> Array:
+            everywhere = np.full(arch.depth, np.nan)
+            everywhere[layers.astype(int)] = numbers
+            return everywhere
+
+        gains = {b.index: branch_gains(b, arch, layers) for b in trace.branches}
         return cls(
             trace,
             {b.index: branch_gram_moments(b, arch, trace.only_normed(b)) for b in trace.branches},
-            {b.index: branch_gains(b, arch, layers) for b in trace.branches},
-            {m: over_layers(m, arch, layers) for m in trace.multipliers},
+            {i: {name: placed(x) for name, x in found.items()} for i, found in gains.items()},
+            {m: placed(over_layers(m, arch, layers)) for m in trace.multipliers},
         )
 
 

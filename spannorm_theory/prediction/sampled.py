@@ -125,12 +125,12 @@ class _Run:
         self._layers = layers
         self._firsts = [stack.step.firsts[place] for place in stack.step.places]
         traces, order = arch.wirings
-        wirings = [Wiring.of(trace, arch) for trace in traces]
+        wirings = [Wiring.of(t, arch, blocks.layers) for t, blocks in zip(traces, stack.wirings, strict=True)]
         blocks, states = self._forward([wirings[which] for which in order])
         self.undecided = arch.heads * np.array([block.undecided for block in blocks])
         if arch.experts > 1:
             self.profiles["ffn.router", "load_imbalance"] = np.array([b.load_imbalance() for b in blocks])
-        readout = Block(Wiring.of(arch.definition.trace_readout(), arch), 0, states[-1], draws)
+        readout = Block(Wiring.of(arch.definition.trace_readout(), arch, np.zeros(1)), 0, states[-1], draws)
         try:
             gradient = loss_gram(arch, readout.forward().outputs()[0][0])
         except ZeroDivisionError:

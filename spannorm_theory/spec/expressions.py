@@ -20,6 +20,9 @@ from ..gaussian.closed_forms import Array
 #: sizes at which a factor that is written down is tried: some value must come out, finite or not
 TRIED = (3.0, 64.0)
 
+#: between these, a factor that is one number is a float32 in Monte Carlo
+SMALLEST, LARGEST = 1e-30, 1e30
+
 
 class Sizes(Protocol):
     """Anything with the sizes of a stack, as an architecture."""
@@ -69,8 +72,10 @@ def require_usable(factor: Expr) -> None:
     if undefined:
         raise InputError(f"a factor has no undefined functions, got {shown(factor)} with {undefined}")
     tried = evaluated(factor, np.arange(TRIED[0]), *TRIED)
-    if not factor.free_symbols:
-        _require_numbers(factor, tried[:1], np.zeros(1), TRIED[0])
+    if not factor.free_symbols and not _constant(factor, tried[0]):
+        raise InputError(
+            f"a factor that is one number is 0 or from {SMALLEST:.0e} to {LARGEST:.0e}, got {shown(factor)}"
+        )
 
 
 def over_layers(expression: Expr, arch: Sizes, layers: Array) -> Array:
@@ -117,6 +122,11 @@ def evaluated(expression: Expr, layers: Array, depth: float, width: float) -> Ar
 @lru_cache(maxsize=4096)
 def _compiled(expression: Expr) -> Any:
     return lambdify((symbols.layer, symbols.depth, symbols.width), expression, modules="numpy")
+
+
+def _constant(factor: Expr, value: complex) -> bool:
+    """Whether a factor that is one number, of this value in float64, is one that networks can have."""
+    return value.imag == 0 and (factor == 0 or SMALLEST <= abs(value.real) <= LARGEST)
 
 
 def _require_numbers(expression: Expr, found: Array, layers: Array, depth: float) -> None:

@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..base import symbols
 from ..base.arguments import flag, real, whole
-from ..base.callables import require_callable
+from ..base.callables import calling, require_callable
 from ..base.errors import InputError, UnknownNameError, shown
 from ..base.names import plain, require_texts, require_usable
 from ..base.registry import Registry
@@ -33,6 +34,9 @@ Definition = TypeVar("Definition", bound=Callable[..., Any])
 
 #: words by which a trace is asked for, and which no option can have
 TAKEN = ("scaling", "layer", "depth", *Position._fields)
+
+#: streams of a placement, at most: every pair of them has its moment
+MOST_STREAMS = 64
 
 #: the largest whole number of an option, up to which float64 counts
 LARGEST_OPTION = 2**53
@@ -120,6 +124,10 @@ class Placement:
                 f"the readout of {self.name} must return one value, got {len(trace.outputs)}; a placement of "
                 "several streams names its own with readout="
             )
+        if any(symbols.layer in factor.free_symbols for factor in trace.multipliers):
+            raise InputError(
+                f"the readout of {self.name} stands behind all blocks; its factors cannot depend on l"
+            )
         return trace
 
 
@@ -189,7 +197,7 @@ def placement(
 
     require_usable("placement", name)
     require_texts(title=title, source=source)
-    streams = whole("streams", streams, 1)
+    streams = whole("streams", streams, 1, MOST_STREAMS)
 
     def register(function: Definition) -> Definition:
         require_callable(function, f"the definition of {name!r}", "a function of a stream and net")
@@ -212,7 +220,8 @@ def placement(
 
 def _options(name: str, function: Callable[..., Any]) -> dict[str, Any]:
     """The keyword-only arguments of a definition, with their defaults."""
-    parameters = inspect.signature(function).parameters.values()
+    with calling(function, f"the definition of {name!r}", " when its arguments were read"):
+        parameters = inspect.signature(function).parameters.values()
     options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
     for key, default in options.items():
         if default is inspect.Parameter.empty:

@@ -8,7 +8,7 @@ from typing import Any
 from sympy import Expr, Integer
 
 from ..base.callables import calling
-from ..base.errors import InputError
+from ..base.errors import InputError, shown
 from .expressions import exact, require_usable
 from .graph import Branch, Norm, Sum, Trace, Value
 from .net import Net
@@ -40,7 +40,10 @@ def record(
         result = definition(inputs[0] if streams == 1 else inputs, net, **(options or {}))
     outputs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
     for output in outputs:
-        net.check(output)
+        if not isinstance(output, Value) or output.net is not net:
+            raise InputError(
+                f"{what} must return the stream that it gets, or what net makes of it; got {shown(output)}"
+            )
     trace = net.finish(inputs, outputs)
     for node in trace.nodes:
         for factor, _ in node.terms if isinstance(node, Sum) else ():

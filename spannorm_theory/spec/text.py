@@ -17,6 +17,7 @@ from ..base.names import PATTERN
 
 _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _PLACEMENT = re.compile(rf"\s*({PATTERN})(?:\s*\(((?:[^()'\"]|{_STRING})*)\))?")
+_HEAD = re.compile(rf"{_PLACEMENT.pattern}(?=\s|$)(?!\s*\()")
 _OPTION = re.compile(rf"\s*(\w+)\s*=\s*({_STRING}|[^,'\"]+?)\s*(?:,|$)")
 _RULES = re.compile(rf"\s+({PATTERN}(?:\s*\+\s*{PATTERN})*)(?=\s|$)")
 _WORDS = {"None": None, "True": True, "False": False}
@@ -52,7 +53,7 @@ def parse_fields(text: Any) -> dict[str, Any]:
         InputError: no text, no placement in front, something else than ``field=value`` behind it, or a field
             twice.
     """
-    match = _PLACEMENT.match(text) if isinstance(text, str) else None
+    match = _HEAD.match(text) if isinstance(text, str) else None
     if match is None:
         raise InputError(f"expected the text form of an Architecture, such as {EXAMPLE}, got {shown(text)}")
     values: dict[str, Any] = {"placement": match[0].strip()}
