@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from .arguments import whole
 from .errors import InputError, shown
 
 #: a name, in regular expressions of text forms
@@ -40,12 +41,14 @@ def plain(text: str) -> str:
     return str.__str__(text)
 
 
-def require_texts(**texts: Any) -> None:
-    """Refuse titles and sources that are no text.
+def require_source(title: Any, source: Any, year: Any = None) -> None:
+    """Refuse a title or a source that is no text, and a year that is no number.
 
     Raises:
         InputError: naming the argument.
     """
-    for name, value in texts.items():
+    for name, value in (("title", title), ("source", source)):
         if not isinstance(value, str):
             raise InputError(f"{name} must be text, got {shown(value)}")
+    if year is not None:
+        whole("year", year)

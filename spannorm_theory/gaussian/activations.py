@@ -16,7 +16,7 @@ from scipy.special import erf, expit, ndtr
 from ..base.arguments import flag
 from ..base.callables import require_callable
 from ..base.errors import InputError
-from ..base.names import require_texts, require_usable
+from ..base.names import require_source, require_usable
 from ..base.registry import Registry
 from ..base.symbols import GAINS
 from .closed_forms import Array, Kernel, erf_kernel, gelu_kernel, linear_kernel, relu_kernel
@@ -75,7 +75,7 @@ def activation(
             array to finite numbers of its shape, not all zero, or a ``kernel`` of another function.
     """
     require_usable("activation", name, BRANCHES)
-    require_texts(title=title or name, source=source)
+    require_source(title or name, source)
     what = f"the activation {name!r}"
     require_callable(function, what, "a function of numpy arrays")
     require_callable(torch_function, what, "a function of tensors, too")

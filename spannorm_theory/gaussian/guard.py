@@ -92,6 +92,8 @@ def require_kernel(name: str, kernel: Kernel, function: OnArrays) -> None:
     what = f"the kernel of the activation {name!r}"
     for part in ("value", "slope", "drop", "pair"):
         require_callable(getattr(kernel, part, None), f"{part} of {what}", "a function")
+    if not isinstance(getattr(kernel, "method", None), str):
+        raise InputError(f"{what} must say its method: 'closed form' or 'quadrature'")
     with calling(type(kernel).value, what, " on (1, 1, 1)"):
         found = float(kernel.value(1.0, 1.0, 1.0))
     weight = np.exp(-(POINTS**2) / 2)

@@ -21,7 +21,7 @@ from ..base import symbols
 from ..base.arguments import flag, real, whole
 from ..base.callables import calling, require_callable
 from ..base.errors import InputError, UnknownNameError, shown
-from ..base.names import plain, require_texts, require_usable
+from ..base.names import plain, require_source, require_usable
 from ..base.registry import Registry
 from .graph import Trace, Value
 from .net import Net
@@ -196,7 +196,7 @@ def placement(
     """
 
     require_usable("placement", name)
-    require_texts(title=title, source=source)
+    require_source(title, source, year)
     streams = whole("streams", streams, 1, MOST_STREAMS)
 
     def register(function: Definition) -> Definition:

@@ -19,7 +19,7 @@ from ..base import symbols
 from ..base.arguments import choice, flag, names
 from ..base.callables import calling, require_callable
 from ..base.errors import InputError, shown
-from ..base.names import require_texts
+from ..base.names import require_source
 from ..base.names import require_usable as require_usable_name
 from ..base.registry import Registry
 from ..base.signatures import require_fields_of
@@ -247,7 +247,7 @@ def scaling(
             something else than Multipliers, or has a factor that can be no finite real number.
     """
     require_usable_name("scaling rule", name)
-    require_texts(title=title, source=source)
+    require_source(title, source, year)
     limits = tuple(names("only", only))
 
     def register(function: Callable[..., Multipliers]) -> Callable[..., Multipliers]:

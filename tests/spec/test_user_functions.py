@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,7 @@ def test_an_error_that_only_other_options_raise() -> None:
         ({"readout": lambda x, net: x * net.layer}, "its factors cannot depend on l"),
         ({"streams": 0}, "streams must be an integer from 1 to 64, got 0"),
         ({"streams": 10**7}, "streams must be an integer from 1 to 64"),
+        ({"year": "2022"}, "year must be an integer of at least 0, got '2022'"),
         ({"title": None}, "title must be text, got None"),
     ],
 )
@@ -236,6 +238,7 @@ def test_memory_that_runs_out_in_a_function_is_no_fault_of_it() -> None:
 @pytest.mark.parametrize(
     ("kernel", "message"),
     [
+        (lambda: SimpleNamespace(value=max, slope=max, drop=max, pair=max), "must say its method"),
         (lambda: 3, "value of the kernel of the activation 'mine' must be a function, got None"),
         (
             lambda: ACTIVATIONS["relu"].kernel,
