@@ -123,6 +123,17 @@ def _temporary(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder while the block runs, so that no other process takes it for left over."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def lock(descriptor: int, *, wait: bool = False) -> bool | None:
     """Lock an open file or folder until it is closed: whether that was possible, and None where there are no
     locks."""
@@ -202,7 +213,7 @@ def require_folder(path: str | Path | None) -> None:
         raise InputError(f"cannot write to the folder {path}: {error.strerror or error}") from None
 
 
-def make_folder(path: str | Path) -> Path:
+def make_folder(path: str | os.PathLike[str]) -> Path:
     """The folder, made with its parents where it is missing.
 
     Raises:

@@ -32,6 +32,7 @@ def add(commands: Commands) -> None:
 def _run(args: argparse.Namespace) -> int:
     from ..atlases.build import DEPTHS, atlas
     from ..atlases.table import console
+    from ..base.jsontext import to_json
 
     found = atlas(
         args.placements,
@@ -46,7 +47,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.out:
         found.write(args.out)
     if args.json:
-        print(found.table.to_json(orient="records"))
+        print(to_json(found.table))
     else:
         print(console(found.cells, found.depths))
         print(found.summary())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -73,7 +72,9 @@ def _run(args: argparse.Namespace) -> int:
     study = named.get(name, _speed)
     tables = study(args, progress)
     if args.json:
-        print(json.dumps({name: json.loads(t.to_json(orient="records")) for name, t in tables.items()}))
+        from ..base.jsontext import to_json
+
+        print(to_json(tables))
     else:
         print("\n\n".join(_text(name, table) for name, table in tables.items()))
     if args.out and "speed" in tables:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from ..base.jsontext import to_json
     from ..literature.run import claims
 
     if args.json:
@@ -42,7 +42,7 @@ def _run(args: argparse.Namespace) -> int:
         report.write(args.out)
     if args.html:
         report.write_page(args.html)
-    print(json.dumps(report.to_dict(), indent=1) if args.json else _text(report, args.evidence))
+    print(to_json(report.to_dict(), indent=1) if args.json else _text(report, args.evidence))
     return 0 if report.passed else 1
 
 

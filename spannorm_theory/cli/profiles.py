@@ -50,13 +50,12 @@ def _predict(args: argparse.Namespace) -> int:
     arch = architecture(args)
     table = predict(arch)
     if args.json:
-        print(table.to_json(orient="records"))
-        return 0
+        return _print_json(table)
     print(f"{arch}: {table['theory'].iloc[0]} theory")
     if "se" in table:  # of the logarithm for squared norms
         logarithmic = table["quantity"].map(lambda name: QUANTITIES[name].logarithmic)
         table["se"] = table["se"].where(~logarithmic, other=table["se"] * table["value"])
-    _print_table(table, as_json=False)
+    _print_table(table)
     return 0
 
 
@@ -65,11 +64,10 @@ def _simulate(args: argparse.Namespace) -> int:
     from ..montecarlo.ensemble import simulate
 
     ensemble = simulate(arch, **_run_options(args))
-    if not args.json:
-        print(
-            f"{arch}: means over {ensemble.networks} networks ({ensemble.engine} engine, {ensemble.device})"
-        )
-    _print_table(ensemble.table, args.json)
+    if args.json:
+        return _print_json(ensemble.table)
+    print(f"{arch}: means over {ensemble.networks} networks ({ensemble.engine} engine, {ensemble.device})")
+    _print_table(ensemble.table)
     return 0
 
 
@@ -79,7 +77,7 @@ def _verify(args: argparse.Namespace) -> int:
 
     result = verify(arch, **_run_options(args))
     if args.json:
-        print(result.table.to_json(orient="records"))
+        _print_json(result.table)
         if not result.passed:  # rows alone do not say why
             print(f"spannorm: {result.outcome()}", file=sys.stderr)
     else:
@@ -87,11 +85,15 @@ def _verify(args: argparse.Namespace) -> int:
     return 0 if result.passed else 1
 
 
-def _print_table(table: pd.DataFrame, as_json: bool) -> None:
+def _print_json(table: pd.DataFrame) -> int:
+    from ..base.jsontext import to_json
+
+    print(to_json(table))
+    return 0
+
+
+def _print_table(table: pd.DataFrame) -> None:
     """A row for each quantity and stream over nine layers, with standard errors where there are any."""
-    if as_json:
-        print(table.to_json(orient="records"))
-        return
     errors: list[float] = table["se"].tolist() if "se" in table else [0.0] * len(table)
     shown = table[["layer"]].assign(
         name=table["quantity"] + "[" + table["stream"] + "]",

@@ -68,6 +68,7 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _figures(args: argparse.Namespace) -> int:
+    from ..base.jsontext import to_json
     from ..report.figure_set import Recipe, remake, write_figures
 
     if args.recipe is None:
@@ -77,5 +78,5 @@ def _figures(args: argparse.Namespace) -> int:
         for change in Recipe.read(args.recipe).changes():
             print(f"spannorm: the figure was made with {change}", file=sys.stderr)
         files = remake(args.recipe, args.out)
-    print(json.dumps([str(path) for path in files]) if args.json else "\n".join(map(str, files)))
+    print(to_json([str(path) for path in files]) if args.json else "\n".join(map(str, files)))
     return 0
