@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..base.errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
 from ..base.files import make_folder, write_file
+from ..base.interrupts import whole_results
 from ..spec.architecture import Architecture, parse_placement
 from ..spec.placements import PLACEMENTS
 from ..spec.scaling import SCALINGS
@@ -130,6 +131,7 @@ def _valid(placement: str, scaling: str, fields: dict[str, Any]) -> Architecture
         return None
 
 
+@whole_results()
 def atlas(
     placements: Sequence[str] | None = None,
     scalings: Sequence[str] | None = None,

@@ -59,6 +59,8 @@ def add(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from ..base.interrupts import whole_results
+
     progress = _silent if args.quiet else _say
     named = {
         "accuracy": _accuracy,
@@ -70,7 +72,8 @@ def _run(args: argparse.Namespace) -> int:
     name = next((name for name in named if getattr(args, name)), "speed")
     require_read(args, "of speed" if name == "speed" else f"--{name}", {*READS[name], "quick", name})
     study = named.get(name, _speed)
-    tables = study(args, progress)
+    with whole_results():
+        tables = study(args, progress)
     if args.json:
         from ..base.jsontext import to_json
 

@@ -54,6 +54,11 @@ class Commands:
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self._parsers = parser.add_subparsers(dest="command", metavar="COMMAND")
 
+    @property
+    def names(self) -> list[str]:
+        """The commands that there are."""
+        return list(self._parsers.choices)
+
     def add(self, name: str, text: str, run: Run, json: bool = True) -> argparse.ArgumentParser:
         """A command whose exit status is what ``run`` returns; ``json`` gives it the flag --json."""
         parser = self._parsers.add_parser(name, help=text, description=text, allow_abbrev=False)

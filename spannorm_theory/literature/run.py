@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..base.errors import UnknownNameError
 from ..base.files import write_file
+from ..base.interrupts import whole_results
 from ..base.jsontext import to_json
 from .claim import load_claims
 from .judge import Laboratory, judge
@@ -78,6 +79,7 @@ class ClaimsReport:
         return section(self.outcomes, self.simulated)
 
 
+@whole_results()
 def claims(
     ids: Sequence[str] | None = None,
     *,

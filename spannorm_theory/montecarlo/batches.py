@@ -6,7 +6,7 @@ import math
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ..base.errors import InputError, NonFiniteError
+from ..base.interrupts import keeps_finished
 from ..base.quantities import QUANTITIES, Key
 from ..spec.architecture import Architecture
 from .network import MakeWeights, Stack
@@ -106,7 +107,8 @@ def run(job: Job, networks: int, progress: bool, first: int = 0) -> tuple[Sample
         budget = max(budget, KEEP_ALL)
     segment = footprint.segment(size, depth, budget // workers)
     last = first + networks
-    batches = [range(i, min(i + size, last)) for i in range(first, last, size)]
+    parts: dict[int, Samples] = {}
+    running: dict[Future[Samples], int] = {}
     stop = threading.Event()
     bar = tqdm(
         total=2 * depth * networks, unit="block", delay=2, disable=not progress, desc=job.program.arch.name
@@ -118,23 +120,38 @@ def run(job: Job, networks: int, progress: bool, first: int = 0) -> tuple[Sample
         ThreadPoolExecutor(workers, initializer=prepare_worker) as pool,
     ):
         batch = _Batch(job, segment, drawing if workers < cores() else None, stop, bar.update)
-        futures = [pool.submit(batch, networks) for networks in batches]
         try:
-            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-                future.result()
+            for start in range(first, last, size):
+                running[pool.submit(batch, range(start, min(start + size, last)))] = start
+                if len(running) > workers:  # one waits for a worker; more would only have to be taken back
+                    _collect(running, parts)
+            while running:
+                _collect(running, parts)
         except KeyboardInterrupt:
             stop.set()
-            wait(futures)
-            message = "interrupted: the result holds only the networks that were finished"
+            ended = [future for future in running if not future.cancel()]
+            wait(ended)
+            parts |= {running[future]: future.result() for future in ended if future.exception() is None}
+            finished = sum(len(next(iter(part.values()))) for part in parts.values())
+            if finished < min(2, networks) or not keeps_finished():
+                raise
+            message = (
+                f"interrupted: the result holds {finished} of {networks} networks, those that were finished"
+            )
             warnings.warn(message, RuntimeWarning, stacklevel=3)
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
-    parts = [f.result() for f in futures if not f.cancelled() and f.exception() is None]
-    finished = sum(len(next(iter(part.values()))) for part in parts)
-    if finished < min(2, networks):
-        raise KeyboardInterrupt
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}, finished
+    found = [parts[start] for start in sorted(parts)]
+    joined = {key: np.concatenate([part[key] for part in found]) for key in found[0]}
+    return joined, len(next(iter(joined.values())))
+
+
+def _collect(running: dict[Future[Samples], int], parts: dict[int, Samples]) -> None:
+    """Wait for a batch, and move every finished one to ``parts``, under the index of its first network."""
+    for future in wait(running, return_when=FIRST_COMPLETED).done:
+        parts[running[future]] = future.result()
+        del running[future]
 
 
 def _batch_size(job: Job, networks: int, workers: int, budget: int) -> int:
@@ -203,13 +220,18 @@ class _Batch:
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     def _measure(self, networks: range) -> Samples:
-        def tick() -> None:
+        def check() -> None:
             if self.stop.is_set():
                 raise _Stopped
+
+        def tick() -> None:
+            check()
             self.advance(len(networks))
 
-        job = self.job
-        random = Randomness(job.seed, networks, dtype=job.dtype, device=job.device, executor=self.drawing)
+        job, drawing = self.job, self.drawing
+        random = Randomness(
+            job.seed, networks, dtype=job.dtype, device=job.device, executor=drawing, check=check
+        )
         record = Stack(job.program, job.make_weights, random, self.segment, tick).run()
         samples = {
             key: torch.stack([layers[l] for l in sorted(layers)], dim=1).cpu().numpy()

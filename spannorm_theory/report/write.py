@@ -11,6 +11,7 @@ from ..atlases.build import DEPTHS, SECONDS, Atlas
 from ..atlases.cell import compute as atlas_cell
 from ..base.errors import InputError
 from ..base.files import write_file
+from ..base.interrupts import whole_results
 from ..base.jsontext import to_json
 from ..literature import claims
 from . import experts, phases
@@ -29,6 +30,7 @@ STORE = "sweeps"
 BACK = '<nav><a href="index.html">Report</a></nav>\n'
 
 
+@whole_results()
 def write_report(
     out: str | Path,
     placements: Sequence[str] | None = None,

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from .._version import __version__
 from ..base.errors import StoreError, UnknownNameError
+from ..base.interrupts import whole_results
 from ..montecarlo.statistics import Array, Statistics, summarise
 from .cells import Cell
 from .store.files import unwritable
@@ -63,7 +64,7 @@ def simulate_cells(cells: Sequence[Cell]) -> tuple[Samples, dict[str, Any]]:
     cell = cells[0]
     device = os.environ.get(DEVICE, cell.device) if cell.device == "cuda" else cell.device
     networks = sum(c.count for c in cells)
-    with one_thread():
+    with one_thread(), whole_results():
         ensemble = simulate(
             Architecture.parse(cell.arch),
             networks=networks,
@@ -74,8 +75,6 @@ def simulate_cells(cells: Sequence[Cell]) -> tuple[Samples, dict[str, Any]]:
             progress=False,
             first=cell.first,
         )
-    if ensemble.networks != networks:
-        raise KeyboardInterrupt
     return ensemble.samples, {"device": ensemble.device, "engine": ensemble.engine}
 
 

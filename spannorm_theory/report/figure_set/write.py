@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from ...base.errors import UnknownNameError
 from ...base.files import make_folder, write_file
+from ...base.interrupts import whole_results
 from ...base.jsontext import to_json
 from ...plot.canvas.paper import RC, STYLES, paper, save
 from ...render.latex_table import write_latex
@@ -47,6 +48,7 @@ def standard_set(archs: Sequence[Architecture], style: str, networks: int, seed:
         yield recipe(f"block-{slug(arch.placement)}-{slug(arch.scaling)}", "block", [arch])
 
 
+@whole_results()
 def write_figures(
     out: str | Path,
     placements: Sequence[str] | None = None,
@@ -88,6 +90,7 @@ def write_figures(
     return [*files, write_latex(found, folder / "verification.tex")]
 
 
+@whole_results()
 def remake(path: str | Path, out: str | Path | None = None) -> list[Path]:
     """Make the figure of a recipe file again, beside it or in the folder ``out``; with the same versions on
     the same machine the files are the same, byte for byte."""
