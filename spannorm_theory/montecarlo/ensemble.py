@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..base.errors import InputError, UnknownNameError
 from ..base.quantities import Key
 from ..spec.architecture import Architecture
-from .batches import Job, run
+from .batches import Job, require_memory, run
 from .implicit import ImplicitWeights
 from .network import MakeWeights
 from .program import Program
@@ -112,7 +112,9 @@ def simulate(
     if dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)
     used, reason = choose_engine(arch, engine)
-    job = Job(Program(arch), ENGINES[used], int(seed), choose_device(device), DTYPES[dtype])
+    where = choose_device(device)
+    require_memory(arch, int(networks), where, DTYPES[dtype], used == "explicit")
+    job = Job(Program(arch), ENGINES[used], int(seed), where, DTYPES[dtype])
     samples, finished = run(job, int(networks), progress is not False, int(first))
     return Ensemble(arch, finished, int(seed), str(job.device), used, reason, dtype, samples)
 

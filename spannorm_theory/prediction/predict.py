@@ -8,12 +8,19 @@ from ..base.quantities import tidy
 from ..spec.architecture import Architecture
 from .exchangeable import predict_pair
 from .prediction import Prediction
+from .room import require_predictable
 from .sampled import predict_gram
 
 
 def predict_profiles(arch: Architecture) -> Prediction:
     """The theory that fits the architecture: the pair theory where tokens are alike, else the
-    position-resolved one."""
+    position-resolved one.
+
+    Raises:
+        InputError: a size that does not fit into memory.
+        AssumptionError: as of :func:`predict`.
+    """
+    require_predictable(arch)
     if arch.exchangeable:
         return predict_pair(arch)
     return predict_gram(arch)
@@ -30,6 +37,7 @@ def predict(arch: Architecture) -> pd.DataFrame:
         1, that of a cross-entropy its own. NaN is what the theory does not predict.
 
     Raises:
+        InputError: a size that does not fit into memory.
         AssumptionError: the architecture is outside the theory's assumptions, or left float64's range.
     """
     prediction = predict_profiles(arch)

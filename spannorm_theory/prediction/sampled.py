@@ -25,6 +25,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..base.errors import AssumptionError, InputError
+from ..base.interrupts import Halt
 from ..base.quantities import INPUT, SPECTRAL, Key
 from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import rank_metrics_gram
@@ -91,9 +92,9 @@ def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence
         for batch in range(BATCHES)
     ]
     # small matrix products: BLAS threads would only wait for each other
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor() as pool:
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor() as pool, Halt() as halt:
         stack = Stack.of(arch)
-        runs = list(pool.map(lambda d: _run(arch, d, stack, layers), draw))
+        runs = list(pool.map(lambda d: _run(arch, d, stack, layers, halt), draw))
     profiles, errors = average([run.profiles for run in runs], excess)
     tokens, token_errors = average([run.tokens for run in runs], excess)
     grams = {
@@ -104,9 +105,9 @@ def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence
     return Resolved(arch, profiles, "position-resolved", undecided, errors, tokens, token_errors, grams)
 
 
-def _run(arch: Architecture, draws: Draws, stack: Stack, layers: Sequence[int]) -> _Run:
+def _run(arch: Architecture, draws: Draws, stack: Stack, layers: Sequence[int], halt: Halt) -> _Run:
     with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64's range is refused by name
-        return _Run(arch, draws, stack, layers)
+        return _Run(arch, draws, stack, layers, halt)
 
 
 class _Run:
@@ -116,8 +117,11 @@ class _Run:
         profiles, undecided, tokens, grams: as in :class:`Resolved`.
     """
 
-    def __init__(self, arch: Architecture, draws: Draws, stack: Stack, layers: Sequence[int]) -> None:
+    def __init__(
+        self, arch: Architecture, draws: Draws, stack: Stack, layers: Sequence[int], halt: Halt
+    ) -> None:
         self.arch = arch
+        self._halt = halt
         self.draws = draws
         self.profiles: dict[Key, Array] = {}
         self.tokens: dict[Key, Array] = {}
@@ -147,6 +151,7 @@ class _Run:
         n, start = arch.tokens, input_gram(arch, self.draws.ids)
         blocks, states, across = [], [[[start] * count] * count], []
         for layer, wiring in enumerate(wirings):
+            self._halt.check()
             block = Block(wiring, layer, states[-1], self.draws)
             try:
                 moments = block.forward()
@@ -191,6 +196,7 @@ class _Run:
         kept, exponents = [grads], [exponent]
         weights = {name: np.full(len(blocks), -np.inf) for name in self.arch.learnt}
         for block in reversed(blocks):
+            self._halt.check()
             grads, norms = block.backward(grads, *(x[block.layer] for x in finite))
             for name, norm in norms.items():
                 weights[name][block.layer] = np.log(norm) + exponents[-1] if norm > 0 else -np.inf

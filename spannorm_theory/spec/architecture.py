@@ -200,7 +200,10 @@ class Architecture(Fields):
     @property
     def traces(self) -> tuple[Trace, ...]:
         """Every wiring that a block of the stack has."""
-        return self.wirings[0]
+        definition = self.definition
+        positions = definition.questions(self.scaling, **self.options).different(self.depth)
+        traces = [definition.trace(self.scaling, **at._asdict(), **self.options) for at in positions]
+        return tuple(dict.fromkeys(traces))
 
     def _branches(self) -> list[Branch]:
         return [branch for trace in self.traces for branch in trace.branches]
