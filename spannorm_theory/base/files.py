@@ -195,7 +195,7 @@ def require_file(path: str | Path | None) -> None:
         raise unwritable(path, error) from None
 
 
-def require_folder(path: str | Path | None) -> None:
+def require_folder(path: str | os.PathLike[str] | None) -> None:
     """Refuse, before any work, a folder that could not be made or written to; None is no folder.
 
     Raises:
@@ -225,6 +225,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror or error
         raise InputError(f"cannot write to the folder {path}: {reason}") from None
+    require_folder(folder)
     return folder
 
 

@@ -59,6 +59,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from ..base.files import require_folder
     from ..base.interrupts import whole_results
 
     progress = _silent if args.quiet else _say
@@ -71,6 +72,7 @@ def _run(args: argparse.Namespace) -> int:
     }
     name = next((name for name in named if getattr(args, name)), "speed")
     require_read(args, "of speed" if name == "speed" else f"--{name}", {*READS[name], "quick", name})
+    require_folder(args.out)
     study = named.get(name, _speed)
     with whole_results():
         tables = study(args, progress)

@@ -28,6 +28,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from ..base.files import require_file
     from ..base.jsontext import to_json
     from ..literature.run import claims
 
@@ -35,6 +36,8 @@ def _run(args: argparse.Namespace) -> int:
         require_read(args, "--json", ("full", "out", "html", "file", "device"))
     if args.ids:
         require_read(args, "ID", ("evidence", "out", "html", "file", "device"))
+    require_file(args.out)
+    require_file(args.html)
     report = claims(
         args.ids or None, full=args.full, path=args.file, device=args.device, progress=not args.quiet
     )

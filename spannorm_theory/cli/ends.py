@@ -26,8 +26,7 @@ def ended(command: Callable[[], int]) -> int:
     """
     with _signals() as received, _warnings_in_one_line():
         try:
-            status = command()
-            _flush()
+            status = _finished(command)
         except SpannormError as error:
             return _bad(str(error))
         except BrokenPipeError:  # the reader of a pipe went away; nothing is wrong
@@ -61,10 +60,15 @@ def _say(message: str) -> None:
         print(f"spannorm: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
-def _flush() -> None:
-    """Write what is buffered now, while a failure is still told from success."""
+def _finished(command: Callable[[], int]) -> int:
+    """The status of a command whose output is written, where a failure is still told from success."""
+    try:
+        status = command()
+    except SystemExit as error:  # of --help, and of a process that has served another
+        status = error.code if isinstance(error.code, int) else 0
     if sys.stdout is not None:
         sys.stdout.flush()
+    return status
 
 
 def _drop(*streams: Any) -> None:

@@ -18,7 +18,7 @@ import pandas as pd
 from sympy import Expr, Rational, root
 
 from ..base.errors import AssumptionError, UnknownNameError
-from ..base.files import make_folder
+from ..base.files import make_folder, require_folder
 from ..base.quantities import QUANTITIES
 from ..spec.architecture import Architecture
 from ..spec.scalings import Multipliers, scaling
@@ -212,6 +212,7 @@ def run_preset(
     from ..plot import save
 
     chosen = preset(name)
+    require_folder(out)
     result = measure(chosen, overrides, options)
     if not result.passed:
         return result, []

@@ -106,8 +106,7 @@ def one_thread() -> Iterator[None]:
 def run_task(task: Task) -> list[Outcome]:
     """Work through a task's cells; never raises an error of a cell."""
     try:
-        for module in task.imports:
-            import_module(module)
+        _import(task.imports)
         store = Store(task.store)
         outcomes: list[Outcome] = []
         for group in neighbours(task.cells) if task.fuse else [(cell,) for cell in task.cells]:
@@ -120,6 +119,14 @@ def run_task(task: Task) -> list[Outcome]:
     except ImportError as error:
         message = f"a worker cannot import what imports names: {error}"
     return [Outcome(cell.key, "unwritable", message) for cell in task.cells]
+
+
+def _import(modules: Sequence[str]) -> None:
+    for module in modules:
+        try:
+            import_module(module)
+        except (Exception, SystemExit) as error:
+            raise ImportError(f"{type(error).__name__}: {error}") from None
 
 
 def neighbours(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
