@@ -6,6 +6,7 @@ import argparse
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from .ends import require_encodable
 from .flags import Commands
 from .given import require_read
 
@@ -34,6 +35,8 @@ def _run(args: argparse.Namespace) -> int:
 
     if args.json:
         require_read(args, "--json", ("full", "out", "html", "file", "device"))
+    else:
+        require_encodable("±")
     if args.ids:
         require_read(args, "ID", ("evidence", "out", "html", "file", "device"))
     require_file(args.out)

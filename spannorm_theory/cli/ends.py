@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from ..base.errors import SpannormError
+from ..base.errors import InputError, SpannormError
 from ..base.interrupts import Terminated
 
 #: exit status of input that was bad, or output that could not be written
@@ -33,11 +33,7 @@ def ended(command: Callable[[], int]) -> int:
             _drop(sys.stdout, sys.stderr)
             return 0
         except UnicodeEncodeError as error:
-            character = error.object[error.start : error.end][:1]
-            return _bad(
-                f"cannot write {character!a} to an output in {error.encoding}: set PYTHONIOENCODING=utf-8, "
-                "or ask for --json"
-            )
+            return _bad(_unencodable(error))
         except OSError as error:
             what = "the output" if error.filename is None else str(error.filename)
             _drop(sys.stdout)
@@ -48,6 +44,26 @@ def ended(command: Callable[[], int]) -> int:
             _say("; ".join(["interrupted", *map(str, error.args)]))
             status = 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
     return 128 + received[0] if received else status
+
+
+def require_encodable(text: str) -> None:
+    """Refuse, before any work, an output that cannot take the characters of the result.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(_unencodable(error)) from None
+
+
+def _unencodable(error: UnicodeEncodeError) -> str:
+    character = error.object[error.start : error.end][:1]
+    return (
+        f"cannot write {character!a} to an output in {error.encoding}: set PYTHONIOENCODING=utf-8, "
+        "or ask for --json"
+    )
 
 
 def _bad(message: str) -> int:

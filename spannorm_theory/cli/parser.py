@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..base.errors import InputError, UnknownNameError
 
@@ -14,7 +14,11 @@ SHOWN = 80
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises what it refuses."""
+    """An argument parser that raises what it refuses, and what it cannot write."""
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; argparse itself would pass over an output that cannot be written."""
+        print(self.format_help(), end="", file=file)
 
     def error(self, message: str) -> NoReturn:
         """Refuse.

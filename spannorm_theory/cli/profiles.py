@@ -6,10 +6,14 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .ends import require_encodable
 from .flags import Commands, architecture, architecture_flags
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+PLUS_MINUS = "±"
 
 
 def add(commands: Commands) -> None:
@@ -60,6 +64,8 @@ def _predict(args: argparse.Namespace) -> int:
 
 
 def _simulate(args: argparse.Namespace) -> int:
+    if not args.json:
+        require_encodable(PLUS_MINUS)
     arch = architecture(args)
     from ..montecarlo.ensemble import simulate
 
@@ -111,4 +117,4 @@ def _number(value: float, se: float) -> str:
     """Four digits, and a standard error where there is one."""
     if value != value:  # NaN: not predicted
         return "-"
-    return f"{value:.4g} ± {se:.1g}" if se > 0 else f"{value:.4g}"
+    return f"{value:.4g} {PLUS_MINUS} {se:.1g}" if se > 0 else f"{value:.4g}"

@@ -59,6 +59,10 @@ def replacing(out: str | Path, mark: str, keep: str) -> Iterator[Path]:
                     (staging / keep).rename(earlier / keep)
                 earlier.rename(target)
             raise
+    except KeyboardInterrupt as error:
+        kept = f", and the cells in {Path(out) / keep} are kept" if (target / keep).exists() else ""
+        error.args = (f"nothing of the new report is written; {out} is as it was{kept}",)
+        raise
     except OSError as error:
         raise InputError(f"cannot write the report to {out}: {error.strerror or error}") from error
     finally:
