@@ -35,9 +35,10 @@ def ended(command: Callable[[], int]) -> int:
         except UnicodeEncodeError as error:
             return _bad(_unencodable(error))
         except OSError as error:
-            what = "the output" if error.filename is None else str(error.filename)
+            if error.filename is not None:
+                return _bad(f"cannot use {error.filename}: {error.strerror}")
             _drop(sys.stdout)
-            return _bad(f"cannot write {what}: {error.strerror or error}")
+            return _bad(f"cannot write the output: {error.strerror or error}")
         except MemoryError:
             return _bad("memory ran out; take smaller sizes or fewer networks")
         except KeyboardInterrupt as error:
