@@ -81,6 +81,9 @@ class LocalPool:
 
     def abandon(self) -> None:
         """End every worker now."""
+        # one that is loading a library answers to no closed pipe until it has it
+        for process in list((getattr(self._pool, "_processes", None) or {}).values()):
+            process.terminate()
         self._lifeline.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 

@@ -121,7 +121,6 @@ def test_hostile_specifications_are_refused_in_one_line(
         (["--version"], {"stdout": "/dev/full"}, "cannot write the output: No space left"),
         (["--help"], {"stdout": "/dev/full"}, "cannot write the output: No space left"),
         (["simulate", "pre-norm", *SMALL, "--quiet"], {"PYTHONIOENCODING": "ascii"}, "to an output in ascii"),
-        (["atlas", "--networks", "0", "--sample", "3"], "does not read --sample"),
         (["prdict"], {"stderr": "/dev/full"}, ""),
     ],
 )
