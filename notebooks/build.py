@@ -17,6 +17,8 @@ import jupytext
 import nbformat
 from nbclient import NotebookClient
 
+from spannorm_theory.base.files import write_file
+
 HERE = Path(__file__).parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -65,7 +67,7 @@ def build(source: Path, target: Path) -> None:
                     raise RuntimeError(f"{source.name}, cell {position}: {output.text}")
     notebook.metadata.pop("language_info", None)
     notebook.metadata.pop("widgets", None)
-    nbformat.write(notebook, target)
+    write_file(target, nbformat.writes(notebook).rstrip("\n") + "\n")
 
 
 if __name__ == "__main__":

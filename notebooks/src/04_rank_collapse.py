@@ -81,8 +81,8 @@ def constant(alpha):
     def rule(sublayer, l, L, d):
         return st.Multipliers(branch=alpha)
 
-    name = f"branches x {alpha}"
-    st.scaling(name, title=name, source="this notebook", replace=True)(rule)
+    name = f"branches-by-{float(alpha)}"
+    st.scaling(name, title=f"branches x {alpha}", source="this notebook", replace=True)(rule)
     return name
 
 

@@ -9,7 +9,6 @@ larger networks than the two minutes of the default allow.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -21,6 +20,8 @@ import numpy as np
 import tables
 from tables import number
 
+from spannorm_theory.base.files import make_folder, write_file
+from spannorm_theory.base.jsontext import to_json
 from spannorm_theory.plot.canvas.paper import save
 from spannorm_theory.prediction.fixed_points import fixed_points
 
@@ -30,13 +31,13 @@ HERE = Path(__file__).parent
 def exact(folder: Path) -> dict[str, str]:
     """Write what needs no Monte Carlo, and return its numbers; checks every theorem's formulas."""
     checked = balance.check_balance()
-    (folder / "formulas.tex").write_text(formulas.macros())
-    (folder / "activations.tex").write_text(tables.activations())
-    (folder / "atlas.tex").write_text(tables.atlas())
+    write_file(folder / "formulas.tex", formulas.macros())
+    write_file(folder / "activations.tex", tables.activations())
+    write_file(folder / "atlas.tex", tables.atlas())
     labels: dict[str, list[str]] = {"thm:balance": checked}
     for formula in formulas.FORMULAS:
         labels.setdefault(formula.label, []).append(formula.macro)
-    (folder / "checks.json").write_text(json.dumps(labels, indent=1) + "\n")
+    write_file(folder / "checks.json", to_json(labels, indent=1) + "\n")
     gains = {name: measured.ffn_gains(name) for name in measured.ACTIVATIONS}
     sigma, omega = gains["gelu"]
     numbers = {
@@ -69,9 +70,9 @@ def simulated(folder: Path, scale: measured.Scale) -> dict[str, str]:
     predicted = measured.gradients_predicted(scale, depths)
     hard, widths = measured.hard_regime(scale), measured.width_study(scale)
     at_its_width = hard[hard["case"].isin(tables.HARD)]
-    (folder / "accuracy.tex").write_text(tables.accuracy(found))
-    (folder / "hard.tex").write_text(tables.hard(hard))
-    (folder / "widths.tex").write_text(tables.widths(widths))
+    write_file(folder / "accuracy.tex", tables.accuracy(found))
+    write_file(folder / "hard.tex", tables.hard(hard))
+    write_file(folder / "widths.tex", tables.widths(widths))
     unscaled = [v for v in found if v.arch.scaling == "unit"]
     save(figures.profiles(found), folder / "profiles.pdf")
     save(figures.gradients(measured.gradients_over_depth(scale), predicted, ranges), folder / "gradients.pdf")
@@ -117,10 +118,10 @@ def simulated(folder: Path, scale: measured.Scale) -> dict[str, str]:
 
 def build(folder: Path, scale: measured.Scale) -> None:
     """Write everything into ``folder``."""
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     numbers = exact(folder) | simulated(folder, scale)
     lines = [rf"\newcommand{{\{name}}}{{\ensuremath{{{value}}}}}" for name, value in sorted(numbers.items())]
-    (folder / "numbers.tex").write_text("\n".join(lines) + "\n")
+    write_file(folder / "numbers.tex", "\n".join(lines) + "\n")
 
 
 def main() -> int:

@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 
 from ..base.errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
+from ..base.files import make_folder, write_file
+from ..base.interrupts import whole_results
 from ..spec.architecture import Architecture, parse_placement
 from ..spec.placements import PLACEMENTS
 from ..spec.scaling import SCALINGS
@@ -79,18 +81,14 @@ class Atlas:
         Raises:
             InputError: it cannot be written.
         """
-        folder = Path(out)
+        folder = make_folder(out)
         contents = {
             "atlas.html": page(self.cells, self.depths, self.summary()),
             "atlas.csv": self.table.to_csv(index=False),
             "atlas.tex": longtable(self.cells),
         }
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, text in contents.items():
-                (folder / name).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"cannot write the atlas to {out}: {error.strerror or error}") from None
+        for name, text in contents.items():
+            write_file(folder / name, text)
         return folder
 
     def __repr__(self) -> str:
@@ -133,6 +131,7 @@ def _valid(placement: str, scaling: str, fields: dict[str, Any]) -> Architecture
         return None
 
 
+@whole_results()
 def atlas(
     placements: Sequence[str] | None = None,
     scalings: Sequence[str] | None = None,

@@ -8,7 +8,9 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.connection import Connection
 
+from ..base.processes import follow
 from ..spec.architecture import Architecture
 from .cell import compute
 from .records import Cell
@@ -43,22 +45,31 @@ def computed(
         groups.values(), key=lambda group: (archs[group[0]].definition.streams, len(group)), reverse=True
     )
     context = multiprocessing.get_context("fork")
+    reader, lifeline = context.Pipe(duplex=False)
     with (
+        reader,
+        lifeline,
         warnings.catch_warnings(),
-        ProcessPoolExecutor(min(workers, len(slowest)), context, _prepare) as pool,
+        ProcessPoolExecutor(min(workers, len(slowest)), context, _prepare, (reader, lifeline)) as pool,
     ):
         # newer Pythons warn of threads (BLAS); the workers start none and share no locks with them
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         futures = {pool.submit(_group, [archs[i] for i in g], depths, seconds): g for g in slowest}
-        for future in as_completed(futures):
-            yield from zip(futures[future], future.result(), strict=True)
+        try:
+            for future in as_completed(futures):
+                yield from zip(futures[future], future.result(), strict=True)
+        except BaseException:
+            lifeline.close()  # an interrupt waits for no worker
+            raise
 
 
-def _prepare() -> None:
-    """One thread for each worker; and fewer collections of garbage, which visit the many small objects that
-    formulas are and would be a tenth of the work."""
+def _prepare(parent: Connection, lifeline: Connection) -> None:
+    """An end with the parent; one thread; and fewer collections of garbage, which visit the many small
+    objects that formulas are and would be a tenth of the work."""
     from threadpoolctl import threadpool_limits
 
+    lifeline.close()  # a forked process has inherited the parent's end
+    follow(parent)
     threadpool_limits(1)
     gc.freeze()
     gc.set_threshold(50_000, 20)

@@ -1,13 +1,23 @@
-"""The toolkit's own errors: each says what was expected, what came, and what to do."""
+"""The toolkit's own errors: each says what was expected, what came, and what to do, in one line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
+
+#: characters that a value may take in a message
+SHOWN = 80
 
 
 class SpannormError(ValueError):
-    """Base of every error that the toolkit raises on purpose."""
+    """Base of every error that the toolkit raises on purpose; its message is one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class InputError(SpannormError):
@@ -34,7 +44,7 @@ class StoreError(SpannormError):
     """A store of a sweep that cannot be used, read or written as it is."""
 
 
-class UnknownNameError(InputError):
+class UnknownNameError(InputError, KeyError):
     """A name that is in no registry; the message lists the nearest valid ones.
 
     Case and the kind of dash are no distance. ``others`` are words that mean a known name elsewhere.
@@ -43,14 +53,31 @@ class UnknownNameError(InputError):
     def __init__(
         self, kind: str, name: object, known: Iterable[str], others: Mapping[str, str] | None = None
     ) -> None:
-        known, asked = sorted(known), _folded(str(name))
+        self._made_of = kind, name, tuple(sorted(known)), others
+        known, text = self._made_of[2], name if isinstance(name, str) else shown(name)
+        asked = _folded(text[:SHOWN])
         if others and asked in others:
             near = [others[asked]]
         else:
             folded = {_folded(valid): valid for valid in known}
             near = [folded[match] for match in get_close_matches(asked, folded, n=3, cutoff=0.5)]
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-        super().__init__(f"unknown {kind} {str(name)!r}; {hint}")
+        super().__init__(f"unknown {kind} {shown(text)}; {hint}")
+
+    def __reduce__(self) -> Any:
+        # worker processes send errors to the one that started them
+        kind, name, known, others = self._made_of
+        return type(self), (kind, str(name), known, others)
+
+
+def shown(value: object) -> str:
+    """A value as messages write it: its ``repr`` on one line, cut where it is long."""
+    try:
+        text = repr(value)
+    except Exception:  # a user's own class, whose repr is no matter of this message
+        text = f"an object of {type(value).__name__}"
+    text = " ".join(text.split())
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 20]} ... ({len(text)} characters)"
 
 
 def _folded(name: str) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from .errors import InputError, UnknownNameError
+from .names import require_usable
 
 
 class Named(Protocol):
@@ -23,12 +24,14 @@ T = TypeVar("T", bound=Named)
 class Registry(Mapping[str, T]):
     """A mapping from name to entry that refuses clashes and suggests the nearest names."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, reserved: tuple[str, ...] = ()) -> None:
+        self.kind, self._reserved = kind, reserved
         self._entries: dict[str, T] = {}
 
     def add(self, entry: T, *, replace: bool = False) -> T:
-        """Register ``entry``; a name that is taken is refused unless ``replace`` is set."""
+        """Register ``entry``; a name that is taken is refused unless ``replace`` is set, and one that no text
+        form could hold always."""
+        require_usable(self.kind, entry.name, self._reserved)
         if entry.name in self._entries and not replace:
             raise InputError(
                 f"the {self.kind} {entry.name!r} exists already; choose another name or pass replace=True"

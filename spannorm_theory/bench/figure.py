@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..base.errors import InputError
+from ..base.files import make_folder
 from ..plot.canvas.marks import sequence_style
 from ..plot.canvas.paper import DOUBLE, new_figure, paper, save
 from .speed import CONTESTANTS
@@ -66,10 +66,6 @@ def write_figure(table: pd.DataFrame, folder: str | Path) -> list[Path]:
     Raises:
         InputError: a folder that cannot be made or written to.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {folder}: {error.strerror or error}") from None
+    folder = make_folder(folder)
     figure = speed_figure(table)
     return [save(figure, folder / f"speed.{form}") for form in ("pdf", "png")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .flags import Commands, field_flags, fields
+from .given import require_read
 
 
 def add(commands: Commands) -> None:
@@ -32,7 +33,12 @@ def add(commands: Commands) -> None:
 def _run(args: argparse.Namespace) -> int:
     from ..atlases.build import DEPTHS, atlas
     from ..atlases.table import console
+    from ..base.files import require_folder
+    from ..base.jsontext import to_json
 
+    if args.networks == 0:
+        require_read(args, "--networks 0", args.given - {"sample", "seed"})
+    require_folder(args.out)
     found = atlas(
         args.placements,
         args.scalings,
@@ -46,7 +52,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.out:
         found.write(args.out)
     if args.json:
-        print(found.table.to_json(orient="records"))
+        print(to_json(found.table))
     else:
         print(console(found.cells, found.depths))
         print(found.summary())

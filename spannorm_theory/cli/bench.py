@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .flags import Commands
+from .given import require_read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 #: sizes at which every study takes seconds
 SMALL: dict[str, Any] = {"width": 64, "heads": 4, "tokens": 16, "depth": 4}
 SMALL_NETWORKS = 8
+
+_STACKS = ("placements", "scalings", "mask", "heads", "tokens", "depth")
+_RUNS = ("networks", "seed")
+
+#: the flags that each study reads beside --quick
+READS: dict[str, tuple[str, ...]] = {
+    "speed": ("placements", "scalings", "mask", "widths", "tokens", "depth", "repeats", "out"),
+    "precision": (*_STACKS, "width", *_RUNS),
+    "accuracy": (*_STACKS, "width", "widths", *_RUNS),
+    "sweep": (),
+    "theory": ("placements", "scalings", "width", "heads", "tokens", "depth", "repeats"),
+    "power": ("placements", "scalings", "heads", "tokens", "depth", "widths", *_RUNS),
+}
 
 Tables = dict[str, "pd.DataFrame"]
 
@@ -46,6 +59,9 @@ def add(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from ..base.files import require_folder
+    from ..base.interrupts import whole_results
+
     progress = _silent if args.quiet else _say
     named = {
         "accuracy": _accuracy,
@@ -54,10 +70,16 @@ def _run(args: argparse.Namespace) -> int:
         "theory": _theory,
         "power": _power,
     }
-    study = next((study for name, study in named.items() if getattr(args, name)), _speed)
-    tables = study(args, progress)
+    name = next((name for name in named if getattr(args, name)), "speed")
+    require_read(args, "of speed" if name == "speed" else f"--{name}", {*READS[name], "quick", name})
+    require_folder(args.out)
+    study = named.get(name, _speed)
+    with whole_results():
+        tables = study(args, progress)
     if args.json:
-        print(json.dumps({name: json.loads(t.to_json(orient="records")) for name, t in tables.items()}))
+        from ..base.jsontext import to_json
+
+        print(to_json(tables))
     else:
         print("\n\n".join(_text(name, table) for name, table in tables.items()))
     if args.out and "speed" in tables:

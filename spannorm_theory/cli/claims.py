@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from .ends import require_encodable
 from .flags import Commands
+from .given import require_read
 
 if TYPE_CHECKING:
     from ..literature.run import ClaimsReport
@@ -28,8 +29,18 @@ def add(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from ..base.files import require_file
+    from ..base.jsontext import to_json
     from ..literature.run import claims
 
+    if args.json:
+        require_read(args, "--json", ("full", "out", "html", "file", "device"))
+    else:
+        require_encodable("±")
+    if args.ids:
+        require_read(args, "ID", ("evidence", "out", "html", "file", "device"))
+    require_file(args.out)
+    require_file(args.html)
     report = claims(
         args.ids or None, full=args.full, path=args.file, device=args.device, progress=not args.quiet
     )
@@ -37,7 +48,7 @@ def _run(args: argparse.Namespace) -> int:
         report.write(args.out)
     if args.html:
         report.write_page(args.html)
-    print(json.dumps(report.to_dict(), indent=1) if args.json else _text(report, args.evidence))
+    print(to_json(report.to_dict(), indent=1) if args.json else _text(report, args.evidence))
     return 0 if report.passed else 1
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from .given import prepare
+
 if TYPE_CHECKING:
     from ..spec.architecture import Architecture
 
@@ -52,10 +54,16 @@ class Commands:
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self._parsers = parser.add_subparsers(dest="command", metavar="COMMAND")
 
+    @property
+    def names(self) -> list[str]:
+        """The commands that there are."""
+        return list(self._parsers.choices)
+
     def add(self, name: str, text: str, run: Run, json: bool = True) -> argparse.ArgumentParser:
         """A command whose exit status is what ``run`` returns; ``json`` gives it the flag --json."""
         parser = self._parsers.add_parser(name, help=text, description=text, allow_abbrev=False)
         parser.set_defaults(run=run, flags=parser._option_string_actions)
+        prepare(parser)
         if json:
             parser.add_argument("--json", action="store_true", help="machine-readable output")
         return parser

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from .flags import Commands
+from .given import require_read
 
 
 def add(commands: Commands) -> None:
@@ -20,18 +20,22 @@ def add(commands: Commands) -> None:
 
 
 def _list(args: argparse.Namespace) -> int:
+    from ..base.jsontext import to_json
     from ..render.listing import as_text, listing
 
-    print(json.dumps(listing(), indent=1) if args.json else as_text(listing()))
+    print(to_json(listing(), indent=1) if args.json else as_text(listing()))
     return 0
 
 
 def _derive(args: argparse.Namespace) -> int:
+    from ..base.jsontext import to_json
     from ..render.recursion import derive
 
+    if args.json:
+        require_read(args, "--json", ("scaling", "activation"))
     recursion = derive(args.placement, args.scaling, activation=args.activation)
     if args.json:
-        print(json.dumps(recursion.to_dict(), indent=1))
+        print(to_json(recursion.to_dict(), indent=1))
     else:
         print(recursion.latex() if args.latex else recursion.text())
     return 0

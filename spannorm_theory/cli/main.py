@@ -1,7 +1,10 @@
 """The ``spannorm`` command: list, derive, predict, simulate, verify, claims, report, atlas, ...
 
-Exit status 0: good; 1: a check failed; 2: bad input, with one line on stderr. Each file beside this one adds
-its commands with their flags. Heavy imports happen inside the commands, so that ``--help`` answers at once.
+Exit status 0: good; 1: a check failed; 2: bad input, or output that could not be written, with one line on
+stderr; 130 and 143: interrupted or terminated.
+
+Each file beside this one adds its commands with their flags. Heavy imports happen inside the commands, so
+that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -11,15 +14,21 @@ import sys
 from collections.abc import Sequence
 
 from . import atlas, bench, claims, formulas, profiles, report, sweep
+from .ends import ended
 from .flags import Commands
+from .parser import Parser, require_command
 
 #: in the order of ``--help``
 GROUPS = (formulas, profiles, claims, report, sweep, atlas, bench)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The argument parser of all commands."""
-    top = argparse.ArgumentParser(
+    return _parser()[0]
+
+
+def _parser() -> tuple[Parser, Commands]:
+    top = Parser(
         prog="spannorm",
         description="Signal and gradient in deep transformers: derived, and verified by Monte Carlo.",
     )
@@ -27,12 +36,17 @@ def parser() -> argparse.ArgumentParser:
     commands = Commands(top)
     for group in GROUPS:
         group.add(commands)
-    return top
+    return top, commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    top = parser()
+    return ended(lambda: _run(sys.argv[1:] if argv is None else argv))
+
+
+def _run(argv: Sequence[str]) -> int:
+    top, commands = _parser()
+    require_command(argv, commands.names)
     args, rest = top.parse_known_args(argv)
     if args.version:
         from .._version import __version__
@@ -42,20 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         top.print_help()
         return 2
-    from ..base.errors import SpannormError
-
-    try:
-        _require_known(rest, args)
-        return int(args.run(args))
-    except SpannormError as error:
-        print(f"spannorm: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe went away; nothing is wrong
-        return 0
-    except KeyboardInterrupt:
-        print("spannorm: interrupted", file=sys.stderr)
-        return 130
+    _require_known(rest, args)
+    return int(args.run(args))
 
 
 def _require_known(rest: Sequence[str], args: argparse.Namespace) -> None:

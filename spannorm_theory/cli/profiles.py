@@ -6,10 +6,14 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .ends import require_encodable
 from .flags import Commands, architecture, architecture_flags
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+PLUS_MINUS = "±"
 
 
 def add(commands: Commands) -> None:
@@ -73,26 +77,26 @@ def _predict(args: argparse.Namespace) -> int:
     arch = architecture(args)
     table = predict(arch, args.theory, **_position_options(args))
     if args.json:
-        print(table.to_json(orient="records"))
-        return 0
+        return _print_json(table)
     print(f"{arch}: {table['theory'].iloc[0]} theory")
     if "se" in table:  # of the logarithm for squared norms
         logarithmic = table["quantity"].map(lambda name: QUANTITIES[name].logarithmic)
         table["se"] = table["se"].where(~logarithmic, other=table["se"] * table["value"])
-    _print_table(table, as_json=False)
+    _print_table(table)
     return 0
 
 
 def _simulate(args: argparse.Namespace) -> int:
+    if not args.json:
+        require_encodable(PLUS_MINUS)
     arch = architecture(args)
     from ..montecarlo.ensemble import simulate
 
     ensemble = simulate(arch, **_run_options(args), **_position_options(args))
-    if not args.json:
-        print(
-            f"{arch}: means over {ensemble.networks} networks ({ensemble.engine} engine, {ensemble.device})"
-        )
-    _print_table(ensemble.table, args.json)
+    if args.json:
+        return _print_json(ensemble.table)
+    print(f"{arch}: means over {ensemble.networks} networks ({ensemble.engine} engine, {ensemble.device})")
+    _print_table(ensemble.table)
     return 0
 
 
@@ -102,7 +106,7 @@ def _verify(args: argparse.Namespace) -> int:
 
     result = verify(arch, theory=args.theory, **_run_options(args))
     if args.json:
-        print(result.table.to_json(orient="records"))
+        _print_json(result.table)
         if not result.passed:  # rows alone do not say why
             print(f"spannorm: {result.outcome()}", file=sys.stderr)
     else:
@@ -110,12 +114,16 @@ def _verify(args: argparse.Namespace) -> int:
     return 0 if result.passed else 1
 
 
-def _print_table(table: pd.DataFrame, as_json: bool) -> None:
+def _print_json(table: pd.DataFrame) -> int:
+    from ..base.jsontext import to_json
+
+    print(to_json(table))
+    return 0
+
+
+def _print_table(table: pd.DataFrame) -> None:
     """A row for each quantity, stream and, in a table by position, token, over nine layers, with standard
     errors where there are any."""
-    if as_json:
-        print(table.to_json(orient="records"))
-        return
     errors: list[float] = table["se"].tolist() if "se" in table else [0.0] * len(table)
     names = table["quantity"] + "[" + table["stream"] + "]"
     if "position" in table:
@@ -136,4 +144,4 @@ def _number(value: float, se: float) -> str:
     """Four digits, and a standard error where there is one."""
     if value != value:  # NaN: not predicted
         return "-"
-    return f"{value:.4g} ± {se:.1g}" if se > 0 else f"{value:.4g}"
+    return f"{value:.4g} {PLUS_MINUS} {se:.1g}" if se > 0 else f"{value:.4g}"

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from .flags import Commands
+from .given import require_read
 
 
 def add(commands: Commands) -> None:
@@ -67,13 +68,15 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _figures(args: argparse.Namespace) -> int:
+    from ..base.jsontext import to_json
     from ..report.figure_set import Recipe, remake, write_figures
 
     if args.recipe is None:
         files = write_figures(args.out or "figures", style=args.style, **_set_options(args))
     else:
+        require_read(args, "--from", ("recipe", "out"))
         for change in Recipe.read(args.recipe).changes():
             print(f"spannorm: the figure was made with {change}", file=sys.stderr)
         files = remake(args.recipe, args.out)
-    print(json.dumps([str(path) for path in files]) if args.json else "\n".join(map(str, files)))
+    print(to_json([str(path) for path in files]) if args.json else "\n".join(map(str, files)))
     return 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .flags import Commands
+from .given import require_read
 
 if TYPE_CHECKING:
     from ..sweeps.run import Sweep
@@ -55,6 +55,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.status or args.export or args.merge:
         if args.specification:
             raise InputError("--status, --export and --merge are about a store; leave out the specification")
+        job = next(name for name in ("status", "export", "merge") if getattr(args, name))
+        require_read(args, f"--{job}", ("store", job))
         return _status(args) if args.status else _export(args) if args.export else _merge(args)
     overrides: dict[str, Any] = {
         name: value for name in ("networks", "device") if (value := getattr(args, name)) is not None
@@ -69,6 +71,8 @@ def _run(args: argparse.Namespace) -> int:
         raise InputError("expected a specification file, or one of --preset, --status, --export, --merge")
     if args.preset and args.specification:
         raise InputError("a preset is a specification of its own; leave out the file")
+    if args.specification:
+        require_read(args, "of a specification", args.given - {"out"})
     with opened(args.executor, args.store, args.workers, args.address, args.job) as executor:
         options |= {"executor": executor, "workers": args.workers if executor is None else None}
         if args.preset:
@@ -81,14 +85,17 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _finish(result: Sweep, as_json: bool, figures: list[Path]) -> int:
+    from ..base.jsontext import to_json
+
     if as_json:
-        print(result.table.to_json(orient="records"))
+        print(to_json(result.table))
     else:
         print("\n".join([result.summary(), *(f"wrote {path}" for path in figures)]))
     return 0 if result.passed else 1
 
 
 def _status(args: argparse.Namespace) -> int:
+    from ..base.jsontext import to_json
     from ..sweeps.store.store import Store
 
     store = Store(args.store)
@@ -102,7 +109,7 @@ def _status(args: argparse.Namespace) -> int:
     }
     if args.json:
         details = [{"architecture": f.cell.arch, "first": f.cell.first, "error": f.error} for f in failures]
-        print(json.dumps({**counts, "owners": sorted(status.running.values()), "failures": details}))
+        print(to_json({**counts, "owners": sorted(status.running.values()), "failures": details}))
     else:
         print(", ".join(f"{count} {name}" for name, count in counts.items()))
         for who in sorted(status.running.values()):
@@ -113,17 +120,19 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
+    from ..base.jsontext import to_json
     from ..sweeps.store.export import export
     from ..sweeps.store.store import Store
 
     rows = export(Store(args.store), args.export)
-    print(json.dumps({"rows": rows, "file": args.export}) if args.json else f"{args.export}: {rows} rows")
+    print(to_json({"rows": rows, "file": args.export}) if args.json else f"{args.export}: {rows} rows")
     return 0
 
 
 def _merge(args: argparse.Namespace) -> int:
+    from ..base.jsontext import to_json
     from ..sweeps.store.store import Store
 
     new = Store(args.store).merge(Store(args.merge))
-    print(json.dumps({"new": new}) if args.json else f"{new} new cells from {args.merge} in {args.store}")
+    print(to_json({"new": new}) if args.json else f"{new} new cells from {args.merge} in {args.store}")
     return 0

@@ -48,10 +48,11 @@ class Recurrence:
         """
         name, options = parse_placement(placement)
         entry = PLACEMENTS[name]
-        SCALINGS[scaling].check(name)
+        rule = SCALINGS[scaling]
+        rule.check(name)
         if activation is not None:
             ACTIVATIONS[activation]
-        return cls(placement, scaling, activation, name, entry.check_options(options))
+        return cls(placement, rule.name, activation, name, entry.check_options(options))
 
     def __getstate__(self) -> dict[str, Any]:
         # formulas found so far hold functions that do not travel; the fields are enough to find them again

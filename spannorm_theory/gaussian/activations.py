@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import erf, expit, ndtr
 
+from ..base.arguments import flag
+from ..base.callables import require_callable
 from ..base.errors import InputError
+from ..base.names import require_source, require_usable
 from ..base.registry import Registry
+from ..base.symbols import GAINS
 from .closed_forms import Array, Kernel, erf_kernel, gelu_kernel, linear_kernel, relu_kernel
+from .guard import OnArrays, OnTensors, require_kernel
 from .hermite import HermiteSeries
 from .sigmoids import tanh_kernel
 
@@ -43,6 +48,12 @@ class Activation:
     gated: bool = False
 
 
+#: names of the branches of a block, among which an activation stands in a norm's place
+BRANCHES = tuple(GAINS)
+
+#: where an activation is tried when it is registered
+GRID = np.linspace(-6, 6, 7)
+
 ACTIVATIONS: Registry[Activation] = Registry("activation")
 
 
@@ -60,17 +71,26 @@ def activation(
     """Register an activation; without a closed-form ``kernel`` its moments come by quadrature.
 
     Raises:
-        InputError: ``function`` does not map an array to finite numbers of the same shape.
+        InputError: a name that is taken or that text forms cannot hold, a ``function`` that does not map an
+            array to finite numbers of its shape, not all zero, or a ``kernel`` of another function.
     """
-    grid = np.linspace(-6, 6, 7)
-    values = np.asarray(function(grid), dtype=float)
-    if values.shape != grid.shape or not np.isfinite(values).all():
-        raise InputError(f"the activation {name!r} must map an array to finite numbers of the same shape")
-    kernel = kernel or HermiteSeries(function, name)
-    return ACTIVATIONS.add(
-        Activation(name, title or name, source, function, torch_function, kernel, gated),
-        replace=replace,
+    require_usable("activation", name, BRANCHES)
+    require_source(title or name, source)
+    what = f"the activation {name!r}"
+    require_callable(function, what, "a function of numpy arrays")
+    require_callable(torch_function, what, "a function of tensors, too")
+    on_arrays = OnArrays(name, function)
+    tried = on_arrays(GRID)
+    if not np.isfinite(tried).all() or not tried.any():
+        raise InputError(f"{what} must map an array to finite numbers of the same shape, not all zero")
+    if kernel is None:
+        kernel = HermiteSeries(on_arrays, name)
+    else:
+        require_kernel(name, kernel, on_arrays)
+    entry = Activation(
+        name, title or name, source, on_arrays, OnTensors(name, torch_function), kernel, flag("gated", gated)
     )
+    return ACTIVATIONS.add(entry, replace=replace)
 
 
 def _torch_functional(name: str) -> Callable[[Any], Any]:

@@ -7,12 +7,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+#: the reciprocal of two to this is a float32, too
+LARGEST_EXPONENT = 120
+
 
 def normalise(x: torch.Tensor, kind: str) -> torch.Tensor:
     """RMSNorm ("rms") or LayerNorm ("layer") over the last axis, gain 1, epsilon 0; N(0) is 0, with
-    Jacobian 0."""
+    Jacobian 0.
+
+    A power of two brings the largest entry near one first, so that squares of any size are numbers; it costs
+    no digit.
+    """
+    import torch
+
     if kind == "layer":
         x = x - x.mean(-1, keepdim=True)
+    largest = x.detach().abs().amax(-1, keepdim=True).float()
+    exponent = torch.frexp(largest).exponent.clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT)
+    x = x * torch.ldexp(torch.ones_like(largest), -exponent).to(x.dtype)
     size = x.square().mean(-1, keepdim=True)
     nothing = size == 0
     return x * size.masked_fill(nothing, 1.0).rsqrt().masked_fill(nothing, 0.0)

@@ -69,7 +69,7 @@ class Outcome:
         return self.verdict != self.claim.verdict
 
     def to_dict(self) -> dict[str, Any]:
-        """The outcome as plain values for JSON; numbers that are infinite become null."""
+        """The outcome as plain values."""
         claim, fact = self.claim, self.fact
         return {
             "id": claim.id,
@@ -84,12 +84,5 @@ class Outcome:
             "theory": None
             if fact is None
             else {"holds": fact.holds, "formula": fact.formula, "numbers": dict(fact.numbers)},
-            "checks": [
-                {key: _finite(value) for key, value in found.row.items()} | {"reason": found.check.reason}
-                for found in self.checked
-            ],
+            "checks": [found.row | {"reason": found.check.reason} for found in self.checked],
         }
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from ..base.errors import InputError, UnknownNameError
+from ..base.errors import UnknownNameError
+from ..base.files import write_file
+from ..base.interrupts import whole_results
+from ..base.jsontext import to_json
 from .claim import load_claims
 from .judge import Laboratory, judge
 from .outcomes import Outcome
@@ -56,7 +58,7 @@ class ClaimsReport:
         return f"ClaimsReport: {self.summary()}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values for JSON; numbers that are infinite become null."""
+        """The report as plain values."""
         return {
             "passed": self.passed,
             "skipped": self.skipped,
@@ -66,17 +68,18 @@ class ClaimsReport:
 
     def write(self, path: str | Path) -> None:
         """Write :meth:`to_dict` as JSON."""
-        _write(path, json.dumps(self.to_dict(), indent=1) + "\n")
+        write_file(path, to_json(self.to_dict(), indent=1) + "\n")
 
     def write_page(self, path: str | Path, before: str = "") -> None:
         """Write a page of its own, readable offline, with markup ``before`` the claims."""
-        _write(path, page(self.outcomes, self.simulated, before))
+        write_file(path, page(self.outcomes, self.simulated, before))
 
     def html(self) -> str:
         """The section of a report."""
         return section(self.outcomes, self.simulated)
 
 
+@whole_results()
 def claims(
     ids: Sequence[str] | None = None,
     *,
@@ -111,10 +114,3 @@ def claims(
         judge(claim, laboratory) for claim in tqdm(chosen, desc="claims", disable=not progress, delay=2)
     )
     return ClaimsReport(outcomes, 0 if ids else len(known) - len(chosen), simulated)
-
-
-def _write(path: str | Path, text: str) -> None:
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error

@@ -16,7 +16,9 @@ import numpy as np
 from sympy import Expr, Symbol, lambdify
 
 from ..base import symbols
+from ..base.errors import AssumptionError, shown
 from ..gaussian.closed_forms import Array
+from ..spec.expressions import at_layers
 from ..spec.graph import Branch, Trace, Value
 from .adjoint import Adjoint
 from .algebra import SCALAR, Algebra, Moments, Pair
@@ -47,6 +49,12 @@ class Wiring:
         self._set(gains)
         self._compiled, self.free = _compiled(Pattern.of(trace))
         self._expressions = (*slots(trace), *_rule_gains(trace))
+        for factor in self._expressions:
+            if symbols.width in factor.free_symbols:
+                raise AssumptionError(
+                    f"the factor {shown(factor)} depends on the width d, which constant gains do not say; "
+                    "use predict(...) of an architecture"
+                )
         self._depth = float(depth)
 
     def _set(self, gains: Gains) -> None:
@@ -54,8 +62,7 @@ class Wiring:
         self._rest = gains
 
     def _numbers(self, l: Array) -> list[Array]:
-        found = (_over_layers(e)(l, self._depth, 1.0) for e in self._expressions)
-        return [np.broadcast_to(np.asarray(x, dtype=float), l.shape) for x in found]
+        return [at_layers(e, l, self._depth, 1.0) for e in self._expressions]
 
     def stepper(self, l: Array) -> Callable[[Any, int], Any]:
         """The step as a function of the moments, one for each pair, and of the place of a block in ``l``."""
@@ -175,11 +182,6 @@ def _weighted(trace: Trace) -> list[int]:
 
 def _rule_gains(trace: Trace) -> tuple[Expr, ...]:
     return tuple(rule_gain(branch) for branch in trace.branches if not branch.elementwise)
-
-
-@lru_cache(maxsize=4096)
-def _over_layers(expression: Expr) -> Callable[..., Any]:
-    return lambdify((symbols.layer, symbols.depth, symbols.width), expression, modules="numpy")  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=256)

@@ -41,14 +41,21 @@ class Wiring:
     multipliers: dict[Expr, Array]
 
     @classmethod
-    def of(cls, trace: Trace, tokens: TokenGrams) -> Wiring:
-        """The wiring of a trace in an architecture."""
-        arch, layers = tokens.arch, np.arange(float(tokens.arch.depth))
+    def of(cls, trace: Trace, tokens: TokenGrams, layers: Array) -> Wiring:
+        """The wiring of a trace in an architecture, at layers where it stands; numbers elsewhere are NaN."""
+        arch = tokens.arch
+
+        def placed(numbers: Array) -> Array:
+            everywhere = np.full(arch.depth, np.nan)
+            everywhere[layers.astype(int)] = numbers
+            return everywhere
+
+        gains = {b.index: branch_gains(b, arch, layers) for b in trace.branches}
         return cls(
             trace,
             {b.index: _component(b, tokens, trace.only_normed(b)) for b in trace.branches},
-            {b.index: branch_gains(b, arch, layers) for b in trace.branches},
-            {m: over_layers(m, arch, layers) for m in trace.multipliers},
+            {i: {name: placed(x) for name, x in found.items()} for i, found in gains.items()},
+            {m: placed(over_layers(m, arch, layers)) for m in trace.multipliers},
         )
 
 

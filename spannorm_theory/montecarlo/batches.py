@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import threading
 import warnings
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,8 +14,12 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ..base.errors import InputError, NonFiniteError
+from ..base.interrupts import Halt, keeps_finished
+from ..base.memory import gib
 from ..base.quantities import QUANTITIES, Key
 from ..spec.architecture import Architecture
+from ..spec.room import fitting, require_room
+from .footprint import Footprint
 from .network import MakeWeights, Stack
 from .program import Program
 from .randomness import Randomness
@@ -31,46 +34,7 @@ Samples = dict[Key, NDArray[np.float64]]
 KEEP_ALL, KEEP = 2 << 30, 640 << 20
 #: tensor entries of one kind and batch beyond which more networks per operation no longer pay
 FULL = 1 << 19
-
-
-class _Stopped(Exception):
-    """Another batch failed or the user interrupted."""
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """Estimated bytes that one network needs: to keep a block's intermediate tensors, or its streams."""
-
-    block: int
-    streams: int
-
-    @classmethod
-    def of(cls, program: Program, itemsize: int, explicit: bool) -> Footprint:
-        """The footprint of a program's networks."""
-        arch = program.arch
-        shapes = [arch.weights[name] for name in program.names for _ in program.copies(name)]
-        inputs, outputs = (sum(sizes) for sizes in zip(*shapes, strict=True))
-        streams = arch.tokens * arch.width * program.streams
-        if explicit:
-            entries = arch.tokens * (inputs + outputs) + sum(i * o for i, o in shapes)
-        else:
-            grams = 12 * len(program.copies("ffn.down"))  # every expert has its own
-            entries = arch.tokens * (inputs + 2 * outputs + grams * arch.tokens)
-        if arch.dropout:
-            entries += 4 * arch.tokens * arch.width
-        if arch.attention_dropout:
-            entries += 2 * arch.heads * arch.tokens**2
-        return cls((entries + 4 * streams) * itemsize, streams * itemsize)
-
-    def needed(self, networks: int, segment: int, depth: int) -> int:
-        """Bytes of a batch that keeps ``segment`` blocks at a time."""
-        return networks * ((segment + 2) * self.block + math.ceil(depth / segment) * self.streams)
-
-    def segment(self, networks: int, depth: int, budget: int) -> int:
-        """The largest number of blocks to keep within ``budget``, or what needs the least memory."""
-        fitting = [s for s in range(1, depth + 1) if self.needed(networks, s, depth) <= budget]
-        least = min(range(1, depth + 1), key=lambda s: self.needed(networks, s, depth))
-        return max(fitting, default=least)
+HOST = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -98,7 +62,14 @@ class Job:
     @property
     def footprint(self) -> Footprint:
         """Memory of one network."""
-        return Footprint.of(self.program, self.dtype.itemsize, self.make_weights is ExplicitWeights)
+        return self._footprint(self.program.arch)
+
+    def least(self, arch: Architecture) -> int:
+        """Bytes of one network of another architecture."""
+        return self._footprint(arch).least(arch.depth)
+
+    def _footprint(self, arch: Architecture) -> Footprint:
+        return Footprint.of(arch, self.dtype.itemsize, self.make_weights is ExplicitWeights)
 
 
 def run(job: Job, networks: int, progress: bool, first: int = 0) -> tuple[Samples, int]:
@@ -107,20 +78,20 @@ def run(job: Job, networks: int, progress: bool, first: int = 0) -> tuple[Sample
 
     Raises:
         NonFiniteError: a measurement is infinite or undefined.
-        InputError: not even one network fits into memory.
+        InputError: memory ran out for a single network.
     """
     footprint, depth = job.footprint, job.program.arch.depth
     free = available_memory(job.device)
-    _require_memory(job, free)
-    workers = 1 if job.device.type == "cuda" else min(cores(), networks)
+    workers = min(1 if job.device.type == "cuda" else cores(), networks)
+    workers = max(1, min(workers, free // footprint.least(depth)))
     budget = free // 2 if job.device.type == "cuda" else min(KEEP, free // 2)
     size = _batch_size(job, networks, workers, budget // workers)
     if workers * footprint.needed(size, depth, depth) <= min(KEEP_ALL, free // 2):
         budget = max(budget, KEEP_ALL)
     segment = footprint.segment(size, depth, budget // workers)
     last = first + networks
-    batches = [range(i, min(i + size, last)) for i in range(first, last, size)]
-    stop = threading.Event()
+    parts: dict[int, Samples] = {}
+    running: dict[Future[Samples], int] = {}
     bar = tqdm(
         total=2 * depth * networks, unit="block", delay=2, disable=not progress, desc=job.program.arch.name
     )
@@ -129,25 +100,38 @@ def run(job: Job, networks: int, progress: bool, first: int = 0) -> tuple[Sample
         bar,
         ThreadPoolExecutor(cores(), initializer=prepare_worker) as drawing,
         ThreadPoolExecutor(workers, initializer=prepare_worker) as pool,
+        Halt() as halt,
     ):
-        batch = _Batch(job, segment, drawing if workers < cores() else None, stop, bar.update)
-        futures = [pool.submit(batch, networks) for networks in batches]
+        batch = _Batch(job, segment, drawing if workers < cores() else None, halt, bar.update)
         try:
-            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-                future.result()
+            for start in range(first, last, size):
+                running[pool.submit(batch, range(start, min(start + size, last)))] = start
+                if len(running) > workers:  # one waits for a worker; more would only have to be taken back
+                    _collect(running, parts)
+            while running:
+                _collect(running, parts)
         except KeyboardInterrupt:
-            stop.set()
-            wait(futures)
-            message = "interrupted: the result holds only the networks that were finished"
+            halt.set()
+            ended = [future for future in running if not future.cancel()]
+            wait(ended)
+            parts |= {running[future]: future.result() for future in ended if future.exception() is None}
+            finished = sum(len(next(iter(part.values()))) for part in parts.values())
+            if finished < min(2, networks) or not keeps_finished():
+                raise
+            message = (
+                f"interrupted: the result holds {finished} of {networks} networks, those that were finished"
+            )
             warnings.warn(message, RuntimeWarning, stacklevel=3)
-        finally:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-    parts = [f.result() for f in futures if not f.cancelled() and f.exception() is None]
-    finished = sum(len(next(iter(part.values()))) for part in parts)
-    if finished < min(2, networks):
-        raise KeyboardInterrupt
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}, finished
+    found = [parts[start] for start in sorted(parts)]
+    joined = {key: np.concatenate([part[key] for part in found]) for key in found[0]}
+    return joined, len(next(iter(joined.values())))
+
+
+def _collect(running: dict[Future[Samples], int], parts: dict[int, Samples]) -> None:
+    """Wait for a batch, and move every finished one to ``parts``, under the index of its first network."""
+    for future in wait(running, return_when=FIRST_COMPLETED).done:
+        parts[running[future]] = future.result()
+        del running[future]
 
 
 def _batch_size(job: Job, networks: int, workers: int, budget: int) -> int:
@@ -160,28 +144,27 @@ def _batch_size(job: Job, networks: int, workers: int, budget: int) -> int:
     return math.ceil(share / math.ceil(share / size))
 
 
-def _require_memory(job: Job, free: int) -> None:
-    arch, footprint = job.program.arch, job.footprint
-    depth = arch.depth
-    needed = footprint.needed(1, footprint.segment(1, depth, 0), depth)
-    if needed <= free:
-        return
-    raise InputError(
-        f"one network of width {arch.width} and {arch.tokens} tokens needs about {needed / 2**30:.1f} GiB "
-        f"and {free / 2**30:.1f} GiB are free on {job.device}; {_fitting(job, free)}"
-    )
+def require_memory(
+    arch: Architecture, networks: int, device: torch.device, dtype: torch.dtype, explicit: bool
+) -> None:
+    """Refuse networks that do not fit, one by one or the results of all.
 
+    Raises:
+        InputError: naming the size, or the number of networks, that would fit.
+    """
+    free, where = available_memory(device), f" on {device}"
+    what = f"one network of width {arch.width}, {arch.depth} blocks and {arch.tokens} tokens"
 
-def _fitting(job: Job, free: int) -> str:
-    """Advice: the largest width that fits, by halving."""
-    width, arch = job.program.arch.width, job.program.arch
-    while width > arch.heads:
-        width = max(arch.heads, width // 2 // arch.heads * arch.heads)
-        smaller = replace(job, program=Program(arch.with_(width=width)))
-        depth = arch.depth
-        if smaller.footprint.needed(1, smaller.footprint.segment(1, depth, 0), depth) <= free:
-            return f"width {width} would fit"
-    return f"reduce the number of tokens ({arch.tokens})"
+    def needed(one: Architecture) -> int:
+        return Footprint.of(one, dtype.itemsize, explicit).least(one.depth)
+
+    require_room(arch, needed, free, what, where)
+    free, each = available_memory(HOST), Footprint.of(arch, dtype.itemsize, explicit).results(1, arch.depth)
+    if networks * each > free:
+        raise InputError(
+            f"the measurements of {networks} networks need about {gib(networks * each)} and {gib(free)} are "
+            f"free; {free // each} networks would fit, and more in a sweep"
+        )
 
 
 @dataclass(frozen=True)
@@ -191,7 +174,7 @@ class _Batch:
     job: Job
     segment: int
     drawing: ThreadPoolExecutor | None
-    stop: threading.Event
+    halt: Halt
     advance: Callable[[int], object]
 
     def __call__(self, networks: range) -> Samples:
@@ -206,10 +189,12 @@ class _Batch:
         if len(networks) == 1:
             if self.segment != frugal.segment:
                 return frugal(networks)
-            arch, free = self.job.program.arch, available_memory(self.job.device)
+            arch, job = self.job.program.arch, self.job
+            least = job.footprint.least(arch.depth)
+            free = min(available_memory(job.device), least - 1)  # the estimate was too low
             raise InputError(
                 f"one network of width {arch.width} and {arch.tokens} tokens does not fit into the "
-                f"{free / 2**30:.1f} GiB that are free on {self.job.device}; {_fitting(self.job, free)}"
+                f"{gib(free)} that are free on {job.device}; {fitting(arch, job.least, free)}"
             )
         half = len(networks) // 2
         parts = [frugal(networks[:half]), frugal(networks[half:])]
@@ -217,12 +202,13 @@ class _Batch:
 
     def _measure(self, networks: range) -> Samples:
         def tick() -> None:
-            if self.stop.is_set():
-                raise _Stopped
+            self.halt.check()
             self.advance(len(networks))
 
-        job = self.job
-        random = Randomness(job.seed, networks, dtype=job.dtype, device=job.device, executor=self.drawing)
+        job, drawing = self.job, self.drawing
+        random = Randomness(
+            job.seed, networks, dtype=job.dtype, device=job.device, executor=drawing, check=self.halt.check
+        )
         record = Stack(job.program, job.make_weights, random, self.segment, tick, job.record).run()
         samples = {
             key: torch.stack([layers[l] for l in sorted(layers)], dim=1).cpu().numpy()

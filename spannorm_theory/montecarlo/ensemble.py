@@ -14,7 +14,7 @@ from ..base.errors import InputError, UnknownNameError
 from ..base.quantities import Key, split_positions
 from ..layers.shown_positions import shown_positions
 from ..spec.architecture import Architecture
-from .batches import Job, run
+from .batches import Job, require_memory, run
 from .implicit import ImplicitWeights
 from .network import MakeWeights
 from .program import Program
@@ -126,7 +126,9 @@ def simulate(
     shown = shown_positions(arch, by, positions)
     measured = None if shown is None else tuple(shown.tolist())
     used, reason = choose_engine(arch, engine)
-    job = Job(Program(arch), ENGINES[used], int(seed), choose_device(device), DTYPES[dtype], measured)
+    where = choose_device(device)
+    require_memory(arch, int(networks), where, DTYPES[dtype], used == "explicit")
+    job = Job(Program(arch), ENGINES[used], int(seed), where, DTYPES[dtype], measured)
     samples, finished = run(job, int(networks), progress is not False, int(first))
     return Ensemble(arch, finished, int(seed), str(job.device), used, reason, dtype, samples, measured)
 

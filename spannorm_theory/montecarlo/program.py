@@ -7,6 +7,7 @@ from math import sqrt
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sympy import Expr
 
 from ..base.errors import InputError
@@ -38,22 +39,23 @@ class Program:
         traces, order = arch.wirings
         self._blocks = [traces[which] for which in order]
         self._readout = arch.definition.trace_readout()
-        self._coefficients: dict[Expr, list[float]] = {}
-        for trace in (*traces, self._readout):
-            self._evaluate(trace.multipliers)
+        self._coefficients: dict[Expr, dict[int, float]] = {}
+        for i, trace in enumerate(traces):
+            layers = np.flatnonzero(np.equal(order, i))
+            self._evaluate(trace.multipliers, layers)
             for branch in trace.branches:
-                self._evaluate([*branch.gains.values(), *branch.std.values()])
+                self._evaluate([*branch.gains.values(), *branch.std.values()], layers)
+        self._evaluate(self._readout.multipliers, np.zeros(1, dtype=int))
         prefixes = {SUBLAYERS[b.kind] for t in traces for b in t.branches if not b.elementwise}
         self.gains = tuple(dict.fromkeys(gain.name for trace in traces for gain in trace.gains))
         self.names = tuple(name for name in arch.weights if name.startswith(tuple(prefixes)))
         self._gains = arch.base_gains
 
-    def _evaluate(self, expressions: Sequence[Expr]) -> None:
-        """Values of expressions in (l, L, d) at every layer."""
-        layers = np.arange(self.arch.depth, dtype=float)
+    def _evaluate(self, expressions: Sequence[Expr], layers: NDArray[np.intp]) -> None:
+        """Values of expressions in (l, L, d) at the layers where they stand."""
         for expression in expressions:
-            if expression not in self._coefficients:
-                self._coefficients[expression] = over_layers(expression, self.arch, layers).tolist()
+            found = over_layers(expression, self.arch, layers.astype(float)).tolist()
+            self._coefficients.setdefault(expression, {}).update(zip(layers.tolist(), found, strict=True))
 
     def matrices(self, layer: int) -> dict[str, Matrix]:
         """The law of each weight matrix of a block."""

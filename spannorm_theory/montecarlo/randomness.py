@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from enum import IntEnum
 
@@ -45,6 +45,7 @@ class Randomness:
         networks: indices of this batch's networks within the ensemble.
         dtype, device: of the tensors that come out.
         executor: draws chunks in parallel; None draws in the calling thread.
+        check: is called before every chunk; may raise to stop.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Randomness:
         dtype: torch.dtype,
         device: torch.device,
         executor: Executor | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.seed = seed
         self.networks = networks
         self.dtype = dtype
         self.device = device
         self._executor = executor
+        self._check = check
 
     def normal(self, layer: int, purpose: Purpose, size: int) -> torch.Tensor:
         """Independent N(0, 1) numbers of shape (networks, size)."""
@@ -78,6 +81,7 @@ class Randomness:
             self._fill_on_cpu(out, layer, purpose)
         else:
             for row, network in zip(out, self.networks, strict=True):
+                self._check()
                 state = self._sequence(network, layer, purpose).generate_state(1, np.uint64)
                 generator = torch.Generator(self.device).manual_seed(int(state[0] >> np.uint64(1)))
                 row.normal_(generator=generator)
@@ -85,13 +89,21 @@ class Randomness:
 
     def only(self, network: int) -> Randomness:
         """The random numbers of one of the networks."""
-        return Randomness(self.seed, [network], dtype=self.dtype, device=self.device, executor=self._executor)
+        return Randomness(
+            self.seed,
+            [network],
+            dtype=self.dtype,
+            device=self.device,
+            executor=self._executor,
+            check=self._check,
+        )
 
     def _sequence(self, network: int, layer: int, purpose: Purpose, span: int = 0) -> np.random.SeedSequence:
         return np.random.SeedSequence(self.seed, spawn_key=(network, layer, purpose, span))
 
     def _fill_on_cpu(self, out: torch.Tensor, layer: int, purpose: Purpose) -> None:
         def fill(task: tuple[torch.Tensor, int, int]) -> None:
+            self._check()
             slab, first, span = task
             networks = self.networks[first : first + len(slab)]
             generators = [

@@ -8,7 +8,7 @@ the Grams over positions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,12 @@ class GramRun:
     """
 
     def __init__(
-        self, tokens: TokenGrams, start: Array, pair_variance_start: float, layers: Sequence[int] = ()
+        self,
+        tokens: TokenGrams,
+        start: Array,
+        pair_variance_start: float,
+        layers: Sequence[int] = (),
+        check: Callable[[], object] = lambda: None,
     ) -> None:
         """``start`` is the Gram of the input, and ``pair_variance_start`` what its pairs vary by around
         it."""
@@ -49,16 +54,19 @@ class GramRun:
         self.profiles: dict[Key, Array] = {}
         self.positions: dict[Key, Array] = {}
         self.grams: dict[Key, dict[int, Array]] = {}
-        self._layers = layers
+        self._layers, self._check = layers, check
         arch, stack = tokens.arch, Stack.of(tokens.arch)
         self._firsts = [stack.step.firsts[place] for place in stack.step.places]
         traces, order = arch.wirings
-        wirings = [Wiring.of(trace, tokens) for trace in traces]
+        parts = zip(traces, stack.wirings, strict=True)
+        wirings = [Wiring.of(trace, tokens, blocks.layers) for trace, blocks in parts]
         blocks, self.states = self._forward([wirings[which] for which in order], start)
         self.undecided = arch.heads * np.array([block.undecided for block in blocks])
         if arch.experts > 1:
             self.profiles["ffn.router", "load_imbalance"] = np.array([b.load_imbalance() for b in blocks])
-        readout = Block(Wiring.of(arch.definition.trace_readout(), tokens), 0, self.states[-1], tokens)
+        readout = Block(
+            Wiring.of(arch.definition.trace_readout(), tokens, np.zeros(1)), 0, self.states[-1], tokens
+        )
         try:
             gradient = loss_gram(tokens, readout.forward().outputs()[0][0])
         except ZeroDivisionError:
@@ -74,6 +82,7 @@ class GramRun:
         tokens, count = self.tokens, self.tokens.arch.definition.streams
         blocks, states, across = [], [[[start] * count] * count], []
         for layer, wiring in enumerate(wirings):
+            self._check()
             block = Block(wiring, layer, states[-1], tokens)
             try:
                 moments = block.forward()
@@ -105,6 +114,7 @@ class GramRun:
         kept, exponents = [grads], [exponent]
         weights = {name: np.full(len(blocks), -np.inf) for name in tokens.arch.learnt}
         for block in reversed(blocks):
+            self._check()
             grads, norms = block.backward(grads, *(x[block.layer] for x in finite))
             for name, norm in norms.items():
                 weights[name][block.layer] = np.log(norm) + exponents[-1] if norm > 0 else -np.inf

@@ -60,7 +60,8 @@ def predict_positions(arch: Architecture) -> Prediction:
     try:
         grid = position_grid(arch.tokens, arch.window)
         tokens = PositionTokens(arch, grid)
-        run = GramRun(tokens, input_gram(tokens), input_pair_variance(arch))
+        with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64's range is refused by name
+            run = GramRun(tokens, input_gram(tokens), input_pair_variance(arch))
     except PositionsError as error:
         raise AssumptionError(f"{error}; {advice}") from None
     profiles = dict(run.profiles)

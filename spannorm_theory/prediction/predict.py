@@ -16,6 +16,7 @@ from ..spec.architecture import Architecture
 from .exchangeable import predict_pair
 from .positions import declined, predict_positions
 from .prediction import Prediction
+from .room import require_predictable
 from .sampled import predict_gram
 
 #: the theories by name
@@ -51,6 +52,7 @@ def predict_profiles(arch: Architecture, theory: str = "auto") -> Prediction:
         theory = fitting(arch)
     if theory not in THEORIES:
         raise UnknownNameError("theory", theory, ["auto", *THEORIES])
+    require_predictable(arch, theory)
     return THEORIES[theory](arch)
 
 
@@ -79,7 +81,7 @@ def predict(
 
     Raises:
         UnknownNameError: there is no such theory.
-        InputError: positions that the sequence does not have.
+        InputError: positions that the sequence does not have, or a size that does not fit into memory.
         AssumptionError: the architecture is outside the theory's assumptions, or left float64's range.
     """
     shown = shown_positions(arch, by, positions)

@@ -20,6 +20,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..base.errors import InputError
+from ..base.interrupts import Halt
 from ..base.quantities import SPECTRAL, Key
 from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import rank_metrics_gram
@@ -78,8 +79,8 @@ def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence
         for batch in range(BATCHES)
     ]
     # small matrix products: BLAS threads would only wait for each other
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor() as pool:
-        runs = list(pool.map(lambda tokens: _run(tokens, layers), draw))
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor() as pool, Halt() as halt:
+        runs = list(pool.map(lambda tokens: _run(tokens, layers, halt), draw))
     profiles, errors = average([run.profiles for run in runs], excess)
     tokens, token_errors = average([run.positions for run in runs], excess)
     grams = {
@@ -91,10 +92,11 @@ def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence
     return Resolved(arch, profiles, "sampled", undecided, errors, positions, tokens, token_errors, grams)
 
 
-def _run(tokens: SampledTokens, layers: Sequence[int]) -> GramRun:
+def _run(tokens: SampledTokens, layers: Sequence[int], halt: Halt) -> GramRun:
     """One group of draws, with rank metrics. Grams hold what repeated token ids share, so V starts as that of
     Gaussian tokens."""
-    run = GramRun(tokens, input_gram(tokens, tokens.ids), 1 / tokens.arch.width, layers)
+    with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64's range is refused by name
+        run = GramRun(tokens, input_gram(tokens, tokens.ids), 1 / tokens.arch.width, layers, halt.check)
     for s, v in enumerate(run.pair_variance.T):
         run.profiles.update(_spectra(run, s, v))
     return run

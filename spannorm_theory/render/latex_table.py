@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.errors import InputError
+from ..base.files import write_file
 
 if TYPE_CHECKING:
     from ..verification.outcome import Verification
@@ -54,12 +55,7 @@ def write_latex(
             if unknown
             else "an empty table cannot be written"
         )
-    path = Path(path)
-    try:
-        path.write_text(as_latex(table[list(columns)] if columns else table), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
-    return path
+    return write_file(path, as_latex(table[list(columns)] if columns else table))
 
 
 def as_latex(table: pd.DataFrame) -> str:

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 from sympy import Expr, Rational, root
 
-from ..base.errors import AssumptionError, InputError, UnknownNameError
+from ..base.errors import AssumptionError, UnknownNameError
+from ..base.files import make_folder, require_folder
 from ..base.quantities import QUANTITIES
 from ..spec.architecture import Architecture
 from ..spec.scalings import Multipliers, scaling
@@ -211,13 +212,10 @@ def run_preset(
     from ..plot import save
 
     chosen = preset(name)
+    require_folder(out)
     result = measure(chosen, overrides, options)
     if not result.passed:
         return result, []
     figure = draw(chosen, chosen.table(result.table))
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write figures to {out}: {error.strerror or error}") from None
+    folder = make_folder(out)
     return result, [save(figure, folder / f"phase-{name}.{form}") for form in ("pdf", "png")]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ..base.errors import InputError
+from ..base.files import write_file
 from ..render.html import paragraph, tag
 from .figures import Picture
 
@@ -31,7 +32,7 @@ def phases(folder: Path, store: Path, progress: bool) -> Iterator[Picture]:
         if not result.passed:
             raise InputError(f"the phase diagram {name} cannot be drawn: {result.summary()}")
         table = chosen.table(result.table)
-        table.to_csv(folder / "tables" / f"phase-{name}.csv", index=False)
+        write_file(folder / "tables" / f"phase-{name}.csv", table.to_csv(index=False))
         yield Picture.of(
             presets.draw(chosen, table), folder / "figures", f"phase-{name}", _caption(chosen, table)
         )

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..asymptotics.growth import Growth
 from ..asymptotics.laws import COLLAPSE, EMBEDDING
+from ..base.files import write_file
 from ..literature import ClaimsReport
 from .cells import Cell
 
@@ -22,11 +23,11 @@ def write_tables(cells: Sequence[Cell], folder: Path) -> None:
     """verification.csv (every layer and quantity), overview.csv (one row a case), laws.csv."""
     tables = [cell.table for cell in cells if not cell.table.empty]
     everything = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    everything.to_csv(folder / "verification.csv", index=False)
-    pd.DataFrame([_overview(cell) for cell in cells]).to_csv(
-        folder / "overview.csv", index=False, float_format="%.6g"
-    )
-    pd.DataFrame([row for cell in cells for row in _laws(cell)]).to_csv(folder / "laws.csv", index=False)
+    write_file(folder / "verification.csv", everything.to_csv(index=False))
+    overview = pd.DataFrame([_overview(cell) for cell in cells])
+    write_file(folder / "overview.csv", overview.to_csv(index=False))
+    laws = pd.DataFrame([row for cell in cells for row in _laws(cell)])
+    write_file(folder / "laws.csv", laws.to_csv(index=False))
 
 
 def _overview(cell: Cell) -> dict[str, Any]:
@@ -92,8 +93,8 @@ def _verdict(cell: Cell) -> dict[str, Any]:
     ensemble = cell.verification.ensemble
     return {
         **row,
-        "worst_z": round(cell.worst_z, 3),
-        "worst_gate": round(cell.worst_gate, 4),
+        "worst_z": cell.worst_z,
+        "worst_gate": cell.worst_gate,
         "rows": len(cell.table),
         "failed_rows": len(cell.verification.failures),
         "theory": cell.verification.theory,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,9 @@ from tqdm import tqdm
 from ..atlases.build import DEPTHS, SECONDS, Atlas
 from ..atlases.cell import compute as atlas_cell
 from ..base.errors import InputError
+from ..base.files import write_file
+from ..base.interrupts import whole_results
+from ..base.jsontext import to_json
 from ..literature import claims
 from . import experts, phases
 from .cells import Cell, architectures, compute
@@ -28,6 +30,7 @@ STORE = "sweeps"
 BACK = '<nav><a href="index.html">Report</a></nav>\n'
 
 
+@whole_results()
 def write_report(
     out: str | Path,
     placements: Sequence[str] | None = None,
@@ -97,8 +100,6 @@ def write_report(
         bar.close()
         planes = list(phases.phases(folder, Path(out) / STORE, progress)) if full else []
         text = page(groups, networks, seed, figures, sections, routed, phases.section(planes))
-        (folder / "index.html").write_text(text, encoding="utf-8")
-        (folder / RECORD).write_text(
-            json.dumps(record(cells, networks, seed, decided), indent=1) + "\n", encoding="utf-8"
-        )
+        write_file(folder / "index.html", text)
+        write_file(folder / RECORD, to_json(record(cells, networks, seed, decided), indent=1) + "\n")
     return Path(out)

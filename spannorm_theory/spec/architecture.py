@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from html import escape
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import Any
 
-from sympy import Integer
+import numpy as np
 
-from ..base.errors import InputError
+from ..base.errors import InputError, shown
 from ..gaussian.activations import ACTIVATIONS, Activation
+from .expressions import over_layers
 from .fields import Fields, require_fields
 from .graph import Branch, Trace
 from .initialisation import matrix_gains
 from .placements import PLACEMENTS, Placement
 from .scalings import SCALINGS
+from .text import parse_fields, parse_placement, placement_text, scalar
 from .validation import check_fields
+from .values import TEXTS, plain_values
 
-_CALL = re.compile(r"^([\w.+*-]+?)(?:\((.*)\))?$")
-
-
-def parse_placement(text: str) -> tuple[str, dict[str, Any]]:
-    """Split ``"siamese-norm(depth_scaling=False)"`` into the name and its options.
-
-    Raises:
-        InputError: the text is not a name with an optional list of ``option=value``.
-    """
-    match = _CALL.match(text.strip())
-    if match is None:
-        raise InputError(
-            f"expected a placement such as 'post-norm' or 'siamese-norm(depth_scaling=False)', got {text!r}"
-        )
-    name, arguments = match.groups()
-    options: dict[str, Any] = {}
-    for item in filter(None, re.split(r"\s*,\s*", arguments or "")):
-        key, _, value = item.partition("=")
-        try:
-            options[key.strip()] = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError):
-            raise InputError(f"expected option=value in {text!r}, got {item!r}") from None
-    return name, options
+__all__ = ["Architecture", "parse_placement"]
 
 
 @dataclass(frozen=True)
@@ -92,26 +72,37 @@ class Architecture(Fields):
         InputError: a size, name or option that no architecture can have.
     """
 
-    options: Mapping[str, Any] = field(init=False, repr=False, compare=False)
     name: str = field(init=False, repr=False, compare=False)
+    _options: tuple[tuple[str, Any], ...] = field(init=False, repr=False, compare=False)
 
     def __new__(cls, *args: Any, **values: Any) -> Architecture:
         """Refuse unknown fields by name, before the dataclass does without."""
-        require_fields(values)
+        require_fields(values, args, needed=("placement",))
         return super().__new__(cls)
+
+    def __getnewargs__(self) -> tuple[str]:
+        return (self.placement,)  # copies and pickles are made of it, and of the state
 
     def __post_init__(self) -> None:
         name, options = parse_placement(self.placement)
         entry = PLACEMENTS[name]
         merged = entry.check_options(options)
         changed = {key: value for key, value in merged.items() if value != entry.options[key]}
-        arguments = ", ".join(f"{key}={value!r}" for key, value in sorted(changed.items()))
-        object.__setattr__(self, "placement", f"{name}({arguments})" if arguments else name)
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "options", merged)
-        SCALINGS[self.scaling].check(name)
-        for key, value in check_fields(self, self._branches).items():
+        rule = SCALINGS[self.scaling]
+        rule.check(name)
+        self._set(placement=placement_text(name, changed), scaling=rule.name, name=name)
+        self._set(_options=tuple(merged.items()))
+        self._set(**plain_values(self))
+        self._set(**check_fields(self, self._branches))
+
+    def _set(self, **values: Any) -> None:
+        for key, value in values.items():
             object.__setattr__(self, key, value)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options of the placement, those by default included."""
+        return MappingProxyType(dict(self._options))
 
     @property
     def definition(self) -> Placement:
@@ -147,8 +138,8 @@ class Architecture(Fields):
     @property
     def embedding_moments(self) -> tuple[float, float]:
         """Second moments of the tokens' and of the positions' embedding, the scaling rule included."""
-        factor = SCALINGS[self.scaling].embedding(Integer(self.depth), Integer(self.width))
-        square = float(factor) ** 2
+        factor = SCALINGS[self.scaling].embedding_factor
+        square = float(over_layers(factor, self, np.zeros(1))[0]) ** 2
         return self.input_variance * square, self.position_variance * square
 
     @property
@@ -209,13 +200,17 @@ class Architecture(Fields):
     @property
     def traces(self) -> tuple[Trace, ...]:
         """Every wiring that a block of the stack has."""
-        return self.wirings[0]
+        definition = self.definition
+        positions = definition.questions(self.scaling, **self.options).different(self.depth)
+        traces = [definition.trace(self.scaling, **at._asdict(), **self.options) for at in positions]
+        return tuple(dict.fromkeys(traces))
 
     def _branches(self) -> list[Branch]:
         return [branch for trace in self.traces for branch in trace.branches]
 
     def with_(self, **changes: Any) -> Architecture:
         """A copy with some fields replaced."""
+        require_fields(changes)
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -224,9 +219,14 @@ class Architecture(Fields):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Architecture:
-        """The architecture of a mapping; an unknown field is refused by name."""
-        if "placement" not in values:
-            raise InputError("an Architecture needs a placement")
+        """The architecture of a mapping.
+
+        Raises:
+            InputError: no mapping, an unknown field, or a value that no architecture has.
+        """
+        if not isinstance(values, Mapping):
+            raise InputError(f"expected the fields of an Architecture by name, got {shown(values)}")
+        require_fields(values)
         return cls(**values)
 
     def __str__(self) -> str:
@@ -256,16 +256,13 @@ class Architecture(Fields):
 
     @classmethod
     def parse(cls, text: str) -> Architecture:
-        """The inverse of ``str``."""
-        words = text.split()
-        values: dict[str, Any] = dict(zip(("placement", "scaling"), words, strict=False))
-        for word in words[2:]:
-            key, _, value = word.partition("=")
-            try:
-                values[key] = ast.literal_eval(value)
-            except (ValueError, SyntaxError):
-                values[key] = value
-        return cls.from_dict(values)
+        """The inverse of ``str``.
+
+        Raises:
+            InputError: no text form of an architecture.
+        """
+        words = parse_fields(text)
+        return cls.from_dict({key: v if key in TEXTS else scalar(v) for key, v in words.items()})
 
     @property
     def key(self) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
-from ..base.errors import UnknownNameError
+from ..base.signatures import require_fields_of
 from .graph import QK, QKV, Branch
 
 #: what other libraries call a field
@@ -74,13 +75,16 @@ class Fields:
         return max(branch.normed, own, key=len)
 
 
-def require_fields(names: Iterable[str]) -> None:
-    """Refuse names that are no field of an architecture.
+def require_fields(named: Iterable[Any], arguments: Sequence[Any] = (), needed: Sequence[str] = ()) -> None:
+    """Refuse names that are no field of an architecture, more values than fields, and a field twice.
+
+    Args:
+        named: names that have a value.
+        arguments: values by their place.
+        needed: fields that must be among them.
 
     Raises:
-        UnknownNameError: naming the nearest.
+        InputError: naming the field, and the nearest where it is unknown.
     """
     known = [f.name for f in fields(Fields)]
-    for name in names:
-        if name not in known:
-            raise UnknownNameError("field of Architecture", name, known, OTHER_WORDS)
+    require_fields_of("Architecture", known, arguments, named, needed=needed, others=OTHER_WORDS)

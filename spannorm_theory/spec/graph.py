@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-from sympy import Expr, Integer, Rational
+from sympy import Expr, Integer
+
+from .expressions import exact
 
 #: branches with weights, each with the prefix of its matrices' names
 SUBLAYERS = {"attention": "attn.", "ffn": "ffn."}
@@ -58,8 +60,7 @@ class Value:
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: Any) -> Sum:
-        inverse = 1 / (divisor if isinstance(divisor, Expr) else Rational(str(divisor)))
-        return self.net.sum([(inverse, self)])
+        return self.net.sum([(1 / exact(divisor), self)])
 
     @property
     def sources(self) -> tuple[Value, ...]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, TypeVar
 
 from sympy import Expr, Integer, Rational
 
 from ..base import symbols
-from ..base.errors import InputError
+from ..base.arguments import real, whole
+from ..base.errors import InputError, shown
+from .expressions import exact
 from .graph import QK, QKV, SUBLAYERS, Branch, Gain, Norm, Stream, Sum, Trace, Value
 from .position import MIDDLE, Position, Questions
-from .scaling import Multipliers, ScalingRule, exact
+from .scaling import Multipliers, ScalingRule
 
 Node = TypeVar("Node", bound=Value)
+
+#: blocks after which the turns of a placement begin anew, at most: each of them is derived
+LONGEST_PERIOD = 64
 
 
 class Net:
@@ -37,15 +43,13 @@ class Net:
 
     def early(self, fraction: float) -> bool:
         """Whether this block is among the first floor(fraction x L) blocks."""
-        share = Rational(str(fraction))
-        if not 0 <= share <= 1:
-            raise InputError(f"the early blocks are a fraction in [0, 1] of all, got {fraction!r}")
-        self._ask(fraction=share)
+        real("the early blocks", fraction, "a fraction in [0, 1] of all", lambda x: 0 <= x <= 1)
+        self._ask(fraction=Rational(str(fraction)))
         return self._position.early
 
     def turn(self, period: int) -> int:
         """l modulo ``period``."""
-        self._ask(period=period)
+        self._ask(period=whole("the period of turns", period, 1, LONGEST_PERIOD))
         return self._position.turn
 
     def _ask(self, **question: Any) -> None:
@@ -171,8 +175,8 @@ class Net:
         """A linear combination, without any multiplier of the scaling rule."""
         for _, value in terms:
             self.check(value)
-        numbers = (int, float)  # anything else is checked by record: readers build sums of their own kind
-        kept = tuple((exact(f) if isinstance(f, numbers) else f, value) for f, value in terms)
+        # anything else than numbers is checked by record: readers build sums of their own kind
+        kept = tuple((exact(f) if isinstance(f, Real) else f, value) for f, value in terms)
         return self._keep(lambda i: Sum(self, i, kept))
 
     def stream(self, position: int) -> Stream:
@@ -191,5 +195,5 @@ class Net:
         """Refuse what is no value of this trace."""
         if not isinstance(value, Value) or value.net is not self:
             raise InputError(
-                f"a placement works on the streams it is given and on what net returns; got {value!r}"
+                f"a placement works on the streams it is given and on what net returns; got {shown(value)}"
             )

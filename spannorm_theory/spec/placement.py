@@ -12,9 +12,16 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
-from ..base.errors import InputError, SpannormError, UnknownNameError
+import numpy as np
+
+from ..base import symbols
+from ..base.arguments import flag, real, whole
+from ..base.callables import calling, require_callable
+from ..base.errors import InputError, UnknownNameError, shown
+from ..base.names import plain, require_source, require_usable
 from ..base.registry import Registry
 from .graph import Trace, Value
 from .net import Net
@@ -24,6 +31,15 @@ from .scaling import ScalingRule
 from .scalings import SCALINGS
 
 Definition = TypeVar("Definition", bound=Callable[..., Any])
+
+#: words by which a trace is asked for, and which no option can have
+TAKEN = ("scaling", "layer", "depth", *Position._fields)
+
+#: streams of a placement, at most: every pair of them has its moment
+MOST_STREAMS = 64
+
+#: the largest whole number of an option, up to which float64 counts
+LARGEST_OPTION = 2**53
 
 
 @dataclass(frozen=True)
@@ -55,15 +71,10 @@ class Placement:
         chosen = dict(self.options)
         for name, value in options.items():
             if not self.options:
-                raise InputError(f"{self.name} has no options, got {name}={value!r}")
+                raise InputError(f"{self.name} has no options, got {name}={shown(value)}")
             if name not in self.options:
                 raise UnknownNameError(f"option of {self.name}", name, self.options)
-            expected = type(self.options[name])
-            if expected is float and type(value) is int:
-                value = float(value)
-            if type(value) is not expected:
-                raise InputError(f"option {name} of {self.name} must be {expected.__name__}, got {value!r}")
-            chosen[name] = value
+            chosen[name] = plain_option(f"option {name} of {self.name}", value, type(self.options[name]))
         return chosen
 
     def trace(
@@ -95,7 +106,8 @@ class Placement:
         rule = SCALINGS[scaling]
         rule.check(self.name)
         chosen = tuple(sorted(self.check_options(options).items()))
-        trace, questions = _recorded(self.function, rule, self.streams, position, chosen)
+        what = f"the definition of {self.name!r}"
+        trace, questions = _recorded(self.function, rule, self.streams, position, chosen, what)
         if len(trace.outputs) != self.streams:
             raise InputError(
                 f"the definition of {self.name} takes {self.streams} stream(s) and returns "
@@ -105,11 +117,16 @@ class Placement:
 
     def trace_readout(self) -> Trace:
         """The graph from the last block's output to the model's output."""
-        trace, _ = _recorded(self.readout, SCALINGS["unit"], self.streams, MIDDLE, ())
+        what = f"the readout of {self.name!r}"
+        trace, _ = _recorded(self.readout, SCALINGS["unit"], self.streams, MIDDLE, (), what)
         if len(trace.outputs) != 1:
             raise InputError(
                 f"the readout of {self.name} must return one value, got {len(trace.outputs)}; a placement of "
                 "several streams names its own with readout="
+            )
+        if any(symbols.layer in factor.free_symbols for factor in trace.multipliers):
+            raise InputError(
+                f"the readout of {self.name} stands behind all blocks; its factors cannot depend on l"
             )
         return trace
 
@@ -121,8 +138,27 @@ def _recorded(
     streams: int,
     position: Position,
     options: tuple[tuple[str, Any], ...],
+    what: str,
 ) -> tuple[Trace, Questions]:
-    return record(function, rule, streams, position, dict(options))
+    return record(function, rule, streams, position, dict(options), what)
+
+
+def plain_option(what: str, value: Any, kind: type) -> Any:
+    """An option in the plain form of its default's kind.
+
+    Raises:
+        InputError: another kind, or one that no text form could hold.
+    """
+    if issubclass(kind, (bool, np.bool_)):
+        return flag(what, value)
+    if issubclass(kind, Integral):
+        return whole(what, value, -LARGEST_OPTION, LARGEST_OPTION)
+    if issubclass(kind, Real):
+        return real(what, value)
+    if issubclass(kind, str) and isinstance(value, str):
+        return plain(value)
+    wanted = "text" if issubclass(kind, str) else "True or False, a number, or text"
+    raise InputError(f"{what} must be {wanted}, got {shown(value)}")
 
 
 PLACEMENTS: Registry[Placement] = Registry("placement")
@@ -159,28 +195,40 @@ def placement(
             another number of streams than it takes, uses a branch twice or none at all, or norms zero.
     """
 
+    require_usable("placement", name)
+    require_source(title, source, year)
+    streams = whole("streams", streams, 1, MOST_STREAMS)
+
     def register(function: Definition) -> Definition:
-        parameters = inspect.signature(function).parameters.values()
-        options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-        if inspect.Parameter.empty in options.values():
-            raise InputError(f"every keyword-only option of the placement {name!r} needs a default")
-        entry = Placement(name, title, source, function, readout, streams, year, scaling, options)
-        try:
-            blocks = (
-                entry.trace(scaling),
-                entry.trace(scaling, first=True),
-                entry.trace(scaling, early=True),
-            )
-            entry.trace_readout()
-        except SpannormError:
-            raise
-        except Exception as error:
-            raise InputError(
-                f"the definition of {name!r} failed on a stream: {type(error).__name__}: {error}"
-            ) from error
+        require_callable(function, f"the definition of {name!r}", "a function of a stream and net")
+        require_callable(readout, f"the readout of {name!r}", "a function of a stream and net")
+        options = _options(name, function)
+        entry = Placement(
+            name, title, source, function, readout, streams, year, SCALINGS[scaling].name, options
+        )
+        blocks = [entry.trace(scaling), entry.trace(scaling, first=True), entry.trace(scaling, early=True)]
+        period = entry.questions(scaling).period or 1
+        blocks += [entry.trace(scaling, turn=turn) for turn in range(1, period)]
+        entry.trace_readout()
         if all(branch.elementwise for block in blocks for branch in block.branches):
             raise InputError(f"the definition of {name!r} uses neither net.attention nor net.ffn")
         PLACEMENTS.add(entry, replace=replace)
         return function
 
     return register
+
+
+def _options(name: str, function: Callable[..., Any]) -> dict[str, Any]:
+    """The keyword-only arguments of a definition, with their defaults."""
+    with calling(function, f"the definition of {name!r}", " when its arguments were read"):
+        parameters = inspect.signature(function).parameters.values()
+    options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    for key, default in options.items():
+        if default is inspect.Parameter.empty:
+            raise InputError(f"every keyword-only option of the placement {name!r} needs a default")
+        if key in TAKEN:
+            raise InputError(
+                f"an option cannot be called {key!r}, which a block's place is; choose another name"
+            )
+        options[key] = plain_option(f"the default of option {key} of {name}", default, type(default))
+    return options

@@ -45,6 +45,13 @@ class Questions:
         early = 0 if self.fraction is None else int(self.fraction.p) * depth // int(self.fraction.q)
         return Position(layer == 0, layer < early, layer % (self.period or 1))
 
+    def different(self, depth: int) -> tuple[Position, ...]:
+        """The different answers in a stack of any depth, in the order in which they first come."""
+        period = self.period or 1
+        later = 0 if self.fraction is None else int(self.fraction.p) * depth // int(self.fraction.q)
+        layers = [*range(min(depth, 1 + period)), *range(max(0, later), min(depth, later + period))]
+        return tuple(dict.fromkeys(self.position(layer, depth) for layer in sorted(layers)))
+
     def positions(self, depth: int) -> tuple[tuple[Position, ...], tuple[int, ...]]:
         """The different answers in a stack, and for each block which they are."""
         return _positions(self, depth)

@@ -7,11 +7,13 @@ from typing import Any
 
 from sympy import Expr, Integer
 
-from ..base.errors import InputError
+from ..base.callables import calling
+from ..base.errors import InputError, shown
+from .expressions import exact, require_usable
 from .graph import Branch, Norm, Sum, Trace, Value
 from .net import Net
 from .position import MIDDLE, Position, Questions
-from .scaling import ScalingRule, exact, require_usable
+from .scaling import ScalingRule
 
 
 def record(
@@ -20,23 +22,32 @@ def record(
     streams: int,
     position: Position = MIDDLE,
     options: Mapping[str, Any] | None = None,
+    what: str = "the definition",
 ) -> tuple[Trace, Questions]:
     """Call ``definition`` on ``streams`` symbolic streams; the trace, and what was asked.
 
+    Args:
+        what: the definition's name in messages.
+
     Raises:
-        InputError: the definition returns something else than values of this trace, uses a branch twice,
-            adds an element-wise function to a stream, norms what is always zero, or multiplies by
-            something else than expressions in (l, L, d).
+        InputError: the definition raises an error, which is named with its place; returns something else than
+            values of this trace, uses a branch twice, adds an element-wise function to a stream, norms what
+            is always zero, or multiplies by something else than expressions in (l, L, d).
     """
     net = Net(rule, position)
     inputs = tuple(net.stream(i) for i in range(streams))
-    result = definition(inputs[0] if streams == 1 else inputs, net, **(options or {}))
+    with calling(definition, what, f" on {'a stream' if streams == 1 else 'streams'}"):
+        result = definition(inputs[0] if streams == 1 else inputs, net, **(options or {}))
     outputs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
     for output in outputs:
-        net.check(output)
+        if not isinstance(output, Value) or output.net is not net:
+            raise InputError(
+                f"{what} must return the stream that it gets, or what net makes of it; got {shown(output)}"
+            )
     trace = net.finish(inputs, outputs)
-    for factor in trace.multipliers:
-        require_usable(exact(factor))
+    for node in trace.nodes:
+        for factor, _ in node.terms if isinstance(node, Sum) else ():
+            require_usable(exact(factor))
     _require_single_use(trace)
     _require_read_by_branches(trace)
     for node in trace.nodes:

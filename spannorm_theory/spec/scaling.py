@@ -7,16 +7,23 @@ index, L the number of blocks (two sublayers each), d the width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from functools import lru_cache, reduce
 from typing import Any
 
-from sympy import Expr, Integer, Rational, nan, oo, zoo
+import numpy as np
+from sympy import Expr, Integer
 
 from ..base import symbols
-from ..base.errors import InputError, SpannormError, UnknownNameError
+from ..base.arguments import choice, flag, names
+from ..base.callables import calling, require_callable
+from ..base.errors import InputError, shown
+from ..base.names import require_source
+from ..base.names import require_usable as require_usable_name
 from ..base.registry import Registry
+from ..base.signatures import require_fields_of
+from .expressions import at_layers, exact, require_usable
 
 ONE = Integer(1)
 WEIGHTS = (
@@ -28,31 +35,6 @@ WEIGHTS = (
     "ffn.gate",
     "ffn.down",
 )
-
-
-def exact(factor: Any) -> Expr:
-    """A factor as sympy has it: numbers as rationals, expressions as they are.
-
-    Raises:
-        InputError: neither a number nor an expression.
-    """
-    if isinstance(factor, (int, float)) and not isinstance(factor, bool):
-        return Rational(str(factor))
-    if not isinstance(factor, Expr):
-        raise InputError(f"a factor is a number or a sympy expression in (l, L, d), got {factor}")
-    return factor
-
-
-def require_usable(factor: Expr) -> None:
-    """Refuse expressions in anything else than (l, L, d), and what is no finite number."""
-    if factor.has(nan, oo, zoo):
-        raise InputError(f"a factor must be finite, got {factor}")
-    foreign = factor.free_symbols - {symbols.layer, symbols.depth, symbols.width}
-    if foreign:
-        raise InputError(
-            f"a factor is an expression in (l, L, d), got {factor} with {sorted(map(str, foreign))}; take l, "
-            "L and d from the rule's arguments, or net.layer, net.depth and net.width"
-        )
 
 
 @dataclass(frozen=True)
@@ -76,17 +58,33 @@ class Multipliers:
     std: Mapping[str, Expr] = field(default_factory=dict)
     learnt: bool = False
 
+    def __new__(cls, *args: Any, **values: Any) -> Multipliers:
+        """Refuse unknown names by the nearest, before the dataclass does without."""
+        require_fields_of("Multipliers", [f.name for f in fields(cls)], args, values)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
-        for name in (*self.gains, *self.std):
-            if name not in WEIGHTS:
-                raise UnknownNameError("weight matrix", name, WEIGHTS)
         for name in ("skip", "branch", "norm"):
             object.__setattr__(self, name, exact(getattr(self, name)))
         for name in ("gains", "std"):
-            found = {matrix: exact(value) for matrix, value in getattr(self, name).items()}
+            found = {choice("weight matrix", k, WEIGHTS): exact(v) for k, v in self._stated(name)}
             object.__setattr__(self, name, found)
-        for factor in (self.skip, self.branch, self.norm, *self.gains.values(), *self.std.values()):
+        object.__setattr__(self, "learnt", flag("learnt", self.learnt))
+        for factor in self.factors:
             require_usable(factor)
+
+    def _stated(self, name: str) -> Iterable[tuple[Any, Any]]:
+        value = getattr(self, name)
+        if not isinstance(value, Mapping):
+            raise InputError(
+                f"{name} must be a mapping from names of weight matrices to factors, got {shown(value)}"
+            )
+        return value.items()
+
+    @property
+    def factors(self) -> tuple[Expr, ...]:
+        """Every expression of the rule at this sublayer."""
+        return (self.skip, self.branch, self.norm, *self.gains.values(), *self.std.values())
 
     def __mul__(self, other: Multipliers) -> Multipliers:
         """Both rules at once; a factor of one acts on what the other states.
@@ -132,8 +130,21 @@ class ScalingRule:
     only: tuple[str, ...] = ()
 
     def multipliers(self, sublayer: str) -> Multipliers:
-        """The rule's expressions for ``sublayer``, in the symbols (l, L, d)."""
-        return self.function(sublayer, symbols.layer, symbols.depth, symbols.width)
+        """The rule's expressions for ``sublayer``, in the symbols (l, L, d).
+
+        Raises:
+            InputError: the function fails, or returns something else.
+        """
+        return _multipliers(self, sublayer)
+
+    @property
+    def embedding_factor(self) -> Expr:
+        """The factor on the embedding, in the symbols (L, d).
+
+        Raises:
+            InputError: the function fails, or returns something else.
+        """
+        return _embedding(self)
 
     def check(self, placement: str) -> None:
         """Refuse a placement that the rule is not meant for.
@@ -154,6 +165,27 @@ class ScalingRule:
         return " ".join((self.function.__doc__ or "").split())
 
 
+@lru_cache(maxsize=1024)
+def _multipliers(rule: ScalingRule, sublayer: str) -> Multipliers:
+    what = f"the scaling rule {rule.name!r}"
+    with calling(rule.function, what, " on (sublayer, l, L, d), three of them sympy symbols"):
+        found = rule.function(sublayer, symbols.layer, symbols.depth, symbols.width)
+    if not isinstance(found, Multipliers):
+        raise InputError(f"{what} must return Multipliers(...), got {shown(found)}")
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _embedding(rule: ScalingRule) -> Expr:
+    what = f"the embedding's factor of the scaling rule {rule.name!r}"
+    with calling(rule.embedding, what, " on (L, d), which are sympy symbols"):
+        found = exact(rule.embedding(symbols.depth, symbols.width))
+    require_usable(found)
+    if symbols.layer in found.free_symbols:
+        raise InputError(f"{what} is an expression in (L, d), got {shown(found)}")
+    return found
+
+
 class Scalings(Registry[ScalingRule]):
     """The registered rules; ``"a+b"`` is both at once."""
 
@@ -169,10 +201,11 @@ class Scalings(Registry[ScalingRule]):
 @lru_cache(maxsize=256)
 def _combined(rules: tuple[ScalingRule, ...]) -> ScalingRule:
     def function(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
-        return reduce(Multipliers.__mul__, (rule.function(sublayer, l, L, d) for rule in rules))
+        return reduce(Multipliers.__mul__, (rule.multipliers(sublayer) for rule in rules))
 
     def embedding(L: Expr, d: Expr) -> Expr:
-        return reduce(lambda a, b: a * b, (rule.embedding(L, d) for rule in rules))
+        at = {symbols.depth: L, symbols.width: d}
+        return reduce(lambda a, b: a * b, (rule.embedding_factor.subs(at) for rule in rules))
 
     function.__doc__ = "; ".join(rule.doc for rule in rules)
     limited = [set(rule.only) for rule in rules if rule.only]
@@ -208,24 +241,23 @@ def scaling(
     Args:
         embedding: factor on the embedding as a function of (L, d).
         only: placements that the rule makes sense with; it is refused for others.
+
+    Raises:
+        InputError: a name that is taken or that text forms cannot hold, or a function that fails, returns
+            something else than Multipliers, or has a factor that can be no finite real number.
     """
-    if "+" in name or not name.strip():
-        raise InputError(f"the name of a scaling rule cannot be empty or hold a plus sign, got {name!r}")
+    require_usable_name("scaling rule", name)
+    require_source(title, source, year)
+    limits = tuple(names("only", only))
 
     def register(function: Callable[..., Multipliers]) -> Callable[..., Multipliers]:
-        rule = ScalingRule(name, title, source, function, year, embedding, only)
-        for sublayer in ("attention", "ffn"):
-            try:
-                found = rule.multipliers(sublayer)
-            except SpannormError:
-                raise
-            except Exception as error:
-                raise InputError(
-                    f"the scaling rule {name!r} failed on (sublayer, l, L, d), three of them sympy symbols: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
-            if not isinstance(found, Multipliers):
-                raise InputError(f"the scaling rule {name!r} must return Multipliers(...), got {found!r}")
+        require_callable(function, f"the scaling rule {name!r}", "a function of (sublayer, l, L, d)")
+        require_callable(embedding, f"embedding of the scaling rule {name!r}", "a function of (L, d)")
+        rule = ScalingRule(name, title, source, function, year, embedding, limits)
+        at_every_depth = [f for sublayer in symbols.GAINS for f in rule.multipliers(sublayer).factors]
+        for factor in (*at_every_depth, rule.embedding_factor):
+            if not factor.free_symbols - {symbols.layer}:  # every stack has a layer 0
+                at_layers(factor, np.zeros(1), 1, 1)
         SCALINGS.add(rule, replace=replace)
         return function
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import digamma, zeta
 
 from ..gaussian.closed_forms import Array
 
@@ -24,7 +25,9 @@ def zipf(vocabulary: int) -> Array:
 
 def collision_probability(vocabulary: int) -> float:
     """P_c, the probability that two independent ids are the same."""
-    return float(np.square(zipf(vocabulary)).sum())
+    first = digamma(vocabulary + 1) + np.euler_gamma  # sum of 1/v
+    second = zeta(2) - zeta(2, vocabulary + 1)  # of 1/v^2
+    return float(second / first**2)
 
 
 def ids(uniform: Array, vocabulary: int) -> NDArray[np.int64]:

@@ -9,7 +9,9 @@ import ast
 import hashlib
 import itertools
 import json
+import math
 import tomllib
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import import_module
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 #: networks of one cell where the specification leaves it open
 CHUNK = 16
+#: cells of one sweep: each is a file in one folder
+MOST_CELLS = 1_000_000
 ENGINES = ("auto", "explicit", "implicit")
 DTYPES = ("float32", "float64", "bfloat16")
 #: the kinds of device; each draws random numbers of its own, so a cell names one
@@ -176,6 +180,7 @@ def specify(
     ):
         if name not in known:
             raise UnknownNameError(kind, name, known)
+    _require_few(len(listed) * len(seeds) * (networks // chunk))
     texts = tuple(str(arch) for arch in listed)
     _refuse_duplicates("architecture", texts)
     _refuse_duplicates("seed", seeds)
@@ -183,13 +188,31 @@ def specify(
 
 
 def _import(modules: Sequence[str]) -> None:
-    if isinstance(modules, str) or not all(isinstance(module, str) for module in modules):
+    listed = isinstance(modules, Sequence) and not isinstance(modules, str)
+    if not listed or not all(isinstance(module, str) for module in modules):
         raise InputError(f"imports must be a list of modules, got {modules!r}")
     for module in modules:
         try:
             import_module(module)
-        except ImportError as error:
-            raise InputError(f"imports: cannot import {module!r}: {error}") from None
+        except (Exception, SystemExit) as error:  # whatever a user's own module does
+            raise InputError(f"imports: cannot import {module!r}: {_where(error)}") from None
+
+
+def _where(error: BaseException) -> str:
+    """An error of somebody's own code with the file and line that it comes from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]
+    place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {str(error)[:200]}{place}"
+
+
+def _require_few(cells: int) -> None:
+    """Refuse, before they are made, more cells than a store is good for."""
+    if cells > MOST_CELLS:
+        raise InputError(
+            f"a sweep of {cells:,} cells is too large; up to {MOST_CELLS:,} fit: take fewer values or "
+            "networks, a larger chunk, or several sweeps, which may share a store"
+        )
 
 
 def _refuse_duplicates(kind: str, values: Sequence[object]) -> None:
@@ -219,6 +242,7 @@ def grid(values: Mapping[str, Any]) -> list[Architecture]:
 
     require_fields(values)
     axes = [list(v) if isinstance(v, (list, tuple)) else [v] for v in values.values()]
+    _require_few(math.prod(map(len, axes)))
     return [Architecture.from_dict(dict(zip(values, c, strict=True))) for c in itertools.product(*axes)]
 
 
@@ -238,7 +262,7 @@ def read_specification(path: str | Path, **overrides: Any) -> Specification:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not TOML: {error}") from None
     known = (*OPTIONS, "grid", "architecture")
     for key in values:
@@ -251,6 +275,9 @@ def read_specification(path: str | Path, **overrides: Any) -> Specification:
         raise InputError(f"{path}: write one table [grid], and each architecture as [[architecture]]")
     if "seeds" in values:
         values["seed"] = values.pop("seeds")
+    for architecture in listed:
+        if not isinstance(architecture, Mapping):
+            raise InputError(f"{path}: write each architecture as a table [[architecture]]")
     _import(values.get("imports", ()))  # before names that they register are looked up
     archs = [*(grid(table) if table else []), *(Architecture.from_dict(a) for a in listed)]
     return specify(archs, **{**values, **overrides})

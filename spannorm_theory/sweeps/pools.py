@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
 from concurrent.futures import wait as wait_for_futures
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from ..base.errors import InputError
+from ..base.processes import follow
 from .worker import DEVICE
 
 #: submissions that an executor of unknown size is given at a time; a Slurm array holds 1,001 by default
@@ -37,19 +36,11 @@ class Promise(Protocol):
 
 def _serve(parent: Any, devices: Any) -> None:
     """Prepare a worker process: one thread, a device, no answer to Ctrl-C, and death with the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    follow(parent)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
     if devices is not None:
         os.environ[DEVICE] = devices.get()
-
-    def watch() -> None:
-        # the parent alone holds the other end: this returns when it closes it, or dies
-        with suppress(EOFError, OSError):
-            parent.recv_bytes()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 class LocalPool:
@@ -90,6 +81,9 @@ class LocalPool:
 
     def abandon(self) -> None:
         """End every worker now."""
+        # one that is loading a library answers to no closed pipe until it has it
+        for process in list((getattr(self._pool, "_processes", None) or {}).values()):
+            process.terminate()
         self._lifeline.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 

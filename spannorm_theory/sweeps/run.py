@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -181,9 +180,8 @@ def run(
         bar.initial = bar.n = len(cells) - len(missing)
         driver.run(missing)
         whole = True
-    except KeyboardInterrupt:
-        done = counts["done"]
-        print(f"\nsweep interrupted: {done} cells computed are kept; the same sweep goes on", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        error.args = (f"{counts['done']} cells computed are kept; the same sweep goes on from them",)
         raise
     finally:
         bar.close()

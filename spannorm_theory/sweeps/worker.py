@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from .._version import __version__
 from ..base.errors import StoreError, UnknownNameError
+from ..base.interrupts import whole_results
 from ..montecarlo.statistics import Array, Statistics, summarise
 from .cells import Cell
 from .store.files import unwritable
@@ -63,7 +64,7 @@ def simulate_cells(cells: Sequence[Cell]) -> tuple[Samples, dict[str, Any]]:
     cell = cells[0]
     device = os.environ.get(DEVICE, cell.device) if cell.device == "cuda" else cell.device
     networks = sum(c.count for c in cells)
-    with one_thread():
+    with one_thread(), whole_results():
         ensemble = simulate(
             Architecture.parse(cell.arch),
             networks=networks,
@@ -74,8 +75,6 @@ def simulate_cells(cells: Sequence[Cell]) -> tuple[Samples, dict[str, Any]]:
             progress=False,
             first=cell.first,
         )
-    if ensemble.networks != networks:
-        raise KeyboardInterrupt
     return ensemble.samples, {"device": ensemble.device, "engine": ensemble.engine}
 
 
@@ -107,8 +106,7 @@ def one_thread() -> Iterator[None]:
 def run_task(task: Task) -> list[Outcome]:
     """Work through a task's cells; never raises an error of a cell."""
     try:
-        for module in task.imports:
-            import_module(module)
+        _import(task.imports)
         store = Store(task.store)
         outcomes: list[Outcome] = []
         for group in neighbours(task.cells) if task.fuse else [(cell,) for cell in task.cells]:
@@ -121,6 +119,14 @@ def run_task(task: Task) -> list[Outcome]:
     except ImportError as error:
         message = f"a worker cannot import what imports names: {error}"
     return [Outcome(cell.key, "unwritable", message) for cell in task.cells]
+
+
+def _import(modules: Sequence[str]) -> None:
+    for module in modules:
+        try:
+            import_module(module)
+        except (Exception, SystemExit) as error:
+            raise ImportError(f"{type(error).__name__}: {error}") from None
 
 
 def neighbours(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:

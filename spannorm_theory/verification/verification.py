@@ -76,6 +76,8 @@ def verify(
     ensemble = simulate(
         arch, networks=networks, seed=seed, device=device, engine=engine, dtype=dtype, progress=progress
     )
+    if ensemble.networks < 3:  # interrupted
+        raise KeyboardInterrupt
     return compare(own if isinstance(theory, str) else theory, ensemble)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -18,7 +20,7 @@ MATRICES = ("attn.query", "attn.key", "attn.value", "attn.output", "ffn.up", "ff
 
 def rule(matrix: str, factor: float | Expr) -> str:
     """The name of a rule that multiplies one matrix."""
-    name = f"{matrix}-times-{factor}"
+    name = re.sub(r"\W", "-", f"{matrix}-times-{factor}")
     st.scaling(name, title=name, source="test", replace=True)(
         lambda sublayer, l, L, d: Multipliers(gains={matrix: factor})
     )

@@ -177,6 +177,29 @@ def test_planes_survive_a_report_that_fails(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
+@pytest.mark.parametrize("moment", ["work", "moved", "cells moved"])
+def test_the_next_report_undoes_what_a_kill_left(tmp_path: Path, moment: str) -> None:
+    """Killed at work, or between the two renames that put the new report in the place of the old one."""
+    out, staging, earlier = (
+        tmp_path / name for name in ("report", ".report.new-01234567", ".report.old-01234567")
+    )
+    (out / "sweeps").mkdir(parents=True)
+    (out / "report.json").write_text("earlier")
+    staging.mkdir()
+    (staging / "report.json").write_text("half")
+    if moment != "work":
+        out.rename(earlier)
+    if moment == "cells moved":
+        (earlier / "sweeps").rename(staging / "sweeps")
+    with suppress(KeyboardInterrupt), replacing(out, "report.json", "sweeps") as folder:
+        assert (out / "report.json").read_text() == "earlier"
+        assert (out / "sweeps").is_dir()
+        with replacing(out, "report.json", "sweeps"):  # a second process takes nothing from this one
+            assert folder.is_dir()
+            raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
 def test_the_tables_hold_every_row(folder: Path) -> None:
     table = pd.read_csv(folder / "tables" / "verification.csv")
     record = json.loads((folder / "report.json").read_text())

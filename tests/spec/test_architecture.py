@@ -62,7 +62,7 @@ def test_default_options_leave_the_name_alone() -> None:
         ({"experts": 4, "shared_experts": -1}, "shared_experts must be an integer of at least 0"),
         ({"qk_norm": "yes"}, "qk_norm must be True or False"),
         ({"kv_heads": 3}, "kv_heads must divide heads.*kv_heads=3, heads=8"),
-        ({"kv_heads": True}, "kv_heads must divide heads"),
+        ({"kv_heads": True}, "kv_heads must be an integer of at least 1, got True"),
         ({"positions": "rope", "width": 24, "ffn_ratio": 1}, "even head width, got width / heads = 3"),
         ({"window": 8}, "set mask='causal', got mask='none'"),
         ({"window": 1, "mask": "causal"}, "integer of at least 2"),
@@ -72,7 +72,7 @@ def test_default_options_leave_the_name_alone() -> None:
         ({"dropout": 1.0}, r"dropout must be a probability in \[0, 1\), got 1.0"),
         ({"attention_dropout": -0.1}, "attention_dropout must be a probability"),
         ({"placement": "post-norm("}, "expected a placement"),
-        ({"placement": "siamese-norm(depth_scaling=1)"}, "must be bool"),
+        ({"placement": "siamese-norm(depth_scaling=1)"}, "must be True or False, got 1"),
     ],
 )
 def test_bad_input_is_one_clear_line(changes: dict[str, object], message: str) -> None:

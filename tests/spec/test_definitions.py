@@ -75,7 +75,7 @@ def test_a_users_placement_and_rule_work_everywhere_at_once() -> None:
         (lambda x, net: (x, x), "takes 1 stream"),
         (lambda x, net: net.add(x, x), "add two streams with a plain"),
         (lambda x, net: net.norm(3), "works on the streams it is given"),
-        (lambda x, net: None, "works on the streams it is given"),
+        (lambda x, net: None, "must return the stream that it gets"),
     ],
 )
 def test_broken_definitions_are_refused(definition: object, message: str) -> None:

@@ -127,7 +127,7 @@ def test_names_that_are_taken() -> None:
             "unknown option of peri-ln 'embeding_norm'; did you mean embedding_norm",
         ),
         ("post-norm(gain=1)", "post-norm has no options, got gain=1"),
-        ("peri-ln(embedding_norm=0)", "embedding_norm of peri-ln must be bool, got 0"),
+        ("peri-ln(embedding_norm=0)", "embedding_norm of peri-ln must be True or False, got 0"),
         ("mix-ln(fraction=1.5)", r"a fraction in \[0, 1\] of all, got 1.5"),
         ("mix-ln(fraction)", "expected option=value"),
     ],

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from helpers import UNIT, equal, rounded
-from sympy import Expr, Integer, Rational, exp, factorial, log, sqrt
+from sympy import Expr, Integer, Rational, exp, log, sqrt
 
 import spannorm_theory as st
 from spannorm_theory.asymptotics.growth import Growth
@@ -347,9 +347,13 @@ class TestClosedForms:
 @pytest.mark.parametrize(
     ("factor", "message"),
     [
-        (1 / symbols.layer, "the factor 1/l is no finite real number at layer 0 of 4"),
+        (1 / (symbols.layer - 2), r"the factor 1/\(l - 2\) is no finite real number at layer 2 of 4"),
+        (1 / (symbols.depth - 4), r"the factor 1/\(L - 4\) is no finite real number at layer 0 of 4"),
+        (
+            10 ** (200 * symbols.layer),
+            r"the factor 10\*\*\(200\*l\) is 1.0e\+200, whose square .* at layer 1 of 4",
+        ),
         (sqrt(1 - symbols.layer), r"the factor sqrt\(1 - l\) is no finite real number at layer 2 of 4"),
-        (1 / factorial(symbols.layer), r"the factor 1/factorial\(l\) cannot be evaluated"),
     ],
 )
 def test_factors_that_are_no_numbers_at_some_layer_are_refused(factor: Expr, message: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from spannorm_theory.base.jsontext import to_json
 from spannorm_theory.cli.main import main
 from spannorm_theory.sweeps import executors
 from spannorm_theory.sweeps.cells import read_specification
@@ -61,7 +62,7 @@ def expected(tmp_path_factory):
     (folder / "spec.toml").write_text(SPEC)
     result = run(read_specification(folder / "spec.toml"), folder / "store", workers=2, progress=False)
     assert result.computed == len(result.cells) == 8
-    return json.loads(result.table.to_json(orient="records"))
+    return json.loads(to_json(result.table))
 
 
 @pytest.mark.exact
@@ -89,7 +90,7 @@ def test_submitit_in_this_process(spec, expected, tmp_path):
     submitit = pytest.importorskip("submitit")
     executor = submitit.AutoExecutor(folder=tmp_path / "log", cluster="debug")
     result = run(read_specification(spec), tmp_path / "store", executor, progress=False)
-    assert json.loads(result.table.to_json(orient="records")) == expected
+    assert json.loads(to_json(result.table)) == expected
 
 
 @pytest.mark.exact

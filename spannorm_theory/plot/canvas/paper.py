@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...base.errors import InputError, UnknownNameError
+from ...base.files import write_file
 
 #: widths in inches: one column and two columns of ICML
 COLUMN, DOUBLE = 3.25, 6.75
@@ -243,8 +244,4 @@ def save(figure: Figure, path: str | Path, description: str | None = None) -> Pa
     path = Path(path)
     if path.suffix[1:] not in _METADATA:
         raise InputError(f"figures are saved as .pdf, .svg or .png, got {path.name!r}")
-    try:
-        path.write_bytes(render(figure, path.suffix[1:], description))
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
-    return path
+    return write_file(path, render(figure, path.suffix[1:], description))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...base.errors import InputError
+from ...base.jsontext import to_json
 from ...spec.architecture import Architecture
 
 #: what the drawn numbers, and the drawing, depend on
@@ -88,7 +89,7 @@ class Recipe:
     @property
     def line(self) -> str:
         """The recipe on one line, for a file's metadata."""
-        return json.dumps(self.to_dict(), separators=(",", ":"))
+        return to_json(self.to_dict(), separators=(",", ":"))
 
     def changes(self) -> list[str]:
         """Versions that differ here, which may move a figure by a pixel or a number by a digit."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from matplotlib.transforms import Bbox
 from tqdm import tqdm
 
-from ...base.errors import InputError, UnknownNameError
+from ...base.errors import UnknownNameError
+from ...base.files import make_folder, write_file
+from ...base.interrupts import whole_results
+from ...base.jsontext import to_json
 from ...plot.canvas.paper import RC, STYLES, paper, save
 from ...render.latex_table import write_latex
 from ...spec.architecture import Architecture
@@ -46,6 +48,7 @@ def standard_set(archs: Sequence[Architecture], style: str, networks: int, seed:
         yield recipe(f"block-{slug(arch.placement)}-{slug(arch.scaling)}", "block", [arch])
 
 
+@whole_results()
 def write_figures(
     out: str | Path,
     placements: Sequence[str] | None = None,
@@ -79,7 +82,7 @@ def write_figures(
         raise UnknownNameError("style", style, STYLES)
     archs = architectures(placements, scalings, depth, width, heads, tokens)
     recipes = list(standard_set(archs, style, networks, seed))
-    folder = _folder(out)
+    folder = make_folder(out)
     results, files = Results(), []
     for recipe in tqdm(recipes, desc="figures", disable=not progress):
         files += write(recipe, folder, results)
@@ -87,11 +90,12 @@ def write_figures(
     return [*files, write_latex(found, folder / "verification.tex")]
 
 
+@whole_results()
 def remake(path: str | Path, out: str | Path | None = None) -> list[Path]:
     """Make the figure of a recipe file again, beside it or in the folder ``out``; with the same versions on
     the same machine the files are the same, byte for byte."""
     recipe = Recipe.read(path)
-    return write(recipe, _folder(Path(path).parent if out is None else out))
+    return write(recipe, make_folder(Path(path).parent if out is None else out))
 
 
 def write(recipe: Recipe, folder: Path, results: Results | None = None) -> list[Path]:
@@ -105,15 +109,5 @@ def write(recipe: Recipe, folder: Path, results: Results | None = None) -> list[
     for axes in figure.axes:  # the solver's last bits differ from run to run, and name clip paths in SVG
         axes.set_position(Bbox(axes.get_position(original=True).get_points().round(9)))
     files = [save(figure, folder / f"{recipe.name}.{form}", recipe.line) for form in FORMS]
-    beside = folder / f"{recipe.name}.json"
-    beside.write_text(json.dumps(recipe.to_dict(), indent=1) + "\n", encoding="utf-8")
-    return [*files, beside]
-
-
-def _folder(out: str | Path) -> Path:
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {folder}: {error.strerror or error}") from None
-    return folder
+    text = to_json(recipe.to_dict(), indent=1) + "\n"
+    return [*files, write_file(folder / f"{recipe.name}.json", text)]

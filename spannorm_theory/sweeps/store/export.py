@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...base.errors import InputError, StoreError
+from ...base.files import beside, require_file
 from ...montecarlo.statistics import Statistics, estimates, merge
 from ..cells import Cell, fields_of
 from .store import Store
@@ -50,18 +51,13 @@ def export(store: Store, path: str | Path) -> int:
     path = Path(path)
     if path.suffix not in (".parquet", ".csv"):
         raise InputError(f"a table is exported as .parquet or .csv, got {path.name!r}")
+    require_file(path)
     portions = _portions(store, store.cells())
     first = next(portions, None)
     if first is None:
         raise StoreError(f"the store at {store.path} has no finished cell")
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with beside(path) as temporary:
         rows = (_to_csv if path.suffix == ".csv" else _to_parquet)(temporary, first, portions)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return rows
 
 

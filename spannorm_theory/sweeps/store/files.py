@@ -7,16 +7,15 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
-from uuid import uuid4
 
 from ...base.errors import StoreError
+from ...base.files import TEMPORARY as TEMPORARY
+from ...base.files import write_bytes as write_bytes
+from ...base.files import write_whole as write_whole
 
-#: suffix of files that are being written
-TEMPORARY = ".tmp"
 _NO_LOCKS = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
 
 
@@ -39,36 +38,6 @@ def unwritable(path: str | Path, error: OSError) -> str:
         f"cannot write to the store at {path}: {error.strerror or error}; finished cells are safe, and the "
         "same sweep goes on from them once that is mended"
     )
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object], *, exclusive: bool = False) -> bool:
-    """Write a file under a temporary name and move it into place; returns whether it was.
-
-    Args:
-        exclusive: leave a file that is there already.
-    """
-    temporary = path.with_name(f"{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
-    try:
-        with temporary.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        if not exclusive:
-            temporary.replace(path)
-            return True
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return False
-        return True
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def write_bytes(path: Path, content: bytes, *, exclusive: bool = False) -> bool:
-    """Write a file whole from its content."""
-    return write_whole(path, lambda file: file.write(content), exclusive=exclusive)
 
 
 @contextmanager

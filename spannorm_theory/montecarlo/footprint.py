@@ -1,0 +1,85 @@
+"""The memory that random networks need, from the sizes of their architecture alone."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from ..spec.architecture import Architecture
+from ..spec.graph import SUBLAYERS
+
+#: measurements of a stream at each layer
+MEASURES = 10
+#: bytes of one measurement of a batch, a small tensor, beside its numbers
+TENSOR = 1000
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Estimated bytes that networks need.
+
+    Attributes:
+        block: of a network, to keep the intermediate tensors of a block.
+        streams: of a network, to keep its streams.
+        rows: measurements of a network at each layer, numbers of eight bytes.
+        vocabulary: of a batch, for the token ids and the unembedding of one network at a time.
+    """
+
+    block: int
+    streams: int
+    rows: int
+    vocabulary: int
+
+    @classmethod
+    def of(cls, arch: Architecture, itemsize: int, explicit: bool) -> Footprint:
+        """The footprint of an architecture's networks."""
+        traces = arch.traces
+        prefixes = {SUBLAYERS[b.kind] for t in traces for b in t.branches if not b.elementwise}
+        names = [name for name in arch.weights if name.startswith(tuple(prefixes))]
+        copies = {name: arch.copies(name) for name in names}
+        inputs = sum(copies[name] * arch.weights[name][0] for name in names)
+        outputs = sum(copies[name] * arch.weights[name][1] for name in names)
+        count = arch.definition.streams
+        streams = arch.tokens * arch.width * count
+        if explicit:
+            entries = sum(copies[name] * math.prod(arch.weights[name]) for name in names)
+            entries += arch.tokens * (inputs + outputs)
+        else:
+            grams = 12 * copies.get("ffn.down", 0)  # every expert has its own
+            entries = arch.tokens * (inputs + 2 * outputs + grams * arch.tokens)
+        if arch.dropout:
+            entries += 4 * arch.tokens * arch.width
+        if arch.attention_dropout:
+            entries += 2 * arch.heads * arch.tokens**2
+        vocabulary = 0
+        if arch.inputs == "zipf" or arch.loss == "cross-entropy":
+            vocabulary += 4 * 8 * arch.vocabulary  # the law of ids, and its sums
+        if arch.loss == "cross-entropy":  # drawn in float32
+            vocabulary += arch.vocabulary * (arch.width * (4 + itemsize) + 3 * arch.tokens * itemsize)
+        rows = MEASURES * count + len(names) + len(arch.learnt)
+        return cls((entries + 4 * streams) * itemsize, streams * itemsize, rows, vocabulary)
+
+    def needed(self, networks: int, segment: int, depth: int) -> int:
+        """Bytes of the tensors of a batch that keeps ``segment`` blocks at a time."""
+        return networks * ((segment + 2) * self.block + -(-depth // segment) * self.streams)
+
+    def least(self, depth: int) -> int:
+        """Bytes of one network that keeps as few tensors as it can, with its vocabulary and measurements."""
+        measured = depth * self.rows * (TENSOR + 8)
+        return self.needed(1, self._frugal(depth), depth) + self.vocabulary + measured
+
+    def segment(self, networks: int, depth: int, budget: int) -> int:
+        """The largest number of blocks to keep within ``budget``, or what needs the least memory."""
+        frugal = self._frugal(depth)
+        larger = range(frugal, depth + 1)  # beyond it more blocks need more memory
+        fitting = bisect_right(larger, budget, key=lambda s: self.needed(networks, s, depth))
+        return larger[fitting - 1] if fitting else frugal
+
+    def results(self, networks: int, depth: int) -> int:
+        """Bytes of all measurements, as they are joined."""
+        return 2 * 8 * networks * depth * self.rows
+
+    def _frugal(self, depth: int) -> int:
+        """About the number of blocks whose tensors and starts need the least."""
+        return min(depth, max(1, math.isqrt(depth * self.streams // max(1, self.block))))

@@ -1,0 +1,37 @@
+"""The memory that a prediction needs, from sizes alone."""
+
+from __future__ import annotations
+
+from ..base.memory import available_memory
+from ..spec.architecture import Architecture
+from ..spec.room import require_room
+
+#: bytes of one block's moments, and of its rows in a table, for each stream; and of a table of one expert
+BLOCK, EXPERT = 6000, 400_000
+#: Grams that a block of the theory with sampled heads keeps for each pair of streams, in each of its runs
+GRAMS, RUNS = 16, 8
+#: floats for each token that a grid of positions takes where it is built
+POSITIONS = 1000
+
+
+def needed(arch: Architecture, theory: str) -> int:
+    """Bytes that a theory of an architecture takes."""
+    streams = arch.definition.streams
+    total = arch.depth * streams * BLOCK + (EXPERT * arch.experts if arch.experts > 1 else 0)
+    if theory == "positions":  # the interpolation to all tokens
+        total += 8 * arch.tokens * POSITIONS
+    elif theory == "sampled":
+        total += 8 * arch.tokens**2 * GRAMS * RUNS * arch.depth * streams
+        if arch.inputs == "zipf":
+            total += 3 * 8 * arch.vocabulary
+    return total
+
+
+def require_predictable(arch: Architecture, theory: str) -> None:
+    """Refuse an architecture whose theory, by name, does not fit into memory.
+
+    Raises:
+        InputError: naming the size that would fit.
+    """
+    what = f"the theory of {arch.depth} blocks" + ("" if theory == "pair" else f" and {arch.tokens} tokens")
+    require_room(arch, lambda one: needed(one, theory), available_memory(), what)

@@ -1,0 +1,103 @@
+"""The value that each field of an architecture has by itself, in its one plain form.
+
+Numbers of numpy are numbers, whole numbers stand for real ones, and zero has no sign: two architectures of
+one meaning are equal, and their text forms are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..base.arguments import choice, flag, number, real, whole
+from ..base.errors import InputError
+from ..base.names import plain
+from ..gaussian.activations import ACTIVATIONS
+from .fields import Fields
+from .initialisation import NAMED_INITS
+
+#: the names that a field can have
+NAMES = {
+    "mask": ("none", "causal"),
+    "norm": ("rms", "layer"),
+    "inputs": ("gaussian", "zipf"),
+    "loss": ("probe", "mean", "last", "cross-entropy"),
+    "gates": ("renormalised", "softmax"),
+    "positions": ("none", "rope"),
+    "logit_scale": ("sqrt", "linear"),
+    "qk_norm_over": ("head", "width"),
+}
+FLAGS = ("qk_norm", "qkv_norm")
+#: fields whose value is a name, and reads as one whatever it looks like
+TEXTS = ("placement", "scaling", "activation", *NAMES)
+#: the least value of the fields that count something
+LEAST = {
+    "depth": 1,
+    "width": 1,
+    "heads": 1,
+    "tokens": 2,
+    "vocabulary": 2,
+    "experts": 1,
+    "top_k": 1,
+    "shared_experts": 0,
+    "kv_heads": 1,
+    "window": 2,
+}
+#: the largest of them, up to which float64 counts
+MOST = 2**53
+
+#: the smallest and largest second moment of a field but zero: Monte Carlo holds its root in float32
+SMALLEST, LARGEST = 1e-60, 1e60
+
+
+def plain_values(arch: Fields) -> dict[str, Any]:
+    """Every field but placement and scaling in its plain form.
+
+    Raises:
+        InputError: a value that the field has in no architecture.
+    """
+    values: dict[str, Any] = {"activation": plain(ACTIVATIONS[arch.activation].name)}
+    for name, known in NAMES.items():
+        values[name] = plain(choice(name, getattr(arch, name), known))
+    for name in FLAGS:
+        values[name] = flag(name, getattr(arch, name))
+    for name, least in LEAST.items():
+        value = getattr(arch, name)
+        optional = getattr(type(arch), name) is None
+        values[name] = None if optional and value is None else _count(name, value, least)
+    for name in ("ffn_ratio", "input_variance"):
+        values[name] = _size(name, getattr(arch, name))
+    for name in ("dropout", "attention_dropout"):
+        wanted = "a probability in [0, 1)"
+        values[name] = real(name, getattr(arch, name), wanted, lambda x: 0 <= x < 1)
+    values["position_variance"] = _size("position_variance", arch.position_variance, zero=True)
+    values["input_cosine"] = real("input_cosine", arch.input_cosine)
+    values["init"] = _init(arch.init)
+    if arch.logit_variance is not None:
+        values["logit_variance"] = _size("logit_variance", arch.logit_variance, zero=True)
+    return values
+
+
+def _count(name: str, value: Any, least: int) -> int:
+    found = whole(name, value, least)
+    if found > MOST:
+        raise InputError(f"{name} must be at most 2^53 = {MOST}, got a larger number")
+    return found
+
+
+def _size(name: str, value: Any, zero: bool = False, power: float = 1.0) -> float:
+    """A positive number, the ``power`` of a second moment; with ``zero`` also that."""
+    found = number(name, value, zero=zero)
+    smallest, largest = SMALLEST**power, LARGEST**power
+    if found and not smallest <= found <= largest:
+        raise InputError(
+            f"{name} must lie between {smallest:.0e} and {largest:.0e}{' or be 0' if zero else ''}, beyond "
+            f"which float32 does not hold what it makes; got {found!r}"
+        )
+    return found
+
+
+def _init(value: Any) -> str | float:
+    """The name of an initialisation, or a standard deviation."""
+    if isinstance(value, str):
+        return plain(choice("init", value, NAMED_INITS))
+    return _size("init", value, power=0.5)
