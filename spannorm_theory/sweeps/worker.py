@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -59,6 +58,7 @@ class Task:
 def simulate_cells(cells: Sequence[Cell]) -> tuple[Samples, dict[str, Any]]:
     """Monte Carlo of cells that are neighbours in one ensemble, on one thread."""
     from ..montecarlo.ensemble import simulate
+    from ..montecarlo.global_state import one_thread
     from ..spec.architecture import Architecture
 
     cell = cells[0]
@@ -76,31 +76,6 @@ def simulate_cells(cells: Sequence[Cell]) -> tuple[Samples, dict[str, Any]]:
             first=cell.first,
         )
     return ensemble.samples, {"device": ensemble.device, "engine": ensemble.engine}
-
-
-_users, _lock, _limits = 0, threading.Lock(), ExitStack()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for every operation, as long as any thread of this process is inside; then as before."""
-    global _users
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    with _lock:
-        _users += 1
-        if _users == 1:
-            _limits.callback(torch.set_num_threads, torch.get_num_threads())
-            _limits.enter_context(threadpool_limits(1))
-            torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                _limits.close()
 
 
 def run_task(task: Task) -> list[Outcome]:
