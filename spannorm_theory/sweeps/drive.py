@@ -14,7 +14,7 @@ from ..base.errors import StoreError
 from .cells import Cell
 from .pools import LocalPool, Promise, batch, room, wait_for_some
 from .store.store import Store
-from .worker import Measure, Outcome, Task, run_task
+from .worker import Measure, Outcome, Task, run_task, this_process
 
 #: times that a cell may take its worker down before it counts as failed
 ATTEMPTS = 3
@@ -29,6 +29,7 @@ class Driver:
     Attributes:
         bundle: cells of one submission.
         report: called with the outcome of every cell, once.
+        limit: seconds that a cell may take; None for no limit.
     """
 
     store: Store
@@ -38,12 +39,16 @@ class Driver:
     bundle: int
     fuse: bool
     report: Callable[[Outcome], object]
+    limit: float | None = None
     queue: deque[Cell] = field(default_factory=deque)
     suspects: deque[Cell] = field(default_factory=deque)
     busy: list[Cell] = field(default_factory=list)
     pending: dict[int, tuple[Promise, Task]] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
+    #: keys of cells that were sent and gave no answer: if they are finished all the same, this run did it
+    unanswered: set[str] = field(default_factory=set)
     stillborn: int = 0
+    here: tuple[str, int] = field(default_factory=this_process)
 
     def run(self, cells: Sequence[Cell]) -> None:
         """Return when every cell has an outcome.
@@ -85,17 +90,22 @@ class Driver:
         while self.queue:
             cell = self.queue.popleft()
             if self.store.has(cell.key):
-                self.report(Outcome(cell.key, "done"))
+                self._found(cell.key)
             else:
                 yield cell
 
+    def _found(self, key: str) -> None:
+        self.report(Outcome(key, "done" if key in self.unanswered else "found"))
+
     def _send(self, cells: tuple[Cell, ...]) -> None:
-        task = Task(str(self.store.path), cells, self.imports, self.fuse, self.measure)
+        task = Task(str(self.store.path), cells, self.imports, self.fuse, self.measure, self.limit, self.here)
         try:
             promise = self.executor.submit(run_task, task)
-        except BrokenExecutor as error:
+        except Exception as error:  # each executor has its own for having ended
+            if isinstance(self.executor, LocalPool) and not isinstance(error, BrokenExecutor):
+                raise
             self.queue.extendleft(reversed(cells))
-            if self.pending:
+            if self.pending and isinstance(error, BrokenExecutor):
                 return  # what is in flight will say so too
             self._rebuild(error)
         else:
@@ -109,7 +119,8 @@ class Driver:
             self._recover(task, error)
             return
         except Exception as error:
-            self._retry(task.cells, f"{type(error).__name__}: {error}")
+            lines = str(error).strip().splitlines() or [""]
+            self._retry(task.cells, f"{type(error).__name__}: {lines[0][:200]}")
             return
         self.stillborn = 0
         cells = {cell.key: cell for cell in task.cells}
@@ -118,6 +129,8 @@ class Driver:
                 raise StoreError(outcome.error)
             if outcome.state == "busy":
                 self.busy.append(cells[outcome.key])
+            elif outcome.state == "found":
+                self._found(outcome.key)
             else:
                 self.report(outcome)
 
@@ -126,6 +139,7 @@ class Driver:
         alone = not self.pending and len(task.cells) == 1
         lost = [cell for one in (task, *(t for _, t in self.pending.values())) for cell in one.cells]
         self.pending.clear()
+        self.unanswered.update(cell.key for cell in lost)
         self._rebuild(error)
         suspected = [c for c in lost if not self.store.has(c.key) and self.store.abandoned(c.key)]
         self.store.tidy_up()
@@ -142,10 +156,11 @@ class Driver:
                 "under if __name__ == '__main__':, because every worker imports it"
             )
 
-    def _rebuild(self, error: BrokenExecutor) -> None:
+    def _rebuild(self, error: Exception) -> None:
         if not isinstance(self.executor, LocalPool):
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise StoreError(
-                f"the executor ended ({error or type(error).__name__}); finished cells are safe: "
+                f"the executor ended ({why}); finished cells are safe: "
                 "run the same sweep again with a new one"
             ) from None
         self.executor.rebuild()
@@ -154,8 +169,9 @@ class Driver:
         """Try again, up to a number of times, cells whose worker gave no answer."""
         for cell in cells:
             tried = self.attempts[cell.key] = self.attempts.get(cell.key, 0) + 1
+            self.unanswered.add(cell.key)
             if self.store.has(cell.key):
-                self.report(Outcome(cell.key, "done"))
+                self._found(cell.key)
             elif tried < ATTEMPTS:
                 (self.suspects if isinstance(self.executor, LocalPool) else self.queue).append(cell)
             else:
@@ -171,7 +187,7 @@ class Driver:
         for cell in waiting:
             failure = self.store.failure(cell.key)
             if self.store.has(cell.key):
-                self.report(Outcome(cell.key, "done"))
+                self._found(cell.key)
             elif failure is not None:
                 self.report(Outcome(cell.key, "failed", failure.error))
             elif self.store.owner(cell.key) is None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -32,7 +33,8 @@ DEVICE = "SPANNORM_SWEEP_DEVICE"
 
 
 class Outcome(NamedTuple):
-    """The fate of a cell: "done", "failed", "busy" (another process has it), or "unwritable"."""
+    """The fate of a cell: "done", "found" (it was there already), "failed", "busy" (another process has it),
+    or "unwritable"."""
 
     key: str
     state: str
@@ -46,6 +48,8 @@ class Task:
     Attributes:
         fuse: measure cells that are neighbours in one ensemble at once, to fill a device.
         measure: what measures cells; a function of a module.
+        limit: seconds that a cell may take, after which its process ends; None for no limit.
+        owner: host and process of the sweep, which must not end.
     """
 
     store: str
@@ -53,6 +57,8 @@ class Task:
     imports: tuple[str, ...]
     fuse: bool
     measure: Measure
+    limit: float | None = None
+    owner: tuple[str, int] | None = None
 
 
 def simulate_cells(cells: Sequence[Cell]) -> tuple[Samples, dict[str, Any]]:
@@ -83,9 +89,14 @@ def run_task(task: Task) -> list[Outcome]:
     try:
         _import(task.imports)
         store = Store(task.store)
+        if task.limit is not None and task.owner == this_process():
+            raise StoreError(
+                "cell_timeout ends the process of a cell that takes too long, and this executor runs cells "
+                "in the process of the sweep; take one that starts processes, or leave out cell_timeout"
+            )
         outcomes: list[Outcome] = []
         for group in neighbours(task.cells) if task.fuse else [(cell,) for cell in task.cells]:
-            outcomes += _run_group(store, group, task.measure)
+            outcomes += _run_group(store, group, task)
         return outcomes
     except StoreError as error:
         message = str(error)
@@ -116,7 +127,12 @@ def neighbours(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
     return [tuple(run) for run in runs]
 
 
-def _run_group(store: Store, cells: Sequence[Cell], measure: Measure) -> list[Outcome]:
+def this_process() -> tuple[str, int]:
+    """Host and number of the calling process."""
+    return socket.gethostname(), os.getpid()
+
+
+def _run_group(store: Store, cells: Sequence[Cell], task: Task) -> list[Outcome]:
     outcomes: list[Outcome] = []
     with ExitStack() as claims:
         free: list[Cell] = []
@@ -124,24 +140,49 @@ def _run_group(store: Store, cells: Sequence[Cell], measure: Measure) -> list[Ou
             if not claims.enter_context(store.claim(cell.key)):
                 outcomes.append(Outcome(cell.key, "busy"))
             elif store.has(cell.key):
-                outcomes.append(Outcome(cell.key, "done"))
+                outcomes.append(Outcome(cell.key, "found"))
             elif failure := store.failure(cell.key):
                 outcomes.append(Outcome(cell.key, "failed", failure.error))
             else:
                 free.append(cell)
         for run in neighbours(free):
-            outcomes += _measure_run(store, run, measure)
+            outcomes += _measure_run(store, run, task)
     return outcomes
 
 
-def _measure_run(store: Store, run: Sequence[Cell], measure: Measure) -> list[Outcome]:
+@contextmanager
+def _within(limit: float | None, store: Store, run: Sequence[Cell]) -> Iterator[None]:
+    """End this process when the block takes longer than the run's cells may: nothing less stops code that
+    hangs. One cell's failure is recorded; several are left to be run alone."""
+
+    def end() -> None:
+        try:
+            if len(run) == 1:
+                store.record_failure(run[0], f"took longer than the {limit:g} s of cell_timeout")
+        finally:
+            os._exit(1)
+
+    if limit is None:
+        yield
+        return
+    timer = threading.Timer(limit * len(run), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _measure_run(store: Store, run: Sequence[Cell], task: Task) -> list[Outcome]:
     start = time.perf_counter()
     try:
-        samples, used = measure(run)
+        with _within(task.limit, store, run):
+            samples, used = task.measure(run)
         statistics = list(_chunks(run, samples))
     except Exception as error:
         if len(run) > 1:  # find out which of them it is
-            return [outcome for cell in run for outcome in _measure_run(store, (cell,), measure)]
+            return [outcome for cell in run for outcome in _measure_run(store, (cell,), task)]
         message = f"{type(error).__name__}: {error}"
         if isinstance(error, UnknownNameError):
             message += " (a worker knows what it imports: name the module that registers it in imports)"
