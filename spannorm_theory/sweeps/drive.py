@@ -9,12 +9,13 @@ from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
+from uuid import uuid4
 
 from ..base.errors import StoreError
 from .cells import Cell
 from .pools import LocalPool, Promise, batch, room, wait_for_some
 from .store.store import Store
-from .worker import Measure, Outcome, Task, run_task, this_process
+from .worker import Measure, Outcome, Task, finished_by, run_task, this_process
 
 #: times that a cell may take its worker down before it counts as failed
 ATTEMPTS = 3
@@ -45,10 +46,9 @@ class Driver:
     busy: list[Cell] = field(default_factory=list)
     pending: dict[int, tuple[Promise, Task]] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
-    #: keys of cells that were sent and gave no answer: if they are finished all the same, this run did it
-    unanswered: set[str] = field(default_factory=set)
     stillborn: int = 0
     here: tuple[str, int] = field(default_factory=this_process)
+    name: str = field(default_factory=lambda: uuid4().hex)
 
     def run(self, cells: Sequence[Cell]) -> None:
         """Return when every cell has an outcome.
@@ -95,10 +95,11 @@ class Driver:
                 yield cell
 
     def _found(self, key: str) -> None:
-        self.report(Outcome(key, "done" if key in self.unanswered else "found"))
+        self.report(Outcome(key, finished_by(self.store, key, self.name)))
 
     def _send(self, cells: tuple[Cell, ...]) -> None:
-        task = Task(str(self.store.path), cells, self.imports, self.fuse, self.measure, self.limit, self.here)
+        where, run = str(self.store.path), (self.here, self.name)
+        task = Task(where, cells, self.imports, self.fuse, self.measure, self.limit, *run)
         try:
             promise = self.executor.submit(run_task, task)
         except Exception as error:  # each executor has its own for having ended
@@ -129,8 +130,6 @@ class Driver:
                 raise StoreError(outcome.error)
             if outcome.state == "busy":
                 self.busy.append(cells[outcome.key])
-            elif outcome.state == "found":
-                self._found(outcome.key)
             else:
                 self.report(outcome)
 
@@ -139,7 +138,6 @@ class Driver:
         alone = not self.pending and len(task.cells) == 1
         lost = [cell for one in (task, *(t for _, t in self.pending.values())) for cell in one.cells]
         self.pending.clear()
-        self.unanswered.update(cell.key for cell in lost)
         self._rebuild(error)
         suspected = [c for c in lost if not self.store.has(c.key) and self.store.abandoned(c.key)]
         self.store.tidy_up()
@@ -169,7 +167,6 @@ class Driver:
         """Try again, up to a number of times, cells whose worker gave no answer."""
         for cell in cells:
             tried = self.attempts[cell.key] = self.attempts.get(cell.key, 0) + 1
-            self.unanswered.add(cell.key)
             if self.store.has(cell.key):
                 self._found(cell.key)
             elif tried < ATTEMPTS:

@@ -50,6 +50,7 @@ class Task:
         measure: what measures cells; a function of a module.
         limit: seconds that a cell may take, after which its process ends; None for no limit.
         owner: host and process of the sweep, which must not end.
+        run: name of the run, which it leaves in the files of its cells.
     """
 
     store: str
@@ -59,6 +60,7 @@ class Task:
     measure: Measure
     limit: float | None = None
     owner: tuple[str, int] | None = None
+    run: str = ""
 
 
 def simulate_cells(cells: Sequence[Cell]) -> tuple[Samples, dict[str, Any]]:
@@ -132,6 +134,14 @@ def this_process() -> tuple[str, int]:
     return socket.gethostname(), os.getpid()
 
 
+def finished_by(store: Store, key: str, run: str) -> str:
+    """State of a finished cell: "done" where the run made it, in an answer that was lost, else "found"."""
+    try:
+        return "done" if store.read(key).info.get("run") == run else "found"
+    except StoreError:  # damaged meanwhile, which is found when it is read
+        return "found"
+
+
 def _run_group(store: Store, cells: Sequence[Cell], task: Task) -> list[Outcome]:
     outcomes: list[Outcome] = []
     with ExitStack() as claims:
@@ -140,7 +150,7 @@ def _run_group(store: Store, cells: Sequence[Cell], task: Task) -> list[Outcome]
             if not claims.enter_context(store.claim(cell.key)):
                 outcomes.append(Outcome(cell.key, "busy"))
             elif store.has(cell.key):
-                outcomes.append(Outcome(cell.key, "found"))
+                outcomes.append(Outcome(cell.key, finished_by(store, cell.key, task.run)))
             elif failure := store.failure(cell.key):
                 outcomes.append(Outcome(cell.key, "failed", failure.error))
             else:
@@ -189,7 +199,7 @@ def _measure_run(store: Store, run: Sequence[Cell], task: Task) -> list[Outcome]
         store.record_failure(run[0], message, traceback.format_exc())
         return [Outcome(run[0].key, "failed", message)]
     seconds = (time.perf_counter() - start) / len(run)
-    info = {"version": __version__, "host": socket.gethostname(), "seconds": seconds, **used}
+    info = {"version": __version__, "host": socket.gethostname(), "seconds": seconds, "run": task.run, **used}
     for cell, one in zip(run, statistics, strict=True):
         store.write(cell, one, info)
     return [Outcome(cell.key, "done") for cell in run]

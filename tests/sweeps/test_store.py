@@ -57,7 +57,7 @@ def test_a_file_gives_back_what_was_written(tmp_path):
         assert found.cell == cell
         for name, column in vars(expected).items():
             np.testing.assert_array_equal(getattr(found.statistics, name), column)
-        assert set(found.info) == {"version", "host", "seconds", "device"}
+        assert set(found.info) == {"version", "host", "seconds", "run", "device"}
 
 
 def truncate(path):
