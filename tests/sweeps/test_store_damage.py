@@ -3,6 +3,7 @@ computed anew."""
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from measures import draw
@@ -213,3 +214,13 @@ def test_manifests_of_one_store_are_written_once(tmp_path):
     before = (store.path / "manifest.json").read_bytes()
     Manifest.write(store.path, {**store.protocol, "chunk": 7})
     assert (store.path / "manifest.json").read_bytes() == before
+
+
+def test_two_exports_to_one_file_at_once(tmp_path):
+    result = filled(tmp_path / "store")
+    path, alone = tmp_path / "out.csv", tmp_path / "alone.csv"
+    rows = export(result.store, alone)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: export(Store(tmp_path / "store"), path), range(8))) == [rows] * 8
+    assert path.read_bytes() == alone.read_bytes()
+    assert {p.name for p in tmp_path.iterdir()} == {"store", "out.csv", "alone.csv"}
