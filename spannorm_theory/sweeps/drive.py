@@ -31,6 +31,7 @@ class Driver:
         bundle: cells of one submission.
         report: called with the outcome of every cell, once.
         limit: seconds that a cell may take; None for no limit.
+        here, name: the process that must not end, and what files of this run's cells say of who made them.
     """
 
     store: Store

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..base.errors import InputError
+from ..base.errors import InputError, StoreError
 from ..spec.architecture import Architecture
 from .cells import Cell, Specification, specify
 from .drive import Driver
@@ -206,7 +206,7 @@ def run(
         if isinstance(pool, LocalPool):
             pool.close() if whole else pool.abandon()
         if not whole:
-            with suppress(OSError):
+            with suppress(OSError, StoreError):
                 folder.tidy_up()
     mine = {cell.key for cell in cells}
     failures = [failure for failure in folder.failures() if failure.cell.key in mine]

@@ -175,7 +175,7 @@ def _within(limit: float | None, store: Store, run: Sequence[Cell]) -> Iterator[
     if limit is None:
         yield
         return
-    timer = threading.Timer(limit * len(run), end)
+    timer = threading.Timer(min(limit * len(run), threading.TIMEOUT_MAX), end)
     timer.daemon = True
     timer.start()
     try:
