@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..base import symbols
-from ..render.latex_table import escape
+from ..render.latex_text import escape
 from ..spec.placements import PLACEMENTS
 from .records import SHOWN, Cell, Found
 from .trend import Trend

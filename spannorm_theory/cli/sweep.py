@@ -42,6 +42,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--networks", type=int, help="in place of the specification's")
     parser.add_argument("--device", help="auto, cpu or cuda, in place of the specification's")
     parser.add_argument("--retry-failed", action="store_true", help="try failed cells again")
+    parser.add_argument(
+        "--cell-timeout", type=float, metavar="SECONDS", help="a cell that takes longer counts as failed"
+    )
     parser.add_argument("--out", default="figures", help="folder for a preset's figure (default: figures)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -66,6 +69,7 @@ def _run(args: argparse.Namespace) -> int:
         "bundle": args.bundle,
         "retry_failed": args.retry_failed,
         "progress": not args.quiet,
+        "cell_timeout": args.cell_timeout,
     }
     if not (args.preset or args.specification):
         raise InputError("expected a specification file, or one of --preset, --status, --export, --merge")

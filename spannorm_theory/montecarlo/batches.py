@@ -20,11 +20,12 @@ from ..base.quantities import QUANTITIES, Key
 from ..spec.architecture import Architecture
 from ..spec.room import fitting, require_room
 from .footprint import Footprint
+from .global_state import arithmetic
 from .network import MakeWeights, Stack
 from .program import Program
 from .randomness import Randomness
 from .record import PositionRecord, Record
-from .resources import arithmetic, available_memory, cores, is_out_of_memory, prepare_worker
+from .resources import available_memory, cores, is_out_of_memory, prepare_worker
 from .weights import ExplicitWeights
 
 Samples = dict[Key, NDArray[np.float64]]

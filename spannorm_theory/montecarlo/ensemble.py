@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,7 +75,7 @@ class Ensemble:
         last = self.table.groupby(rows, sort=False).last()[["layer", "value", "se"]]
         used = f"{self.engine} engine, {self.device}, {self.dtype}, seed {self.seed}"
         return (
-            f"<p><b>{self.networks} networks</b> of {self.arch} ({used}); at the last layer:</p>"
+            f"<p><b>{self.networks} networks</b> of {escape(f'{self.arch} ({used})')}; at the last layer:</p>"
             f"{last.to_html(float_format='{:.4g}'.format)}"
         )
 

@@ -76,7 +76,7 @@ class Randomness:
 
     def _drawn(self, layer: int, purpose: Purpose, size: int) -> torch.Tensor:
         even = size + size % 2
-        out = torch.empty(len(self.networks), even, device=self.device)
+        out = torch.empty(len(self.networks), even, dtype=torch.float32, device=self.device)
         if self.device.type == "cpu":
             self._fill_on_cpu(out, layer, purpose)
         else:
@@ -126,12 +126,12 @@ class _Scratch(threading.local):
     def __init__(self) -> None:
         self.words = np.empty(CHUNK // 2, dtype=np.uint64)
         self.bits = torch.from_numpy(self.words.view(np.int32))
-        self.values = torch.empty(CHUNK)
+        self.values = torch.empty(CHUNK, dtype=torch.float32, device="cpu")
 
 
 _scratch = _Scratch()
 #: 2^-32: half of what separates two values of u
-_HALF_STEP = torch.tensor(2.0**-32)
+_HALF_STEP = torch.tensor(2.0**-32, dtype=torch.float32, device="cpu")
 
 
 def _box_muller(out: torch.Tensor, generators: Sequence[np.random.SFC64]) -> None:

@@ -12,10 +12,11 @@ from ..spec.architecture import Architecture
 from .batches import FULL
 from .boundary import embedding
 from .ensemble import ENGINES, choose_engine
+from .global_state import arithmetic
 from .metrics import gram, token_modes
 from .program import Program
 from .randomness import Randomness
-from .resources import arithmetic, choose_device
+from .resources import choose_device
 
 
 def simulate_spectra(

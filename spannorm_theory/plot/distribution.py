@@ -12,7 +12,7 @@ from ..base.errors import InputError
 from ..base.quantities import QUANTITIES
 from ..prediction.predict import predict_profiles
 from ..verification.allowances import fluctuations
-from .canvas.marks import placement_style, placement_title
+from .canvas.marks import placement_label, placement_style
 from .canvas.paper import new_axes, paper
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def distribution(
         axes.set_xlabel(rf"$\ln\,{QUANTITIES[quantity].latex}$ at $l={layer}$")
         axes.set_ylabel("density over networks")
         if ax is None:
-            axes.set_title(f"{placement_title(arch.placement)}, width {arch.width}", pad=22)
+            axes.set_title(f"{placement_label(arch.placement)}, width {arch.width}", pad=22)
             axes.legend(
                 loc="lower center",
                 bbox_to_anchor=(0.5, 1.0),

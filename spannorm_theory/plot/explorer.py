@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -116,9 +117,9 @@ class Explorer:
         try:
             arch = self.arch
             self._image.value = render(overview(arch, networks=networks), "png")
-            self._message.value = f"<code>{arch}</code>"
+            self._message.value = f"<code>{escape(str(arch))}</code>"
         except SpannormError as error:
-            self._message.value = str(error)
+            self._message.value = escape(str(error))
 
     def show(self) -> None:
         """Display the sliders and the figure."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..base.errors import InputError, UnknownNameError
 from ..base.quantities import QUANTITIES
-from .canvas.marks import placement_title
+from .canvas.marks import placement_label
 from .canvas.paper import COLUMN, new_figure, paper
 from .canvas.scales import LN10
 
@@ -161,4 +161,4 @@ def _ticks(panel: Axes, values: tuple[list[Any], list[Any]]) -> None:
 
 
 def _text(value: Any) -> str:
-    return placement_title(value) if isinstance(value, str) else f"{value:.3g}"
+    return placement_label(value) if isinstance(value, str) else f"{value:.3g}"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ..base.errors import InputError
 from .canvas.draw import Look, draw, name_curves
-from .canvas.marks import layer_style, placement_style, placement_title, sequence_style
+from .canvas.marks import layer_style, placement_label, placement_style, sequence_style
 from .canvas.paper import new_axes, paper, venue
 from .curves import Curve, Tables, curves, join, view
 
@@ -42,7 +42,7 @@ def looks(found: Sequence[Curve], per: str) -> Callable[[Curve], Look]:
     def look(curve: Curve) -> Look:
         value = getattr(curve, per)
         if per == "placement":
-            style, label = placement_style(value), placement_title(value)
+            style, label = placement_style(value), placement_label(value)
             if len(order) == 1 and len(depths) > 1:
                 style = layer_style(depths.index(curve.depth), len(depths))
         else:

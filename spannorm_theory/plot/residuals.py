@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from ..base.errors import InputError
 from ..base.quantities import QUANTITIES
 from ..verification.outcome import Verification
-from .canvas.marks import placement_style, placement_title, sequence_style
+from .canvas.marks import placement_label, placement_style, sequence_style
 from .canvas.paper import COLUMN, PaperAxes, new_figure, paper, venue
 
 #: inches of a quantity's row, and of the frame around the rows
@@ -89,9 +89,9 @@ def _labels(shown: list[Verification]) -> list[str]:
     if not shown:
         raise InputError("residuals need at least one verification")
     if _by_placement(shown):
-        labels = [placement_title(one.arch.placement) for one in shown]
+        labels = [placement_label(one.arch.placement) for one in shown]
     else:
-        labels = [f"{placement_title(one.arch.placement)}, {one.arch.scaling}" for one in shown]
+        labels = [f"{placement_label(one.arch.placement)}, {one.arch.scaling}" for one in shown]
     if len(set(labels)) < len(labels):
         raise InputError("two verifications of one placement and scaling cannot be told apart")
     return labels

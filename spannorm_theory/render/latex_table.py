@@ -12,17 +12,11 @@ import pandas as pd
 
 from ..base.errors import InputError
 from ..base.files import write_file
+from .latex_text import escape
 
 if TYPE_CHECKING:
     from ..verification.outcome import Verification
 
-_ESCAPES = {
-    "\\": r"\textbackslash{}",
-    **{character: "\\" + character for character in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "|": r"\textbar{}",
-}
 _WORST = ("quantity", "stream", "layer", "theory", "estimate", "se", "z", "verdict")
 
 
@@ -109,8 +103,3 @@ def _cell(value: object) -> str:
         return rf"${mantissa} \times 10^{{{int(exponent)}}}$"
     whole = f"{number:.0f}" if number == round(number) else mantissa
     return f"${whole}$" if whole.startswith("-") else whole
-
-
-def escape(text: str) -> str:
-    """Plain text for LaTeX."""
-    return "".join(_ESCAPES.get(character, character) for character in text)

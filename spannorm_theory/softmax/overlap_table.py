@@ -163,7 +163,8 @@ def row_table(keys: int) -> RowTable:
         return RowTable(keys)
 
 
-@lru_cache(maxsize=32)
+#: a table is 17 MB
+@lru_cache(maxsize=8)
 def head_table(keys: int, head_width: int) -> HeadTable:
     """The cached :class:`HeadTable`."""
     return HeadTable(keys, head_width)

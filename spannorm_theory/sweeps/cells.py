@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import InputError, UnknownNameError
+from .records import list_of, one_of, read_record, whole, written
 
 if TYPE_CHECKING:
     from ..spec.architecture import Architecture
@@ -31,6 +32,18 @@ ENGINES = ("auto", "explicit", "implicit")
 DTYPES = ("float32", "float64", "bfloat16")
 #: the kinds of device; each draws random numbers of its own, so a cell names one
 DEVICES = ("cpu", "cuda")
+
+_NAMES = {"engine": one_of(ENGINES), "dtype": one_of(DTYPES), "device": one_of(DEVICES)}
+#: the entries of a cell's text form, and of a specification's
+_CELL = {"arch": written, "seed": whole(0), "first": whole(0), "count": whole(1), **_NAMES}
+_SPECIFICATION = {
+    "archs": list_of(written),
+    "networks": whole(1),
+    "chunk": whole(1),
+    "seeds": list_of(whole(0)),
+    "imports": list_of(written),
+    **_NAMES,
+}
 
 
 @dataclass(frozen=True)
@@ -68,8 +81,8 @@ class Cell:
             InputError: the text is not one that :attr:`text` made.
         """
         try:
-            cell = cls(**json.loads(text))
-        except (ValueError, TypeError):
+            cell = cls(**read_record(text, _CELL))
+        except ValueError:
             raise InputError(f"expected the text form of a cell, got {text[:80]!r}") from None
         if cell.text != text:
             raise InputError(f"expected the text form of a cell, got {text[:80]!r}")
@@ -118,8 +131,12 @@ class Specification:
 
     @classmethod
     def parse(cls, text: str) -> Specification:
-        """The inverse of :attr:`text`."""
-        values: dict[str, Any] = json.loads(text)
+        """The inverse of :attr:`text`.
+
+        Raises:
+            ValueError: the text is not one that :attr:`text` made.
+        """
+        values = read_record(text, _SPECIFICATION)
         for name in ("archs", "seeds", "imports"):
             values[name] = tuple(values[name])
         return cls(**values)

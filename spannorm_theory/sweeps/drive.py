@@ -9,12 +9,13 @@ from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
+from uuid import uuid4
 
 from ..base.errors import StoreError
 from .cells import Cell
 from .pools import LocalPool, Promise, batch, room, wait_for_some
 from .store.store import Store
-from .worker import Measure, Outcome, Task, run_task
+from .worker import Measure, Outcome, Task, finished_by, run_task, this_process
 
 #: times that a cell may take its worker down before it counts as failed
 ATTEMPTS = 3
@@ -29,6 +30,8 @@ class Driver:
     Attributes:
         bundle: cells of one submission.
         report: called with the outcome of every cell, once.
+        limit: seconds that a cell may take; None for no limit.
+        here, name: the process that must not end, and what files of this run's cells say of who made them.
     """
 
     store: Store
@@ -38,12 +41,15 @@ class Driver:
     bundle: int
     fuse: bool
     report: Callable[[Outcome], object]
+    limit: float | None = None
     queue: deque[Cell] = field(default_factory=deque)
     suspects: deque[Cell] = field(default_factory=deque)
     busy: list[Cell] = field(default_factory=list)
     pending: dict[int, tuple[Promise, Task]] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     stillborn: int = 0
+    here: tuple[str, int] = field(default_factory=this_process)
+    name: str = field(default_factory=lambda: uuid4().hex)
 
     def run(self, cells: Sequence[Cell]) -> None:
         """Return when every cell has an outcome.
@@ -85,17 +91,23 @@ class Driver:
         while self.queue:
             cell = self.queue.popleft()
             if self.store.has(cell.key):
-                self.report(Outcome(cell.key, "done"))
+                self._found(cell.key)
             else:
                 yield cell
 
+    def _found(self, key: str) -> None:
+        self.report(Outcome(key, finished_by(self.store, key, self.name)))
+
     def _send(self, cells: tuple[Cell, ...]) -> None:
-        task = Task(str(self.store.path), cells, self.imports, self.fuse, self.measure)
+        where, run = str(self.store.path), (self.here, self.name)
+        task = Task(where, cells, self.imports, self.fuse, self.measure, self.limit, *run)
         try:
             promise = self.executor.submit(run_task, task)
-        except BrokenExecutor as error:
+        except Exception as error:  # each executor has its own for having ended
+            if isinstance(self.executor, LocalPool) and not isinstance(error, BrokenExecutor):
+                raise
             self.queue.extendleft(reversed(cells))
-            if self.pending:
+            if self.pending and isinstance(error, BrokenExecutor):
                 return  # what is in flight will say so too
             self._rebuild(error)
         else:
@@ -109,7 +121,8 @@ class Driver:
             self._recover(task, error)
             return
         except Exception as error:
-            self._retry(task.cells, f"{type(error).__name__}: {error}")
+            lines = str(error).strip().splitlines() or [""]
+            self._retry(task.cells, f"{type(error).__name__}: {lines[0][:200]}")
             return
         self.stillborn = 0
         cells = {cell.key: cell for cell in task.cells}
@@ -142,10 +155,11 @@ class Driver:
                 "under if __name__ == '__main__':, because every worker imports it"
             )
 
-    def _rebuild(self, error: BrokenExecutor) -> None:
+    def _rebuild(self, error: Exception) -> None:
         if not isinstance(self.executor, LocalPool):
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise StoreError(
-                f"the executor ended ({error or type(error).__name__}); finished cells are safe: "
+                f"the executor ended ({why}); finished cells are safe: "
                 "run the same sweep again with a new one"
             ) from None
         self.executor.rebuild()
@@ -155,7 +169,7 @@ class Driver:
         for cell in cells:
             tried = self.attempts[cell.key] = self.attempts.get(cell.key, 0) + 1
             if self.store.has(cell.key):
-                self.report(Outcome(cell.key, "done"))
+                self._found(cell.key)
             elif tried < ATTEMPTS:
                 (self.suspects if isinstance(self.executor, LocalPool) else self.queue).append(cell)
             else:
@@ -171,7 +185,7 @@ class Driver:
         for cell in waiting:
             failure = self.store.failure(cell.key)
             if self.store.has(cell.key):
-                self.report(Outcome(cell.key, "done"))
+                self._found(cell.key)
             elif failure is not None:
                 self.report(Outcome(cell.key, "failed", failure.error))
             elif self.store.owner(cell.key) is None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..base.errors import InputError
+from ..base.errors import InputError, StoreError
 from ..spec.architecture import Architecture
 from .cells import Cell, Specification, specify
 from .drive import Driver
@@ -34,6 +36,7 @@ class Sweep:
         cells: all that were asked for.
         skipped: how many were there already, or had failed before.
         computed: how many this run added.
+        shared: how many other processes finished meanwhile.
         failures: cells without a result, with their errors.
         damaged: files that were not what was written; they were moved here and their cells computed anew.
         seconds: how long this run took.
@@ -47,6 +50,7 @@ class Sweep:
     failures: Sequence[Failure]
     damaged: Sequence[Path]
     seconds: float
+    shared: int = 0
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -63,7 +67,8 @@ class Sweep:
         lines = [
             f"{len(self.cells)} cells of {len(self.specification.archs)} architectures in {self.store.path}: "
             f"{self.skipped} there before, {self.computed} computed in {self.seconds:.1f} s, "
-            f"{len(self.failures)} failed"
+            + (f"{self.shared} by other processes meanwhile, " if self.shared else "")
+            + f"{len(self.failures)} failed"
         ]
         lines += [f"damaged, computed anew: {path}" for path in self.damaged]
         shown = self.failures[:10]
@@ -77,7 +82,7 @@ class Sweep:
         return f"Sweep: {self.summary()}"
 
     def _repr_html_(self) -> str:
-        return f"<pre>{self.summary()}</pre>"
+        return f"<pre>{escape(self.summary())}</pre>"
 
 
 def sweep(
@@ -96,6 +101,7 @@ def sweep(
     bundle: int | None = None,
     retry_failed: bool = False,
     progress: bool | None = None,
+    cell_timeout: float | None = None,
 ) -> Sweep:
     """Measure many architectures, and keep every finished piece.
 
@@ -120,6 +126,9 @@ def sweep(
             at least as many as leave no job waiting for another.
         retry_failed: try failed cells again, which are left out otherwise.
         progress: False shows no progress bar.
+        cell_timeout: seconds that a cell may take, or a worker's first cell together with the start of its
+            libraries. A cell that takes longer counts as failed, and its process ends; the executor must
+            start processes.
 
     Raises:
         InputError: a value that cannot be used, or a cell that comes twice.
@@ -140,7 +149,7 @@ def sweep(
         device=device,
         imports=imports,
     )
-    return run(specification, store, executor, workers, bundle, retry_failed, progress)
+    return run(specification, store, executor, workers, bundle, retry_failed, progress, cell_timeout)
 
 
 def run(
@@ -151,6 +160,7 @@ def run(
     bundle: int | None = None,
     retry_failed: bool = False,
     progress: bool | None = None,
+    cell_timeout: float | None = None,
     measure: Measure = simulate_cells,
 ) -> Sweep:
     """A sweep from its specification; ``measure`` is what measures cells. Else as :func:`sweep`."""
@@ -158,13 +168,14 @@ def run(
         raise InputError(f"bundle must be an integer of at least 1, got {bundle!r}")
     if executor is not None and workers is not None:
         raise InputError("workers belongs to the default pool; an executor has its own")
+    _require_limit(cell_timeout, executor)
     start = time.perf_counter()
     cuda = specification.device == "cuda"
     pool = LocalPool(workers, cuda_devices() if cuda else ()) if executor is None else executor
     folder = Store.create(store, specification)
     cells = specification.cells()
     bar = tqdm(total=len(cells), unit="cell", desc="sweep", disable=progress is False, smoothing=0.1)
-    counts = {"done": 0, "failed": 0}
+    counts = {"done": 0, "found": 0, "failed": 0}
 
     def report(outcome: Outcome) -> None:
         counts[outcome.state] += 1
@@ -172,7 +183,14 @@ def run(
         bar.update()
 
     driver = Driver(
-        folder, pool, specification.imports, measure, bundle or _bundle(specification, pool), cuda, report
+        folder,
+        pool,
+        specification.imports,
+        measure,
+        bundle or _bundle(specification, pool),
+        cuda,
+        report,
+        cell_timeout,
     )
     whole = False
     try:
@@ -188,7 +206,7 @@ def run(
         if isinstance(pool, LocalPool):
             pool.close() if whole else pool.abandon()
         if not whole:
-            with suppress(OSError):
+            with suppress(OSError, StoreError):
                 folder.tidy_up()
     mine = {cell.key for cell in cells}
     failures = [failure for failure in folder.failures() if failure.cell.key in mine]
@@ -201,7 +219,20 @@ def run(
         failures=failures,
         damaged=damaged,
         seconds=time.perf_counter() - start,
+        shared=counts["found"],
     )
+
+
+def _require_limit(seconds: float | None, executor: Any) -> None:
+    if seconds is None:
+        return
+    number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not number or not 0 < seconds <= threading.TIMEOUT_MAX:
+        raise InputError(f"cell_timeout must be a positive number of seconds, or None, got {seconds!r}")
+    if type(executor).__module__.startswith("mpi4py"):
+        raise InputError(
+            "cell_timeout ends the process of a cell that takes too long, and so an MPI job; leave it out"
+        )
 
 
 def missing_cells(store: Store, cells: Sequence[Cell], retry_failed: bool) -> tuple[list[Cell], list[Path]]:

@@ -33,7 +33,8 @@ DEVICE = "SPANNORM_SWEEP_DEVICE"
 
 
 class Outcome(NamedTuple):
-    """The fate of a cell: "done", "failed", "busy" (another process has it), or "unwritable"."""
+    """The fate of a cell: "done", "found" (it was there already), "failed", "busy" (another process has it),
+    or "unwritable"."""
 
     key: str
     state: str
@@ -47,6 +48,9 @@ class Task:
     Attributes:
         fuse: measure cells that are neighbours in one ensemble at once, to fill a device.
         measure: what measures cells; a function of a module.
+        limit: seconds that a cell may take, after which its process ends; None for no limit.
+        owner: host and process of the sweep, which must not end.
+        run: name of the run, which it leaves in the files of its cells.
     """
 
     store: str
@@ -54,11 +58,15 @@ class Task:
     imports: tuple[str, ...]
     fuse: bool
     measure: Measure
+    limit: float | None = None
+    owner: tuple[str, int] | None = None
+    run: str = ""
 
 
 def simulate_cells(cells: Sequence[Cell]) -> tuple[Samples, dict[str, Any]]:
     """Monte Carlo of cells that are neighbours in one ensemble, on one thread."""
     from ..montecarlo.ensemble import simulate
+    from ..montecarlo.global_state import one_thread
     from ..spec.architecture import Architecture
 
     cell = cells[0]
@@ -78,39 +86,19 @@ def simulate_cells(cells: Sequence[Cell]) -> tuple[Samples, dict[str, Any]]:
     return ensemble.samples, {"device": ensemble.device, "engine": ensemble.engine}
 
 
-_users, _lock, _limits = 0, threading.Lock(), ExitStack()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for every operation, as long as any thread of this process is inside; then as before."""
-    global _users
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    with _lock:
-        _users += 1
-        if _users == 1:
-            _limits.callback(torch.set_num_threads, torch.get_num_threads())
-            _limits.enter_context(threadpool_limits(1))
-            torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                _limits.close()
-
-
 def run_task(task: Task) -> list[Outcome]:
     """Work through a task's cells; never raises an error of a cell."""
     try:
         _import(task.imports)
         store = Store(task.store)
+        if task.limit is not None and task.owner == this_process():
+            raise StoreError(
+                "cell_timeout ends the process of a cell that takes too long, and this executor runs cells "
+                "in the process of the sweep; take one that starts processes, or leave out cell_timeout"
+            )
         outcomes: list[Outcome] = []
         for group in neighbours(task.cells) if task.fuse else [(cell,) for cell in task.cells]:
-            outcomes += _run_group(store, group, task.measure)
+            outcomes += _run_group(store, group, task)
         return outcomes
     except StoreError as error:
         message = str(error)
@@ -141,7 +129,20 @@ def neighbours(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
     return [tuple(run) for run in runs]
 
 
-def _run_group(store: Store, cells: Sequence[Cell], measure: Measure) -> list[Outcome]:
+def this_process() -> tuple[str, int]:
+    """Host and number of the calling process."""
+    return socket.gethostname(), os.getpid()
+
+
+def finished_by(store: Store, key: str, run: str) -> str:
+    """State of a finished cell: "done" where the run made it, in an answer that was lost, else "found"."""
+    try:
+        return "done" if store.read(key).info.get("run") == run else "found"
+    except StoreError:  # damaged meanwhile, which is found when it is read
+        return "found"
+
+
+def _run_group(store: Store, cells: Sequence[Cell], task: Task) -> list[Outcome]:
     outcomes: list[Outcome] = []
     with ExitStack() as claims:
         free: list[Cell] = []
@@ -149,31 +150,56 @@ def _run_group(store: Store, cells: Sequence[Cell], measure: Measure) -> list[Ou
             if not claims.enter_context(store.claim(cell.key)):
                 outcomes.append(Outcome(cell.key, "busy"))
             elif store.has(cell.key):
-                outcomes.append(Outcome(cell.key, "done"))
+                outcomes.append(Outcome(cell.key, finished_by(store, cell.key, task.run)))
             elif failure := store.failure(cell.key):
                 outcomes.append(Outcome(cell.key, "failed", failure.error))
             else:
                 free.append(cell)
         for run in neighbours(free):
-            outcomes += _measure_run(store, run, measure)
+            outcomes += _measure_run(store, run, task)
     return outcomes
 
 
-def _measure_run(store: Store, run: Sequence[Cell], measure: Measure) -> list[Outcome]:
+@contextmanager
+def _within(limit: float | None, store: Store, run: Sequence[Cell]) -> Iterator[None]:
+    """End this process when the block takes longer than the run's cells may: nothing less stops code that
+    hangs. One cell's failure is recorded; several are left to be run alone."""
+
+    def end() -> None:
+        try:
+            if len(run) == 1:
+                store.record_failure(run[0], f"took longer than the {limit:g} s of cell_timeout")
+        finally:
+            os._exit(1)
+
+    if limit is None:
+        yield
+        return
+    timer = threading.Timer(min(limit * len(run), threading.TIMEOUT_MAX), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _measure_run(store: Store, run: Sequence[Cell], task: Task) -> list[Outcome]:
     start = time.perf_counter()
     try:
-        samples, used = measure(run)
+        with _within(task.limit, store, run):
+            samples, used = task.measure(run)
         statistics = list(_chunks(run, samples))
     except Exception as error:
         if len(run) > 1:  # find out which of them it is
-            return [outcome for cell in run for outcome in _measure_run(store, (cell,), measure)]
+            return [outcome for cell in run for outcome in _measure_run(store, (cell,), task)]
         message = f"{type(error).__name__}: {error}"
         if isinstance(error, UnknownNameError):
             message += " (a worker knows what it imports: name the module that registers it in imports)"
         store.record_failure(run[0], message, traceback.format_exc())
         return [Outcome(run[0].key, "failed", message)]
     seconds = (time.perf_counter() - start) / len(run)
-    info = {"version": __version__, "host": socket.gethostname(), "seconds": seconds, **used}
+    info = {"version": __version__, "host": socket.gethostname(), "seconds": seconds, "run": task.run, **used}
     for cell, one in zip(run, statistics, strict=True):
         store.write(cell, one, info)
     return [Outcome(cell.key, "done") for cell in run]

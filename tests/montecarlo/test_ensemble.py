@@ -15,8 +15,8 @@ from scipy import stats
 from spannorm_theory.base.errors import InputError, NonFiniteError
 from spannorm_theory.base.quantities import QUANTITIES
 from spannorm_theory.montecarlo import batches as schedule
-from spannorm_theory.montecarlo import resources
 from spannorm_theory.montecarlo.ensemble import simulate
+from spannorm_theory.montecarlo.global_state import arithmetic
 from spannorm_theory.montecarlo.metrics import gram, log_rank_residual, product_norm, token_modes
 from spannorm_theory.montecarlo.network import Stack, rescaled
 from spannorm_theory.montecarlo.randomness import CHUNK, Purpose, Randomness
@@ -319,7 +319,7 @@ def test_no_synchronisation_inside_the_layer_loop():
     from spannorm_theory.montecarlo.network import Stack
 
     random = Randomness(0, range(2), dtype=torch.float32, device=torch.device("cuda"))
-    with resources.arithmetic():
+    with arithmetic():
         torch.cuda.set_sync_debug_mode("error")
         try:
             Stack(program, ImplicitWeights, random, 1).run()

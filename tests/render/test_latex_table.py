@@ -9,7 +9,8 @@ import pytest
 
 from spannorm_theory import Architecture, verify, write_latex
 from spannorm_theory.base.errors import InputError
-from spannorm_theory.render.latex_table import as_latex, escape
+from spannorm_theory.render.latex_table import as_latex
+from spannorm_theory.render.latex_text import escape
 
 SMALL = {"depth": 2, "width": 32, "heads": 2, "tokens": 8}
 

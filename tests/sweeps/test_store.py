@@ -23,7 +23,8 @@ from spannorm_theory.sweeps.store import files
 from spannorm_theory.sweeps.store import store as store_module
 from spannorm_theory.sweeps.store.cellfile import MARK, read_cell
 from spannorm_theory.sweeps.store.export import export, sweep_table
-from spannorm_theory.sweeps.store.store import FORMAT, DamagedCellError, Store
+from spannorm_theory.sweeps.store.manifest import FORMAT
+from spannorm_theory.sweeps.store.store import DamagedCellError, Store
 
 SMALL = {"width": 16, "heads": 2, "tokens": 4}
 
@@ -56,7 +57,7 @@ def test_a_file_gives_back_what_was_written(tmp_path):
         assert found.cell == cell
         for name, column in vars(expected).items():
             np.testing.assert_array_equal(getattr(found.statistics, name), column)
-        assert set(found.info) == {"version", "host", "seconds", "device"}
+        assert set(found.info) == {"version", "host", "seconds", "run", "device"}
 
 
 def truncate(path):
@@ -183,14 +184,14 @@ def test_folders_that_are_no_stores(tmp_path):
 
 
 def test_processes_may_make_one_store_at_once(tmp_path, monkeypatch):
-    listing = store_module._entries
+    listing = store_module.entries
 
     def beaten(folder):  # between the look for a manifest and the look at the rest, another process is faster
-        monkeypatch.setattr(store_module, "_entries", listing)
+        monkeypatch.setattr(store_module, "entries", listing)
         Store.create(folder, specification())
         return listing(folder)
 
-    monkeypatch.setattr(store_module, "_entries", beaten)
+    monkeypatch.setattr(store_module, "entries", beaten)
     (tmp_path / "store").mkdir()
     assert Store.create(tmp_path / "store", specification()).specifications() == [specification()]
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..curves import Curve
-from .marks import placement_style, placement_title
+from .marks import placement_label, placement_style
 from .scales import LN10, Ordinate
 
 #: a placement is cropped when it stretches the axis by more than this factor
@@ -41,7 +41,7 @@ class Limits:
         share = float(outside[0] if rising else outside[-1]) / len(curve.layer)
         right = share < 0.5
         ax.annotate(
-            rf"{placement_title(curve.placement)}: to $10^{{{np.nanmax(curve.best) / LN10:.0f}}}$",
+            rf"{placement_label(curve.placement)}: to $10^{{{np.nanmax(curve.best) / LN10:.0f}}}$",
             (share, 0.995),
             xycoords="axes fraction",
             xytext=(6 if right else -6, 0),

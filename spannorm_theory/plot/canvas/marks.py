@@ -139,6 +139,11 @@ def placement_title(placement: str) -> str:
     return f"{title} ({changed})" if changed else title
 
 
+def placement_label(placement: str) -> str:
+    """:func:`placement_title` as text of a figure, where a title's dollars begin no formula."""
+    return placement_title(placement).replace("$", r"\$")
+
+
 _LAYER_SHADES = ("#35b6c9", "#2b7bba", "#2d4a9e", "#3b1f6b", "#150b25")
 _LAYER_MARKERS = ("o", "s", "^", "D", "v")
 

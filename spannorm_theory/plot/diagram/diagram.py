@@ -13,7 +13,7 @@ from sympy import Expr, Pow, Rational, fraction, latex, simplify
 from ...spec.architecture import parse_placement
 from ...spec.graph import SUBLAYERS, Branch, Norm, Stream, Trace, Value
 from ...spec.placements import PLACEMENTS
-from ..canvas.marks import placement_title
+from ..canvas.marks import placement_label
 from ..canvas.paper import PaperAxes, new_figure, paper, venue
 from .layout import RADIUS, Box, Layout, Point, Wire, arrange
 
@@ -74,7 +74,7 @@ def block_diagram(
             _draw_box(ax, box, size)
         _draw_outputs(ax, trace, layout, size)
         if title:
-            ax.set_title(placement_title(placement) + (", first block" if first else ""), fontsize=1.1 * size)
+            ax.set_title(placement_label(placement) + (", first block" if first else ""), fontsize=1.1 * size)
     return ax
 
 

@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...base.errors import InputError, StoreError
+from ...base.errors import StoreError
 from ...montecarlo.statistics import Statistics
 from ..cells import Cell
+from ..records import mapping, read_record, written
 
 SCHEMA = pa.schema(
     [
@@ -34,6 +35,7 @@ SCHEMA = pa.schema(
 COLUMNS = tuple(f.name for f in fields(Statistics))
 #: the entry of the file's metadata
 MARK = b"spannorm"
+_MARK = {"cell": written, "digest": written, "info": mapping}
 
 
 class DamagedCellError(StoreError):
@@ -86,15 +88,20 @@ def read_cell(path: Path, key: str) -> CellFile:
         StoreError: it cannot be read at all.
     """
     try:
+        path.lstat()
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise _damaged(path, "it is a link to nothing" if path.is_symlink() else "it is not a file")
         with path.open("rb") as file:
             table = pq.ParquetFile(file).read(use_threads=False)
-        mark = json.loads((table.schema.metadata or {})[MARK])
-        cell, expected, info = Cell.parse(mark["cell"]), mark["digest"], dict(mark["info"])
+        mark = read_record((table.schema.metadata or {})[MARK], _MARK)
+        cell, expected, info = Cell.parse(mark["cell"]), mark["digest"], mark["info"]
+    except StoreError:
+        raise
     except OSError as error:
         if error.errno is not None:  # pyarrow's own OSErrors, about the contents, have none
             raise StoreError(f"cannot read {path}: {error.strerror}") from None
         raise _damaged(path, "it is not a whole Parquet file") from None
-    except (pa.ArrowException, KeyError, ValueError, TypeError, InputError):
+    except (pa.ArrowException, KeyError, ValueError, TypeError):
         raise _damaged(path, "it is not a whole Parquet file of a cell") from None
     if not table.schema.remove_metadata().equals(SCHEMA):
         raise _damaged(path, "its columns are not those of a cell")
@@ -119,3 +126,16 @@ def _damaged(path: Path, why: str) -> DamagedCellError:
         f"the cell file {path} is damaged: {why}; run the sweep again, which moves it aside and computes the "
         "cell anew"
     )
+
+
+def difference(a: Statistics, b: Statistics) -> float:
+    """The largest relative difference of two cells' numbers; infinite where their labels differ."""
+    if not a.labels_equal(b):
+        return np.inf
+    worst = 0.0
+    for name in COLUMNS[4:]:
+        x, y = getattr(a, name), getattr(b, name)
+        with np.errstate(all="ignore"):
+            ratio = np.abs(x - y) / np.maximum(np.abs(x), np.abs(y))
+        worst = max(worst, float(np.nanmax(ratio, initial=0.0)))
+    return worst

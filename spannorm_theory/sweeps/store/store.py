@@ -14,29 +14,25 @@ only save work, correctness does not rest on them.
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..._version import __version__
 from ...base.errors import InputError, StoreError
 from ...montecarlo.statistics import Statistics
 from ..cells import Cell, Specification
+from ..records import read_record, written
 from . import files
-from .cellfile import COLUMNS, CellFile, DamagedCellError, read_cell, write_cell
+from .cellfile import CellFile, DamagedCellError, difference, read_cell, write_cell
+from .folders import content_of, entries, require_folder
+from .manifest import NAME, Manifest, protocol_of
 
-#: version of the layout; a store of a larger one is left alone
-FORMAT = 1
 FOLDERS = ("specifications", "cells", "claims", "failed", "damaged")
-MANIFEST = "manifest.json"
-#: what all cells of a store have in common: networks of two protocols could overlap or differ in law
-PROTOCOL = ("chunk", "engine", "dtype", "device")
+#: the entries of a failed cell's record
+FAILURE = {"cell": written, "error": written, "details": written}
 
 
 @dataclass(frozen=True)
@@ -72,21 +68,9 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        try:
-            manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
-            self.format, self.version = int(manifest["format"]), str(manifest["version"])
-        except FileNotFoundError:
-            raise StoreError(f"{path} is not a store of a sweep: it has no {MANIFEST}") from None
-        except OSError as error:
-            raise StoreError(f"cannot read the store at {path}: {error.strerror or error}") from None
-        except (ValueError, KeyError, TypeError):
-            raise StoreError(f"{self.path / MANIFEST} is damaged: it is not a manifest") from None
-        if self.format > FORMAT:
-            raise StoreError(
-                f"the store at {path} has format {self.format}, written by spannorm_theory {self.version}; "
-                f"this is {__version__}, which reads up to format {FORMAT}: update it, or use another store"
-            )
-        self.protocol: dict[str, Any] = {name: manifest.get(name) for name in PROTOCOL}
+        self._manifest = Manifest.read(self.path)
+        self.format, self.version = self._manifest.format, self._manifest.version
+        self.protocol = self._manifest.protocol
 
     def __repr__(self) -> str:
         """The folder, and how much of it is done."""
@@ -102,50 +86,45 @@ class Store:
                 version, chunk, engine, dtype or device.
         """
         folder = Path(path)
-        protocol = {name: getattr(specification, name) for name in PROTOCOL}
+        protocol = protocol_of(specification)
         if folder.is_file():
             raise StoreError(f"cannot make a store at {path}: it is a file")
         with files.reporting(folder):
-            fresh = not (folder / MANIFEST).exists()
-            if fresh and folder.is_dir() and not all(_ours(path) for path in _entries(folder)):
+            fresh = not (folder / NAME).exists()
+            if fresh and folder.is_dir() and not all(_ours(path) for path in entries(folder)):
                 raise StoreError(f"cannot make a store at {path}: the folder holds something else")
             folder.mkdir(parents=True, exist_ok=True)
             if fresh:
-                manifest = {"format": FORMAT, "version": __version__, **protocol}
-                content = json.dumps(manifest, indent=1).encode()
-                files.write_bytes(folder / MANIFEST, content, exclusive=True)
+                Manifest.write(folder, protocol)
         store = cls(folder)
-        store._require(__version__, protocol)
+        store._manifest.require(__version__, protocol)
         with files.reporting(folder):
             for name in FOLDERS:
-                (folder / name).mkdir(exist_ok=True)
+                with suppress(FileExistsError):
+                    (folder / name).mkdir()
+                require_folder(folder / name)
             store._keep(specification)
             store.tidy_up()
         return store
 
     def _keep(self, specification: Specification) -> None:
         target = self.path / "specifications" / f"{specification.key}.json"
-        files.write_bytes(target, specification.text.encode(), exclusive=True)
-
-    def _require(self, version: str, protocol: dict[str, Any]) -> None:
-        if self.version != version:
-            raise StoreError(
-                f"the store at {self.path} was made by spannorm_theory {self.version}, not {version}; their "
-                "numbers may differ: use another store"
-            )
-        for name, value in protocol.items():
-            if self.protocol[name] != value:
-                raise StoreError(
-                    f"the store at {self.path} has {name}={self.protocol[name]}, not {value}: use "
-                    "another store"
-                )
+        content = specification.text.encode()
+        if not files.write_bytes(target, content, exclusive=True) and content_of(target) != content:
+            self._move_aside(target)
+            files.write_bytes(target, content, exclusive=True)
 
     def tidy_up(self) -> None:
-        """Remove what processes that died have left: claims that nobody holds, unfinished files."""
-        for path in _entries(self.path / "claims"):
+        """Remove what processes that died have left: claims that nobody holds, unfinished files; and move
+        aside what is no file in the place of one."""
+        for name in ("claims", "failed"):
+            for path in entries(self.path / name):
+                if path.is_symlink() or (path.exists() and not path.is_file()):
+                    self._move_aside(path)
+        for path in entries(self.path / "claims"):
             with files.claim(path):
                 pass
-        for path in _entries(self.path / "cells"):
+        for path in entries(self.path / "cells"):
             if path.suffix == files.TEMPORARY and self.owner(path.name.partition(".")[0]) is None:
                 with suppress(OSError):
                     path.unlink()
@@ -156,7 +135,7 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Whether the cell is finished."""
-        return self.cell_path(key).exists()
+        return self.cell_path(key).is_file()
 
     def read(self, key: str) -> CellFile:
         """A finished cell, checked.
@@ -173,10 +152,12 @@ class Store:
 
     def set_aside(self, key: str) -> Path:
         """Move a damaged cell out of the way; returns where it went."""
-        target = self.path / "damaged" / f"{key}-{time.time_ns()}.parquet"
         with files.reporting(self.path):
-            self.cell_path(key).rename(target)
-        return target
+            return self._move_aside(self.cell_path(key))
+
+    def _move_aside(self, path: Path) -> Path:
+        target = self.path / "damaged" / f"{path.stem}-{time.time_ns()}{path.suffix}"
+        return path.rename(target)
 
     def claim(self, key: str) -> AbstractContextManager[bool]:
         """Own a cell while computing it, unless another process does."""
@@ -199,13 +180,14 @@ class Store:
     def failure(self, key: str) -> Failure | None:
         """The recorded error of a cell that is not finished."""
         path = self.path / "failed" / f"{key}.json"
-        if self.has(key) or not path.exists():
+        if self.has(key) or not path.is_file():
             return None
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-            return Failure(Cell.parse(value["cell"]), str(value["error"]), str(value["details"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            value = read_record(path.read_bytes(), FAILURE)
+            cell = Cell.parse(value["cell"])
+        except (OSError, ValueError):
             return None  # a damaged record of a failure is no reason not to try again
+        return Failure(cell, value["error"], value["details"]) if cell.key == key else None
 
     def forget_failure(self, key: str) -> None:
         """Let a failed cell be tried again."""
@@ -215,12 +197,18 @@ class Store:
     def specifications(self) -> list[Specification]:
         """The specifications of all that the store was asked for."""
         found = []
-        for path in sorted(_entries(self.path / "specifications")):
+        for path in sorted(entries(self.path / "specifications")):
             if path.suffix == ".json":
                 try:
                     specification = Specification.parse(path.read_text(encoding="utf-8"))
-                except (OSError, ValueError, TypeError, AttributeError):
-                    raise StoreError(f"{path} is damaged; remove it and run its sweep again") from None
+                    if specification.key != path.stem:
+                        raise ValueError("its content is not what its name says")
+                except (OSError, ValueError) as error:
+                    why = error.strerror if isinstance(error, OSError) else error
+                    raise StoreError(
+                        f"{path} is damaged: {why}; move it away, or run its sweep again, which writes it "
+                        "anew"
+                    ) from None
                 found.append(specification)
         return found
 
@@ -230,17 +218,17 @@ class Store:
 
     def finished(self) -> set[str]:
         """Keys of all finished cells, by one listing of the folder."""
-        return {path.stem for path in _entries(self.path / "cells") if path.suffix == ".parquet"}
+        return {path.stem for path in entries(self.path / "cells") if path.suffix == ".parquet"}
 
     def failures(self) -> list[Failure]:
         """The cells that failed."""
-        names = (path.stem for path in sorted(_entries(self.path / "failed")) if path.suffix == ".json")
+        names = (path.stem for path in sorted(entries(self.path / "failed")) if path.suffix == ".json")
         return [failure for name in names if (failure := self.failure(name)) is not None]
 
     def status(self) -> Status:
         """The counts of cells that are wanted, done, running and failed."""
         wanted = {cell.key for cell in self.cells()}
-        running = {p.name: who for p in _entries(self.path / "claims") if (who := files.owner(p)) is not None}
+        running = {p.name: who for p in entries(self.path / "claims") if (who := files.owner(p)) is not None}
         failed = {failure.cell.key for failure in self.failures()}
         return Status(len(wanted), len(wanted & self.finished()), len(wanted & failed), running)
 
@@ -256,14 +244,14 @@ class Store:
             raise InputError(f"cannot merge the store at {self.path} with itself")
         if other.format != self.format:
             raise StoreError(f"the stores have formats {self.format} and {other.format}; update one")
-        other._require(self.version, self.protocol)
+        other._manifest.require(self.version, self.protocol)
         new = []
         for key in sorted(other.finished()):
             theirs = other.read(key)
             if self.has(key):
                 ours = self.read(key)
                 if ours.digest != theirs.digest:
-                    cell, gap = theirs.cell, _difference(ours.statistics, theirs.statistics)
+                    cell, gap = theirs.cell, difference(ours.statistics, theirs.statistics)
                     raise StoreError(
                         f"the cell {key} ({cell.arch}, networks from {cell.first}, seed {cell.seed}) has "
                         f"other numbers in {other.path} than in {self.path} (relative difference {gap:.1e}); "
@@ -282,30 +270,8 @@ class Store:
 def _ours(path: Path) -> bool:
     """Whether a store that is being made may hold the path: another process may be making the same one, or
     have died while it did."""
-    unfinished = path.name.startswith(f"{MANIFEST}.") and path.suffix == files.TEMPORARY
-    return path.name in (*FOLDERS, MANIFEST) or unfinished
-
-
-def _entries(folder: Path) -> Iterator[Path]:
-    """Paths in a folder; none where there is none."""
-    try:
-        with os.scandir(folder) as found:
-            for entry in found:
-                yield Path(entry.path)
-    except FileNotFoundError:
-        return
-
-
-def _difference(a: Statistics, b: Statistics) -> float:
-    if not a.labels_equal(b):
-        return np.inf
-    worst = 0.0
-    for name in COLUMNS[4:]:
-        x, y = getattr(a, name), getattr(b, name)
-        with np.errstate(all="ignore"):
-            ratio = np.abs(x - y) / np.maximum(np.abs(x), np.abs(y))
-        worst = max(worst, float(np.nanmax(ratio, initial=0.0)))
-    return worst
+    unfinished = path.name.startswith(f"{NAME}.") and path.suffix == files.TEMPORARY
+    return path.name in (*FOLDERS, NAME) or unfinished
 
 
 __all__ = ["DamagedCellError", "Failure", "Status", "Store"]
