@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..base.errors import InputError, UnknownNameError
+from ..base import arguments
+from ..base.errors import InputError
 from .claim import load_claims
 from .judge import Laboratory, judge
 from .outcomes import Outcome
@@ -78,7 +79,7 @@ class ClaimsReport:
 
 
 def claims(
-    ids: Sequence[str] | None = None,
+    ids: Sequence[str] | str | None = None,
     *,
     full: bool = False,
     path: str | Path | None = None,
@@ -89,7 +90,7 @@ def claims(
     """Run the recorded claims and compare each verdict with the recorded one.
 
     Args:
-        ids: only these claims, whether or not they are in the quick set.
+        ids: only this claim or these, whether or not they are in the quick set.
         full: all claims; else those of the quick set.
         path: another file of claims.
         progress: show a progress bar.
@@ -102,19 +103,19 @@ def claims(
     from tqdm import tqdm
 
     known = {claim.id: claim for claim in load_claims(path)}
-    for name in ids or ():
-        if name not in known:
-            raise UnknownNameError("claim", name, known)
-    chosen = [known[i] for i in ids] if ids else [c for c in known.values() if full or not c.full]
+    listed = [arguments.choice("claim", name, known) for name in arguments.names("ids", ids or ())]
+    chosen = [known[i] for i in listed] if listed else [c for c in known.values() if full or not c.full]
+    device = arguments.device(device)
     laboratory = Laboratory(device) if simulated else None
     outcomes = tuple(
         judge(claim, laboratory) for claim in tqdm(chosen, desc="claims", disable=not progress, delay=2)
     )
-    return ClaimsReport(outcomes, 0 if ids else len(known) - len(chosen), simulated)
+    return ClaimsReport(outcomes, 0 if listed else len(known) - len(chosen), simulated)
 
 
 def _write(path: str | Path, text: str) -> None:
+    path = arguments.path("path", path)
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error

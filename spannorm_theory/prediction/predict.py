@@ -6,6 +6,7 @@ import pandas as pd
 
 from ..base.quantities import tidy
 from ..spec.architecture import Architecture
+from ..spec.arguments import architecture
 from .exchangeable import predict_pair
 from .prediction import Prediction
 from .sampled import predict_gram
@@ -19,8 +20,11 @@ def predict_profiles(arch: Architecture) -> Prediction:
     return predict_gram(arch)
 
 
-def predict(arch: Architecture) -> pd.DataFrame:
+def predict(arch: Architecture | str) -> pd.DataFrame:
     """Per-layer predictions as a tidy table.
+
+    Args:
+        arch: an architecture, or its text form.
 
     Returns:
         columns placement, scaling, depth, width, tokens, layer, stream, quantity, value, log_value
@@ -30,8 +34,10 @@ def predict(arch: Architecture) -> pd.DataFrame:
         1, that of a cross-entropy its own. NaN is what the theory does not predict.
 
     Raises:
+        InputError: something else than an architecture.
         AssumptionError: the architecture is outside the theory's assumptions, or left float64's range.
     """
+    arch = architecture(arch)
     prediction = predict_profiles(arch)
     extra = None if prediction.errors is None else {"se": prediction.errors}
     return tidy(arch.labels, prediction.profiles, extra, theory=prediction.theory)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..asymptotics.growth import Growth
+from ..base import arguments
 from ..base.errors import AssumptionError, NonFiniteError
 from ..derivation.closed_forms import ClosedForms
 from ..prediction.predict import predict
@@ -88,18 +89,23 @@ def _largest(verification: Verification | None, column: str) -> float:
 
 
 def architectures(
-    placements: Sequence[str] | None, scalings: Sequence[str], depth: int, width: int, heads: int, tokens: int
+    placements: Sequence[str] | str | None,
+    scalings: Sequence[str] | str,
+    depth: int,
+    width: int,
+    heads: int,
+    tokens: int,
 ) -> list[Architecture]:
     """Every placement under every scaling; None takes the eight standard placements.
 
     Raises:
         InputError: a name or size that no architecture can have.
     """
-    names = list(STANDARD) if placements is None else list(dict.fromkeys(placements))
+    names = STANDARD if placements is None else dict.fromkeys(arguments.names("placements", placements))
     return [
         Architecture(placement, scaling, depth=depth, width=width, heads=heads, tokens=tokens)
         for placement in names
-        for scaling in dict.fromkeys(scalings)
+        for scaling in dict.fromkeys(arguments.names("scalings", scalings))
     ]
 
 

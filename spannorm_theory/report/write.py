@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from ..atlases.build import DEPTHS, SECONDS, Atlas
 from ..atlases.cell import compute as atlas_cell
+from ..base import arguments
 from ..base.errors import InputError
 from ..literature import claims
 from . import experts, phases
@@ -30,8 +31,8 @@ BACK = '<nav><a href="index.html">Report</a></nav>\n'
 
 def write_report(
     out: str | Path,
-    placements: Sequence[str] | None = None,
-    scalings: Sequence[str] = ("unit", "depth-scaled-init"),
+    placements: Sequence[str] | str | None = None,
+    scalings: Sequence[str] | str = ("unit", "depth-scaled-init"),
     depth: int = 48,
     width: int = 1024,
     heads: int = 16,
@@ -66,6 +67,8 @@ def write_report(
     Raises:
         InputError: a name, size or folder that cannot be used.
     """
+    out, seed = arguments.path("out", out), arguments.seed(seed)
+    networks = arguments.whole("networks", networks, 3, why="for a standard error")
     archs = architectures(placements, scalings, depth, width, heads, tokens)
     if not archs:
         raise InputError("a report needs at least one placement and one scaling")
@@ -95,10 +98,10 @@ def write_report(
         decided.write_page(folder / "claims.html", before=BACK)
         bar.update()
         bar.close()
-        planes = list(phases.phases(folder, Path(out) / STORE, progress)) if full else []
+        planes = list(phases.phases(folder, out / STORE, progress)) if full else []
         text = page(groups, networks, seed, figures, sections, routed, phases.section(planes))
         (folder / "index.html").write_text(text, encoding="utf-8")
         (folder / RECORD).write_text(
             json.dumps(record(cells, networks, seed, decided), indent=1) + "\n", encoding="utf-8"
         )
-    return Path(out)
+    return out

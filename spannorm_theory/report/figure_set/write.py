@@ -9,7 +9,8 @@ from pathlib import Path
 from matplotlib.transforms import Bbox
 from tqdm import tqdm
 
-from ...base.errors import InputError, UnknownNameError
+from ...base import arguments
+from ...base.errors import InputError
 from ...plot.canvas.paper import RC, STYLES, paper, save
 from ...render.latex_table import write_latex
 from ...spec.architecture import Architecture
@@ -48,8 +49,8 @@ def standard_set(archs: Sequence[Architecture], style: str, networks: int, seed:
 
 def write_figures(
     out: str | Path,
-    placements: Sequence[str] | None = None,
-    scalings: Sequence[str] = ("unit", "depth-scaled-init"),
+    placements: Sequence[str] | str | None = None,
+    scalings: Sequence[str] | str = ("unit", "depth-scaled-init"),
     depth: int = 48,
     width: int = 1024,
     heads: int = 16,
@@ -75,8 +76,11 @@ def write_figures(
     Raises:
         InputError: a name, size or folder that cannot be used.
     """
-    if style not in STYLES:
-        raise UnknownNameError("style", style, STYLES)
+    out, seed = arguments.path("out", out), arguments.seed(seed)
+    style, networks = (
+        arguments.choice("style", style, STYLES),
+        arguments.whole("networks", networks, 3, why="for a standard error"),
+    )
     archs = architectures(placements, scalings, depth, width, heads, tokens)
     recipes = list(standard_set(archs, style, networks, seed))
     folder = _folder(out)
@@ -111,7 +115,7 @@ def write(recipe: Recipe, folder: Path, results: Results | None = None) -> list[
 
 
 def _folder(out: str | Path) -> Path:
-    folder = Path(out)
+    folder = arguments.path("out", out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ...base import arguments
 from ...base.errors import InputError, StoreError
 from ...montecarlo.statistics import Statistics, estimates, merge
 from ..cells import Cell, fields_of
@@ -47,7 +48,7 @@ def export(store: Store, path: str | Path) -> int:
         InputError: another suffix, or a file that cannot be written.
         StoreError: the store has no finished cell, or a damaged one.
     """
-    path = Path(path)
+    path = arguments.path("path", path)
     if path.suffix not in (".parquet", ".csv"):
         raise InputError(f"a table is exported as .parquet or .csv, got {path.name!r}")
     portions = _portions(store, store.cells())

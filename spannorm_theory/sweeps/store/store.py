@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from ..._version import __version__
+from ...base import arguments
 from ...base.errors import InputError, StoreError
 from ...montecarlo.statistics import Statistics
 from ..cells import Cell, Specification
@@ -71,7 +72,7 @@ class Store:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = arguments.path("store", path)
         try:
             manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
             self.format, self.version = int(manifest["format"]), str(manifest["version"])
@@ -101,7 +102,7 @@ class Store:
             StoreError: it cannot be written, holds something else, or its cells are of another
                 version, chunk, engine, dtype or device.
         """
-        folder = Path(path)
+        folder = arguments.path("store", path)
         protocol = {name: getattr(specification, name) for name in PROTOCOL}
         if folder.is_file():
             raise StoreError(f"cannot make a store at {path}: it is a file")
