@@ -58,7 +58,7 @@ class UnknownNameError(InputError, KeyError):
             folded = {_folded(valid): valid for valid in known}
             near = [folded[match] for match in get_close_matches(asked, folded, n=3, cutoff=0.5)]
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-        super().__init__(f"unknown {kind} {shown(text)}; {hint}")
+        super().__init__(f"unknown {kind} {shown(name)}; {hint}")
 
     def __reduce__(self) -> Any:
         # worker processes send errors to the one that started them

@@ -78,7 +78,9 @@ class Explorer:
         self._start, self._networks = start, arguments.whole("networks", networks, 3)
 
         def choice(values: Any, value: Any, text: str) -> Any:
-            return widgets.Dropdown(options=list(values), value=value, description=text)
+            return widgets.Dropdown(
+                options=list(dict.fromkeys([*values, value])), value=value, description=text
+            )
 
         def slider(values: list[Any], value: Any, text: str) -> Any:
             values = sorted({*values, value})

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..asymptotics.growth import Growth
 from ..base import arguments
-from ..base.errors import AssumptionError, NonFiniteError
+from ..base.errors import AssumptionError, InputError, NonFiniteError
 from ..derivation.closed_forms import ClosedForms
 from ..prediction.predict import predict
 from ..render.recursion import Recursion, derive
@@ -102,11 +102,14 @@ def architectures(
         InputError: a name or size that no architecture can have.
     """
     names = STANDARD if placements is None else dict.fromkeys(arguments.names("placements", placements))
-    return [
+    found = [
         Architecture(placement, scaling, depth=depth, width=width, heads=heads, tokens=tokens)
         for placement in names
         for scaling in dict.fromkeys(arguments.names("scalings", scalings))
     ]
+    if not found:
+        raise InputError("a report and its figures need at least one placement and one scaling")
+    return found
 
 
 def compute(archs: Sequence[Architecture], networks: int, seed: int) -> Iterator[Cell]:

@@ -11,7 +11,6 @@ from tqdm import tqdm
 from ..atlases.build import DEPTHS, SECONDS, Atlas
 from ..atlases.cell import compute as atlas_cell
 from ..base import arguments
-from ..base.errors import InputError
 from ..literature import claims
 from . import experts, phases
 from .cells import Cell, architectures, compute
@@ -70,8 +69,6 @@ def write_report(
     out, seed = arguments.path("out", out), arguments.seed(seed)
     networks = arguments.whole("networks", networks, 3, why="for a standard error")
     archs = architectures(placements, scalings, depth, width, heads, tokens)
-    if not archs:
-        raise InputError("a report needs at least one placement and one scaling")
     with replacing(out, RECORD, STORE) as folder:
         bar = tqdm(total=len(archs) + 3, desc="report", disable=not progress)
         cells: list[Cell] = []

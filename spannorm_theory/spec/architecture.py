@@ -12,7 +12,12 @@ from typing import Any
 
 import numpy as np
 
+<<<<<<< HEAD
 from ..base.errors import InputError, shown
+=======
+from ..base import arguments
+from ..base.errors import InputError
+>>>>>>> 8328f95 (Guards of the remaining public methods: streams, pairs, blocks, stores, imports)
 from ..gaussian.activations import ACTIVATIONS, Activation
 from .expressions import over_layers
 from .fields import Fields, require_fields
@@ -184,7 +189,12 @@ class Architecture(Fields):
         return 1 / self.head_width if self.logit_scale == "linear" else 1.0
 
     def block(self, layer: int) -> Trace:
-        """The traced definition of block ``layer`` under the scaling rule."""
+        """The traced definition of block ``layer`` under the scaling rule.
+
+        Raises:
+            InputError: no such block.
+        """
+        layer = arguments.whole("layer", layer, 0, self.depth - 1)
         return self.definition.trace_at(self.scaling, layer, self.depth, **self.options)
 
     @property

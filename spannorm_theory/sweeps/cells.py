@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base import arguments
-from ..base.errors import InputError, UnknownNameError
+from ..base.errors import InputError, UnknownNameError, shown
 
 if TYPE_CHECKING:
     from ..spec.architecture import Architecture
@@ -171,9 +171,9 @@ def specify(
 
 
 def _import(modules: Sequence[str]) -> None:
-    if isinstance(modules, str) or not all(isinstance(module, str) for module in modules):
-        raise InputError(f"imports must be a list of modules, got {modules!r}")
-    for module in modules:
+    if isinstance(modules, str):
+        raise InputError(f"imports must be a list of modules, got {shown(modules)}")
+    for module in arguments.names("imports", modules):
         try:
             import_module(module)
         except ImportError as error:
@@ -206,7 +206,10 @@ def grid(values: Mapping[str, Any]) -> list[Architecture]:
     from ..spec.fields import require_fields
 
     require_fields(values)
-    axes = [list(v) if isinstance(v, (list, tuple)) else [v] for v in values.values()]
+    axes = [
+        arguments.items(name, v, "values") if isinstance(v, Iterable) and not isinstance(v, str) else [v]
+        for name, v in values.items()
+    ]
     return [Architecture.from_dict(dict(zip(values, c, strict=True))) for c in itertools.product(*axes)]
 
 

@@ -122,6 +122,12 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
         raise InputError(
             f"the prediction has no {sorted(missing)}; it belongs to another kind of architecture"
         )
+    wrong = [name for name, sample in samples.items() if len(profiles[name]) != sample.shape[1]]
+    if wrong:
+        raise InputError(
+            f"the prediction has {len(profiles[wrong[0]])} layers of {wrong[0][1]}, and the networks "
+            f"{samples[wrong[0]].shape[1]}; it belongs to another depth"
+        )
     networks = ensemble.networks
     rows = sum(s.shape[1] for s in samples.values())
     threshold = gate_width(networks, rows)

@@ -259,6 +259,8 @@ def save(figure: Figure | Axes, path: str | Path, description: str | None = None
     found = figure.get_figure(root=True) if isinstance(figure, Axes) else figure
     if not isinstance(found, Figure):
         raise InputError(f"expected a figure, or its axes, got {arguments.described(figure)}")
+    if not isinstance(description, (str, type(None))):
+        raise InputError(f"description must be text, got {arguments.described(description)}")
     if path.suffix[1:] not in _METADATA:
         raise InputError(f"figures are saved as .pdf, .svg or .png, got {path.name!r}")
     try:

@@ -103,6 +103,7 @@ class Store:
                 version, chunk, engine, dtype or device.
         """
         folder = arguments.path("store", path)
+        arguments.instance("specification", specification, Specification, "specify")
         protocol = {name: getattr(specification, name) for name in PROTOCOL}
         if folder.is_file():
             raise StoreError(f"cannot make a store at {path}: it is a file")
@@ -253,6 +254,7 @@ class Store:
         Raises:
             StoreError: the other store has another version or protocol, or a cell with other numbers.
         """
+        arguments.instance("other", other, Store, "Store(path)")
         if other.path.resolve() == self.path.resolve():
             raise InputError(f"cannot merge the store at {self.path} with itself")
         if other.format != self.format:
