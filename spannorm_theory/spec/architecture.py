@@ -12,12 +12,8 @@ from typing import Any
 
 import numpy as np
 
-<<<<<<< HEAD
-from ..base.errors import InputError, shown
-=======
 from ..base import arguments
-from ..base.errors import InputError
->>>>>>> 8328f95 (Guards of the remaining public methods: streams, pairs, blocks, stores, imports)
+from ..base.errors import InputError, shown
 from ..gaussian.activations import ACTIVATIONS, Activation
 from .expressions import over_layers
 from .fields import Fields, require_fields
