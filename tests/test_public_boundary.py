@@ -12,47 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from public_calls import ARCH, GAINS, TEXT, calls, message_of
 
 import spannorm_theory as st
 from spannorm_theory.base.errors import InputError, SpannormError, UnknownNameError
 from spannorm_theory.prediction.predict import predict_profiles
-
-TEXT = "span-norm unit depth=2 width=16 heads=2 tokens=4"
-ARCH = st.Architecture.parse(TEXT)
-GAINS = {"sigma_a2": 1.0, "sigma_f2": 1.0, "omega_a2": 1.0, "omega_f2": 1.0}
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """One result of each kind."""
-    with ThreadPoolExecutor(1) as pool:
-        swept = st.sweep(
-            [ARCH, ARCH.with_(depth=3)],
-            networks=2,
-            executor=pool,
-            store=tmp_path_factory.mktemp("sweep"),
-            device="cpu",
-            progress=False,
-        )
-    verified = st.verify(ARCH, networks=4, progress=False)
-    return {
-        "prediction": st.predict(ARCH),
-        "ensemble": verified.ensemble,
-        "verification": verified,
-        "spectra": st.spectra(ARCH),
-        "sweep": swept,
-        "recursion": st.derive("span-norm"),
-        "atlas": st.atlas("pre-norm", "unit"),
-    }
-
-
-def message_of(call: Callable[[], object]) -> str:
-    """The message of a refusal; empty where the call has a result."""
-    try:
-        call()
-    except SpannormError as error:
-        return str(error)
-    return ""
 
 
 def refused(call: Callable[[], object]) -> str:
@@ -158,97 +122,7 @@ STRANGE = (None, 3, -1, 2.5, float("nan"), True, "", "nope", b"x", object(), [],
 def test_strange_arguments_are_refused_in_one_line_or_used(
     strange: Any, results: dict[str, Any], tmp_path: Path
 ) -> None:
-    plot, table, recursion = st.plot, results["prediction"], results["recursion"]
-    ensemble, drawing = results["ensemble"], {"a": lambda ax: None}
-    calls: list[Callable[[], object]] = [
-        lambda: st.predict(strange),
-        lambda: st.simulate(strange, networks=1),
-        lambda: st.simulate(ARCH, networks=strange),
-        lambda: st.simulate(ARCH, networks=1, seed=strange),
-        lambda: st.simulate(ARCH, networks=1, first=strange),
-        lambda: st.simulate(ARCH, networks=1, device=strange),
-        lambda: st.simulate(ARCH, networks=1, engine=strange),
-        lambda: st.simulate(ARCH, networks=1, dtype=strange),
-        lambda: st.verify(strange, networks=3, progress=False),
-        lambda: st.verify(ARCH, networks=strange, progress=False),
-        lambda: st.verify(ARCH, networks=3, theory=strange, progress=False),
-        lambda: st.spectra(strange),
-        lambda: st.spectra(ARCH, layers=strange),
-        lambda: st.spectra(ARCH, networks=strange),
-        lambda: st.spectra(ARCH, device=strange),
-        lambda: st.derive(strange),
-        lambda: st.derive("pre-norm", strange),
-        lambda: st.derive("pre-norm", activation=strange),
-        lambda: recursion.iterate(strange, **GAINS),
-        lambda: recursion.iterate(1, **{**GAINS, "sigma_a2": strange}),
-        lambda: recursion.iterate(1, **GAINS, q0=strange),
-        lambda: recursion.identity_gain(strange),
-        lambda: recursion.moment_at(strange, 1),
-        lambda: recursion.asymptotics()[str(strange)],
-        lambda: recursion.closed_form()[str(strange)],
-        lambda: ARCH.block(strange),
-        lambda: st.atlas(strange, "unit", depths=strange),
-        lambda: st.atlas("pre-norm", "unit", networks=strange, seconds="x"),
-        lambda: st.sweep(strange, store=tmp_path / "s", networks="x"),
-        lambda: st.sweep(ARCH, store=tmp_path / "s", networks=strange, chunk=7),
-        lambda: st.sweep(ARCH, store=strange, workers="x"),
-        lambda: st.sweep(ARCH, store=tmp_path / "s", seed=strange, networks="x"),
-        lambda: st.sweep(ARCH, store=tmp_path / "s", imports=strange, networks="x"),
-        lambda: st.sweep(ARCH, store=tmp_path / "s", executor="x", device=strange),
-        lambda: st.Store(strange),
-        lambda: st.Store(results["sweep"].store.path).merge(strange),
-        lambda: st.claims(strange or "nope"),
-        lambda: st.claims(path=strange or "nowhere"),
-        lambda: st.claims("nope", device=strange),
-        lambda: st.write_report(strange, networks="x"),
-        lambda: st.write_report(tmp_path / "r", placements=strange or "nope"),
-        lambda: st.write_figures(tmp_path / "f", style=strange),
-        lambda: st.write_figures(strange, networks="x"),
-        lambda: st.write_figures(tmp_path / "f", networks=strange, placements="nope"),
-        lambda: st.write_latex(strange, tmp_path / "t.tex"),
-        lambda: st.write_latex(table, strange and f"/nowhere/{strange}"),
-        lambda: st.write_latex(table, tmp_path / "t.tex", strange),
-        lambda: st.placements()[strange],
-        lambda: st.scalings()[strange],
-        lambda: st.activations()[strange],
-        lambda: plot.style(strange).__exit__(),
-        lambda: plot.placement_style(strange),
-        lambda: plot.block_diagram(strange),
-        lambda: plot.block_diagram("pre-norm", scaling=strange),
-        lambda: plot.block_diagram("pre-norm", ax=strange),
-        lambda: plot.depth_profile(strange, "variance"),
-        lambda: plot.depth_profile(table, strange),
-        lambda: plot.depth_profile(table, "variance", stream=strange),
-        lambda: plot.depth_profile(table, "variance", per=strange),
-        lambda: plot.depth_profile(table, "variance", ax=strange),
-        lambda: plot.rank_collapse(strange),
-        lambda: plot.weight_gradients(strange),
-        lambda: plot.weight_gradients(table, width=strange),
-        lambda: plot.comparison(strange, "variance"),
-        lambda: plot.comparison(table, strange),
-        lambda: plot.comparison(table, "variance", strange),
-        lambda: plot.comparison(table, "variance", height=strange),
-        lambda: plot.residuals(strange),
-        lambda: plot.distribution(strange),
-        lambda: plot.distribution(ensemble, strange),
-        lambda: plot.distribution(ensemble, layer=strange),
-        lambda: plot.distribution(ensemble, stream=strange),
-        lambda: plot.distribution(ensemble, ax=strange),
-        lambda: plot.spectrum(strange),
-        lambda: plot.spectrum(results["spectra"], stream=strange),
-        lambda: plot.spectrum(results["spectra"], ax=strange),
-        lambda: plot.phase_diagram(strange, "depth", "width", "variance"),
-        lambda: plot.phase_diagram(table, strange, "width", "variance"),
-        lambda: plot.phase_diagram(table, "depth", "width", strange),
-        lambda: plot.panels(strange),
-        lambda: plot.panels(drawing, columns=strange),
-        lambda: plot.panels(drawing, height=strange, share=strange),
-        lambda: plot.overview(strange),
-        lambda: plot.overview(ARCH, networks=strange, seed="x"),
-        lambda: plot.save(strange, tmp_path / "f.png"),
-        lambda: plot.save(plot.block_diagram("pre-norm"), tmp_path / "f.png", strange),
-    ]
-    for call in calls:
+    for call in calls(strange, results, tmp_path):
         message = message_of(call)
         assert "\n" not in message
 

@@ -170,7 +170,7 @@ class Recurrence:
             InputError: no such pair.
             NoClosedForm: there is none; the message says why.
         """
-        if pair not in self.step.pairs:
+        if not isinstance(pair, tuple) or pair not in self.step.pairs:
             raise InputError(f"pair must be one of {', '.join(map(str, self.step.pairs))}, got {shown(pair)}")
         solved, reasons = self._forward_solution
         if pair not in solved:
