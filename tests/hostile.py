@@ -85,6 +85,12 @@ objects: Values = draw.one_of(
 )
 anything: Values = draw.one_of(numbers, words, objects)
 
+
+def mostly(usual: Values, odd: Values = anything) -> Values:
+    """Four times in five a ``usual`` value."""
+    return draw.sampled_from([usual] * 4 + [odd]).flatmap(lambda kind: kind)
+
+
 #: placements, scaling rules and activations by the name of their registry
 PLACEMENTS, SCALINGS, ACTIVATIONS = (tuple(found()) for found in (placements, scalings, activations))
 #: those with an option, or with several streams

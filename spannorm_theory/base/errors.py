@@ -14,7 +14,8 @@ class SpannormError(ValueError):
     """Base of every error that the toolkit raises on purpose; its message is one line."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        line = " ".join(message.split())
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
 
     def __str__(self) -> str:
         return str(self.args[0])
