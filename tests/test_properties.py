@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hostile import ACTIVATIONS, GOOD, anything, good_fields, mostly, numbers, odd_fields, words
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as draw
 from public_calls import calls
 
@@ -53,6 +53,7 @@ def tried(share: float) -> Callable[[Any], Any]:
         database=None,
         deadline=None,
         print_blob=True,
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
 

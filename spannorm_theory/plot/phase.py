@@ -102,7 +102,7 @@ def _planes(
 ) -> tuple[dict[str, NDArray[np.float64]], tuple[list[Any], list[Any]]]:
     """Each number as an array (y, x), and the parameters' values in order."""
     for column in (x, y, *NUMBERS):
-        if column not in list(table.columns):
+        if not isinstance(column, str) or column not in table:
             known = ", ".join(map(str, table.columns))
             raise InputError(f"the table has no column {shown(column)}; it has {known}")
     if table.empty:
