@@ -240,6 +240,18 @@ def test_simulations_are_numbers(
 @given(
     fields=good_fields(4), seed=draw.integers(0, 9), dtype=draw.sampled_from(["auto", "float64", "bfloat16"])
 )
+@example(
+    fields={
+        "placement": "sandwich",
+        "depth": 1,
+        "width": 4,
+        "heads": 1,
+        "tokens": 2,
+        "input_cosine": 1 - 1e-9,
+    },
+    seed=0,
+    dtype="bfloat16",
+)
 def test_verifications_have_a_verdict(fields: dict[str, Any], seed: int, dtype: str) -> None:
     arch = sound(lambda: st.Architecture(**fields))
     if arch is None:
