@@ -42,7 +42,7 @@ def panels(
     columns = arguments.whole("columns", columns, 1)
     if not isinstance(drawings, Mapping) or not all(callable(draw) for draw in drawings.values()):
         raise InputError(f"panels map a title to a function that draws, got {arguments.described(drawings)}")
-    share = "" if share == "" else arguments.choice("share", share, ("x", "y", "xy"))
+    share = "" if isinstance(share, str) and not share else arguments.choice("share", share, ("x", "y", "xy"))
     height = arguments.number("height", height, most=LARGEST)
     if not drawings:
         raise InputError("panels need at least one drawing")
