@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,14 @@ def registries() -> Iterator[None]:
 
     with PLACEMENTS.temporarily(), SCALINGS.temporarily(), ACTIVATIONS.temporarily():
         yield
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One small result of each kind that public functions return."""
+    from public_calls import one_of_each
+
+    return one_of_each(tmp_path_factory.mktemp("sweep"))
 
 
 @pytest.fixture(autouse=True)

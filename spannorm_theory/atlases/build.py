@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ..base import arguments
 from ..base.errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
 from ..base.files import make_folder, write_file
 from ..base.interrupts import whole_results
@@ -81,7 +82,7 @@ class Atlas:
         Raises:
             InputError: it cannot be written.
         """
-        folder = make_folder(out)
+        folder = make_folder(arguments.path("out", out))
         contents = {
             "atlas.html": page(self.cells, self.depths, self.summary()),
             "atlas.csv": self.table.to_csv(index=False),
@@ -100,15 +101,15 @@ class Atlas:
 
 
 def architectures(
-    placements: Sequence[str] | None = None, scalings: Sequence[str] | None = None, **fields: Any
+    placements: Sequence[str] | str | None = None, scalings: Sequence[str] | str | None = None, **fields: Any
 ) -> list[Architecture]:
     """Every placement under every scaling rule that it can take; None takes all that are registered.
 
     Raises:
         InputError: a name or field that no architecture can have, or no cell is left.
     """
-    names = list(PLACEMENTS) if placements is None else list(dict.fromkeys(placements))
-    rules = list(SCALINGS) if scalings is None else list(dict.fromkeys(scalings))
+    names = _names("placements", placements, PLACEMENTS)
+    rules = _names("scalings", scalings, SCALINGS)
     for name in names:
         PLACEMENTS[parse_placement(name)[0]]
     for rule in rules:
@@ -119,6 +120,10 @@ def architectures(
     if not found:
         raise InputError("no cell is left: none of these scaling rules belongs to any of these placements")
     return found
+
+
+def _names(name: str, given: Sequence[str] | str | None, known: Iterable[str]) -> list[str]:
+    return list(known if given is None else dict.fromkeys(arguments.names(name, given)))
 
 
 def _valid(placement: str, scaling: str, fields: dict[str, Any]) -> Architecture | None:
@@ -133,8 +138,8 @@ def _valid(placement: str, scaling: str, fields: dict[str, Any]) -> Architecture
 
 @whole_results()
 def atlas(
-    placements: Sequence[str] | None = None,
-    scalings: Sequence[str] | None = None,
+    placements: Sequence[str] | str | None = None,
+    scalings: Sequence[str] | str | None = None,
     *,
     depths: Sequence[int] = DEPTHS,
     networks: int = 0,
@@ -153,7 +158,7 @@ def atlas(
     Pairs that a rule refuses, or cannot be applied to, are left out.
 
     Args:
-        placements, scalings: registered names; None takes all.
+        placements, scalings: registered names, one or several; None takes all.
         depths: of the branch shares and cosines; bounds are given at the first.
         networks: of a Monte Carlo verification of ``sample`` cells spread over the table; 0 runs none.
         seed: of that verification.
@@ -164,16 +169,21 @@ def atlas(
             those of the Monte Carlo.
 
     Raises:
-        InputError: a name or field that no architecture can have.
+        InputError: a name or field that no architecture can have, or another value that cannot be used.
     """
-    if any(isinstance(d, bool) or not isinstance(d, int) or d < 1 for d in depths) or not depths:
-        raise InputError(f"depths must be integers of at least 1, got {list(depths)!r}")
+    order = tuple(
+        sorted({arguments.whole("depths", d, 1) for d in arguments.items("depths", depths, "integers")})
+    )
+    if not order:
+        raise InputError("depths must be integers of at least 1, got none")
+    networks, sample = arguments.whole("networks", networks), arguments.whole("sample", sample)
     if networks and networks < 3:
-        raise InputError(f"a Monte Carlo sample needs at least 3 networks, got {networks!r}; 0 runs none")
+        raise InputError(f"a Monte Carlo sample needs at least 3 networks, got {networks}; 0 runs none")
+    seed, seconds = arguments.seed(seed), arguments.number("seconds", seconds)
+    workers = None if workers is None else arguments.whole("workers", workers, 1)
     from tqdm import tqdm
 
     archs = architectures(placements, scalings, **fields)
-    order = tuple(sorted(set(depths)))
     found = computed(archs, order, seconds, workers)
     done = dict(tqdm(found, total=len(archs), desc="atlas", disable=not progress))
     cells = [done[i] for i in range(len(archs))]

@@ -179,7 +179,10 @@ def stream(value: Any) -> str:
     """
     if isinstance(value, str):
         return value
-    return str(whole("stream", value))
+    try:
+        return str(whole("stream", value))
+    except InputError:
+        raise InputError(f"stream must be the name of a stream, or its number, got {shown(value)}") from None
 
 
 def instance(name: str, value: Any, kind: type[T], source: str) -> T:

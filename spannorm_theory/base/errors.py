@@ -14,7 +14,8 @@ class SpannormError(ValueError):
     """Base of every error that the toolkit raises on purpose; its message is one line."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        line = " ".join(message.split())
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -62,7 +63,7 @@ class UnknownNameError(InputError, KeyError):
             folded = {_folded(valid): valid for valid in known}
             near = [folded[match] for match in get_close_matches(asked, folded, n=3, cutoff=0.5)]
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-        super().__init__(f"unknown {kind} {shown(text)}; {hint}")
+        super().__init__(f"unknown {kind} {shown(name)}; {hint}")
 
     def __reduce__(self) -> Any:
         # worker processes send errors to the one that started them

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from .errors import InputError, UnknownNameError
 from .names import require_usable
@@ -19,6 +19,25 @@ class Named(Protocol):
 
 
 T = TypeVar("T", bound=Named)
+V = TypeVar("V")
+
+
+class Results(dict[str, V]):
+    """Results by name; an unknown name is refused with the nearest ones.
+
+    Args:
+        kind: what a result is called in that message.
+    """
+
+    def __init__(self, kind: str, found: Mapping[str, V]) -> None:
+        super().__init__(found)
+        self.kind = kind
+
+    def __missing__(self, name: str) -> V:
+        raise UnknownNameError(self.kind, name, self)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, dict[str, V]]]:
+        return type(self), (self.kind, dict(self))
 
 
 class Registry(Mapping[str, T]):
@@ -59,7 +78,7 @@ class Registry(Mapping[str, T]):
             raise UnknownNameError(self.kind, name, self._entries) from None
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return isinstance(name, str) and name in self._entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

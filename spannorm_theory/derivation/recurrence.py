@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from sympy import Eq, Expr, Integer, Mul, Symbol, factor, sqrt
 
-from ..base import symbols
-from ..base.errors import NoClosedForm
+from ..base import arguments, symbols
+from ..base.errors import InputError, NoClosedForm, shown
 from ..gaussian.activations import ACTIVATIONS
 from ..moments.one_token import BranchGain, Step, concrete_gains, constant_gains, tidy
 from ..spec.architecture import parse_placement
@@ -164,11 +164,14 @@ class Recurrence:
         return solve_forward(self.step.forward, moments, self.start, self.initial[-1])
 
     def moment_at(self, pair: Pairs, layer: Expr) -> Expr:
-        """Closed form of a stream moment at ``layer`` >= start.
+        """Closed form of the moment of a pair of streams at ``layer`` >= start.
 
         Raises:
+            InputError: no such pair.
             NoClosedForm: there is none; the message says why.
         """
+        if not isinstance(pair, tuple) or pair not in self.step.pairs:
+            raise InputError(f"pair must be one of {', '.join(map(str, self.step.pairs))}, got {shown(pair)}")
         solved, reasons = self._forward_solution
         if pair not in solved:
             raise NoClosedForm(f"no closed form for {self.block.moment(*pair)}: {reasons[pair]}")
@@ -217,7 +220,12 @@ class Recurrence:
 
         The product of all norm and skip factors, as often quoted for gradients. It is not the
         gradient: the branches carry most of what the norms divide away.
+
+        Raises:
+            InputError: no such stream.
+            NoClosedForm: there is none; the message says why.
         """
+        stream = arguments.whole("stream", stream, 0, len(self.step.trace.streams) - 1)
         gain, block = self.opening_identity(stream), self.block_identity(stream)
         if block == 1:
             return gain

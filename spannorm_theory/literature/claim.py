@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from ..base import arguments
 from ..base.errors import InputError, SpannormError, UnknownNameError
 from .bibliography import bibliography, papers
 from .check import Check, read_check
@@ -83,7 +84,7 @@ def load_claims(path: str | Path | None = None) -> tuple[Claim, ...]:
     Raises:
         InputError: the file cannot be read, or a claim breaks the schema; the message names the claim.
     """
-    path = papers("claims.toml") if path is None else Path(path)
+    path = papers("claims.toml") if path is None else arguments.path("path", path)
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8")).get("claim", [])
     except (OSError, tomllib.TOMLDecodeError) as error:

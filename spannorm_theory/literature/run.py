@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..base.errors import UnknownNameError
+from ..base import arguments
 from ..base.files import write_file
 from ..base.interrupts import whole_results
 from ..base.jsontext import to_json
@@ -81,7 +81,7 @@ class ClaimsReport:
 
 @whole_results()
 def claims(
-    ids: Sequence[str] | None = None,
+    ids: Sequence[str] | str | None = None,
     *,
     full: bool = False,
     path: str | Path | None = None,
@@ -92,7 +92,7 @@ def claims(
     """Run the recorded claims and compare each verdict with the recorded one.
 
     Args:
-        ids: only these claims, whether or not they are in the quick set.
+        ids: only this claim or these, whether or not they are in the quick set.
         full: all claims; else those of the quick set.
         path: another file of claims.
         progress: show a progress bar.
@@ -105,12 +105,11 @@ def claims(
     from tqdm import tqdm
 
     known = {claim.id: claim for claim in load_claims(path)}
-    for name in ids or ():
-        if name not in known:
-            raise UnknownNameError("claim", name, known)
-    chosen = [known[i] for i in ids] if ids else [c for c in known.values() if full or not c.full]
+    listed = [arguments.choice("claim", name, known) for name in arguments.names("ids", ids or ())]
+    chosen = [known[i] for i in listed] if listed else [c for c in known.values() if full or not c.full]
+    device = arguments.device(device)
     laboratory = Laboratory(device) if simulated else None
     outcomes = tuple(
         judge(claim, laboratory) for claim in tqdm(chosen, desc="claims", disable=not progress, delay=2)
     )
-    return ClaimsReport(outcomes, 0 if ids else len(known) - len(chosen), simulated)
+    return ClaimsReport(outcomes, 0 if listed else len(known) - len(chosen), simulated)

@@ -11,10 +11,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from ..base.errors import InputError, UnknownNameError
+from ..base import arguments
+from ..base.errors import InputError
 from ..base.quantities import Key, split_positions
 from ..layers.shown_positions import shown_positions
 from ..spec.architecture import Architecture
+from ..spec.arguments import architecture
 from .batches import Job, require_memory, run
 from .implicit import ImplicitWeights
 from .network import MakeWeights
@@ -84,7 +86,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 
 
 def simulate(
-    arch: Architecture,
+    arch: Architecture | str,
     networks: int = 64,
     seed: int = 0,
     device: str = "auto",
@@ -101,8 +103,10 @@ def simulate(
     depend on ``seed`` and not on how networks are batched.
 
     Args:
+        arch: an architecture, or its text form.
         networks: how many, at least 1 (2 for standard errors).
-        device: "auto", "cpu", "cuda" or "cuda:<index>".
+        seed: from 0 to 2^63 - 1.
+        device: "auto", "cpu", "cuda" or "cuda:<index>", or a ``torch.device``.
         engine: "explicit" draws every weight matrix; "implicit" draws only what the measurements see,
             with the same law; "auto" takes the cheaper one.
         dtype: "float32", "float64" or "bfloat16"; statistics are float64 in any case. The random numbers
@@ -119,19 +123,17 @@ def simulate(
         InputError: a value that cannot be used, or a size that does not fit into memory.
         NonFiniteError: a measurement is infinite or undefined.
     """
-    for name, value, least in (("networks", networks, 1), ("seed", seed, 0), ("first", first, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise InputError(f"{name} must be an integer of at least {least}, got {value!r}")
-    if dtype not in DTYPES:
-        raise UnknownNameError("dtype", dtype, DTYPES)
+    arch, seed = architecture(arch), arguments.seed(seed)
+    networks, first = arguments.whole("networks", networks, 1), arguments.whole("first", first)
+    dtype = arguments.choice("dtype", dtype, DTYPES)
     shown = shown_positions(arch, by, positions)
     measured = None if shown is None else tuple(shown.tolist())
     used, reason = choose_engine(arch, engine)
     where = choose_device(device)
-    require_memory(arch, int(networks), where, DTYPES[dtype], used == "explicit")
-    job = Job(Program(arch), ENGINES[used], int(seed), where, DTYPES[dtype], measured)
-    samples, finished = run(job, int(networks), progress is not False, int(first))
-    return Ensemble(arch, finished, int(seed), str(job.device), used, reason, dtype, samples, measured)
+    require_memory(arch, networks, where, DTYPES[dtype], used == "explicit")
+    job = Job(Program(arch), ENGINES[used], seed, where, DTYPES[dtype], measured)
+    samples, finished = run(job, networks, progress is not False, first)
+    return Ensemble(arch, finished, seed, str(job.device), used, reason, dtype, samples, measured)
 
 
 ENGINES: dict[str, MakeWeights] = {"explicit": ExplicitWeights, "implicit": ImplicitWeights}
@@ -146,8 +148,7 @@ def choose_engine(arch: Architecture, engine: str) -> tuple[str, str]:
     Raises:
         InputError: "implicit" with as many tokens as coordinates.
     """
-    if engine not in ("auto", *ENGINES):
-        raise UnknownNameError("engine", engine, ("auto", *ENGINES))
+    engine = arguments.choice("engine", engine, ("auto", *ENGINES))
     n, d = arch.tokens, arch.width
     if engine == "implicit" and n >= d:
         raise InputError(

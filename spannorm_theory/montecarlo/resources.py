@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
 
 import torch
 
+from ..base import arguments
 from ..base.errors import InputError
 from ..base.memory import available_memory as host_memory
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str | torch.device) -> torch.device:
     """The device called ``name``; "auto" is CUDA where there is one, else the CPU.
 
     Raises:
         InputError: the device does not exist here.
     """
+    name = arguments.device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise InputError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>', got {name!r}")
     if name == "cpu":
         return torch.device("cpu")
     index = int(name.partition(":")[2] or 0)

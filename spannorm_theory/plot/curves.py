@@ -8,28 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..base import arguments
+from ..base.arguments import Result
 from ..base.errors import InputError, UnknownNameError
 from ..base.quantities import INPUT, QUANTITIES
 
 Array = NDArray[np.float64]
 
 
-class Result(Protocol):
-    """What simulate, verify and sweep return."""
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """One row for each layer of each quantity."""
-
-
 #: what figures are drawn from: a table of predict, simulate, verify or sweep, or their result; or several
 Tables = pd.DataFrame | Result | Iterable[pd.DataFrame | Result]
+
+SOURCES = "what predict, simulate, verify or sweep return, or their tables"
 
 #: what can tell two curves of one quantity apart
 KEYS = ("placement", "scaling", "depth", "width", "tokens", "stream")
@@ -51,10 +46,9 @@ def view(name: str) -> View:
     Raises:
         InputError: no such quantity.
     """
+    name = arguments.choice("quantity", name, [*QUANTITIES, "rank_collapse"])
     if name == "rank_collapse":
         return View("token_cosine", True, r"distance from rank one $1-\rho$", complement=True)
-    if name not in QUANTITIES:
-        raise UnknownNameError("quantity", name, [*QUANTITIES, "rank_collapse"])
     quantity = QUANTITIES[name]
     return View(name, quantity.logarithmic or name == "branch_share", f"{quantity.label} ${quantity.latex}$")
 
@@ -96,20 +90,13 @@ def join(tables: Tables) -> pd.DataFrame:
     Raises:
         InputError: there is none, or something else is among them.
     """
-    parts = [tables] if isinstance(tables, pd.DataFrame) or hasattr(tables, "table") else list(tables)
+    one = isinstance(tables, pd.DataFrame) or not isinstance(tables, Iterable)
+    parts = [tables] if one else arguments.items("tables", tables, SOURCES)
     if not parts:
         raise InputError("there is no table to draw; pass one of predict, simulate or verify")
-    return pd.concat([_unified(_table(part)) for part in parts], ignore_index=True)
-
-
-def _table(part: Any) -> pd.DataFrame:
-    found = getattr(part, "table", part)
-    if not isinstance(found, pd.DataFrame) or not {*KEYS, "layer", "quantity"} <= set(found):
-        raise InputError(
-            "a figure is drawn from what predict, simulate, verify or sweep return, or their tables; got "
-            f"{type(part).__name__}"
-        )
-    return found
+    columns = (*KEYS, "layer", "quantity")
+    found = [arguments.table("the table of a figure", part, columns, f"one of {SOURCES}") for part in parts]
+    return pd.concat([_unified(table) for table in found], ignore_index=True)
 
 
 def _unified(table: pd.DataFrame) -> pd.DataFrame:
@@ -152,6 +139,7 @@ def curves(table: pd.DataFrame, what: View, stream: str) -> list[Curve]:
     """
     if "position" in table:
         raise InputError("a table by position has no one value for a layer; draw it with position_profile")
+    stream = arguments.stream(stream)
     rows = table[table["quantity"] == what.quantity]
     # the gradient at the embedding has one layer, and is no curve beside others
     rows = rows[rows["stream"] != INPUT[0]] if stream == "all" else rows[rows["stream"] == stream]

@@ -8,12 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy import stats
 
-from ..base.errors import InputError
+from ..base import arguments
 from ..base.quantities import QUANTITIES
 from ..prediction.predict import predict_profiles
 from ..verification.allowances import fluctuations
 from .canvas.marks import placement_label, placement_style
-from .canvas.paper import new_axes, paper
+from .canvas.paper import axes_or_none, new_axes, paper
 
 if TYPE_CHECKING:
     from ..montecarlo.ensemble import Ensemble
@@ -40,11 +40,13 @@ def distribution(
     Raises:
         InputError: another quantity, or no such stream or layer.
     """
-    key, arch = (stream, quantity), ensemble.arch
-    if quantity not in ("variance", "grad_variance") or key not in ensemble.samples:
-        raise InputError(f"a distribution is of variance or grad_variance of a stream, got {key}")
-    if not 0 <= layer <= arch.depth:
-        raise InputError(f"layer must be from 0 to {arch.depth}, got {layer!r}")
+    from ..montecarlo.ensemble import Ensemble
+
+    ensemble = arguments.instance("ensemble", ensemble, Ensemble, "simulate")
+    quantity = arguments.choice("quantity of a distribution", quantity, ("variance", "grad_variance"))
+    streams = [name for name, known in ensemble.samples if known == quantity]
+    key, arch = (arguments.choice("stream", arguments.stream(stream), streams), quantity), ensemble.arch
+    layer, ax = arguments.whole("layer", layer, 0, arch.depth), axes_or_none(ax)
     logs = ensemble.samples[key][:, layer]
     profiles = predict_profiles(arch).profiles
     spread = float(fluctuations(arch, profiles)[key][layer])

@@ -7,10 +7,12 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from ..base import arguments
 from ..base.errors import SpannormError
 from ..gaussian.activations import ACTIVATIONS
 from ..prediction.predict import predict
 from ..spec.architecture import Architecture
+from ..spec.arguments import architecture
 from ..spec.placements import PLACEMENTS
 from ..spec.scalings import SCALINGS
 from .canvas.paper import PaperFigure, render
@@ -24,15 +26,18 @@ QUANTITIES = {
 }
 
 
-def overview(arch: Architecture, *, networks: int = 0, seed: int = 0) -> PaperFigure:
+def overview(arch: Architecture | str, *, networks: int = 0, seed: int = 0) -> PaperFigure:
     """Variance, gradient and rank collapse of one architecture against depth.
 
     Args:
-        networks: independent networks to measure beside the theory; 0 for theory alone.
+        arch: an architecture, or its text form.
+        networks: independent networks to measure beside the theory, at least 3; 0 for theory alone.
 
     Raises:
+        InputError: a value that cannot be used.
         AssumptionError: the theory does not cover the architecture.
     """
+    arch, networks, seed = architecture(arch), arguments.whole("networks", networks), arguments.seed(seed)
     if networks:
         from ..verification.verification import verify
 
@@ -58,7 +63,7 @@ class Explorer:
         controls: the widgets by name; setting a ``value`` redraws.
     """
 
-    def __init__(self, start: Architecture | None = None, networks: int = 8) -> None:
+    def __init__(self, start: Architecture | str | None = None, networks: int = 8) -> None:
         """Build the widgets.
 
         Args:
@@ -70,11 +75,13 @@ class Explorer:
         """
         import ipywidgets as widgets
 
-        start = start or Architecture("span-norm", depth=24, width=256, tokens=32)
-        self._start, self._networks = start, networks
+        start = architecture("span-norm unit depth=24 tokens=32" if start is None else start)
+        self._start, self._networks = start, arguments.whole("networks", networks, 3)
 
         def choice(values: Any, value: Any, text: str) -> Any:
-            return widgets.Dropdown(options=list(values), value=value, description=text)
+            return widgets.Dropdown(
+                options=list(dict.fromkeys([*values, value])), value=value, description=text
+            )
 
         def slider(values: list[Any], value: Any, text: str) -> Any:
             values = sorted({*values, value})

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..base import arguments
 from ..base.errors import InputError
 from ..spec.scaling import WEIGHTS
 from .canvas.crop import crop_limits
@@ -75,8 +76,8 @@ def _share(pairs: Sequence[tuple[Axes, list[Curve]]], what: View, per: str) -> N
 
 def comparison(
     tables: Tables,
-    quantities: Sequence[str],
-    scalings: Sequence[str] | None = None,
+    quantities: Sequence[str] | str,
+    scalings: Sequence[str] | str | None = None,
     *,
     shared: bool = True,
     bounds: bool = False,
@@ -89,7 +90,7 @@ def comparison(
 
     Args:
         tables: what ``predict``, ``simulate`` or ``verify`` return, or their tables.
-        quantities: names in ``QUANTITIES``, or "rank_collapse".
+        quantities: one or several names in ``QUANTITIES``, or "rank_collapse".
         scalings: which scaling rules, in order; None takes those of the tables.
         shared: panels of a row share their value axis.
         bounds: shade what the bounds allow.
@@ -99,7 +100,8 @@ def comparison(
         InputError: a panel would be empty.
     """
     joined = join(tables)
-    rules = list(dict.fromkeys(joined["scaling"])) if scalings is None else list(scalings)
+    rules = arguments.names("scalings", dict.fromkeys(joined["scaling"]) if scalings is None else scalings)
+    quantities = arguments.names("quantities", quantities)
     if not rules or not quantities:
         raise InputError("a comparison needs at least one quantity and one scaling")
     views = [view(name) for name in quantities]

@@ -9,9 +9,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from ..base import arguments
 from ..base.errors import InputError
 from .canvas.draw import columns_that_fit
-from .canvas.paper import PaperFigure, new_figure, paper, venue
+from .canvas.paper import LARGEST, PaperFigure, new_figure, paper, venue
 
 
 def panels(
@@ -38,6 +39,11 @@ def panels(
     Raises:
         InputError: nothing to draw.
     """
+    columns = arguments.whole("columns", columns, 1)
+    if not isinstance(drawings, Mapping) or not all(callable(draw) for draw in drawings.values()):
+        raise InputError(f"panels map a title to a function that draws, got {arguments.described(drawings)}")
+    share = "" if isinstance(share, str) and not share else arguments.choice("share", share, ("x", "y", "xy"))
+    height = arguments.number("height", height, most=LARGEST)
     if not drawings:
         raise InputError("panels need at least one drawing")
     across = min(columns, len(drawings))

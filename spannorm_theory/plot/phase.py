@@ -13,10 +13,11 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..base.errors import InputError, UnknownNameError
+from ..base import arguments
+from ..base.errors import InputError, shown
 from ..base.quantities import QUANTITIES
 from .canvas.marks import placement_label
-from .canvas.paper import COLUMN, new_figure, paper
+from .canvas.paper import COLUMN, axes_or_none, new_figure, paper
 from .canvas.scales import LN10
 
 #: tick labels on one axis, at most, and contours
@@ -49,23 +50,25 @@ def phase_diagram(
     Raises:
         InputError: a column is missing, points are not a full plane, or there are not two axes.
     """
-    if quantity not in QUANTITIES:
-        raise UnknownNameError("quantity", quantity, QUANTITIES)
-    what = QUANTITIES[quantity]
+    what = QUANTITIES[arguments.choice("quantity", quantity, QUANTITIES)]
+    wanted = "a table with a row for each point, and the columns x, y, theory and estimate"
+    if not isinstance(table, pd.DataFrame):
+        raise InputError(f"a phase diagram is drawn from {wanted}; got {arguments.described(table)}")
     grids, values = _planes(table, x, y)
     names = {"value": f"{what.label} ${what.latex}$", **(labels or {})}
     if what.logarithmic:
         grids = {name: grid / LN10 for name, grid in grids.items()}
         names["value"] = rf"$\log_{{10}}$ {names['value']}"
-    if ax is not None and len(ax) != 2:
-        raise InputError(f"a phase diagram needs two axes, got {len(ax)}")
+    given = None if ax is None else [axes_or_none(one) for one in arguments.items("ax", ax, "two axes")]
+    if given is not None and (len(given) != 2 or None in given):
+        raise InputError(f"a phase diagram needs two axes, got {arguments.described(list(ax or ()))}")
     ordered = not any(isinstance(v, str) for v in [*values[0], *values[1]])
     with paper():
-        if ax is None:
+        if given is None:
             height = 2.05 + (0.16 if title else 0)
             left, right = new_figure(COLUMN, height).subplots(1, 2, sharey=True)
         else:
-            left, right = ax
+            left, right = given
         norm, colours = _colours(list(grids.values()))
         mesh: QuadMesh | None = None
         for panel, name, text in ((left, "theory", "theory"), (right, "estimate", "Monte Carlo")):
@@ -99,8 +102,11 @@ def _planes(
 ) -> tuple[dict[str, NDArray[np.float64]], tuple[list[Any], list[Any]]]:
     """Each number as an array (y, x), and the parameters' values in order."""
     for column in (x, y, *NUMBERS):
-        if column not in table:
-            raise InputError(f"the table has no column {column!r}; it has {', '.join(table.columns)}")
+        if not isinstance(column, str) or column not in table:
+            known = ", ".join(map(str, table.columns))
+            raise InputError(f"the table has no column {shown(column)}; it has {known}")
+    if table.empty:
+        raise InputError("the table has no rows; a phase diagram needs one for each point")
     values = tuple(
         list(dict.fromkeys(table[c])) if isinstance(table[c].iloc[0], str) else sorted(set(table[c]))
         for c in (x, y)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..base import arguments
 from ..base.errors import InputError
 from .canvas.draw import Look, draw, name_curves
 from .canvas.marks import layer_style, placement_label, placement_style, sequence_style
-from .canvas.paper import new_axes, paper, venue
+from .canvas.paper import axes_or_none, new_axes, paper, venue
 from .curves import Curve, Tables, curves, join, view
 
 #: columns that may tell curves apart by colour
@@ -26,8 +27,7 @@ def looks(found: Sequence[Curve], per: str) -> Callable[[Curve], Look]:
     Raises:
         InputError: curves differ in another column too, which the figure would hide.
     """
-    if per not in TELLING:
-        raise InputError(f"per must be one of {', '.join(TELLING)}, got {per!r}")
+    per = arguments.choice("column to tell curves apart by", per, TELLING)
     for column in TELLING:
         values = sorted({str(getattr(curve, column)) for curve in found})
         if column != per and len(values) > 1:
@@ -43,12 +43,12 @@ def looks(found: Sequence[Curve], per: str) -> Callable[[Curve], Look]:
         value = getattr(curve, per)
         if per == "placement":
             style, label = placement_style(value), placement_label(value)
-            if len(order) == 1 and len(depths) > 1:
-                style = layer_style(depths.index(curve.depth), len(depths))
         else:
             style = sequence_style(order.index(value))
             label = str(value) if per == "scaling" else f"{per} {value}"
         if len(depths) > 1:
+            at = depths.index(curve.depth)
+            style = layer_style(at, len(depths)) if len(order) == 1 else style.of_depth(at, len(depths))
             label = f"$L={curve.depth}$" if len(order) == 1 else f"{label}, $L={curve.depth}$"
         if curve.placement in paired:
             label = f"{label}, stream {curve.stream}"
@@ -85,7 +85,7 @@ def depth_profile(
     Raises:
         InputError: nothing to draw, or curves that could not be told apart.
     """
-    what = view(quantity)
+    what, ax = view(quantity), axes_or_none(ax)
     found = curves(join(table), what, stream)
     look = looks(found, per)
     with paper():

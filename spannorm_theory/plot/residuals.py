@@ -12,11 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from ..base import arguments
 from ..base.errors import InputError
 from ..base.quantities import QUANTITIES
 from ..verification.outcome import Verification
 from .canvas.marks import placement_label, placement_style, sequence_style
-from .canvas.paper import COLUMN, PaperAxes, new_figure, paper, venue
+from .canvas.paper import COLUMN, PaperAxes, axes_or_none, new_figure, paper, venue
 
 #: inches of a quantity's row, and of the frame around the rows
 ROW, FRAME = 0.2, 0.75
@@ -45,7 +46,9 @@ def residuals(
     Raises:
         InputError: no verification, or two of one placement and scaling.
     """
-    shown = [found] if isinstance(found, Verification) else list(found)
+    several = [found] if isinstance(found, Verification) else arguments.items("found", found, "verifications")
+    shown = [arguments.instance("found", one, Verification, "verify") for one in several]
+    ax = axes_or_none(ax)
     labels = _labels(shown)
     rows = list(dict.fromkeys(name for one in shown for name in _rows(one.table)))
     with paper():

@@ -8,11 +8,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ..base.errors import InputError
+from ..base import arguments
+from ..base.errors import InputError, UnknownNameError
 from .canvas.draw import Look, handle, thin
 from .canvas.marks import layer_style
-from .canvas.paper import new_axes, paper, venue
+from .canvas.paper import axes_or_none, new_axes, paper, venue
 from .canvas.scales import Ordinate, dress_value_axis
+
+#: of the table of spectra
+KEYS = ("placement", "scaling", "depth", "width", "tokens")
+COLUMNS = (*KEYS, "layer", "stream", "index", "theory", "estimate", "se")
 
 
 def spectrum(table: pd.DataFrame, *, stream: str = "0", ax: Axes | None = None, names: bool = True) -> Axes:
@@ -27,13 +32,14 @@ def spectrum(table: pd.DataFrame, *, stream: str = "0", ax: Axes | None = None, 
     Raises:
         InputError: several architectures in the table, or no such stream.
     """
+    table = arguments.table("table", table, COLUMNS, "what spectra returns")
+    stream, ax = arguments.stream(stream), axes_or_none(ax)
     rows = table[table["stream"] == stream]
-    keys = ["placement", "scaling", "depth", "width", "tokens"]
-    if rows.empty or len(rows[keys].drop_duplicates()) > 1:
-        raise InputError(
-            f"a spectrum shows one architecture's stream; the table has {len(rows[keys].drop_duplicates())} "
-            f"architectures with a stream {stream!r}"
-        )
+    if rows.empty:
+        raise UnknownNameError("stream", stream, set(table["stream"]))
+    count = len(rows[list(KEYS)].drop_duplicates())
+    if count > 1:
+        raise InputError(f"a spectrum shows one architecture's stream; the table has {count} architectures")
     layers = sorted(set(rows["layer"]))
     with paper():
         axes = new_axes() if ax is None else ax

@@ -13,6 +13,7 @@ from ..base.quantities import INPUT, Key, tidy, tidy_positions
 from ..gaussian.closed_forms import Array
 from ..layers.shown_positions import shown_positions
 from ..spec.architecture import Architecture
+from ..spec.arguments import architecture
 from .exchangeable import predict_pair
 from .positions import declined, predict_positions
 from .prediction import Prediction
@@ -57,7 +58,7 @@ def predict_profiles(arch: Architecture, theory: str = "auto") -> Prediction:
 
 
 def predict(
-    arch: Architecture,
+    arch: Architecture | str,
     theory: str = "auto",
     by: str | None = None,
     positions: Sequence[int] | None = None,
@@ -65,6 +66,7 @@ def predict(
     """Per-layer predictions as a tidy table.
 
     Args:
+        arch: an architecture, or its text form.
         theory: "pair", for tokens that are alike; "positions", for a causal mask over any number of tokens;
             "sampled", for any mask over few, which samples attention heads; "auto" takes "pair" where it
             holds, then "sampled" up to 64 tokens, then "positions".
@@ -81,9 +83,11 @@ def predict(
 
     Raises:
         UnknownNameError: there is no such theory.
-        InputError: positions that the sequence does not have, or a size that does not fit into memory.
+        InputError: something else than an architecture, positions that the sequence does not have, or a size
+            that does not fit into memory.
         AssumptionError: the architecture is outside the theory's assumptions, or left float64's range.
     """
+    arch = architecture(arch)
     shown = shown_positions(arch, by, positions)
     prediction = predict_profiles(arch, theory)
     if shown is not None:

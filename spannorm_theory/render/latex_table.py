@@ -5,43 +5,47 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..base import arguments
+from ..base.arguments import Result
 from ..base.errors import InputError
 from ..base.files import write_file
+from ..verification.outcome import Verification
 from .latex_text import escape
-
-if TYPE_CHECKING:
-    from ..verification.outcome import Verification
 
 _WORST = ("quantity", "stream", "layer", "theory", "estimate", "se", "z", "verdict")
 
 
 def write_latex(
-    source: pd.DataFrame | Verification | Sequence[Verification],
+    source: pd.DataFrame | Verification | Result | Sequence[Verification],
     path: str | Path,
-    columns: Sequence[str] | None = None,
+    columns: Sequence[str] | str | None = None,
 ) -> Path:
     r"""Write a table for ``\input{...}``; the document needs ``\usepackage{booktabs}``.
 
     Args:
-        source: a table as it is; a verification, as its worst layer of each quantity; or several, as one row
-            each with their largest deviation and verdict.
+        source: a table as it is; a verification, as its worst layer of each quantity; several, as one row
+            each with their largest deviation and verdict; or any other result, as its table.
         columns: which columns, in order; None takes all (for a verification, those that matter).
 
     Raises:
         InputError: an unknown column, nothing to write, or a file that cannot be written.
     """
-    if isinstance(source, pd.DataFrame):
-        table = source
-    elif isinstance(source, Sequence):
-        table = pd.DataFrame([_summary(one) for one in source])
-    else:
+    path = arguments.path("path", path)
+    columns = None if columns is None else arguments.names("columns", columns)
+    if isinstance(source, Verification):
         table = source.worst()
-        columns = _WORST if columns is None else columns
+        columns = list(_WORST) if columns is None else columns
+    elif isinstance(source, (list, tuple)):
+        several = [arguments.instance("each source", one, Verification, "verify") for one in source]
+        table = pd.DataFrame([_summary(one) for one in several])
+    else:
+        wanted = "a table, a result that has one, or verifications"
+        table = arguments.table("source", source, (), wanted)
     unknown = sorted(set(columns or ()) - set(table.columns))
     if unknown or table.empty:
         raise InputError(

@@ -10,12 +10,14 @@ from sympy import Expr
 
 from ..asymptotics.growth import Growth
 from ..asymptotics.laws import BALANCED, COLLAPSE, EMBEDDING, laws
-from ..base.errors import InputError
+from ..base import arguments
+from ..base.registry import Results
 from ..base.symbols import latex
 from ..bounds.closed_forms import closed_bounds
 from ..derivation.iteration import Iteration
 from ..derivation.recurrence import Recurrence
 from ..gaussian.activations import ACTIVATIONS
+from ..spec.arguments import placement as named
 from .equations import equations
 
 
@@ -31,9 +33,9 @@ def derive(placement: str, scaling: str = "unit", *, activation: str | None = No
 
     Raises:
         UnknownNameError: a name that is not registered.
-        InputError: the rule does not belong to this placement.
+        InputError: the rule does not belong to this placement, or something else than names was given.
     """
-    return Recursion.of(placement, scaling, activation=activation)
+    return Recursion.of(named(placement), scaling, activation=activation)
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,14 @@ class Recursion(Recurrence):
             value, log_value (natural; finite where value under- or overflows).
 
         Raises:
-            InputError: a depth or a gain that is not positive.
+            InputError: a depth or a moment that is not positive, or a gain that is negative.
             AssumptionError: a moment left float64's range.
         """
-        if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
-            raise InputError(f"depth must be an integer of at least 1, got {depth!r}")
+        depth = arguments.whole("depth", depth, 1)
         gains = {"sigma_a2": sigma_a2, "sigma_f2": sigma_f2, "omega_a2": omega_a2, "omega_f2": omega_f2}
-        for name, value in {**gains, "q0": q0, "gamma_out": gamma_out}.items():
-            if not (value > 0 or (value == 0 and name in gains)) or value == float("inf"):
-                raise InputError(f"{name} must be a positive number, got {value!r}")
-        stack = Iteration(self).run(depth, (sigma_a2, sigma_f2, omega_a2, omega_f2), q0)
-        return stack.table(gamma_out)
+        a, f, alpha, phi = (arguments.number(name, value, zero=True) for name, value in gains.items())
+        q0, gamma_out = arguments.number("q0", q0), arguments.number("gamma_out", gamma_out)
+        return Iteration(self).run(depth, (a, f, alpha, phi), q0).table(gamma_out)
 
     def bounds(self) -> dict[str, tuple[Expr, Expr]]:
         """Lower and upper closed forms for attention gains anywhere in [0, sigma_a^2], [0, omega_a^2].
@@ -91,9 +90,9 @@ class Recursion(Recurrence):
         """
         return closed_bounds(self)
 
-    def asymptotics(self) -> dict[str, Growth | str]:
+    def asymptotics(self) -> Results[Growth | str]:
         """Large-depth law of each quantity; a sentence where none could be derived."""
-        return laws(self)
+        return Results("law", laws(self))
 
     def to_dict(self) -> dict[str, Any]:
         """Equations, closed forms, laws and bounds as strings that sympy can read."""

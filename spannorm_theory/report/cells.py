@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ..asymptotics.growth import Growth
-from ..base.errors import AssumptionError, NonFiniteError
+from ..base import arguments
+from ..base.errors import AssumptionError, InputError, NonFiniteError
 from ..derivation.closed_forms import ClosedForms
 from ..prediction.predict import predict
 from ..render.recursion import Recursion, derive
@@ -88,19 +89,27 @@ def _largest(verification: Verification | None, column: str) -> float:
 
 
 def architectures(
-    placements: Sequence[str] | None, scalings: Sequence[str], depth: int, width: int, heads: int, tokens: int
+    placements: Sequence[str] | str | None,
+    scalings: Sequence[str] | str,
+    depth: int,
+    width: int,
+    heads: int,
+    tokens: int,
 ) -> list[Architecture]:
     """Every placement under every scaling; None takes the eight standard placements.
 
     Raises:
         InputError: a name or size that no architecture can have.
     """
-    names = list(STANDARD) if placements is None else list(dict.fromkeys(placements))
-    return [
+    names = STANDARD if placements is None else dict.fromkeys(arguments.names("placements", placements))
+    found = [
         Architecture(placement, scaling, depth=depth, width=width, heads=heads, tokens=tokens)
         for placement in names
-        for scaling in dict.fromkeys(scalings)
+        for scaling in dict.fromkeys(arguments.names("scalings", scalings))
     ]
+    if not found:
+        raise InputError("a report and its figures need at least one placement and one scaling")
+    return found
 
 
 def compute(archs: Sequence[Architecture], networks: int, seed: int) -> Iterator[Cell]:

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ..atlases.build import DEPTHS, SECONDS, Atlas
 from ..atlases.cell import compute as atlas_cell
-from ..base.errors import InputError
+from ..base import arguments
 from ..base.files import write_file
 from ..base.interrupts import whole_results
 from ..base.jsontext import to_json
@@ -33,8 +33,8 @@ BACK = '<nav><a href="index.html">Report</a></nav>\n'
 @whole_results()
 def write_report(
     out: str | Path,
-    placements: Sequence[str] | None = None,
-    scalings: Sequence[str] = ("unit", "depth-scaled-init"),
+    placements: Sequence[str] | str | None = None,
+    scalings: Sequence[str] | str = ("unit", "depth-scaled-init"),
     depth: int = 48,
     width: int = 1024,
     heads: int = 16,
@@ -69,9 +69,9 @@ def write_report(
     Raises:
         InputError: a name, size or folder that cannot be used.
     """
+    out, seed = arguments.path("out", out), arguments.seed(seed)
+    networks = arguments.whole("networks", networks, 3, why="for a standard error")
     archs = architectures(placements, scalings, depth, width, heads, tokens)
-    if not archs:
-        raise InputError("a report needs at least one placement and one scaling")
     with replacing(out, RECORD, STORE) as folder:
         bar = tqdm(total=len(archs) + 3, desc="report", disable=not progress)
         cells: list[Cell] = []
@@ -98,8 +98,8 @@ def write_report(
         decided.write_page(folder / "claims.html", before=BACK)
         bar.update()
         bar.close()
-        planes = list(phases.phases(folder, Path(out) / STORE, progress)) if full else []
+        planes = list(phases.phases(folder, out / STORE, progress)) if full else []
         text = page(groups, networks, seed, figures, sections, routed, phases.section(planes))
         write_file(folder / "index.html", text)
         write_file(folder / RECORD, to_json(record(cells, networks, seed, decided), indent=1) + "\n")
-    return Path(out)
+    return out

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..base import arguments
 from ..base.errors import InputError, shown
 from ..gaussian.activations import ACTIVATIONS, Activation
 from .expressions import over_layers
@@ -184,7 +185,12 @@ class Architecture(Fields):
         return 1 / self.head_width if self.logit_scale == "linear" else 1.0
 
     def block(self, layer: int) -> Trace:
-        """The traced definition of block ``layer`` under the scaling rule."""
+        """The traced definition of block ``layer`` under the scaling rule.
+
+        Raises:
+            InputError: no such block.
+        """
+        layer = arguments.whole("layer", layer, 0, self.depth - 1)
         return self.definition.trace_at(self.scaling, layer, self.depth, **self.options)
 
     @property

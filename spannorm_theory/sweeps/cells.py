@@ -18,7 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..base.errors import InputError, UnknownNameError
+from ..base import arguments
+from ..base.errors import InputError, UnknownNameError, shown
 from .records import list_of, one_of, read_record, whole, written
 
 if TYPE_CHECKING:
@@ -143,11 +144,11 @@ class Specification:
 
 
 def specify(
-    archs: Iterable[Architecture] | Mapping[str, Any],
+    archs: Iterable[Architecture | str] | Architecture | str | Mapping[str, Any],
     *,
     networks: int = 64,
     chunk: int | None = None,
-    seed: int | Sequence[int] = 0,
+    seed: int | Iterable[int] = 0,
     engine: str = "auto",
     dtype: str = "float32",
     device: str = "auto",
@@ -156,47 +157,34 @@ def specify(
     """Check what a sweep is asked for.
 
     Args:
-        archs: architectures, or a grid: fields of ``Architecture``, each with a value or a list of values,
-            of which every combination is taken.
+        archs: architectures or their text forms, or a grid: fields of ``Architecture``, each with a value or
+            a list of values, of which every combination is taken.
         chunk: networks of one cell; None takes 16, or all where there are fewer.
         seed: one seed, or several, each of which gives every architecture ``networks`` of its own.
 
     Raises:
         InputError: a value that cannot be used, or an architecture or seed that comes twice.
     """
-    from ..spec.architecture import Architecture
+    from ..spec.arguments import architectures
 
     _import(imports)
-    listed = grid(archs) if isinstance(archs, Mapping) else list(archs)
+    listed = grid(archs) if isinstance(archs, Mapping) else architectures(archs)
     if not listed:
         raise InputError("a sweep needs at least one architecture")
-    for arch in listed:
-        if not isinstance(arch, Architecture):
-            raise InputError(f"expected architectures or a grid of fields, got {arch!r}")
-    seeds = tuple(seed) if isinstance(seed, Sequence) else (seed,)
+    listed_seeds = [seed] if isinstance(seed, str) or not isinstance(seed, Iterable) else list(seed)
+    seeds = tuple(map(arguments.seed, listed_seeds))
     if not seeds:
         raise InputError("a sweep needs at least one seed")
-    if chunk is None:
-        chunk = min(CHUNK, networks) if isinstance(networks, int) else CHUNK
-    for name, value, least in (
-        ("networks", networks, 1),
-        ("chunk", chunk, 1),
-        *(("seed", one, 0) for one in seeds),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InputError(f"{name} must be an integer of at least {least}, got {value!r}")
+    networks = arguments.whole("networks", networks, 1)
+    chunk = min(CHUNK, networks) if chunk is None else arguments.whole("chunk", chunk, 1)
     if networks % chunk:
         near = max(chunk, networks // chunk * chunk)
         raise InputError(
             f"networks must be a multiple of chunk, got {networks} and {chunk}; take {near} or {near + chunk}"
         )
-    for kind, name, known in (
-        ("engine", engine, ENGINES),
-        ("dtype", dtype, DTYPES),
-        ("device", device, ("auto", *DEVICES)),
-    ):
-        if name not in known:
-            raise UnknownNameError(kind, name, known)
+    engine = arguments.choice("engine", engine, ENGINES)
+    dtype = arguments.choice("dtype", dtype, DTYPES)
+    device = arguments.choice("device", arguments.device(device), ("auto", *DEVICES))
     _require_few(len(listed) * len(seeds) * (networks // chunk))
     texts = tuple(str(arch) for arch in listed)
     _refuse_duplicates("architecture", texts)
@@ -205,10 +193,9 @@ def specify(
 
 
 def _import(modules: Sequence[str]) -> None:
-    listed = isinstance(modules, Sequence) and not isinstance(modules, str)
-    if not listed or not all(isinstance(module, str) for module in modules):
-        raise InputError(f"imports must be a list of modules, got {modules!r}")
-    for module in modules:
+    if isinstance(modules, str):
+        raise InputError(f"imports must be a list of modules, got {shown(modules)}")
+    for module in arguments.names("imports", modules):
         try:
             import_module(module)
         except (Exception, SystemExit) as error:  # whatever a user's own module does
@@ -258,7 +245,10 @@ def grid(values: Mapping[str, Any]) -> list[Architecture]:
     from ..spec.fields import require_fields
 
     require_fields(values)
-    axes = [list(v) if isinstance(v, (list, tuple)) else [v] for v in values.values()]
+    axes = [
+        arguments.items(name, v, "values") if isinstance(v, Iterable) and not isinstance(v, str) else [v]
+        for name, v in values.items()
+    ]
     _require_few(math.prod(map(len, axes)))
     return [Architecture.from_dict(dict(zip(values, c, strict=True))) for c in itertools.product(*axes)]
 

@@ -11,7 +11,7 @@ from concurrent.futures import wait as wait_for_futures
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
-from ..base.errors import InputError
+from ..base import arguments
 from ..base.processes import follow
 from .worker import DEVICE
 
@@ -52,10 +52,9 @@ class LocalPool:
     """
 
     def __init__(self, workers: int | None = None, devices: Sequence[str] = ()) -> None:
-        if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-            raise InputError(f"workers must be an integer of at least 1, got {workers!r}")
         self.devices = tuple(devices)
-        self.workers = workers or len(self.devices) or cores()
+        known = len(self.devices) or cores()
+        self.workers = known if workers is None else arguments.whole("workers", workers, 1)
         self._start()
 
     def _start(self) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..base.errors import InputError, StoreError
+from ..base import arguments
+from ..base.errors import InputError, StoreError, shown
 from ..spec.architecture import Architecture
 from .cells import Cell, Specification, specify
 from .drive import Driver
@@ -86,11 +87,11 @@ class Sweep:
 
 
 def sweep(
-    archs: Iterable[Architecture] | Mapping[str, Any],
+    archs: Iterable[Architecture | str] | Architecture | str | Mapping[str, Any],
     networks: int = 64,
     executor: Any = None,
     store: str | Path = "results",
-    seed: int | Sequence[int] = 0,
+    seed: int | Iterable[int] = 0,
     *,
     chunk: int | None = None,
     engine: str = "auto",
@@ -110,7 +111,8 @@ def sweep(
     same call again computes what is missing. Several sweeps may share a store at the same time.
 
     Args:
-        archs: architectures, or a grid: fields of ``Architecture``, each with a value or a list of values.
+        archs: architectures or their text forms, or a grid: fields of ``Architecture``, each with a value or
+            a list of values.
         networks: independent networks of each architecture and seed; a multiple of ``chunk``.
         executor: anything with the interface of ``concurrent.futures.Executor``, or submitit's
             executor; its workers must see the folder ``store``. None starts processes on this machine, one
@@ -137,7 +139,7 @@ def sweep(
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise InputError(
             f"executor is an object with a method submit, such as ThreadPoolExecutor(), or None; got "
-            f"{executor!r} (names of executors are for spannorm sweep --executor)"
+            f"{shown(executor)} (names of executors are for spannorm sweep --executor)"
         )
     specification = specify(
         archs,
@@ -164,8 +166,8 @@ def run(
     measure: Measure = simulate_cells,
 ) -> Sweep:
     """A sweep from its specification; ``measure`` is what measures cells. Else as :func:`sweep`."""
-    if bundle is not None and (isinstance(bundle, bool) or not isinstance(bundle, int) or bundle < 1):
-        raise InputError(f"bundle must be an integer of at least 1, got {bundle!r}")
+    bundle = None if bundle is None else arguments.whole("bundle", bundle, 1)
+    store = arguments.path("store", store)
     if executor is not None and workers is not None:
         raise InputError("workers belongs to the default pool; an executor has its own")
     _require_limit(cell_timeout, executor)

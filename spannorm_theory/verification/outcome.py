@@ -110,7 +110,8 @@ class Verification:
     def worst(self) -> pd.DataFrame:
         """The row with the largest use of its gate for each quantity and stream."""
         tested = self.table[~self.table["verdict"].isin(["rare", "not predicted"])]
-        index = tested.groupby(["quantity", "stream"], sort=False)["gate"].idxmax()
+        gates = tested["gate"].fillna(np.inf)  # undefined where rounding is all that networks have
+        index = gates.groupby([tested["quantity"], tested["stream"]], sort=False).idxmax()
         return tested.loc[index].reset_index(drop=True)
 
     def summary(self) -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..base import arguments
 from ..base.errors import InputError
 from ..prediction.singular_values import singular_values
 from ..spec.architecture import Architecture
+from ..spec.arguments import architecture
 from .estimators import mean
 
 
 def spectra(
-    arch: Architecture,
-    layers: Sequence[int] | None = None,
+    arch: Architecture | str,
+    layers: Sequence[int] | int | None = None,
     *,
     networks: int = 0,
     seed: int = 0,
@@ -24,7 +27,9 @@ def spectra(
     """Normalised singular values s_i / |X|_F of each stream at some layers.
 
     Args:
-        layers: boundaries, 0 (the input) to depth; None takes the input, depth / 4, and the output.
+        arch: an architecture, or its text form.
+        layers: boundaries, one or several, 0 (the input) to depth; None takes the input, depth / 4, and the
+            output.
         networks: independent networks to simulate beside the theory, with the seeds of ``simulate``;
             0 for theory alone.
 
@@ -36,14 +41,11 @@ def spectra(
         InputError: a layer outside the stack, or a single network.
         AssumptionError: the theory does not cover the architecture.
     """
-    chosen = (0, max(1, arch.depth // 4), arch.depth) if layers is None else tuple(layers)
-    chosen = tuple(sorted(set(chosen)))
-    if not chosen or not all(isinstance(l, int) and 0 <= l <= arch.depth for l in chosen):
-        raise InputError(f"layers must be integers from 0 to {arch.depth}, got {layers!r}")
-    if networks < 0 or networks == 1:
-        raise InputError(
-            f"networks must be 0 (theory alone) or at least 2 for a standard error, got {networks!r}"
-        )
+    arch, seed, networks = architecture(arch), arguments.seed(seed), arguments.whole("networks", networks)
+    device = arguments.device(device)
+    if networks == 1:
+        raise InputError("networks must be 0 (theory alone) or at least 2 for a standard error, got 1")
+    chosen = _layers(layers, arch.depth)
     theory = singular_values(arch, chosen)
     samples = None
     if networks:
@@ -65,3 +67,14 @@ def spectra(
     for place, (name, value) in enumerate(arch.labels.items()):
         table.insert(place, name, value)
     return table.assign(networks=networks)
+
+
+def _layers(layers: Sequence[int] | int | None, depth: int) -> tuple[int, ...]:
+    """The boundaries that are asked for, in order."""
+    if layers is None:
+        listed: list[Any] = [0, max(1, depth // 4), depth]
+    else:
+        listed = arguments.items("layers", layers, "integers") if isinstance(layers, Iterable) else [layers]
+    if not listed:
+        raise InputError(f"layers must be integers from 0 to {depth}, got none")
+    return tuple(sorted({arguments.whole("layers", layer, 0, depth) for layer in listed}))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri
 
+from ..base import arguments
 from ..base.errors import InputError
 from ..base.quantities import QUANTITIES, Key, tidy
 from ..bounds.intervals import bounds
@@ -26,6 +27,7 @@ from ..gaussian.closed_forms import Array
 from ..prediction.predict import predict_profiles
 from ..prediction.prediction import Prediction
 from ..spec.architecture import Architecture
+from ..spec.arguments import architecture
 from .allowances import allowances, fluctuations
 from .drift import drift
 from .estimators import influence
@@ -44,7 +46,7 @@ ROUNDING = 1e-5
 
 
 def verify(
-    arch: Architecture,
+    arch: Architecture | str,
     *,
     networks: int = 64,
     seed: int = 0,
@@ -57,20 +59,32 @@ def verify(
     """Compare the theory of ``arch`` with Monte Carlo over ``networks`` independent networks.
 
     Args:
-        dtype: "float32", "float64", or "auto": float64 where the theory predicts token differences or
-            moments that float32 would round away.
+        arch: an architecture, or its text form.
+        networks: at least 3.
+        seed, device, engine, progress: as of ``simulate``.
+        dtype: as of ``simulate``, or "auto": float64 where the theory predicts token differences or moments
+            that float32 would round away.
         theory: the name of one of the theories of ``predict``; or a prediction, to be judged in its place
             (to see a wrong theory fail).
 
     Raises:
-        InputError: fewer than 3 networks, from which no standard error follows.
+        InputError: fewer than 3 networks, from which no standard error follows, or another value that cannot
+            be used.
         NonFiniteError: the simulation produced an infinite or undefined number.
     """
-    if isinstance(networks, bool) or not isinstance(networks, int) or networks < 3:
-        raise InputError(f"verify needs at least 3 networks for a standard error, got {networks!r}")
-    from ..montecarlo.ensemble import simulate
+    arch, seed = architecture(arch), arguments.seed(seed)
+    networks = arguments.whole("networks", networks, 3, why="for a standard error")
+    from ..montecarlo.ensemble import DTYPES, choose_engine, simulate
+    from ..montecarlo.resources import choose_device
 
-    own = predict_profiles(arch, theory if isinstance(theory, str) else "auto")
+    # what simulate would refuse is refused before anything is computed
+    arguments.choice("dtype", dtype, ("auto", *DTYPES))
+    choose_engine(arch, engine)
+    choose_device(device)
+    named = theory if isinstance(theory, str) else "auto"
+    if named is not theory:
+        arguments.instance("theory", theory, Prediction, "predict_profiles")
+    own = predict_profiles(arch, named)
     if dtype == "auto":
         dtype = precision(own)
     ensemble = simulate(
@@ -109,6 +123,12 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
     if missing:
         raise InputError(
             f"the prediction has no {sorted(missing)}; it belongs to another kind of architecture"
+        )
+    wrong = [name for name, sample in samples.items() if len(profiles[name]) != sample.shape[1]]
+    if wrong:
+        raise InputError(
+            f"the prediction has {len(profiles[wrong[0]])} layers of {wrong[0][1]}, and the networks "
+            f"{samples[wrong[0]].shape[1]}; it belongs to another depth"
         )
     networks = ensemble.networks
     rows = sum(s.shape[1] for s in samples.values())

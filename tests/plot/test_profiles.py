@@ -156,7 +156,7 @@ def test_curves_that_could_not_be_told_apart_are_refused(verified: Tables) -> No
     with pytest.raises(InputError, match="several values of scaling"):
         depth_profile(tables, "variance")
     assert len(lines(depth_profile(tables, "variance", per="scaling"), "theory")) == 2
-    with pytest.raises(InputError, match="per must be one of"):
+    with pytest.raises(InputError, match="unknown column to tell curves apart by 'layer'; known: placement"):
         depth_profile(tables, "variance", per="layer")
     with pytest.raises(InputError, match="unknown quantity 'entropy'"):
         depth_profile(tables, "entropy")

@@ -142,7 +142,9 @@ def test_a_distribution_is_of_the_samples_and_has_the_theorys_mean(verified: Ver
     mean = (np.exp(law[:, 0]) * law[:, 1]).sum() / law[:, 1].sum()
     rows = verified.table.query("quantity == 'grad_variance' and layer == 1")
     assert mean == pytest.approx(rows["theory"].iloc[0], rel=1e-2)
-    with pytest.raises(InputError, match="variance or grad_variance"):
+    with pytest.raises(
+        InputError, match="unknown quantity of a distribution 'token_cosine'; known: grad_variance, variance"
+    ):
         distribution(verified.ensemble, "token_cosine")
 
 

@@ -253,7 +253,7 @@ def test_targets_that_cannot_be_written_are_refused_before_any_work(tmp_path: Pa
         write_report(tmp_path / "out", [], **TINY)
     with pytest.raises(UnknownNameError, match="did you mean span-norm"):
         write_report(tmp_path / "out", ["spam-norm"], **TINY)
-    with pytest.raises(InputError, match="at least 3 networks"):
+    with pytest.raises(InputError, match="at least 3 for a standard error"):
         write_report(tmp_path / "out", ["pre-norm"], **{**TINY, "networks": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

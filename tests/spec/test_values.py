@@ -58,7 +58,7 @@ def test_one_meaning_is_one_value(given: dict[str, Any], plain: dict[str, Any]) 
         ({"ffn_ratio": 1e60}, r"ffn_ratio \* width must be a whole number up to 2\^53"),
         ({"norm": "layer", "width": 1, "heads": 1}, "norm='layer' of width=1 is always zero"),
         ({"placement": None}, "expected a placement such as 'post-norm'.*got None"),
-        ({"scaling": None}, "unknown scaling rule 'None'"),
+        ({"scaling": None}, "unknown scaling rule None"),
         ({"input_cosine": 1j}, "input_cosine must be a number, got 1j"),
     ],
 )

@@ -93,7 +93,7 @@ def test_neighbours_are_runs_of_one_ensemble():
         ("seed = 1\nseeds = [1]\n[grid]\nplacement = 'pre-norm'", "both seed and seeds"),
         ("networks = 20\n[grid]\nplacement = 'pre-norm'", "take 16 or 32"),
         ("networks = 0\n[grid]\nplacement = 'pre-norm'", "networks must be"),
-        ("device = 'gpu'\n[grid]\nplacement = 'pre-norm'", "unknown device"),
+        ("device = 'gpu'\n[grid]\nplacement = 'pre-norm'", "device must be .auto., .cpu., .cuda."),
         ("imports = ['no_such_module']\n[grid]\nplacement = 'pre-norm'", "cannot import 'no_such_module'"),
         ("networks = 4", "at least one architecture"),
         ("grid = 3", r"write one table \[grid\]"),

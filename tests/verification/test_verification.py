@@ -268,7 +268,7 @@ def test_a_theory_of_other_experts_fails(moe: Ensemble, changes: dict[str, objec
 
 
 def test_too_few_networks_are_refused() -> None:
-    with pytest.raises(InputError, match="at least 3 networks"):
+    with pytest.raises(InputError, match="at least 3 for a standard error, got 2"):
         verify(SPAN, networks=2)
 
 

@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
+from matplotlib.colors import to_rgb
+
 from ...spec.architecture import parse_placement
+from ...spec.arguments import placement as named
 from ...spec.placements import PLACEMENTS
 from .paper import venue
 
@@ -42,6 +45,18 @@ class Style:
         if stream == "1":
             return replace(self, dash=self.second_dash, marker=self.second_marker, order=self.order + 4)
         return self
+
+    def of_depth(self, index: int, count: int) -> Style:
+        """The style of the ``index``-th of ``count`` depths: the deepest as given, others paler, each with a
+        dash of its own."""
+        if index == count - 1:
+            return self
+        pale = 0.65 * (1 - index / (count - 1))
+        channels = (round(255 * (c + pale * (1 - c))) for c in to_rgb(self.colour))
+        dash = _SPARE_DASHES[(index + 1) % len(_SPARE_DASHES)]
+        return replace(
+            self, colour="#{:02x}{:02x}{:02x}".format(*channels), dash=dash, order=self.order + index
+        )
 
     @property
     def line(self) -> dict[str, Any]:
@@ -113,7 +128,7 @@ def placement_style(placement: str) -> Style:
     A placement without a style of its own gets one from a checksum of its name. Options keep the colour
     of the placement and change marker and dash, with hollow markers.
     """
-    name, options = parse_placement(placement)
+    name, options = parse_placement(named(placement))
     known = _PLACEMENTS.get(name)
     number = _OTHERS.index(name) if name in _OTHERS else crc32(name.encode())
     if known is None:

@@ -19,11 +19,14 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...base.errors import InputError, UnknownNameError
+from ...base import arguments
+from ...base.errors import InputError
 from ...base.files import write_file
 
 #: widths in inches: one column and two columns of ICML
 COLUMN, DOUBLE = 3.25, 6.75
+#: inches that a figure may be wide or high: what PDF allows
+LARGEST = 200
 
 RC: dict[str, Any] = {
     "font.family": "STIXGeneral",
@@ -98,8 +101,7 @@ def _venue(name: str) -> Venue:
     Raises:
         UnknownNameError: no such style.
     """
-    if name not in STYLES:
-        raise UnknownNameError("style", name, STYLES)
+    name = arguments.choice("style", name, STYLES)
     if name == "house":
         return HOUSE
     if name == "talk":  # 16:9 slides of 13.3 x 7.5 inches
@@ -195,13 +197,25 @@ def new_figure(
     width: float | None = None, height: float | None = None, layout: str = "constrained"
 ) -> PaperFigure:
     """An empty figure, ``width`` inches wide (by default a column), that pyplot does not know about."""
-    width = _in_force.column if width is None else width
+    width = _in_force.column if width is None else arguments.number("width", width, most=LARGEST)
+    height = 0.68 * width if height is None else arguments.number("height", height, most=LARGEST)
     figure = PaperFigure(
-        figsize=(width, 0.68 * width if height is None else height),
+        figsize=(width, height),
         layout=layout,  # type: ignore[arg-type]  # the stubs want a literal
     )
     _made_with[figure] = _in_force.rc
     return figure
+
+
+def axes_or_none(ax: Any) -> Axes | None:
+    """Axes to draw on, or None for a figure of their own.
+
+    Raises:
+        InputError: something else.
+    """
+    if ax is not None and not isinstance(ax, Axes):
+        raise InputError(f"ax must be axes of matplotlib, or None, got {arguments.described(ax)}")
+    return ax
 
 
 def new_axes(width: float | None = None, height: float | None = None) -> Axes:
@@ -232,16 +246,22 @@ def render(figure: Figure, form: str, description: str | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def save(figure: Figure, path: str | Path, description: str | None = None) -> Path:
+def save(figure: Figure | Axes, path: str | Path, description: str | None = None) -> Path:
     """Write a figure as PDF, SVG or PNG, by the suffix; equal figures give equal files.
 
     Args:
+        figure: a figure, or axes of it.
         description: kept in the file's metadata.
 
     Raises:
         InputError: another suffix, or a file that cannot be written.
     """
-    path = Path(path)
+    path = arguments.path("path", path)
+    found = figure.get_figure(root=True) if isinstance(figure, Axes) else figure
+    if not isinstance(found, Figure):
+        raise InputError(f"expected a figure, or its axes, got {arguments.described(figure)}")
+    if not isinstance(description, (str, type(None))):
+        raise InputError(f"description must be text, got {arguments.described(description)}")
     if path.suffix[1:] not in _METADATA:
         raise InputError(f"figures are saved as .pdf, .svg or .png, got {path.name!r}")
-    return write_file(path, render(figure, path.suffix[1:], description))
+    return write_file(path, render(found, path.suffix[1:], description))

@@ -11,10 +11,11 @@ from matplotlib.patches import Circle, FancyBboxPatch
 from sympy import Expr, Pow, Rational, fraction, latex, simplify
 
 from ...spec.architecture import parse_placement
+from ...spec.arguments import placement as named
 from ...spec.graph import SUBLAYERS, Branch, Norm, Stream, Trace, Value
 from ...spec.placements import PLACEMENTS
 from ..canvas.marks import placement_label
-from ..canvas.paper import PaperAxes, new_figure, paper, venue
+from ..canvas.paper import PaperAxes, axes_or_none, new_figure, paper, venue
 from .layout import RADIUS, Box, Layout, Point, Wire, arrange
 
 #: inches that one unit of the layout takes on a figure of its own
@@ -49,7 +50,8 @@ def block_diagram(
     Raises:
         UnknownNameError: a name that is not registered.
     """
-    name, options = parse_placement(placement)
+    ax = axes_or_none(ax)
+    name, options = parse_placement(named(placement))
     trace = PLACEMENTS[name].trace(scaling, first=first, **options)
     layout = arrange(trace, {node.index: _lines(node, len(trace.streams)) for node in trace.nodes})
     left, right, bottom, top = layout.extent

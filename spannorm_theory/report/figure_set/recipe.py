@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ...base.errors import InputError
+from ...base.errors import InputError, SpannormError
 from ...base.jsontext import to_json
 from ...spec.architecture import Architecture
 
@@ -67,6 +67,8 @@ class Recipe:
         try:
             archs = tuple(Architecture.from_dict(one) for one in values["architectures"])
             known = {key: values[key] for key in cls.__dataclass_fields__ if key != "architectures"}
+        except SpannormError:
+            raise
         except (KeyError, TypeError) as error:
             raise InputError(f"this is not the recipe of a figure: it lacks {error}") from None
         return cls(**known, architectures=archs)

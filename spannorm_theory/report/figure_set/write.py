@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.transforms import Bbox
 from tqdm import tqdm
 
-from ...base.errors import UnknownNameError
+from ...base import arguments
 from ...base.files import make_folder, write_file
 from ...base.interrupts import whole_results
 from ...base.jsontext import to_json
@@ -51,8 +51,8 @@ def standard_set(archs: Sequence[Architecture], style: str, networks: int, seed:
 @whole_results()
 def write_figures(
     out: str | Path,
-    placements: Sequence[str] | None = None,
-    scalings: Sequence[str] = ("unit", "depth-scaled-init"),
+    placements: Sequence[str] | str | None = None,
+    scalings: Sequence[str] | str = ("unit", "depth-scaled-init"),
     depth: int = 48,
     width: int = 1024,
     heads: int = 16,
@@ -78,8 +78,11 @@ def write_figures(
     Raises:
         InputError: a name, size or folder that cannot be used.
     """
-    if style not in STYLES:
-        raise UnknownNameError("style", style, STYLES)
+    out, seed = arguments.path("out", out), arguments.seed(seed)
+    style, networks = (
+        arguments.choice("style", style, STYLES),
+        arguments.whole("networks", networks, 3, why="for a standard error"),
+    )
     archs = architectures(placements, scalings, depth, width, heads, tokens)
     recipes = list(standard_set(archs, style, networks, seed))
     folder = make_folder(out)

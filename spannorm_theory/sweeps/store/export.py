@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ...base import arguments
 from ...base.errors import InputError, StoreError
 from ...base.files import beside, require_file
 from ...montecarlo.statistics import Statistics, estimates, merge
@@ -48,7 +49,7 @@ def export(store: Store, path: str | Path) -> int:
         InputError: another suffix, or a file that cannot be written.
         StoreError: the store has no finished cell, or a damaged one.
     """
-    path = Path(path)
+    path = arguments.path("path", path)
     if path.suffix not in (".parquet", ".csv"):
         raise InputError(f"a table is exported as .parquet or .csv, got {path.name!r}")
     require_file(path)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._version import __version__
+from ...base import arguments
 from ...base.errors import InputError, StoreError
 from ...montecarlo.statistics import Statistics
 from ..cells import Cell, Specification
@@ -67,7 +68,7 @@ class Store:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = arguments.path("store", path)
         self._manifest = Manifest.read(self.path)
         self.format, self.version = self._manifest.format, self._manifest.version
         self.protocol = self._manifest.protocol
@@ -85,7 +86,8 @@ class Store:
             StoreError: it cannot be written, holds something else, or its cells are of another
                 version, chunk, engine, dtype or device.
         """
-        folder = Path(path)
+        folder = arguments.path("store", path)
+        arguments.instance("specification", specification, Specification, "specify")
         protocol = protocol_of(specification)
         if folder.is_file():
             raise StoreError(f"cannot make a store at {path}: it is a file")
@@ -240,6 +242,7 @@ class Store:
         Raises:
             StoreError: the other store has another version or protocol, or a cell with other numbers.
         """
+        arguments.instance("other", other, Store, "Store(path)")
         if other.path.resolve() == self.path.resolve():
             raise InputError(f"cannot merge the store at {self.path} with itself")
         if other.format != self.format:
