@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..base.errors import AssumptionError, UnknownNameError
+from ..base import arguments
+from ..base.errors import AssumptionError
 from ..base.quantities import INPUT, Key, tidy, tidy_positions
 from ..gaussian.closed_forms import Array
 from ..layers.shown_positions import shown_positions
@@ -49,10 +50,8 @@ def predict_profiles(arch: Architecture, theory: str = "auto") -> Prediction:
         UnknownNameError: there is no such theory.
         AssumptionError: the architecture is outside its assumptions, or left float64's range.
     """
-    if theory == "auto":
+    if arguments.choice("theory", theory, ("auto", *THEORIES)) == "auto":
         theory = fitting(arch)
-    if theory not in THEORIES:
-        raise UnknownNameError("theory", theory, ["auto", *THEORIES])
     require_predictable(arch, theory)
     return THEORIES[theory](arch)
 
