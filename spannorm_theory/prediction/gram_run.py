@@ -46,15 +46,15 @@ class GramRun:
         start: Array,
         pair_variance_start: float,
         layers: Sequence[int] = (),
-        check: Callable[[], object] = lambda: None,
+        at_block: Callable[[], object] = lambda: None,
     ) -> None:
-        """``start`` is the Gram of the input, and ``pair_variance_start`` what its pairs vary by around
-        it."""
+        """``start`` is the Gram of the input, ``pair_variance_start`` what its pairs vary by around it;
+        ``at_block`` is called at every block, there and back."""
         self.tokens = tokens
         self.profiles: dict[Key, Array] = {}
         self.positions: dict[Key, Array] = {}
         self.grams: dict[Key, dict[int, Array]] = {}
-        self._layers, self._check = layers, check
+        self._layers, self._at_block = layers, at_block
         arch, stack = tokens.arch, Stack.of(tokens.arch)
         self._firsts = [stack.step.firsts[place] for place in stack.step.places]
         traces, order = arch.wirings
@@ -82,7 +82,7 @@ class GramRun:
         tokens, count = self.tokens, self.tokens.arch.definition.streams
         blocks, states, across = [], [[[start] * count] * count], []
         for layer, wiring in enumerate(wirings):
-            self._check()
+            self._at_block()
             block = Block(wiring, layer, states[-1], tokens)
             try:
                 moments = block.forward()
@@ -114,7 +114,7 @@ class GramRun:
         kept, exponents = [grads], [exponent]
         weights = {name: np.full(len(blocks), -np.inf) for name in tokens.arch.learnt}
         for block in reversed(blocks):
-            self._check()
+            self._at_block()
             grads, norms = block.backward(grads, *(x[block.layer] for x in finite))
             for name, norm in norms.items():
                 weights[name][block.layer] = np.log(norm) + exponents[-1] if norm > 0 else -np.inf

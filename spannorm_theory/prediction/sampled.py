@@ -12,7 +12,7 @@ reads its own token ids, where there are any.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -79,8 +79,21 @@ def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence
         for batch in range(BATCHES)
     ]
     # small matrix products: BLAS threads would only wait for each other
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor() as pool, Halt() as halt:
-        runs = list(pool.map(lambda tokens: _run(tokens, layers, halt), draw))
+    from tqdm.auto import tqdm
+
+    blocks = 2 * arch.depth * BATCHES
+    with (
+        threadpool_limits(1, "blas"),
+        ThreadPoolExecutor() as pool,
+        Halt() as halt,
+        tqdm(total=blocks, desc="predict", unit="block", delay=2, leave=False) as bar,
+    ):
+
+        def at_block() -> None:
+            halt.check()
+            bar.update()
+
+        runs = list(pool.map(lambda tokens: _run(tokens, layers, at_block), draw))
     profiles, errors = average([run.profiles for run in runs], excess)
     tokens, token_errors = average([run.positions for run in runs], excess)
     grams = {
@@ -92,11 +105,11 @@ def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence
     return Resolved(arch, profiles, "sampled", undecided, errors, positions, tokens, token_errors, grams)
 
 
-def _run(tokens: SampledTokens, layers: Sequence[int], halt: Halt) -> GramRun:
+def _run(tokens: SampledTokens, layers: Sequence[int], at_block: Callable[[], None]) -> GramRun:
     """One group of draws, with rank metrics. Grams hold what repeated token ids share, so V starts as that of
     Gaussian tokens."""
     with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64's range is refused by name
-        run = GramRun(tokens, input_gram(tokens, tokens.ids), 1 / tokens.arch.width, layers, halt.check)
+        run = GramRun(tokens, input_gram(tokens, tokens.ids), 1 / tokens.arch.width, layers, at_block)
     for s, v in enumerate(run.pair_variance.T):
         run.profiles.update(_spectra(run, s, v))
     return run
