@@ -136,5 +136,5 @@ def test_figure(tmp_path):
     assert [path.name for path in write_figure(table, tmp_path / "new")] == ["speed.pdf", "speed.png"]
     blocked = tmp_path / "file"
     blocked.touch()
-    with pytest.raises(InputError, match="cannot make the folder"):
+    with pytest.raises(InputError, match="cannot write to the folder"):
         write_figure(table, blocked)

@@ -117,7 +117,7 @@ def test_verify_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
         (["predict", "post-norm", "--activation", "gelu2"], "did you mean gelu"),
         (["predict", "post-norm", "--width", "100", "--heads", "3"], "divisible"),
         (["predict", "post-norm", "--depth", "0"], "depth must be"),
-        (["verify", "post-norm", "--networks", "1"], "at least 3 networks"),
+        (["verify", "post-norm", "--networks", "1"], "at least 3 for a standard error"),
         (["simulate", "post-norm", *SMALL, "--device", "cuda:77", "--quiet"], "cuda:77"),
         (["simulate", "post-norm", *SMALL, "--networks", "0", "--quiet"], "networks"),
         (["simulate", "post-norm", *SMALL, "--by", "token"], "known: position"),

@@ -51,7 +51,10 @@ def test_json_has_every_digit_and_no_token_that_is_not_json(capsys: pytest.Captu
         (["predict", "pre-norm", "--depth", "9" * 9000], "invalid int value: '9999"),
         (["predict"], "required: placement"),
         (["predict", "pre-norm", "--depth", str(10**13)], "depth .* would fit"),
-        (["predict", "pre-norm", "--mask", "causal", "--tokens", "1000000"], "tokens .* would fit"),
+        (
+            ["predict", "pre-norm", "--mask", "causal", "--tokens", "1000000", "--theory", "sampled"],
+            "tokens .* would fit",
+        ),
         (["predict", "pre-norm", "--experts", "100000000"], "experts .* would fit"),
         (["simulate", "pre-norm", "--networks", "100000000000"], "networks would fit"),
         (["simulate", "pre-norm", "--depth", str(10**13)], "depth .* would fit"),
