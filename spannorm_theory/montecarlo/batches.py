@@ -70,7 +70,8 @@ class Job:
         return self._footprint(arch).least(arch.depth)
 
     def _footprint(self, arch: Architecture) -> Footprint:
-        return Footprint.of(arch, self.dtype.itemsize, self.make_weights is ExplicitWeights)
+        explicit = self.make_weights is ExplicitWeights
+        return Footprint.of(arch, self.dtype.itemsize, explicit, len(self.positions or ()))
 
 
 def run(job: Job, networks: int, progress: bool, first: int = 0) -> tuple[Samples, int]:
@@ -146,9 +147,15 @@ def _batch_size(job: Job, networks: int, workers: int, budget: int) -> int:
 
 
 def require_memory(
-    arch: Architecture, networks: int, device: torch.device, dtype: torch.dtype, explicit: bool
+    arch: Architecture,
+    networks: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    explicit: bool,
+    positions: int = 0,
 ) -> None:
-    """Refuse networks that do not fit, one by one or the results of all.
+    """Refuse networks that do not fit, one by one or the results of all; ``positions`` are as many as are
+    measured one by one.
 
     Raises:
         InputError: naming the size, or the number of networks, that would fit.
@@ -157,10 +164,11 @@ def require_memory(
     what = f"one network of width {arch.width}, {arch.depth} blocks and {arch.tokens} tokens"
 
     def needed(one: Architecture) -> int:
-        return Footprint.of(one, dtype.itemsize, explicit).least(one.depth)
+        return Footprint.of(one, dtype.itemsize, explicit, positions).least(one.depth)
 
     require_room(arch, needed, free, what, where)
-    free, each = available_memory(HOST), Footprint.of(arch, dtype.itemsize, explicit).results(1, arch.depth)
+    footprint = Footprint.of(arch, dtype.itemsize, explicit, positions)
+    free, each = available_memory(HOST), footprint.results(1, arch.depth)
     if networks * each > free:
         raise InputError(
             f"the measurements of {networks} networks need about {gib(networks * each)} and {gib(free)} are "
