@@ -1,7 +1,7 @@
 """Attention cut into tiles of rows, so that memory grows with the tokens and not with their square.
 
-A tile's weights are made, used and forgotten, and made again for the backward pass. Under a mask a tile has the
-keys that its rows see, and no others.
+The weights of a tile are made, used and forgotten, and made again for the backward pass. Under a mask it has
+the keys that its rows see, and no others.
 """
 
 from __future__ import annotations
@@ -24,18 +24,22 @@ class Tile:
     keys: range
 
 
-def tiles(arch: Architecture) -> list[Tile]:
-    """The tiles of a sequence; one of everything where its weights are few. Dropout of weights is drawn for
-    all of them at once, and leaves one, too."""
+def tile_rows(arch: Architecture) -> int:
+    """Rows of a tile: all of them where their weights are few, or are dropped, which is drawn for all at once."""
     n = arch.tokens
-    size = n if arch.attention_dropout else max(1, TILE // (arch.heads * n))
-    if arch.mask != "causal":
-        return [Tile(range(i, min(i + size, n)), range(n)) for i in range(0, n, size)]
-    seen = arch.window or n
-    rows = [range(i, min(i + size, n)) for i in range(0, n, size)]
-    return [Tile(r, range(max(0, r.start + 1 - seen), r.stop)) for r in rows]
+    return n if arch.attention_dropout else min(n, max(1, TILE // (arch.heads * n)))
 
 
 def tile_weights(arch: Architecture) -> int:
     """Weights of all heads in the largest tile."""
-    return arch.heads * max(len(tile.rows) * len(tile.keys) for tile in tiles(arch))
+    n, rows = arch.tokens, tile_rows(arch)
+    return arch.heads * rows * min(n, (arch.window or n) + rows - 1)
+
+
+def tiles(arch: Architecture) -> list[Tile]:
+    """The tiles of a sequence."""
+    n, size = arch.tokens, tile_rows(arch)
+    rows = [range(i, min(i + size, n)) for i in range(0, n, size)]
+    if arch.mask != "causal":
+        return [Tile(r, range(n)) for r in rows]
+    return [Tile(r, range(max(0, r.start + 1 - (arch.window or n)), r.stop)) for r in rows]
