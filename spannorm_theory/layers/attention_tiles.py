@@ -25,7 +25,7 @@ class Tile:
 
 
 def tile_rows(arch: Architecture) -> int:
-    """Rows of a tile: all of them where their weights are few, or are dropped, which is drawn for all at once."""
+    """Rows of a tile: all where their weights are few, or are dropped, which is drawn for all at once."""
     n = arch.tokens
     return n if arch.attention_dropout else min(n, max(1, TILE // (arch.heads * n)))
 

