@@ -33,8 +33,9 @@ Samples = dict[Key, NDArray[np.float64]]
 #: bytes that kept intermediate tensors may take on the host, all workers together: if nothing then has to be
 #: computed twice, and else
 KEEP_ALL, KEEP = 2 << 30, 640 << 20
-#: tensor entries of one kind and batch beyond which more networks per operation no longer pay
-FULL = 1 << 19
+#: tensor entries of one kind and batch beyond which more networks per operation no longer pay; on a GPU,
+#: where starting an operation costs 10 microseconds, a guess
+FULL, FULL_GPU = 1 << 19, 1 << 26
 HOST = torch.device("cpu")
 
 
@@ -140,7 +141,8 @@ def _batch_size(job: Job, networks: int, workers: int, budget: int) -> int:
     """Networks per batch: enough to fill an operation, an equal share for every worker, within memory."""
     arch = job.program.arch
     share = math.ceil(networks / workers)
-    size = min(share, max(1, FULL // (arch.tokens * arch.hidden)))
+    full = FULL_GPU if job.device.type == "cuda" else FULL
+    size = min(share, max(1, full // (arch.tokens * arch.hidden)))
     while size > 1 and job.footprint.needed(size, 1, arch.depth) > budget:
         size //= 2
     return math.ceil(share / math.ceil(share / size))
