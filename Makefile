@@ -1,10 +1,10 @@
-# make report | test | test-long | fuzz | lint | types | notebooks | bench | paper: each sets up what it needs and does its
-# job. test leaves out the tests that are marked long; test-long runs those alone.
+# make report | test | test-long | fuzz | lint | types | notebooks | bench | gpu | paper: each sets up what it needs and
+# does its job. test leaves out the tests that are marked long; test-long runs those alone.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: report test test-long fuzz lint types notebooks bench paper clean
+.PHONY: report test test-long fuzz lint types notebooks bench gpu paper clean
 
 report: $(READY)
 	$(BIN)/spannorm report --out report
@@ -30,6 +30,10 @@ types: $(READY)
 
 bench: $(READY)
 	$(BIN)/spannorm bench
+
+# what only a CUDA device can tell, into docs/gpu.md: from the source tree, with the packages that are there
+gpu:
+	@$(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) -m spannorm_theory.bench.gpu docs/gpu.md
 
 notebooks: $(READY)
 	$(BIN)/python notebooks/build.py

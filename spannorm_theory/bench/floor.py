@@ -86,27 +86,29 @@ def products(arch: Architecture) -> list[Product]:
 class _Operands:
     """A product's factors and its result for a batch of networks."""
 
-    def __init__(self, product: Product, networks: int) -> None:
+    def __init__(self, product: Product, networks: int, device: torch.device) -> None:
         batch, p = networks * product.count, product
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator(device).manual_seed(0)
         self.left, self.right = (
-            torch.randn(batch, *shape, dtype=p.dtype, generator=generator)
+            torch.randn(batch, *shape, dtype=p.dtype, device=device, generator=generator)
             for shape in ((p.rows, p.inner), (p.inner, p.columns))
         )
-        self.result = torch.empty(batch, p.rows, p.columns, dtype=p.dtype)
+        self.result = torch.empty(batch, p.rows, p.columns, dtype=p.dtype, device=device)
 
     def __call__(self) -> None:
         torch.bmm(self.left, self.right, out=self.result)
 
 
 class Floor:
-    """The floor of an ensemble, cut into one batch for each core; memory is taken here."""
+    """The floor of an ensemble, cut into one batch for each core, or one for a GPU; memory is taken here."""
 
-    def __init__(self, arch: Architecture, networks: int) -> None:
-        self.arch = arch
-        share = ceil(networks / min(cores(), networks))
+    def __init__(self, arch: Architecture, networks: int, device: str = "cpu") -> None:
+        self.arch, self._device = arch, torch.device(device)
+        share = ceil(networks / min(cores() if device == "cpu" else 1, networks))
         self._batches = [range(i, min(i + share, networks)) for i in range(0, networks, share)]
-        self._operands = [[_Operands(p, len(batch)) for p in products(arch)] for batch in self._batches]
+        self._operands = [
+            [_Operands(p, len(batch), self._device) for p in products(arch)] for batch in self._batches
+        ]
 
     def run(self) -> None:
         """Draw and multiply."""
@@ -115,7 +117,7 @@ class Floor:
                 pass
 
     def _batch(self, networks: range, operands: list[_Operands]) -> None:
-        random = Randomness(0, networks, dtype=torch.float32, device=torch.device("cpu"))
+        random = Randomness(0, networks, dtype=torch.float32, device=self._device)
         for purpose, size in end_numbers(self.arch).items():
             random.normal(0, purpose, size)
         for layer in range(self.arch.depth):

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .attention_tiles import Tile, tiles
 from .norm_op import normalise
-from .rotary import hidden
+from .rotary import beyond
 from .rotary_op import rotate
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def attention_forward(
     """The branch on tensors (networks, tokens, width); ``linear(x, name)`` applies a weight matrix, ``drop``
     dropout to the weights (networks, heads, tokens, tokens), ``inner_norm`` stands before the projection."""
     import torch
+    from torch.utils.checkpoint import checkpoint
 
     size, groups = arch.head_width, arch.heads // (arch.kv_heads or arch.heads)
 
@@ -42,12 +44,28 @@ def attention_forward(
             y = rotate(y)
         return y if name == "query" else y.repeat_interleave(groups, 1)
 
+    queries, keys, values = (project(name) for name in ("query", "key", "value"))
+    scale = (arch.logit_factor(normed) / size) ** 0.5
+
+    def mix(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, seen: Tile) -> torch.Tensor:
+        logits = queries @ keys.mT * scale
+        if arch.mask == "causal":
+            row, key = (torch.arange(r.start, r.stop, device=x.device) for r in (seen.rows, seen.keys))
+            logits = logits.masked_fill(beyond(row[:, None] - key, arch.window), -torch.inf)
+        return drop(logits.softmax(-1)) @ values
+
+    def tile(seen: Tile) -> torch.Tensor:
+        rows, columns = (slice(r.start, r.stop) for r in (seen.rows, seen.keys))
+        parts = queries[:, :, rows], keys[:, :, columns], values[:, :, columns]
+        found: torch.Tensor = checkpoint(mix, *parts, seen, use_reentrant=False, preserve_rng_state=False)
+        return found
+
     # plain operations: torch's fused kernels give NaN for logits beyond about 1e19, which stacks without
     # norms reach
-    queries, keys = project("query"), project("key")
-    logits = queries @ keys.mT * (arch.logit_factor(normed) / size) ** 0.5
-    unseen = hidden(arch.tokens, arch.mask == "causal", arch.window)
-    if unseen is not None:
-        logits = logits.masked_fill(torch.from_numpy(unseen).to(x.device), -torch.inf)
-    mixed = (drop(logits.softmax(-1)) @ project("value")).transpose(1, 2).flatten(-2)
+    cut = tiles(arch)
+    if len(cut) == 1:
+        mixed = mix(queries, keys, values, cut[0])
+    else:
+        mixed = torch.cat([tile(seen) for seen in cut], 2)
+    mixed = mixed.transpose(1, 2).flatten(-2)
     return linear(mixed if inner_norm is None else normalise(mixed, inner_norm), "attn.output")

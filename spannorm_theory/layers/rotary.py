@@ -12,6 +12,7 @@ Logits of a row differ even between equal tokens, by v (1 - rho mbar), mbar the 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -22,14 +23,19 @@ from ..gaussian.closed_forms import Array
 BASE = 1e4
 
 
+def beyond(behind: Any, window: int | None) -> Any:
+    """Whether a causal mask hides a key that is so many tokens behind a row's, an array or tensor: ahead of
+    it, or ``window`` or more behind."""
+    return behind < 0 if window is None else (behind < 0) | (behind >= window)
+
+
 def hidden(tokens: int, causal: bool, window: int | None = None) -> Array | None:
-    """Mask (tokens, tokens), true where a row's token does not see a column's: ahead of it, or ``window`` or
-    more behind; None if every token sees all."""
+    """Mask (tokens, tokens), true where a row's token does not see a column's (:func:`beyond`); None if every
+    token sees all."""
     if not causal:
         return None
     position = np.arange(tokens)
-    behind = position[:, None] - position
-    return np.asarray(behind < 0) if window is None else np.asarray((behind < 0) | (behind >= window))
+    return np.asarray(beyond(position[:, None] - position, window))
 
 
 def frequencies(head_width: int) -> Array:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base.errors import AssumptionError, InputError, UnknownNameError
+from ..base.errors import AssumptionError, InputError, UnknownNameError, shown
 from .position_grid import position_grid
 
 if TYPE_CHECKING:
@@ -53,14 +53,13 @@ def shown_positions(
 
 
 def _checked(positions: Sequence[int], tokens: int) -> NDArray[np.int64]:
-    shown = repr(positions)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    asked = shown(positions)
     try:
         numbers = [-1 if isinstance(p, (bool, np.bool_)) else index(p) for p in positions]
     except TypeError:
         numbers = []
     if not numbers or not all(1 <= number <= tokens for number in numbers):
-        raise InputError(f"positions must be a list of integers from 1 to {tokens}, the tokens, got {shown}")
+        raise InputError(f"positions must be a list of integers from 1 to {tokens}, the tokens, got {asked}")
     if len(set(numbers)) < len(numbers):
-        raise InputError(f"each position must come once, got {shown}")
+        raise InputError(f"each position must come once, got {asked}")
     return np.array(numbers)

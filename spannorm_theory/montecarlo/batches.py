@@ -33,8 +33,9 @@ Samples = dict[Key, NDArray[np.float64]]
 #: bytes that kept intermediate tensors may take on the host, all workers together: if nothing then has to be
 #: computed twice, and else
 KEEP_ALL, KEEP = 2 << 30, 640 << 20
-#: tensor entries of one kind and batch beyond which more networks per operation no longer pay
-FULL = 1 << 19
+#: tensor entries of one kind and batch beyond which more networks per operation no longer pay; on a GPU,
+#: where starting an operation costs 10 microseconds, a guess
+FULL, FULL_GPU = 1 << 19, 1 << 26
 HOST = torch.device("cpu")
 
 
@@ -70,7 +71,8 @@ class Job:
         return self._footprint(arch).least(arch.depth)
 
     def _footprint(self, arch: Architecture) -> Footprint:
-        return Footprint.of(arch, self.dtype.itemsize, self.make_weights is ExplicitWeights)
+        explicit = self.make_weights is ExplicitWeights
+        return Footprint.of(arch, self.dtype.itemsize, explicit, len(self.positions or ()))
 
 
 def run(job: Job, networks: int, progress: bool, first: int = 0) -> tuple[Samples, int]:
@@ -139,16 +141,23 @@ def _batch_size(job: Job, networks: int, workers: int, budget: int) -> int:
     """Networks per batch: enough to fill an operation, an equal share for every worker, within memory."""
     arch = job.program.arch
     share = math.ceil(networks / workers)
-    size = min(share, max(1, FULL // (arch.tokens * arch.hidden)))
+    full = FULL_GPU if job.device.type == "cuda" else FULL
+    size = min(share, max(1, full // (arch.tokens * arch.hidden)))
     while size > 1 and job.footprint.needed(size, 1, arch.depth) > budget:
         size //= 2
     return math.ceil(share / math.ceil(share / size))
 
 
 def require_memory(
-    arch: Architecture, networks: int, device: torch.device, dtype: torch.dtype, explicit: bool
+    arch: Architecture,
+    networks: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    explicit: bool,
+    positions: int = 0,
 ) -> None:
-    """Refuse networks that do not fit, one by one or the results of all.
+    """Refuse networks that do not fit, one by one or the results of all; ``positions`` are as many as are
+    measured one by one.
 
     Raises:
         InputError: naming the size, or the number of networks, that would fit.
@@ -157,10 +166,11 @@ def require_memory(
     what = f"one network of width {arch.width}, {arch.depth} blocks and {arch.tokens} tokens"
 
     def needed(one: Architecture) -> int:
-        return Footprint.of(one, dtype.itemsize, explicit).least(one.depth)
+        return Footprint.of(one, dtype.itemsize, explicit, positions).least(one.depth)
 
     require_room(arch, needed, free, what, where)
-    free, each = available_memory(HOST), Footprint.of(arch, dtype.itemsize, explicit).results(1, arch.depth)
+    footprint = Footprint.of(arch, dtype.itemsize, explicit, positions)
+    free, each = available_memory(HOST), footprint.results(1, arch.depth)
     if networks * each > free:
         raise InputError(
             f"the measurements of {networks} networks need about {gib(networks * each)} and {gib(free)} are "

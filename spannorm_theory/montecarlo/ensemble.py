@@ -130,7 +130,7 @@ def simulate(
     measured = None if shown is None else tuple(shown.tolist())
     used, reason = choose_engine(arch, engine)
     where = choose_device(device)
-    require_memory(arch, networks, where, DTYPES[dtype], used == "explicit")
+    require_memory(arch, networks, where, DTYPES[dtype], used == "explicit", len(measured or ()))
     job = Job(Program(arch), ENGINES[used], seed, where, DTYPES[dtype], measured)
     samples, finished = run(job, networks, progress is not False, first)
     return Ensemble(arch, finished, seed, str(job.device), used, reason, dtype, samples, measured)

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 
+from ..layers.attention_tiles import tile_rows, tile_weights
 from ..spec.architecture import Architecture
 from ..spec.graph import SUBLAYERS
 
@@ -13,6 +14,9 @@ from ..spec.graph import SUBLAYERS
 MEASURES = 10
 #: bytes of one measurement of a batch, a small tensor, beside its numbers
 TENSOR = 1000
+#: copies that are alive at once of a tile's attention weights, there or back, and of a Gram in float64 whose
+#: eigenvalues are taken
+COPIES = 5
 
 
 @dataclass(frozen=True)
@@ -23,17 +27,20 @@ class Footprint:
         block: of a network, to keep the intermediate tensors of a block.
         streams: of a network, to keep its streams.
         rows: measurements of a network at each layer, numbers of eight bytes.
+        once: of a network, for what is made and forgotten again: tiles of attention weights, token Grams.
         vocabulary: of a batch, for the token ids and the unembedding of one network at a time.
     """
 
     block: int
     streams: int
     rows: int
+    once: int
     vocabulary: int
 
     @classmethod
-    def of(cls, arch: Architecture, itemsize: int, explicit: bool) -> Footprint:
-        """The footprint of an architecture's networks."""
+    def of(cls, arch: Architecture, itemsize: int, explicit: bool, positions: int = 0) -> Footprint:
+        """The footprint of an architecture's networks, measured by averages over tokens or at so many
+        positions."""
         traces = arch.traces
         prefixes = {SUBLAYERS[b.kind] for t in traces for b in t.branches if not b.elementwise}
         names = [name for name in arch.weights if name.startswith(tuple(prefixes))]
@@ -50,19 +57,26 @@ class Footprint:
             entries = arch.tokens * (inputs + 2 * outputs + grams * arch.tokens)
         if arch.dropout:
             entries += 4 * arch.tokens * arch.width
-        if arch.attention_dropout:
-            entries += 2 * arch.heads * arch.tokens**2
+        once, weights = 0, tile_weights(arch)
+        if tile_rows(arch) < arch.tokens:
+            once = COPIES * weights * itemsize
+        else:
+            entries += (3 if arch.attention_dropout else 1) * weights
+        if not positions:
+            once += COPIES * 8 * count * arch.tokens**2
         vocabulary = 0
         if arch.inputs == "zipf" or arch.loss == "cross-entropy":
             vocabulary += 4 * 8 * arch.vocabulary  # the law of ids, and its sums
         if arch.loss == "cross-entropy":  # drawn in float32
             vocabulary += arch.vocabulary * (arch.width * (4 + itemsize) + 3 * arch.tokens * itemsize)
-        rows = MEASURES * count + len(names) + len(arch.learnt)
-        return cls((entries + 4 * streams) * itemsize, streams * itemsize, rows, vocabulary)
+        averages = MEASURES * count + len(names) + len(arch.learnt)
+        rows = 2 * count * positions or averages
+        return cls((entries + 4 * streams) * itemsize, streams * itemsize, rows, once, vocabulary)
 
     def needed(self, networks: int, segment: int, depth: int) -> int:
         """Bytes of the tensors of a batch that keeps ``segment`` blocks at a time."""
-        return networks * ((segment + 2) * self.block + -(-depth // segment) * self.streams)
+        starts = -(-depth // segment)
+        return networks * ((segment + 2) * self.block + starts * self.streams + self.once)
 
     def least(self, depth: int) -> int:
         """Bytes of one network that keeps as few tensors as it can, with its vocabulary and measurements."""

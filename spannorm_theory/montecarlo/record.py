@@ -23,9 +23,9 @@ Streams = list[torch.Tensor]
 
 LN2 = 0.6931471805599453
 
-#: bytes of token Grams that wait for their eigenvalues; on a GPU each batch of eigenvalues costs a
-#: synchronisation, and large batches are faster everywhere
-WAITING = 1 << 26
+#: bytes of token Grams that wait for their eigenvalues, on each kind of device: on a GPU each batch of
+#: eigenvalues costs a synchronisation, and large batches are faster everywhere
+WAITING = {"cpu": 1 << 24, "cuda": 1 << 28}
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Record:
             self.put(str(i), "token_cosine", layer, rho)
             self.put(str(i), "rank_residual", layer, log_rank_residual(modes))
             self._waiting.append((str(i), layer, modes))
-        if sum(modes.nbytes for _, _, modes in self._waiting) > WAITING:
+        if sum(modes.nbytes for _, _, modes in self._waiting) > WAITING[modes.device.type]:
             self.finish()
 
     def finish(self) -> None:

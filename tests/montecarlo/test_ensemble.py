@@ -16,7 +16,6 @@ from spannorm_theory.base.errors import InputError, NonFiniteError
 from spannorm_theory.base.quantities import QUANTITIES
 from spannorm_theory.montecarlo import batches as schedule
 from spannorm_theory.montecarlo.ensemble import simulate
-from spannorm_theory.montecarlo.global_state import arithmetic
 from spannorm_theory.montecarlo.metrics import gram, log_rank_residual, product_norm, token_modes
 from spannorm_theory.montecarlo.network import Stack, rescaled
 from spannorm_theory.montecarlo.randomness import CHUNK, Purpose, Randomness
@@ -295,33 +294,3 @@ def test_definitions_do_not_import_torch():
     modules = "spannorm_theory.spec.architecture, spannorm_theory.montecarlo.metrics"
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("engine", ["explicit", "implicit"])
-def test_cuda_has_the_law_of_the_cpu(engine):
-    arch = Architecture("siamese-norm", depth=4, width=64, heads=4, tokens=12)
-    cpu, gpu = (
-        run(arch, networks=500, engine=engine, device=d, seed=s) for d, s in (("cpu", 0), ("cuda", 1))
-    )
-    assert gpu.device.startswith("cuda")
-    keys = [("0", "token_cosine"), ("1", "variance"), ("1", "grad_variance"), ("ffn.up", "weight_grad_norm")]
-    smallest = min(stats.ks_2samp(cpu.samples[k][:, 0], gpu.samples[k][:, 0]).pvalue for k in keys)
-    assert len(keys) * smallest > 1e-3
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_no_synchronisation_inside_the_layer_loop():
-    program = schedule.Program(SMALL)
-    from spannorm_theory.montecarlo.implicit import ImplicitWeights
-    from spannorm_theory.montecarlo.network import Stack
-
-    random = Randomness(0, range(2), dtype=torch.float32, device=torch.device("cuda"))
-    with arithmetic():
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            Stack(program, ImplicitWeights, random, 1).run()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")

@@ -52,3 +52,17 @@ def test_what_is_proposed_fits(monkeypatch: pytest.MonkeyPatch) -> None:
         require_memory(ARCH, 10**9, HOST, torch.float32, False)
     networks = int(str(refused.value).rpartition("; ")[2].split()[0])
     require_memory(ARCH, networks, HOST, torch.float32, False)
+
+
+def test_memory_of_long_sequences_grows_with_the_tokens_alone() -> None:
+    """Attention is cut into tiles; averages take token Grams, which single positions do not."""
+
+    def needed(tokens: int, positions: int, **fields: float) -> int:
+        long = Architecture(
+            "pre-norm", width=1024, heads=16, depth=12, tokens=tokens, mask="causal", **fields
+        )
+        return Footprint.of(long, 4, True, positions).least(long.depth)
+
+    assert needed(16384, 50) < 2.1 * needed(8192, 50)
+    assert needed(16384, 0) - needed(16384, 50) > 8 * 16384**2
+    assert needed(16384, 50, attention_dropout=0.1) > 4 * 2 * 16 * 16384**2
