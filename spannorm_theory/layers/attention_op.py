@@ -29,7 +29,8 @@ def attention_forward(
     """The branch on tensors (networks, tokens, width); ``linear(x, name)`` applies a weight matrix, ``drop``
     dropout to the weights (networks, heads, tokens, tokens), ``inner_norm`` stands before the projection."""
     import torch
-    from torch.utils.checkpoint import checkpoint
+
+    from .attention_tiles_op import TiledMix
 
     size, groups = arch.head_width, arch.heads // (arch.kv_heads or arch.heads)
 
@@ -47,25 +48,19 @@ def attention_forward(
     queries, keys, values = (project(name) for name in ("query", "key", "value"))
     scale = (arch.logit_factor(normed) / size) ** 0.5
 
-    def mix(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, seen: Tile) -> torch.Tensor:
-        logits = queries @ keys.mT * scale
+    def weigh(queries: torch.Tensor, keys: torch.Tensor, seen: Tile) -> torch.Tensor:
+        logits: torch.Tensor = (queries @ keys.mT).mul_(scale)
         if arch.mask == "causal":
             row, key = (torch.arange(r.start, r.stop, device=x.device) for r in (seen.rows, seen.keys))
-            logits = logits.masked_fill(beyond(row[:, None] - key, arch.window), -torch.inf)
-        return drop(logits.softmax(-1)) @ values
-
-    def tile(seen: Tile) -> torch.Tensor:
-        rows, columns = (slice(r.start, r.stop) for r in (seen.rows, seen.keys))
-        parts = queries[:, :, rows], keys[:, :, columns], values[:, :, columns]
-        found: torch.Tensor = checkpoint(mix, *parts, seen, use_reentrant=False, preserve_rng_state=False)
-        return found
+            logits.masked_fill_(beyond(row[:, None] - key, arch.window), -torch.inf)
+        return logits.softmax(-1)
 
     # plain operations: torch's fused kernels give NaN for logits beyond about 1e19, which stacks without
     # norms reach
     cut = tiles(arch)
     if len(cut) == 1:
-        mixed = mix(queries, keys, values, cut[0])
-    else:
-        mixed = torch.cat([tile(seen) for seen in cut], 2)
+        mixed = drop(weigh(queries, keys, cut[0])) @ values
+    else:  # dropped weights are not cut
+        mixed = TiledMix.apply(queries, keys, values, scale, cut, weigh)  # type: ignore[no-untyped-call]
     mixed = mixed.transpose(1, 2).flatten(-2)
     return linear(mixed if inner_norm is None else normalise(mixed, inner_norm), "attn.output")
