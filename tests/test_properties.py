@@ -23,6 +23,9 @@ import spannorm_theory as st
 from spannorm_theory.base.errors import SpannormError
 from spannorm_theory.base.quantities import QUANTITIES
 
+#: where drawn arguments are long, hypothesis says so
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
 DEFAULT = 2_000
 EXAMPLES = int(os.environ.get("SPANNORM_EXAMPLES", DEFAULT))
 

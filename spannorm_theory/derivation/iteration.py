@@ -94,9 +94,15 @@ class Iteration:
         try:
             with np.errstate(all="ignore"):
                 wirings = [Wiring(trace, gains, depth) for trace in traces]
-                return Iterated(wirings, which, Wiring(self._entry.trace_readout(), gains, depth), q0)
+                found = Iterated(wirings, which, Wiring(self._entry.trace_readout(), gains, depth), q0)
         except (OverflowError, ZeroDivisionError, ValueError, FloatingPointError) as error:
             raise AssumptionError(f"the iteration left float64's range: {error}") from error
+        if any(np.isnan(x).any() for x in (found.moments, found.gradients, found.identity)):
+            raise AssumptionError(
+                "a norm reads what is always zero by these gains, or a moment left float64's range; give "
+                "gains above zero, or a shallower stack"
+            )
+        return found
 
 
 class Iterated:

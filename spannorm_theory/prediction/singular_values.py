@@ -60,7 +60,7 @@ def quantiles(count: int, first: float, second: float = 0.0) -> Array:
 
 def _of_moments(rho: float, spread: float, arch: Architecture) -> Array:
     tokens = arch.tokens
-    if not np.isfinite(spread):
+    if not spread > 0:  # not predicted, or lost in rounding where tokens are one
         return np.full(tokens, np.nan)
     drop = max(1 - rho, np.finfo(float).tiny * tokens)
     theta, aspect = tokens * rho / drop, (tokens - 1) * spread

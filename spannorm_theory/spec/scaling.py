@@ -249,6 +249,8 @@ def scaling(
     require_usable_name("scaling rule", name)
     require_source(title, source, year)
     limits = tuple(names("only", only))
+    for placement in limits:
+        require_usable_name("placement", placement)
 
     def register(function: Callable[..., Multipliers]) -> Callable[..., Multipliers]:
         require_callable(function, f"the scaling rule {name!r}", "a function of (sublayer, l, L, d)")

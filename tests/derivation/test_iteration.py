@@ -87,3 +87,9 @@ def test_what_is_no_depth_or_gain_is_refused() -> None:
             recursion.iterate(**{"depth": 3, **NAMED, **wrong})
     with pytest.raises(AssumptionError, match="range"):
         Iteration(derive("dyt")).run(3, GAINS, q0=1e-80)
+
+
+def test_gains_of_which_a_norm_reads_zeros_are_refused() -> None:
+    recursion = derive("sandwich", "branch-sqrt-depth")
+    with pytest.raises(AssumptionError, match="reads what is always zero by these gains"):
+        recursion.iterate(1, sigma_a2=0, sigma_f2=0, omega_a2=0, omega_f2=0)
