@@ -45,11 +45,13 @@ _HOME = {
     "placements": "spec.catalogue",
     "scalings": "spec.catalogue",
     "activations": "spec.catalogue",
+    "SpannormError": "base.errors",
 }
 
 if TYPE_CHECKING:
     from .atlases import Atlas as Atlas
     from .atlases import atlas as atlas
+    from .base.errors import SpannormError as SpannormError
     from .gaussian.activations import activation as activation
     from .literature.run import ClaimsReport as ClaimsReport
     from .literature.run import claims as claims

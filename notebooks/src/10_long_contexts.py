@@ -41,7 +41,7 @@ few[few["layer"].isin(layers)].pivot_table("value", ["quantity", "position"], "l
 
 # %% [markdown]
 # The first row of each quantity is the first token. Its stream is the largest, as nothing is averaged in
-# what it attends to; and its gradient is the largest by far, as every later token reads it.
+# what it attends to; and at the embedding its gradient is the largest by far, as every later token reads it.
 #
 # ## Against Monte Carlo
 #

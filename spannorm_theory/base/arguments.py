@@ -38,6 +38,10 @@ class Result(Protocol):
 LARGEST_SEED = 2**63 - 1
 
 
+#: the largest integer that tables and counters keep
+LARGEST = 2**63 - 1
+
+
 def whole(name: str, value: Any, least: int = 0, most: int | None = None, why: str = "") -> int:
     """An integer from ``least`` to ``most``; ``why`` says in the message what these are good for.
 
@@ -54,6 +58,8 @@ def whole(name: str, value: Any, least: int = 0, most: int | None = None, why: s
         raise InputError(f"{name} must be {span}, got {shown(value)}") from None
     if number < least or (most is not None and number > most):
         raise InputError(f"{name} must be {span}, got {shown(number)}")
+    if number > LARGEST:
+        raise InputError(f"{name} must be at most {LARGEST}, got a number of {number.bit_length()} bits")
     return number
 
 

@@ -57,7 +57,8 @@ def _position_options(args: argparse.Namespace) -> dict[str, Any]:
     if args.at is None:
         return {"by": args.by}
     words = args.at.split(",")
-    return {"by": args.by, "positions": [int(w) if w.strip().isdecimal() else w for w in words]}
+    numbers = [int(w) if w.strip().isdecimal() and len(w) < 20 else w for w in words]
+    return {"by": args.by, "positions": numbers}
 
 
 def _run_options(args: argparse.Namespace) -> dict[str, Any]:

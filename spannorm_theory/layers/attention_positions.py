@@ -45,7 +45,8 @@ class PositionAttention:
         Raises:
             ZeroDivisionError: a norm reads zeros.
         """
-        if not all(gains[f"attn.{name}"] * gram[:, -1].all() for name in self.law.normed):
+        normed = all(gains[f"attn.{name}"] * gram[:, -1].all() for name in self.law.normed)
+        if not normed or (self.inner_norm and not gains["attn.value"]):
             raise ZeroDivisionError
         return HeadGrams(PositionRows(self.law, gram, gains))
 
@@ -107,7 +108,7 @@ class HeadGrams:
             np.zeros_like(values.p), self.rows.open_values * self.rows.one.value_bias / self.rows.law.width
         )
         return (
-            doubled(values.common)
+            doubled(values.common + values.level)
             + doubled(grid.both_rows(values.single)) * self.rows.peaks
             + doubled(values.apart(np.ones(len(values.p)))) * (self.rows.peaks - 1)
             + logits * self.rows.left * self.rows.spread

@@ -16,13 +16,16 @@ class Smooth:
 
     Attributes:
         grid: the positions.
-        p: their smooth covariance, (m, m).
+        level: a covariance that all have, taken off ``p``, so that differences keep their digits where tokens
+            are nearly one.
+        p: their smooth covariance beyond it, (m, m).
         single: second moment that a token has beyond it, (m,).
         means: means of p over the keys of each row, (rows, m).
         common: means over the keys of two rows, (rows, rows).
     """
 
     grid: PositionGrid
+    level: float
     p: Array
     single: Array
     means: Array
@@ -31,8 +34,10 @@ class Smooth:
     @classmethod
     def of(cls, grid: PositionGrid, p: Array, q: Array) -> Smooth:
         """The values or keys of a Gram."""
-        means = grid.key_means @ p
-        return cls(grid, p, q - p.diagonal(), means, means @ grid.key_means.T)
+        level = float(p[-1, -1])
+        beyond = p - level
+        means = grid.key_means @ beyond
+        return cls(grid, level, beyond, q - p.diagonal(), means, means @ grid.key_means.T)
 
     def apart(self, weight: Array) -> Array:
         """Sums over the keys that two rows share of ``weight``_j p~_jj / (N_i N_k), (rows, rows), p~ being p

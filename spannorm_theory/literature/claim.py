@@ -87,7 +87,7 @@ def load_claims(path: str | Path | None = None) -> tuple[Claim, ...]:
     path = papers("claims.toml") if path is None else arguments.path("path", path)
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8")).get("claim", [])
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"cannot read claims from {path}: {error}") from error
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{path} holds no [[claim]]")

@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
+from ..base import arguments
 from ..base.errors import InputError
 from .canvas.draw import Look, apart, handle, name_at
 from .canvas.marks import layer_style
-from .canvas.paper import new_axes, paper, venue
+from .canvas.paper import axes_or_none, new_axes, paper, venue
 from .canvas.scales import Ordinate, dress_value_axis
 from .curves import Tables, join, view
 
@@ -44,18 +45,21 @@ def position_profile(
     Raises:
         InputError: a table without positions, several architectures, or nothing to draw.
     """
-    what, rows = view(quantity), join(table)
+    what, rows, stream, ax = view(quantity), join(table), arguments.stream(stream), axes_or_none(ax)
     if "position" not in rows:
         raise InputError("the table has no column position; make it with by='position'")
     rows = rows[(rows["quantity"] == quantity) & (rows["stream"] == stream)]
     known = sorted(set(rows["layer"]))
-    shown = sorted(set(layers)) if layers is not None else _spread(known)
+    shown = _spread(known)
+    if layers is not None:
+        shown = sorted({arguments.whole("layers", l) for l in arguments.items("layers", layers, "layers")})
     missing = [layer for layer in shown if layer not in known]
     count = len(rows[["placement", "scaling", "depth", "width", "tokens"]].drop_duplicates())
-    if rows.empty or missing or count > 1:
+    if rows.empty or missing or not shown or count > 1:
         raise InputError(
-            f"a profile over positions shows layers of one architecture's stream; the table has {count} "
-            f"architectures with {quantity} of stream {stream!r}, and not the layers {missing}"
+            f"a profile over positions shows layers of one architecture's stream: the table has {count} "
+            f"architectures with {quantity} of stream {stream}, at the layers {known[:3]} to {known[-1:]}; "
+            f"asked for {shown}"
         )
     with paper():
         axes = new_axes() if ax is None else ax

@@ -25,6 +25,9 @@ from .network_variance import network_variance
 from .pair_variance import PairVariance, pair_variance
 from .stack import Stack
 
+#: cosines that sums over all pairs leave of uncorrelated tokens
+ROUNDING = 1e-13
+
 
 class GramRun:
     """The recursion with one kind of token Gram.
@@ -146,7 +149,8 @@ class GramRun:
             with np.errstate(divide="ignore", invalid="ignore"):  # tokens and streams that nothing reads
                 self.positions[str(s), size] = np.log(own) + exponents[:, None]
                 self.profiles[str(s), size] = np.log(sizes) + exponents
-                self.profiles[str(s), cosine] = 1 - drops / sizes
+                found = 1 - drops / sizes
+                self.profiles[str(s), cosine] = np.where(np.abs(found) < ROUNDING, 0.0, found)
             self.grams[str(s), size] = {l: grams[l][s][s] for l in self._layers}
 
 

@@ -2,12 +2,13 @@ r"""Positions as a coordinate: causal stacks of any length, without sampling (T1
 
 A few dozen positions stand for all (:mod:`spannorm_theory.layers.position_grid`), and attention is averaged
 in closed form (:mod:`spannorm_theory.layers.attention_positions`): milliseconds a block, whatever the number
-of tokens. The theory with sampled heads (:mod:`.sampled`), where that can run, is what it is held against.
+of tokens, which building the grid grows with. The theory with sampled heads (:mod:`.sampled`), where that can run, is what it is held against.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..base.errors import AssumptionError, PositionsError
 from ..base.quantities import SPECTRAL, Key
@@ -16,6 +17,7 @@ from ..gaussian.rank_metrics import log_rank_residual
 from ..layers.position_grid import position_grid
 from ..moments.position_tokens import PositionTokens
 from ..spec.architecture import Architecture
+from ..spec.token_law import collision_probability
 from .boundary import input_gram, input_pair_variance
 from .gram_run import GramRun
 from .prediction import Prediction
@@ -38,12 +40,29 @@ ERRORS = {
 }
 
 
+#: least coordinates of a head: in narrower ones the cosines of queries vary beyond first order; and behind
+#: norms over heads, whose logits are bounded, not Gaussian
+NARROW, NARROW_NORMED = 8, 32
+
+#: largest probability that two tokens have one id: repeated ids are no smooth function of the position
+REPEATED = 0.05
+
+#: least 1 - rho from which gradients of queries and keys, which go as its square, keep their digits; and
+#: token cosine, and its product with that of the gradient, up to which rotary positions are a mean coherence
+COLLAPSED, ALIKE, IN_COMMON = 1e-9, 0.95, 0.1
+
+
 def declined(arch: Architecture) -> str:
     """Why positions cannot be a coordinate of an architecture; empty where they can."""
+    narrow = NARROW_NORMED if arch.qk_norm or arch.qkv_norm else NARROW
     if arch.mask != "causal":
         return f"positions are a coordinate under a causal mask, not with mask={arch.mask!r}"
     if arch.attention_dropout:
         return f"attention_dropout={arch.attention_dropout:g} is derived with sampled heads alone"
+    if arch.head_width < narrow:
+        return f"heads of {arch.head_width} coordinates are narrower than the {narrow} that are wide here"
+    if arch.inputs == "zipf" and collision_probability(arch.vocabulary) > REPEATED:
+        return f"ids of vocabulary={arch.vocabulary} repeat too often to be a smooth function of the position"
     return ""
 
 
@@ -63,16 +82,31 @@ def predict_positions(arch: Architecture) -> Prediction:
         with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64's range is refused by name
             run = GramRun(tokens, input_gram(tokens), input_pair_variance(arch))
     except PositionsError as error:
-        raise AssumptionError(f"{error}; {advice}") from None
+        raise PositionsError(f"{error}; {advice}") from None
     profiles = dict(run.profiles)
     for stream in map(str, range(arch.definition.streams)):
         q, rho = np.exp(profiles[stream, "variance"]), profiles[stream, "token_cosine"]
         with np.errstate(invalid="ignore", divide="ignore"):
             profiles[stream, "rank_residual"] = log_rank_residual(q, q * (1 - rho), arch.tokens)
         profiles.update({(stream, metric): np.full_like(q, np.nan) for metric in SPECTRAL})
+    unlike = _unlike(arch, profiles)
+    for matrix in ("attn.query", "attn.key"):
+        known = profiles[matrix, "weight_grad_norm"]
+        profiles[matrix, "weight_grad_norm"] = np.where(unlike, known, np.nan)
     errors, apart = ({key: _error(key, x) for key, x in table.items()} for table in (profiles, run.positions))
     places = grid.positions + 1
     return Prediction(arch, profiles, "positions", run.undecided, errors, places, run.positions, apart)
+
+
+def _unlike(arch: Architecture, profiles: dict[Key, Array]) -> NDArray[np.bool_]:
+    """Blocks whose tokens are unlike enough for gradients of queries and keys, (depth,)."""
+    streams = [str(s) for s in range(arch.definition.streams)]
+    forward = np.max([profiles[s, "token_cosine"][:-1] for s in streams], axis=0)
+    unlike = 1 - forward > COLLAPSED
+    if arch.positions == "rope":
+        back = np.nanmax([profiles[s, "grad_token_cosine"][1:] for s in streams], axis=0)
+        unlike &= (forward < ALIKE) & (forward * back < IN_COMMON)
+    return np.asarray(unlike)
 
 
 def _error(key: Key, profile: Array) -> Array:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..base import arguments
-from ..base.errors import AssumptionError
+from ..base.errors import AssumptionError, PositionsError
 from ..base.quantities import INPUT, Key, tidy, tidy_positions
 from ..gaussian.closed_forms import Array
 from ..layers.shown_positions import shown_positions
@@ -52,6 +52,14 @@ def predict_profiles(arch: Architecture, theory: str = "auto") -> Prediction:
     """
     if arguments.choice("theory", theory, ("auto", *THEORIES)) == "auto":
         theory = fitting(arch)
+        try:
+            return _of(arch, theory)
+        except PositionsError:  # logits, or a window, that a grid does not carry
+            theory = "sampled"
+    return _of(arch, theory)
+
+
+def _of(arch: Architecture, theory: str) -> Prediction:
     require_predictable(arch, theory)
     return THEORIES[theory](arch)
 
@@ -68,7 +76,8 @@ def predict(
         arch: an architecture, or its text form.
         theory: "pair", for tokens that are alike; "positions", for a causal mask over any number of tokens;
             "sampled", for any mask over few, which samples attention heads; "auto" takes "pair" where it
-            holds, then "sampled" up to 64 tokens, then "positions".
+            holds, then "sampled" up to 64 tokens, then "positions" unless
+            that declines.
         by: "position" for the second moments of streams and gradients at single positions; None for averages
             over tokens.
         positions: those to show, from 1; None for some that show all.

@@ -45,5 +45,5 @@ def require_exchangeable(arch: Architecture) -> None:
     if not arch.exchangeable:
         raise AssumptionError(
             f"the pair theory needs exchangeable tokens, but with mask={arch.mask!r}, "
-            f"positions={arch.positions!r} they are not alike; use theory='positions' or 'sampled'"
+            f"positions={arch.positions!r} they are not alike; use theory='auto'"
         )

@@ -269,7 +269,7 @@ def read_specification(path: str | Path, **overrides: Any) -> Specification:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not text, or a number of thousands of digits
         raise InputError(f"{path} is not TOML: {error}") from None
     known = (*OPTIONS, "grid", "architecture")
     for key in values:

@@ -39,7 +39,7 @@ def test_lines_are_theory_and_points_are_monte_carlo(theory) -> None:
 def test_what_has_no_positions_is_refused(theory) -> None:
     with pytest.raises(InputError, match="no column position"):
         st.plot.position_profile(st.predict(ARCH), "variance")
-    with pytest.raises(InputError, match=r"not the layers \[9\]"):
+    with pytest.raises(InputError, match=r"asked for \[9\]"):
         st.plot.position_profile(theory, "variance", layers=[9])
     with pytest.raises(InputError, match="draw it with position_profile"):
         st.plot.depth_profile(theory, "variance")
