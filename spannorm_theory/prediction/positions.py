@@ -2,7 +2,8 @@ r"""Positions as a coordinate: causal stacks of any length, without sampling (T1
 
 A few dozen positions stand for all (:mod:`spannorm_theory.layers.position_grid`), and attention is averaged
 in closed form (:mod:`spannorm_theory.layers.attention_positions`): milliseconds a block, whatever the number
-of tokens, which building the grid grows with. The theory with sampled heads (:mod:`.sampled`), where that can run, is what it is held against.
+of tokens, which building the grid grows with. The theory with sampled heads (:mod:`.sampled`), where that can
+run, is what it is held against.
 """
 
 from __future__ import annotations

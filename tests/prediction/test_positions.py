@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from spannorm_theory import Architecture, predict, simulate
+from spannorm_theory import Architecture, Multipliers, predict, scaling, simulate
 from spannorm_theory.base.errors import AssumptionError, InputError, UnknownNameError
 from spannorm_theory.base.quantities import QUANTITIES
 from spannorm_theory.layers import position_grid as grids
@@ -155,3 +155,53 @@ def test_tokens_that_are_alike_have_one_moment_at_every_position() -> None:
         predict(CAUSAL.with_(mask="none", loss="last"), by="position")
     with pytest.raises(InputError, match="from 1 to 64"):
         predict(CAUSAL, by="position", positions=[0])
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("apart", [1e-3, 1e-6, 1e-8])
+def test_nearly_equal_tokens_keep_the_digits_of_queries_and_keys(apart: float) -> None:
+    """Their gradients go as the square of 1 - rho, and are left out where that is rounding."""
+    arch = CAUSAL.with_(depth=2, input_cosine=1 - apart)
+    found, judge = predict_positions(arch).profiles, predict_gram(arch, draws=64)
+    for name in ("attn.query", "attn.key"):
+        key = name, "weight_grad_norm"
+        assert judge.errors is not None
+        assert (np.abs(found[key] - judge.profiles[key]) < 0.1 + 4 * judge.errors[key]).all()
+    declined = predict_positions(arch.with_(input_cosine=1 - 1e-10)).profiles
+    assert np.isnan(declined["attn.query", "weight_grad_norm"]).all()
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"heads": 256}, "heads of 4 coordinates"),
+        ({"heads": 64, "qk_norm": True}, "heads of 16 coordinates are narrower than the 32"),
+        ({"inputs": "zipf", "vocabulary": 20}, "ids of vocabulary=20 repeat too often"),
+    ],
+)
+def test_what_a_smooth_theory_does_not_see_is_left_to_sampled_heads(
+    changes: dict[str, object], reason: str
+) -> None:
+    arch = CAUSAL.with_(tokens=80, depth=1, **changes)
+    with pytest.raises(AssumptionError, match=reason):
+        predict_positions(arch)
+    assert fitting(arch) == "sampled"
+
+
+@pytest.mark.exact
+def test_logits_beyond_the_table_are_sampled() -> None:
+    arch = CAUSAL.with_(tokens=70, depth=1, logit_variance=100.0)
+    assert set(predict(arch)["theory"]) == {"sampled"}
+
+
+@pytest.mark.exact
+@pytest.mark.usefixtures("registries")
+def test_a_norm_of_values_that_are_zero_is_refused() -> None:
+    @scaling("no-values", title="No values", source="here")
+    def rule(sublayer: str, l: object, L: object, d: object) -> Multipliers:
+        return Multipliers(gains={"attn.value": 0})
+
+    arch = CAUSAL.with_(placement="sub-ln", scaling="no-values", depth=2)
+    with pytest.raises(AssumptionError, match="reads what is always zero"):
+        predict_positions(arch)
