@@ -97,7 +97,8 @@ class Iteration:
                 found = Iterated(wirings, which, Wiring(self._entry.trace_readout(), gains, depth), q0)
         except (OverflowError, ZeroDivisionError, ValueError, FloatingPointError) as error:
             raise AssumptionError(f"the iteration left float64's range: {error}") from error
-        if any(np.isnan(x).any() for x in (found.moments, found.gradients, found.identity)):
+        logs = (found.moments, found.gradients, found.identity)
+        if any(np.isnan(x).any() or np.isposinf(x).any() for x in logs):
             raise AssumptionError(
                 "a norm reads what is always zero by these gains, or a moment left float64's range; give "
                 "gains above zero, or a shallower stack"

@@ -43,7 +43,7 @@ def weight_gradients(table: Tables, *, per: str = "placement", width: float | No
     rows = -(-len(matrices) // columns)
     panels = {name: curves(joined, what, name) for name in matrices}
     with paper():
-        figure = new_figure(width or venue().full, (0.5 + 1.55 * rows) * venue().scale)
+        figure = new_figure(venue().full if width is None else width, (0.5 + 1.55 * rows) * venue().scale)
         grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
         axes = dict(zip(matrices, grid.flat, strict=False))
         for logits in (True, False):
@@ -108,7 +108,7 @@ def comparison(
     grid = [[curves(joined[joined["scaling"] == rule], what, "all") for rule in rules] for what in views]
     with paper():
         tall = (0.75 + 1.75 * len(views)) * venue().scale if height is None else height
-        figure = new_figure(width or venue().full, tall)
+        figure = new_figure(venue().full if width is None else width, tall)
         axes = figure.subplots(
             len(views), len(rules), sharex=True, sharey="row" if shared else False, squeeze=False
         )

@@ -49,7 +49,7 @@ def panels(
     across = min(columns, len(drawings))
     rows = ceil(len(drawings) / across)
     with paper():
-        figure = new_figure(width or venue().full, (height * rows + 0.25) * venue().scale)
+        figure = new_figure(venue().full if width is None else width, (height * rows + 0.25) * venue().scale)
         grid: Any = figure.subplots(rows, across, sharex="x" in share, sharey="y" in share, squeeze=False)
         entries: dict[str, Line2D] = {}
         for at, (title, draw) in enumerate(drawings.items()):

@@ -46,7 +46,9 @@ def cosine_spread(rho: Array, participation: Array, arch: Architecture) -> Array
     :func:`spannorm_theory.gaussian.rank_metrics.participation_ratio`."""
     square = (arch.tokens / participation - 1) / (arch.tokens - 1)
     beyond = square - rho**2 - (1 - rho**2) ** 2 / arch.width
-    return np.asarray(1 / arch.width + beyond / np.maximum(1 - rho, 1e-300) ** 2)
+    apart = (1 - rho) ** 2
+    more = np.divide(beyond, apart, out=np.full_like(beyond, np.nan), where=apart > 0)
+    return np.asarray(1 / arch.width + more)
 
 
 def quantiles(count: int, first: float, second: float = 0.0) -> Array:

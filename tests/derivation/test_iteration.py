@@ -93,3 +93,5 @@ def test_gains_of_which_a_norm_reads_zeros_are_refused() -> None:
     recursion = derive("sandwich", "branch-sqrt-depth")
     with pytest.raises(AssumptionError, match="reads what is always zero by these gains"):
         recursion.iterate(1, sigma_a2=0, sigma_f2=0, omega_a2=0, omega_f2=0)
+    with pytest.raises(AssumptionError, match="left float64's range"):
+        recursion.iterate(1, sigma_a2=0, sigma_f2=0, omega_a2=0, omega_f2=0, q0=5e-324)
