@@ -38,8 +38,8 @@ class Result(Protocol):
 LARGEST_SEED = 2**63 - 1
 
 
-#: the largest integer that tables and counters keep
-LARGEST = 2**63 - 1
+#: the largest integer up to which floats hold all
+LARGEST = 2**53
 
 
 def whole(name: str, value: Any, least: int = 0, most: int | None = None, why: str = "") -> int:
@@ -58,8 +58,8 @@ def whole(name: str, value: Any, least: int = 0, most: int | None = None, why: s
         raise InputError(f"{name} must be {span}, got {shown(value)}") from None
     if number < least or (most is not None and number > most):
         raise InputError(f"{name} must be {span}, got {shown(number)}")
-    if number > LARGEST:
-        raise InputError(f"{name} must be at most {LARGEST}, got a number of {number.bit_length()} bits")
+    if most is None and number > LARGEST:
+        raise InputError(f"{name} must be at most 2^53, got {shown(number) if number < 2**64 else 'more'}")
     return number
 
 

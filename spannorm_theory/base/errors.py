@@ -9,13 +9,18 @@ from typing import Any
 #: characters that a value may take in a message
 SHOWN = 80
 
+#: characters of a message, beyond which its middle is left out; lists of known names are up to 900
+LONGEST = 1600
+
 
 class SpannormError(ValueError):
     """Base of every error that the toolkit raises on purpose; its message is one line."""
 
     def __init__(self, message: str) -> None:
-        line = " ".join(message.split())
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+        if len(line) > LONGEST:  # what a user gave is in it, and is long
+            line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 4 :]}"
+        super().__init__(line)
 
     def __str__(self) -> str:
         return str(self.args[0])

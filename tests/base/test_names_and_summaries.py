@@ -81,3 +81,10 @@ def test_results_print_a_summary(tmp_path: Path) -> None:
 def test_an_executor_by_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"executor is an object with a method submit.*got 'serial'"):
         sweep([Architecture("pre-norm", **SMALL)], networks=2, executor="serial", store=tmp_path / "store")
+
+
+def test_long_messages_keep_both_ends() -> None:
+    message = str(InputError(f"expected a name, got {'x' * 10_000}; take another"))
+    assert len(message) < 1700
+    assert message.startswith("expected a name, got xxx")
+    assert message.endswith("xxx; take another")
