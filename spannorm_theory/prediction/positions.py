@@ -23,9 +23,9 @@ from .boundary import input_gram, input_pair_variance
 from .gram_run import GramRun
 from .prediction import Prediction
 
-#: root mean square difference from the theory with sampled heads, by quantity or matrix: of logarithms for
-#: squared norms, of cosines as they are. Forty designs of 8 blocks, 64 and 128 tokens, width 1024 and logit
-#: variances 1 and 4; gradients of queries and keys are furthest off where tokens have collapsed
+#: difference from the theory with sampled heads, by quantity or matrix: of logarithms for squared norms, of
+#: cosines as they are. One to three times the root mean square that docs/benchmarks.md has (section "Causal
+#: stacks"), as that is of logit variances up to 4, and larger ones are further off
 ERRORS = {
     "variance": 0.003,
     "token_cosine": 0.002,
@@ -39,7 +39,6 @@ ERRORS = {
     "attn.key": 0.06,
     "weight_grad_norm": 0.015,
 }
-
 
 #: least coordinates of a head: in narrower ones the cosines of queries vary beyond first order; and behind
 #: norms over heads, whose logits are bounded, not Gaussian

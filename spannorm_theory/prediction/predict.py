@@ -43,8 +43,9 @@ def fitting(arch: Architecture) -> str:
     return "sampled" if arch.tokens <= SAMPLED or declined(arch) else "positions"
 
 
-def predict_profiles(arch: Architecture, theory: str = "auto") -> Prediction:
-    """Profiles of a theory, of the one that fits the architecture for "auto".
+def predict_profiles(arch: Architecture, theory: str = "auto", progress: bool = False) -> Prediction:
+    """Profiles of a theory, of the one that fits the architecture for "auto"; ``progress`` says whether
+    sampled heads, which take long, show a bar.
 
     Raises:
         UnknownNameError: there is no such theory.
@@ -53,14 +54,16 @@ def predict_profiles(arch: Architecture, theory: str = "auto") -> Prediction:
     if arguments.choice("theory", theory, ("auto", *THEORIES)) == "auto":
         theory = fitting(arch)
         try:
-            return _of(arch, theory)
+            return _of(arch, theory, progress)
         except PositionsError:  # logits, or a window, that a grid does not carry
             theory = "sampled"
-    return _of(arch, theory)
+    return _of(arch, theory, progress)
 
 
-def _of(arch: Architecture, theory: str) -> Prediction:
+def _of(arch: Architecture, theory: str, progress: bool) -> Prediction:
     require_predictable(arch, theory)
+    if theory == "sampled":
+        return predict_gram(arch, progress=progress)
     return THEORIES[theory](arch)
 
 
@@ -97,7 +100,7 @@ def predict(
     """
     arch = architecture(arch)
     shown = shown_positions(arch, by, positions)
-    prediction = predict_profiles(arch, theory)
+    prediction = predict_profiles(arch, theory, progress=True)
     if shown is not None:
         values, errors = at_positions(prediction, shown)
         extra = {"se": errors} if errors else None

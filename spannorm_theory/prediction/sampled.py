@@ -49,24 +49,27 @@ class Resolved(Prediction):
     grams: dict[Key, dict[int, Array]] = field(default_factory=dict)
 
 
-def predict_gram(arch: Architecture, draws: int = 32, seed: int = 0) -> Resolved:
+def predict_gram(arch: Architecture, draws: int = 32, seed: int = 0, progress: bool = False) -> Resolved:
     """Profiles of the position-resolved theory with sampled heads.
 
     Args:
         draws: attention heads sampled in each layer, a multiple of ``2 * BATCHES``.
+        progress: whether a bar is shown after two seconds.
 
     Raises:
         InputError: ``draws`` is not such a number.
         AssumptionError: a moment left float64's range.
     """
-    return resolve(arch, draws=draws, seed=seed)
+    return resolve(arch, draws=draws, seed=seed, progress=progress)
 
 
-def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence[int] = ()) -> Resolved:
+def resolve(
+    arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence[int] = (), progress: bool = False
+) -> Resolved:
     """Profiles of the position-resolved theory, and every position.
 
     Args:
-        draws, seed: as in :func:`predict_gram`, which has the errors too.
+        draws, seed, progress: as in :func:`predict_gram`, which has the errors too.
         layers: boundaries whose Grams are kept.
     """
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1 or draws % (2 * BATCHES):
@@ -86,7 +89,7 @@ def resolve(arch: Architecture, draws: int = 32, seed: int = 0, layers: Sequence
         threadpool_limits(1, "blas"),
         ThreadPoolExecutor() as pool,
         Halt() as halt,
-        tqdm(total=blocks, desc="predict", unit="block", delay=2, leave=False) as bar,
+        tqdm(total=blocks, desc="predict", unit="block", delay=2, leave=False, disable=not progress) as bar,
     ):
 
         def at_block() -> None:

@@ -84,7 +84,7 @@ def verify(
     named = theory if isinstance(theory, str) else "auto"
     if named is not theory:
         arguments.instance("theory", theory, Prediction, "predict_profiles")
-    own = predict_profiles(arch, named)
+    own = predict_profiles(arch, named, progress is not False)
     if dtype == "auto":
         dtype = precision(own)
     ensemble = simulate(

@@ -314,7 +314,7 @@ class TestCommand:
     def test_a_monte_carlo_failure_exits_one(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        def other(arch: st.Architecture, theory: str) -> Any:
+        def other(arch: st.Architecture, theory: str, progress: bool) -> Any:
             return replace(predict_profiles(arch.with_(activation="relu")), arch=arch)
 
         monkeypatch.setattr(verification, "predict_profiles", other)
