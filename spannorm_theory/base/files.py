@@ -149,8 +149,12 @@ def lock(descriptor: int, *, wait: bool = False) -> bool | None:
 
 
 def remove_abandoned(folder: Path, pattern: str) -> None:
-    """Remove files and folders whose whole name fits the pattern and that no process holds."""
-    for path in abandoned(folder, pattern):
+    """Remove files and folders whose whole name fits the pattern and that no process holds.
+
+    Each is held while it is removed: a writer that has just made it waits for the lock, and sees then that
+    its file is gone.
+    """
+    for path in _held(folder, pattern):
         shutil.rmtree(path, ignore_errors=True)
         with suppress(OSError):
             path.unlink(missing_ok=True)
@@ -158,18 +162,23 @@ def remove_abandoned(folder: Path, pattern: str) -> None:
 
 def abandoned(folder: Path, pattern: str) -> list[Path]:
     """Paths in a folder whose name fits the pattern and that no process holds."""
-    found = []
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if re.fullmatch(pattern, entry.name) and not entry.is_symlink():
-                with suppress(OSError):
-                    descriptor = os.open(entry.path, os.O_RDONLY)
-                    try:
-                        if lock(descriptor):
-                            found.append(Path(entry.path))
-                    finally:
-                        os.close(descriptor)
-    return found
+    return list(_held(folder, pattern))
+
+
+def _held(folder: Path, pattern: str) -> Iterator[Path]:
+    """Paths that fit and that nobody else holds, each locked until the next is asked for."""
+    with suppress(OSError):
+        names = [name for name in os.listdir(folder) if re.fullmatch(pattern, name)]
+        for path in (folder / name for name in names):
+            if path.is_symlink():
+                continue
+            with suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    if lock(descriptor):
+                        yield path
+                finally:
+                    os.close(descriptor)
 
 
 def require_file(path: str | Path | None) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -125,3 +126,11 @@ def test_every_file_and_every_json_is_written_in_one_place() -> None:
         if own.search(re.sub(r"files\.write_bytes\(", "", path.read_text()))
     }
     assert found <= allowed, json.dumps(sorted(found - allowed))
+
+
+def test_many_writers_of_one_file(tmp_path):
+    """A writer's own file, made and not yet locked, is not taken for left over by another."""
+    with ThreadPoolExecutor(8) as pool:
+        written = list(pool.map(lambda _: write_file(tmp_path / "one", "text"), range(2000)))
+    assert written == [tmp_path / "one"] * 2000
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
