@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .given import prepare
@@ -14,38 +15,53 @@ if TYPE_CHECKING:
 
 Run = Callable[[argparse.Namespace], int]
 
-#: architecture fields as flags: name, type, help (a test holds them against the dataclass)
-FIELDS: tuple[tuple[str, type, str], ...] = (
-    ("depth", int, "blocks of one attention and one feed-forward sublayer"),
-    ("width", int, "coordinates of a stream"),
-    ("heads", int, "attention heads"),
-    ("tokens", int, "sequence length"),
-    ("activation", str, "relu, gelu, silu, reglu, geglu, swiglu or a registered one"),
-    ("ffn_ratio", float, "hidden width of the feed-forward branch over width"),
-    ("mask", str, "none or causal"),
-    ("norm", str, "rms or layer"),
-    ("qk_norm", bool, "normalise queries and keys over each head"),
-    ("qkv_norm", bool, "normalise queries, keys and values over each head"),
-    ("qk_norm_over", str, "head, or width (those norms run over all heads)"),
-    ("kv_heads", int, "heads of keys and values, shared by groups of query heads"),
-    ("positions", str, "none, or rope (rotary embedding of queries and keys)"),
-    ("window", int, "tokens that a token sees under a causal mask, itself included"),
-    ("logit_scale", str, "sqrt or linear: what of the head width logits are divided by"),
-    ("dropout", float, "rate of dropout on branch outputs"),
-    ("attention_dropout", float, "rate of dropout on attention weights"),
-    ("init", str, "fan-in, unit-branch, xavier, or a standard deviation"),
-    ("logit_variance", float, "variance of the attention logits for unit input"),
-    ("inputs", str, "gaussian, or zipf (token ids through an embedding)"),
-    ("input_variance", float, "second moment of the input (or embedding) per coordinate"),
-    ("input_cosine", float, "cosine between gaussian input tokens"),
-    ("position_variance", float, "second moment of learned positions of a zipf input"),
-    ("loss", str, "probe, mean, last or cross-entropy"),
-    ("vocabulary", int, "types of zipf inputs and of cross-entropy"),
-    ("experts", int, "feed-forward experts; 1 is a dense branch"),
-    ("top_k", int, "experts that a token is sent to"),
-    ("shared_experts", int, "experts that every token is sent to beside them"),
-    ("gates", str, "renormalised (over the chosen experts) or softmax (over all)"),
-)
+#: architecture fields as flags, in the groups of ``--help`` and the order of the dataclass (a test holds them
+#: together): name, type, help
+FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
+    "sizes": (
+        ("depth", int, "blocks of one attention and one feed-forward sublayer"),
+        ("width", int, "coordinates of a stream"),
+        ("heads", int, "attention heads"),
+        ("tokens", int, "sequence length"),
+    ),
+    "attention": (
+        ("kv_heads", int, "heads of keys and values, shared by groups of query heads"),
+        ("mask", str, "none or causal"),
+        ("window", int, "tokens that a token sees under a causal mask, itself included"),
+        ("positions", str, "none, or rope (rotary embedding of queries and keys)"),
+        ("qk_norm", bool, "normalise queries and keys over each head"),
+        ("qkv_norm", bool, "normalise queries, keys and values over each head"),
+        ("qk_norm_over", str, "head, or width (those norms run over all heads)"),
+        ("logit_scale", str, "sqrt or linear: what of the head width logits are divided by"),
+        ("logit_variance", float, "variance of the attention logits for unit input"),
+    ),
+    "feed-forward": (
+        ("activation", str, "relu, gelu, silu, reglu, geglu, swiglu or a registered one"),
+        ("ffn_ratio", float, "hidden width of the feed-forward branch over width"),
+    ),
+    "experts": (
+        ("experts", int, "feed-forward experts; 1 is a dense branch"),
+        ("top_k", int, "experts that a token is sent to"),
+        ("shared_experts", int, "experts that every token is sent to beside them"),
+        ("gates", str, "renormalised (over the chosen experts) or softmax (over all)"),
+    ),
+    "norms": (("norm", str, "rms or layer"),),
+    "initialisation": (("init", str, "fan-in, unit-branch, xavier, or a standard deviation"),),
+    "dropout": (
+        ("dropout", float, "rate of dropout on branch outputs"),
+        ("attention_dropout", float, "rate of dropout on attention weights"),
+    ),
+    "input": (
+        ("inputs", str, "gaussian, or zipf (token ids through an embedding)"),
+        ("input_variance", float, "second moment of the input (or embedding) per coordinate"),
+        ("input_cosine", float, "cosine between gaussian input tokens"),
+        ("position_variance", float, "second moment of learned positions of a zipf input"),
+    ),
+    "loss": (
+        ("loss", str, "probe, mean, last or cross-entropy"),
+        ("vocabulary", int, "types of zipf inputs and of cross-entropy"),
+    ),
+}
 
 
 class Commands:
@@ -77,14 +93,15 @@ def architecture_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def field_flags(parser: argparse.ArgumentParser) -> None:
-    """One flag for each field."""
-    group = parser.add_argument_group("architecture")
-    for name, kind, text in FIELDS:
-        flag = "--" + name.replace("_", "-")
-        if kind is bool:
-            group.add_argument(flag, action="store_true", help=text)
-        else:
-            group.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=text)
+    """One flag for each field, in groups."""
+    for title, rows in FIELDS.items():
+        group = parser.add_argument_group(title)
+        for name, kind, text in rows:
+            flag = "--" + name.replace("_", "-")
+            if kind is bool:
+                group.add_argument(flag, action="store_true", help=text)
+            else:
+                group.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=text)
 
 
 def architecture(args: argparse.Namespace) -> Architecture:
@@ -97,7 +114,7 @@ def architecture(args: argparse.Namespace) -> Architecture:
 def fields(args: argparse.Namespace) -> dict[str, Any]:
     """The architecture fields that flags have set."""
     values: dict[str, Any] = {}
-    for name, kind, _ in FIELDS:
+    for name, kind, _ in chain.from_iterable(FIELDS.values()):
         value = getattr(args, name)
         if value is not None and not (kind is bool and value is False):
             values[name] = value

@@ -37,27 +37,27 @@ class Architecture(Fields):
         scaling: a registered scaling rule.
         depth: L, number of blocks of one attention and one feed-forward sublayer.
         width, heads, tokens: d, H and n; d must be divisible by H.
+        kv_heads: key and value heads, each shared by heads / kv_heads query heads; None for one each.
+        mask: "none" (every token sees every token) or "causal".
+        window: a token sees itself and window - 1 tokens before it (causal mask only); None for all.
+        positions: "none", or "rope" (rotary embedding of queries and keys, base 1e4).
+        qk_norm, qkv_norm: normalise queries and keys (and values) over each head, in addition to
+            what the placement itself asks for.
+        qk_norm_over: "head", or "width": those norms divide by the root mean square over all heads.
+        logit_scale: logits are q.k over "sqrt" or "linear" of the head width.
+        logit_variance: variance of the attention logits for an input of unit second moment whose
+            tokens are uncorrelated, 0 for even attention; None takes what ``init`` gives. Under QK norm the
+            square of the temperature that logits are multiplied by.
         activation: a registered activation; gated ones have a third matrix.
         ffn_ratio: hidden width of the feed-forward branch, or of each expert, over d.
         experts: E, feed-forward experts among which a router chooses for each token; 1 is a dense branch.
         top_k: experts that a token is sent to.
         shared_experts: experts that every token is sent to beside them, with gate 1.
         gates: "renormalised" (softmax weights over the chosen experts) or "softmax" (over all experts).
-        mask: "none" (every token sees every token) or "causal".
         norm: "rms" or "layer"; both with gain 1 and epsilon 0.
-        qk_norm, qkv_norm: normalise queries and keys (and values) over each head, in addition to
-            what the placement itself asks for.
-        qk_norm_over: "head", or "width": those norms divide by the root mean square over all heads.
-        kv_heads: key and value heads, each shared by heads / kv_heads query heads; None for one each.
-        positions: "none", or "rope" (rotary embedding of queries and keys, base 1e4).
-        window: a token sees itself and window - 1 tokens before it (causal mask only); None for all.
-        logit_scale: logits are q.k over "sqrt" or "linear" of the head width.
+        init: "fan-in", "unit-branch" (of each expert), "xavier", or the standard deviation of every weight.
         dropout: rate of inverted dropout on the output of each branch.
         attention_dropout: rate of inverted dropout on attention weights.
-        init: "fan-in", "unit-branch" (of each expert), "xavier", or the standard deviation of every weight.
-        logit_variance: variance of the attention logits for an input of unit second moment whose
-            tokens are uncorrelated, 0 for even attention; None takes what ``init`` gives. Under QK norm the
-            square of the temperature that logits are multiplied by.
         inputs: "gaussian" (tokens of cosine ``input_cosine``) or "zipf" (ids drawn independently from
             Zipf's law over ``vocabulary`` types, through a Gaussian embedding).
         input_variance: q of a Gaussian input, or of the embedding.
@@ -237,12 +237,15 @@ class Architecture(Fields):
 
     def __str__(self) -> str:
         """``placement scaling`` and every field that is not its default, as ``field=value``."""
+        said = self._said.items()
+        words = [f"{key}={value}" for key, value in said if key not in ("placement", "scaling")]
+        return " ".join([self.placement.replace(" ", ""), self.scaling, *words])
+
+    @property
+    def _said(self) -> dict[str, Any]:
+        """The fields that are not their default, by name."""
         defaults = {f.name: f.default for f in fields(Fields)}
-        parts = [self.placement.replace(" ", ""), self.scaling]
-        for key, value in self.to_dict().items():
-            if key not in ("placement", "scaling") and value != defaults[key]:
-                parts.append(f"{key}={value}")
-        return " ".join(parts)
+        return {name: value for name, value in self.to_dict().items() if value != defaults[name]}
 
     @property
     def labels(self) -> dict[str, str | int]:
@@ -272,5 +275,6 @@ class Architecture(Fields):
 
     @property
     def key(self) -> str:
-        """A hash of all fields, the same in every process, for caches and stores."""
-        return hashlib.sha256(repr(sorted(self.to_dict().items())).encode()).hexdigest()[:16]
+        """A hash of the fields that are not their default, for caches and stores: it is the same in every
+        process, and in later versions that have more fields."""
+        return hashlib.sha256(repr(sorted(self._said.items())).encode()).hexdigest()[:16]

@@ -33,35 +33,44 @@ class Fields:
 
     placement: str
     scaling: str = "unit"
+    # sizes
     depth: int = 12
     width: int = 256
     heads: int = 8
     tokens: int = 64
-    activation: str = "gelu"
-    ffn_ratio: float = 4.0
+    # attention
+    kv_heads: int | None = None
     mask: str = "none"
-    norm: str = "rms"
+    window: int | None = None
+    positions: str = "none"
     qk_norm: bool = False
     qkv_norm: bool = False
     qk_norm_over: str = "head"
-    kv_heads: int | None = None
-    positions: str = "none"
-    window: int | None = None
     logit_scale: str = "sqrt"
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
-    init: str | float = "fan-in"
     logit_variance: float | None = None
-    inputs: str = "gaussian"
-    input_variance: float = 1.0
-    input_cosine: float = 0.0
-    position_variance: float = 0.0
-    loss: str = "probe"
-    vocabulary: int = 32_000
+    # feed-forward
+    activation: str = "gelu"
+    ffn_ratio: float = 4.0
+    # experts
     experts: int = 1
     top_k: int = 1
     shared_experts: int = 0
     gates: str = "renormalised"
+    # norms
+    norm: str = "rms"
+    # initialisation
+    init: str | float = "fan-in"
+    # dropout
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    # input
+    inputs: str = "gaussian"
+    input_variance: float = 1.0
+    input_cosine: float = 0.0
+    position_variance: float = 0.0
+    # loss
+    loss: str = "probe"
+    vocabulary: int = 32_000
 
     @property
     def head_width(self) -> int:
