@@ -136,7 +136,7 @@ class PlainStack(nn.Module):
 
     def __init__(self, arch: Architecture, linear: Linear = linear) -> None:
         super().__init__()
-        scaled = any(multiplier != 1 for trace in arch.traces for multiplier in trace.multipliers)
+        scaled = any(multiplier not in (0, 1) for trace in arch.traces for multiplier in trace.multipliers)
         normed = arch.qk_norm or arch.qkv_norm
         if arch.placement not in BLOCKS or scaled or normed or arch.special_attention:
             raise InputError(

@@ -135,7 +135,7 @@ def bounds(arch: Architecture, *, gradients: bool = True) -> dict[Key, tuple[Arr
 def _backward(arch: Architecture, forward: ForwardBox) -> tuple[Array, Array] | None:
     """Bounds of the logarithms of the gradient moments, (depth + 1, pairs of streams) each; None where
     streams are subtracted."""
-    trace = arch.definition.trace_readout()
+    trace = arch.readout
     readout = Corners(arch, WiredBlocks.of(arch, trace, forward.step.places, np.zeros(1)))
     none = np.array([[(UNIT, UNIT)] * len(readout.branches)])
     low, high = (x[0, :, 0] for x in readout.backward(forward.lows[-1:], forward.highs[-1:], none))

@@ -45,7 +45,11 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
         ("shared_experts", int, "experts that every token is sent to beside them"),
         ("gates", str, "renormalised (over the chosen experts) or softmax (over all)"),
     ),
-    "norms": (("norm", str, "rms or layer"),),
+    "norms": (
+        ("norm", str, "rms or layer"),
+        ("norm_epsilon", float, "epsilon under the root of norms on streams and on branch outputs"),
+        ("norm_gain", float, "gain of these norms"),
+    ),
     "initialisation": (("init", str, "fan-in, unit-branch, xavier, or a standard deviation"),),
     "dropout": (
         ("dropout", float, "rate of dropout on branch outputs"),

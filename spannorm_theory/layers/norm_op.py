@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 LARGEST_EXPONENT = 120
 
 
-def normalise(x: torch.Tensor, kind: str) -> torch.Tensor:
-    """RMSNorm ("rms") or LayerNorm ("layer") over the last axis, gain 1, epsilon 0; N(0) is 0, with
-    Jacobian 0.
+def normalise(x: torch.Tensor, kind: str, epsilon: float = 0.0, gain: float = 1.0) -> torch.Tensor:
+    """RMSNorm ("rms") or LayerNorm ("layer") over the last axis: gain x / sqrt(mean square + epsilon).
+    Without epsilon N(0) is 0, with Jacobian 0.
 
     A power of two brings the largest entry near one first, so that squares of any size are numbers; it costs
-    no digit.
+    no digit. Epsilon follows it.
     """
     import torch
 
@@ -26,5 +26,9 @@ def normalise(x: torch.Tensor, kind: str) -> torch.Tensor:
     exponent = torch.frexp(largest).exponent.clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT)
     x = x * torch.ldexp(torch.ones_like(largest), -exponent).to(x.dtype)
     size = x.square().mean(-1, keepdim=True)
+    if epsilon:
+        everywhere = torch.full_like(largest, epsilon, dtype=torch.float64)
+        size = size + torch.ldexp(everywhere, -2 * exponent).to(size.dtype)
     nothing = size == 0
-    return x * size.masked_fill(nothing, 1.0).rsqrt().masked_fill(nothing, 0.0)
+    x = x * size.masked_fill(nothing, 1.0).rsqrt().masked_fill(nothing, 0.0)
+    return x if gain == 1 else gain * x

@@ -3,7 +3,7 @@ r"""The backward pass of a traced block, as a trace of its own (T4.1).
 Gradients run through the same kinds of node in the opposite direction:
 
     sum c_i a_i   ->  c_i times the gradient, to each a_i
-    norm(a)       ->  1/rms(a) times it (the projection off a is O(1/d))
+    norm(a)       ->  g / sqrt(q_a + epsilon) times it (the projection off a is O(1/d))
     branch F(a)   ->  a fresh independent direction, whose moments follow from the gradient at F(a)
 
 so the gradient of every value is a :class:`Sum`, and :class:`~spannorm_theory.moments.algebra.Moments`
@@ -51,7 +51,7 @@ class Adjoint:
                 for factor, value in node.terms:
                     pending[value.index].append((forward.coefficient(factor), gradient))
             elif isinstance(node, Norm):
-                pending[node.source.index].append((1 / forward.rms(node.source), gradient))
+                pending[node.source.index].append((forward.norm_factor(node), gradient))
             elif isinstance(node, Branch):
                 back = net.branch(node.kind, gradient, node.normed, node.inner_norm)
                 self.origin[back.index] = node

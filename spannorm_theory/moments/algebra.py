@@ -2,7 +2,7 @@ r"""Second moments of every value in a block, from the moments of the incoming s
 
 Wide-limit rules, for covariances "cov(v, w)" per coordinate between two values of a trace:
 
-    norm        cov(N(a), w)  = cov(a, w) / rms(a)
+    norm        cov(N(a), w)  = g cov(a, w) / sqrt(cov(a, a) + epsilon), g its gain
     sum         cov(sum c_i a_i, w) = sum c_i cov(a_i, w)
     branch      cov(F(a), w)  = 0 for every w that is not F(a): the branch's last matrix has zero mean
                 and is independent of all that came before;  cov(F(a), F(a)) = transfer(cov(a, a))
@@ -30,13 +30,13 @@ class Algebra:
     """The kind of number that covariances are, by the operations that the rules need.
 
     Attributes:
-        rms: root of the second moment, from cov(v, v).
+        rms: root of the second moment plus a number, from cov(v, v) and that.
         left: multiply the first argument of a covariance by a number (or one for each token).
         transpose: cov(w, v) from cov(v, w).
         zero: the covariance of independent values.
     """
 
-    rms: Callable[[Any], Any]
+    rms: Callable[[Any, Any], Any]
     left: Callable[[Any, Any], Any]
     transpose: Callable[[Any], Any]
     zero: Any
@@ -47,7 +47,7 @@ def _same(x: Any) -> Any:
 
 
 #: one second moment, as a sympy expression
-SCALAR = Algebra(sqrt, lambda factor, cov: factor * cov, _same, 0)
+SCALAR = Algebra(lambda cov, epsilon: sqrt(cov + epsilon), lambda factor, cov: factor * cov, _same, 0)
 
 
 class Pair(tuple[Any, Any]):
@@ -64,7 +64,9 @@ class Pair(tuple[Any, Any]):
 
 
 #: second moment and drop, as sympy expressions
-PAIR = Algebra(lambda cov: sqrt(cov[0]), lambda factor, cov: cov.scaled(factor), _same, Pair((0, 0)))
+PAIR = Algebra(
+    lambda cov, epsilon: sqrt(cov[0] + epsilon), lambda factor, cov: cov.scaled(factor), _same, Pair((0, 0))
+)
 
 
 _NO_GRAM = 0.0
@@ -76,8 +78,11 @@ def _gram_left(factor: Any, cov: Any) -> Any:
     return np.asarray(factor)[..., None] * cov
 
 
-def _gram_rms(cov: Any) -> Any:
-    squares = np.diagonal(cov)
+def _gram_rms(cov: Any, epsilon: float) -> Any:
+    return _roots(np.diagonal(cov) + epsilon)
+
+
+def _roots(squares: Any) -> Any:
     if not squares.all():
         raise ZeroDivisionError
     return np.sqrt(squares)
@@ -87,11 +92,8 @@ def _gram_rms(cov: Any) -> Any:
 GRAM = Algebra(_gram_rms, _gram_left, lambda cov: cov if cov is _NO_GRAM else cov.T, _NO_GRAM)
 
 
-def _positions_rms(cov: Any) -> Any:
-    squares = cov[:, -1]
-    if not squares.all():
-        raise ZeroDivisionError
-    return np.sqrt(squares)
+def _positions_rms(cov: Any, epsilon: float) -> Any:
+    return _roots(cov[:, -1] + epsilon)
 
 
 def _positions_transpose(cov: Any) -> Any:
@@ -142,19 +144,20 @@ class Moments:
             self._cache[key] = self._compute(v, w)
         return self._cache[key]
 
-    def rms(self, v: Value) -> Any:
-        """Root of the second moment of ``v``."""
-        return self.algebra.rms(self.cov(v, v))
+    def norm_factor(self, norm: Norm) -> Any:
+        """The number, or one for each token, by which a norm multiplies its source: g / sqrt(q + epsilon)."""
+        source = norm.source
+        size = self.algebra.rms(self.cov(source, source), self.coefficient(norm.epsilon))
+        if np.ndim(size) == 0 and size == 0:
+            raise InputError(f"the definition norms {source}, which is always zero")
+        return self.coefficient(norm.gain) / size
 
     def _compute(self, v: Value, w: Value) -> Any:
         algebra = self.algebra
         if v.index < w.index:
             return algebra.transpose(self.cov(w, v))
         if isinstance(v, Norm):
-            rms = self.rms(v.source)
-            if np.ndim(rms) == 0 and rms == 0:
-                raise InputError(f"the definition norms {v.source}, which is always zero")
-            return algebra.left(1 / rms, self.cov(v.source, w))
+            return algebra.left(self.norm_factor(v), self.cov(v.source, w))
         if isinstance(v, Sum):
             total = algebra.zero
             for factor, value in v.terms:
@@ -171,7 +174,7 @@ class Moments:
     def path(self, v: Value, stream: Stream) -> Any:
         """Gain from ``stream`` to ``v`` along skips and norms alone, no branch."""
         if isinstance(v, Norm):
-            return self.path(v.source, stream) / self.rms(v.source)
+            return self.path(v.source, stream) * self.norm_factor(v)
         if isinstance(v, Sum):
             return sum(self.coefficient(factor) * self.path(value, stream) for factor, value in v.terms)
         return 1 if v is stream else 0

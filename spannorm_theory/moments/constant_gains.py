@@ -30,9 +30,14 @@ GAINS = (symbols.sigma_a2, symbols.sigma_f2, symbols.omega_a2, symbols.omega_f2)
 Gains = tuple[float, float, float, float]
 
 #: numbers over layers, and pairs of them
-_ARRAYS = Algebra(np.sqrt, lambda factor, cov: factor * cov, lambda cov: cov, 0.0)
+_ARRAYS = Algebra(
+    lambda cov, epsilon: np.sqrt(cov + epsilon), lambda factor, cov: factor * cov, lambda cov: cov, 0.0
+)
 _PAIRS = Algebra(
-    lambda cov: np.sqrt(cov[0]), lambda factor, cov: cov.scaled(factor), lambda cov: cov, Pair((0.0, 0.0))
+    lambda cov, epsilon: np.sqrt(cov[0] + epsilon),
+    lambda factor, cov: cov.scaled(factor),
+    lambda cov: cov,
+    Pair((0.0, 0.0)),
 )
 
 

@@ -49,7 +49,7 @@ def _outgoing(trace: Trace, places: Sequence[int]) -> list[Form]:
         if isinstance(node, Stream):
             return "stream", places[node.position]
         if isinstance(node, Norm):
-            return "norm", forms[node.source.index]
+            return "norm", node.epsilon, node.gain, forms[node.source.index]
         assert isinstance(node, Branch)
         return node.index if not node.elementwise else (node.kind, forms[node.source.index])
 

@@ -47,6 +47,9 @@ class Pattern:
             if isinstance(node, Sum):
                 terms = tuple((place.get(factor, str(factor)), value.index) for factor, value in node.terms)
                 return (node.name, terms) if isinstance(node, Gain) else terms
+            if isinstance(node, Norm):
+                numbers = (place.get(number, str(number)) for number in (node.epsilon, node.gain))
+                return "norm", *numbers, node.source.index
             return *_operation(node), *(source.index for source in node.sources)
 
         return cls((tuple(map(row, trace.nodes)), _outputs(trace)), trace)
@@ -134,7 +137,7 @@ def _operation(node: Value) -> tuple[Hashable, ...]:
     if isinstance(node, Branch):
         return node.kind, node.normed, node.inner_norm
     if isinstance(node, Norm):
-        return ("norm",)
+        return "norm", node.epsilon, node.gain
     assert isinstance(node, Stream)
     return "stream", node.position
 

@@ -38,7 +38,7 @@ class Program:
         self.streams = arch.definition.streams
         traces, order = arch.wirings
         self._blocks = [traces[which] for which in order]
-        self._readout = arch.definition.trace_readout()
+        self._readout = arch.readout
         self._coefficients: dict[Expr, dict[int, float]] = {}
         for i, trace in enumerate(traces):
             layers = np.flatnonzero(np.equal(order, i))
@@ -99,7 +99,8 @@ class Program:
                 case Stream():
                     value = streams[node.position]
                 case Norm():
-                    value = normalise(values[node.source.index], self.arch.norm)
+                    epsilon, gain = (self._coefficients[x][layer] for x in (node.epsilon, node.gain))
+                    value = normalise(values[node.source.index], self.arch.norm, epsilon, gain)
                 case Branch():
                     value = self._branch(node, values[node.source.index], weights)
                 case Gain() if weights is not None:

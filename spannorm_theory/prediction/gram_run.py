@@ -67,9 +67,7 @@ class GramRun:
         self.undecided = arch.heads * np.array([block.undecided for block in blocks])
         if arch.experts > 1:
             self.profiles["ffn.router", "load_imbalance"] = np.array([b.load_imbalance() for b in blocks])
-        readout = Block(
-            Wiring.of(arch.definition.trace_readout(), tokens, np.zeros(1)), 0, self.states[-1], tokens
-        )
+        readout = Block(Wiring.of(arch.readout, tokens, np.zeros(1)), 0, self.states[-1], tokens)
         try:
             gradient = loss_gram(tokens, readout.forward().outputs()[0][0])
         except ZeroDivisionError:

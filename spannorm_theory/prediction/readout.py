@@ -34,7 +34,7 @@ class Readout:
             places: the streams' classes of copies.
             state: moments behind the last block.
         """
-        step = pair_step(arch.definition.trace_readout(), places)
+        step = pair_step(arch.readout, places)
         sources_q, sources_delta, maps = [*state.q], [*state.delta], list[float]()
         multipliers = [float(c) for c in step.coefficients]
         for entering, branch in zip(step.branch_inputs, step.trace.branches, strict=True):

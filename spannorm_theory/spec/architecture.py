@@ -19,10 +19,12 @@ from .expressions import over_layers
 from .fields import Fields, require_fields
 from .graph import Branch, Trace
 from .initialisation import matrix_gains
+from .net import NormConstants
 from .placements import PLACEMENTS, Placement
+from .position import Position
 from .scalings import SCALINGS
 from .text import parse_fields, parse_placement, placement_text, scalar
-from .validation import check_fields
+from .validation import check_fields, check_norms
 from .values import TEXTS, plain_values
 
 __all__ = ["Architecture", "parse_placement"]
@@ -54,7 +56,10 @@ class Architecture(Fields):
         top_k: experts that a token is sent to.
         shared_experts: experts that every token is sent to beside them, with gate 1.
         gates: "renormalised" (softmax weights over the chosen experts) or "softmax" (over all experts).
-        norm: "rms" or "layer"; both with gain 1 and epsilon 0.
+        norm: "rms" or "layer".
+        norm_epsilon: added to the mean square under the root in norms of streams and of branches' outputs;
+            norms inside a branch (over heads, in front of the last matrix) have none.
+        norm_gain: what these norms multiply by, their gain at the start.
         init: "fan-in", "unit-branch" (of each expert), "xavier", or the standard deviation of every weight.
         dropout: rate of inverted dropout on the output of each branch.
         attention_dropout: rate of inverted dropout on attention weights.
@@ -95,6 +100,7 @@ class Architecture(Fields):
         self._set(_options=tuple(merged.items()))
         self._set(**plain_values(self))
         self._set(**check_fields(self, self._branches))
+        check_norms(self, lambda: (*self.traces, self.readout))
 
     def _set(self, **values: Any) -> None:
         for key, value in values.items():
@@ -191,14 +197,15 @@ class Architecture(Fields):
             InputError: no such block.
         """
         layer = arguments.whole("layer", layer, 0, self.depth - 1)
-        return self.definition.trace_at(self.scaling, layer, self.depth, **self.options)
+        traces, order = self.wirings
+        return traces[order[layer]]
 
     @property
     def wirings(self) -> tuple[tuple[Trace, ...], tuple[int, ...]]:
         """Every wiring that a block of the stack has, and for each block which it is."""
         definition = self.definition
         positions, order = definition.questions(self.scaling, **self.options).positions(self.depth)
-        traces = [definition.trace(self.scaling, **at._asdict(), **self.options) for at in positions]
+        traces = [self._trace(at) for at in positions]
         places = {trace: i for i, trace in enumerate(dict.fromkeys(traces))}
         which = [places[trace] for trace in traces]  # different answers may give one wiring
         return tuple(places), tuple(map(which.__getitem__, order))
@@ -208,8 +215,19 @@ class Architecture(Fields):
         """Every wiring that a block of the stack has."""
         definition = self.definition
         positions = definition.questions(self.scaling, **self.options).different(self.depth)
-        traces = [definition.trace(self.scaling, **at._asdict(), **self.options) for at in positions]
-        return tuple(dict.fromkeys(traces))
+        return tuple(dict.fromkeys(self._trace(at) for at in positions))
+
+    @property
+    def readout(self) -> Trace:
+        """The graph from the last block's output to the model's output."""
+        return self.definition.trace_readout(self._norms)
+
+    @property
+    def _norms(self) -> NormConstants:
+        return NormConstants(self.norm_epsilon, self.norm_gain)
+
+    def _trace(self, at: Position) -> Trace:
+        return self.definition.trace(self.scaling, norms=self._norms, **at._asdict(), **self.options)
 
     def _branches(self) -> list[Branch]:
         return [branch for trace in self.traces for branch in trace.branches]

@@ -58,6 +58,8 @@ class Fields:
     gates: str = "renormalised"
     # norms
     norm: str = "rms"
+    norm_epsilon: float = 0.0
+    norm_gain: float = 1.0
     # initialisation
     init: str | float = "fan-in"
     # dropout

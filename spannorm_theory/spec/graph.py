@@ -85,9 +85,11 @@ class Stream(Value):
 
 @dataclass(frozen=True, eq=False)
 class Norm(Value):
-    """The source divided by its root mean square over coordinates."""
+    """The source over the root of its mean square over coordinates, plus ``epsilon``, times ``gain``."""
 
     source: Value
+    epsilon: Expr
+    gain: Expr
 
     def __str__(self) -> str:
         return f"norm({self.source})"
@@ -222,13 +224,20 @@ class Trace:
         alone = [node for node in readers if isinstance(node, Sum) and len(node.terms) == 1]
         others = [node for node in readers if node not in alone]
         read = readers and not any(output is value for output in self.outputs)
-        return bool(read) and all(isinstance(n, Norm) for n in others) and all(map(self.only_normed, alone))
+        scale_free = (isinstance(n, Norm) and n.epsilon == 0 for n in others)
+        return bool(read) and all(scale_free) and all(map(self.only_normed, alone))
 
     @property
     def multipliers(self) -> tuple[Expr, ...]:
-        """Every distinct expression in (l, L, d) that the block multiplies a value by."""
-        sums = (node for node in self.nodes if isinstance(node, Sum))
-        return tuple(dict.fromkeys(factor for node in sums for factor, _ in node.terms))
+        """Every distinct expression in (l, L, d) of the block: factors of sums, epsilons and gains of
+        norms."""
+        found: list[Expr] = []
+        for node in self.nodes:
+            if isinstance(node, Sum):
+                found += [factor for factor, _ in node.terms]
+            elif isinstance(node, Norm):
+                found += [node.epsilon, node.gain]
+        return tuple(dict.fromkeys(found))
 
     def __str__(self) -> str:
         return ", ".join(str(output) for output in self.outputs)
@@ -243,5 +252,5 @@ def _row(node: Value) -> Hashable:
         gains, std = (tuple(sorted(found.items())) for found in (node.gains, node.std))
         return node.kind, node.source.index, node.normed, node.inner_norm, gains, std
     if isinstance(node, Norm):
-        return "norm", node.source.index
+        return "norm", node.source.index, node.epsilon, node.gain
     return "stream", node.index

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sympy import Expr, Integer, Rational
 
@@ -22,6 +22,22 @@ Node = TypeVar("Node", bound=Value)
 LONGEST_PERIOD = 64
 
 
+class NormConstants(NamedTuple):
+    """The constants of all norms of a stack.
+
+    Attributes:
+        epsilon: what is added to the mean square under the root.
+        gain: what a normed value is multiplied by.
+    """
+
+    epsilon: float = 0.0
+    gain: float = 1.0
+
+
+#: norms without an epsilon, of gain 1
+PLAIN_NORMS = NormConstants()
+
+
 class Net:
     """The operations of a transformer block, recorded as nodes.
 
@@ -34,11 +50,14 @@ class Net:
     depth = symbols.depth
     width = symbols.width
 
-    def __init__(self, rule: ScalingRule, position: Position = MIDDLE) -> None:
+    def __init__(
+        self, rule: ScalingRule, position: Position = MIDDLE, norms: NormConstants = PLAIN_NORMS
+    ) -> None:
         self.first = position.first
         self.questions = Questions()
         self._position = position
         self._rule = rule
+        self._norms = norms
         self._nodes: list[Value] = []
 
     def early(self, fraction: float) -> bool:
@@ -69,9 +88,11 @@ class Net:
         return self._rule.multipliers(sublayer)
 
     def norm(self, x: Value) -> Norm:
-        """Norm(x): per token, x divided by its root mean square over coordinates, gain 1."""
+        """Norm(x): per token, x over the root of its mean square over coordinates, with the architecture's
+        gain and epsilon."""
         self.check(x)
-        return self._keep(lambda i: Norm(self, i, x))
+        epsilon, gain = map(exact, self._norms)
+        return self._keep(lambda i: Norm(self, i, x, epsilon, gain))
 
     def attention(
         self, x: Value, *, qkv_norm: bool = False, qk_norm: bool = False, inner_norm: bool = False

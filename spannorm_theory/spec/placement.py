@@ -24,7 +24,7 @@ from ..base.errors import InputError, UnknownNameError, shown
 from ..base.names import plain, require_source, require_usable
 from ..base.registry import Registry
 from .graph import Trace, Value
-from .net import Net
+from .net import PLAIN_NORMS, Net, NormConstants
 from .position import MIDDLE, Position, Questions
 from .record import record
 from .scaling import ScalingRule
@@ -33,7 +33,7 @@ from .scalings import SCALINGS
 Definition = TypeVar("Definition", bound=Callable[..., Any])
 
 #: words by which a trace is asked for, and which no option can have
-TAKEN = ("scaling", "layer", "depth", *Position._fields)
+TAKEN = ("scaling", "layer", "depth", "norms", *Position._fields)
 
 #: streams of a placement, at most: every pair of them has its moment
 MOST_STREAMS = 64
@@ -78,19 +78,22 @@ class Placement:
         return chosen
 
     def trace(
-        self, scaling: str, *, first: bool = False, early: bool = False, turn: int = 0, **options: Any
+        self,
+        scaling: str,
+        *,
+        first: bool = False,
+        early: bool = False,
+        turn: int = 0,
+        norms: NormConstants = PLAIN_NORMS,
+        **options: Any,
     ) -> Trace:
-        """The graph of one block under a scaling rule, at a place of the stack.
+        """The graph of one block under a scaling rule, at a place of the stack; ``norms`` are the constants
+        of its norms.
 
         Raises:
             InputError: the rule does not belong to this placement.
         """
-        return self._record(scaling, Position(first, early, turn), options)[0]
-
-    def trace_at(self, scaling: str, layer: int, depth: int, **options: Any) -> Trace:
-        """The graph of block ``layer`` of a stack of ``depth``."""
-        position = self.questions(scaling, **options).position(layer, depth)
-        return self._record(scaling, position, options)[0]
+        return self._record(scaling, Position(first, early, turn), options, norms)[0]
 
     def questions(self, scaling: str, **options: Any) -> Questions:
         """The questions on which the wiring of a block depends, beside being the first."""
@@ -101,13 +104,17 @@ class Placement:
         )
 
     def _record(
-        self, scaling: str, position: Position, options: Mapping[str, Any]
+        self,
+        scaling: str,
+        position: Position,
+        options: Mapping[str, Any],
+        norms: NormConstants = PLAIN_NORMS,
     ) -> tuple[Trace, Questions]:
         rule = SCALINGS[scaling]
         rule.check(self.name)
         chosen = tuple(sorted(self.check_options(options).items()))
         what = f"the definition of {self.name!r}"
-        trace, questions = _recorded(self.function, rule, self.streams, position, chosen, what)
+        trace, questions = _recorded(self.function, rule, self.streams, position, chosen, what, norms)
         if len(trace.outputs) != self.streams:
             raise InputError(
                 f"the definition of {self.name} takes {self.streams} stream(s) and returns "
@@ -115,10 +122,10 @@ class Placement:
             )
         return trace, questions
 
-    def trace_readout(self) -> Trace:
-        """The graph from the last block's output to the model's output."""
+    def trace_readout(self, norms: NormConstants = PLAIN_NORMS) -> Trace:
+        """The graph from the last block's output to the model's output, with norms of given constants."""
         what = f"the readout of {self.name!r}"
-        trace, _ = _recorded(self.readout, SCALINGS["unit"], self.streams, MIDDLE, (), what)
+        trace, _ = _recorded(self.readout, SCALINGS["unit"], self.streams, MIDDLE, (), what, norms)
         if len(trace.outputs) != 1:
             raise InputError(
                 f"the readout of {self.name} must return one value, got {len(trace.outputs)}; a placement of "
@@ -139,8 +146,9 @@ def _recorded(
     position: Position,
     options: tuple[tuple[str, Any], ...],
     what: str,
+    norms: NormConstants,
 ) -> tuple[Trace, Questions]:
-    return record(function, rule, streams, position, dict(options), what)
+    return record(function, rule, streams, position, dict(options), what, norms)
 
 
 def plain_option(what: str, value: Any, kind: type) -> Any:

@@ -11,7 +11,7 @@ from ..base.callables import calling
 from ..base.errors import InputError, shown
 from .expressions import exact, require_usable
 from .graph import Branch, Norm, Sum, Trace, Value
-from .net import Net
+from .net import PLAIN_NORMS, Net, NormConstants
 from .position import MIDDLE, Position, Questions
 from .scaling import ScalingRule
 
@@ -23,18 +23,20 @@ def record(
     position: Position = MIDDLE,
     options: Mapping[str, Any] | None = None,
     what: str = "the definition",
+    norms: NormConstants = PLAIN_NORMS,
 ) -> tuple[Trace, Questions]:
     """Call ``definition`` on ``streams`` symbolic streams; the trace, and what was asked.
 
     Args:
         what: the definition's name in messages.
+        norms: constants of the norms.
 
     Raises:
         InputError: the definition raises an error, which is named with its place; returns something else than
             values of this trace, uses a branch twice, adds an element-wise function to a stream, norms what
             is always zero, or multiplies by something else than expressions in (l, L, d).
     """
-    net = Net(rule, position)
+    net = Net(rule, position, norms)
     inputs = tuple(net.stream(i) for i in range(streams))
     with calling(definition, what, f" on {'a stream' if streams == 1 else 'streams'}"):
         result = definition(inputs[0] if streams == 1 else inputs, net, **(options or {}))
@@ -51,7 +53,7 @@ def record(
     _require_single_use(trace)
     _require_read_by_branches(trace)
     for node in trace.nodes:
-        if isinstance(node, Norm) and _vanishes(node.source):
+        if isinstance(node, Norm) and node.epsilon == 0 and _vanishes(node.source):
             raise InputError(
                 f"the definition norms {node.source}, which is always zero under the scaling rule "
                 f"{rule.name}; take another rule, or norm something else"

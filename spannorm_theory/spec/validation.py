@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..base.errors import InputError
 from .attention_validation import Branches, check_attention
 from .fields import Fields
+from .graph import Norm, Trace
 from .scalings import SCALINGS
 from .values import MOST
 
@@ -30,6 +32,21 @@ def check_fields(arch: Fields, branches: Branches) -> dict[str, Any]:
     _check_experts(arch, branches)
     _check_logits(arch, branches)
     return check_attention(arch, branches)
+
+
+def check_norms(arch: Fields, traces: Callable[[], Sequence[Trace]]) -> None:
+    """Refuse constants of norms where a placement has none.
+
+    Args:
+        traces: those of all blocks and of the readout, made when they are asked for.
+
+    Raises:
+        InputError: naming the field.
+    """
+    for name in ("norm_epsilon", "norm_gain"):
+        said = getattr(arch, name) != getattr(type(arch), name)
+        if said and not any(isinstance(node, Norm) for trace in traces() for node in trace.nodes):
+            raise InputError(f"{name} has no effect on {arch.placement}, which norms no stream; leave it out")
 
 
 def _check_hidden(arch: Fields) -> None:

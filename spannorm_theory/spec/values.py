@@ -69,6 +69,8 @@ def plain_values(arch: Fields) -> dict[str, Any]:
     for name in ("dropout", "attention_dropout"):
         wanted = "a probability in [0, 1)"
         values[name] = real(name, getattr(arch, name), wanted, lambda x: 0 <= x < 1)
+    values["norm_epsilon"] = _size("norm_epsilon", arch.norm_epsilon, zero=True)
+    values["norm_gain"] = _size("norm_gain", arch.norm_gain, power=0.5)
     values["position_variance"] = _size("position_variance", arch.position_variance, zero=True)
     values["input_cosine"] = real("input_cosine", arch.input_cosine)
     values["init"] = _init(arch.init)

@@ -82,8 +82,8 @@ def test_wirings_that_do_the_same_are_one() -> None:
     assert len(st.Architecture("pre-norm", depth=5).traces) == 1  # it does not ask which block is the first
     assert st.Architecture("hyper-connections", depth=5).wirings[1] == (0, 1, 0, 1, 0)
     assert st.Architecture("peri-ln", depth=5).wirings[1] == (0, 1, 1, 1, 1)
-    arch = st.Architecture("pre-norm", depth=5)
-    first, later, other = arch.block(0), arch.block(3), arch.with_(scaling="small-init").block(3)
+    entry = st.Architecture("pre-norm", depth=5).definition
+    first, later, other = entry.trace("unit", first=True), entry.trace("unit"), entry.trace("small-init")
     assert first is not later
     assert first == later != other
     assert hash(first) == hash(later) != hash(other)
