@@ -5,6 +5,7 @@
     st.derive("span-norm")                              the recursion, closed forms, laws
     st.predict(arch), st.simulate(arch), st.verify(arch)   numbers, Monte Carlo, and their comparison
     st.sweep(archs)                                     Monte Carlo of many, kept in a store
+    st.model("llama-3-8b"), st.from_config(config)      architectures of models that people train
 
 Names are imported when first used, so that importing the package costs nothing and torch is loaded
 only by what simulates.
@@ -42,6 +43,11 @@ _HOME = {
     "Atlas": "atlases",
     "write_figures": "report.figure_set",
     "write_latex": "render.latex_table",
+    "from_config": "models.reader",
+    "model": "models.registry",
+    "published": "models.registry",
+    "Model": "models.model",
+    "Gap": "models.model",
     "placements": "spec.catalogue",
     "scalings": "spec.catalogue",
     "activations": "spec.catalogue",
@@ -55,6 +61,11 @@ if TYPE_CHECKING:
     from .gaussian.activations import activation as activation
     from .literature.run import ClaimsReport as ClaimsReport
     from .literature.run import claims as claims
+    from .models.model import Gap as Gap
+    from .models.model import Model as Model
+    from .models.reader import from_config as from_config
+    from .models.registry import model as model
+    from .models.registry import published as published
     from .montecarlo.ensemble import Ensemble as Ensemble
     from .montecarlo.ensemble import simulate as simulate
     from .prediction.predict import predict as predict

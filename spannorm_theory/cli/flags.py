@@ -91,13 +91,16 @@ class Commands:
 
 def architecture_flags(parser: argparse.ArgumentParser) -> None:
     """The positional placement, the scaling rule and the fields of an architecture."""
-    parser.add_argument("placement", help="a norm placement (see: spannorm list)")
-    parser.add_argument("--scaling", default="unit", help="a scaling rule (default: unit)")
+    parser.add_argument("placement", nargs="?", help="a norm placement (see: spannorm list)")
+    parser.add_argument("--scaling", help="a scaling rule (default: unit, or that of --like)")
     field_flags(parser)
 
 
 def field_flags(parser: argparse.ArgumentParser) -> None:
-    """One flag for each field, in groups."""
+    """A model, and one flag for each field, in groups, that go over its own."""
+    parser.add_argument(
+        "--like", metavar="NAME", help="a published model (see: spannorm model), or a configuration's file"
+    )
     for title, rows in FIELDS.items():
         group = parser.add_argument_group(title)
         for name, kind, text in rows:
@@ -109,13 +112,59 @@ def field_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def architecture(args: argparse.Namespace) -> Architecture:
-    """The architecture that flags say."""
+    """The architecture that flags say.
+
+    Raises:
+        InputError: neither a placement nor a model, or fields that no architecture has.
+    """
     from ..spec.architecture import Architecture
 
-    return Architecture(args.placement, args.scaling, **fields(args))
+    named = {
+        name: getattr(args, name) for name in ("placement", "scaling") if getattr(args, name) is not None
+    }
+    if args.like is not None:
+        return _like(args, {**named, **_given(args)})
+    if args.placement is None:
+        from ..base.errors import InputError
+
+        raise InputError(
+            f"{args.command} needs a placement (see: spannorm list), or --like and the name of a model (see: "
+            "spannorm model)"
+        )
+    return Architecture(**named, **_given(args))
 
 
 def fields(args: argparse.Namespace) -> dict[str, Any]:
+    """The architecture fields beside placement and scaling that flags say, those of --like included."""
+    if args.like is None:
+        return _given(args)
+    from ..spec.fields import Fields
+
+    values = _like(args, _given(args)).to_dict()
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in ("placement", "scaling") and value != getattr(Fields, name)
+    }
+
+
+def _like(args: argparse.Namespace, given: dict[str, Any]) -> Architecture:
+    """The architecture of --like with fields that go over its own; standard error says what it leaves out."""
+    import sys
+
+    from ..models.named import named
+
+    found = named(args.like, **given)
+    if found.gaps and not getattr(args, "quiet", False):
+        features = "; ".join(gap.feature for gap in found.gaps)
+        print(
+            f"spannorm: not modelled of {found.name}: {features} (spannorm model {args.like})",
+            file=sys.stderr,
+        )
+    return found.arch
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
     """The architecture fields that flags have set."""
     values: dict[str, Any] = {}
     for name, kind, _ in chain.from_iterable(FIELDS.values()):

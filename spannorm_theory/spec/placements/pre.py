@@ -18,10 +18,13 @@ def no_norm(x: Value, net: Net) -> Value:
 
 
 @placement("pre-norm", title="PreNorm", source="arXiv:2002.04745", year=2020, readout=final_norm)
-def pre_norm(x: Value, net: Net) -> Value:
-    """x + F(N(x)) twice; a final norm reads out."""
-    x = net.add(x, net.attention(net.norm(x)))
-    return net.add(x, net.ffn(net.norm(x)))
+def pre_norm(x: Value, net: Net, *, branch: float = 1.0) -> Value:
+    """x + F(N(x)) twice; a final norm reads out. Granite and MiniCPM multiply F by a number, ``branch``."""
+    if branch == 1:
+        x = net.add(x, net.attention(net.norm(x)))
+        return net.add(x, net.ffn(net.norm(x)))
+    x = net.add(x, net.attention(net.norm(x)) * branch)
+    return net.add(x, net.ffn(net.norm(x)) * branch)
 
 
 @placement("ln-scaling", title="LayerNorm Scaling", source="arXiv:2502.05795", year=2025, readout=final_norm)

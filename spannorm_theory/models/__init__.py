@@ -1,0 +1,1 @@
+"""Models that people train, read from their configurations."""

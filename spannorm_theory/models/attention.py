@@ -1,0 +1,110 @@
+"""The facts of attention: heads, norms of queries and keys, logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import sqrt
+
+from .config import Config
+from .effects import ALIBI, LATENT, ROTATED_PART, SHORT, SINK
+from .families import Family
+from .positions import layers, rotary, rotary_factor
+from .settle import Fact
+
+
+def attention(config: Config, row: Family, tokens: int, variance: float) -> Iterator[Fact]:
+    """The facts of attention, in the order in which an architecture takes them.
+
+    Args:
+        tokens: of the text.
+        variance: of a matrix's product with a normed token.
+    """
+    width, heads = config.whole("width"), config.whole("heads")
+    latent = config.value("latent_keys") is not None
+    word = "v_head_dim" if latent else "head_width"
+    head = config.whole(word, row.head or max(1, width // heads))
+    yield from _heads(config, width, heads, head)
+    if row.positions == "rope":
+        yield Fact("rotary positions", SHORT, {"positions": "rope"})
+    if row.positions == "alibi":
+        yield Fact("ALiBi", ALIBI)
+    yield from _norms(config, row, variance**2)
+    yield from layers(config, row, tokens)
+    if row.positions == "rope":
+        yield from rotary(config, row, head)
+    yield from _latent(config) if latent else _logits(config, row, head)
+    if row.sinks:
+        yield Fact("an attention sink in every head", SINK, {"sinks": True})
+
+
+def _heads(config: Config, width: int, heads: int, head: int) -> Iterator[Fact]:
+    if head * heads != width:
+        yield Fact(
+            f"heads of width {head}, where width / heads is {width / heads:.4g}",
+            f"attention's second moment is {width / (heads * head):.3g} times the model's without",
+            {"heads": heads, "head_width": head},
+        )
+    groups = config.whole("kv_heads", heads)
+    if config.value("multi_query") and not config.value("new_decoder_architecture"):
+        groups = 1
+    if groups != heads:
+        yield Fact(
+            f"{groups} heads of keys and values for {heads} of queries",
+            "tokens become alike a little slower without",
+            {"kv_heads": groups},
+        )
+
+
+def _norms(config: Config, row: Family, logits: float) -> Iterator[Fact]:
+    """The norms of queries and keys; ``logits`` is the variance that logits have without."""
+    if row.qk_norm == "none":
+        return
+    fields: dict[str, bool | str] = {"qk_norm": True}
+    grouped = config.whole("kv_heads", config.whole("heads")) != config.whole("heads")
+    if row.qk_norm == "width" and not grouped:
+        fields["qk_norm_over"] = "width"
+    effect = f"logits, and squared gradients of queries and keys, are {logits:.3g} times the model's without"
+    yield Fact("norms on queries and keys", effect, fields)
+    if row.qk_norm == "width" and grouped:
+        yield Fact("norms of queries and keys over all heads, for which those over each head stand")
+    if row.qk_norm == "rope":
+        effect = f"the variance of their logits is {1 / logits:.3g} times the model's"
+        yield Fact("no norms on queries and keys of layers without positions", effect)
+
+
+def _latent(config: Config) -> Iterator[Fact]:
+    keys = config.whole("latent_keys")
+    queries = config.whole("latent_queries", 0, 0)
+    told = f", queries through one of {queries}" if queries else ""
+    fields = {"latent_keys": keys} | ({"latent_queries": queries} if queries else {})
+    yield Fact(f"keys and values through a normed latent of {keys}{told}", LATENT, fields)
+    still, turned = config.whole("qk_nope_head_dim"), config.whole("qk_rope_head_dim")
+    config.ignore("head_width", "qk_head_dim")  # which follow from these
+    yield Fact(
+        f"queries and keys with {still} coordinates that do not rotate and {turned} that do, of one key for "
+        "all heads",
+        ROTATED_PART,
+    )
+
+
+def _logits(config: Config, row: Family, head: int) -> Iterator[Fact]:
+    """What multiplies q.k, where it is not one over the root of the head width."""
+    plain = 1 / sqrt(head)
+    scale = config.real("attention_multiplier", plain)
+    if config.value("query_pre_attn_scalar") is not None:
+        scale = 1 / sqrt(config.whole("query_pre_attn_scalar"))
+    if config.value("scale_attn_weights") is False:
+        scale = 1.0
+    scale = config.within("attn_config").real("softmax_scale", scale)
+    if row.positions == "rope":
+        scale *= rotary_factor(config) ** 2
+    if config.value("scale_attn_by_inverse_layer_idx"):
+        yield Fact("logits of block l divided by l + 1", "later blocks attend less evenly without")
+    if abs(scale / plain - 1) > 1e-6:
+        linear = abs(scale * head - 1) < 1e-6
+        yield Fact(
+            f"logits are {scale:.4g} q.k, where one over the root of the head width is {plain:.4g}",
+            f"the variance of logits and squared gradients of queries and keys are {(plain / scale) ** 2:.3g} "
+            "times the model's without",
+            {"logit_scale": "linear" if linear else scale},
+        )

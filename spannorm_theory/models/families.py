@@ -1,0 +1,232 @@
+"""What each model type builds from its configuration, as rows of a table.
+
+A row says what the configuration does not: where the norms stand, what the embedding adds up, which values
+keys have that a file leaves out. ``when`` are the keys that change a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..base.errors import UnknownNameError
+from .config import Config
+
+When = tuple[tuple[str, Any, dict[str, Any]], ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """The row of a model type; the defaults are LLaMA's.
+
+    Attributes:
+        placement, scaling, norm, mask: fields of an architecture.
+        gain: of every norm.
+        qk_norm: of queries and keys: "head", "width", "none", or "rope" (layers with positions only).
+        gated: whether the feed-forward branch has a gate.
+        epsilon, std, head, activation, base, share: values of keys that a file may leave out.
+        positions: "rope", "learned", "alibi" or "none".
+        unpositioned: layers without positions: "" (none), "full" (those that see all tokens) or "listed".
+        window: layers that see a window, where a file does not list them: those of ``window`` out of each
+            ``period``, from the first.
+        rows: embeddings of second moment std^2 whose sum is a token; ``shared`` of them are the same for all.
+        embedding: "" or "sqrt-width" (the sum is multiplied by it) or "norm" (it is normed).
+        gates: of experts: "renormalised", "softmax" or "sigmoid" (renormalised), or "inputs" (sigmoids that
+            multiply what an expert reads).
+        shared_experts: of a file that does not say.
+        gate: "" or what a gate of its own is called.
+        sinks: whether every head has one.
+        when: (key, value, changes of the row where the configuration has that value).
+    """
+
+    placement: str = "pre-norm"
+    scaling: str = "unit"
+    norm: str = "rms"
+    mask: str = "causal"
+    gain: float = 1.0
+    qk_norm: str = "none"
+    gated: bool = True
+    epsilon: float = 1e-6
+    std: float = 0.02
+    head: int | None = None
+    activation: str = "silu"
+    positions: str = "rope"
+    base: float = 1e4
+    share: float = 1.0
+    unpositioned: str = ""
+    window: int = 0
+    period: int = 1
+    rows: int = 1
+    shared: int = 0
+    embedding: str = ""
+    gates: str = "renormalised"
+    shared_experts: int = 0
+    gate: str = ""
+    sinks: bool = False
+    when: When = ()
+
+
+_PARALLEL = {"placement": "parallel-pre"}
+_PRE = {"placement": "pre-norm"}
+_HEADS = {"qk_norm": "head"}
+_TOP_K: When = (("norm_topk_prob", True, {"gates": "renormalised"}),)
+_DEEPSEEK = Family(gates="sigmoid", shared_experts=1, when=(("norm_topk_prob", False, {"gates": "none"}),))
+_BERT = Family(
+    "post-norm",
+    norm="layer",
+    mask="none",
+    epsilon=1e-12,
+    gated=False,
+    activation="gelu",
+    positions="learned",
+    rows=3,
+    shared=1,
+    embedding="norm",
+    when=(("is_decoder", True, {"mask": "causal"}),),
+)
+_GEMMA = Family(
+    activation="gelu_pytorch_tanh",
+    embedding="sqrt-width",
+    head=256,
+    when=(("use_bidirectional_attention", True, {"mask": "none"}),),
+)
+_COHERE = Family("parallel-pre", norm="layer", epsilon=1e-5, base=5e5, when=(("use_qk_norm", True, _HEADS),))
+
+FAMILIES: dict[str, Family] = {
+    "bert": _BERT,
+    "bloom": Family(
+        norm="layer", epsilon=1e-5, gated=False, activation="gelu", positions="alibi", embedding="norm"
+    ),
+    "cohere": _COHERE,
+    "cohere2": replace(_COHERE, base=1e4, window=3, period=4, unpositioned="full", when=()),
+    "deepseek_v2": Family(gates="softmax", shared_experts=2),
+    "deepseek_v3": _DEEPSEEK,
+    "exaone4": Family("olmo2", epsilon=1e-5, qk_norm="head", window=3, period=4, unpositioned="full"),
+    "falcon": Family(
+        "pre-norm",
+        norm="layer",
+        epsilon=1e-5,
+        gated=False,
+        activation="gelu",
+        when=(
+            ("parallel_attn", True, _PARALLEL),
+            ("new_decoder_architecture", True, _PARALLEL),
+            ("alibi", True, {"positions": "alibi"}),
+        ),
+    ),
+    "gemma": _GEMMA,
+    "gemma2": replace(_GEMMA, placement="sandwich", window=1, period=2),
+    "gemma3_text": replace(_GEMMA, placement="sandwich", qk_norm="head", window=5, period=6),
+    "glm": Family(epsilon=1.5625e-7, share=0.5),
+    "glm4": Family("sandwich", epsilon=1.5625e-7, share=0.5),
+    "glm4_moe": replace(
+        _DEEPSEEK, epsilon=1e-5, share=0.5, when=(*_DEEPSEEK.when, ("use_qk_norm", True, _HEADS))
+    ),
+    "gpt2": Family(
+        scaling="gpt2",
+        norm="layer",
+        epsilon=1e-5,
+        gated=False,
+        activation="gelu_new",
+        positions="learned",
+        rows=2,
+    ),
+    "gpt_neox": Family(
+        "parallel-pre",
+        norm="layer",
+        epsilon=1e-5,
+        gated=False,
+        activation="gelu",
+        share=0.25,
+        when=(("use_parallel_residual", False, _PRE),),
+    ),
+    "gpt_oss": Family(
+        head=64, epsilon=1e-5, base=1.5e5, window=1, period=2, gate="clamped swiglu", sinks=True
+    ),
+    "gptj": Family("parallel-pre", norm="layer", epsilon=1e-5, gated=False, activation="gelu_new"),
+    "granite": Family(),
+    "granitemoe": Family(),
+    "hunyuan_v1_dense": Family(epsilon=1e-5, qk_norm="head"),
+    "hunyuan_v1_moe": Family(epsilon=1e-5, qk_norm="head", shared_experts=1),
+    "llama": Family(),
+    "llama4_text": Family(
+        epsilon=1e-5,
+        base=5e5,
+        qk_norm="rope",
+        unpositioned="listed",
+        window=3,
+        period=4,
+        gates="inputs",
+        shared_experts=1,
+        when=(("use_qk_norm", False, {"qk_norm": "none"}),),
+    ),
+    "minicpm3": Family(epsilon=1e-5, std=0.1),
+    "mistral": Family(window=1),
+    "mixtral": Family(epsilon=1e-5, base=1e6, window=1),
+    "mpt": Family(norm="layer", epsilon=1e-5, gated=False, activation="gelu", positions="alibi"),
+    "nemotron": Family(
+        norm="layer", gain=2.0, epsilon=1e-5, std=0.0134, gated=False, activation="relu2", share=0.5
+    ),
+    "olmo": Family(norm="layer", epsilon=1e-5),
+    "olmo2": Family("olmo2", epsilon=1e-5, qk_norm="width"),
+    "olmo3": Family("olmo2", epsilon=1e-5, base=5e5, qk_norm="width", window=3, period=4),
+    "olmoe": Family(epsilon=1e-5, qk_norm="width", gates="softmax", when=_TOP_K),
+    "opt": Family(
+        norm="layer",
+        epsilon=1e-5,
+        gated=False,
+        activation="relu",
+        positions="learned",
+        rows=2,
+        when=(("do_layer_norm_before", False, {"placement": "post-norm"}),),
+    ),
+    "phi": Family(
+        "parallel-pre",
+        norm="layer",
+        epsilon=1e-5,
+        gated=False,
+        activation="gelu_new",
+        share=0.5,
+        when=(("qk_layernorm", True, _HEADS),),
+    ),
+    "phi3": Family(epsilon=1e-5, window=1),
+    "qwen2": Family(),
+    "qwen2_moe": Family(gates="softmax", when=_TOP_K),
+    "qwen3": Family(head=128, qk_norm="head"),
+    "qwen3_moe": Family(qk_norm="head", gates="softmax", when=_TOP_K),
+    "roberta": _BERT,
+    "smollm3": Family(base=2e6, unpositioned="listed"),
+    "stablelm": Family(
+        norm="layer",
+        epsilon=1e-5,
+        share=0.25,
+        when=(("use_parallel_residual", True, _PARALLEL), ("qk_layernorm", True, _HEADS)),
+    ),
+    "starcoder2": Family(
+        norm="layer", epsilon=1e-5, std=0.018042, gated=False, activation="gelu_pytorch_tanh", window=1
+    ),
+}
+
+#: model types that build what another row says
+SAME = {"gemma3": "gemma3_text", "llama4": "llama4_text", "kimi_k2": "deepseek_v3"}
+
+
+def family_of(model_type: Any) -> Family:
+    """The row of a model type.
+
+    Raises:
+        UnknownNameError: naming the nearest.
+    """
+    name = SAME.get(model_type, model_type) if isinstance(model_type, str) else model_type
+    if not isinstance(name, str) or name not in FAMILIES:
+        raise UnknownNameError("model type", model_type, [*FAMILIES, *SAME])
+    return FAMILIES[name]
+
+
+def row(config: Config) -> Family:
+    """The row of a configuration's model type, with what its keys change."""
+    found = family_of(config.model_type)
+    for key, value, changes in found.when:
+        if config.value(key) == value:
+            found = replace(found, **changes)
+    return found

@@ -1,0 +1,164 @@
+"""The facts of the feed-forward branch: its width and gate, and its experts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import nextafter
+from typing import Any
+
+from ..gaussian.activations import ACTIVATIONS
+from .config import Config
+from .effects import GATES
+from .families import Family
+from .gaussian_means import clamped_gate, sigmoid_square
+from .settle import Fact
+
+#: what libraries call an activation -> ours, alone and with a gate
+NAMES = {
+    "gelu": ("gelu", "geglu"),
+    "gelu_new": ("gelu", "geglu"),
+    "gelu_fast": ("gelu", "geglu"),
+    "gelu_pytorch_tanh": ("gelu", "geglu"),
+    "relu": ("relu", "reglu"),
+    "relu2": ("relu2", "reglu2"),
+    "silu": ("silu", "swiglu"),
+    "swish": ("silu", "swiglu"),
+}
+
+
+def shape(config: Config, row: Family, known: frozenset[str]) -> dict[str, Any]:
+    """The fields that every feed-forward branch has: activation, and the hidden width of it or of an expert.
+
+    Args:
+        known: the fields that an architecture has.
+    """
+    width, hidden = config.whole("width"), _hidden(config)
+    if _experts(config):
+        hidden = config.whole("expert_hidden", hidden)
+    elif config.value("experts") == 1:  # whose gate is one: it and the shared ones are one wide branch
+        hidden *= 1 + config.whole("shared_experts", row.shared_experts, 0)
+    fields: dict[str, Any] = {"activation": _activation(config, row)[1]}
+    if hidden != 4 * width:
+        fields |= {"ffn_width": hidden} if "ffn_width" in known else {"ffn_ratio": _ratio(hidden, width)}
+    return fields
+
+
+def _hidden(config: Config) -> int:
+    factor = config.whole("expansion_ratio", 4)
+    return config.whole("hidden", factor * config.whole("width"))
+
+
+def _experts(config: Config) -> int:
+    """The number of experts among which a router chooses; 0 for a dense branch."""
+    experts = config.whole("experts", 0, 0)
+    return experts if experts > 1 else 0
+
+
+def _ratio(hidden: int, width: int) -> float:
+    """The number next to hidden / width whose product with the width is whole."""
+    ratio = hidden / width
+    near = (ratio, nextafter(ratio, 0), nextafter(ratio, 2 * ratio))
+    return next((r for r in near if r * width == hidden), ratio)
+
+
+def _activation(config: Config, row: Family) -> tuple[str, str]:
+    """What the library calls the activation, and ours, or the nearest that is registered."""
+    theirs = str(config.value("activation", row.activation))
+    alone, gated = NAMES.get(theirs, (theirs, theirs))
+    ours = gated if row.gated else alone
+    fallback = "reglu" if row.gated else "relu"
+    return theirs, ours if ours in ACTIVATIONS else fallback
+
+
+def feedforward(config: Config, row: Family, variance: float) -> Iterator[Fact]:
+    """The facts of the branch beside its shape.
+
+    Args:
+        variance: of a matrix's product with a normed token, width x std^2 x gain^2 of the norm.
+    """
+    theirs, ours = _activation(config, row)
+    if ours not in NAMES.get(theirs, (ours,)):
+        effect = "a hidden layer of another size"
+        if theirs == "relu2":
+            effect = (
+                f"the hidden layer's second moment is {1 / (3 * variance):.3g} times the model's with {ours}"
+            )
+        yield Fact(f"the activation {theirs}, for which {ours} stands", effect)
+    if row.gate:
+        alpha, limit = config.real("swiglu_alpha", 1.702), config.real("swiglu_limit", 7.0)
+        less = clamped_gate(variance, alpha, limit)
+        yield Fact(
+            f"a gate of its own: (up + 1) g sigmoid({alpha:g} g), both clamped at {limit:g}",
+            f"the hidden layer's second moment is {less:.3g} times the model's with {ours}",
+        )
+    experts = _experts(config)
+    if experts:
+        yield from _of_experts(config, row, experts, variance)
+
+
+def _of_experts(config: Config, row: Family, experts: int, variance: float) -> Iterator[Fact]:
+    chosen, one = config.whole("top_k"), config.whole("expert_hidden", _hidden(config))
+    shared = config.whole("shared_experts", row.shared_experts, 0)
+    wide = config.whole("shared_hidden", 0, 0)
+    if wide:  # a wide branch is several narrow ones beside each other
+        shared = max(1, round(wide / one))
+    scale = config.real("routed_scale", 1.0)
+    yield Fact(
+        f"{chosen} of {experts} experts",
+        "the branch is as large as a dense one without",
+        {"experts": experts, "top_k": chosen},
+    )
+    if shared:
+        yield Fact(f"{shared} shared experts", "the branch is smaller without", {"shared_experts": shared})
+    if wide:
+        yield Fact(
+            "a gate on the shared experts",
+            f"their second moment is {1 / sigmoid_square(variance):.3g} times the model's without",
+        )
+    yield from _gates(row)
+    if scale != 1:
+        effect = f"the routed experts' second moment is {scale**-2:.3g} times the model's without"
+        yield Fact(f"routed experts x {scale:g}", effect, {"routed_scale": scale})
+    yield from _dense(config, one, shared + scale**2 / chosen)
+    groups, kept = config.whole("n_group", 1), config.whole("topk_group", 1)
+    if groups > kept:
+        yield Fact(
+            f"experts chosen from {kept} of {groups} groups",
+            "not measured; the gates are of nearly the size of the best",
+        )
+
+
+def _gates(row: Family) -> Iterator[Fact]:
+    told = {
+        "softmax": "weights of experts from a softmax over all",
+        "sigmoid": "weights of experts from sigmoids, renormalised",
+        "none": "weights of experts that are sigmoids, not renormalised",
+        "inputs": "sigmoids of the router that multiply what an expert reads",
+    }
+    if row.gates in told:
+        fields = {"gates": row.gates} if row.gates in ("softmax", "sigmoid") else {}
+        yield Fact(told[row.gates], GATES[row.gates], fields)
+
+
+def _dense(config: Config, one: int, sparse: float) -> Iterator[Fact]:
+    """Blocks whose feed-forward branch has no experts.
+
+    Args:
+        sparse: an expert branch's second moment over that of one expert.
+    """
+    depth, hidden = config.whole("depth"), config.whole("intermediate_size_mlp", _hidden(config))
+    first = config.whole("dense_layers", 0, 0)
+    times = f"{one * sparse / hidden:.3g} times the model's there without"
+    if first:
+        told = "the first block is" if first == 1 else f"the first {first} blocks are"
+        yield Fact(
+            f"{told} dense, {hidden} wide",
+            f"the branch's second moment is {times}",
+            {"dense_layers": first},
+        )
+    step = max(config.whole("decoder_sparse_step", 1), config.whole("interleave_moe_layer_step", 1))
+    config.ignore("moe_layers")  # which follow from the step
+    dense = {layer for layer in range(depth) if (layer + 1) % step}
+    dense |= set(config.value("mlp_only_layers") or ())
+    if dense:
+        yield Fact(f"{len(dense)} blocks are dense, {hidden} wide", f"the branch's second moment is {times}")

@@ -1,0 +1,65 @@
+"""A model that was read: its architecture, where it came from, and what of it is not modelled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from ..spec.architecture import Architecture
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A feature of a model that its architecture does not have, with what leaving it out is known to do."""
+
+    feature: str
+    effect: str
+
+    def __str__(self) -> str:
+        return f"{self.feature}: {self.effect}"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What :func:`.reader.from_config` and :func:`.registry.model` return.
+
+    Attributes:
+        arch: the architecture, as far as one can say it.
+        name: the name of a published model, or the model type of a configuration.
+        source: where the configuration came from.
+        gaps: what matters and is not in ``arch``, each with its effect.
+        notes: what is not in ``arch`` and has no effect on what is predicted, and keys that were not read.
+    """
+
+    arch: Architecture
+    name: str
+    source: str
+    gaps: tuple[Gap, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "architecture": str(self.arch),
+            "fields": self.arch.to_dict(),
+            "gaps": [{"feature": gap.feature, "effect": gap.effect} for gap in self.gaps],
+            "notes": list(self.notes),
+        }
+
+    def text(self) -> str:
+        """The text form of the architecture, and a line for each gap and note."""
+        lines = [f"{self.name}: {self.source}", f"  {self.arch}"]
+        lines += [f"  not modelled: {gap}" for gap in self.gaps]
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The fields of the architecture, and the gaps below them."""
+        gaps = "".join(
+            f"<tr><td>{escape(gap.feature)}</td><td>{escape(gap.effect)}</td></tr>" for gap in self.gaps
+        )
+        table = f"<table><tr><th>not modelled</th><th>effect</th></tr>{gaps}</table>" if gaps else ""
+        return f"<p>{escape(self.name)}: {escape(self.source)}</p>{self.arch._repr_html_()}{table}"
