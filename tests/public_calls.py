@@ -12,6 +12,7 @@ from spannorm_theory.base.errors import SpannormError
 
 TEXT = "span-norm unit depth=2 width=16 heads=2 tokens=4"
 ARCH = st.Architecture.parse(TEXT)
+CONFIG = {"model_type": "gemma2", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 GAINS = {"sigma_a2": 1.0, "sigma_f2": 1.0, "omega_a2": 1.0, "omega_f2": 1.0}
 
 
@@ -71,6 +72,15 @@ def calls(strange: Any, results: dict[str, Any], tmp_path: Path) -> list[Callabl
         lambda: st.spectra(ARCH, layers=strange),
         lambda: st.spectra(ARCH, networks=few),
         lambda: st.spectra(ARCH, device=strange),
+        lambda: st.from_config(strange),
+        lambda: st.from_config(CONFIG, strange),
+        lambda: st.from_config({**CONFIG, "hidden_size": strange}),
+        lambda: st.from_config({**CONFIG, "layer_types": strange, "rope_parameters": strange}),
+        lambda: st.from_config({**CONFIG, "model_type": strange}),
+        lambda: st.model(strange),
+        lambda: st.model("gpt2", strange),
+        lambda: st.model("gpt2", heads=strange),
+        lambda: st.published()[strange],
         lambda: st.derive(strange),
         lambda: st.derive("pre-norm", strange),
         lambda: st.derive("pre-norm", activation=strange),

@@ -102,9 +102,9 @@ def _logits(config: Config, row: Family, head: int) -> Iterator[Fact]:
         yield Fact("logits of block l divided by l + 1", "later blocks attend less evenly without")
     if abs(scale / plain - 1) > 1e-6:
         linear = abs(scale * head - 1) < 1e-6
+        times = (plain / scale) ** 2
         yield Fact(
             f"logits are {scale:.4g} q.k, where one over the root of the head width is {plain:.4g}",
-            f"the variance of logits and squared gradients of queries and keys are {(plain / scale) ** 2:.3g} "
-            "times the model's without",
+            f"logits' variance, queries' and keys' squared gradients: {times:.3g} times the model's without",
             {"logit_scale": "linear" if linear else scale},
         )

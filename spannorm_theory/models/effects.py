@@ -23,8 +23,8 @@ LATENT = (
 ROTATED_PART = "logits of another variance: gradients of queries and keys in proportion, the rest hardly"
 GAIN = "second moments are 90 % too small without (Nemotron)"
 EPSILON_OF_BRANCHES = (
-    "norms of branches divide by too little without: at width 4096 and std .02 an epsilon of 1e-5 leaves .88 of "
-    "OLMo 2's attention at token 30 and .56 at 240"
+    "norms of branches divide by too little without: at width 4096 and std .02 an epsilon of 1e-5 leaves .88 "
+    "of OLMo 2's attention at token 30 and .56 at 240"
 )
 GATES = {
     "softmax": "routed experts are too large without: the weights of the chosen add up to less than one",

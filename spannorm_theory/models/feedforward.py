@@ -36,6 +36,7 @@ def shape(config: Config, row: Family, known: frozenset[str]) -> dict[str, Any]:
     if _experts(config):
         hidden = config.whole("expert_hidden", hidden)
     elif config.value("experts") == 1:  # whose gate is one: it and the shared ones are one wide branch
+        config.ignore("top_k")
         hidden *= 1 + config.whole("shared_experts", row.shared_experts, 0)
     fields: dict[str, Any] = {"activation": _activation(config, row)[1]}
     if hidden != 4 * width:

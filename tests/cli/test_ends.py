@@ -49,7 +49,7 @@ def test_json_has_every_digit_and_no_token_that_is_not_json(capsys: pytest.Captu
         (["atlas", "--networks", "0", "--sample", "3"], "does not read --sample"),
         (["prdict"], "unknown command 'prdict'; did you mean predict?"),
         (["predict", "pre-norm", "--depth", "9" * 9000], "invalid int value: '9999"),
-        (["predict"], "required: placement"),
+        (["predict"], "predict needs a placement .*, or --like"),
         (["predict", "pre-norm", "--depth", str(10**13)], "depth .* would fit"),
         (
             ["predict", "pre-norm", "--mask", "causal", "--tokens", "1000000", "--theory", "sampled"],

@@ -91,9 +91,9 @@ def post_ln(s: Streams, b: Block, alpha: float = 1.0) -> Streams:
     return [b.N(alpha * x + b.F(x))]
 
 
-def pre_ln(s: Streams, b: Block) -> Streams:
-    x = s[0] + b.A(b.N(s[0]))
-    return [x + b.F(b.N(x))]
+def pre_ln(s: Streams, b: Block, c: float = 1.0) -> Streams:
+    x = s[0] + c * b.A(b.N(s[0]))
+    return [x + c * b.F(b.N(x))]
 
 
 def deepnorm(s: Streams, b: Block) -> Streams:
@@ -285,6 +285,7 @@ PUBLISHED: dict[str, Published] = {
     "no-norm": Published(no_norm, raw),
     "post-norm": Published(post_ln, raw),
     "pre-norm": Published(pre_ln, normed),
+    "pre-norm(branch=0.22)": Published(lambda s, b: pre_ln(s, b, 0.22), normed),
     "deepnorm": Published(deepnorm, raw),
     "admin": Published(admin, raw),
     "keel": Published(keel, raw, scaling="keel"),
