@@ -90,12 +90,12 @@ def _latent(config: Config) -> Iterator[Fact]:
 def _logits(config: Config, row: Family, head: int) -> Iterator[Fact]:
     """What multiplies q.k, where it is not one over the root of the head width."""
     plain = 1 / sqrt(head)
-    scale = config.real("attention_multiplier", plain)
+    scale = config.size("attention_multiplier", plain)
     if config.value("query_pre_attn_scalar") is not None:
         scale = 1 / sqrt(config.whole("query_pre_attn_scalar"))
     if config.value("scale_attn_weights") is False:
         scale = 1.0
-    scale = config.within("attn_config").real("softmax_scale", scale)
+    scale = config.within("attn_config").size("softmax_scale", scale)
     if row.positions == "rope":
         scale *= rotary_factor(config) ** 2
     if config.value("scale_attn_by_inverse_layer_idx"):

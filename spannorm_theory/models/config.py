@@ -9,7 +9,7 @@ from typing import Any
 
 from ..base import arguments
 from ..base.errors import InputError, shown
-from .keys import ALIASES, LAYERED
+from .keys import ALIASES, LAYERED, MOST
 
 WANTED = "a transformers configuration, a mapping, or the path of a JSON file or of a folder with config.json"
 
@@ -102,23 +102,28 @@ class Config:
         if value is None:
             names = " or ".join(ALIASES.get(word, (word,)))
             raise InputError(f"a {self.model_type} configuration needs {names}; this one has none")
-        return arguments.whole(self._key(word), value, least)
+        return arguments.whole(self._key(word), value, least, MOST.get(word))
 
-    def real(self, word: str, default: float) -> float:
-        """A number.
-
-        Raises:
-            InputError: something else.
-        """
-        return arguments.real(self._key(word), self.value(word, default))
-
-    def flag(self, word: str, default: bool = False) -> bool:
-        """True or false.
+    def size(self, word: str, default: float) -> float:
+        """A positive number.
 
         Raises:
-            InputError: something else.
+            InputError: something else, or one that is no size of anything in a model.
         """
-        return arguments.flag(self._key(word), self.value(word, default))
+        wanted, value = "a number from 1e-30 to 1e30", self.value(word, default)
+        return arguments.real(self._key(word), value, wanted, lambda x: 1e-30 <= x <= 1e30)
+
+    def listed(self, word: str, entries: int | None = None) -> list[Any] | None:
+        """A list, or None where there is none.
+
+        Raises:
+            InputError: something else, or a list of another length than ``entries``.
+        """
+        value = self.value(word)
+        if value is None or (isinstance(value, (list, tuple)) and entries in (None, len(value))):
+            return None if value is None else list(value)
+        many = f" of {entries} entries, one for each layer" if entries else ""
+        raise InputError(f"{self._key(word)} must be a list{many}, got {shown(value)}")
 
     def within(self, word: str) -> Config:
         """A nested table, empty where there is none."""

@@ -86,7 +86,7 @@ def feedforward(config: Config, row: Family, variance: float) -> Iterator[Fact]:
             )
         yield Fact(f"the activation {theirs}, for which {ours} stands", effect)
     if row.gate:
-        alpha, limit = config.real("swiglu_alpha", 1.702), config.real("swiglu_limit", 7.0)
+        alpha, limit = config.size("swiglu_alpha", 1.702), config.size("swiglu_limit", 7.0)
         less = clamped_gate(variance, alpha, limit)
         yield Fact(
             f"a gate of its own: (up + 1) g sigmoid({alpha:g} g), both clamped at {limit:g}",
@@ -103,7 +103,7 @@ def _of_experts(config: Config, row: Family, experts: int, variance: float) -> I
     wide = config.whole("shared_hidden", 0, 0)
     if wide:  # a wide branch is several narrow ones beside each other
         shared = max(1, round(wide / one))
-    scale = config.real("routed_scale", 1.0)
+    scale = config.size("routed_scale", 1.0)
     yield Fact(
         f"{chosen} of {experts} experts",
         "the branch is as large as a dense one without",
@@ -159,7 +159,7 @@ def _dense(config: Config, one: int, sparse: float) -> Iterator[Fact]:
         )
     step = max(config.whole("decoder_sparse_step", 1), config.whole("interleave_moe_layer_step", 1))
     config.ignore("moe_layers")  # which follow from the step
-    dense = {layer for layer in range(depth) if (layer + 1) % step}
-    dense |= set(config.value("mlp_only_layers") or ())
+    only = config.listed("mlp_only_layers") or []
+    dense = [layer for layer in range(depth) if (layer + 1) % step or layer in only]
     if dense:
         yield Fact(f"{len(dense)} blocks are dense, {hidden} wide", f"the branch's second moment is {times}")

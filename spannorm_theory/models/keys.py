@@ -34,6 +34,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
 #: words whose value may be a list with an entry for each layer
 LAYERED = ("layer_types", "no_rope_layers", "mlp_only_layers", "moe_layers", "mlp_layer_types")
 
+#: the largest value of words that something is listed for
+MOST = {"depth": 100_000}
+
 #: keys that say nothing about the numbers of a network at initialisation, in evaluation, at short lengths
 _SILENT = """
     _name_or_path architectures attention_bias attn_pdrop auto_map bad_words_ids begin_suppress_tokens bias

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import log
 
-from ..base.errors import InputError
 from .config import Config
 from .effects import PARTIAL, PATTERN, SHORT
 from .families import Family
@@ -47,10 +46,8 @@ def layers(config: Config, row: Family, tokens: int) -> Iterator[Fact]:
 
 def _windows(config: Config, row: Family, depth: int) -> list[bool]:
     """The layers that see a window, where there is one."""
-    listed, kinds = config.value("layer_types"), config.value("sliding_window_pattern")
+    listed, kinds = config.listed("layer_types", depth), config.value("sliding_window_pattern")
     if listed is not None:
-        if not isinstance(listed, list) or len(listed) != depth:
-            raise InputError(f"layer_types must be a list with an entry for each of {depth} layers")
         return [kind in WINDOWED for kind in listed]
     if isinstance(kinds, int) and kinds > 0:  # all but every one so far
         return [(layer + 1) % kinds != 0 for layer in range(depth)]
@@ -68,9 +65,8 @@ def _unpositioned(config: Config, row: Family, windows: list[bool], span: int) -
         return [not window for window in windows]
     if row.unpositioned == "listed":
         every = config.whole("no_rope_layer_interval", 4)
-        rotated = config.value("no_rope_layers") or [(layer + 1) % every for layer in range(depth)]
-        if not isinstance(rotated, list) or len(rotated) != depth:
-            raise InputError(f"no_rope_layers must be a list with an entry for each of {depth} layers")
+        listed = config.listed("no_rope_layers", depth)
+        rotated = listed or [(layer + 1) % every for layer in range(depth)]
         return [not rotates for rotates in rotated]
     return [False] * depth
 
@@ -78,15 +74,15 @@ def _unpositioned(config: Config, row: Family, windows: list[bool], span: int) -
 def rotary(config: Config, row: Family, head: int) -> Iterator[Fact]:
     """The base and the share of rotary embeddings, which some models have for each kind of layer."""
     table, near = _tables(config)
-    base = table.real("rope_theta", config.real("rotary_base", row.base))
-    local = near.real("rope_theta", config.real("rope_local_base_freq", base))
+    base = table.size("rope_theta", config.size("rotary_base", row.base))
+    local = near.size("rope_theta", config.size("rope_local_base_freq", base))
     if local != base:
         yield Fact(f"rotary base {base:g} in layers that see all tokens and {local:g} in others", SHORT)
     if local != 1e4:
         yield Fact(f"rotary base {local:g}", SHORT, {"rotary_base": local})
-    share = table.real("partial_rotary_factor", config.real("rotary_share", row.share))
+    share = table.size("partial_rotary_factor", config.size("rotary_share", row.share))
     if config.value("rotary_dim") is not None:
-        share = config.real("rotary_dim", head) / head
+        share = config.size("rotary_dim", head) / head
     if share != 1:
         yield Fact(f"{share:.3g} of each head's coordinates rotate", PARTIAL, {"rotary_share": share})
     if table.value("rope_kind", "default") != "default":
@@ -98,8 +94,8 @@ def rotary_factor(config: Config) -> float:
     table, _ = _tables(config)
     factor = 1.0
     if table.value("rope_kind") == "yarn" and not table.value("mscale_all_dim"):
-        factor = 0.1 * log(max(1.0, table.real("factor", 1.0))) + 1
-    return table.real("attention_factor", factor)
+        factor = 0.1 * log(max(1.0, table.size("factor", 1.0))) + 1
+    return table.size("attention_factor", factor)
 
 
 def _tables(config: Config) -> tuple[Config, Config]:

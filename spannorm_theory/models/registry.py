@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..base.registry import Results
+from ..base.registry import Registry
 from .model import Model
 from .reader import read
 
@@ -48,8 +48,10 @@ class Published:
 @lru_cache(maxsize=1)
 def published() -> Mapping[str, Published]:
     """Every published model of the registry, by name, in the order of years."""
-    entries = tomllib.loads(FILE.read_text(encoding="utf-8"))
-    return Results("model", {name: Published(name, **entry) for name, entry in entries.items()})
+    found: Registry[Published] = Registry("model")
+    for name, entry in tomllib.loads(FILE.read_text(encoding="utf-8")).items():
+        found.add(Published(name, **entry))
+    return found
 
 
 def model(name: str, tokens: int | None = None, **fields: Any) -> Model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import sqrt
 
+from ..base import arguments
 from .config import Config
 from .effects import EPSILON_OF_BRANCHES, GAIN
 from .families import Family
@@ -13,24 +14,24 @@ from .settle import Fact
 
 def embedding(config: Config, row: Family) -> tuple[float, float]:
     """Second moment and cosine of the tokens that the first block reads, for ids drawn independently."""
-    std, width = config.real("std", row.std), config.whole("width")
+    std, width = config.size("std", row.std), config.whole("width")
     narrow = config.whole("word_embed_proj_dim", width)
     ids = std**2 if narrow == width else narrow * std**4  # a narrow embedding and the matrix that widens it
     moment, cosine = ids + (row.rows - 1) * std**2, row.shared / row.rows
-    factor = config.real("embedding_factor", 1.0)
+    factor = config.size("embedding_factor", 1.0)
     if row.embedding == "sqrt-width":
         factor *= sqrt(width)
     if row.embedding == "norm":
-        moment /= moment + config.real("epsilon", row.epsilon)
+        moment /= moment + config.size("epsilon", row.epsilon)
     return moment * factor**2, cosine
 
 
 def stream(config: Config, row: Family) -> Iterator[Fact]:
     """The facts of norms and multipliers."""
     depth = config.whole("depth")
-    multiplier = config.real("residual_multiplier", 1.0)
+    multiplier = config.size("residual_multiplier", 1.0)
     if config.value("scale_depth"):
-        multiplier = config.real("scale_depth", 1.0) / sqrt(depth)
+        multiplier = config.size("scale_depth", 1.0) / sqrt(depth)
     if multiplier != 1:
         yield Fact(
             f"branches x {multiplier:.4g}",
@@ -46,16 +47,17 @@ def stream(config: Config, row: Family) -> Iterator[Fact]:
     yield _epsilon(config, row)
     narrow = config.whole("word_embed_proj_dim", config.whole("width"))
     if narrow != config.whole("width"):
-        gain = narrow * config.real("std", row.std) ** 2
+        gain = narrow * config.size("std", row.std) ** 2
         effect = f"gradients are {1 / gain:.3g} times the model's without"
         yield Fact(f"a matrix of {narrow} columns behind the last norm", effect)
     if config.value("apply_residual_connection_post_layernorm"):
         yield Fact(
             "skips that start behind the norm", "the stream grows with depth without, and not with them"
         )
-    clip = config.within("attn_config").real("clip_qkv", config.real("clip_qkv", 0.0))
+    clip = config.within("attn_config").value("clip_qkv") or config.value("clip_qkv")
     if clip:
-        spread = sqrt(config.whole("width")) * config.real("std", row.std) * row.gain
+        clip = arguments.number("clip_qkv", clip)
+        spread = sqrt(config.whole("width")) * config.size("std", row.std) * row.gain
         effect = "" if clip > 4 * spread else "queries, keys and values are too large without"
         yield Fact(
             f"queries, keys and values clipped at {clip:g}, {clip / spread:.3g} times their size", effect
@@ -64,7 +66,7 @@ def stream(config: Config, row: Family) -> Iterator[Fact]:
 
 def _epsilon(config: Config, row: Family) -> Fact:
     """The epsilon of norms, with what it does to the first norm of the stream or to those of branches."""
-    epsilon, (moment, _) = config.real("epsilon", row.epsilon), embedding(config, row)
+    epsilon, (moment, _) = config.size("epsilon", row.epsilon), embedding(config, row)
     first = epsilon / moment
     effect = f"the first norm's output has a second moment {100 * first:.2g} % too large without"
     effect = effect if first > 5e-3 else ""
@@ -75,9 +77,9 @@ def _epsilon(config: Config, row: Family) -> Fact:
 
 def head(config: Config, row: Family) -> Iterator[Fact]:
     """The facts of the unembedding, which a cross-entropy loss reads."""
-    std, width = config.real("std", row.std), config.whole("width")
-    factor = config.real("logit_scale", 1.0) / config.real("logits_scaling", 1.0)
-    factor *= config.real("dim_model_base", width) / width
+    std, width = config.size("std", row.std), config.whole("width")
+    factor = config.size("logit_scale", 1.0) / config.size("logits_scaling", 1.0)
+    factor *= config.size("dim_model_base", width) / width
     gain = width * (std * factor) ** 2
     yield Fact(
         f"a head of gain {gain:.3g}",

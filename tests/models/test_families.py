@@ -182,10 +182,9 @@ def test_the_configuration_object_of_every_family_is_read() -> None:
         assert st.Architecture.parse(str(model.arch)) == model.arch
 
 
-DEFAULTS = (
-    "initializer_range init_std rms_norm_eps layer_norm_eps layer_norm_epsilon norm_eps norm_epsilon "
-    "hidden_act hidden_activation activation_function activation layer_types no_rope_layers swiglu_alpha swiglu_limit"
-)
+_DEFAULTS = """initializer_range init_std rms_norm_eps layer_norm_eps layer_norm_epsilon norm_eps
+    norm_epsilon hidden_act hidden_activation activation_function activation layer_types no_rope_layers
+    swiglu_alpha swiglu_limit"""
 #: model types whose rotary embedding is more than one base and share by default
 OWN_ROTARY = ("gemma3_text", "gpt_oss")
 
@@ -195,7 +194,7 @@ def test_the_defaults_of_a_row_are_the_librarys(model_type: str) -> None:
     transformers = pytest.importorskip("transformers")
     more = {"num_experts_per_tok": 6} if model_type == "deepseek_v2" else {}
     values = transformers.AutoConfig.for_model(model_type, **more).to_dict()
-    left_out = {*DEFAULTS.split(), *(() if model_type in OWN_ROTARY else ("rope_parameters",))}
+    left_out = {*_DEFAULTS.split(), *(() if model_type in OWN_ROTARY else ("rope_parameters",))}
     short = {key: value for key, value in values.items() if key not in left_out}
     assert st.from_config(short).arch == st.from_config(values).arch
     assert st.from_config(short).gaps == st.from_config(values).gaps

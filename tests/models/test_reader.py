@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import fields
 from math import sqrt
 from pathlib import Path
@@ -14,6 +15,7 @@ import spannorm_theory as st
 from spannorm_theory.base.errors import InputError, UnknownNameError
 from spannorm_theory.models.families import FAMILIES, SAME
 from spannorm_theory.models.gaussian_means import clamped_gate, sigmoid_square
+from spannorm_theory.models.keys import ALIASES, LAYERED
 from spannorm_theory.models.settle import Fact, settle
 from spannorm_theory.spec.fields import Fields
 
@@ -52,8 +54,8 @@ def test_a_mapping_a_file_a_folder_and_an_object_are_one(tmp_path: Path) -> None
     found = [st.from_config(each, 16) for each in (LLAMA, path, str(tmp_path), Theirs())]
     assert len({str(model.arch) for model in found}) == 1
     assert [model.source for model in found] == ["a mapping", str(path), str(path), "Theirs"]
-    assert str(found[0].arch) == (
-        "pre-norm unit depth=3 width=64 heads=4 tokens=16 activation=swiglu ffn_ratio=2.75 mask=causal "
+    assert found[0].arch == st.Architecture.parse(
+        "pre-norm depth=3 width=64 heads=4 tokens=16 activation=swiglu ffn_ratio=2.75 mask=causal "
         "positions=rope init=0.02 input_variance=0.0004"
     )
 
@@ -78,11 +80,14 @@ def test_of_a_model_with_several_towers_the_text_is_read() -> None:
             {"model_type": "gpt2"},
             "a gpt2 configuration needs hidden_size or n_embd or d_model; this one has none",
         ),
-        ({**LLAMA, "num_hidden_layers": "3"}, "num_hidden_layers must be an integer of at least 1, got '3'"),
-        ({**LLAMA, "rms_norm_eps": "small"}, "rms_norm_eps must be a number, got 'small'"),
+        (
+            {**LLAMA, "num_hidden_layers": "3"},
+            "num_hidden_layers must be an integer from 1 to 100000, got '3'",
+        ),
+        ({**LLAMA, "rms_norm_eps": "small"}, "rms_norm_eps must be a number from .*, got 'small'"),
         (
             {**LLAMA, "model_type": "gemma2", "layer_types": ["full_attention"]},
-            "an entry for each of 3 layers",
+            "layer_types must be a list of 3 entries, one for each",
         ),
         ({**LLAMA, "intermediate_size": [1, 2, 3]}, "intermediate_size differs from layer to layer"),
         (3, "expected a transformers configuration, a mapping, or the path .*; got 3"),
@@ -279,3 +284,53 @@ def test_a_model_shows_itself() -> None:
     assert model.to_dict()["gaps"][0].keys() == {"feature", "effect"}
     assert json.dumps(model.to_dict())
     assert all(gap.feature in model._repr_html_() for gap in model.gaps if "'" not in gap.feature)
+
+
+HOSTILE = (
+    -1,
+    0,
+    0.5,
+    1e400,
+    float("nan"),
+    10**30,
+    True,
+    "x",
+    "",
+    [],
+    [1],
+    [None],
+    {},
+    {"x": 1},
+    b"x",
+    object(),
+)
+
+
+@pytest.mark.parametrize("model_type", ["deepseek_v3", "gemma3_text", "gpt_oss", "llama4_text", "qwen2_moe"])
+def test_odd_values_of_any_key_are_read_or_refused(model_type: str) -> None:
+    latent = {"kv_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 16}
+    experts = {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "rope_parameters": {"rope_type": "yarn", "factor": 2},
+    }
+    sound = {**LLAMA, **experts, **(latent if model_type in ("deepseek_v3", "minicpm3") else {})}
+    sound |= {"model_type": model_type}
+    st.from_config(sound)
+    keys = {key for names in ALIASES.values() for key in names}
+    keys |= {key for key, _, _ in FAMILIES[model_type].when} | set(LAYERED) | {"sliding_window_pattern"}
+    for key in sorted(keys | {"query_pre_attn_scalar", "scale_depth", "clip_qkv", "n_group", "rotary_dim"}):
+        for value in HOSTILE:
+            with suppress(InputError):
+                assert st.from_config({**sound, key: value}).arch.depth
+    for key in (
+        "rope_theta",
+        "partial_rotary_factor",
+        "factor",
+        "attention_factor",
+        "full_attention",
+        "type",
+    ):
+        for value in HOSTILE:
+            with suppress(InputError):
+                assert st.from_config({**sound, "rope_parameters": {"type": "yarn", key: value}}).arch.depth
