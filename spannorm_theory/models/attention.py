@@ -10,6 +10,7 @@ from .effects import ALIBI, LATENT, ROTATED_PART, SHORT, SINK
 from .families import Family
 from .positions import layers, rotary, rotary_factor
 from .settle import Fact
+from .stream import embedding
 
 
 def attention(config: Config, row: Family, tokens: int, variance: float) -> Iterator[Fact]:
@@ -65,6 +66,11 @@ def _norms(config: Config, row: Family, logits: float) -> Iterator[Fact]:
         fields["qk_norm_over"] = "width"
     effect = f"logits, and squared gradients of queries and keys, are {logits:.3g} times the model's without"
     yield Fact("norms on queries and keys", effect, fields)
+    read = embedding(config, row)[0] if row.placement == "olmo2" else 1.0
+    share = config.size("epsilon", row.epsilon) / (sqrt(logits) * read)
+    if share > 5e-3:
+        effect = f"logits of the first block have {(1 + share) ** 2:.3g} times the model's variance without"
+        yield Fact(f"epsilon in norms of queries and keys, {share:.2g} of their second moment", effect)
     if row.qk_norm == "width" and grouped:
         yield Fact("norms of queries and keys over all heads, for which those over each head stand")
     if row.qk_norm == "rope":

@@ -56,7 +56,7 @@ def test_a_mapping_a_file_a_folder_and_an_object_are_one(tmp_path: Path) -> None
     assert [model.source for model in found] == ["a mapping", str(path), str(path), "Theirs"]
     assert found[0].arch == st.Architecture.parse(
         "pre-norm depth=3 width=64 heads=4 tokens=16 activation=swiglu ffn_ratio=2.75 mask=causal "
-        "positions=rope init=0.02 input_variance=0.0004"
+        "positions=rope norm_epsilon=1e-06 init=0.02 input_variance=0.0004"
     )
 
 
