@@ -102,9 +102,10 @@ class Tape:
                 _keep_gradient(end, self.end_grads, place)
 
     def _enters(self, path: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if not self._open:
-                return
+                return None
+            args, kwargs = _apart(args, kwargs)
             given = _floating([*args, *kwargs.values()])
             if not given:
                 raise InputError(f"the block {path} is given no tensor, so the stream does not pass it")
@@ -116,6 +117,7 @@ class Tape:
             for place, x in enumerate(streams):
                 if x.requires_grad:
                     _keep_gradient(x, call.grads, place)
+            return args, kwargs
 
         return hook
 
@@ -149,6 +151,18 @@ class Tape:
         same = [x for x in _floating(values) if x.shape[-1] == stream.shape[-1] and x.numel() == stream.numel()]
         if same:
             self.seen.append(Seen(path, module, same[0], enters))
+
+
+def _apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A block's arguments, of which no two are one tensor: streams that start as one have gradients of their
+    own."""
+    every = [id(x) for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)]
+    shared = {one for one in every if every.count(one) > 1}
+
+    def own(x: Any) -> Any:
+        return x.view_as(x) if id(x) in shared else x
+
+    return tuple(map(own, args)), {name: own(x) for name, x in kwargs.items()}
 
 
 def tensors(value: Any) -> Tensors:
