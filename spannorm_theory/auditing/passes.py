@@ -49,7 +49,7 @@ class Pass:
         self.model, self.blocks, self.feed, self.loss, self.seed = model, blocks, feed, loss, seed
         self.record = Record()
         self.readout = "the given loss"
-        with _mode(model, training), torch.enable_grad(), seeded(seed):
+        with in_mode(model, training), torch.enable_grad(), seeded(seed):
             leaves = {
                 name: nn.Parameter(p.detach()) if p.is_floating_point() else p
                 for name, p in model.named_parameters()
@@ -144,7 +144,7 @@ class _Around(nn.Module):
 
 
 @contextmanager
-def _mode(model: nn.Module, training: bool) -> Iterator[None]:
+def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
     """Training or evaluation mode of all modules while the block runs, and then each one's own."""
     before = [(module, module.training) for module in model.modules()]
     try:

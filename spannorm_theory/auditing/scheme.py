@@ -1,0 +1,107 @@
+"""The initialisation of an architecture that a module's tensors follow: a named rule where one fits, else one
+that states each standard deviation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sympy import Expr
+
+from ..base.errors import SpannormError
+from ..spec.architecture import Architecture
+from ..spec.expressions import over_layers
+from ..spec.scaling import WEIGHTS, Multipliers
+from ..spec.scalings import SCALINGS, scaling
+from .rules import Observed, Rule
+
+#: initialisations that are tried by name, before the round numbers of the rules
+INITS = ("fan-in", "xavier")
+
+#: relative distance within which a recognised number is the same
+SAME = 1e-5
+
+
+def with_initialisation(
+    arch: Architecture, rules: Mapping[str, Rule], roles: Mapping[str, Observed]
+) -> Architecture:
+    """The architecture with the initialisation of the rules.
+
+    A registered rule and ``init`` are taken where they say the same of every matrix; otherwise a rule that
+    states each standard deviation is registered, under a name that its values decide.
+    """
+    stated = {name: rules[name] for name in arch.weights if name in rules and name in WEIGHTS}
+    numbers = sorted({float(r.std) for r in rules.values() if r.std.is_number and r.std > 0}, reverse=True)
+    inits: list[str | float] = [*INITS, *numbers]
+    for init in inits:
+        for name in _plain_rules():
+            try:
+                found = arch.with_(scaling=name, init=init)
+            except SpannormError:  # a rule that is not for this placement
+                continue
+            if _follows(found, rules, roles):
+                return found
+    router = rules.get("ffn.router")
+    init = float(router.std) if router is not None and router.std.is_number and router.std > 0 else "fan-in"
+    return arch.with_(scaling=_registered(stated), init=init)
+
+
+def _plain_rules() -> list[str]:
+    """Registered rules that act on initialisation alone."""
+    found = []
+    for name in SCALINGS:
+        both = [SCALINGS[name].multipliers(kind) for kind in ("attention", "ffn")]
+        if all(m.skip == m.branch == m.norm == 1 for m in both) and not name.startswith(PREFIX):
+            found.append(name)
+    return found
+
+
+def _follows(arch: Architecture, rules: Mapping[str, Rule], roles: Mapping[str, Observed]) -> bool:
+    """Whether the architecture draws every matrix as the rules say."""
+    own = stds_of(arch)
+    for name in arch.weights:
+        if name not in rules:
+            continue
+        one, rule = roles[name], rules[name]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            expected = over_layers(rule.std, arch, one.layers)
+            ratio = own[name][one.layers.astype(int)] / expected
+        allowed = SAME if rule.known else 4.5 * float(one.errors.max())
+        if not np.all((np.abs(ratio - 1) < allowed) | ((expected == 0) & (own[name][0] == 0))):
+            return False
+    return True
+
+
+def stds_of(arch: Architecture) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """Standard deviation of an entry of each matrix at every layer."""
+    layers = np.arange(arch.depth, dtype=float)
+    gains, result = arch.base_gains, {}
+    rule = SCALINGS[arch.scaling]
+    both = {"attn.": rule.multipliers("attention"), "ffn.": rule.multipliers("ffn")}
+    for name, (inputs, _) in arch.weights.items():
+        own = both[name.partition(".")[0] + "."]
+        std = np.full(arch.depth, (gains[name] / inputs) ** 0.5)
+        if name in own.std:
+            std = over_layers(own.std[name], arch, layers)
+        result[name] = std * (over_layers(own.gains[name], arch, layers) if name in own.gains else 1.0)
+    return result
+
+
+PREFIX = "as-read-"
+
+
+def _registered(rules: Mapping[str, Rule]) -> str:
+    """The name of a registered rule that states these standard deviations."""
+    std = {name: rule.std for name, rule in rules.items()}
+    text = repr(sorted((name, str(value)) for name, value in std.items()))
+    name = PREFIX + hashlib.sha256(text.encode()).hexdigest()[:8]
+    if name not in SCALINGS:
+
+        @scaling(name, title="as read from a module", source="a module's tensors")
+        def read(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
+            """The standard deviations of a module's matrices."""
+            return Multipliers(std=std)
+
+    return name
