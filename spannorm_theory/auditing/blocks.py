@@ -51,16 +51,16 @@ def find_blocks(model: nn.Module, path: str | None = None) -> Blocks:
     found = sorted(_candidates(model), key=_size, reverse=True)
     if not found:
         raise InputError(
-            f"{_title(model)} has no list of at least two blocks of one class; name the module whose calls are "
-            "the blocks, as blocks='path.to.module'"
+            f"{_title(model)} has no list of at least two blocks of one class; name the module whose calls "
+            "are the blocks, as blocks='path.to.module'"
         )
     best = found[0]
     for other in found[1:]:
         nested = other.path.startswith(f"{best.path}." if best.path else "")
         if not nested and _size(other) >= RIVAL * _size(best):
             raise InputError(
-                f"{_title(model)} has more than one list of blocks: {_listed(best)} and {_listed(other)}; say "
-                f"which the stream is of, as blocks={best.path!r}"
+                f"{_title(model)} has more than one list of blocks: {_listed(best)} and {_listed(other)}; "
+                f"say which the stream is of, as blocks={best.path!r}"
             )
     return best
 
@@ -70,7 +70,9 @@ def _named(model: nn.Module, path: object) -> Blocks:
         raise InputError(f"blocks must be the path of a list of blocks in the module, got {shown(path)}")
     modules = dict(model.named_modules())
     if path not in modules:
-        lists = [name for name, module in modules.items() if _is_list(module) and len(list(module.children()))]
+        lists = [
+            name for name, module in modules.items() if _is_list(module) and len(list(module.children()))
+        ]
         raise UnknownNameError("path of blocks", path, lists or modules)
     named = modules[path]
     if not _is_list(named):

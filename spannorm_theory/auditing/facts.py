@@ -14,8 +14,14 @@ from .inputs import Feed, feed_of
 from .tape import tensors
 
 #: names of activation modules' classes, and what the toolkit calls them
-ACTIVATIONS = (("gelu", "gelu"), ("silu", "silu"), ("swish", "silu"), ("sigmoidlinear", "silu"))
-ACTIVATIONS += (("relusquared", ""), ("relu", "relu"), ("tanh", "tanh"))
+ACTIVATIONS = (
+    ("gelu", "gelu"),
+    ("silu", "silu"),
+    ("swish", "silu"),
+    ("relusquared", ""),
+    ("relu", "relu"),
+    ("tanh", "tanh"),
+)
 GATED = {"gelu": "geglu", "silu": "swiglu", "relu": "reglu"}
 
 #: sequences over which the stream in front of the first block is averaged
@@ -24,14 +30,14 @@ SEQUENCES = 32
 
 @dataclass(frozen=True)
 class Entrance:
-    """The stream in front of the first block: second moment and token cosine, the latter 0 where it is below the
-    noise of independent tokens."""
+    """The stream in front of the first block: second moment and token cosine, the latter 0 where it is below
+    the noise of independent tokens."""
 
     second_moment: float
     cosine: float
 
 
-class _Reached(Exception):  # noqa: N818
+class _Reached(Exception):
     """The first block was reached; nothing behind it is run."""
 
     def __init__(self, stream: torch.Tensor) -> None:
@@ -70,7 +76,9 @@ def with_another_end(ids_feed: Feed) -> Feed | None:
         args[place] = _other_last(args[place])
         return Feed(tuple(args), ids_feed.kwargs, ids_feed.shape)
     if named is not None:
-        return Feed(ids_feed.args, {**ids_feed.kwargs, named: _other_last(ids_feed.kwargs[named])}, ids_feed.shape)
+        return Feed(
+            ids_feed.args, {**ids_feed.kwargs, named: _other_last(ids_feed.kwargs[named])}, ids_feed.shape
+        )
     return None
 
 
@@ -85,8 +93,8 @@ def _other_last(ids: torch.Tensor) -> torch.Tensor:
 
 
 def is_causal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether the streams (sequences, tokens, width) behind the last block agree at all tokens but the last, for
-    inputs that differ in the last token alone."""
+    """Whether the streams (sequences, tokens, width) behind the last block agree at all tokens but the last,
+    for inputs that differ in the last token alone."""
     before = (one - other)[:, :-1].abs().max()
     return bool(before <= 1e-5 * one.abs().max())
 

@@ -43,7 +43,10 @@ class Found:
 
 #: what roles that an architecture does not have are, and what they do
 ROLES: Mapping[str, tuple[str, str]] = {
-    "attn.query_down": ("latent queries", "the logits' second moment has the gain of a product of two matrices"),
+    "attn.query_down": (
+        "latent queries",
+        "the logits' second moment has the gain of a product of two matrices",
+    ),
     "attn.key_value_down": (
         "latent keys and values",
         "attention's second moment is off by the gain of a product of two matrices (266 % in one family)",

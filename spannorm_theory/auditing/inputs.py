@@ -78,8 +78,8 @@ def uniform_ids(model: nn.Module, tokens: int, sequences: int) -> torch.Tensor:
     embedding = token_embedding(model)
     if embedding is None:
         raise InputError(
-            f"{type(model).__name__} has no embedding of tokens to draw ids for; give its inputs as a tensor, a "
-            "mapping of keyword arguments, or a function of the seed"
+            f"{type(model).__name__} has no embedding of tokens to draw ids for; give its inputs as a "
+            "tensor, a mapping of keyword arguments, or a function of the seed"
         )
     padding = embedding.padding_idx
     drawn = torch.randint(embedding.num_embeddings - (padding is not None), (sequences, tokens))
@@ -87,7 +87,8 @@ def uniform_ids(model: nn.Module, tokens: int, sequences: int) -> torch.Tensor:
 
 
 def token_embedding(model: nn.Module) -> nn.Embedding | None:
-    """The embedding of token ids: the one that the module names itself, one that is called so, or the first."""
+    """The embedding of token ids: the one that the module names itself, one that is called so, or the
+    first."""
     own = getattr(model, "get_input_embeddings", None)
     if callable(own):
         try:
@@ -98,12 +99,12 @@ def token_embedding(model: nn.Module) -> nn.Embedding | None:
             return found
     every = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Embedding)]
     called = [m for name, m in every if any(word in name.rpartition(".")[2].lower() for word in TOKEN_WORDS)]
-    return (called or [m for _, m in every] or [None])[0]
+    return next(iter([*called, *(m for _, m in every)]), None)
 
 
 def _prepared(value: Any, device: torch.device) -> Any:
-    """A tensor on the module's device. Floating ones become the copy of a leaf, so that a gradient reaches them
-    and a block may write to them."""
+    """A tensor on the module's device. Floating ones become the copy of a leaf, so that a gradient reaches
+    them and a block may write to them."""
     if not isinstance(value, torch.Tensor):
         return value
     value = value.detach().to(device)

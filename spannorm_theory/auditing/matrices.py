@@ -70,8 +70,8 @@ class Measured:
 
     @property
     def truncation(self) -> float:
-        """``reach`` over the median of what as many Gaussian numbers reach: 1 for a Gaussian, less for one that
-        is cut, more for heavy tails."""
+        """``reach`` over the median of what as many Gaussian numbers reach: 1 for a Gaussian, less for one
+        that is cut, more for heavy tails."""
         return self.reach / gaussian_reach(self.entries)
 
 
@@ -92,7 +92,7 @@ def block_matrices(
             bias = _bias(parameters, part.name)
             tensor = part.of(parameters[part.name].detach())
             own_bias = None if bias is None else _of_rows(bias, part.rows)
-            found.append(_measured(layer, part.role, f"{path}.{part.name}", tensor, own_bias))
+            found.append(measured(layer, part.role, f"{path}.{part.name}", tensor, own_bias))
     return found
 
 
@@ -113,7 +113,7 @@ def outer_matrices(model: nn.Module, blocks: Blocks) -> Iterator[Measured]:
                 role = "embedding of positions or kinds"
             inside.add(id(parameter))
             bias = getattr(module, "bias", None)
-            yield _measured(None, role, f"{path}.{name}", parameter.detach(), bias)
+            yield measured(None, role, f"{path}.{name}", parameter.detach(), bias)
 
 
 def output_head(model: nn.Module) -> nn.Module | None:
@@ -129,12 +129,12 @@ def output_head(model: nn.Module) -> nn.Module | None:
     return heads[-1] if heads else None
 
 
-def table_of(measured: Sequence[Measured]) -> pd.DataFrame:
+def table_of(matrices: Sequence[Measured]) -> pd.DataFrame:
     """One row for each matrix.
 
     Returns:
-        layer (missing outside the blocks), role, name, shape (outputs x inputs), fan_in, std, gain, se (of the
-        gain), truncation, bias (root mean square), dtype.
+        layer (missing outside the blocks), role, name, shape (outputs x inputs), fan_in, std, gain, se (of
+        the gain), truncation, bias (root mean square), dtype.
     """
     rows = [
         {
@@ -150,7 +150,7 @@ def table_of(measured: Sequence[Measured]) -> pd.DataFrame:
             "bias": m.bias,
             "dtype": m.dtype,
         }
-        for m in measured
+        for m in matrices
     ]
     return pd.DataFrame(rows).astype({"layer": "Int64"})
 
@@ -165,9 +165,10 @@ def _of_rows(bias: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
     return bias if rows is None else bias.index_select(-1, rows.to(bias.device))
 
 
-def _measured(
-    layer: int | None, role: str, name: str, tensor: torch.Tensor, bias: torch.Tensor | None
+def measured(
+    layer: int | None, role: str, name: str, tensor: torch.Tensor, bias: torch.Tensor | None = None
 ) -> Measured:
+    """The moments of a matrix (..., outputs, inputs), with those of its bias."""
     numbers = tensor.double()
     square = numbers.square()
     spread = float("nan") if bias is None else float(bias.double().square().mean().sqrt())

@@ -45,7 +45,8 @@ _CROSS = re.compile(r"cross|encdec|encoder_attn|multihead_attn")
 
 
 def role_by_name(path: str) -> str | None:
-    """The role, or the kind of fused matrix, that a parameter's path in its block says; None where it says none.
+    """The role, or the kind of fused matrix, that a parameter's path in its block says; None where it says
+    none.
 
     Cross-attention has roles of its own, as ``cross.query``.
     """

@@ -29,7 +29,7 @@ def seeds_of(seed: int, networks: int) -> tuple[int, ...]:
 def seeded(seed: int) -> Iterator[None]:
     """The global generators of torch, numpy and Python, set for the block and then as they were found."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     try:
         with torch.random.fork_rng(devices=list(devices)):
             torch.manual_seed(seed)

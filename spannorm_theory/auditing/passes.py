@@ -44,7 +44,13 @@ class Pass:
     """
 
     def __init__(
-        self, model: nn.Module, blocks: Blocks, feed: Feed, loss: Loss | None, seed: int, training: bool = False
+        self,
+        model: nn.Module,
+        blocks: Blocks,
+        feed: Feed,
+        loss: Loss | None,
+        seed: int,
+        training: bool = False,
     ) -> None:
         self.model, self.blocks, self.feed, self.loss, self.seed = model, blocks, feed, loss, seed
         self.record = Record()
@@ -82,13 +88,13 @@ class Pass:
             self.readout, end = readout.place, readout.tensor
             generator = torch.Generator().manual_seed(self.seed)
             gradient = torch.randn(end.shape, generator=generator).to(end.device, end.dtype)
-            end.backward(gradient)
+            torch.autograd.backward(end, gradient)
             return
         with calling(self.loss, "loss", " on the model's output"):
             value = self.loss(output)
         if not isinstance(value, torch.Tensor) or value.numel() != 1 or not value.requires_grad:
             raise InputError(f"loss must return a tensor of one number with a gradient, got {shown(value)}")
-        value.backward()
+        torch.autograd.backward(value)
 
     def _forward_measures(self, tape: Tape, cut: Cut, count: int) -> None:
         before = [s for x in tape.calls[0].before[:count] for s in cut(x)]
@@ -105,8 +111,8 @@ class Pass:
         for l, grads in enumerate([*found, tape.end_grads]):
             if not grads:
                 raise InputError(
-                    f"no gradient reaches the stream in front of block {l} of {self.blocks.path!r}: it passes "
-                    "torch.no_grad or detach on the way"
+                    f"no gradient reaches the stream in front of block {l} of {self.blocks.path!r}: it "
+                    "passes torch.no_grad or detach on the way"
                 )
             like = tape.calls[min(l, len(found) - 1)].before
             given = [grads.get(i, torch.zeros_like(like[i])) for i in range(count)]

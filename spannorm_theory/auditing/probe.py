@@ -99,13 +99,15 @@ def probe(
     global random generators where they stood.
 
     Args:
-        build: a function of a seed that makes a fresh network (or a network and its inputs), with torch's seed
+        build: a function of a seed that makes a fresh network (or a network and its inputs), with torch's
+        seed
             set around it; or a module, which is one network and has no standard errors.
         inputs: a tensor of ids or of numbers, a tuple of arguments, a mapping of keyword arguments, or a
             function of the seed that returns one of these, called anew for each network; None draws
             ``sequences`` of ``tokens`` uniform ids for each network.
         networks: how many to build, at least 1 (2 for standard errors); a module is always one.
-        blocks: the path of the list of blocks in the module, or of one module whose calls are the blocks; None
+        blocks: the path of the list of blocks in the module, or of one module whose calls are the blocks;
+        None
             finds the list.
         loss: "probe" puts an independent N(0, 1) gradient at the last hidden state, behind the final norm
             (:mod:`.readout`); a function of the model's output gives a loss of its own.
@@ -181,14 +183,14 @@ def _require_alike(first: Pass, last: Pass) -> None:
 
 def _samples(passes: list[Pass]) -> dict[Key, Array]:
     """Means over the sequences of each network, (networks, layers)."""
-    keys = dict.fromkeys(key for one in passes for key in one.record.values)
+    keys = dict.fromkeys(key for one in passes for key in one.record.values)  # noqa: PD011
     samples = {}
     for key in keys:
         quantity = QUANTITIES[key[1]]
         layers = 1 if key[0] == "input" else passes[0].depth + (not quantity.per_block)
         sample = np.full((len(passes), layers), np.nan)
         for row, one in zip(sample, passes, strict=True):
-            for layer, values in one.record.values.get(key, {}).items():
+            for layer, values in one.record.values.get(key, {}).items():  # noqa: PD011
                 row[layer] = _mean(values, quantity.logarithmic)
                 _require_finite(key, layer, float(row[layer]))
         samples[key] = sample
@@ -205,6 +207,6 @@ def _require_finite(key: Key, layer: int, value: float) -> None:
     stream, quantity = key
     if value == np.inf or (np.isnan(value) and not quantity.endswith(("cosine", "share", "rank", "ratio"))):
         raise NonFiniteError(
-            f"{quantity} of {stream} is not finite at layer {layer}: the module leaves the range of its numbers; "
-            "measure it in float32 or float64, or with another initialisation"
+            f"{quantity} of {stream} is not finite at layer {layer}: the module leaves the range of its "
+            "numbers; measure it in float32 or float64, or with another initialisation"
         )

@@ -1,4 +1,5 @@
-"""A user's module, read: its matrices, the rules they follow, the architecture that it is, and what that lacks."""
+"""A user's module, read: its matrices, the rules they follow, the architecture that it is, and what that
+lacks."""
 
 from __future__ import annotations
 
@@ -129,16 +130,18 @@ def read(
 
 def _architecture(seen: Structure, given: Mapping[str, Any]) -> tuple[Architecture | None, list[Gap]]:
     """The architecture but for its initialisation, and its gaps."""
-    values, gaps = {**configured(seen.model), **fields_of(seen)}, []
+    values = {**configured(seen.model), **fields_of(seen)}
     if "placement" not in {**values, **given}:
         arch, gaps = settled({**values, "placement": "no-norm"}, found_in(seen), given)
-        unknown = Gap("the placement of the norms", "the module does not say it; pass placement=... to say it")
+        unknown = Gap(
+            "the placement of the norms", "the module does not say it; pass placement=... to say it"
+        )
         return None, [unknown, *gaps]
     arch, gaps = settled(values, found_in(seen), given)
     return arch, gaps
 
 
 def configured(model: nn.Module) -> dict[str, Any]:
-    """The fields that the module's configuration says and its parts do not show: the seam at which a reader of
-    configurations comes in."""
+    """The fields that the module's configuration says and its parts do not show: the seam at which a reader
+    of configurations comes in."""
     return {}

@@ -1,8 +1,8 @@
 """The weight matrices of a user's block, by the roles that an architecture has.
 
-A role is read from the parameter's name (:mod:`.names`); where names say nothing, from shapes and order, and the
-reader is told. One parameter may hold several roles: queries, keys and values stacked or group by group, gate
-and up, all experts in three dimensions. What has no role is kept by name.
+A role is read from the parameter's name (:mod:`.names`); where names say nothing, from shapes and order, and
+the reader is told. One parameter may hold several roles: queries, keys and values stacked or group by group,
+gate and up, all experts in three dimensions. What has no role is kept by name.
 """
 
 from __future__ import annotations
@@ -96,8 +96,9 @@ def _shape(parameter: torch.Tensor, transposed: bool) -> tuple[int, int]:
 def _orientations(
     found: Mapping[str, torch.Tensor], owners: Mapping[str, nn.Module], width: int
 ) -> dict[str, bool]:
-    """Whether each parameter is (inputs, outputs). Of all experts in one tensor it is what fits the width in the
-    most matrices of the module: a matrix onto the stream has ``width`` outputs, any other ``width`` inputs."""
+    """Whether each parameter is (inputs, outputs). Of all experts in one tensor it is what fits the width in
+    the most matrices of the module: a matrix onto the stream has ``width`` outputs, any other ``width``
+    inputs."""
     result = {name: type(owners[name]).__name__ in TRANSPOSED for name in found}
     for owner in {id(owners[name]) for name, p in found.items() if p.ndim == 3}:
         votes = 0
@@ -136,7 +137,8 @@ def _hidden(words: Mapping[str, str | None], shapes: Mapping[str, tuple[int, int
 def _by_shape(
     words: dict[str, str | None], shapes: Mapping[str, tuple[int, int]], width: int
 ) -> tuple[str, ...]:
-    """Give roles to matrices whose names say nothing, where shape and order leave one reading; returns them."""
+    """Give roles to matrices whose names say nothing, where shape and order leave one reading; returns
+    them."""
     nameless = [name for name, word in words.items() if word is None]
     known = {word for word in words.values() if word is not None}
     square = [name for name in nameless if shapes[name] == (width, width)]
@@ -186,7 +188,8 @@ def _rows(
 
 
 def _heads(word: str, outputs: int, sizes: AttentionSizes, width: int) -> dict[str, torch.Tensor | None]:
-    """Queries, keys and values of a fused matrix: three pieces, or (query heads, key, value) for every group."""
+    """Queries, keys and values of a fused matrix: three pieces, or (query heads, key, value) for every
+    group."""
     heads, size = sizes.heads, sizes.head_width
     if heads is None or size is None:
         if outputs != 3 * width or word == GROUPED:
@@ -197,7 +200,7 @@ def _heads(word: str, outputs: int, sizes: AttentionSizes, width: int) -> dict[s
         return {}
     index = torch.arange(outputs)
     if word == STACKED:
-        query, key, value = index.split([heads * size, groups * size, groups * size])
+        query, key, value = torch.split(index, [heads * size, groups * size, groups * size])
         return {QUERY: query, KEY: key, VALUE: value}
     cut = index.view(groups, heads // groups + 2, size)
     query, key, value = cut[:, :-2], cut[:, -2], cut[:, -1]

@@ -1,22 +1,24 @@
 """The rule that the standard deviations of a role follow over the layers, found from the tensors alone.
 
-First the dependence on the layer: none, or a power of l + 1, the first that all layers fit within their errors.
-Then the constant: a round number or a formula of the shape, times a factor of depth. Of several readings that
-fit, the one is taken that explains the most roles with the fewest bases, which is how people write it. A role
-that nothing fits keeps its measured values.
+First the dependence on the layer: none, or a power of l + 1, the first that all layers fit within their
+errors. Then the constant: a round number or a formula of the shape, times a factor of depth. Of several
+readings that fit, the one is taken that explains the most roles with the fewest bases, which is how people
+write it. A role that nothing fits keeps its measured values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import floor, log10
+from functools import lru_cache
+from math import floor, log, log10
 
 import numpy as np
 from numpy.typing import NDArray
 from sympy import Eq, Expr, Integer, Piecewise, Rational, sqrt
 
 from ..base import symbols
+from ..spec.scaling import WEIGHTS
 from .matrices import Measured, gaussian_reach
 
 Array = NDArray[np.float64]
@@ -24,10 +26,15 @@ Array = NDArray[np.float64]
 #: standard errors that a layer may stray from a dependence, and a constant from its reading
 STRAY = 4.5
 
+#: what it is worth to explain a role, in the units in which bases and factors cost
+WORTH = 6.0
+#: a base that explains less is as likely a chance
+LEAST = 3.5
+
 #: the largest relative error of a constant that says which number was meant
 TELLING = 0.1
 
-l, L, d = symbols.layer, symbols.depth, symbols.width
+l, L = symbols.layer, symbols.depth
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,9 @@ class Observed:
     Attributes:
         layers: the blocks that have it.
         stds, errors: of each of these, and their relative standard errors.
-        reach: largest absolute value over the standard deviation, in any layer; with ``entries`` numbers.
+        reach: largest absolute value of a matrix over its standard deviation, the median over matrices; they
+        have
+            ``entries`` numbers.
     """
 
     role: str
@@ -54,8 +63,9 @@ class Observed:
         """In words, where entries are not Gaussian: uniform, or cut."""
         if not self.reach or self.reach > 0.9 * gaussian_reach(self.entries):
             return ""
+        slack = STRAY * float(self.errors.max())
         for name, (bound, _) in CUTS.items():
-            if 0.97 * bound < self.reach < 1.005 * bound:
+            if 0.97 - slack < self.reach / bound < 1.005 + slack:
                 return name
         return f"cut at {self.reach:.2g} of its std"
 
@@ -66,7 +76,11 @@ class Observed:
 
 
 #: laws by what entries reach, in standard deviations of what is left, and the part that is left of the std
-CUTS = {"uniform": (3**0.5, 1.0), "cut at 2 std": (2 / 0.879626, 0.879626), "cut at 3 std": (3.04080, 0.986579)}
+CUTS = {
+    "uniform": (3**0.5, 1.0),
+    "cut at 2 std": (2 / 0.879626, 0.879626),
+    "cut at 3 std": (3.04080, 0.986579),
+}
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,9 @@ class Rule:
     std: Expr
     words: str
     known: bool
+
+
+ZERO = Integer(0)
 
 
 @dataclass(frozen=True)
@@ -92,12 +109,13 @@ class Base:
 
 @dataclass(frozen=True)
 class Factor:
-    """A factor of depth: words behind the base, expression, and cost; of the dependence ``power`` on l + 1."""
+    """A factor of depth: words behind the base, expression, and cost; of the dependence ``power`` on l +
+    1."""
 
     words: str
     expression: Expr
     cost: float
-    power: Rational = Integer(0)
+    power: Rational = ZERO
 
 
 FORMULAS = (
@@ -110,12 +128,10 @@ FORMULAS = (
     ),
     Base("1/√(3 inputs)", lambda o, d: (3 * o.inputs) ** -0.5, lambda o: 1 / sqrt(3 * o.inputs), 1),
     Base("√(2/inputs)", lambda o, d: (2 / o.inputs) ** 0.5, lambda o: sqrt(Rational(2, o.inputs)), 1),
-    Base("√(2/(5d))", lambda o, d: (2 / (5 * d)) ** 0.5, lambda o: sqrt(2 / (5 * d_symbol)), 1),
-    Base("1/√d", lambda o, d: d**-0.5, lambda o: 1 / sqrt(d_symbol), 1.5),
-    Base("2/√d", lambda o, d: 2 * d**-0.5, lambda o: 2 / sqrt(d_symbol), 3),
+    Base("√(2/(5d))", lambda o, d: (2 / (5 * d)) ** 0.5, lambda o: sqrt(2 / (5 * symbols.width)), 1),
+    Base("1/√d", lambda o, d: d**-0.5, lambda o: 1 / sqrt(symbols.width), 1.5),
+    Base("2/√d", lambda o, d: 2 * d**-0.5, lambda o: 2 / sqrt(symbols.width), 3),
 )
-d_symbol = d
-
 _HALF, _QUARTER = Rational(-1, 2), Rational(-1, 4)
 FACTORS = (
     Factor("", Integer(1), 0),
@@ -131,11 +147,11 @@ FACTORS = (
     Factor("/(2(l+1))^(1/4)", (2 * (l + 1)) ** _QUARTER, 1, _QUARTER),
     Factor("/(l+1)", 1 / (l + 1), 0.5, Integer(-1)),
 )
-POWERS = (Integer(0), _HALF, _QUARTER, Integer(-1))
+POWERS = (ZERO, _HALF, _QUARTER, Integer(-1))
 
 
 def observed(measured: Iterable[Measured]) -> list[Observed]:
-    """The roles of all blocks, matrices of one role and layer taken together."""
+    """The roles of all blocks in an architecture's order, matrices of one role and layer taken together."""
     groups: dict[str, dict[int, list[Measured]]] = {}
     for matrix in measured:
         if matrix.layer is not None:
@@ -156,106 +172,107 @@ def observed(measured: Iterable[Measured]) -> list[Observed]:
                 np.array(list(layers), dtype=float),
                 np.sqrt(second),
                 np.sqrt(np.maximum(kurtosis, 1e-12) / entries) / 2,
-                max((m.reach for m in every if m.second), default=0.0),
+                float(np.median([m.reach for m in every if m.second] or [0.0])),
                 max(m.entries for m in every),
             )
         )
-    return result
+    return sorted(result, key=lambda o: WEIGHTS.index(o.role) if o.role in WEIGHTS else len(WEIGHTS))
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A role whose standard deviation is a constant times a power of l + 1.
+
+    Attributes:
+        error: relative standard error of the constant.
+        left: what a cut leaves of the standard deviation that was asked for.
+    """
+
+    one: Observed
+    power: Rational
+    constant: float
+    error: float
+    left: float
+
+    def is_read(self, base: Base, factor: Factor, depth: int, width: int) -> bool:
+        """Whether base times factor is the constant, within its error."""
+        expected = base.value(self.one, width) * _at_first(factor, depth) * self.left
+        return abs(log(self.constant / expected)) < STRAY * max(self.error, 1e-7)
 
 
 def rules_of(roles: Sequence[Observed], depth: int, width: int) -> dict[str, Rule]:
     """The rule of each role, by its name."""
-    shapes = {o.role: _power(o) for o in roles}
-    left = {o.role: o for o in roles}
     found: dict[str, Rule] = {}
-    for role in [o.role for o in roles if not o.stds.any()]:
-        found[role] = Rule(role, Integer(0), "0", True)
-        del left[role]
-    for role in [role for role in left if shapes[role] is None]:
-        found[role] = _by_layer(left.pop(role))
+    left: dict[str, _Fitted] = {}
+    for one in roles:
+        if not one.stds.any():
+            found[one.role] = Rule(one.role, Integer(0), "0", True)
+            continue
+        fitted = _fitted(one)
+        if fitted is None:
+            found[one.role] = _by_layer(one)
+        else:
+            left[one.role] = fitted
     while left:
-        base, explained = _best(left, shapes, depth, width)
+        base, explained = _best(left, depth, width)
         if base is None:
             break
         for role, factor in explained.items():
             found[role] = _named(left.pop(role), base, factor)
-    for role, one in left.items():
-        found[role] = _literal(one, shapes[role])
-    return {o.role: found[o.role] for o in roles}
+    found |= {role: _literal(one) for role, one in left.items()}
+    return {one.role: found[one.role] for one in roles}
 
 
-def _power(one: Observed) -> Rational | None:
-    """The first power of l + 1 that all layers follow within their errors."""
-    if not one.stds.any():
-        return Integer(0)
+def _fitted(one: Observed) -> _Fitted | None:
+    """The role with the first power of l + 1 that all layers follow within their errors."""
     if not one.stds.all():
         return None
-    logs = np.log(one.stds)
+    logs, error = np.log(one.stds), one.constant_error
     for power in POWERS:
         rest = logs - float(power) * np.log1p(one.layers)
-        strays = np.abs(rest - rest.mean()) / np.hypot(one.errors, one.constant_error)
-        if strays.max() < STRAY:
-            return power
+        if (np.abs(rest - rest.mean()) / np.hypot(one.errors, error)).max() < STRAY:
+            left = CUTS[one.law][1] if one.law in CUTS else 1.0
+            return _Fitted(one, power, float(np.exp(rest.mean())), error, left)
     return None
 
 
-def _constant(one: Observed, power: Rational) -> float:
-    return float(np.exp((np.log(one.stds) - float(power) * np.log1p(one.layers)).mean()))
-
-
-def _best(
-    left: dict[str, Observed], shapes: dict[str, Rational | None], depth: int, width: int
-) -> tuple[Base | None, dict[str, Factor]]:
+def _best(left: dict[str, _Fitted], depth: int, width: int) -> tuple[Base | None, dict[str, Factor]]:
     """The base that explains the most, and with which factor each role."""
-    best: tuple[float, Base | None, dict[str, Factor]] = (0.0, None, {})
-    for base in _bases(left.values(), shapes, depth):
+    best: tuple[float, Base | None, dict[str, Factor]] = (LEAST, None, {})
+    for base in _bases(left.values(), depth):
         explained = {}
         worth = -base.cost
         for role, one in left.items():
-            fitting = [f for f in _factors(shapes[role]) if _fits(one, base, f, depth, width)]
+            fitting = [f for f in _factors(one.power) if one.is_read(base, f, depth, width)]
             if fitting:
                 explained[role] = min(fitting, key=lambda f: f.cost)
-                worth += 4 - explained[role].cost
+                worth += WORTH - explained[role].cost
         if explained and worth > best[0]:
             best = worth, base, explained
     return best[1], best[2]
 
 
-def _factors(power: Rational | None) -> list[Factor]:
+def _factors(power: Rational) -> list[Factor]:
     return [f for f in FACTORS if f.power == power]
 
 
-def _fits(one: Observed, base: Base, factor: Factor, depth: int, width: int) -> bool:
-    """Whether base times factor is the measured constant, within its error."""
-    constant, expected = _constant(one, factor.power), base.value(one, width) * _at_first(factor, depth)
-    expected *= _left(one)
-    return abs(np.log(constant / expected)) < STRAY * max(one.constant_error, 1e-7)
-
-
-def _left(one: Observed) -> float:
-    """What a cut leaves of the standard deviation that was asked for."""
-    return CUTS[one.law][1] if one.law in CUTS else 1.0
-
-
+@lru_cache(maxsize=1024)
 def _at_first(factor: Factor, depth: int) -> float:
     return float(factor.expression.subs({L: depth, l: 0}))
 
 
-def _bases(
-    roles: Iterable[Observed], shapes: dict[str, Rational | None], depth: int
-) -> list[Base]:
+def _bases(roles: Iterable[_Fitted], depth: int) -> list[Base]:
     """The formulas, and every round number that a role may mean under some factor."""
     numbers: dict[float, float] = {}
     for one in roles:
-        if one.constant_error > TELLING:
+        if one.error > TELLING:
             continue
-        for factor in _factors(shapes[one.role]):
-            constant = _constant(one, factor.power) / _at_first(factor, depth) / _left(one)
+        for factor in _factors(one.power):
+            constant = one.constant / _at_first(factor, depth) / one.left
             for digits, cost in ((1, 0.0), (2, 2.0)):
                 number = _rounded(constant, digits)
                 numbers[number] = min(cost, numbers.get(number, cost))
-    round_numbers = [_number(number, cost) for number, cost in sorted(numbers.items())]
-    return [*FORMULAS, *round_numbers]
+    return [*FORMULAS, *(_number(number, cost) for number, cost in sorted(numbers.items()))]
 
 
 def _number(number: float, cost: float) -> Base:
@@ -266,18 +283,18 @@ def _rounded(number: float, digits: int) -> float:
     return round(number, digits - 1 - floor(log10(number)))
 
 
-def _named(one: Observed, base: Base, factor: Factor) -> Rule:
+def _named(fitted: _Fitted, base: Base, factor: Factor) -> Rule:
+    one = fitted.one
     words = f"{base.words}{factor.words}{f' ({one.law})' if one.law else ''}"
-    left = Rational(str(round(_left(one), 6)))
+    left = Rational(str(round(fitted.left, 6)))
     return Rule(one.role, base.expression(one) * factor.expression * left, words, True)
 
 
-def _literal(one: Observed, power: Rational | None) -> Rule:
-    assert power is not None
-    constant = _constant(one, power)
+def _literal(fitted: _Fitted) -> Rule:
+    one, power = fitted.one, fitted.power
     words = {0: "", _HALF: "/√(l+1)", _QUARTER: "/(l+1)^(1/4)", -1: "/(l+1)"}[power]
-    std = _exact(constant) * (l + 1) ** power
-    return Rule(one.role, std, f"{constant:.4g}{words}{f' ({one.law})' if one.law else ''}", False)
+    std = _exact(fitted.constant) * (l + 1) ** power
+    return Rule(one.role, std, f"{fitted.constant:.4g}{words}{f' ({one.law})' if one.law else ''}", False)
 
 
 def _by_layer(one: Observed) -> Rule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -15,8 +16,8 @@ Cut = Callable[[torch.Tensor], Tensors]
 
 
 def stream_count(tape: Tape, blocks: Blocks) -> int:
-    """Number of tensors that every block puts out and the next one takes: one for most, several for streams that
-    pass side by side.
+    """Number of tensors that every block puts out and the next one takes: one for most, several for streams
+    that pass side by side.
 
     Raises:
         InputError: a block's output is not the next one's input.
@@ -32,14 +33,14 @@ def stream_count(tape: Tape, blocks: Blocks) -> int:
     for l, call in enumerate(calls):
         if not bool(call.before[0].isfinite().all()):
             raise NonFiniteError(f"the stream in front of {call.path} (block {l}) is not finite")
-    for l, (call, after) in enumerate(zip(calls, calls[1:], strict=False)):
+    for l, (call, after) in enumerate(pairwise(calls)):
         pairs = list(zip(call.after, after.before, strict=False))
         same = next((i for i, (x, y) in enumerate(pairs) if not torch.equal(x, y.to(x.device))), len(pairs))
         count = min(count, same)
         if not count:
             raise InputError(
-                f"the output of {call.path} (block {l}) is not the input of {after.path}, so {blocks.path!r} is "
-                "not where one residual stream passes; name the module that it passes, as "
+                f"the output of {call.path} (block {l}) is not the input of {after.path}, so {blocks.path!r} "
+                "is not where one residual stream passes; name the module that it passes, as "
                 "blocks='path.to.list'"
             )
     if not count:
@@ -66,15 +67,15 @@ def cut_of(calls: list[Call], block: nn.Module, shape: tuple[int, int] | None) -
         return lambda x: list(x.unbind(2))
     if len(found) != 3:
         raise InputError(
-            f"a stream has the shape (sequences, tokens, width); that of {calls[0].path} has {found}: name other "
-            "blocks"
+            f"a stream has the shape (sequences, tokens, width); that of {calls[0].path} has {found}: name "
+            "other blocks"
         )
     first = _sequence_first(block)
     if first is None and shape is not None:
         if found[:2] not in (shape, shape[::-1]):
             raise InputError(
-                f"the stream of {calls[0].path} has the shape {found}, which does not fit the inputs' {shape} "
-                "(sequences, tokens); name other blocks"
+                f"the stream of {calls[0].path} has the shape {found}, which does not fit the inputs' "
+                f"{shape} (sequences, tokens); name other blocks"
             )
         first = shape[0] != shape[1] and found[:2] == shape[::-1]
     _require_tokens(found[0] if first else found[1])

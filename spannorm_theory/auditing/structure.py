@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import gcd
 from typing import Any
@@ -94,17 +95,20 @@ class Structure:
         return [norm for norm in self.norms if norm.of == "stream" and norm.size == self.width]
 
 
-def looked_at(
-    model: nn.Module, blocks: Blocks, inputs: Any, tokens: int, seed: int
-) -> Structure:
+def looked_at(model: nn.Module, blocks: Blocks, inputs: Any, tokens: int, seed: int) -> Structure:
     """Run a module twice without gradients, and look at its parts.
 
     Raises:
         InputError: the module fails on its inputs, or no stream passes its blocks.
     """
-    with in_mode(model, False), torch.no_grad(), calling(model.forward, type(model).__name__, " on its inputs"):
+    with (
+        in_mode(model, False),
+        torch.no_grad(),
+        calling(model.forward, type(model).__name__, " on its inputs"),
+    ):
         feed = feed_of(inputs, model, seed, tokens)
-        tape, moments = Tape(blocks), {}
+        tape = Tape(blocks)
+        moments: dict[str, float] = {}
         norms, strange = norms_of(model, 1)
         with tape.on(model), _moments(model, norms, moments):
             feed(model)
@@ -152,8 +156,8 @@ def fields_of(s: Structure) -> dict[str, Any]:
         "width": s.width,
         "heads": heads if s.width % heads == 0 else gcd(s.width, heads),
         "tokens": s.tokens,
-        "input_variance": s.start.second_moment,
-        "input_cosine": s.start.cosine,
+        "input_variance": float(f"{s.start.second_moment:.5g}"),
+        "input_cosine": float(f"{s.start.cosine:.4g}"),
     }
     if groups not in (None, heads) and groups is not None and heads % groups == 0:
         values["kv_heads"] = groups
@@ -170,8 +174,10 @@ def fields_of(s: Structure) -> dict[str, Any]:
 
 def _ffn(s: Structure) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    up, router = s.first("ffn.up"), s.first("ffn.router")
-    if up is not None:
+    router = s.first("ffn.router")
+    hidden = [m for m in s.measured if m.role == "ffn.up" and "shared" not in m.name]
+    if hidden:
+        up = hidden[-1]  # of stacks that begin with dense blocks, an expert's
         values["ffn_ratio"] = up.shape[0] / s.width
     plain = activation_of(s.blocks.modules[-1][1])
     if plain is not None:
@@ -180,7 +186,9 @@ def _ffn(s: Structure) -> dict[str, Any]:
         values["experts"] = router.shape[0]
         top_k = _attribute(s, ("num_experts_per_tok", "top_k", "moe_top_k", "num_selected_experts"))
         values |= {} if top_k is None else {"top_k": top_k}
-        shared = {m.name.rpartition(".")[0] for m in s.measured if "shared" in m.name and m.role == "ffn.down"}
+        shared = {
+            m.name.rpartition(".")[0] for m in s.measured if "shared" in m.name and m.role == "ffn.down"
+        }
         values |= {"shared_experts": 1} if shared else {}
     return values
 
@@ -202,11 +210,12 @@ def _inner_norms(s: Structure) -> dict[str, Any]:
 
 
 def found_in(s: Structure) -> Iterator[Found]:
-    """What the module has that the core of an architecture does not say, in the order in which it is tried."""
+    """What the module has that the core of an architecture does not say, in the order in which it is
+    tried."""
     heads, own = s.heads("attn.query") or s.sizes.heads, s.head_width
     if heads is None or own is None:
         yield Found("the number of heads", "the module does not say it; pass heads=... to say it")
-    elif heads * own != s.width:
+    elif heads * own != s.width and "attn.query_down" not in s.roles:
         yield Found(
             f"heads of width {own} where width / heads is {s.width / heads:g}",
             f"with one std for all matrices attention's second moment is off by {heads * own / s.width:.3g}",
@@ -230,7 +239,8 @@ def _norm_findings(s: Structure) -> Iterator[Found]:
         shares = {n.name: n.epsilon / s.moments[n.name] for n in norms if s.moments.get(n.name)}
         worst = max(shares, key=lambda name: shares[name], default="")
         matters = bool(worst) and shares[worst] > NOTICEABLE
-        effect = f"it is {100 * shares[worst]:.2g} % of the second moment in front of {worst}" if matters else ""
+        share = _share(shares.get(worst, 0.0))
+        effect = f"it is {share} the second moment in front of {worst}" if matters else ""
         yield Found(f"epsilon {epsilons[-1]:g} in norms", effect, "norm_epsilon", epsilons[-1])
     gains = [norm.gain for norm in norms]
     if gains and max(abs(g - 1) for g in gains) > 1e-3:
@@ -240,20 +250,29 @@ def _norm_findings(s: Structure) -> Iterator[Found]:
             yield Found(f"norms of gain {gain:g}", effect, "norm_gain", gain)
         else:
             odd = [f"{n.name} ({n.gain:.3g})" for n in norms if abs(n.gain - 1) > 1e-3]
-            yield Found(f"norms of different gains: {', '.join(odd[:4])}", "their branches are scaled by them")
+            yield Found(
+                f"norms of different gains: {', '.join(odd[:4])}", "their branches are scaled by them"
+            )
     if any(norm.bias > 1e-6 for norm in s.norms):
         yield Found("biases of norms", "they add one vector to every token")
     if s.strange_norms:
         yield Found(
-            f"{', '.join(s.strange_norms[:4])}: called norms, and none of one tensor", "left out of what is read"
+            f"{', '.join(s.strange_norms[:4])}: called norms, and none of one tensor",
+            "left out of what is read",
         )
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.2g} % of" if share < 1 else f"{share:.3g} times"
 
 
 def _matrix_findings(s: Structure) -> Iterator[Found]:
     unknown = sorted({name for block in s.matrices for name in block.unknown})
     guessed = sorted({name for block in s.matrices for name in block.guessed})
     if unknown:
-        yield Found(f"parameters without a role: {', '.join(unknown[:6])}", "they are not in the architecture")
+        yield Found(
+            f"parameters without a role: {', '.join(unknown[:6])}", "they are not in the architecture"
+        )
     if guessed:
         yield Found(
             f"roles of {', '.join(guessed[:6])} are taken from shape and order", "names say nothing of them"
@@ -263,7 +282,9 @@ def _matrix_findings(s: Structure) -> Iterator[Found]:
             yield Found(feature, effect)
     biased = sorted({m.role for m in s.measured if m.bias > 1e-6})
     if biased:
-        yield Found(f"biases on {', '.join(biased)}", "they add one vector to every token, and no theory has them")
+        yield Found(
+            f"biases on {', '.join(biased)}", "they add one vector to every token, and no theory has them"
+        )
     for role in s.roles:
         have = len({m.layer for m in s.measured if m.role == role})
         if have < len(s.called):
@@ -274,10 +295,8 @@ def _matrix_findings(s: Structure) -> Iterator[Found]:
         )
 
 
-def _moments(model: nn.Module, norms: list[NormFacts], kept: dict[str, float]) -> Any:
-    """Second moments in front of norms, kept while the module runs; a context."""
-    from contextlib import ExitStack
-
+def _moments(model: nn.Module, norms: list[NormFacts], kept: dict[str, float]) -> ExitStack:
+    """Second moments in front of norms, kept while the module runs inside."""
     stack = ExitStack()
     for norm in norms:
         module = model.get_submodule(norm.name)

@@ -1,8 +1,8 @@
 """What passes a module's blocks in one forward and one backward pass, kept by hooks.
 
-A hook in front of each block keeps copies of what it is given, so that blocks may write to their input, and one
-behind it copies of what it puts out. Gradients come by hooks on the very tensors, which see the sum over all
-that reads them, checkpointed or not. Blocks that run a second time in the backward pass are not kept.
+A hook in front of each block keeps copies of what it is given, so that blocks may write to their input, and
+one behind it copies of what it puts out. Gradients come by hooks on the very tensors, which see the sum over
+all that reads them, checkpointed or not. Blocks that run a second time in the backward pass are not kept.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class Tape:
     def watch_end(self) -> None:
         """See gradients at what the last block put out.
 
-        Behind a re-entrant checkpoint that is a tensor without a gradient, and the one that goes on is what the
-        next module is given.
+        Behind a re-entrant checkpoint that is a tensor without a gradient, and the one that goes on is what
+        the next module is given.
         """
         for place, (copy, end) in enumerate(zip(self.calls[-1].after, self.ends, strict=True)):
             if not end.requires_grad:
@@ -148,7 +148,9 @@ class Tape:
         if not self._open or self._inside or not self.calls:
             return
         stream = self.calls[-1].before[0]
-        same = [x for x in _floating(values) if x.shape[-1] == stream.shape[-1] and x.numel() == stream.numel()]
+        same = [
+            x for x in _floating(values) if x.shape[-1] == stream.shape[-1] and x.numel() == stream.numel()
+        ]
         if same:
             self.seen.append(Seen(path, module, same[0], enters))
 
@@ -166,8 +168,8 @@ def _apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ..
 
 
 def tensors(value: Any) -> Tensors:
-    """Tensors of floating numbers that a module gives or takes: itself, or those that a tuple, list or mapping
-    holds."""
+    """Tensors of floating numbers that a module gives or takes: itself, or those that a tuple, list or
+    mapping holds."""
     if isinstance(value, torch.Tensor):
         return _floating([value])
     if isinstance(value, Mapping):
@@ -183,7 +185,7 @@ def _keep_gradient(x: torch.Tensor, kept: dict[int, torch.Tensor], place: int) -
     def hook(gradient: torch.Tensor) -> None:
         kept[place] = gradient.detach().clone()
 
-    x.register_hook(hook)
+    x.register_hook(hook)  # type: ignore[no-untyped-call]
 
 
 def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:

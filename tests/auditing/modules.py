@@ -1,4 +1,5 @@
-"""Small transformers as people write them, in plain torch: what the tests of a user's module read and measure."""
+"""Small transformers as people write them, in plain torch: what the tests of a user's module read and
+measure."""
 
 from __future__ import annotations
 
@@ -123,10 +124,7 @@ class Model(nn.Module):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         x = self.embed(ids)
         for block in self.blocks:
-            if self.reentrant is None:
-                x = block(x)
-            else:
-                x = checkpoint(block, x, use_reentrant=self.reentrant)
+            x = block(x) if self.reentrant is None else checkpoint(block, x, use_reentrant=self.reentrant)
             x = x[0] if isinstance(x, tuple) else x
         x = self.norm(x)
         if self.head == "linear":

@@ -22,7 +22,8 @@ ROWS_STRAY = 4.5
 
 
 def joined(probe: st.Probe, arch: st.Architecture, networks: int) -> pd.DataFrame:
-    """Rows of a probe beside those of the architecture's own networks, with their distance in standard errors."""
+    """Rows of a probe beside those of the architecture's own networks, with their distance in standard
+    errors."""
     own = st.simulate(arch, networks=networks, seed=1, progress=False, device="cpu").table
     both = probe.table.merge(own, on=["layer", "stream", "quantity"], suffixes=("", "_own"))
     assert set(both["quantity"]) == set(own["quantity"])
@@ -138,7 +139,9 @@ def test_weight_gradients_are_of_one_sequence() -> None:
 def state(model: nn.Module) -> list[object]:
     """Everything of a module that a measurement might change."""
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
-    flags = [(p.requires_grad, p._version, p.grad is None or p.grad.clone().tolist()) for p in model.parameters()]
+    flags = [
+        (p.requires_grad, p._version, p.grad is None or p.grad.clone().tolist()) for p in model.parameters()
+    ]
     numbers = [p.detach().clone().tolist() for p in (*model.parameters(), *model.buffers())]
     return [hooks, flags, numbers, [m.training for m in model.modules()], torch.get_rng_state().tolist()]
 
@@ -296,7 +299,9 @@ def test_a_block_that_is_called_again_and_again_is_named() -> None:
 
 @pytest.mark.exact
 def test_of_two_stacks_one_is_named() -> None:
-    with pytest.raises(InputError, match=r"more than one list of blocks: 'encoder' \(3 x Block\) and 'decoder'"):
+    with pytest.raises(
+        InputError, match=r"more than one list of blocks: 'encoder' \(3 x Block\) and 'decoder'"
+    ):
         st.probe(Twice(), tokens=4, progress=False)
     for name in ("encoder", "decoder"):
         assert st.probe(Twice(), tokens=4, blocks=name, progress=False).depth == 3
@@ -346,7 +351,10 @@ def test_sequences_that_come_second_are_told_by_torchs_own_attention() -> None:
     [
         (lambda: st.probe(3), "expected a torch.nn.Module, or a function of a seed"),
         (lambda: st.probe(Model), "function of a seed that makes a fresh one"),
-        (lambda: st.probe(lambda seed: 3), r"build must return a torch.nn.Module, or it and its inputs, got 3"),
+        (
+            lambda: st.probe(lambda seed: 3),
+            r"build must return a torch.nn.Module, or it and its inputs, got 3",
+        ),
         (lambda: st.probe(lambda seed: 1 / 0), r"build failed on the seed \d+: ZeroDivisionError"),
         (lambda: st.probe(Model(), networks=0), "networks must be an integer of at least 1"),
         (lambda: st.probe(Model(), "ids"), "inputs must be a tensor, a mapping"),
