@@ -171,7 +171,7 @@ def measured(
     """The moments of a matrix (..., outputs, inputs), with those of its bias."""
     numbers = tensor.double()
     square = numbers.square()
-    spread = float("nan") if bias is None else float(bias.double().square().mean().sqrt())
+    spread = float("nan") if bias is None else float(bias.detach().double().square().mean().sqrt())
     return Measured(
         layer,
         role,
