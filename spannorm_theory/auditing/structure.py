@@ -33,7 +33,7 @@ from .stream import cut_of, stream_count
 from .tape import Tape
 
 #: what part of the second moment in front of a norm an epsilon must be to matter
-NOTICEABLE = 1e-3
+NOTICEABLE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -234,14 +234,12 @@ def found_in(s: Structure) -> Iterator[Found]:
 
 def _norm_findings(s: Structure) -> Iterator[Found]:
     norms = s.stream_norms
-    epsilons = sorted({float(f"{norm.epsilon:.2g}") for norm in norms if norm.epsilon})
-    if epsilons:
-        shares = {n.name: n.epsilon / s.moments[n.name] for n in norms if s.moments.get(n.name)}
-        worst = max(shares, key=lambda name: shares[name], default="")
-        matters = bool(worst) and shares[worst] > NOTICEABLE
-        share = _share(shares.get(worst, 0.0))
-        effect = f"it is {share} the second moment in front of {worst}" if matters else ""
-        yield Found(f"epsilon {epsilons[-1]:g} in norms", effect, "norm_epsilon", epsilons[-1])
+    shares = {n.name: n.epsilon / s.moments[n.name] for n in norms if s.moments.get(n.name)}
+    worst = max(norms, key=lambda n: shares.get(n.name, 0.0), default=None)
+    if worst is not None and shares.get(worst.name, 0.0) > NOTICEABLE:
+        epsilon = float(f"{worst.epsilon:.2g}")
+        effect = f"it is {_share(shares[worst.name])} the second moment in front of {worst.name}"
+        yield Found(f"epsilon {epsilon:g} in norms", effect, "norm_epsilon", epsilon)
     gains = [norm.gain for norm in norms]
     if gains and max(abs(g - 1) for g in gains) > 1e-3:
         if max(gains) - min(gains) < 1e-3 * max(gains):
