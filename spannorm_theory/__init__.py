@@ -35,6 +35,8 @@ _HOME = {
     "spectra": "verification.spectra",
     "probe": "auditing.probe",
     "Probe": "auditing.probe",
+    "identify": "auditing.identify",
+    "Identification": "auditing.identify",
     "read": "auditing.read",
     "Reading": "auditing.read",
     "claims": "literature.run",
@@ -61,6 +63,8 @@ _HOME = {
 if TYPE_CHECKING:
     from .atlases import Atlas as Atlas
     from .atlases import atlas as atlas
+    from .auditing.identify import Identification as Identification
+    from .auditing.identify import identify as identify
     from .auditing.probe import Probe as Probe
     from .auditing.probe import probe as probe
     from .auditing.read import Reading as Reading

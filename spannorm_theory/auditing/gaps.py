@@ -57,6 +57,12 @@ ROLES: Mapping[str, tuple[str, str]] = {
 }
 
 
+def unsayable(found: Iterable[Found]) -> list[Gap]:
+    """The features that no architecture has a field for."""
+    known = {field.name for field in fields(Fields)}
+    return [Gap(one.feature, one.effect) for one in found if one.effect and one.field not in known]
+
+
 def settled(
     values: Mapping[str, Any], found: Iterable[Found], given: Mapping[str, Any]
 ) -> tuple[Architecture, list[Gap]]:

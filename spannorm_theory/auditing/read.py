@@ -3,7 +3,7 @@ lacks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +15,13 @@ from ..base.errors import InputError, shown
 from ..spec.architecture import Architecture
 from ..spec.fields import require_fields
 from .blocks import find_blocks
-from .gaps import Gap, settled
+from .gaps import Found, Gap, settled, unsayable
 from .matrices import outer_matrices, table_of
 from .networks import require_numbers
 from .norms import NormFacts
-from .rules import Rule, in_words, observed, rules_of
+from .rules import Observed, Rule, in_words, observed, rules_of
 from .scheme import with_initialisation
-from .structure import Structure, fields_of, found_in, looked_at
+from .structure import fields_of, found_in, looked_at
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,6 +36,9 @@ class Reading:
         norms: a row for each norm: name, size, kind, gain, epsilon, bias, and what it is a norm of.
         rules: of each role's standard deviations, by role.
         blocks: the path of the list of blocks.
+        shown: the fields of an architecture that the module and the user say.
+        found: what the module has beside them.
+        roles: the standard deviations that the rules are of.
     """
 
     name: str
@@ -44,7 +47,19 @@ class Reading:
     table: pd.DataFrame = field(compare=False)
     norms: pd.DataFrame = field(compare=False)
     rules: Mapping[str, Rule] = field(compare=False)
-    blocks: str = ""
+    blocks: str
+    shown: Mapping[str, Any] = field(compare=False)
+    found: tuple[Found, ...] = field(compare=False)
+    roles: Mapping[str, Observed] = field(compare=False)
+
+    def architecture(self, placement: str) -> Architecture:
+        """The architecture with its norms placed otherwise, and the gains of the tensors.
+
+        Raises:
+            InputError: no architecture of that placement has the fields that the module shows.
+        """
+        arch, _ = settled(self.shown, self.found, {"placement": placement})
+        return with_initialisation(arch, self.rules, self.roles)
 
     def words(self) -> str:
         """The rule that each role follows, in one line."""
@@ -108,37 +123,38 @@ def read(
     require_fields(fields)
     tokens, seed = arguments.whole("tokens", tokens, 2), arguments.seed(seed)
     require_numbers(model)
-    found = find_blocks(model, blocks)
-    seen = looked_at(model, found, inputs, tokens, seed)
+    listed = find_blocks(model, blocks)
+    seen = looked_at(model, listed, inputs, tokens, seed)
     roles = {one.role: one for one in observed(seen.measured)}
     rules = rules_of(list(roles.values()), len(seen.called), seen.width)
-    arch, gaps = _architecture(seen, fields)
-    if arch is not None:
+    fields_shown, found = {**configured(model), **fields_of(seen), **fields}, tuple(found_in(seen))
+    arch, gaps = _architecture(fields_shown, found, set(fields))
+    if arch is not None and not {"init", "scaling"} & set(fields):
         arch = with_initialisation(arch, rules, roles)
-        if set(fields) & {"init", "scaling"}:
-            arch = arch.with_(**{name: fields[name] for name in ("init", "scaling") if name in fields})
     return Reading(
         type(model).__name__,
         arch,
         tuple(gaps),
-        table_of([*seen.measured, *outer_matrices(model, found)]),
+        table_of([*seen.measured, *outer_matrices(model, listed)]),
         pd.DataFrame(seen.norms, columns=list(NormFacts.__dataclass_fields__)),
         rules,
-        found.path,
+        listed.path,
+        fields_shown,
+        found,
+        roles,
     )
 
 
-def _architecture(seen: Structure, given: Mapping[str, Any]) -> tuple[Architecture | None, list[Gap]]:
+def _architecture(
+    shown: Mapping[str, Any], found: Sequence[Found], stated: Set[str]
+) -> tuple[Architecture | None, list[Gap]]:
     """The architecture but for its initialisation, and its gaps."""
-    values = {**configured(seen.model), **fields_of(seen)}
-    if "placement" not in {**values, **given}:
-        arch, gaps = settled({**values, "placement": "no-norm"}, found_in(seen), given)
+    if "placement" not in shown:
         unknown = Gap(
             "the placement of the norms", "the module does not say it; pass placement=... to say it"
         )
-        return None, [unknown, *gaps]
-    arch, gaps = settled(values, found_in(seen), given)
-    return arch, gaps
+        return None, [unknown, *unsayable(found)]
+    return settled(shown, found, {name: shown[name] for name in stated})
 
 
 def configured(model: nn.Module) -> dict[str, Any]:

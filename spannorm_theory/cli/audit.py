@@ -13,24 +13,24 @@ from .given import require_read
 from .profiles import PLUS_MINUS, print_table
 
 if TYPE_CHECKING:
+    from ..auditing.identify import Identification
     from ..auditing.probe import Probe
     from ..auditing.read import Reading
 
 #: the parts of an audit, in their order
-PARTS = ("read", "probe")
+PARTS = ("read", "probe", "identify")
 #: flags that a part reads beside its own
 COMMON = ("only", "tokens", "blocks", "seed")
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add("audit", "Read a torch module's initialisation, and measure it.", _run)
+    text = "Read a torch module's initialisation, measure it, and say which placement it has."
+    parser = commands.add("audit", text, _run)
     parser.add_argument(
         "build", metavar="FILE.py:NAME", help="a module, or a function of a seed that makes one"
     )
-    parser.add_argument(
-        "--only", metavar="PART", help="read (its tensors) or probe (its stream); default: both"
-    )
+    parser.add_argument("--only", metavar="PART", help="read, probe or identify (default: all)")
     parser.add_argument("--blocks", metavar="PATH", help="of the list of blocks in the module")
     parser.add_argument("--networks", type=int, default=16, help="to measure (default: 16)")
     parser.add_argument("--seed", type=int, default=0)
@@ -41,21 +41,32 @@ def add(commands: Commands) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from ..base import arguments
+    from ..base.errors import InputError
 
-    parts = PARTS if args.only is None else (arguments.choice("part", args.only, PARTS),)
+    if args.only is not None:
+        arguments.choice("part", args.only, PARTS)
     stated = {name: value for name, value in fields(args).items() if name != "tokens"}
     if args.placement is not None:
         stated["placement"] = args.placement
-    if "probe" not in parts:
+    if args.only == "read":
         require_read(args, "--only read", (*COMMON, *stated))
-    if "read" not in parts:
+    if args.only == "probe":
         require_read(args, "--only probe", (*COMMON, "networks"))
     if not args.json:
         require_encodable("√" + PLUS_MINUS)
     build = loaded(args.build)
-    reading = _reading(build, args, stated) if "read" in parts else None
-    measured = _measured(build, args) if "probe" in parts else None
-    _show(args, reading, measured)
+    reading = measured = found = None
+    if args.only != "probe":
+        reading = _reading(build, args, stated)
+    if args.only != "read":
+        measured = _measured(build, args)
+    if reading is not None and measured is not None and measured.networks > 2:
+        from ..auditing.identify import identified
+
+        found = identified(reading, measured)
+    elif args.only == "identify":
+        raise InputError("identify needs at least 3 networks of a function of the seed; NAME is one module")
+    _show(args, reading, measured, found)
     return 0
 
 
@@ -83,19 +94,29 @@ def _measured(build: Any, args: argparse.Namespace) -> Probe:
     return probe(build, networks=args.networks, progress=False if args.quiet else None, **_options(args))
 
 
-def _show(args: argparse.Namespace, reading: Reading | None, measured: Probe | None) -> None:
+def _show(
+    args: argparse.Namespace,
+    reading: Reading | None,
+    measured: Probe | None,
+    found: Identification | None,
+) -> None:
     if args.json:
         from ..base.jsontext import to_json
 
-        found: dict[str, Any] = {} if reading is None else {"read": reading.to_dict()}
-        found |= {} if measured is None else {"probe": measured.table}
-        print(to_json(found))
+        parts = {
+            "read": None if reading is None else reading.to_dict(),
+            "probe": None if measured is None else measured.table,
+            "identify": None if found is None else {"words": found.words(), "table": found.table},
+        }
+        print(to_json({name: part for name, part in parts.items() if part is not None}))
         return
     if reading is not None:
         print(reading.text())
-    if measured is not None:
+    if measured is not None and args.only != "identify":
         print(measured)
         print_table(measured.table)
+    if found is not None:
+        print(f"placement: {found.words()}")
 
 
 def loaded(text: str) -> Any:

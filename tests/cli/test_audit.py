@@ -17,8 +17,9 @@ from torch import nn
 class Block(nn.Module):
     def __init__(self):
         super().__init__()
-        self.norm, self.fc1, self.fc2 = nn.LayerNorm(16), nn.Linear(16, 64, bias=False), nn.Linear(64, 16,
-        bias=False) for matrix in (self.fc1, self.fc2):
+        self.norm = nn.LayerNorm(16)
+        self.fc1, self.fc2 = nn.Linear(16, 64, bias=False), nn.Linear(64, 16, bias=False)
+        for matrix in (self.fc1, self.fc2):
             nn.init.normal_(matrix.weight, 0, 0.02)
 
     def forward(self, x):
