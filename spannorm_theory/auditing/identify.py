@@ -75,8 +75,19 @@ class Identification:
 
     @property
     def best(self) -> Candidate | None:
-        """The nearest of those that fit; None where none does."""
-        return next((candidate for candidate in self.candidates if candidate.fits), None)
+        """The nearest of those that fit, or the oldest of those that these networks do not tell from it; None
+        where none fits."""
+        return self._alike[0] if self._alike else None
+
+    @property
+    def _alike(self) -> list[Candidate]:
+        """The nearest candidate and those that fit as well and differ from it by less than would be seen, by
+        age."""
+        first = self.candidates[0] if self.candidates and self.candidates[0].fits else None
+        if first is None:
+            return []
+        others = [c for c in self.candidates[1:] if c.fits and not _seen(first, c)]
+        return sorted([first, *others], key=lambda c: _age(c.placement))
 
     @property
     def arch(self) -> Architecture | None:
@@ -93,15 +104,19 @@ class Identification:
         """The best in one sentence, with what tells it from the next."""
         if not self.candidates:
             return "none of the placements could be held against this module"
-        first = self.best or self.candidates[0]
-        if self.best is None:
+        alike = self._alike
+        if not alike:
+            nearest = self.candidates[0]
             return (
-                f"none of these: the nearest, {first.placement}, is {first.distance:.3g} standard errors "
-                f"away; {_worst(first)}"
+                f"none of these: the nearest, {nearest.placement}, is {nearest.distance:.3g} standard errors "
+                f"away; {_worst(nearest)}"
             )
+        first, *others = alike
         equal = f" (equal at initialisation: {', '.join(first.ties)})" if first.ties else ""
         said = f"{first.placement}{equal}, {first.distance:.2g} standard errors away"
-        after = [c for c in self.candidates if c is not first]
+        if others:
+            said += f"; {', '.join(c.placement for c in others)}: not told from it at this size"
+        after = [c for c in self.candidates if c not in alike]
         return f"{said}; {_difference(first, after[0])}" if after else said
 
     def __repr__(self) -> str:
@@ -193,7 +208,7 @@ def held(arch: Architecture, prediction: Prediction, measured: Probe) -> Verific
 def _without_ties(candidates: Sequence[Candidate]) -> list[Candidate]:
     """One candidate of those whose predictions are the same numbers: the first by the catalogue's age."""
     result: list[Candidate] = []
-    for one in sorted(candidates, key=lambda c: (PLACEMENTS[c.placement].year or 9999, c.placement)):
+    for one in sorted(candidates, key=lambda c: _age(c.placement)):
         for i, known in enumerate(result):
             if _equal(known.prediction, one.prediction):
                 ties = (*known.ties, one.placement)
@@ -202,6 +217,10 @@ def _without_ties(candidates: Sequence[Candidate]) -> list[Candidate]:
         else:
             result.append(one)
     return result
+
+
+def _age(placement: str) -> tuple[int, str]:
+    return PLACEMENTS[placement].year or 9999, placement
 
 
 def _equal(one: Prediction, other: Prediction) -> bool:
@@ -225,15 +244,24 @@ def _worst(one: Candidate) -> str:
 def _difference(first: Candidate, second: Candidate) -> str:
     """The next candidate, and what tells it from the first: the row in which their theories are the most
     standard errors apart."""
-    keys = ["layer", "stream", "quantity"]
-    both = first.verification.table.merge(second.verification.table, on=keys, suffixes=("", "_other"))
-    rows = both[both["verdict"] != "not predicted"].to_dict("records")
-    row = max(rows, key=lambda row: _apart(first, second, row) / row["detectable"])
+    row = max(_rows(first, second), key=lambda row: _apart(first, second, row) / row["detectable"])
     return (
         f"the next is {second.placement} at {second.distance:.3g}, told apart by {row['quantity']} of "
         f"{row['stream']} at layer {row['layer']}: {row['theory']:.3g} against {row['theory_other']:.3g}, "
         f"measured {row['estimate']:.3g} ± {row['se']:.1g}"
     )
+
+
+def _rows(first: Candidate, second: Candidate) -> Sequence[Mapping[Any, Any]]:
+    """Rows that the first theory predicts, with those of the second beside them."""
+    keys = ["layer", "stream", "quantity"]
+    both = first.verification.table.merge(second.verification.table, on=keys, suffixes=("", "_other"))
+    return both[both["verdict"] != "not predicted"].to_dict("records")
+
+
+def _seen(first: Candidate, second: Candidate) -> bool:
+    """Whether two theories differ in some row by more than these networks would let pass."""
+    return any(_apart(first, second, row) > row["detectable"] for row in _rows(first, second))
 
 
 def _apart(first: Candidate, second: Candidate, row: Mapping[Any, Any]) -> float:

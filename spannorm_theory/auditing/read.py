@@ -19,8 +19,8 @@ from .gaps import Found, Gap, settled, unsayable
 from .matrices import outer_matrices, table_of
 from .networks import require_numbers
 from .norms import NormFacts
-from .rules import Observed, Rule, in_words, observed, rules_of
-from .scheme import with_initialisation
+from .rules import Rule, in_words, observed, rules_of
+from .scheme import Scheme, scheme_of
 from .structure import fields_of, found_in, looked_at
 
 
@@ -38,7 +38,7 @@ class Reading:
         blocks: the path of the list of blocks.
         shown: the fields of an architecture that the module and the user say.
         found: what the module has beside them.
-        roles: the standard deviations that the rules are of.
+        scheme: the initialisation of every architecture of the module.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Reading:
     blocks: str
     shown: Mapping[str, Any] = field(compare=False)
     found: tuple[Found, ...] = field(compare=False)
-    roles: Mapping[str, Observed] = field(compare=False)
+    scheme: Scheme
 
     def architecture(self, placement: str) -> Architecture:
         """The architecture with its norms placed otherwise, and the gains of the tensors.
@@ -59,7 +59,7 @@ class Reading:
             InputError: no architecture of that placement has the fields that the module shows.
         """
         arch, _ = settled(self.shown, self.found, {"placement": placement})
-        return with_initialisation(arch, self.rules, self.roles)
+        return self.scheme.of(arch)
 
     def words(self) -> str:
         """The rule that each role follows, in one line."""
@@ -129,11 +129,13 @@ def read(
     rules = rules_of(list(roles.values()), len(seen.called), seen.width)
     fields_shown, found = {**configured(model), **fields_of(seen), **fields}, tuple(found_in(seen))
     arch, gaps = _architecture(fields_shown, found, set(fields))
-    if arch is not None and not {"init", "scaling"} & set(fields):
-        arch = with_initialisation(arch, rules, roles)
+    sizes = arch or settled(fields_shown, found, {"placement": "pre-norm"})[0]
+    scheme = scheme_of(sizes, rules, roles)
+    if {"init", "scaling"} & set(fields):
+        scheme = Scheme(sizes.scaling, sizes.init)
     return Reading(
         type(model).__name__,
-        arch,
+        None if arch is None else scheme.of(arch),
         tuple(gaps),
         table_of([*seen.measured, *outer_matrices(model, listed)]),
         pd.DataFrame(seen.norms, columns=list(NormFacts.__dataclass_fields__)),
@@ -141,7 +143,7 @@ def read(
         listed.path,
         fields_shown,
         found,
-        roles,
+        scheme,
     )
 
 

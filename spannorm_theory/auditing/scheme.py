@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,36 +25,52 @@ INITS = ("fan-in", "xavier")
 SAME = 1e-5
 
 
-def with_initialisation(
-    arch: Architecture, rules: Mapping[str, Rule], roles: Mapping[str, Observed]
-) -> Architecture:
-    """The architecture with the initialisation of the rules.
+@dataclass(frozen=True)
+class Scheme:
+    """Fields of an architecture that draw every matrix as the tensors are."""
+
+    scaling: str
+    init: str | float
+
+    def of(self, arch: Architecture) -> Architecture:
+        """The architecture with this initialisation."""
+        return arch.with_(scaling=self.scaling, init=self.init)
+
+
+def scheme_of(arch: Architecture, rules: Mapping[str, Rule], roles: Mapping[str, Observed]) -> Scheme:
+    """The initialisation that the rules say.
 
     A registered rule and ``init`` are taken where they say the same of every matrix; otherwise a rule that
     states each standard deviation is registered, under a name that its values decide.
+
+    Args:
+        arch: of the module's sizes.
     """
-    stated = {name: rules[name] for name in arch.weights if name in rules and name in WEIGHTS}
     numbers = sorted({float(r.std) for r in rules.values() if r.std.is_number and r.std > 0}, reverse=True)
     inits: list[str | float] = [*INITS, *numbers]
     for init in inits:
         for name in _plain_rules():
+            scheme = Scheme(name, init)
             try:
-                found = arch.with_(scaling=name, init=init)
-            except SpannormError:  # a rule that is not for this placement
+                found = scheme.of(arch)
+            except SpannormError:  # a field that has no effect under this rule
                 continue
             if _follows(found, rules, roles):
-                return found
+                return scheme
     router = rules.get("ffn.router")
     init = float(router.std) if router is not None and router.std.is_number and router.std > 0 else "fan-in"
-    return arch.with_(scaling=_registered(stated), init=init)
+    stated = {name: rules[name] for name in arch.weights if name in rules and name in WEIGHTS}
+    return Scheme(_registered(stated), init)
 
 
 def _plain_rules() -> list[str]:
-    """Registered rules that act on initialisation alone."""
+    """Registered rules that act on the initialisation of blocks alone, and go with every placement."""
     found = []
     for name in SCALINGS:
-        both = [SCALINGS[name].multipliers(kind) for kind in ("attention", "ffn")]
-        if all(m.skip == m.branch == m.norm == 1 for m in both) and not name.startswith(PREFIX):
+        rule = SCALINGS[name]
+        both = [rule.multipliers(kind) for kind in ("attention", "ffn")]
+        plain = all(m.skip == m.branch == m.norm == 1 for m in both) and rule.embedding_factor == 1
+        if plain and not rule.only and not name.startswith(PREFIX):
             found.append(name)
     return found
 
