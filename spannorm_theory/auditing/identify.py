@@ -170,7 +170,8 @@ def identified(reading: Reading, measured: Probe) -> Identification:
     arguments.whole("networks", measured.networks, 3, why="for a standard error")
     candidates: list[Candidate] = []
     left_out: list[tuple[str, str]] = []
-    for name in PLACEMENTS:
+    own = () if reading.arch is None else (reading.arch.placement,)  # which may have options
+    for name in dict.fromkeys((*PLACEMENTS, *own)):
         try:
             arch = reading.architecture(name)
             prediction = predict_profiles(arch, "auto", False)

@@ -3,7 +3,8 @@ lacks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,16 +13,18 @@ from torch import nn
 
 from ..base import arguments
 from ..base.errors import InputError, shown
+from ..models.model import Gap, Model
+from ..models.reader import from_config
+from ..models.settle import Fact, settle
 from ..spec.architecture import Architecture
-from ..spec.fields import require_fields
+from ..spec.fields import Fields, require_fields
 from .blocks import find_blocks
-from .gaps import Found, Gap, settled, unsayable
 from .matrices import outer_matrices, table_of
 from .networks import require_numbers
 from .norms import NormFacts
 from .rules import Rule, in_words, observed, rules_of
 from .scheme import Scheme, scheme_of
-from .structure import fields_of, found_in, looked_at
+from .structure import Structure, fields_of, looked_at, shape_facts, tensor_facts
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,8 +39,9 @@ class Reading:
         norms: a row for each norm: name, size, kind, gain, epsilon, bias, and what it is a norm of.
         rules: of each role's standard deviations, by role.
         blocks: the path of the list of blocks.
-        shown: the fields of an architecture that the module and the user say.
-        found: what the module has beside them.
+        core: fields that every architecture has, as the module has them.
+        facts: what it has beside them.
+        given: fields that the user stated.
         scheme: the initialisation of every architecture of the module.
     """
 
@@ -48,8 +52,9 @@ class Reading:
     norms: pd.DataFrame = field(compare=False)
     rules: Mapping[str, Rule] = field(compare=False)
     blocks: str
-    shown: Mapping[str, Any] = field(compare=False)
-    found: tuple[Found, ...] = field(compare=False)
+    core: Mapping[str, Any] = field(compare=False)
+    facts: tuple[Fact, ...] = field(compare=False)
+    given: Mapping[str, Any] = field(compare=False)
     scheme: Scheme
 
     def architecture(self, placement: str) -> Architecture:
@@ -58,7 +63,8 @@ class Reading:
         Raises:
             InputError: no architecture of that placement has the fields that the module shows.
         """
-        arch, _ = settled(self.shown, self.found, {"placement": placement})
+        stated = {**self.given, "placement": placement}
+        arch, _, _ = settle({**self.core, **stated}, self.facts, stated)
         return self.scheme.of(arch)
 
     def words(self) -> str:
@@ -127,39 +133,76 @@ def read(
     seen = looked_at(model, listed, inputs, tokens, seed)
     roles = {one.role: one for one in observed(seen.measured)}
     rules = rules_of(list(roles.values()), len(seen.called), seen.width)
-    fields_shown, found = {**configured(model), **fields_of(seen), **fields}, tuple(found_in(seen))
-    arch, gaps = _architecture(fields_shown, found, set(fields))
-    sizes = arch or settled(fields_shown, found, {"placement": "pre-norm"})[0]
-    scheme = scheme_of(sizes, rules, roles)
+    core, facts, gaps = _facts(model, seen, fields)
+    named = "placement" in {**core, **fields}
+    stand_in = {} if named else {"placement": "pre-norm"}  # the initialisation is the same for all
+    stated = {**fields, **stand_in}
+    arch, more, _ = settle({**core, **stated}, facts, stated)
+    scheme = scheme_of(arch, rules, roles)
     if {"init", "scaling"} & set(fields):
-        scheme = Scheme(sizes.scaling, sizes.init)
+        scheme = Scheme(arch.scaling, arch.init)
+    gaps += more if named else (_UNNAMED, *_unsayable(facts))
     return Reading(
         type(model).__name__,
-        None if arch is None else scheme.of(arch),
-        tuple(gaps),
+        scheme.of(arch) if named else None,
+        gaps,
         table_of([*seen.measured, *outer_matrices(model, listed)]),
         pd.DataFrame(seen.norms, columns=list(NormFacts.__dataclass_fields__)),
         rules,
         listed.path,
-        fields_shown,
-        found,
+        core,
+        facts,
+        fields,
         scheme,
     )
 
 
-def _architecture(
-    shown: Mapping[str, Any], found: Sequence[Found], stated: Set[str]
-) -> tuple[Architecture | None, list[Gap]]:
-    """The architecture but for its initialisation, and its gaps."""
-    if "placement" not in shown:
-        unknown = Gap(
-            "the placement of the norms", "the module does not say it; pass placement=... to say it"
-        )
-        return None, [unknown, *unsayable(found)]
-    return settled(shown, found, {name: shown[name] for name in stated})
+_UNNAMED = Gap("the placement of the norms", "the module does not say it; pass placement=... to say it")
+
+#: fields that not every placement takes, which are tried one by one
+TRIED = ("qkv_norm", "qk_norm", "norm_epsilon", "norm_gain")
 
 
-def configured(model: nn.Module) -> dict[str, Any]:
-    """The fields that the module's configuration says and its parts do not show: the seam at which a reader
-    of configurations comes in."""
-    return {}
+def _facts(
+    model: nn.Module, seen: Structure, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[Fact, ...], tuple[Gap, ...]]:
+    """The core of the module's architecture, the facts on top of it, and the gaps that are known already.
+
+    A configuration says what a family builds; the tensors, and what was seen of the running module, go over
+    it.
+    """
+    own = {name: value for name, value in fields_of(seen).items() if name not in given}
+    known = configured(model, seen.tokens)
+    if known is None:
+        return own, (*shape_facts(seen), *tensor_facts(seen)), ()
+    core = known.arch.to_dict()
+    core |= {name: value for name, value in own.items() if name in SEEN}
+    plain = {f.name: f.default for f in dataclasses.fields(Fields)}
+    tried = {name: core.pop(name) for name in TRIED if name in core}
+    facts = [Fact(name, "", {name: value}) for name, value in tried.items() if value != plain[name]]
+    for fact in tensor_facts(seen):
+        if not any(gap.feature.startswith(fact.feature) for gap in known.gaps):
+            facts.append(fact)
+    return core, tuple(facts), known.gaps
+
+
+#: fields that are taken from the running module, whatever its configuration says
+SEEN = ("depth", "width", "tokens", "mask", "norm", "input_variance", "input_cosine")
+
+
+def configured(model: nn.Module, tokens: int) -> Model | None:
+    """The model of the module's own configuration; None where it has none, or one of a type that is not
+    known."""
+    config = getattr(model, "config", None)
+    try:
+        return None if config is None else from_config(config, tokens)
+    except InputError:
+        return None
+
+
+def _unsayable(facts: Iterable[Fact]) -> Iterator[Gap]:
+    """The facts that no architecture has fields for."""
+    known = {field.name for field in dataclasses.fields(Fields)}
+    for fact in facts:
+        if fact.effect and not (fact.fields and known.issuperset(fact.fields)):
+            yield Gap(fact.feature, fact.effect)
