@@ -1,5 +1,5 @@
-# make report | test | test-long | test-models | fuzz | lint | types | notebooks | bench | gpu | paper: each sets up what it needs and
-# does its job. test leaves out the tests that are marked long; test-long runs those alone.
+# make report | test | test-long | test-models | fuzz | lint | types | notebooks | bench | gpu | paper: each sets up
+# what it needs and does its job. test leaves out the tests that are marked long; test-long runs those alone.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -15,10 +15,10 @@ test: $(READY)
 test-long: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m long tests
 
-# small models of transformers against the theory of their configurations: some thirty families
+# small models of transformers: against the theory of their configurations, read, and measured
 test-models: $(READY)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[models]'
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m models tests/models
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m models tests
 
 # every public function with odd and hostile values: make fuzz EXAMPLES=10000 tries fewer
 EXAMPLES ?= 50000

@@ -33,6 +33,12 @@ _HOME = {
     "verify": "verification.verification",
     "Verification": "verification.outcome",
     "spectra": "verification.spectra",
+    "probe": "auditing.probe",
+    "Probe": "auditing.probe",
+    "identify": "auditing.identify",
+    "Identification": "auditing.identify",
+    "read": "auditing.read",
+    "Reading": "auditing.read",
     "claims": "literature.run",
     "ClaimsReport": "literature.run",
     "write_report": "report",
@@ -57,6 +63,12 @@ _HOME = {
 if TYPE_CHECKING:
     from .atlases import Atlas as Atlas
     from .atlases import atlas as atlas
+    from .auditing.identify import Identification as Identification
+    from .auditing.identify import identify as identify
+    from .auditing.probe import Probe as Probe
+    from .auditing.probe import probe as probe
+    from .auditing.read import Reading as Reading
+    from .auditing.read import read as read
     from .base.errors import SpannormError as SpannormError
     from .gaussian.activations import activation as activation
     from .literature.run import ClaimsReport as ClaimsReport

@@ -7,12 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 import spannorm_theory as st
 from spannorm_theory.base.errors import SpannormError
 
 TEXT = "span-norm unit depth=2 width=16 heads=2 tokens=4"
 ARCH = st.Architecture.parse(TEXT)
 CONFIG = {"model_type": "gemma2", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+#: an embedding, two matrices, and a head: the least that has a stream
+MODULE = nn.Sequential(nn.Embedding(5, 4), nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), nn.Linear(4, 5))
 GAINS = {"sigma_a2": 1.0, "sigma_f2": 1.0, "omega_a2": 1.0, "omega_f2": 1.0}
 
 
@@ -81,6 +85,19 @@ def calls(strange: Any, results: dict[str, Any], tmp_path: Path) -> list[Callabl
         lambda: st.model("gpt2", strange),
         lambda: st.model("gpt2", heads=strange),
         lambda: st.published()[strange],
+        lambda: st.probe(strange, networks=1, tokens=2, progress=False),
+        lambda: st.probe(MODULE, strange, tokens=2, progress=False),
+        lambda: st.probe(MODULE, blocks=strange, tokens=2, progress=False),
+        lambda: st.probe(MODULE, loss=strange, tokens=2, progress=False),
+        lambda: st.probe(MODULE, networks=strange, tokens="x"),
+        lambda: st.probe(MODULE, seed=strange, tokens=2, progress=False),
+        lambda: st.probe(MODULE, sequences=few, tokens=2, progress=False),
+        lambda: st.probe(MODULE, training=strange, tokens=2, progress=False),
+        lambda: st.read(strange),
+        lambda: st.read(MODULE, tokens=few),
+        lambda: st.read(MODULE, inputs=strange, tokens=2),
+        lambda: st.read(MODULE, blocks=strange, tokens=2),
+        lambda: st.read(MODULE, placement=strange, tokens=2),
         lambda: st.derive(strange),
         lambda: st.derive("pre-norm", strange),
         lambda: st.derive("pre-norm", activation=strange),

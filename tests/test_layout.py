@@ -40,4 +40,5 @@ def test_lint_holds_the_contract_and_ci_runs_every_check() -> None:
     assert "pytest" in recipe("test")
     assert "pytest" in recipe("test-long")
     assert "-m long" in recipe("test-long")
+    assert "-m models" in recipe("test-models")
     assert re.search(r"^make lint types test$", (ROOT / ".ci" / "run").read_text(), re.M)

@@ -13,13 +13,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import atlas, bench, claims, formulas, model, profiles, report, sweep
+from . import atlas, audit, bench, claims, formulas, model, profiles, report, sweep
 from .ends import ended
 from .flags import Commands
 from .parser import Parser, require_command
 
 #: in the order of ``--help``
-GROUPS = (formulas, profiles, model, claims, report, sweep, atlas, bench)
+GROUPS = (formulas, profiles, model, audit, claims, report, sweep, atlas, bench)
 
 
 def parser() -> Parser:

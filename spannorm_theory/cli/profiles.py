@@ -78,12 +78,12 @@ def _predict(args: argparse.Namespace) -> int:
     arch = architecture(args)
     table = predict(arch, args.theory, **_position_options(args))
     if args.json:
-        return _print_json(table)
+        return print_json(table)
     print(f"{arch}: {table['theory'].iloc[0]} theory")
     if "se" in table:  # of the logarithm for squared norms
         logarithmic = table["quantity"].map(lambda name: QUANTITIES[name].logarithmic)
         table["se"] = table["se"].where(~logarithmic, other=table["se"] * table["value"])
-    _print_table(table)
+    print_table(table)
     return 0
 
 
@@ -95,9 +95,9 @@ def _simulate(args: argparse.Namespace) -> int:
 
     ensemble = simulate(arch, **_run_options(args), **_position_options(args))
     if args.json:
-        return _print_json(ensemble.table)
+        return print_json(ensemble.table)
     print(f"{arch}: means over {ensemble.networks} networks ({ensemble.engine} engine, {ensemble.device})")
-    _print_table(ensemble.table)
+    print_table(ensemble.table)
     return 0
 
 
@@ -107,7 +107,7 @@ def _verify(args: argparse.Namespace) -> int:
 
     result = verify(arch, theory=args.theory, **_run_options(args))
     if args.json:
-        _print_json(result.table)
+        print_json(result.table)
         if not result.passed:  # rows alone do not say why
             print(f"spannorm: {result.outcome()}", file=sys.stderr)
     else:
@@ -115,14 +115,15 @@ def _verify(args: argparse.Namespace) -> int:
     return 0 if result.passed else 1
 
 
-def _print_json(table: pd.DataFrame) -> int:
+def print_json(table: pd.DataFrame) -> int:
+    """Print a table as strict JSON; exit status 0."""
     from ..base.jsontext import to_json
 
     print(to_json(table))
     return 0
 
 
-def _print_table(table: pd.DataFrame) -> None:
+def print_table(table: pd.DataFrame) -> None:
     """A row for each quantity, stream and, in a table by position, token, over nine layers, with standard
     errors where there are any."""
     errors: list[float] = table["se"].tolist() if "se" in table else [0.0] * len(table)

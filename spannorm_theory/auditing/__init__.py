@@ -1,0 +1,1 @@
+"""A user's module: its stream measured, its matrices read."""

@@ -1,0 +1,208 @@
+"""A user's module, read: its matrices, the rules they follow, the architecture that it is, and what that
+lacks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from ..base import arguments
+from ..base.errors import InputError, shown
+from ..models.model import Gap, Model
+from ..models.reader import from_config
+from ..models.settle import Fact, settle
+from ..spec.architecture import Architecture
+from ..spec.fields import Fields, require_fields
+from .blocks import find_blocks
+from .matrices import outer_matrices, table_of
+from .networks import require_numbers
+from .norms import NormFacts
+from .rules import Rule, in_words, observed, rules_of
+from .scheme import Scheme, scheme_of
+from .structure import Structure, fields_of, looked_at, shape_facts, tensor_facts
+
+
+@dataclass(frozen=True, repr=False)
+class Reading:
+    """What :func:`read` returns.
+
+    Attributes:
+        name: of the module's class.
+        arch: the architecture, with the gains of the tensors; None where the placement is not known.
+        gaps: what matters and is not in ``arch``, each with its effect.
+        table: a row for each matrix (:func:`.matrices.table_of`).
+        norms: a row for each norm: name, size, kind, gain, epsilon, bias, and what it is a norm of.
+        rules: of each role's standard deviations, by role.
+        blocks: the path of the list of blocks.
+        core: fields that every architecture has, as the module has them.
+        facts: what it has beside them.
+        given: fields that the user stated.
+        scheme: the initialisation of every architecture of the module.
+    """
+
+    name: str
+    arch: Architecture | None
+    gaps: tuple[Gap, ...]
+    table: pd.DataFrame = field(compare=False)
+    norms: pd.DataFrame = field(compare=False)
+    rules: Mapping[str, Rule] = field(compare=False)
+    blocks: str
+    core: Mapping[str, Any] = field(compare=False)
+    facts: tuple[Fact, ...] = field(compare=False)
+    given: Mapping[str, Any] = field(compare=False)
+    scheme: Scheme
+
+    def architecture(self, placement: str) -> Architecture:
+        """The architecture with its norms placed otherwise, and the gains of the tensors.
+
+        Raises:
+            InputError: no architecture of that placement has the fields that the module shows.
+        """
+        stated = {**self.given, "placement": placement}
+        arch, _, _ = settle({**self.core, **stated}, self.facts, stated)
+        return self.scheme.of(arch)
+
+    def words(self) -> str:
+        """The rule that each role follows, in one line."""
+        return in_words(self.rules.values())
+
+    def text(self) -> str:
+        """The module, its rules in words, its architecture, and a line for each gap."""
+        blocks = self.table["layer"].max() + 1
+        lines = [f"{self.name}: {blocks} blocks in {self.blocks!r}", f"  {self.words()}"]
+        if self.arch is not None:
+            lines.append(f"  {self.arch}")
+        lines += [f"  not in the architecture: {gap}" for gap in self.gaps]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "name": self.name,
+            "blocks": self.blocks,
+            "words": self.words(),
+            "architecture": None if self.arch is None else str(self.arch),
+            "gaps": [{"feature": gap.feature, "effect": gap.effect} for gap in self.gaps],
+            "table": self.table,
+            "norms": self.norms,
+        }
+
+
+def read(
+    model: nn.Module,
+    *,
+    tokens: int = 64,
+    inputs: Any = None,
+    blocks: str | None = None,
+    seed: int = 0,
+    **fields: Any,
+) -> Reading:
+    """Read a module's initialisation from its tensors, and the architecture that it is.
+
+    The module is run without gradients, to see whether it is causal and what its first block is given; norms
+    are tried on random numbers. It is left as it was found.
+
+    Args:
+        tokens: length of the sequences on which it is run, and of the architecture.
+        inputs, blocks, seed: those of :func:`.probe.probe`.
+        fields: fields of :class:`~spannorm_theory.Architecture` that the module does not show, as
+            ``placement=``, or that go over what it does.
+
+    Returns:
+        a :class:`Reading`. Where no named rule gives the gains of the tensors, one that states them is
+        registered, and the architecture's ``scaling`` is its name.
+
+    Raises:
+        InputError: no module, one whose parameters hold no numbers, one that fails on its inputs, or one in
+            which no single stream is found.
+    """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be a torch.nn.Module, got {shown(model)}")
+    require_fields(fields)
+    tokens, seed = arguments.whole("tokens", tokens, 2), arguments.seed(seed)
+    require_numbers(model)
+    listed = find_blocks(model, blocks)
+    seen = looked_at(model, listed, inputs, tokens, seed)
+    roles = {one.role: one for one in observed(seen.measured)}
+    rules = rules_of(list(roles.values()), len(seen.called), seen.width)
+    core, facts, gaps = _facts(model, seen, fields)
+    named = "placement" in {**core, **fields}
+    stand_in = {} if named else {"placement": "pre-norm"}  # the initialisation is the same for all
+    stated = {**fields, **stand_in}
+    arch, more, _ = settle({**core, **stated}, facts, stated)
+    scheme = scheme_of(arch, rules, roles)
+    if {"init", "scaling"} & set(fields):
+        scheme = Scheme(arch.scaling, arch.init)
+    gaps += more if named else (_UNNAMED, *_unsayable(facts))
+    return Reading(
+        type(model).__name__,
+        scheme.of(arch) if named else None,
+        gaps,
+        table_of([*seen.measured, *outer_matrices(model, listed)]),
+        pd.DataFrame(seen.norms, columns=list(NormFacts.__dataclass_fields__)),
+        rules,
+        listed.path,
+        core,
+        facts,
+        fields,
+        scheme,
+    )
+
+
+_UNNAMED = Gap("the placement of the norms", "the module does not say it; pass placement=... to say it")
+
+#: fields that not every placement takes, which are tried one by one
+TRIED = ("qkv_norm", "qk_norm", "norm_epsilon", "norm_gain")
+
+
+def _facts(
+    model: nn.Module, seen: Structure, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[Fact, ...], tuple[Gap, ...]]:
+    """The core of the module's architecture, the facts on top of it, and the gaps that are known already.
+
+    A configuration says what a family builds; the tensors, and what was seen of the running module, go over
+    it.
+    """
+    own = {name: value for name, value in fields_of(seen).items() if name not in given}
+    known = configured(model, seen.tokens)
+    if known is None:
+        return own, (*shape_facts(seen), *tensor_facts(seen)), ()
+    core = known.arch.to_dict()
+    core |= {name: value for name, value in own.items() if name in SEEN}
+    plain = {f.name: f.default for f in dataclasses.fields(Fields)}
+    tried = {name: core.pop(name) for name in TRIED if name in core}
+    facts = [Fact(name, "", {name: value}) for name, value in tried.items() if value != plain[name]]
+    for fact in tensor_facts(seen):
+        if not any(gap.feature.startswith(fact.feature) for gap in known.gaps):
+            facts.append(fact)
+    return core, tuple(facts), known.gaps
+
+
+#: fields that are taken from the running module, whatever its configuration says
+SEEN = ("depth", "width", "tokens", "mask", "norm", "input_variance", "input_cosine")
+
+
+def configured(model: nn.Module, tokens: int) -> Model | None:
+    """The model of the module's own configuration; None where it has none, or one of a type that is not
+    known."""
+    config = getattr(model, "config", None)
+    try:
+        return None if config is None else from_config(config, tokens)
+    except InputError:
+        return None
+
+
+def _unsayable(facts: Iterable[Fact]) -> Iterator[Gap]:
+    """The facts that no architecture has fields for."""
+    known = {field.name for field in dataclasses.fields(Fields)}
+    for fact in facts:
+        if fact.effect and not (fact.fields and known.issuperset(fact.fields)):
+            yield Gap(fact.feature, fact.effect)

@@ -1,0 +1,124 @@
+"""The initialisation of an architecture that a module's tensors follow: a named rule where one fits, else one
+that states each standard deviation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sympy import Expr
+
+from ..base.errors import SpannormError
+from ..spec.architecture import Architecture
+from ..spec.expressions import over_layers
+from ..spec.scaling import WEIGHTS, Multipliers
+from ..spec.scalings import SCALINGS, scaling
+from .rules import Observed, Rule
+
+#: initialisations that are tried by name, before the round numbers of the rules
+INITS = ("fan-in", "xavier")
+
+#: relative distance within which a recognised number is the same
+SAME = 1e-5
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Fields of an architecture that draw every matrix as the tensors are."""
+
+    scaling: str
+    init: str | float
+
+    def of(self, arch: Architecture) -> Architecture:
+        """The architecture with this initialisation."""
+        return arch.with_(scaling=self.scaling, init=self.init)
+
+
+def scheme_of(arch: Architecture, rules: Mapping[str, Rule], roles: Mapping[str, Observed]) -> Scheme:
+    """The initialisation that the rules say.
+
+    A registered rule and ``init`` are taken where they say the same of every matrix; otherwise a rule that
+    states each standard deviation is registered, under a name that its values decide.
+
+    Args:
+        arch: of the module's sizes.
+    """
+    numbers = sorted({float(r.std) for r in rules.values() if r.std.is_number and r.std > 0}, reverse=True)
+    inits: list[str | float] = [*INITS, *numbers]
+    for init in inits:
+        for name in _plain_rules():
+            scheme = Scheme(name, init)
+            try:
+                found = scheme.of(arch)
+            except SpannormError:  # a field that has no effect under this rule
+                continue
+            if _follows(found, rules, roles):
+                return scheme
+    router = rules.get("ffn.router")
+    init = float(router.std) if router is not None and router.std.is_number and router.std > 0 else "fan-in"
+    stated = {name: rules[name] for name in arch.weights if name in rules and name in WEIGHTS}
+    return Scheme(_registered(stated), init)
+
+
+def _plain_rules() -> list[str]:
+    """Registered rules that act on the initialisation of blocks alone, and go with every placement."""
+    found = []
+    for name in SCALINGS:
+        rule = SCALINGS[name]
+        both = [rule.multipliers(kind) for kind in ("attention", "ffn")]
+        plain = all(m.skip == m.branch == m.norm == 1 for m in both) and rule.embedding_factor == 1
+        if plain and not rule.only and not name.startswith(PREFIX):
+            found.append(name)
+    return found
+
+
+def _follows(arch: Architecture, rules: Mapping[str, Rule], roles: Mapping[str, Observed]) -> bool:
+    """Whether the architecture draws every matrix as the rules say."""
+    own = stds_of(arch)
+    for name in arch.weights:
+        if name not in rules:
+            continue
+        one, rule = roles[name], rules[name]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            expected = over_layers(rule.std, arch, one.layers)
+            ratio = own[name][one.layers.astype(int)] / expected
+        allowed = SAME if rule.known else 4.5 * float(one.errors.max())
+        if not np.all((np.abs(ratio - 1) < allowed) | ((expected == 0) & (own[name][0] == 0))):
+            return False
+    return True
+
+
+def stds_of(arch: Architecture) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """Standard deviation of an entry of each matrix at every layer."""
+    layers = np.arange(arch.depth, dtype=float)
+    gains, result = arch.base_gains, {}
+    rule = SCALINGS[arch.scaling]
+    both = {"attn.": rule.multipliers("attention"), "ffn.": rule.multipliers("ffn")}
+    for name, (inputs, _) in arch.weights.items():
+        own = both[name.partition(".")[0] + "."]
+        std = np.full(arch.depth, (gains[name] / inputs) ** 0.5)
+        if name in own.std:
+            std = over_layers(own.std[name], arch, layers)
+        result[name] = std * (over_layers(own.gains[name], arch, layers) if name in own.gains else 1.0)
+    return result
+
+
+PREFIX = "as-read-"
+
+
+def _registered(rules: Mapping[str, Rule]) -> str:
+    """The name of a registered rule that states these standard deviations."""
+    std = {name: rule.std for name, rule in rules.items()}
+    text = repr(sorted((name, str(value)) for name, value in std.items()))
+    name = PREFIX + hashlib.sha256(text.encode()).hexdigest()[:8]
+    if name not in SCALINGS:
+
+        @scaling(name, title="as read from a module", source="a module's tensors")
+        def read(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
+            """The standard deviations of a module's matrices."""
+            return Multipliers(std=std)
+
+    return name

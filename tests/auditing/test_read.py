@@ -1,0 +1,365 @@
+"""What is read from a module's tensors: roles, gains, rules in words, norms, the architecture and its
+gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from modules import HEADS, HIDDEN, WIDTH, Model, Norm
+from torch import nn
+
+import spannorm_theory as st
+from spannorm_theory.auditing.matrices import measured
+from spannorm_theory.auditing.norms import norms_of
+from spannorm_theory.auditing.roles import BlockMatrices, matrices_of
+from spannorm_theory.auditing.rules import Observed, rules_of
+from spannorm_theory.auditing.scheme import stds_of
+from spannorm_theory.auditing.sizes import AttentionSizes
+from spannorm_theory.base import symbols
+from spannorm_theory.base.errors import InputError, SpannormError
+
+SIZES = AttentionSizes(heads=4, kv_heads=2, head_width=8)
+
+# --- roles ----------------------------------------------------------------------------------------
+
+
+class Bag(nn.Module):
+    """A block that holds parameters of given names and shapes, numbered row by row."""
+
+    def __init__(self, **shapes: tuple[int, ...]) -> None:
+        super().__init__()
+        for name, shape in shapes.items():
+            owner = self
+            *path, leaf = name.split("__")
+            for word in path:
+                if not hasattr(owner, word):
+                    owner.add_module(word, nn.Module())
+                owner = getattr(owner, word)
+            rows = torch.arange(shape[-2], dtype=torch.float32)[:, None].expand(shape)
+            setattr(owner, leaf, nn.Parameter(rows.clone()))
+
+
+def rows_by_role(block: nn.Module, matrices: BlockMatrices) -> dict[str, list[int]]:
+    parameters = dict(block.named_parameters())
+    return {
+        part.role: part.of(parameters[part.name].detach())[..., 0].long().flatten().tolist()
+        for part in matrices.parts
+    }
+
+
+@pytest.mark.exact
+def test_a_fused_matrix_is_cut_in_three_pieces_or_group_by_group() -> None:
+    stacked = Bag(attn__qkv_proj__weight=(64, 32))
+    found = rows_by_role(stacked, matrices_of(stacked, 32, SIZES))
+    expected = {"attn.query": range(32), "attn.key": range(32, 48), "attn.value": range(48, 64)}
+    assert found == {role: list(rows) for role, rows in expected.items()}
+    grouped = Bag(attn__query_key_value__weight=(64, 32))  # two groups of two query heads, a key and a value
+    found = rows_by_role(grouped, matrices_of(grouped, 32, SIZES))
+    assert found["attn.query"] == [*range(16), *range(32, 48)]
+    assert found["attn.key"] == [*range(16, 24), *range(48, 56)]
+    assert found["attn.value"] == [*range(24, 32), *range(56, 64)]
+
+
+@pytest.mark.exact
+def test_gate_and_up_are_told_by_what_stands_beside_them() -> None:
+    def roles(block: nn.Module) -> dict[str, str]:
+        return {part.name: part.role for part in matrices_of(block, 32, SIZES).parts}
+
+    llama = Bag(ff__w1=(96, 32), ff__w2=(32, 96), ff__w3=(96, 32))
+    assert roles(llama) == {"ff.w1": "ffn.gate", "ff.w2": "ffn.down", "ff.w3": "ffn.up"}
+    plain = Bag(ff__w1=(96, 32), ff__w2=(32, 96))
+    assert roles(plain) == {"ff.w1": "ffn.up", "ff.w2": "ffn.down"}
+    fused = Bag(mlp__fc1=(192, 32), mlp__fc2=(32, 96))
+    halves = rows_by_role(fused, matrices_of(fused, 32, SIZES))
+    assert halves["ffn.gate"] == list(range(96))
+    assert halves["ffn.up"] == list(range(96, 192))
+    routed = Bag(
+        mlp__gate__weight=(4, 32), mlp__experts__gate_up_proj=(4, 48, 32), mlp__experts__down_proj=(4, 32, 24)
+    )
+    assert set(roles(routed).values()) >= {"ffn.router", "ffn.down"}
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("transposed", [False, True])
+def test_experts_in_one_tensor_are_turned_by_what_fits_the_width(transposed: bool) -> None:
+    shapes = {"mlp__gate_up_proj": (4, 48, 32), "mlp__down_proj": (4, 32, 24)}
+    if transposed:
+        shapes = {name: (a, c, b) for name, (a, b, c) in shapes.items()}
+    block = Bag(**shapes)
+    parameters = dict(block.named_parameters())
+    found = {p.role: tuple(p.of(parameters[p.name]).shape) for p in matrices_of(block, 32, SIZES).parts}
+    assert found == {"ffn.gate": (4, 24, 32), "ffn.up": (4, 24, 32), "ffn.down": (4, 32, 24)}
+
+
+@pytest.mark.exact
+def test_names_that_say_nothing_are_read_by_shape_and_said() -> None:
+    block = Bag(a=(32, 32), b=(32, 32), c=(32, 32), e=(32, 32), f=(128, 32), g=(32, 128))
+    found = matrices_of(block, 32, SIZES)
+    roles = ["attn.query", "attn.key", "attn.value", "attn.output", "ffn.up", "ffn.down"]
+    assert [part.role for part in found.parts] == roles
+    assert found.guessed == ("a", "b", "c", "e", "f", "g")
+    odd = matrices_of(Bag(a=(32, 32), b=(32, 32), z=(7, 5)), 32, SIZES)
+    assert odd.parts == ()
+    assert odd.unknown == ("a", "b", "z")
+
+
+@pytest.mark.exact
+def test_torchs_own_block_and_one_of_sequential_layers() -> None:
+    layer = nn.TransformerEncoderLayer(32, 4, 64)
+    roles = {part.role for part in matrices_of(layer, 32, AttentionSizes(4, None, 8)).parts}
+    assert roles == {"attn.query", "attn.key", "attn.value", "attn.output", "ffn.up", "ffn.down"}
+    block = nn.Module()
+    block.attn = nn.MultiheadAttention(32, 4)
+    block.mlp = nn.Sequential(nn.Linear(32, 128), nn.GELU(), nn.Linear(128, 32))
+    found = matrices_of(block, 32, AttentionSizes(4, None, 8))
+    assert {part.role for part in found.parts} == roles
+    assert found.guessed == ("mlp.0.weight", "mlp.2.weight")
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+DEPTH, BROAD = 12, 512
+SHAPES = {
+    "attn.query": (512, 512),
+    "attn.output": (512, 512),
+    "ffn.gate": (512, 1376),
+    "ffn.up": (512, 1376),
+    "ffn.down": (1376, 512),
+}
+
+
+def drawn(stds: dict[str, Callable[[int], float]], seed: int = 0) -> list[Observed]:
+    """Roles whose measured standard deviations have the noise of their number of entries."""
+    generator, layers = np.random.default_rng(seed), np.arange(float(DEPTH))
+    result = []
+    for role, std in stds.items():
+        inputs, outputs = SHAPES[role]
+        error = np.full(DEPTH, (2 * inputs * outputs) ** -0.5)
+        measured = np.array([std(int(l)) for l in layers]) * (1 + error * generator.standard_normal(DEPTH))
+        result.append(Observed(role, inputs, outputs, layers, measured, error, 5.0, inputs * outputs))
+    return result
+
+
+RULES = {
+    "0.02": lambda inputs, l: 0.02,
+    "0.006": lambda inputs, l: 0.006,
+    "0.02/√(2L)": lambda inputs, l: 0.02 / (2 * DEPTH) ** 0.5,
+    "0.02/√(2(l+1))": lambda inputs, l: 0.02 / (2 * (l + 1)) ** 0.5,
+    "1/√inputs": lambda inputs, l: inputs**-0.5,
+    "1/√(3 inputs)": lambda inputs, l: (3 * inputs) ** -0.5,
+    "1/√inputs/√L": lambda inputs, l: (inputs * DEPTH) ** -0.5,
+    "√(2/(5d))": lambda inputs, l: (2 / (5 * BROAD)) ** 0.5,
+    "2/√d/L": lambda inputs, l: 2 / (DEPTH * BROAD**0.5),
+    "1/√inputs/(l+1)^(1/4)": lambda inputs, l: inputs**-0.5 * (l + 1) ** -0.25,
+}
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("words", RULES)
+def test_a_rule_is_found_from_noisy_standard_deviations(words: str) -> None:
+    base = words.partition("/√(2L)")[0].partition("/√(2(l+1))")[0].partition("/√L")[0].partition("/(l+1)")[0]
+    base = "√(2/(5d))" if base == "2/√d/L" else base
+    others = RULES.get(base, RULES["0.02"])
+    for seed in range(20):
+        stds = {
+            role: (
+                lambda l, i=inputs, f=RULES[words] if role in ("attn.output", "ffn.down") else others: f(i, l)
+            )
+            for role, (inputs, _) in SHAPES.items()
+        }
+        found = rules_of(drawn(stds, seed), DEPTH, BROAD)
+        assert found["ffn.down"].words == words
+        assert found["attn.output"].words == words
+        assert found["ffn.up"].words == base
+        assert all(rule.known for rule in found.values())
+
+
+@pytest.mark.exact
+def test_what_follows_no_rule_keeps_its_numbers() -> None:
+    odd = {"attn.query": lambda l: 0.0217351, "ffn.down": lambda l: 0.02 if l != 3 else 0.05}
+    found = rules_of(drawn(odd), DEPTH, BROAD)
+    assert not found["attn.query"].known
+    assert float(found["attn.query"].std) == pytest.approx(0.0217351, rel=5e-4)  # five standard errors
+    assert found["ffn.down"].words == "0.02 to 0.05, in its own way at every layer"
+    by_layer = [float(found["ffn.down"].std.subs({symbols.layer: l})) for l in (2, 3, 4)]
+    assert by_layer == pytest.approx([0.02, 0.05, 0.02], rel=5e-3)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda w: nn.init.normal_(w, 0, 0.02), "std 0.02 on "),
+        (lambda w: nn.init.trunc_normal_(w, 0, 0.02, -0.04, 0.04), "std 0.02 (cut at 2 std) on "),
+        (lambda w: nn.init.trunc_normal_(w, 0, 0.02, -0.06, 0.06), "std 0.02 (cut at 3 std) on "),
+        (lambda w: nn.init.kaiming_uniform_(w, 5**0.5), "std 1/√(3 inputs) (uniform) on "),
+        (lambda w: nn.init.xavier_normal_(w), "std √(2/(inputs+outputs)) on "),
+        (lambda w: nn.init.zeros_(w), "std 0 on "),
+    ],
+)
+def test_the_law_of_the_entries_is_said(draw: Callable[[torch.Tensor], object], words: str) -> None:
+    torch.manual_seed(0)
+    model = Model(gated=True)
+    for parameter in model.blocks.parameters():
+        if parameter.ndim > 1:
+            draw(parameter)
+    assert st.read(model, tokens=4).words().startswith(words)
+
+
+# --- the reading ----------------------------------------------------------------------------------
+
+
+@pytest.mark.exact
+def test_the_table_has_the_moments_of_every_matrix() -> None:
+    torch.manual_seed(0)
+    model = Model(fused=True)
+    table = st.read(model, tokens=4).table.set_index("name")
+    fused = model.blocks[2].attn.qkv.weight.detach().double()
+    keys = table[table["role"] == "attn.key"].iloc[2]
+    assert keys["std"] == pytest.approx(float(fused[WIDTH : 2 * WIDTH].square().mean().sqrt()), rel=1e-12)
+    assert keys["fan_in"] == WIDTH
+    assert keys["gain"] == pytest.approx(WIDTH * keys["std"] ** 2)
+    down = table.loc["blocks.1.ffn.fc2.weight"]
+    assert (down["role"], down["fan_in"], down["shape"]) == ("ffn.down", HIDDEN, f"{WIDTH} x {HIDDEN}")
+    assert table.loc["embed.weight"]["role"] == "embedding"
+    assert table.loc["lm_head.weight"]["role"] == "head"
+    assert table["layer"].isna().sum() == 2
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("draw", [torch.randn, lambda *shape: torch.rand(*shape) - 0.5])
+def test_standard_errors_of_gains_are_those_of_independent_draws(draw: Callable[..., torch.Tensor]) -> None:
+    torch.manual_seed(0)
+    found = [measured(0, "ffn.up", "w", draw(32, 32)) for _ in range(400)]
+    truth = 32 * float(draw(10**6).square().mean())
+    z = np.array([(m.gain - truth) / (m.gain * m.relative_error) for m in found])
+    assert abs(z.mean()) < 4 / z.size**0.5
+    assert abs(np.square(z).mean() - 1) < 4 * (2 / z.size) ** 0.5
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "pre-norm unit depth=3 ffn_ratio=2.0"),
+        (
+            {"causal": True, "gated": True},
+            "pre-norm unit depth=3 ffn_ratio=2.0 activation=swiglu mask=causal",
+        ),
+        ({"std": 0.02}, "pre-norm unit depth=3 ffn_ratio=2.0 init=0.02"),
+    ],
+)
+def test_the_architecture_of_a_module(options: dict[str, Any], expected: str) -> None:
+    torch.manual_seed(0)
+    activation = "swiglu" if options.get("gated") else "gelu"
+    reading = st.read(Model(**options), tokens=8, placement="pre-norm", activation=activation)
+    arch = st.Architecture.parse(f"{expected} width={WIDTH} heads={HEADS} tokens=8")
+    assert reading.arch is not None
+    own = reading.arch.with_(input_variance=1.0, input_cosine=0.0)
+    assert own == arch
+    assert reading.arch.input_variance == pytest.approx(1, abs=4 * (2 / (32 * 8 * WIDTH)) ** 0.5)
+    assert [gap.feature for gap in reading.gaps] == ["the activation"]
+
+
+@pytest.mark.exact
+def test_gains_that_no_rule_gives_are_those_of_the_tensors(registries: None) -> None:
+    torch.manual_seed(0)
+    model = Model(gated=True)
+    with torch.no_grad():
+        for l, block in enumerate(model.blocks):
+            block.ffn.w3.weight.mul_(3.0)
+            block.attn.out_proj.weight.mul_(0.5 / (l + 1) ** 0.5)
+    reading = st.read(model, tokens=8, placement="pre-norm", activation="swiglu")
+    assert reading.arch is not None
+    assert st.Architecture.parse(str(reading.arch)) == reading.arch
+    own = stds_of(reading.arch)
+    measured = reading.table.dropna(subset=["layer"]).pivot(index="layer", columns="role", values="std")
+    errors = reading.table.assign(e=lambda t: t["se"] / t["gain"] / 2).dropna(subset=["layer"])
+    for role, row in errors.groupby("role")["e"].max().items():
+        assert own[role] == pytest.approx(measured[role].to_numpy(), rel=5 * row)
+    assert np.isfinite(st.predict(reading.arch)["value"]).any()
+
+
+@pytest.mark.exact
+def test_norms_are_read_by_what_they_do() -> None:
+    class Shifted(nn.Module):
+        """A norm that stores its gain minus one."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(64))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (1 + self.weight) * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
+
+    class GemmaNorm(Shifted):
+        pass
+
+    class AdaptiveNorm(Norm):
+        def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+            return super().forward(x) * condition
+
+    model = nn.ModuleDict(
+        {"a": GemmaNorm(), "b": nn.LayerNorm(64, eps=1e-3), "c": Norm(64), "e": AdaptiveNorm(64)}
+    )
+    model["b"].weight.data.fill_(2.0)
+    model["b"].bias.data.fill_(0.5)
+    found, strange = norms_of(model, 64)
+    by_name = {norm.name: norm for norm in found}
+    assert strange == ["e"]
+    assert [by_name[n].kind for n in "abc"] == ["rms", "layer", "rms"]
+    assert [by_name[n].gain for n in "abc"] == pytest.approx([1, 2, 1], rel=2e-3)
+    assert [by_name[n].epsilon for n in "ab"] == pytest.approx([1e-6, 1e-3], rel=0.02)
+    assert by_name["c"].epsilon < 1e-11
+    assert [by_name[n].bias for n in "abc"] == pytest.approx([0, 0.5, 0])
+
+
+@pytest.mark.exact
+def test_what_the_architecture_lacks_is_a_gap() -> None:
+    model = Model()
+    model.blocks[1].norm2.weight.data.fill_(2.0)
+    model.blocks[0].attn.out_proj.bias = nn.Parameter(torch.ones(WIDTH))
+    model.blocks[2].extra = nn.Linear(7, 5)
+    gaps = {gap.feature: gap.effect for gap in st.read(model, tokens=4).gaps}
+    assert "norms of different gains: blocks.1.norm2 (2)" in gaps
+    assert "biases on attn.output" in gaps
+    assert "parameters without a role: extra.weight" in gaps
+    assert "the placement of the norms" in gaps
+    assert "pass activation=" in gaps["the activation"]
+
+
+@pytest.mark.exact
+def test_reading_leaves_a_module_as_it_was() -> None:
+    model = Model(dropout=0.5)
+    model.blocks[0].eval()
+    before = [m.training for m in model.modules()], torch.get_rng_state().tolist()
+    st.read(model, tokens=4)
+    assert ([m.training for m in model.modules()], torch.get_rng_state().tolist()) == before
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: st.read(3), "model must be a torch.nn.Module, got 3"),
+        (lambda: st.read(lambda seed: Model()), "model must be a torch.nn.Module"),
+        (lambda: st.read(Model(), tokens=0), "tokens must be an integer of at least 2"),
+        (lambda: st.read(Model(), placment="pre-norm"), "did you mean placement"),
+        (lambda: st.read(Model(), placement="prenorm"), "unknown placement 'prenorm'"),
+        (lambda: st.read(Model().to("meta")), "on the meta device"),
+        (lambda: st.read(nn.Linear(2, 2)), "no list of at least two blocks"),
+        (
+            lambda: st.read(Model(), inputs={"x": torch.ones(1, 4, dtype=int)}),
+            "failed on its inputs: TypeError",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_one_line(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(SpannormError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+    assert isinstance(error.value, InputError)
