@@ -112,6 +112,7 @@ GOOD: dict[str, Values] = {
     "tokens": draw.integers(2, 5),
     "activation": draw.sampled_from(ACTIVATIONS),
     "ffn_ratio": draw.sampled_from([0.25, 0.5, 1, 4.0, np.float64(2)]),
+    "ffn_width": draw.sampled_from([None, 1, 5, 16]),
     "mask": draw.sampled_from(["none", "causal"]),
     "norm": draw.sampled_from(["rms", "layer"]),
     "norm_epsilon": draw.sampled_from([0.0, 0, 1e-6, 0.5, 1e-200, 1e60, 1e300]),

@@ -37,7 +37,8 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
     ),
     "feed-forward": (
         ("activation", str, "relu, gelu, silu, reglu, geglu, swiglu or a registered one"),
-        ("ffn_ratio", float, "hidden width of the feed-forward branch over width"),
+        ("ffn_ratio", float, "hidden width of the feed-forward branch, or of each expert, over width"),
+        ("ffn_width", int, "that hidden width itself, in place of its ratio"),
     ),
     "experts": (
         ("experts", int, "feed-forward experts; 1 is a dense branch"),

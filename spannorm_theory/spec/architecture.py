@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from html import escape
 from itertools import zip_longest
 from types import MappingProxyType
@@ -52,6 +52,7 @@ class Architecture(Fields):
             square of the temperature that logits are multiplied by.
         activation: a registered activation; gated ones have a third matrix.
         ffn_ratio: hidden width of the feed-forward branch, or of each expert, over d.
+        ffn_width: that hidden width itself, which is kept as ``ffn_ratio``.
         experts: E, feed-forward experts among which a router chooses for each token; 1 is a dense branch.
         top_k: experts that a token is sent to.
         shared_experts: experts that every token is sent to beside them, with gate 1.
@@ -84,6 +85,12 @@ class Architecture(Fields):
     def __new__(cls, *args: Any, **values: Any) -> Architecture:
         """Refuse unknown fields by name, before the dataclass does without."""
         require_fields(values, args, needed=("placement",))
+        named = {**dict(zip((f.name for f in fields(Fields)), args, strict=False)), **values}
+        if "ffn_ratio" in named and named.get("ffn_width") is not None:
+            raise InputError(
+                "ffn_width is the hidden width and ffn_ratio its share of width: give one of them, got "
+                f"ffn_width={shown(named['ffn_width'])} and ffn_ratio={shown(named['ffn_ratio'])}"
+            )
         return super().__new__(cls)
 
     def __getnewargs__(self) -> tuple[str]:
@@ -235,7 +242,10 @@ class Architecture(Fields):
     def with_(self, **changes: Any) -> Architecture:
         """A copy with some fields replaced."""
         require_fields(changes)
-        return replace(self, **changes)
+        values = self.to_dict()
+        if changes.get("ffn_width") is not None:
+            del values["ffn_ratio"]  # the form in which it is kept
+        return Architecture(**{**values, **changes})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; ``Architecture.from_dict`` is its inverse."""

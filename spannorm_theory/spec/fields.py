@@ -51,6 +51,7 @@ class Fields:
     # feed-forward
     activation: str = "gelu"
     ffn_ratio: float = 4.0
+    ffn_width: int | None = None
     # experts
     experts: int = 1
     top_k: int = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isclose
 from typing import Any
 
 from ..base.errors import InputError
@@ -11,6 +12,9 @@ from .fields import Fields
 from .graph import Norm, Trace
 from .scalings import SCALINGS
 from .values import MOST
+
+#: share by which a width from a ratio may miss a whole number: what the ratio is rounded by
+WHOLE = 1e-14
 
 
 def check_fields(arch: Fields, branches: Branches) -> dict[str, Any]:
@@ -26,12 +30,11 @@ def check_fields(arch: Fields, branches: Branches) -> dict[str, Any]:
         raise InputError(f"width must be divisible by heads, got width={arch.width}, heads={arch.heads}")
     if arch.norm == "layer" and arch.width == 1:
         raise InputError("norm='layer' of width=1 is always zero: it takes the mean away; use norm='rms'")
-    _check_hidden(arch)
     _check_inputs(arch)
     _check_vocabulary(arch)
     _check_experts(arch, branches)
     _check_logits(arch, branches)
-    return check_attention(arch, branches)
+    return {**_hidden(arch), **check_attention(arch, branches)}
 
 
 def check_norms(arch: Fields, traces: Callable[[], Sequence[Trace]]) -> None:
@@ -49,13 +52,22 @@ def check_norms(arch: Fields, traces: Callable[[], Sequence[Trace]]) -> None:
             raise InputError(f"{name} has no effect on {arch.placement}, which norms no stream; leave it out")
 
 
-def _check_hidden(arch: Fields) -> None:
-    hidden = arch.ffn_ratio * arch.width
-    if hidden > MOST or hidden != round(hidden):
-        raise InputError(
-            f"ffn_ratio * width must be a whole number up to 2^53, got {arch.ffn_ratio} * {arch.width} = "
-            f"{hidden}"
-        )
+def _hidden(arch: Fields) -> dict[str, Any]:
+    """The hidden width in its one form, the nearest number to its ratio to the width.
+
+    Raises:
+        InputError: the ratio makes no whole number.
+    """
+    ratio, hidden = arch.ffn_ratio, arch.ffn_width
+    if hidden is None:
+        product = ratio * arch.width
+        hidden = round(product)
+        if product > MOST or not hidden or not isclose(product, hidden, rel_tol=WHOLE):
+            raise InputError(
+                f"ffn_ratio * width must be a whole number up to 2^53, got {ratio} * {arch.width} = "
+                f"{product}; ffn_width says that number itself"
+            )
+    return {"ffn_ratio": hidden / arch.width, "ffn_width": None}
 
 
 def _check_inputs(arch: Fields) -> None:

@@ -41,6 +41,7 @@ LEAST = {
     "shared_experts": 0,
     "kv_heads": 1,
     "window": 2,
+    "ffn_width": 1,
 }
 #: the largest of them, up to which float64 counts
 MOST = 2**53
