@@ -140,6 +140,8 @@ GOOD: dict[str, Values] = {
     "experts": draw.sampled_from([1, 2, 4]),
     "top_k": draw.sampled_from([1, 2]),
     "shared_experts": draw.sampled_from([0, 1]),
+    "dense_layers": draw.sampled_from([0, 1]),
+    "dense_ffn_width": draw.sampled_from([None, 4, 7]),
     "gates": draw.sampled_from(["renormalised", "softmax"]),
 }
 assert set(GOOD) == set(Fields.__dataclass_fields__)

@@ -45,6 +45,8 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
         ("top_k", int, "experts that a token is sent to"),
         ("shared_experts", int, "experts that every token is sent to beside them"),
         ("gates", str, "renormalised (over the chosen experts) or softmax (over all)"),
+        ("dense_layers", int, "first blocks that have a dense branch in place of experts"),
+        ("dense_ffn_width", int, "hidden width of these, where it is not that of an expert"),
     ),
     "norms": (
         ("norm", str, "rms or layer"),

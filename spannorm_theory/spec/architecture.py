@@ -19,6 +19,7 @@ from .expressions import over_layers
 from .fields import Fields, require_fields
 from .graph import Branch, Trace
 from .initialisation import matrix_gains
+from .layers import changes_at
 from .net import NormConstants
 from .placements import PLACEMENTS, Placement
 from .position import Position
@@ -57,6 +58,8 @@ class Architecture(Fields):
         top_k: experts that a token is sent to.
         shared_experts: experts that every token is sent to beside them, with gate 1.
         gates: "renormalised" (softmax weights over the chosen experts) or "softmax" (over all experts).
+        dense_layers: the first so many blocks have a dense feed-forward branch in place of experts.
+        dense_ffn_width: its hidden width; None for that of an expert.
         norm: "rms" or "layer".
         norm_epsilon: added to the mean square under the root in norms of streams and of branches' outputs;
             norms inside a branch (over heads, in front of the last matrix) have none.
@@ -204,18 +207,28 @@ class Architecture(Fields):
             InputError: no such block.
         """
         layer = arguments.whole("layer", layer, 0, self.depth - 1)
-        traces, order = self.wirings
-        return traces[order[layer]]
+        wirings, order = self.wirings
+        return wirings[order[layer]][0]
+
+    def at(self, layer: int) -> Architecture:
+        """The architecture whose blocks all are of the kind that block ``layer`` is."""
+        changes = changes_at(self, layer)
+        return self.with_(**dict(changes)) if changes else self
 
     @property
-    def wirings(self) -> tuple[tuple[Trace, ...], tuple[int, ...]]:
-        """Every wiring that a block of the stack has, and for each block which it is."""
+    def wirings(self) -> tuple[tuple[tuple[Trace, Architecture], ...], tuple[int, ...]]:
+        """Every wiring that a block of the stack has, with the architecture whose fields are the block's, and
+        for each block which it is."""
         definition = self.definition
         positions, order = definition.questions(self.scaling, **self.options).positions(self.depth)
         traces = [self._trace(at) for at in positions]
         places = {trace: i for i, trace in enumerate(dict.fromkeys(traces))}
         which = [places[trace] for trace in traces]  # different answers may give one wiring
-        return tuple(places), tuple(map(which.__getitem__, order))
+        blocks = [(which[at], changes_at(self, layer)) for layer, at in enumerate(order)]
+        numbers = {block: i for i, block in enumerate(dict.fromkeys(blocks))}
+        firsts = map(blocks.index, numbers)
+        wirings = tuple((traces[order[layer]], self.at(layer)) for layer in firsts)
+        return wirings, tuple(map(numbers.__getitem__, blocks))
 
     @property
     def traces(self) -> tuple[Trace, ...]:

@@ -57,6 +57,8 @@ class Fields:
     top_k: int = 1
     shared_experts: int = 0
     gates: str = "renormalised"
+    dense_layers: int = 0
+    dense_ffn_width: int | None = None
     # norms
     norm: str = "rms"
     norm_epsilon: float = 0.0

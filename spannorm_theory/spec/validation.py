@@ -10,6 +10,7 @@ from ..base.errors import InputError
 from .attention_validation import Branches, check_attention
 from .fields import Fields
 from .graph import Norm, Trace
+from .layers import OF_EXPERTS
 from .scalings import SCALINGS
 from .values import MOST
 
@@ -34,7 +35,13 @@ def check_fields(arch: Fields, branches: Branches) -> dict[str, Any]:
     _check_vocabulary(arch)
     _check_experts(arch, branches)
     _check_logits(arch, branches)
-    return {**_hidden(arch), **check_attention(arch, branches)}
+    hidden = _hidden(arch)
+    return {
+        "ffn_ratio": hidden / arch.width,
+        "ffn_width": None,
+        "dense_ffn_width": _dense_ffn_width(arch, hidden),
+        **check_attention(arch, branches),
+    }
 
 
 def check_norms(arch: Fields, traces: Callable[[], Sequence[Trace]]) -> None:
@@ -52,8 +59,8 @@ def check_norms(arch: Fields, traces: Callable[[], Sequence[Trace]]) -> None:
             raise InputError(f"{name} has no effect on {arch.placement}, which norms no stream; leave it out")
 
 
-def _hidden(arch: Fields) -> dict[str, Any]:
-    """The hidden width in its one form, the nearest number to its ratio to the width.
+def _hidden(arch: Fields) -> int:
+    """The hidden width.
 
     Raises:
         InputError: the ratio makes no whole number.
@@ -67,7 +74,7 @@ def _hidden(arch: Fields) -> dict[str, Any]:
                 f"ffn_ratio * width must be a whole number up to 2^53, got {ratio} * {arch.width} = "
                 f"{product}; ffn_width says that number itself"
             )
-    return {"ffn_ratio": hidden / arch.width, "ffn_width": None}
+    return hidden
 
 
 def _check_inputs(arch: Fields) -> None:
@@ -110,7 +117,7 @@ def _check_experts(arch: Fields, branches: Branches) -> None:
     if arch.top_k > arch.experts:
         raise InputError(f"top_k={arch.top_k} experts of experts={arch.experts} cannot be chosen")
     if arch.experts == 1:
-        for name in ("shared_experts", "gates"):
+        for name in OF_EXPERTS:
             if getattr(arch, name) != getattr(type(arch), name):
                 raise InputError(f"{name}={getattr(arch, name)!r} needs experts of at least 2, got experts=1")
     elif any(b.inner_norm and b.kind == "ffn" for b in branches()):
@@ -118,3 +125,14 @@ def _check_experts(arch: Fields, branches: Branches) -> None:
             f"{arch.placement} norms the hidden layer of its feed-forward branch, which is not modelled for "
             f"experts={arch.experts}; use another placement, or experts=1"
         )
+
+
+def _dense_ffn_width(arch: Fields, hidden: int) -> int | None:
+    """The hidden width of dense blocks among blocks of experts; None where it is ``hidden``, an expert's."""
+    if arch.dense_layers >= arch.depth:
+        raise InputError(
+            f"dense_layers={arch.dense_layers} of depth={arch.depth} leave no block to experts; use experts=1"
+        )
+    if arch.dense_ffn_width is not None and not arch.dense_layers:
+        raise InputError("dense_ffn_width has no effect without dense blocks; set dense_layers")
+    return None if arch.dense_ffn_width == hidden else arch.dense_ffn_width

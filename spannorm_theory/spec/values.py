@@ -42,6 +42,8 @@ LEAST = {
     "kv_heads": 1,
     "window": 2,
     "ffn_width": 1,
+    "dense_layers": 0,
+    "dense_ffn_width": 1,
 }
 #: the largest of them, up to which float64 counts
 MOST = 2**53

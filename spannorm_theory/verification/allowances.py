@@ -101,10 +101,11 @@ def _of_routing(arch: Architecture, name: str, profiles: Mapping[Key, Array]) ->
     component = feedforward_moments(arch, None)
     if not isinstance(component, MixtureOfExperts):
         return 0.0
+    routed = np.arange(arch.depth) >= arch.dense_layers
     streams = range(arch.definition.streams)
     share = np.max([profiles[str(s), "branch_share"] for s in streams], axis=0)
     uneven, lean = component.unevenness()
-    return np.asarray(np.minimum(share, 1.0) * (uneven + (lean if name == "ffn.router" else 0.0)))
+    return np.asarray(routed * np.minimum(share, 1.0) * (uneven + (lean if name == "ffn.router" else 0.0)))
 
 
 def _of_rank(

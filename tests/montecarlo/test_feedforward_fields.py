@@ -1,0 +1,90 @@
+"""Feed-forward branches of real models in the explicit engine: against autograd through a stack by hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+
+from spannorm_theory.montecarlo.boundary import embedding
+from spannorm_theory.montecarlo.network import Stack
+from spannorm_theory.montecarlo.program import Program
+from spannorm_theory.montecarlo.randomness import Purpose, Randomness
+from spannorm_theory.montecarlo.weights import ExplicitWeights
+from spannorm_theory.spec.architecture import Architecture
+
+CPU = torch.device("cpu")
+STACKS: list[dict[str, Any]] = [
+    {"experts": 5, "top_k": 2, "dense_layers": 1, "dense_ffn_width": 56, "shared_experts": 1},
+]
+
+
+def rms(x: Any) -> Any:
+    return x / x.pow(2).mean(-1, keepdim=True).sqrt()
+
+
+def attention(x: Any, w: Any, heads: int) -> Any:
+    q, k, v = (
+        (x @ w[f"attn.{name}"]).view(len(x), heads, -1).transpose(0, 1) for name in ("query", "key", "value")
+    )
+    mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    return mixed.transpose(0, 1).reshape(x.shape) @ w["attn.output"]
+
+
+def gelu_branch(x: Any, w: Any, number: str = "") -> Any:
+    return torch.nn.functional.gelu(x @ w[f"ffn.up{number}"]) @ w[f"ffn.down{number}"]
+
+
+def experts(x: Any, w: Any, arch: Architecture) -> Any:
+    """Token by token."""
+    rows = []
+    for token in x:
+        logits = token @ w["ffn.router"]
+        best = logits.topk(arch.top_k).indices.tolist()
+        gates = logits[best].softmax(0)
+        total = sum(g * gelu_branch(token, w, f".{e}") for g, e in zip(gates, best, strict=True))
+        for e in range(arch.experts, arch.experts + arch.shared_experts):
+            total = total + gelu_branch(token, w, f".{e}")
+        rows.append(total)
+    return torch.stack(rows)
+
+
+def block(x: Any, w: Any, arch: Architecture, layer: int) -> Any:
+    x = x + attention(rms(x), w, arch.heads)
+    dense = arch.experts == 1 or layer < arch.dense_layers
+    return x + (gelu_branch(rms(x), w) if dense else experts(rms(x), w, arch))
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("changes", STACKS, ids=str)
+@pytest.mark.parametrize("segment", [1, 3])
+def test_against_autograd(changes: dict[str, Any], segment: int) -> None:
+    arch = Architecture("pre-norm", depth=3, width=24, heads=4, tokens=6, init="xavier", **changes)
+    random = Randomness(5, range(1), dtype=torch.float64, device=CPU)
+    stack = Stack(Program(arch), ExplicitWeights, random, segment)
+    x = embedding(arch, random)[0].requires_grad_()
+    flat: list[tuple[str, int, Any]] = []
+    y = x
+    for l in range(arch.depth):
+        matrices = stack.program.matrices(l)
+        made = ExplicitWeights(matrices, random, l)
+        weights = {name: made.matrix(name)[0].requires_grad_() for name in matrices}
+        flat += [(name, l, w) for name, w in weights.items()]
+        y = block(y, weights, arch, l)
+    y = rms(y)
+    probe = random.normal(0, Purpose.LOSS, y.numel())[0].view_as(y)
+    grads = torch.autograd.grad(y, [x, *(w for *_, w in flat)], probe, allow_unused=True)
+    record = stack.run()
+    assert record.values["0", "grad_variance"][0].item() == pytest.approx(
+        grads[0].square().mean().log().item(), abs=1e-9
+    )
+    squares: Counter[tuple[str, int]] = Counter()
+    for (name, l, _), grad in zip(flat, grads[1:], strict=True):
+        kind = ".".join(name.split(".")[:2])
+        squares[kind, l] += 0.0 if grad is None else grad.square().sum().item()
+    for name in arch.weights:
+        for l in range(arch.depth):
+            found = record.values[name, "weight_grad_norm"][l].exp().item()
+            assert found == pytest.approx(squares[name, l], rel=1e-9), (name, l)
