@@ -36,7 +36,11 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
         ("logit_variance", float, "variance of the attention logits for unit input"),
     ),
     "feed-forward": (
-        ("activation", str, "relu, gelu, silu, reglu, geglu, swiglu or a registered one"),
+        (
+            "activation",
+            str,
+            "relu, gelu, silu, swiglu or another, as spannorm list says",
+        ),
         ("ffn_ratio", float, "hidden width of the feed-forward branch, or of each expert, over width"),
         ("ffn_width", int, "that hidden width itself, in place of its ratio"),
     ),

@@ -17,6 +17,11 @@ from spannorm_theory.spec.architecture import Architecture
 
 CPU = torch.device("cpu")
 STACKS: list[dict[str, Any]] = [
+    {"activation": "relu2", "ffn_width": 40},
+    {"activation": "quick-gelu"},
+    {"activation": "gelu-tanh"},
+    {"activation": "geglu-tanh"},
+    {"activation": "swiglu-oss", "experts": 3, "top_k": 2},
     {"experts": 5, "top_k": 2, "dense_layers": 1, "dense_ffn_width": 56, "shared_experts": 1},
 ]
 
@@ -33,8 +38,23 @@ def attention(x: Any, w: Any, heads: int) -> Any:
     return mixed.transpose(0, 1).reshape(x.shape) @ w["attn.output"]
 
 
-def gelu_branch(x: Any, w: Any, number: str = "") -> Any:
-    return torch.nn.functional.gelu(x @ w[f"ffn.up{number}"]) @ w[f"ffn.down{number}"]
+def branch(x: Any, w: Any, activation: str, number: str = "") -> Any:
+    up, functional = x @ w[f"ffn.up{number}"], torch.nn.functional
+    match activation:
+        case "gelu":
+            hidden = functional.gelu(up)
+        case "relu2":
+            hidden = functional.relu(up) ** 2
+        case "quick-gelu":
+            hidden = up / (1 + (-1.702 * up).exp())
+        case "gelu-tanh":
+            hidden = functional.gelu(up, approximate="tanh")
+        case "geglu-tanh":
+            hidden = functional.gelu(x @ w[f"ffn.gate{number}"], approximate="tanh") * up
+        case "swiglu-oss":  # as the model is written, clamps included
+            gate = (x @ w[f"ffn.gate{number}"]).clamp(max=7.0)
+            hidden = (up.clamp(-7.0, 7.0) + 1) * gate * (1.702 * gate).sigmoid()
+    return hidden @ w[f"ffn.down{number}"]
 
 
 def experts(x: Any, w: Any, arch: Architecture) -> Any:
@@ -44,9 +64,9 @@ def experts(x: Any, w: Any, arch: Architecture) -> Any:
         logits = token @ w["ffn.router"]
         best = logits.topk(arch.top_k).indices.tolist()
         gates = logits[best].softmax(0)
-        total = sum(g * gelu_branch(token, w, f".{e}") for g, e in zip(gates, best, strict=True))
+        total = sum(g * branch(token, w, arch.activation, f".{e}") for g, e in zip(gates, best, strict=True))
         for e in range(arch.experts, arch.experts + arch.shared_experts):
-            total = total + gelu_branch(token, w, f".{e}")
+            total = total + branch(token, w, arch.activation, f".{e}")
         rows.append(total)
     return torch.stack(rows)
 
@@ -54,7 +74,7 @@ def experts(x: Any, w: Any, arch: Architecture) -> Any:
 def block(x: Any, w: Any, arch: Architecture, layer: int) -> Any:
     x = x + attention(rms(x), w, arch.heads)
     dense = arch.experts == 1 or layer < arch.dense_layers
-    return x + (gelu_branch(rms(x), w) if dense else experts(rms(x), w, arch))
+    return x + (branch(rms(x), w, arch.activation) if dense else experts(rms(x), w, arch))
 
 
 @pytest.mark.exact
