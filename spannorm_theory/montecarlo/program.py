@@ -13,6 +13,7 @@ from sympy import Expr
 from ..base.errors import InputError
 from ..gaussian.activations import ACTIVATIONS
 from ..layers.attention_op import attention_forward
+from ..layers.experts import gates_of
 from ..layers.experts_op import moe_forward
 from ..layers.feedforward_op import ffn_forward
 from ..layers.multiplier_op import Multiply
@@ -150,10 +151,10 @@ def _experts(arch: Architecture, x: torch.Tensor, weights: Weights) -> torch.Ten
         x,
         weights,
         arch.nonlinearity,
-        experts=arch.experts,
-        top_k=arch.top_k,
+        gates=gates_of(arch),
         shared=arch.shared_experts,
-        renormalised=arch.gates == "renormalised",
+        shared_gate=arch.shared_gate,
+        factor=arch.routed_scale,
         whole=weights.whole,
     )
     return out

@@ -57,7 +57,14 @@ class Architecture(Fields):
         experts: E, feed-forward experts among which a router chooses for each token; 1 is a dense branch.
         top_k: experts that a token is sent to.
         shared_experts: experts that every token is sent to beside them, with gate 1.
-        gates: "renormalised" (softmax weights over the chosen experts) or "softmax" (over all experts).
+        gates: "renormalised" (softmax weights over the chosen experts), "softmax" (over all experts), or
+            "sigmoid" (sigmoids of the logits over their sum, of the chosen experts).
+        router_gain: sigma_W^2 of the router, which is the variance of its logits for an input of unit second
+            moment; None takes what ``init`` gives.
+        routed_scale: factor on the sum of the chosen experts.
+        shared_gate: multiply the sum of the shared experts by the sigmoid of one more projection.
+        expert_groups, top_groups: equal groups of experts, and those of them that a token's experts are taken
+            from: with the largest logit or, under "sigmoid", the largest sum of two sigmoids.
         dense_layers: the first so many blocks have a dense feed-forward branch in place of experts.
         dense_ffn_width: its hidden width; None for that of an expert.
         norm: "rms" or "layer".
@@ -172,6 +179,8 @@ class Architecture(Fields):
         shapes["ffn.down"] = (m, d)
         if self.experts > 1:
             shapes["ffn.router"] = (d, self.experts)
+        if self.shared_gate:
+            shapes["ffn.shared_gate"] = (d, 1)
         return shapes
 
     @property
@@ -191,7 +200,8 @@ class Architecture(Fields):
         product = self.logit_variance
         if product is not None and self.logit_scale == "linear":
             product *= self.head_width
-        return matrix_gains(self.init, self.weights, self.nonlinearity, product)
+        gains = matrix_gains(self.init, self.weights, self.nonlinearity, product)
+        return gains if self.router_gain is None else {**gains, "ffn.router": self.router_gain}
 
     def logit_factor(self, normed: tuple[str, ...]) -> float:
         """The square of what multiplies q.k over the root of the head width, where the projections ``normed``

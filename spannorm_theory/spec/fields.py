@@ -57,6 +57,11 @@ class Fields:
     top_k: int = 1
     shared_experts: int = 0
     gates: str = "renormalised"
+    router_gain: float | None = None
+    routed_scale: float = 1.0
+    shared_gate: bool = False
+    expert_groups: int = 1
+    top_groups: int = 1
     dense_layers: int = 0
     dense_ffn_width: int | None = None
     # norms

@@ -7,7 +7,19 @@ from typing import Any
 from .fields import Fields
 
 #: fields that say something of experts, or of blocks without
-OF_EXPERTS = ("experts", "top_k", "shared_experts", "gates", "dense_layers", "dense_ffn_width")
+OF_EXPERTS = (
+    "experts",
+    "top_k",
+    "shared_experts",
+    "gates",
+    "router_gain",
+    "routed_scale",
+    "shared_gate",
+    "expert_groups",
+    "top_groups",
+    "dense_layers",
+    "dense_ffn_width",
+)
 
 #: names and values of fields
 Changes = tuple[tuple[str, Any], ...]

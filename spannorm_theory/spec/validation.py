@@ -120,10 +120,49 @@ def _check_experts(arch: Fields, branches: Branches) -> None:
         for name in OF_EXPERTS:
             if getattr(arch, name) != getattr(type(arch), name):
                 raise InputError(f"{name}={getattr(arch, name)!r} needs experts of at least 2, got experts=1")
-    elif any(b.inner_norm and b.kind == "ffn" for b in branches()):
+        return
+    if any(b.inner_norm and b.kind == "ffn" for b in branches()):
         raise InputError(
             f"{arch.placement} norms the hidden layer of its feed-forward branch, which is not modelled for "
             f"experts={arch.experts}; use another placement, or experts=1"
+        )
+    if arch.shared_gate and not arch.shared_experts:
+        raise InputError("shared_gate has no effect without shared experts; set shared_experts")
+    _check_router(arch)
+    _check_groups(arch)
+
+
+def _check_router(arch: Fields) -> None:
+    if arch.top_k == 1 and arch.gates != "softmax":  # the one gate is 1
+        if arch.gates == "sigmoid":
+            raise InputError(
+                "gates='sigmoid' is 1 for one chosen expert; use top_k=2 or more, or leave it out"
+            )
+        if arch.router_gain is not None:
+            raise InputError(
+                "router_gain has no effect on the one renormalised gate of top_k=1, which is 1; leave it out"
+            )
+    if arch.router_gain is not None and "ffn.router" in SCALINGS[arch.scaling].multipliers("ffn").std:
+        raise InputError(
+            f"router_gain has no effect under the scaling rule {arch.scaling!r}, which states the standard "
+            "deviation of ffn.router; leave it out, or take another rule"
+        )
+
+
+def _check_groups(arch: Fields) -> None:
+    groups, taken = arch.expert_groups, arch.top_groups
+    if groups == taken == 1:
+        return
+    size = arch.experts // groups
+    if arch.experts % groups or size < 2:
+        raise InputError(
+            f"expert_groups must part experts={arch.experts} into equal groups of two or more, got {groups}"
+        )
+    if taken >= groups:
+        raise InputError(f"top_groups must be fewer than expert_groups={groups}, got {taken}")
+    if arch.top_k > taken * size:
+        raise InputError(
+            f"top_k={arch.top_k} experts are more than the {taken * size} in top_groups={taken} of {size}"
         )
 
 

@@ -23,6 +23,10 @@ STACKS: list[dict[str, Any]] = [
     {"activation": "geglu-tanh"},
     {"activation": "swiglu-oss", "experts": 3, "top_k": 2},
     {"experts": 5, "top_k": 2, "dense_layers": 1, "dense_ffn_width": 56, "shared_experts": 1},
+    {"experts": 5, "top_k": 3, "gates": "sigmoid", "routed_scale": 2.5, "shared_experts": 2},
+    {"experts": 5, "top_k": 2, "gates": "softmax", "shared_experts": 2, "shared_gate": True},
+    {"experts": 8, "top_k": 3, "gates": "sigmoid", "expert_groups": 4, "top_groups": 2, "router_gain": 9.0},
+    {"experts": 6, "top_k": 2, "gates": "softmax", "expert_groups": 3, "top_groups": 2},
 ]
 
 
@@ -59,14 +63,21 @@ def branch(x: Any, w: Any, activation: str, number: str = "") -> Any:
 
 def experts(x: Any, w: Any, arch: Architecture) -> Any:
     """Token by token."""
-    rows = []
+    rows, size = [], arch.experts // arch.expert_groups
     for token in x:
         logits = token @ w["ffn.router"]
-        best = logits.topk(arch.top_k).indices.tolist()
-        gates = logits[best].softmax(0)
-        total = sum(g * branch(token, w, arch.activation, f".{e}") for g, e in zip(gates, best, strict=True))
+        scores = logits.sigmoid() if arch.gates == "sigmoid" else logits.exp()
+        parts = [scores[g * size : (g + 1) * size] for g in range(arch.expert_groups)]
+        two = min(size, 2 if arch.gates == "sigmoid" else 1)
+        order = sorted(range(arch.expert_groups), key=lambda g: -sum(sorted(parts[g].tolist())[-two:]))
+        allowed = [e for e in range(arch.experts) if e // size in order[: arch.top_groups]]
+        best = sorted(allowed, key=lambda e: -scores[e].item())[: arch.top_k]
+        among = scores if arch.gates == "softmax" else scores[best]
+        total = sum(scores[e] / among.sum() * branch(token, w, arch.activation, f".{e}") for e in best)
+        total = arch.routed_scale * total
+        gate = (token @ w["ffn.shared_gate"]).sigmoid() if arch.shared_gate else 1.0
         for e in range(arch.experts, arch.experts + arch.shared_experts):
-            total = total + branch(token, w, arch.activation, f".{e}")
+            total = total + gate * branch(token, w, arch.activation, f".{e}")
         rows.append(total)
     return torch.stack(rows)
 
