@@ -81,7 +81,7 @@ class MixtureOfExperts(FeedForward):
         """``unit_logits`` is v for an input of second moment 1, whose overlaps are not interpolated; the sum
         of the chosen experts is multiplied by ``factor``."""
         super().__init__(activation, width, hidden)
-        self.gates, self.shared = gates, shared
+        self.gates, self.shared, self.factor = gates, shared, factor
         self._gates = gate_table(gates, unit_logits, factor)
 
     def _routes(self, q: Any, t: Any, gains: Gains) -> GateOverlaps:
@@ -114,10 +114,14 @@ class MixtureOfExperts(FeedForward):
 
         return branch
 
-    def unevenness(self) -> tuple[float, float]:
-        """``uneven`` and ``size_share`` of :class:`GateStatistics` for an input of second moment 1."""
+    def unevenness(self, gains: Gains) -> tuple[float, float, float]:
+        """Variance over tokens of the branch's squared size over the square of its mean, and the part of it
+        that the gate of the shared experts makes; and ``size_share`` of :class:`GateStatistics`. All for an
+        input of second moment 1."""
         table = self._gates.unit
-        return table.uneven, table.size_share
+        own = self.factor**2 * table.own
+        size, gate = own + self.shared.overlap(1.0, 1.0, 1.0, gains), self.shared.spread(gains)
+        return (table.uneven * own**2 + gate) / size**2, gate / size**2, table.size_share
 
     def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Covariance of the branch between two tokens of equal second moments."""

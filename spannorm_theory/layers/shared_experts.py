@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, roots_hermitenorm
 
 from ..gaussian.at_zero import AtZero
 from ..gaussian.closed_forms import Array
@@ -23,6 +23,11 @@ Gains = Mapping[str, Any]
 
 #: the matrix of the gate, of one output
 GATE = "ffn.shared_gate"
+
+
+#: Gaussian quadrature
+NODES, WEIGHTS = roots_hermitenorm(64)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 
 def _sigmoid(x: Array) -> Array:
@@ -61,6 +66,13 @@ class SharedExperts:
     def back(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Factor of K in the gradient's covariance that the gate passes to x."""
         return gains[GATE] * self.slope(q1, q2, c, gains) if self.gated else 0.0
+
+    def spread(self, gains: Gains) -> float:
+        """Variance over tokens of n_s sigmoid(x w)^2, for an input of second moment 1."""
+        if not self.gated:
+            return 0.0
+        u = np.sqrt(gains[GATE]) * NODES
+        return float(self.count**2 * (WEIGHTS @ expit(u) ** 4 - (WEIGHTS @ expit(u) ** 2) ** 2))
 
     def drop(self, q: float, delta: float, gain: float = 0.0) -> tuple[float, float]:
         """n_s H of one token, and its drop between two, for an input (q, q - delta)."""
