@@ -130,6 +130,7 @@ GOOD: dict[str, Values] = {
         draw.sampled_from(["fan-in", "xavier", "unit-branch"]),
         draw.sampled_from([0.02, 1.0, 1e-12, 1e6, 1e-200, 1e200]),
     ),
+    "draw": draw.sampled_from(["normal", "truncated", "uniform", "orthogonal"]),
     "logit_variance": draw.sampled_from([None, 0, 0.5, 4.0, 1e-12, 1e6, 1e300]),
     "inputs": draw.sampled_from(["gaussian", "zipf"]),
     "input_variance": draw.sampled_from([1.0, 2, 1e-6, 1e6, 1e-200, 1e200, 1e-300]),

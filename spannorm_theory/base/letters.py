@@ -137,6 +137,8 @@ EXPERTS = (
     Letter("g_e", "gates", "gates: weights of the chosen experts, else zero", "T7.1"),
     Letter("w_e", "weights", "shares of each expert in the sum that gates are shares of", "T7.1"),
     Letter("r_e", "slopes", "slope of the logarithm of an expert's score in its logit", "T7.1"),
+    Letter("Y", "overlap", "kernel of the sigmoid that gates shared experts; 1 without a gate", "T7.6"),
+    Letter(r"\mu", "factor, routed_scale", "factor on the sum of the chosen experts", "T7.1"),
     Letter("A", "own", "mean sum of squares of a token's gates", "T7.1"),
     Letter("O", "gap", "mean inner product of two tokens' gates; the code keeps A - O", "T7.1"),
     Letter(

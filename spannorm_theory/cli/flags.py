@@ -62,7 +62,10 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
         ("norm_epsilon", float, "epsilon under the root of norms on streams and on branch outputs"),
         ("norm_gain", float, "gain of these norms"),
     ),
-    "initialisation": (("init", str, "fan-in, unit-branch, xavier, or a standard deviation"),),
+    "initialisation": (
+        ("init", str, "fan-in, unit-branch, xavier, or a standard deviation"),
+        ("draw", str, "normal, truncated (at 2 standard deviations), uniform or orthogonal"),
+    ),
     "dropout": (
         ("dropout", float, "rate of dropout on branch outputs"),
         ("attention_dropout", float, "rate of dropout on attention weights"),

@@ -6,12 +6,12 @@ with gates g of the k largest logits (:mod:`spannorm_theory.softmax.gates`; k = 
 arXiv:2101.03961; k = 2 renormalised is arXiv:2401.04088) and a factor a. With (K, B) the covariance and
 backward gain of one expert between two tokens, the overlaps A, O, R of
 :mod:`spannorm_theory.softmax.top_k` at the logits' variance v = s_router q and cosine rho, times a^2, and
-H = 1 or that of the shared experts' gate (:mod:`.shared_experts`),
+Y = 1 or that of the shared experts' gate (:mod:`.shared_experts`),
 
-    forward   second moment (A + n_s H) K(q),   covariance (O + n_s H) K(p)
-    experts   gradient covariance x (O + n_s H) B(p)
+    forward   second moment (A + n_s Y) K(q),   covariance (O + n_s Y) K(p)
+    experts   gradient covariance x (O + n_s Y) B(p)
     router    gradient covariance x s_router R K(p)
-    gate      gradient covariance x s_gate n_s H' K(p)
+    gate      gradient covariance x s_gate n_s Y' K(p)
 
 Moments are means over pairs of tokens; routing differs from pair to pair at any width
 (:meth:`MixtureOfExperts.scatter`). Left out: what the gradient knows of an expert's output, a share of the
@@ -43,7 +43,7 @@ class ExpertsInput(BranchInput):
 
     Attributes:
         outputs: K of one expert.
-        overlaps: A + n_s H and O + n_s H.
+        overlaps: A + n_s Y and O + n_s Y.
         routers: R of one token, and R.
         slope: the part of ``back`` between two tokens that is no router's.
         routes: the overlaps of gates.
@@ -135,7 +135,7 @@ class MixtureOfExperts(FeedForward):
         return value + super().output(q1, q2, c, gains) * choosing
 
     def _overlap(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
-        """O + n_s H."""
+        """O + n_s Y."""
         routes = self._routes(*_alike(q1, q2, c), gains)
         return routes.own - routes.gap + self.shared.overlap(q1, q2, c, gains)
 
@@ -166,7 +166,7 @@ class MixtureOfExperts(FeedForward):
         )
 
     def response(self, at: BranchInput, drop: Array) -> Array:
-        """Slope of the branch's covariance in that of its input, (layers,): (O + n_s H) B, K n_s dH/dp, and
+        """Slope of the branch's covariance in that of its input, (layers,): (O + n_s Y) B, K n_s dY/dp, and
         K times the slope of O, (d gap/dt)/(4 q t), which backward gains do not have."""
         assert isinstance(at, ExpertsInput)
         t = np.maximum(at.routes.t, SMALLEST_T)

@@ -2,7 +2,7 @@ r"""Moments of experts that every token is sent to, which may have a gate of the
 
     sum_s f_s(x),   or   sigmoid(x w) sum_s f_s(x)   (Qwen2-MoE, arXiv:2407.10671)
 
-With K of one expert, n_s of them have covariance n_s H K between two tokens: H = 1, or the kernel of a
+With K of one expert, n_s of them have covariance n_s Y K between two tokens: Y = 1, or the kernel of a
 sigmoid at the second moments and covariance of x w.
 """
 
@@ -50,14 +50,14 @@ class SharedExperts:
         return (GATE,) if self.gated else ()
 
     def overlap(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
-        """n_s H between two tokens."""
+        """n_s Y between two tokens."""
         if not self.gated:
             return self.count
         s = gains[GATE]
         return self.count * _KERNEL.value(s * q1, s * q2, s * c)
 
     def slope(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
-        """n_s dH/dc by the covariance of x w: E of the product of the gates' derivatives."""
+        """n_s dY/dc by the covariance of x w: E of the product of the gates' derivatives."""
         if not self.gated:
             return 0.0
         s = gains[GATE]
@@ -75,7 +75,7 @@ class SharedExperts:
         return float(self.count**2 * (WEIGHTS @ expit(u) ** 4 - (WEIGHTS @ expit(u) ** 2) ** 2))
 
     def drop(self, q: float, delta: float, gain: float = 0.0) -> tuple[float, float]:
-        """n_s H of one token, and its drop between two, for an input (q, q - delta)."""
+        """n_s Y of one token, and its drop between two, for an input (q, q - delta)."""
         if not self.gated:
             return self.count, 0.0
         one, drop = _KERNEL.drop(gain * q, gain * delta)

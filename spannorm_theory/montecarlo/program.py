@@ -71,7 +71,7 @@ class Program:
             inputs, outputs = shapes[name]
             std = self._coefficients[stated[name]][layer] if name in stated else sqrt(base[name] / inputs)
             gain = self._coefficients[gains[name]][layer] if name in gains else 1.0
-            matrix = Matrix(inputs, outputs, abs(std * gain))
+            matrix = Matrix(inputs, outputs, abs(std * gain), arch.draw)
             result.update(dict.fromkeys(self.copies(name, layer), matrix))
         return result
 

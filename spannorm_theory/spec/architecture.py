@@ -72,6 +72,9 @@ class Architecture(Fields):
             norms inside a branch (over heads, in front of the last matrix) have none.
         norm_gain: what these norms multiply by, their gain at the start.
         init: "fan-in", "unit-branch" (of each expert), "xavier", or the standard deviation of every weight.
+        draw: law of the entries of weight matrices, whose variances ``init`` and ``scaling`` say: "normal",
+            "truncated" (normal, cut off at 2 of its own standard deviations), "uniform", or "orthogonal"
+            (orthogonal rows or columns, whichever are fewer, of equal length).
         dropout: rate of inverted dropout on the output of each branch.
         attention_dropout: rate of inverted dropout on attention weights.
         inputs: "gaussian" (tokens of cosine ``input_cosine``) or "zipf" (ids drawn independently from

@@ -70,6 +70,7 @@ class Fields:
     norm_gain: float = 1.0
     # initialisation
     init: str | float = "fan-in"
+    draw: str = "normal"
     # dropout
     dropout: float = 0.0
     attention_dropout: float = 0.0

@@ -23,6 +23,7 @@ NAMES = {
     "loss": ("probe", "mean", "last", "cross-entropy"),
     "gates": ("renormalised", "softmax", "sigmoid"),
     "positions": ("none", "rope"),
+    "draw": ("normal", "truncated", "uniform", "orthogonal"),
     "logit_scale": ("sqrt", "linear"),
     "qk_norm_over": ("head", "width"),
 }
