@@ -112,6 +112,7 @@ GOOD: dict[str, Values] = {
     "tokens": draw.integers(2, 5),
     "activation": draw.sampled_from(ACTIVATIONS),
     "ffn_ratio": draw.sampled_from([0.25, 0.5, 1, 4.0, np.float64(2)]),
+    "ffn_width": draw.sampled_from([None, 1, 5, 16]),
     "mask": draw.sampled_from(["none", "causal"]),
     "norm": draw.sampled_from(["rms", "layer"]),
     "norm_epsilon": draw.sampled_from([0.0, 0, 1e-6, 0.5, 1e-200, 1e60, 1e300]),
@@ -129,6 +130,7 @@ GOOD: dict[str, Values] = {
         draw.sampled_from(["fan-in", "xavier", "unit-branch"]),
         draw.sampled_from([0.02, 1.0, 1e-12, 1e6, 1e-200, 1e200]),
     ),
+    "draw": draw.sampled_from(["normal", "truncated", "uniform", "orthogonal"]),
     "logit_variance": draw.sampled_from([None, 0, 0.5, 4.0, 1e-12, 1e6, 1e300]),
     "inputs": draw.sampled_from(["gaussian", "zipf"]),
     "input_variance": draw.sampled_from([1.0, 2, 1e-6, 1e6, 1e-200, 1e200, 1e-300]),
@@ -139,7 +141,14 @@ GOOD: dict[str, Values] = {
     "experts": draw.sampled_from([1, 2, 4]),
     "top_k": draw.sampled_from([1, 2]),
     "shared_experts": draw.sampled_from([0, 1]),
-    "gates": draw.sampled_from(["renormalised", "softmax"]),
+    "dense_layers": draw.sampled_from([0, 1]),
+    "dense_ffn_width": draw.sampled_from([None, 4, 7]),
+    "gates": draw.sampled_from(["renormalised", "softmax", "sigmoid"]),
+    "router_gain": draw.sampled_from([None, 0.5, 4.0, 1e-12, 1e12]),
+    "routed_scale": draw.sampled_from([1.0, 2.5, 1e-12]),
+    "shared_gate": draw.booleans(),
+    "expert_groups": draw.sampled_from([1, 2]),
+    "top_groups": draw.sampled_from([1, 2]),
 }
 assert set(GOOD) == set(Fields.__dataclass_fields__)
 

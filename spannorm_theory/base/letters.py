@@ -134,8 +134,11 @@ EXPERTS = (
     Letter(r"\mathcal E", "experts", "experts that a router chooses from", "T7.1"),
     Letter("k", "top_k", "experts that a token is sent to", "T7.1"),
     Letter("n_s", "shared_experts, shared", "experts that every token is sent to", "T7.1"),
-    Letter("g_e", "top_gates", "gates: softmax weights of the chosen experts, else zero", "T7.1"),
-    Letter("w_e", "top_gates", "weights of the softmax that made the gates", "T7.1"),
+    Letter("g_e", "gates", "gates: weights of the chosen experts, else zero", "T7.1"),
+    Letter("w_e", "weights", "shares of each expert in the sum that gates are shares of", "T7.1"),
+    Letter("r_e", "slopes", "slope of the logarithm of an expert's score in its logit", "T7.1"),
+    Letter("Y", "overlap", "kernel of the sigmoid that gates shared experts; 1 without a gate", "T7.6"),
+    Letter(r"\mu", "factor, routed_scale", "factor on the sum of the chosen experts", "T7.1"),
     Letter("A", "own", "mean sum of squares of a token's gates", "T7.1"),
     Letter("O", "gap", "mean inner product of two tokens' gates; the code keeps A - O", "T7.1"),
     Letter(

@@ -53,8 +53,8 @@ class GainBox:
     matrices in which a branch is linear drop out, so that its blocks share their bounds.
     """
 
-    def __init__(self, arch: Architecture, blocks: WiredBlocks, place: int) -> None:
-        self._arch = arch
+    def __init__(self, blocks: WiredBlocks, place: int) -> None:
+        self._arch = arch = blocks.arch
         self._branch = branch = as_built(blocks.step.trace.branches[place], arch)
         self._moments: Component = blocks.components[place]
         #: attention that does the same at every size of its input

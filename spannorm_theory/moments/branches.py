@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..base.errors import AssumptionError
 from ..gaussian.head_norm import HeadNorm
 from ..layers.attention import Attention
 from ..layers.attention_gram import SampledAttention
 from ..layers.attention_positions import PositionAttention
-from ..layers.experts import MixtureOfExperts
+from ..layers.experts import MixtureOfExperts, gates_of
 from ..layers.feedforward import FeedForward
 from ..layers.pointwise import Pointwise
 from ..layers.position_grid import PositionGrid
 from ..layers.position_rows import RowLaw
+from ..layers.shared_experts import SharedExperts
 from ..spec.architecture import Architecture
 from ..spec.graph import Branch
 
@@ -92,15 +95,22 @@ def feedforward_moments(arch: Architecture, inner_norm: str | None, only_normed:
     """
     if arch.experts == 1:
         return FeedForward(arch.nonlinearity, arch.width, arch.hidden, inner_norm)
+    if arch.expert_groups > 1:
+        raise AssumptionError(
+            f"the choice of top_groups={arch.top_groups} among expert_groups={arch.expert_groups} is not "
+            "derived; use expert_groups=1 and top_groups=1, or simulate(...)"
+        )
+    gates = gates_of(arch)
+    if only_normed and not arch.shared_experts and gates.kind == "softmax":
+        gates = replace(gates, kind="renormalised")
     return MixtureOfExperts(
         arch.nonlinearity,
         arch.width,
         arch.hidden,
-        experts=arch.experts,
-        top_k=arch.top_k,
-        shared=arch.shared_experts,
-        renormalised=arch.gates == "renormalised" or (only_normed and not arch.shared_experts),
+        gates=gates,
         unit_logits=arch.base_gains["ffn.router"],
+        shared=SharedExperts(arch.shared_experts, arch.shared_gate),
+        factor=arch.routed_scale,
     )
 
 

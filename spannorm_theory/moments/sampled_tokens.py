@@ -60,9 +60,9 @@ class SampledTokens(TokenGrams):
         q = gram.diagonal()
         return q[:, None], q[None, :], gram
 
-    def attention(self, branch: Branch, only_normed: bool) -> SampledAttention:
-        """The component of an attention branch."""
-        return sampled_attention(branch, self.arch, only_normed)
+    def attention(self, branch: Branch, arch: Architecture, only_normed: bool) -> SampledAttention:
+        """The component of an attention branch in a block that has the fields of ``arch``."""
+        return sampled_attention(branch, arch, only_normed)
 
     def attend(
         self, attention: SampledAttention, gram: Array, gains: Gains, layer: int

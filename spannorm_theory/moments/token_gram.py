@@ -16,6 +16,7 @@ from ..layers.attention_positions import PositionAttention
 from ..layers.experts import MixtureOfExperts
 from ..layers.feedforward import FeedForward
 from ..layers.pointwise import Pointwise
+from ..spec.architecture import Architecture
 from ..spec.expressions import over_layers
 from ..spec.graph import Branch, Trace
 from .adjoint import Adjoint
@@ -41,9 +42,8 @@ class Wiring:
     multipliers: dict[Expr, Array]
 
     @classmethod
-    def of(cls, trace: Trace, tokens: TokenGrams, layers: Array) -> Wiring:
+    def of(cls, trace: Trace, arch: Architecture, tokens: TokenGrams, layers: Array) -> Wiring:
         """The wiring of a trace in an architecture, at layers where it stands; numbers elsewhere are NaN."""
-        arch = tokens.arch
 
         def placed(numbers: Array) -> Array:
             everywhere = np.full(arch.depth, np.nan)
@@ -53,7 +53,7 @@ class Wiring:
         gains = {b.index: branch_gains(b, arch, layers) for b in trace.branches}
         return cls(
             trace,
-            {b.index: _component(b, tokens, trace.only_normed(b)) for b in trace.branches},
+            {b.index: _component(b, arch, tokens, trace.only_normed(b)) for b in trace.branches},
             {i: {name: placed(x) for name, x in found.items()} for i, found in gains.items()},
             {m: placed(over_layers(m, arch, layers)) for m in trace.multipliers},
         )
@@ -166,13 +166,13 @@ class Block:
         return [[nothing if np.ndim(g) == 0 else g for g in row] for row in moments.outputs()], norms
 
 
-def _component(branch: Branch, tokens: TokenGrams, only_normed: bool) -> Component:
+def _component(branch: Branch, arch: Architecture, tokens: TokenGrams, only_normed: bool) -> Component:
     """The component with the moments of a branch on token Grams; ``only_normed`` says whether nothing but
     norms reads it."""
     if branch.kind == "attention":
-        component: Component = tokens.attention(branch, only_normed)
+        component: Component = tokens.attention(branch, arch, only_normed)
         return component
-    return of_each_token(branch, tokens.arch, only_normed)
+    return of_each_token(branch, arch, only_normed)
 
 
 def _number(factor: Any) -> Any:

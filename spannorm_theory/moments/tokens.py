@@ -55,8 +55,8 @@ class TokenGrams(ABC):
         """Second moments of both tokens, and their covariance, for each entry."""
 
     @abstractmethod
-    def attention(self, branch: Branch, only_normed: bool) -> Any:
-        """The component of an attention branch."""
+    def attention(self, branch: Branch, arch: Architecture, only_normed: bool) -> Any:
+        """The component of an attention branch in a block that has the fields of ``arch``."""
 
     @abstractmethod
     def attend(self, attention: Any, gram: Array, gains: Gains, layer: int) -> tuple[Array, float]:

@@ -155,8 +155,15 @@ def choose_engine(arch: Architecture, engine: str) -> tuple[str, str]:
             f"the implicit engine needs fewer tokens than coordinates, got tokens={n} and width={d}; use "
             "engine='explicit', or 'auto'"
         )
+    if engine == "implicit" and arch.draw != "normal":
+        raise InputError(
+            f"the implicit engine draws what normal matrices do, not draw={arch.draw!r}; use "
+            "engine='explicit', or 'auto'"
+        )
     if engine != "auto":
         return engine, "asked for"
+    if arch.draw != "normal":
+        return "explicit", f"matrices are drawn by draw={arch.draw!r}"
     if FEW * n <= d:
         return "implicit", f"width {d} is at least {FEW} x {n} tokens"
     return "explicit", f"width {d} is less than {FEW} x {n} tokens"

@@ -41,20 +41,11 @@ class Footprint:
     def of(cls, arch: Architecture, itemsize: int, explicit: bool, positions: int = 0) -> Footprint:
         """The footprint of an architecture's networks, measured by averages over tokens or at so many
         positions."""
-        traces = arch.traces
-        prefixes = {SUBLAYERS[b.kind] for t in traces for b in t.branches if not b.elementwise}
-        names = [name for name in arch.weights if name.startswith(tuple(prefixes))]
-        copies = {name: arch.copies(name) for name in names}
-        inputs = sum(copies[name] * arch.weights[name][0] for name in names)
-        outputs = sum(copies[name] * arch.weights[name][1] for name in names)
+        names, entries = _matrices(arch, explicit)
+        if arch.dense_layers:
+            entries = max(entries, _matrices(arch.at(0), explicit)[1])
         count = arch.definition.streams
         streams = arch.tokens * arch.width * count
-        if explicit:
-            entries = sum(copies[name] * math.prod(arch.weights[name]) for name in names)
-            entries += arch.tokens * (inputs + outputs)
-        else:
-            grams = 12 * copies.get("ffn.down", 0)  # every expert has its own
-            entries = arch.tokens * (inputs + 2 * outputs + grams * arch.tokens)
         if arch.dropout:
             entries += 4 * arch.tokens * arch.width
         once, weights = 0, tile_weights(arch)
@@ -97,3 +88,17 @@ class Footprint:
     def _frugal(self, depth: int) -> int:
         """About the number of blocks whose tensors and starts need the least."""
         return min(depth, max(1, math.isqrt(depth * self.streams // max(1, self.block))))
+
+
+def _matrices(arch: Architecture, explicit: bool) -> tuple[list[str], int]:
+    """Names of the matrices of a block with the fields of ``arch``, and the numbers that these need."""
+    prefixes = {SUBLAYERS[b.kind] for t in arch.traces for b in t.branches if not b.elementwise}
+    shapes = {name: shape for name, shape in arch.weights.items() if name.startswith(tuple(prefixes))}
+    copies = {name: arch.copies(name) for name in shapes}
+    inputs = sum(copies[name] * shape[0] for name, shape in shapes.items())
+    outputs = sum(copies[name] * shape[1] for name, shape in shapes.items())
+    if explicit:
+        entries = sum(copies[name] * math.prod(shape) for name, shape in shapes.items())
+        return list(shapes), entries + arch.tokens * (inputs + outputs)
+    grams = 12 * copies.get("ffn.down", 0)  # every expert has its own
+    return list(shapes), arch.tokens * (inputs + 2 * outputs + grams * arch.tokens)

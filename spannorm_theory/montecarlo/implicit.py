@@ -54,6 +54,7 @@ GROUPS = (
     ("ffn.gate", "ffn.up"),
     ("ffn.down",),
     ("ffn.router",),
+    ("ffn.shared_gate",),
 )
 
 #: scale of a row of zeros; its square is zero too

@@ -128,13 +128,13 @@ class Stack:
     def _backward(
         self, steps: list[Step], grads: Streams, exponent: torch.Tensor
     ) -> tuple[Streams, torch.Tensor]:
-        unreached = torch.zeros_like(exponent)
+        unreached, copies = torch.zeros_like(exponent), self.program.copies
         while steps:
             step = steps.pop()
             grads = _gradients(step.outputs, step.inputs, grads)
             found = step.weights.grad_norms
             norms = {
-                name: sum((found.get(copy, unreached) for copy in self.program.copies(name)), unreached)
+                name: sum((found.get(copy, unreached) for copy in copies(name, step.layer)), unreached)
                 for name in (*self.program.names, *self.program.gains)
             }
             self.record.weight_grads(step.layer, norms, exponent)

@@ -60,14 +60,12 @@ class GramRun:
         self._layers, self._at_block = layers, at_block
         arch, stack = tokens.arch, Stack.of(tokens.arch)
         self._firsts = [stack.step.firsts[place] for place in stack.step.places]
-        traces, order = arch.wirings
-        parts = zip(traces, stack.wirings, strict=True)
-        wirings = [Wiring.of(trace, tokens, blocks.layers) for trace, blocks in parts]
-        blocks, self.states = self._forward([wirings[which] for which in order], start)
+        wirings = [Wiring.of(b.step.trace, b.arch, tokens, b.layers) for b in stack.wirings]
+        blocks, self.states = self._forward([wirings[which] for which in stack.order], start)
         self.undecided = arch.heads * np.array([block.undecided for block in blocks])
         if arch.experts > 1:
             self.profiles["ffn.router", "load_imbalance"] = np.array([b.load_imbalance() for b in blocks])
-        readout = Block(Wiring.of(arch.readout, tokens, np.zeros(1)), 0, self.states[-1], tokens)
+        readout = Block(Wiring.of(arch.readout, arch, tokens, np.zeros(1)), 0, self.states[-1], tokens)
         try:
             gradient = loss_gram(tokens, readout.forward().outputs()[0][0])
         except ZeroDivisionError:

@@ -30,7 +30,7 @@ LARGEST_EXCESS = 0.5
 
 #: matrices whose gradients read that tokens of one id are sent to the same experts, which a mean and a
 #: variance over pairs do not say: not predicted where experts stand behind Zipf inputs
-ROUTED_ALIKE = ("attn.query", "attn.key", "ffn.up", "ffn.gate", "ffn.down", "ffn.router")
+ROUTED_ALIKE = ("attn.query", "attn.key", "ffn.up", "ffn.gate", "ffn.down", "ffn.router", "ffn.shared_gate")
 
 #: matrices whose gradients read that tokens of one id have equal weights in every row, and the mean number of
 #: other tokens of a token's id up to which that is left out: at 1 gradients of values are 9 % too low

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from html import escape
 from itertools import zip_longest
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from .expressions import over_layers
 from .fields import Fields, require_fields
 from .graph import Branch, Trace
 from .initialisation import matrix_gains
+from .layers import changes_at
 from .net import NormConstants
 from .placements import PLACEMENTS, Placement
 from .position import Position
@@ -52,15 +53,28 @@ class Architecture(Fields):
             square of the temperature that logits are multiplied by.
         activation: a registered activation; gated ones have a third matrix.
         ffn_ratio: hidden width of the feed-forward branch, or of each expert, over d.
+        ffn_width: that hidden width itself, which is kept as ``ffn_ratio``.
         experts: E, feed-forward experts among which a router chooses for each token; 1 is a dense branch.
         top_k: experts that a token is sent to.
         shared_experts: experts that every token is sent to beside them, with gate 1.
-        gates: "renormalised" (softmax weights over the chosen experts) or "softmax" (over all experts).
+        gates: "renormalised" (softmax weights over the chosen experts), "softmax" (over all experts), or
+            "sigmoid" (sigmoids of the logits over their sum, of the chosen experts).
+        router_gain: sigma_W^2 of the router, which is the variance of its logits for an input of unit second
+            moment; None takes what ``init`` gives.
+        routed_scale: factor on the sum of the chosen experts.
+        shared_gate: multiply the sum of the shared experts by the sigmoid of one more projection.
+        expert_groups, top_groups: equal groups of experts, and those of them that a token's experts are taken
+            from: with the largest logit or, under "sigmoid", the largest sum of two sigmoids.
+        dense_layers: the first so many blocks have a dense feed-forward branch in place of experts.
+        dense_ffn_width: its hidden width; None for that of an expert.
         norm: "rms" or "layer".
         norm_epsilon: added to the mean square under the root in norms of streams and of branches' outputs;
             norms inside a branch (over heads, in front of the last matrix) have none.
         norm_gain: what these norms multiply by, their gain at the start.
         init: "fan-in", "unit-branch" (of each expert), "xavier", or the standard deviation of every weight.
+        draw: law of the entries of weight matrices, whose variances ``init`` and ``scaling`` say: "normal",
+            "truncated" (normal, cut off at 2 of its own standard deviations), "uniform", or "orthogonal"
+            (orthogonal rows or columns, whichever are fewer, of equal length).
         dropout: rate of inverted dropout on the output of each branch.
         attention_dropout: rate of inverted dropout on attention weights.
         inputs: "gaussian" (tokens of cosine ``input_cosine``) or "zipf" (ids drawn independently from
@@ -84,6 +98,12 @@ class Architecture(Fields):
     def __new__(cls, *args: Any, **values: Any) -> Architecture:
         """Refuse unknown fields by name, before the dataclass does without."""
         require_fields(values, args, needed=("placement",))
+        named = {**dict(zip((f.name for f in fields(Fields)), args, strict=False)), **values}
+        if "ffn_ratio" in named and named.get("ffn_width") is not None:
+            raise InputError(
+                "ffn_width is the hidden width and ffn_ratio its share of width: give one of them, got "
+                f"ffn_width={shown(named['ffn_width'])} and ffn_ratio={shown(named['ffn_ratio'])}"
+            )
         return super().__new__(cls)
 
     def __getnewargs__(self) -> tuple[str]:
@@ -162,6 +182,8 @@ class Architecture(Fields):
         shapes["ffn.down"] = (m, d)
         if self.experts > 1:
             shapes["ffn.router"] = (d, self.experts)
+        if self.shared_gate:
+            shapes["ffn.shared_gate"] = (d, 1)
         return shapes
 
     @property
@@ -181,7 +203,8 @@ class Architecture(Fields):
         product = self.logit_variance
         if product is not None and self.logit_scale == "linear":
             product *= self.head_width
-        return matrix_gains(self.init, self.weights, self.nonlinearity, product)
+        gains = matrix_gains(self.init, self.weights, self.nonlinearity, product)
+        return gains if self.router_gain is None else {**gains, "ffn.router": self.router_gain}
 
     def logit_factor(self, normed: tuple[str, ...]) -> float:
         """The square of what multiplies q.k over the root of the head width, where the projections ``normed``
@@ -197,18 +220,28 @@ class Architecture(Fields):
             InputError: no such block.
         """
         layer = arguments.whole("layer", layer, 0, self.depth - 1)
-        traces, order = self.wirings
-        return traces[order[layer]]
+        wirings, order = self.wirings
+        return wirings[order[layer]][0]
+
+    def at(self, layer: int) -> Architecture:
+        """The architecture whose blocks all are of the kind that block ``layer`` is."""
+        changes = changes_at(self, layer)
+        return self.with_(**dict(changes)) if changes else self
 
     @property
-    def wirings(self) -> tuple[tuple[Trace, ...], tuple[int, ...]]:
-        """Every wiring that a block of the stack has, and for each block which it is."""
+    def wirings(self) -> tuple[tuple[tuple[Trace, Architecture], ...], tuple[int, ...]]:
+        """Every wiring that a block of the stack has, with the architecture whose fields are the block's, and
+        for each block which it is."""
         definition = self.definition
         positions, order = definition.questions(self.scaling, **self.options).positions(self.depth)
         traces = [self._trace(at) for at in positions]
         places = {trace: i for i, trace in enumerate(dict.fromkeys(traces))}
         which = [places[trace] for trace in traces]  # different answers may give one wiring
-        return tuple(places), tuple(map(which.__getitem__, order))
+        blocks = [(which[at], changes_at(self, layer)) for layer, at in enumerate(order)]
+        numbers = {block: i for i, block in enumerate(dict.fromkeys(blocks))}
+        firsts = map(blocks.index, numbers)
+        wirings = tuple((traces[order[layer]], self.at(layer)) for layer in firsts)
+        return wirings, tuple(map(numbers.__getitem__, blocks))
 
     @property
     def traces(self) -> tuple[Trace, ...]:
@@ -235,7 +268,10 @@ class Architecture(Fields):
     def with_(self, **changes: Any) -> Architecture:
         """A copy with some fields replaced."""
         require_fields(changes)
-        return replace(self, **changes)
+        values = self.to_dict()
+        if changes.get("ffn_width") is not None:
+            del values["ffn_ratio"]  # the form in which it is kept
+        return Architecture(**{**values, **changes})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; ``Architecture.from_dict`` is its inverse."""

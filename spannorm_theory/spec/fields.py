@@ -51,17 +51,26 @@ class Fields:
     # feed-forward
     activation: str = "gelu"
     ffn_ratio: float = 4.0
+    ffn_width: int | None = None
     # experts
     experts: int = 1
     top_k: int = 1
     shared_experts: int = 0
     gates: str = "renormalised"
+    router_gain: float | None = None
+    routed_scale: float = 1.0
+    shared_gate: bool = False
+    expert_groups: int = 1
+    top_groups: int = 1
+    dense_layers: int = 0
+    dense_ffn_width: int | None = None
     # norms
     norm: str = "rms"
     norm_epsilon: float = 0.0
     norm_gain: float = 1.0
     # initialisation
     init: str | float = "fan-in"
+    draw: str = "normal"
     # dropout
     dropout: float = 0.0
     attention_dropout: float = 0.0

@@ -21,12 +21,13 @@ NAMES = {
     "norm": ("rms", "layer"),
     "inputs": ("gaussian", "zipf"),
     "loss": ("probe", "mean", "last", "cross-entropy"),
-    "gates": ("renormalised", "softmax"),
+    "gates": ("renormalised", "softmax", "sigmoid"),
     "positions": ("none", "rope"),
+    "draw": ("normal", "truncated", "uniform", "orthogonal"),
     "logit_scale": ("sqrt", "linear"),
     "qk_norm_over": ("head", "width"),
 }
-FLAGS = ("qk_norm", "qkv_norm")
+FLAGS = ("qk_norm", "qkv_norm", "shared_gate")
 #: fields whose value is a name, and reads as one whatever it looks like
 TEXTS = ("placement", "scaling", "activation", *NAMES)
 #: the least value of the fields that count something
@@ -41,6 +42,11 @@ LEAST = {
     "shared_experts": 0,
     "kv_heads": 1,
     "window": 2,
+    "ffn_width": 1,
+    "expert_groups": 1,
+    "top_groups": 1,
+    "dense_layers": 0,
+    "dense_ffn_width": 1,
 }
 #: the largest of them, up to which float64 counts
 MOST = 2**53
@@ -73,7 +79,10 @@ def plain_values(arch: Fields) -> dict[str, Any]:
     values["norm_gain"] = _size("norm_gain", arch.norm_gain, power=0.5)
     values["position_variance"] = _size("position_variance", arch.position_variance, zero=True)
     values["input_cosine"] = real("input_cosine", arch.input_cosine)
+    values["routed_scale"] = _size("routed_scale", arch.routed_scale, power=0.5)
     values["init"] = _init(arch.init)
+    if arch.router_gain is not None:
+        values["router_gain"] = _size("router_gain", arch.router_gain)
     if arch.logit_variance is not None:
         values["logit_variance"] = _size("logit_variance", arch.logit_variance, zero=True)
     return values

@@ -27,7 +27,7 @@ def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
     cosine = np.clip(np.nan_to_num(cosines, nan=1.0), -1, 1).min(axis=0)  # a stream that is zero has none
     values = arch.weights["attn.value"][1]
     shared = 2 * (1 - cosine) ** 2 * (1 / values - 1 / arch.width)
-    return np.asarray(4 * (1 - cosine**2) / arch.width + shared)
+    return np.asarray(4 * (1 - cosine**2) / arch.width + shared + _of_gate(arch, profiles))
 
 
 def fluctuations(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, Array]:
@@ -98,13 +98,35 @@ def _of_routing(arch: Architecture, name: str, profiles: Mapping[Key, Array]) ->
     remove the part of the gradient along the stream, which holds the experts' outputs: the router receives
     less by up to that share, in as far as it moves the size of the output.
     """
-    component = feedforward_moments(arch, None)
-    if not isinstance(component, MixtureOfExperts):
+    if arch.experts == 1:
         return 0.0
+    uneven, _, lean = _experts(arch).unevenness(arch.base_gains)
+    moved = {"ffn.router": lean, "ffn.shared_gate": 1.0}.get(name, 0.0)
+    return _branch_share(arch, profiles) * (uneven + moved)
+
+
+def _of_gate(arch: Architecture, profiles: Mapping[Key, Array]) -> Array | float:
+    """Variance of the logarithm of a token's squared norm by the one gate on the shared experts, (depth,): by
+    its logit's part that tokens have in common a network's branches are large or small as a whole."""
+    if not arch.shared_gate:
+        return 0.0
+    _, gate, _ = _experts(arch).unevenness(arch.base_gains)
     streams = range(arch.definition.streams)
-    share = np.max([profiles[str(s), "branch_share"] for s in streams], axis=0)
-    uneven, lean = component.unevenness()
-    return np.asarray(np.minimum(share, 1.0) * (uneven + (lean if name == "ffn.router" else 0.0)))
+    cosine = np.max([profiles[str(s), "token_cosine"][1:] for s in streams], axis=0)
+    cosine = np.clip(np.nan_to_num(cosine), 0, 1)
+    return np.asarray(_branch_share(arch, profiles) ** 2 * gate * (cosine + (1 - cosine) / arch.tokens))
+
+
+def _experts(arch: Architecture) -> MixtureOfExperts:
+    component = feedforward_moments(arch, None)
+    assert isinstance(component, MixtureOfExperts)
+    return component
+
+
+def _branch_share(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
+    """The largest share of a branch in a stream, at most 1, zero where blocks have no experts; (depth,)."""
+    share = np.max([profiles[str(s), "branch_share"] for s in range(arch.definition.streams)], axis=0)
+    return np.asarray(np.minimum(share, 1.0) * (np.arange(arch.depth) >= arch.dense_layers))
 
 
 def _of_rank(
