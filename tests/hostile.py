@@ -119,6 +119,7 @@ GOOD: dict[str, Values] = {
     "qk_norm": draw.booleans(),
     "qkv_norm": draw.booleans(),
     "qk_norm_over": draw.sampled_from(["head", "width"]),
+    "head_width": draw.sampled_from([None, None, 1, 2, 6]),
     "kv_heads": draw.sampled_from([None, 1, 2]),
     "positions": draw.sampled_from(["none", "rope"]),
     "window": draw.sampled_from([None, 2, 3]),

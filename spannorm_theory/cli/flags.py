@@ -25,6 +25,7 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
         ("tokens", int, "sequence length"),
     ),
     "attention": (
+        ("head_width", int, "coordinates of a head, unless width / heads"),
         ("kv_heads", int, "heads of keys and values, shared by groups of query heads"),
         ("mask", str, "none or causal"),
         ("window", int, "tokens that a token sees under a causal mask, itself included"),

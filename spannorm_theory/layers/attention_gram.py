@@ -47,10 +47,12 @@ class SampledAttention(SampledHeads):
     Attributes:
         inner_norm: whether a norm stands in front of the output projection.
         dropout: p_a, the rate of dropout on attention weights.
+        breadth: H d_h / d, coordinates of all heads over those of the stream.
     """
 
     inner_norm: bool = False
     dropout: float = 0.0
+    breadth: float = 1.0
 
     def forward(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, float]:
         """Token Gram of the branch output, (tokens, tokens), from that of its input; and how many of a head's
@@ -127,7 +129,7 @@ class SampledAttention(SampledHeads):
             if gains["attn.output"]
             else self._normed(gain * self._mixed(plain, weights, gram))
         )
-        norms["attn.output"] = self.width**2 * float((read * grad).sum())
+        norms["attn.output"] = self.breadth * self.width**2 * float((read * grad).sum())
         return _symmetric(stream), norms
 
     @property

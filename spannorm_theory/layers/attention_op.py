@@ -32,7 +32,7 @@ def attention_forward(
 
     from .attention_tiles_op import TiledMix
 
-    size, groups = arch.head_width, arch.heads // (arch.kv_heads or arch.heads)
+    size, groups = arch.head_size, arch.heads // (arch.kv_heads or arch.heads)
 
     def project(name: str) -> torch.Tensor:
         y = linear(x, f"attn.{name}")

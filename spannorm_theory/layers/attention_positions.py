@@ -33,11 +33,13 @@ class PositionAttention:
         law: the rows of weights that it has.
         width: coordinates of the stream.
         inner_norm: whether a norm stands in front of the output projection.
+        breadth: H d_h / d, coordinates of all heads over those of the stream.
     """
 
     law: RowLaw
     width: int
     inner_norm: bool = False
+    breadth: float = 1.0
 
     def at(self, gram: Array, gains: Gains) -> HeadGrams:
         """Heads at an input.
@@ -85,7 +87,7 @@ class PositionAttention:
                 read = read - float((pairs * read).sum()) / self.law.grid.tokens**2
             norms[f"attn.{name}"] = front * float((pairs * read * moments).sum())
         norms["attn.key"] += front * at.rows.gain("value") * at.key_correlations(g, pair_variance)
-        norms["attn.output"] = front * float((pairs * self._mixed(at) * grad).sum())
+        norms["attn.output"] = self.breadth * front * float((pairs * self._mixed(at) * grad).sum())
         return stream, norms
 
     def _mixed(self, at: HeadGrams) -> Array:

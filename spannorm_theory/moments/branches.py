@@ -30,11 +30,11 @@ def branch_moments(
     normed, gains, factor = arch.normed(branch), arch.base_gains, arch.logit_factor(arch.normed(branch))
     over_width = arch.qk_norm_over == "width"
     if "query" in normed and head_norm is not None and not over_width:
-        factor *= arch.head_width / head_norm.size  # LayerNorm: fewer coordinates are free, and larger
+        factor *= arch.head_size / head_norm.size  # LayerNorm: fewer coordinates are free, and larger
     return Attention(
         arch.width,
         arch.tokens,
-        arch.head_width,
+        arch.head_size,
         normed,
         head_norm,
         factor if "query" in normed else factor * gains["attn.query"] * gains["attn.key"],
@@ -42,6 +42,7 @@ def branch_moments(
         logit_factor=factor,
         over_width=over_width,
         dropout=arch.attention_dropout,
+        breadth=arch.heads_width / arch.width,
     )
 
 
@@ -65,6 +66,7 @@ def sampled_attention(branch: Branch, arch: Architecture, only_normed: bool = Fa
         logit_factor=arch.logit_factor(arch.normed(branch)),
         over_width=arch.qk_norm_over == "width",
         dropout=arch.attention_dropout,
+        breadth=arch.heads_width / arch.width,
     )
 
 
@@ -73,7 +75,7 @@ def position_attention(branch: Branch, arch: Architecture, grid: PositionGrid) -
     normed, head_norm = arch.normed(branch), _head_norm(branch, arch)
     law = RowLaw(
         grid,
-        arch.head_width,
+        arch.head_size,
         arch.width,
         normed,
         head_norm,
@@ -81,7 +83,7 @@ def position_attention(branch: Branch, arch: Architecture, grid: PositionGrid) -
         logit_factor=arch.logit_factor(normed),
         over_width=arch.qk_norm_over == "width",
     )
-    return PositionAttention(law, arch.width, branch.inner_norm)
+    return PositionAttention(law, arch.width, branch.inner_norm, arch.heads_width / arch.width)
 
 
 def feedforward_moments(arch: Architecture, inner_norm: str | None, only_normed: bool = False) -> FeedForward:
@@ -124,4 +126,4 @@ def _head_norm(branch: Branch, arch: Architecture) -> HeadNorm | None:
         )
     if not arch.normed(branch):
         return None
-    return HeadNorm(arch.width if arch.qk_norm_over == "width" else arch.head_width, arch.norm)
+    return HeadNorm(arch.heads_width if arch.qk_norm_over == "width" else arch.head_size, arch.norm)

@@ -59,8 +59,8 @@ def declined(arch: Architecture) -> str:
         return f"positions are a coordinate under a causal mask, not with mask={arch.mask!r}"
     if arch.attention_dropout:
         return f"attention_dropout={arch.attention_dropout:g} is derived with sampled heads alone"
-    if arch.head_width < narrow:
-        return f"heads of {arch.head_width} coordinates are narrower than the {narrow} that are wide here"
+    if arch.head_size < narrow:
+        return f"heads of {arch.head_size} coordinates are narrower than the {narrow} that are wide here"
     if arch.inputs == "zipf" and collision_probability(arch.vocabulary) > REPEATED:
         return f"ids of vocabulary={arch.vocabulary} repeat too often to be a smooth function of the position"
     return ""

@@ -38,7 +38,8 @@ class Architecture(Fields):
         placement: a registered norm placement, with options in brackets if it has any.
         scaling: a registered scaling rule.
         depth: L, number of blocks of one attention and one feed-forward sublayer.
-        width, heads, tokens: d, H and n; d must be divisible by H.
+        width, heads, tokens: d, H and n; d must be divisible by H, unless ``head_width`` is given.
+        head_width: d_h, coordinates of a head; None for d/H.
         kv_heads: key and value heads, each shared by heads / kv_heads query heads; None for one each.
         mask: "none" (every token sees every token) or "causal".
         window: a token sees itself and window - 1 tokens before it (causal mask only); None for all.
@@ -129,13 +130,18 @@ class Architecture(Fields):
     @property
     def special_attention(self) -> bool:
         """Whether attention is more than softmax(mask(Q K^T / sqrt(d_h))) V, or there is dropout."""
-        plain = (self.kv_heads, self.positions, self.window, self.logit_scale) == (None, "none", None, "sqrt")
-        return not plain or self.dropout + self.attention_dropout > 0
+        options = (self.head_width, self.kv_heads, self.positions, self.window, self.logit_scale)
+        return options != (None, None, "none", None, "sqrt") or self.dropout + self.attention_dropout > 0
 
     @property
     def hidden(self) -> int:
         """Hidden width of the feed-forward branch."""
         return round(self.ffn_ratio * self.width)
+
+    @property
+    def heads_width(self) -> int:
+        """Coordinates of all heads together, H d_h."""
+        return self.heads * self.head_size
 
     @property
     def input_second_moment(self) -> float:
@@ -153,9 +159,9 @@ class Architecture(Fields):
     def weights(self) -> dict[str, tuple[int, int]]:
         """Each kind of weight matrix of a block with its shape (inputs, outputs)."""
         d, m = self.width, self.hidden
-        shapes = {f"attn.{name}": (d, d) for name in ("query", "key", "value", "output")}
-        if self.kv_heads is not None:
-            shapes["attn.key"] = shapes["attn.value"] = (d, self.kv_heads * self.head_width)
+        shared = (self.kv_heads or self.heads) * self.head_size
+        shapes = {"attn.query": (d, self.heads_width), "attn.key": (d, shared), "attn.value": (d, shared)}
+        shapes["attn.output"] = (self.heads_width, d)
         shapes["ffn.up"] = (d, m)
         if self.nonlinearity.gated:
             shapes["ffn.gate"] = (d, m)
@@ -180,7 +186,7 @@ class Architecture(Fields):
         """sigma_W^2 = inputs x variance of an entry, for each matrix, before the scaling rule."""
         product = self.logit_variance
         if product is not None and self.logit_scale == "linear":
-            product *= self.head_width
+            product *= self.head_size
         return matrix_gains(self.init, self.weights, self.nonlinearity, product)
 
     def logit_factor(self, normed: tuple[str, ...]) -> float:
@@ -188,7 +194,7 @@ class Architecture(Fields):
         carry a norm: under QK norm the temperature's, else what "linear" divides by."""
         if "query" in normed and self.logit_variance is not None:
             return self.logit_variance
-        return 1 / self.head_width if self.logit_scale == "linear" else 1.0
+        return 1 / self.head_size if self.logit_scale == "linear" else 1.0
 
     def block(self, layer: int) -> Trace:
         """The traced definition of block ``layer`` under the scaling rule.

@@ -23,15 +23,20 @@ def check_attention(arch: Fields, branches: Branches) -> dict[str, Any]:
     Raises:
         InputError: a value that no attention has, or that has no effect with the other fields.
     """
-    if arch.positions == "rope" and arch.head_width % 2:
+    if arch.positions == "rope" and arch.head_size % 2:
         raise InputError(
             f"positions='rope' rotates pairs of coordinates and needs an even head width, got "
-            f"width / heads = {arch.head_width}"
+            f"{arch.head_size}"
         )
     if arch.qk_norm_over == "width":
         _check_norm_over_width(arch, branches)
     _check_window(arch)
-    return {"kv_heads": _kv_heads(arch)}
+    return {"head_width": _head_width(arch), "kv_heads": _kv_heads(arch)}
+
+
+def _head_width(arch: Fields) -> int | None:
+    """Coordinates of a head; None if all heads together are as wide as a stream."""
+    return None if arch.heads * arch.head_size == arch.width else arch.head_width
 
 
 def _kv_heads(arch: Fields) -> int | None:

@@ -15,6 +15,7 @@ OTHER_WORDS = {
     **dict.fromkeys(("d-model", "n-embd", "dim", "hidden-size", "embed-dim", "embedding-dim"), "width"),
     **dict.fromkeys(("n-heads", "n-head", "num-heads", "num-attention-heads", "nhead"), "heads"),
     **dict.fromkeys(("seq-len", "sequence-length", "context", "block-size", "length", "n"), "tokens"),
+    **dict.fromkeys(("head-dim", "d-head", "head-size", "key-length"), "head_width"),
     **dict.fromkeys(("n-kv-heads", "num-kv-heads", "num-key-value-heads"), "kv_heads"),
     **dict.fromkeys(("vocab", "vocab-size"), "vocabulary"),
     **dict.fromkeys(("act", "hidden-act", "nonlinearity"), "activation"),
@@ -39,6 +40,7 @@ class Fields:
     heads: int = 8
     tokens: int = 64
     # attention
+    head_width: int | None = None
     kv_heads: int | None = None
     mask: str = "none"
     window: int | None = None
@@ -75,9 +77,9 @@ class Fields:
     vocabulary: int = 32_000
 
     @property
-    def head_width(self) -> int:
-        """d / H."""
-        return self.width // self.heads
+    def head_size(self) -> int:
+        """d_h, coordinates of a head: those given, or d / H."""
+        return self.width // self.heads if self.head_width is None else self.head_width
 
     def normed(self, branch: Branch) -> tuple[str, ...]:
         """Projections of an attention branch that carry a norm over each head, by the placement's wish or

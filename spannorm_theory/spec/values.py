@@ -39,6 +39,7 @@ LEAST = {
     "experts": 1,
     "top_k": 1,
     "shared_experts": 0,
+    "head_width": 1,
     "kv_heads": 1,
     "window": 2,
 }

@@ -23,6 +23,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"positions": "rope", "mask": "causal", "window": 3},
     {"kv_heads": 2, "logit_scale": "linear", "positions": "rope"},
     {"qk_norm": True, "qk_norm_over": "width", "kv_heads": 1},
+    {"head_width": 10, "heads": 5, "kv_heads": 1},
     {"qkv_norm": True, "positions": "rope"},
     {"dropout": 0.3, "attention_dropout": 0.4},
 ]
@@ -43,7 +44,7 @@ def turned(x: Any, position: int) -> Any:
 
 def attention(x: Any, w: Any, arch: Architecture, kept: Any) -> Any:
     """Token by token and head by head."""
-    n, size, heads = len(x), arch.head_width, []
+    n, size, heads = len(x), arch.head_size, []
     q, k, v = (x @ w[f"attn.{name}"] for name in ("query", "key", "value"))
     if arch.qk_norm and arch.qk_norm_over == "width":
         q, k = rms(q), rms(k)
@@ -93,7 +94,7 @@ def masks(arch: Architecture, random: Randomness, layer: int) -> dict[Purpose, A
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
 @pytest.mark.parametrize("segment", [1, 3])
 def test_against_autograd(changes: dict[str, Any], segment: int) -> None:
-    arch = Architecture("post-norm", depth=3, width=24, heads=4, tokens=6, init="xavier", **changes)
+    arch = Architecture("post-norm", depth=3, width=24, heads=4, tokens=6, init="xavier").with_(**changes)
     random = Randomness(5, range(1), dtype=torch.float64, device=CPU)
     stack = Stack(Program(arch), ExplicitWeights, random, segment)
     x = embedding(arch, random)[0].requires_grad_()

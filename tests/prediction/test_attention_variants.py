@@ -44,7 +44,7 @@ def test_pair_theory_is_the_position_resolved_one(changes: dict[str, Any]) -> No
     theory, pair = resolve(arch), predict_pair(arch)
     variance = arch.logit_variance or 1.0
     for key, profile in pair.profiles.items():
-        allowed = 4 * theory.errors[key] + variance / arch.head_width + 2 / arch.tokens / arch.head_width
+        allowed = 4 * theory.errors[key] + variance / arch.head_size + 2 / arch.tokens / arch.head_size
         predicted = np.isfinite(profile)
         assert predicted.all() or key[1] in (*SPECTRAL, "rank_residual")
         assert (np.abs(theory.profiles[key] - profile) < allowed)[predicted].all(), key
@@ -183,6 +183,27 @@ def test_networks_with_a_temperature_agree(fields: dict[str, Any]) -> None:
     arch = Architecture("pre-norm", depth=6, width=256, heads=8, tokens=24, qk_norm=True, logit_variance=4.0)
     result = verify(arch.with_(**fields), networks=32, progress=False)
     assert result.passed, result.summary()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("fields", [{}, {"head_width": 12, "mask": "causal", "placement": "sub-ln"}], ids=str)
+def test_networks_whose_heads_are_not_as_wide_as_the_stream_agree(fields: dict[str, Any]) -> None:
+    arch = Architecture("pre-norm", depth=3, width=70, heads=4, tokens=12, head_width=40, norm="layer")
+    result = verify(arch.with_(**fields), networks=32, progress=False)
+    assert result.passed, result.summary()
+
+
+@pytest.mark.exact
+def test_the_width_of_heads_reaches_the_output_projection_alone() -> None:
+    """But for the sampling over it, by which V and U move gradients, above all of queries and keys."""
+    own, wide = (predict_profiles(a).profiles for a in (SMALL, SMALL.with_(heads=12, head_width=32)))
+    for key, profile in own.items():
+        more = np.log(3) if key == ("attn.output", "weight_grad_norm") else 0.0
+        near = 0.02 if key[0] in ("attn.query", "attn.key") else 1e-3 if "grad" in key[1] else 1e-9
+        if key[1] not in SPECTRAL:
+            np.testing.assert_allclose(wide[key], profile + more, rtol=1e-9, atol=near)
+    init = SMALL.with_(init=0.02, heads=12, head_width=32).base_gains
+    assert init["attn.output"] == rounded(3 * init["attn.query"])
 
 
 @pytest.mark.statistical

@@ -19,6 +19,7 @@ EXAMPLES = [
     Architecture(
         "pre-norm", "layer-index", activation="swiglu", norm="layer", qk_norm=True, logit_variance=4
     ),
+    Architecture("pre-norm", width=100, heads=3, head_width=64),
     Architecture("pre-norm", mask="causal", window=9, positions="rope", kv_heads=2, logit_scale="linear"),
     Architecture("pre-norm", dropout=0.1, attention_dropout=0.2, qk_norm=True, qk_norm_over="width"),
 ]
@@ -63,7 +64,7 @@ def test_default_options_leave_the_name_alone() -> None:
         ({"qk_norm": "yes"}, "qk_norm must be True or False"),
         ({"kv_heads": 3}, "kv_heads must divide heads.*kv_heads=3, heads=8"),
         ({"kv_heads": True}, "kv_heads must be an integer of at least 1, got True"),
-        ({"positions": "rope", "width": 24, "ffn_ratio": 1}, "even head width, got width / heads = 3"),
+        ({"positions": "rope", "width": 24, "ffn_ratio": 1}, "even head width, got 3"),
         ({"window": 8}, "set mask='causal', got mask='none'"),
         ({"window": 1, "mask": "causal"}, "integer of at least 2"),
         ({"window": 64, "mask": "causal"}, "window=64 has no effect on 64 tokens"),
@@ -121,7 +122,7 @@ def test_as_many_key_heads_as_heads_is_the_default() -> None:
 def test_logit_variance_is_that_of_the_logits_however_they_are_scaled() -> None:
     arch = Architecture("post-norm", logit_variance=16, logit_scale="linear")
     gains = arch.base_gains
-    assert gains["attn.query"] * gains["attn.key"] / arch.head_width == rounded(16.0)
+    assert gains["attn.query"] * gains["attn.key"] / arch.head_size == rounded(16.0)
 
 
 def test_logit_variance_sets_query_and_key() -> None:

@@ -35,6 +35,7 @@ def block(x: Any, net: Any) -> Any:
         ({"input_variance": Fraction(1, 4)}, {"input_variance": 0.25}),
         ({"qk_norm": np.True_}, {"qk_norm": True}),
         ({"mask": np.str_("causal"), "window": np.uint8(4)}, {"mask": "causal", "window": 4}),
+        ({"head_width": np.int64(32)}, {}),
         ({"scaling": "unit + gpt2"}, {"scaling": "unit+gpt2"}),
         ({"placement": "mix-ln( fraction = 1 )"}, {"placement": "mix-ln(fraction=1.0)"}),
     ],
