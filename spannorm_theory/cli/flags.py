@@ -33,7 +33,7 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
         ("qk_norm", bool, "normalise queries and keys over each head"),
         ("qkv_norm", bool, "normalise queries, keys and values over each head"),
         ("qk_norm_over", str, "head, or width (those norms run over all heads)"),
-        ("logit_scale", str, "sqrt or linear: what of the head width logits are divided by"),
+        ("logit_scale", str, "sqrt or linear (what of the head width q.k is divided by), or a factor"),
         ("logit_variance", float, "variance of the attention logits for unit input"),
     ),
     "feed-forward": (
@@ -123,7 +123,7 @@ def fields(args: argparse.Namespace) -> dict[str, Any]:
         value = getattr(args, name)
         if value is not None and not (kind is bool and value is False):
             values[name] = value
-    if "init" in values:
-        with suppress(ValueError):  # a named initialisation
-            values["init"] = float(values["init"])
+    for name in {"init", "logit_scale"} & set(values):
+        with suppress(ValueError):  # a name
+            values[name] = float(values[name])
     return values

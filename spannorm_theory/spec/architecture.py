@@ -47,7 +47,7 @@ class Architecture(Fields):
         qk_norm, qkv_norm: normalise queries and keys (and values) over each head, in addition to
             what the placement itself asks for.
         qk_norm_over: "head", or "width": those norms divide by the root mean square over all heads.
-        logit_scale: logits are q.k over "sqrt" or "linear" of the head width.
+        logit_scale: logits are q.k over "sqrt" or "linear" of the head width, or times a number.
         logit_variance: variance of the attention logits for an input of unit second moment whose
             tokens are uncorrelated, 0 for even attention; None takes what ``init`` gives. Under QK norm the
             square of the temperature that logits are multiplied by.
@@ -184,17 +184,15 @@ class Architecture(Fields):
     @property
     def base_gains(self) -> dict[str, float]:
         """sigma_W^2 = inputs x variance of an entry, for each matrix, before the scaling rule."""
-        product = self.logit_variance
-        if product is not None and self.logit_scale == "linear":
-            product *= self.head_size
+        product = None if self.logit_variance is None else self.logit_variance / self.logit_square
         return matrix_gains(self.init, self.weights, self.nonlinearity, product)
 
     def logit_factor(self, normed: tuple[str, ...]) -> float:
         """The square of what multiplies q.k over the root of the head width, where the projections ``normed``
-        carry a norm: under QK norm the temperature's, else what "linear" divides by."""
+        carry a norm: under QK norm that of a temperature, else what ``logit_scale`` says."""
         if "query" in normed and self.logit_variance is not None:
             return self.logit_variance
-        return 1 / self.head_size if self.logit_scale == "linear" else 1.0
+        return self.logit_square
 
     def block(self, layer: int) -> Trace:
         """The traced definition of block ``layer`` under the scaling rule.

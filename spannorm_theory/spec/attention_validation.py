@@ -7,11 +7,15 @@ it does not depend on.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isclose
 from typing import Any
 
 from ..base.errors import InputError
-from .fields import Fields
+from .fields import LOGIT_POWERS, Fields
 from .graph import Branch
+
+#: relative difference up to which two logit scales are one
+SAME = 1e-12
 
 #: the branches of all blocks, traced when called
 Branches = Callable[[], Sequence[Branch]]
@@ -31,7 +35,16 @@ def check_attention(arch: Fields, branches: Branches) -> dict[str, Any]:
     if arch.qk_norm_over == "width":
         _check_norm_over_width(arch, branches)
     _check_window(arch)
-    return {"head_width": _head_width(arch), "kv_heads": _kv_heads(arch)}
+    return {"head_width": _head_width(arch), "kv_heads": _kv_heads(arch), "logit_scale": _logit_scale(arch)}
+
+
+def _logit_scale(arch: Fields) -> str | float:
+    """What q.k is multiplied by; its name where that has one."""
+    scale, size = arch.logit_scale, arch.head_size
+    if isinstance(scale, str):
+        return scale
+    named = (name for name, power in LOGIT_POWERS.items() if isclose(scale, size**-power, rel_tol=SAME))
+    return next(named, scale)
 
 
 def _head_width(arch: Fields) -> int | None:

@@ -28,6 +28,10 @@ OTHER_WORDS = {
 }
 
 
+#: powers of the head width that q.k may be divided by, by name
+LOGIT_POWERS = {"sqrt": 0.5, "linear": 1.0}
+
+
 @dataclass(frozen=True)
 class Fields:
     """Placement, scaling, sizes and options, whose meaning :class:`.architecture.Architecture` says."""
@@ -48,7 +52,7 @@ class Fields:
     qk_norm: bool = False
     qkv_norm: bool = False
     qk_norm_over: str = "head"
-    logit_scale: str = "sqrt"
+    logit_scale: str | float = "sqrt"
     logit_variance: float | None = None
     # feed-forward
     activation: str = "gelu"
@@ -80,6 +84,13 @@ class Fields:
     def head_size(self) -> int:
         """d_h, coordinates of a head: those given, or d / H."""
         return self.width // self.heads if self.head_width is None else self.head_width
+
+    @property
+    def logit_square(self) -> float:
+        """d_h times the square of what q.k is multiplied by: 1 where logits are q.k over the root of d_h."""
+        if isinstance(self.logit_scale, str):
+            return float(self.head_size ** (1 - 2 * LOGIT_POWERS[self.logit_scale]))
+        return self.logit_scale**2 * self.head_size
 
     def normed(self, branch: Branch) -> tuple[str, ...]:
         """Projections of an attention branch that carry a norm over each head, by the placement's wish or

@@ -12,7 +12,7 @@ from ..base.arguments import choice, flag, number, real, whole
 from ..base.errors import InputError
 from ..base.names import plain
 from ..gaussian.activations import ACTIVATIONS
-from .fields import Fields
+from .fields import LOGIT_POWERS, Fields
 from .initialisation import NAMED_INITS
 
 #: the names that a field can have
@@ -23,7 +23,6 @@ NAMES = {
     "loss": ("probe", "mean", "last", "cross-entropy"),
     "gates": ("renormalised", "softmax"),
     "positions": ("none", "rope"),
-    "logit_scale": ("sqrt", "linear"),
     "qk_norm_over": ("head", "width"),
 }
 FLAGS = ("qk_norm", "qkv_norm")
@@ -74,7 +73,8 @@ def plain_values(arch: Fields) -> dict[str, Any]:
     values["norm_gain"] = _size("norm_gain", arch.norm_gain, power=0.5)
     values["position_variance"] = _size("position_variance", arch.position_variance, zero=True)
     values["input_cosine"] = real("input_cosine", arch.input_cosine)
-    values["init"] = _init(arch.init)
+    values["init"] = _name_or_size("init", arch.init, NAMED_INITS)
+    values["logit_scale"] = _name_or_size("logit_scale", arch.logit_scale, tuple(LOGIT_POWERS))
     if arch.logit_variance is not None:
         values["logit_variance"] = _size("logit_variance", arch.logit_variance, zero=True)
     return values
@@ -99,8 +99,8 @@ def _size(name: str, value: Any, zero: bool = False, power: float = 1.0) -> floa
     return found
 
 
-def _init(value: Any) -> str | float:
-    """The name of an initialisation, or a standard deviation."""
+def _name_or_size(name: str, value: Any, known: tuple[str, ...]) -> str | float:
+    """One of the ``known`` names, or a positive number, the root of a second moment."""
     if isinstance(value, str):
-        return plain(choice("init", value, NAMED_INITS))
-    return _size("init", value, power=0.5)
+        return plain(choice(name, value, known))
+    return _size(name, value, power=0.5)

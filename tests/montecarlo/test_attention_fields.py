@@ -23,7 +23,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"positions": "rope", "mask": "causal", "window": 3},
     {"kv_heads": 2, "logit_scale": "linear", "positions": "rope"},
     {"qk_norm": True, "qk_norm_over": "width", "kv_heads": 1},
-    {"head_width": 10, "heads": 5, "kv_heads": 1},
+    {"head_width": 10, "heads": 5, "kv_heads": 1, "logit_scale": 0.7},
     {"qkv_norm": True, "positions": "rope"},
     {"dropout": 0.3, "attention_dropout": 0.4},
 ]
@@ -48,6 +48,7 @@ def attention(x: Any, w: Any, arch: Architecture, kept: Any) -> Any:
     q, k, v = (x @ w[f"attn.{name}"] for name in ("query", "key", "value"))
     if arch.qk_norm and arch.qk_norm_over == "width":
         q, k = rms(q), rms(k)
+    scales: dict[Any, Any] = {"sqrt": 1 / math.sqrt(size), "linear": 1 / size}
     sharing = arch.heads // (arch.kv_heads or arch.heads)
     for h in range(arch.heads):
         own = slice(h * size, (h + 1) * size)
@@ -61,7 +62,7 @@ def attention(x: Any, w: Any, arch: Architecture, kept: Any) -> Any:
         for i in range(n):
             first = max(0, i + 1 - arch.window) if arch.window else 0
             last = i + 1 if arch.mask == "causal" else n
-            logits = kh[first:last] @ qh[i] / (size if arch.logit_scale == "linear" else math.sqrt(size))
+            logits = kh[first:last] @ qh[i] * scales.get(arch.logit_scale, arch.logit_scale)
             weights = logits.softmax(0)
             if arch.attention_dropout:
                 weights = weights * kept[Purpose.WEIGHT_DROPOUT].view(arch.heads, n, n)[h, i, first:last]

@@ -32,6 +32,7 @@ GAINS = {"attn.query": 1.5, "attn.key": 1.2, "attn.value": 1.3, "attn.output": 0
         {"attention_dropout": 0.4, "logit_variance": 4.0},
         {"dropout": 0.3, "placement": "post-norm"},
         {"logit_scale": "linear"},
+        {"logit_scale": 0.1},
         {"qk_norm": True, "qk_norm_over": "width"},
     ],
     ids=str,
@@ -186,7 +187,9 @@ def test_networks_with_a_temperature_agree(fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("fields", [{}, {"head_width": 12, "mask": "causal", "placement": "sub-ln"}], ids=str)
+@pytest.mark.parametrize(
+    "fields", [{}, {"head_width": 12, "mask": "causal", "placement": "sub-ln"}, {"logit_scale": 0.3}], ids=str
+)
 def test_networks_whose_heads_are_not_as_wide_as_the_stream_agree(fields: dict[str, Any]) -> None:
     arch = Architecture("pre-norm", depth=3, width=70, heads=4, tokens=12, head_width=40, norm="layer")
     result = verify(arch.with_(**fields), networks=32, progress=False)

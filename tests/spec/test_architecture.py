@@ -19,6 +19,7 @@ EXAMPLES = [
     Architecture(
         "pre-norm", "layer-index", activation="swiglu", norm="layer", qk_norm=True, logit_variance=4
     ),
+    Architecture("pre-norm", logit_scale=0.0625),
     Architecture("pre-norm", width=100, heads=3, head_width=64),
     Architecture("pre-norm", mask="causal", window=9, positions="rope", kv_heads=2, logit_scale="linear"),
     Architecture("pre-norm", dropout=0.1, attention_dropout=0.2, qk_norm=True, qk_norm_over="width"),
@@ -120,6 +121,8 @@ def test_as_many_key_heads_as_heads_is_the_default() -> None:
 
 
 def test_logit_variance_is_that_of_the_logits_however_they_are_scaled() -> None:
+    free = Architecture("post-norm", logit_variance=16, logit_scale=0.5).base_gains
+    assert free["attn.query"] * free["attn.key"] * 0.5**2 * 32 == rounded(16.0)
     arch = Architecture("post-norm", logit_variance=16, logit_scale="linear")
     gains = arch.base_gains
     assert gains["attn.query"] * gains["attn.key"] / arch.head_size == rounded(16.0)
