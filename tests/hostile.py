@@ -123,6 +123,7 @@ GOOD: dict[str, Values] = {
     "kv_heads": draw.sampled_from([None, 1, 2]),
     "positions": draw.sampled_from(["none", "rope"]),
     "window": draw.sampled_from([None, 2, 3]),
+    "attention_pattern": draw.sampled_from([None, None, "full,window", "window-nope,full", "full-nope,full"]),
     "logit_scale": draw.sampled_from(["sqrt", "linear", 1, 0.25, 1e-20, 1e200]),
     "dropout": draw.sampled_from([0.0, 0.1, 0.999999]),
     "attention_dropout": draw.sampled_from([0.0, 0.1, 0.9]),

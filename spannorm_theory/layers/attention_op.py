@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..spec.architecture import Architecture
+    from ..spec.reach import Attends
 
 
 def attention_forward(
@@ -22,12 +23,14 @@ def attention_forward(
     linear: Callable[[torch.Tensor, str], torch.Tensor],
     *,
     arch: Architecture,
+    attends: Attends,
     normed: tuple[str, ...],
     inner_norm: str | None,
     drop: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
     """The branch on tensors (networks, tokens, width); ``linear(x, name)`` applies a weight matrix, ``drop``
-    dropout to the weights (networks, heads, tokens, tokens), ``inner_norm`` stands before the projection."""
+    dropout to the weights (networks, heads, tokens, tokens), ``inner_norm`` stands before the projection;
+    ``attends`` says which keys a token sees."""
     import torch
 
     from .attention_tiles_op import TiledMix
@@ -41,23 +44,23 @@ def attention_forward(
         y = y.reshape(*x.shape[:-1], -1, size).transpose(1, 2)
         if name in normed and arch.qk_norm_over == "head":
             y = normalise(y, arch.norm)
-        if name in ("query", "key") and arch.positions == "rope":
+        if name in ("query", "key") and attends.positions == "rope":
             y = rotate(y)
         return y if name == "query" else y.repeat_interleave(groups, 1)
 
     queries, keys, values = (project(name) for name in ("query", "key", "value"))
-    scale = (arch.logit_factor(normed) / size) ** 0.5
+    causal, scale = arch.mask == "causal", (arch.logit_factor(normed) / size) ** 0.5
 
     def weigh(queries: torch.Tensor, keys: torch.Tensor, seen: Tile) -> torch.Tensor:
         logits: torch.Tensor = (queries @ keys.mT).mul_(scale)
-        if arch.mask == "causal":
+        if causal or attends.window is not None:
             row, key = (torch.arange(r.start, r.stop, device=x.device) for r in (seen.rows, seen.keys))
-            logits.masked_fill_(beyond(row[:, None] - key, arch.window), -torch.inf)
+            logits.masked_fill_(beyond(row[:, None] - key, causal, attends.window), -torch.inf)
         return logits.softmax(-1)
 
     # plain operations: torch's fused kernels give NaN for logits beyond about 1e19, which stacks without
     # norms reach
-    cut = tiles(arch)
+    cut = tiles(arch, attends.window)
     if len(cut) == 1:
         mixed = drop(weigh(queries, keys, cut[0])) @ values
     else:  # dropped weights are not cut

@@ -57,8 +57,7 @@ class PositionGrid:
     @cached_property
     def interpolation(self) -> Array:
         """I, from values at the grid to those of all tokens, (n, m)."""
-        x = np.log1p(np.arange(self.tokens))
-        return np.array([np.interp(x, x[self.positions], row) for row in np.eye(len(self.positions))]).T
+        return _interpolation(self.tokens, tuple(self.positions.tolist()))
 
     @cached_property
     def keys(self) -> Array:
@@ -146,6 +145,20 @@ class PositionGrid:
         return self.both_rows(np.ones(len(self.positions)))
 
 
+@lru_cache(maxsize=4)
+def _interpolation(tokens: int, positions: tuple[int, ...]) -> Array:
+    """Linear in the logarithm of the position, (tokens, positions); grids of several windows share it."""
+    x = np.log1p(np.arange(tokens))
+    return np.array([np.interp(x, x[list(positions)], row) for row in np.eye(len(positions))]).T
+
+
+@lru_cache(maxsize=16)
+def seeing(grid: PositionGrid, window: int | None) -> PositionGrid:
+    """A grid's positions under another window; None for all tokens."""
+    seen = min(window or grid.tokens, grid.tokens)
+    return grid if seen == grid.window else PositionGrid(grid.tokens, seen, grid.positions)
+
+
 @lru_cache(maxsize=16)
 def rotary_sums(grid: PositionGrid, head_width: int) -> tuple[Array, Array]:
     """What rotary embedding leaves of covariances: means of m(s - t) over the tokens that two positions of
@@ -173,7 +186,8 @@ def _correlated(x: Array, head_width: int) -> Array:
 
 @lru_cache(maxsize=16)
 def position_grid(tokens: int, window: int | None) -> PositionGrid:
-    """The grid of a causal mask over ``tokens``, each of which sees ``window`` of them; None for all.
+    """The grid of a causal mask over ``tokens``, each of which sees ``window`` of them, the fewest that it
+    does in any block; None for all.
 
     Raises:
         PositionsError: it would need too many positions.

@@ -23,19 +23,21 @@ from ..gaussian.closed_forms import Array
 BASE = 1e4
 
 
-def beyond(behind: Any, window: int | None) -> Any:
-    """Whether a causal mask hides a key that is so many tokens behind a row's, an array or tensor: ahead of
-    it, or ``window`` or more behind."""
-    return behind < 0 if window is None else (behind < 0) | (behind >= window)
+def beyond(behind: Any, causal: bool, window: int | None) -> Any:
+    """Whether a key that is so many tokens behind a row's, an array or tensor, is hidden from it: ahead of it
+    under a causal mask, or ``window`` or more away."""
+    if window is None:
+        return behind < 0 if causal else behind != behind
+    return (behind < 0 if causal else behind <= -window) | (behind >= window)
 
 
 def hidden(tokens: int, causal: bool, window: int | None = None) -> Array | None:
     """Mask (tokens, tokens), true where a row's token does not see a column's (:func:`beyond`); None if every
     token sees all."""
-    if not causal:
+    if not causal and window is None:
         return None
     position = np.arange(tokens)
-    return np.asarray(beyond(position[:, None] - position, window))
+    return np.asarray(beyond(position[:, None] - position, causal, window))
 
 
 def frequencies(head_width: int) -> Array:

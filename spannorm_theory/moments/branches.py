@@ -10,7 +10,7 @@ from ..layers.attention_positions import PositionAttention
 from ..layers.experts import MixtureOfExperts
 from ..layers.feedforward import FeedForward
 from ..layers.pointwise import Pointwise
-from ..layers.position_grid import PositionGrid
+from ..layers.position_grid import PositionGrid, seeing
 from ..layers.position_rows import RowLaw
 from ..spec.architecture import Architecture
 from ..spec.graph import Branch
@@ -54,6 +54,7 @@ def sampled_attention(branch: Branch, arch: Architecture, only_normed: bool = Fa
             f"{arch.placement} norms what attention puts out, which is then zero: the norm of a mixture is "
             "not derived; use mask='none', attention_dropout=0, or simulate(...)"
         )
+    seen = arch.attends(branch)
     return SampledAttention(
         arch.width,
         arch.mask == "causal",
@@ -61,8 +62,8 @@ def sampled_attention(branch: Branch, arch: Architecture, only_normed: bool = Fa
         arch.norm,
         _head_norm(branch, arch),
         inner_norm=branch.inner_norm,
-        window=arch.window,
-        rope=arch.positions == "rope",
+        window=seen.window,
+        rope=seen.positions == "rope",
         logit_factor=arch.logit_factor(arch.normed(branch)),
         over_width=arch.qk_norm_over == "width",
         dropout=arch.attention_dropout,
@@ -71,15 +72,15 @@ def sampled_attention(branch: Branch, arch: Architecture, only_normed: bool = Fa
 
 
 def position_attention(branch: Branch, arch: Architecture, grid: PositionGrid) -> PositionAttention:
-    """Attention under a causal mask with positions as a coordinate."""
-    normed, head_norm = arch.normed(branch), _head_norm(branch, arch)
+    """Attention under a causal mask with positions as a coordinate, those of ``grid`` under any window."""
+    normed, head_norm, seen = arch.normed(branch), _head_norm(branch, arch), arch.attends(branch)
     law = RowLaw(
-        grid,
+        seeing(grid, seen.window),
         arch.head_size,
         arch.width,
         normed,
         head_norm,
-        rope=arch.positions == "rope",
+        rope=seen.positions == "rope",
         logit_factor=arch.logit_factor(normed),
         over_width=arch.qk_norm_over == "width",
     )

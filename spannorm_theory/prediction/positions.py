@@ -77,7 +77,7 @@ def predict_positions(arch: Architecture) -> Prediction:
     if reason := declined(arch):
         raise AssumptionError(f"{reason}; {advice}")
     try:
-        grid = position_grid(arch.tokens, arch.window)
+        grid = position_grid(arch.tokens, arch.narrowest)
         tokens = PositionTokens(arch, grid)
         with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64's range is refused by name
             run = GramRun(tokens, input_gram(tokens), input_pair_variance(arch))
@@ -103,10 +103,18 @@ def _unlike(arch: Architecture, profiles: dict[Key, Array]) -> NDArray[np.bool_]
     streams = [str(s) for s in range(arch.definition.streams)]
     forward = np.max([profiles[s, "token_cosine"][:-1] for s in streams], axis=0)
     unlike = 1 - forward > COLLAPSED
-    if arch.positions == "rope":
-        back = np.nanmax([profiles[s, "grad_token_cosine"][1:] for s in streams], axis=0)
-        unlike &= (forward < ALIKE) & (forward * back < IN_COMMON)
-    return np.asarray(unlike)
+    back = np.nanmax([profiles[s, "grad_token_cosine"][1:] for s in streams], axis=0)
+    return np.asarray(unlike & (~_rotated(arch) | ((forward < ALIKE) & (forward * back < IN_COMMON))))
+
+
+def _rotated(arch: Architecture) -> NDArray[np.bool_]:
+    """Blocks whose attention has rotary positions, (depth,)."""
+    traces, order = arch.wirings
+    found = [
+        any(b.kind == "attention" and arch.attends(b).positions == "rope" for b in trace.branches)
+        for trace in traces
+    ]
+    return np.array(found)[list(order)]
 
 
 def _error(key: Key, profile: Array) -> Array:
@@ -121,5 +129,5 @@ def _error(key: Key, profile: Array) -> Array:
 def sampled_seconds(arch: Architecture) -> float:
     """Processor seconds that the theory with sampled heads takes, roughly: 0.2 a block at 128 tokens, as the
     power 2.6 of these, and three times that with rotary positions."""
-    rotary = 3 if arch.positions == "rope" else 1
-    return float(0.2 * rotary * arch.depth * (arch.tokens / 128) ** 2.6)
+    blocks = arch.depth + 2 * int(_rotated(arch).sum())
+    return float(0.2 * blocks * (arch.tokens / 128) ** 2.6)

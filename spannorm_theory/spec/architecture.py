@@ -21,7 +21,8 @@ from .graph import Branch, Trace
 from .initialisation import matrix_gains
 from .net import NormConstants
 from .placements import PLACEMENTS, Placement
-from .position import Position
+from .position import Questions
+from .reach import Attends, cycle, reach_of
 from .scalings import SCALINGS
 from .text import parse_fields, parse_placement, placement_text, scalar
 from .validation import check_fields, check_norms
@@ -42,7 +43,11 @@ class Architecture(Fields):
         head_width: d_h, coordinates of a head; None for d/H.
         kv_heads: key and value heads, each shared by heads / kv_heads query heads; None for one each.
         mask: "none" (every token sees every token) or "causal".
-        window: a token sees itself and window - 1 tokens before it (causal mask only); None for all.
+        window: a token sees itself and window - 1 tokens before it; without a mask as many behind it, too.
+            None for all.
+        attention_pattern: words "full", "window", "full-nope" and "window-nope" with commas between, cycled
+            over the blocks: only those of "window" have the window, and "-nope" have no positions; None for
+            blocks that are alike. A placement's ``net.attention(x, window=, positions=)`` comes first.
         positions: "none", or "rope" (rotary embedding of queries and keys, base 1e4).
         qk_norm, qkv_norm: normalise queries and keys (and values) over each head, in addition to
             what the placement itself asks for.
@@ -124,14 +129,26 @@ class Architecture(Fields):
 
     @property
     def exchangeable(self) -> bool:
-        """Whether tokens are alike: neither a mask nor positions tell them apart."""
-        return self.mask == "none" and self.positions == "none"
+        """Whether tokens are alike: neither a mask, nor a window or positions tell them apart."""
+        return self.mask == "none" and all(seen == Attends() for seen in self.attentions)
+
+    @property
+    def attentions(self) -> tuple[Attends, ...]:
+        """Every reach that an attention branch of the stack has."""
+        branches = (branch for branch in self._branches() if branch.kind == "attention")
+        return tuple(dict.fromkeys(map(self.attends, branches)))
+
+    @property
+    def narrowest(self) -> int | None:
+        """The smallest window of the stack; None where there is none."""
+        return min((seen.window for seen in self.attentions if seen.window is not None), default=None)
 
     @property
     def special_attention(self) -> bool:
         """Whether attention is more than softmax(mask(Q K^T / sqrt(d_h))) V, or there is dropout."""
-        options = (self.head_width, self.kv_heads, self.positions, self.window, self.logit_scale)
-        return options != (None, None, "none", None, "sqrt") or self.dropout + self.attention_dropout > 0
+        plain = (self.head_width, self.kv_heads, self.logit_scale) == (None, None, "sqrt")
+        alike = all(seen == Attends() for seen in self.attentions)
+        return not (plain and alike) or self.dropout + self.attention_dropout > 0
 
     @property
     def hidden(self) -> int:
@@ -201,15 +218,24 @@ class Architecture(Fields):
             InputError: no such block.
         """
         layer = arguments.whole("layer", layer, 0, self.depth - 1)
-        traces, order = self.wirings
-        return traces[order[layer]]
+        return self._trace(layer)
+
+    def _trace(self, layer: int) -> Trace:
+        at = self._questions.position(layer, self.depth)
+        reach = reach_of(self.attention_pattern, layer)
+        return self.definition.trace(
+            self.scaling, norms=self._norms, reach=reach, **at._asdict(), **self.options
+        )
+
+    @property
+    def _questions(self) -> Questions:
+        return self.definition.questions(self.scaling, **self.options)
 
     @property
     def wirings(self) -> tuple[tuple[Trace, ...], tuple[int, ...]]:
         """Every wiring that a block of the stack has, and for each block which it is."""
-        definition = self.definition
-        positions, order = definition.questions(self.scaling, **self.options).positions(self.depth)
-        traces = [self._trace(at) for at in positions]
+        layers, order = self._questions.blocks(self.depth, cycle(self.attention_pattern))
+        traces = list(map(self._trace, layers))
         places = {trace: i for i, trace in enumerate(dict.fromkeys(traces))}
         which = [places[trace] for trace in traces]  # different answers may give one wiring
         return tuple(places), tuple(map(which.__getitem__, order))
@@ -217,9 +243,8 @@ class Architecture(Fields):
     @property
     def traces(self) -> tuple[Trace, ...]:
         """Every wiring that a block of the stack has."""
-        definition = self.definition
-        positions = definition.questions(self.scaling, **self.options).different(self.depth)
-        return tuple(dict.fromkeys(self._trace(at) for at in positions))
+        layers = self._questions.different(self.depth, cycle(self.attention_pattern))
+        return tuple(dict.fromkeys(map(self._trace, layers)))
 
     @property
     def readout(self) -> Trace:
@@ -229,9 +254,6 @@ class Architecture(Fields):
     @property
     def _norms(self) -> NormConstants:
         return NormConstants(self.norm_epsilon, self.norm_gain)
-
-    def _trace(self, at: Position) -> Trace:
-        return self.definition.trace(self.scaling, norms=self._norms, **at._asdict(), **self.options)
 
     def _branches(self) -> list[Branch]:
         return [branch for trace in self.traces for branch in trace.branches]

@@ -13,6 +13,7 @@ from typing import Any
 from ..base.errors import InputError
 from .fields import LOGIT_POWERS, Fields
 from .graph import Branch
+from .reach import WORDS
 
 #: relative difference up to which two logit scales are one
 SAME = 1e-12
@@ -27,15 +28,40 @@ def check_attention(arch: Fields, branches: Branches) -> dict[str, Any]:
     Raises:
         InputError: a value that no attention has, or that has no effect with the other fields.
     """
-    if arch.positions == "rope" and arch.head_size % 2:
-        raise InputError(
-            f"positions='rope' rotates pairs of coordinates and needs an even head width, got "
-            f"{arch.head_size}"
-        )
+    _check_positions(arch, branches)
     if arch.qk_norm_over == "width":
         _check_norm_over_width(arch, branches)
-    _check_window(arch)
-    return {"head_width": _head_width(arch), "kv_heads": _kv_heads(arch), "logit_scale": _logit_scale(arch)}
+    _check_window(arch, branches)
+    return {
+        "attention_pattern": _pattern(arch),
+        "head_width": _head_width(arch),
+        "kv_heads": _kv_heads(arch),
+        "logit_scale": _logit_scale(arch),
+    }
+
+
+def _check_positions(arch: Fields, branches: Branches) -> None:
+    if arch.head_size % 2 and any(arch.attends(b).positions == "rope" for b in _attention(branches)):
+        raise InputError(
+            "positions='rope' rotates pairs of coordinates and needs an even head width, got "
+            f"{arch.head_size}"
+        )
+    if arch.positions != "none" and _says_its_own(arch, branches, "positions"):
+        raise InputError(
+            f"positions={arch.positions!r} has no effect on {arch.placement}, which says those of its "
+            "attention; leave it out"
+        )
+
+
+def _attention(branches: Branches) -> list[Branch]:
+    """The attention branches of all blocks."""
+    return [branch for branch in branches() if branch.kind == "attention"]
+
+
+def _says_its_own(arch: Fields, branches: Branches, name: str) -> bool:
+    """Whether the placement gives all of its attention a window or positions, by ``name``."""
+    own = [getattr(branch.reach, name) for branch in _attention(branches)]
+    return arch.attention_pattern is None and None not in own and len(own) > 0
 
 
 def _logit_scale(arch: Fields) -> str | float:
@@ -63,21 +89,50 @@ def _kv_heads(arch: Fields) -> int | None:
     return None if value == arch.heads else value
 
 
-def _check_window(arch: Fields) -> None:
+def _check_window(arch: Fields, branches: Branches) -> None:
     window = arch.window
     if window is None:
         return
-    if arch.mask != "causal":
-        raise InputError(f"window slides along a causal mask: set mask='causal', got mask={arch.mask!r}")
     if window >= arch.tokens:
         raise InputError(
-            f"window={window} has no effect on {arch.tokens} tokens, which a causal mask already lets see "
-            "all before them; use window=None"
+            f"window={window} has no effect on {arch.tokens} tokens, which are all nearer to each other; use "
+            "window=None"
+        )
+    if _says_its_own(arch, branches, "window"):
+        raise InputError(
+            f"window={window} has no effect on {arch.placement}, which says the window of its attention; "
+            "leave it out"
         )
 
 
+def _pattern(arch: Fields) -> str | None:
+    """The pattern; None if its blocks are alike, as the other fields say."""
+    if arch.attention_pattern is None:
+        return None
+    reaches = [WORDS[word] for word in arch.attention_pattern.split(",")]
+    windows, nowhere = ([getattr(r, name) for r in reaches] for name in ("window", "positions"))
+    if None in windows and arch.window is None:
+        raise InputError("attention_pattern has blocks with a window: say how many tokens as window=")
+    if None not in windows and arch.window is not None:
+        raise InputError(
+            f"window={arch.window} has no effect under attention_pattern={arch.attention_pattern!r}, none of "
+            "whose blocks have a window; use window=None"
+        )
+    if "none" in nowhere and arch.positions == "none":
+        raise InputError(
+            "attention_pattern has blocks without positions ('-nope'), but positions='none' leaves none that "
+            "has any; use 'full' and 'window', or positions='rope'"
+        )
+    if None not in nowhere:
+        raise InputError(
+            f"positions={arch.positions!r} has no effect under attention_pattern={arch.attention_pattern!r}, "
+            "all of whose blocks are without; use positions='none'"
+        )
+    return None if len(reaches) == 1 else arch.attention_pattern
+
+
 def _check_norm_over_width(arch: Fields, branches: Branches) -> None:
-    if not any(arch.normed(branch) for branch in branches() if branch.kind == "attention"):
+    if not any(map(arch.normed, _attention(branches))):
         raise InputError(
             "qk_norm_over='width' has no effect without norms on queries and keys; set qk_norm=True"
         )

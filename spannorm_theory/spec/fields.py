@@ -8,6 +8,7 @@ from typing import Any
 
 from ..base.signatures import require_fields_of
 from .graph import QK, QKV, Branch
+from .reach import Attends, Reach
 
 #: what other libraries call a field
 OTHER_WORDS = {
@@ -25,6 +26,8 @@ OTHER_WORDS = {
     **dict.fromkeys(("initializer-range", "init-std", "std"), "init"),
     **dict.fromkeys(("rule", "scale"), "scaling"),
     **dict.fromkeys(("rope", "rotary"), "positions"),
+    **dict.fromkeys(("sliding-window", "sliding-window-size"), "window"),
+    **dict.fromkeys(("layer-types", "sliding-window-pattern"), "attention_pattern"),
 }
 
 
@@ -48,6 +51,7 @@ class Fields:
     kv_heads: int | None = None
     mask: str = "none"
     window: int | None = None
+    attention_pattern: str | None = None
     positions: str = "none"
     qk_norm: bool = False
     qkv_norm: bool = False
@@ -91,6 +95,12 @@ class Fields:
         if isinstance(self.logit_scale, str):
             return float(self.head_size ** (1 - 2 * LOGIT_POWERS[self.logit_scale]))
         return self.logit_scale**2 * self.head_size
+
+    def attends(self, branch: Branch) -> Attends:
+        """Which keys a token of an attention branch sees, and by which positions."""
+        window, positions = branch.reach.over(Reach(self.window, self.positions))
+        seen = window if isinstance(window, int) and window < self.tokens else None
+        return Attends(seen, positions or self.positions)
 
     def normed(self, branch: Branch) -> tuple[str, ...]:
         """Projections of an attention branch that carry a norm over each head, by the placement's wish or

@@ -14,6 +14,7 @@ from ..base.names import plain
 from ..gaussian.activations import ACTIVATIONS
 from .fields import LOGIT_POWERS, Fields
 from .initialisation import NAMED_INITS
+from .reach import POSITIONS, plain_pattern
 
 #: the names that a field can have
 NAMES = {
@@ -22,7 +23,7 @@ NAMES = {
     "inputs": ("gaussian", "zipf"),
     "loss": ("probe", "mean", "last", "cross-entropy"),
     "gates": ("renormalised", "softmax"),
-    "positions": ("none", "rope"),
+    "positions": POSITIONS,
     "qk_norm_over": ("head", "width"),
 }
 FLAGS = ("qk_norm", "qkv_norm")
@@ -74,6 +75,7 @@ def plain_values(arch: Fields) -> dict[str, Any]:
     values["position_variance"] = _size("position_variance", arch.position_variance, zero=True)
     values["input_cosine"] = real("input_cosine", arch.input_cosine)
     values["init"] = _name_or_size("init", arch.init, NAMED_INITS)
+    values["attention_pattern"] = plain_pattern(arch.attention_pattern)
     values["logit_scale"] = _name_or_size("logit_scale", arch.logit_scale, tuple(LOGIT_POWERS))
     if arch.logit_variance is not None:
         values["logit_variance"] = _size("logit_variance", arch.logit_variance, zero=True)

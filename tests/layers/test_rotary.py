@@ -14,6 +14,7 @@ from spannorm_theory.layers.rotary_op import rotate
 @pytest.mark.exact
 def test_a_window_hides_what_is_ahead_and_what_is_far_behind() -> None:
     assert hidden(5, causal=False) is None
+    assert (hidden(5, causal=False, window=2) == (np.abs(np.subtract.outer(range(5), range(5))) >= 2)).all()
     for window in (None, 3):
         unseen = hidden(5, True, window)
         assert unseen is not None

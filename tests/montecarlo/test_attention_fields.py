@@ -22,6 +22,8 @@ CPU = torch.device("cpu")
 VARIANTS: list[dict[str, Any]] = [
     {"positions": "rope", "mask": "causal", "window": 3},
     {"kv_heads": 2, "logit_scale": "linear", "positions": "rope"},
+    {"window": 3, "positions": "rope", "attention_pattern": "window,full-nope,window-nope", "mask": "causal"},
+    {"window": 2, "attention_pattern": "full,window"},
     {"qk_norm": True, "qk_norm_over": "width", "kv_heads": 1},
     {"head_width": 10, "heads": 5, "kv_heads": 1, "logit_scale": 0.7},
     {"qkv_norm": True, "positions": "rope"},
@@ -42,8 +44,12 @@ def turned(x: Any, position: int) -> Any:
     return torch.cat([pairs.real, pairs.imag])
 
 
-def attention(x: Any, w: Any, arch: Architecture, kept: Any) -> Any:
+def attention(x: Any, w: Any, arch: Architecture, kept: Any, layer: int) -> Any:
     """Token by token and head by head."""
+    words = (arch.attention_pattern or ("window" if arch.window else "full")).split(",")
+    word = words[layer % len(words)]
+    window = arch.window if word.startswith("window") else None
+    rope = arch.positions == "rope" and not word.endswith("nope")
     n, size, heads = len(x), arch.head_size, []
     q, k, v = (x @ w[f"attn.{name}"] for name in ("query", "key", "value"))
     if arch.qk_norm and arch.qk_norm_over == "width":
@@ -56,12 +62,12 @@ def attention(x: Any, w: Any, arch: Architecture, kept: Any) -> Any:
         qh, kh, vh = q[:, own], k[:, group], v[:, group]
         if arch.qkv_norm:
             qh, kh, vh = rms(qh), rms(kh), rms(vh)
-        if arch.positions == "rope":
+        if rope:
             qh, kh = (torch.stack([turned(y[i], i) for i in range(n)]) for y in (qh, kh))
         rows = []
         for i in range(n):
-            first = max(0, i + 1 - arch.window) if arch.window else 0
-            last = i + 1 if arch.mask == "causal" else n
+            first = max(0, i + 1 - window) if window else 0
+            last = i + 1 if arch.mask == "causal" else min(n, i + window) if window else n
             logits = kh[first:last] @ qh[i] * scales.get(arch.logit_scale, arch.logit_scale)
             weights = logits.softmax(0)
             if arch.attention_dropout:
@@ -76,8 +82,8 @@ def dropped(y: Any, arch: Architecture, kept: Any, purpose: Purpose) -> Any:
     return y * kept[purpose].view(y.shape) / (1 - arch.dropout) if arch.dropout else y
 
 
-def post_norm(x: Any, w: Any, arch: Architecture, kept: Any) -> Any:
-    x = rms(x + dropped(attention(x, w, arch, kept), arch, kept, Purpose.ATTENTION_DROPOUT))
+def post_norm(x: Any, w: Any, arch: Architecture, kept: Any, layer: int) -> Any:
+    x = rms(x + dropped(attention(x, w, arch, kept, layer), arch, kept, Purpose.ATTENTION_DROPOUT))
     y = torch.nn.functional.gelu(x @ w["ffn.up"]) @ w["ffn.down"]
     return rms(x + dropped(y, arch, kept, Purpose.FFN_DROPOUT))
 
@@ -104,7 +110,7 @@ def test_against_autograd(changes: dict[str, Any], segment: int) -> None:
     for l in range(arch.depth):
         made = ExplicitWeights(stack.program.matrices(l), random, l)
         weights.append({name: made.matrix(name)[0].requires_grad_() for name in arch.weights})
-        y = post_norm(y, weights[-1], arch, masks(arch, random, l))
+        y = post_norm(y, weights[-1], arch, masks(arch, random, l), l)
     probe = random.normal(0, Purpose.LOSS, y.numel())[0].view_as(y)
     flat = [(name, l, w) for l, ws in enumerate(weights) for name, w in ws.items()]
     grads = torch.autograd.grad(y, [x, *(w for _, _, w in flat)], probe)

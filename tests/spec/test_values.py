@@ -37,6 +37,12 @@ def block(x: Any, net: Any) -> Any:
         ({"mask": np.str_("causal"), "window": np.uint8(4)}, {"mask": "causal", "window": 4}),
         ({"head_width": np.int64(32)}, {}),
         ({"logit_scale": 32**-0.5}, {}),
+        ({"attention_pattern": "full , full"}, {}),
+        ({"attention_pattern": "window", "window": 9}, {"window": 9}),
+        (
+            {"attention_pattern": "full, window,full,window", "window": 9},
+            {"attention_pattern": "full,window", "window": 9},
+        ),
         ({"logit_scale": 1, "width": 8}, {"width": 8}),
         ({"logit_scale": 1 / 32}, {"logit_scale": "linear"}),
         ({"logit_scale": np.float32(0.0625)}, {"logit_scale": 0.0625}),

@@ -103,6 +103,7 @@ def _lines(node: Value, streams: int) -> tuple[str, ...]:
         lines.append("with QKV norm" if "value" in node.normed else "with QK norm")
     if node.inner_norm:
         lines.append("with inner norm")
+    lines += filter(None, [str(node.reach)])
     prefix = SUBLAYERS.get(node.kind, "")
     for matrix, gain in node.gains.items():
         if matrix.startswith(prefix) and gain != 1:
