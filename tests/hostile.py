@@ -122,6 +122,8 @@ GOOD: dict[str, Values] = {
     "head_width": draw.sampled_from([None, None, 1, 2, 6]),
     "kv_heads": draw.sampled_from([None, 1, 2]),
     "positions": draw.sampled_from(["none", "rope"]),
+    "rotary_base": draw.sampled_from([1e4, 1, 5e5, 0.5]),
+    "rotary_share": draw.sampled_from([1.0, 1, 0.5, 0.3]),
     "window": draw.sampled_from([None, 2, 3]),
     "attention_pattern": draw.sampled_from([None, None, "full,window", "window-nope,full", "full-nope,full"]),
     "logit_scale": draw.sampled_from(["sqrt", "linear", 1, 0.25, 1e-20, 1e200]),

@@ -31,6 +31,8 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
         ("window", int, "tokens that a token sees, itself included: before it, and behind it without a mask"),
         ("attention_pattern", str, "full, window, full-nope, window-nope: cycled over the blocks"),
         ("positions", str, "none, or rope (rotary embedding of queries and keys)"),
+        ("rotary_base", float, "base of the frequencies of rope"),
+        ("rotary_share", float, "share of a head's coordinates that rope rotates"),
         ("qk_norm", bool, "normalise queries and keys over each head"),
         ("qkv_norm", bool, "normalise queries, keys and values over each head"),
         ("qk_norm_over", str, "head, or width (those norms run over all heads)"),

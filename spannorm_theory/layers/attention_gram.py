@@ -103,7 +103,7 @@ class SampledAttention(SampledHeads):
             alone = g.diagonal() @ np.square(weights).mean(axis=(0, 1))
             at_values = at_values + np.diag(self._alone * alone)
         at_queries, at_keys = self._paths(a, values, queries, keys, g, random)
-        if not self.rope:
+        if self.rotary is None:
             answers = self._answers(a, values, gram, gains)
             at_queries = at_queries + (pair_variance - 1 / self.width) * g * answers
         at_output = {"query": gain * at_queries, "key": gain * at_keys, "value": at_values}
@@ -119,7 +119,7 @@ class SampledAttention(SampledHeads):
             back = self.before_norm(name, gram, gains)
             stream += gains[f"attn.{name}"] * back * found
             # gradients at keys have no token mean, unless each is turned by an angle of its own
-            read = _centred(back * gram) if name == "key" and not self.rope else back * gram
+            read = _centred(back * gram) if name == "key" and self.rotary is None else back * gram
             norms[f"attn.{name}"] = self.width**2 * float((read * found).sum())
         twice = gain * self._read_twice(a, _centred(values), queries, gram, gains)
         norms["attn.key"] += self.width**2 * pair_variance * float((g * twice).sum())
@@ -149,9 +149,9 @@ class SampledAttention(SampledHeads):
         """Gradient Grams at queries and keys, in front of a rotation."""
         keys = tokens_centred(keys)
         sizes = self._alone * diagonal(values) if self.dropout else None
-        if self.rope:
+        if self.rotary is not None:
             assert random is not None
-            found = rotated_grams(a, values, queries, keys, grad, random, sizes)
+            found = rotated_grams(a, values, queries, keys, grad, self.rotary, random, sizes)
         else:
             found = grams(a, _centred(values), queries, keys, grad)
             if sizes is not None:
@@ -189,10 +189,10 @@ class SampledAttention(SampledHeads):
         branch output: it reads X twice, and gains V times this (T10.3). Under rotation the parts of t keep
         the angles of their keys."""
         at_keys = a * (diagonal(values)[:, None, :] - a @ values)
-        if self.rope:
+        if self.rotary is not None:
             # sum_j t_ij R_{i-j} q_i: R_j^T of the rotated query, coordinate pair by coordinate pair
             ones = np.ones((a.shape[-1], queries.shape[-1] // 2))
-            turns = rotated(np.concatenate([ones, np.zeros_like(ones)], axis=-1))
+            turns = rotated(np.concatenate([ones, np.zeros_like(ones)], axis=-1), self.rotary)
             cos, sin = np.split(at_keys @ turns, 2, axis=-1)
             first, second = np.split(queries, 2, axis=-1)
             t = np.concatenate([first * cos + second * sin, second * cos - first * sin], axis=-1)

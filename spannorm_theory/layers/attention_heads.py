@@ -17,7 +17,7 @@ import numpy as np
 
 from ..gaussian.closed_forms import Array
 from ..gaussian.head_norm import HeadNorm
-from .rotary import hidden, rotated
+from .rotary import Rotary, hidden, rotated
 from .softmax_gradients import diagonal, root, second_moments, tokens_centred, transposed
 
 Gains = Mapping[str, float]
@@ -37,7 +37,7 @@ class SampledHeads:
         norm: "rms" or "layer", the kind of that norm.
         head_norm: its kernel.
         window: how many tokens a token sees under the causal mask; None for all.
-        rope: whether queries and keys are rotated by their positions.
+        rotary: how queries and keys are rotated by their positions; None where they are not.
         logit_factor: factor on the logits' second moments beside the gains; 1/d_h for logits that are divided
             by the head width instead of its root.
         over_width: whether the norms run over all heads; ``head_norm`` is then the kernel over the whole
@@ -50,7 +50,7 @@ class SampledHeads:
     norm: str
     head_norm: HeadNorm | None
     window: int | None = None
-    rope: bool = False
+    rotary: Rotary | None = None
     logit_factor: float = 1.0
     over_width: bool = False
 
@@ -67,8 +67,8 @@ class SampledHeads:
         plain = self._normalised("key", key, gram)
         queries = np.sqrt(self.gain("query", gains)) * self._normalised("query", query, gram)
         keys = np.sqrt(self.gain("key", gains)) * plain
-        if self.rope:
-            queries, keys = rotated(queries), rotated(keys)
+        if self.rotary is not None:
+            queries, keys = rotated(queries, self.rotary), rotated(keys, self.rotary)
         logits = queries @ transposed(tokens_centred(keys)) * np.sqrt(self.logit_factor / queries.shape[-1])
         unseen = hidden(len(gram), self.causal, self.window)
         return plain, queries, keys, _softmax(np.stack([logits, -logits]), unseen)

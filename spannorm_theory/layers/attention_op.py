@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .attention_tiles import Tile, tiles
 from .norm_op import normalise
-from .rotary import beyond
+from .rotary import Rotary, beyond
 from .rotary_op import rotate
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def attention_forward(
         if name in normed and arch.qk_norm_over == "head":
             y = normalise(y, arch.norm)
         if name in ("query", "key") and attends.positions == "rope":
-            y = rotate(y)
+            y = rotate(y, Rotary(arch.rotary_base, arch.rotary_share))
         return y if name == "query" else y.repeat_interleave(groups, 1)
 
     queries, keys, values = (project(name) for name in ("query", "key", "value"))

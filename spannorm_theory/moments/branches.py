@@ -12,8 +12,10 @@ from ..layers.feedforward import FeedForward
 from ..layers.pointwise import Pointwise
 from ..layers.position_grid import PositionGrid, seeing
 from ..layers.position_rows import RowLaw
+from ..layers.rotary import Rotary
 from ..spec.architecture import Architecture
 from ..spec.graph import Branch
+from ..spec.reach import Attends
 
 #: matrices whose squared gradient is quadratic in the drop of the branch's input
 QUADRATIC_IN_DROP = ("attn.query", "attn.key")
@@ -63,7 +65,7 @@ def sampled_attention(branch: Branch, arch: Architecture, only_normed: bool = Fa
         _head_norm(branch, arch),
         inner_norm=branch.inner_norm,
         window=seen.window,
-        rope=seen.positions == "rope",
+        rotary=_rotary(seen, arch),
         logit_factor=arch.logit_factor(arch.normed(branch)),
         over_width=arch.qk_norm_over == "width",
         dropout=arch.attention_dropout,
@@ -80,7 +82,7 @@ def position_attention(branch: Branch, arch: Architecture, grid: PositionGrid) -
         arch.width,
         normed,
         head_norm,
-        rope=seen.positions == "rope",
+        rotary=_rotary(seen, arch),
         logit_factor=arch.logit_factor(normed),
         over_width=arch.qk_norm_over == "width",
     )
@@ -112,6 +114,11 @@ def of_each_token(branch: Branch, arch: Architecture, only_normed: bool) -> Feed
     if branch.elementwise:
         return Pointwise(branch.kind)
     return feedforward_moments(arch, arch.norm if branch.inner_norm else None, only_normed)
+
+
+def _rotary(seen: Attends, arch: Architecture) -> Rotary | None:
+    """The rotary embedding of a branch's queries and keys, if any."""
+    return Rotary(arch.rotary_base, arch.rotary_share) if seen.positions == "rope" else None
 
 
 def _head_norm(branch: Branch, arch: Architecture) -> HeadNorm | None:

@@ -48,7 +48,9 @@ class Architecture(Fields):
         attention_pattern: words "full", "window", "full-nope" and "window-nope" with commas between, cycled
             over the blocks: only those of "window" have the window, and "-nope" have no positions; None for
             blocks that are alike. A placement's ``net.attention(x, window=, positions=)`` comes first.
-        positions: "none", or "rope" (rotary embedding of queries and keys, base 1e4).
+        positions: "none", or "rope" (rotary embedding of queries and keys).
+        rotary_base: what its slowest frequency is the inverse of, nearly.
+        rotary_share: share of each head's coordinates that it rotates.
         qk_norm, qkv_norm: normalise queries and keys (and values) over each head, in addition to
             what the placement itself asks for.
         qk_norm_over: "head", or "width": those norms divide by the root mean square over all heads.

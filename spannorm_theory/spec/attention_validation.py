@@ -41,16 +41,27 @@ def check_attention(arch: Fields, branches: Branches) -> dict[str, Any]:
 
 
 def _check_positions(arch: Fields, branches: Branches) -> None:
-    if arch.head_size % 2 and any(arch.attends(b).positions == "rope" for b in _attention(branches)):
-        raise InputError(
-            "positions='rope' rotates pairs of coordinates and needs an even head width, got "
-            f"{arch.head_size}"
-        )
     if arch.positions != "none" and _says_its_own(arch, branches, "positions"):
         raise InputError(
             f"positions={arch.positions!r} has no effect on {arch.placement}, which says those of its "
             "attention; leave it out"
         )
+    size, share, kind = arch.head_size, arch.rotary_share, type(arch)
+    whole = size % 2 == 0 and (share * size / 2).is_integer()
+    changed = [name for name in ("rotary_base", "rotary_share") if getattr(arch, name) != getattr(kind, name)]
+    if whole and not changed:
+        return
+    rotates = any(arch.attends(branch).positions == "rope" for branch in _attention(branches))
+    if rotates and size % 2:
+        raise InputError(
+            f"positions='rope' rotates pairs of coordinates and needs an even head width, got {size}"
+        )
+    if rotates and not whole:
+        raise InputError(
+            f"rotary_share must be a share of an even number of a head's coordinates, got {share:g} of {size}"
+        )
+    if changed and not rotates:
+        raise InputError(f"{changed[0]} needs positions='rope', got positions={arch.positions!r}")
 
 
 def _attention(branches: Branches) -> list[Branch]:

@@ -26,6 +26,8 @@ OTHER_WORDS = {
     **dict.fromkeys(("initializer-range", "init-std", "std"), "init"),
     **dict.fromkeys(("rule", "scale"), "scaling"),
     **dict.fromkeys(("rope", "rotary"), "positions"),
+    **dict.fromkeys(("rope-theta", "rope-base"), "rotary_base"),
+    **dict.fromkeys(("partial-rotary-factor", "rotary-pct"), "rotary_share"),
     **dict.fromkeys(("sliding-window", "sliding-window-size"), "window"),
     **dict.fromkeys(("layer-types", "sliding-window-pattern"), "attention_pattern"),
 }
@@ -53,6 +55,8 @@ class Fields:
     window: int | None = None
     attention_pattern: str | None = None
     positions: str = "none"
+    rotary_base: float = 1e4
+    rotary_share: float = 1.0
     qk_norm: bool = False
     qkv_norm: bool = False
     qk_norm_over: str = "head"

@@ -72,6 +72,9 @@ def plain_values(arch: Fields) -> dict[str, Any]:
         values[name] = real(name, getattr(arch, name), wanted, lambda x: 0 <= x < 1)
     values["norm_epsilon"] = _size("norm_epsilon", arch.norm_epsilon, zero=True)
     values["norm_gain"] = _size("norm_gain", arch.norm_gain, power=0.5)
+    values["rotary_base"] = real("rotary_base", arch.rotary_base, "a number of at least 1", lambda x: x >= 1)
+    wanted = "a share in (0, 1]"
+    values["rotary_share"] = real("rotary_share", arch.rotary_share, wanted, lambda x: 0 < x <= 1)
     values["position_variance"] = _size("position_variance", arch.position_variance, zero=True)
     values["input_cosine"] = real("input_cosine", arch.input_cosine)
     values["init"] = _name_or_size("init", arch.init, NAMED_INITS)

@@ -10,7 +10,7 @@ import pytest
 from helpers import rounded
 
 from spannorm_theory.layers import softmax_gradients as softmax_paths
-from spannorm_theory.layers.rotary import rotated
+from spannorm_theory.layers.rotary import PUBLISHED, rotated
 from spannorm_theory.layers.softmax_gradients import dropout_grams, grams, rotated_grams
 
 N, SIZE, HEADS = 4, 6, 2
@@ -82,7 +82,7 @@ def test_rotated_draws_have_the_mean_of_the_sums(
     sizes = rate / (1 - rate) * p["values"].diagonal(axis1=-2, axis2=-1) if rate else None
     monkeypatch.setattr(softmax_paths, "PROBES", 30)
     random = np.random.default_rng(3)
-    samples = [rotated_grams(**p, random=random, sizes=sizes) for _ in range(400)]
+    samples = [rotated_grams(**p, rotary=PUBLISHED, random=random, sizes=sizes) for _ in range(400)]
     for path, expected in enumerate(explicit(p, rate, True)):
         draws = np.array([sample[path] for sample in samples])
         error = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))

@@ -27,6 +27,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"qk_norm": True, "qk_norm_over": "width", "kv_heads": 1},
     {"head_width": 10, "heads": 5, "kv_heads": 1, "logit_scale": 0.7},
     {"qkv_norm": True, "positions": "rope"},
+    {"positions": "rope", "rotary_base": 50.0, "rotary_share": 0.5, "head_width": 8},
     {"dropout": 0.3, "attention_dropout": 0.4},
 ]
 
@@ -35,11 +36,12 @@ def rms(x: Any) -> Any:
     return x / x.pow(2).mean(-1, keepdim=True).sqrt()
 
 
-def turned(x: Any, position: int) -> Any:
-    """Complex coordinates a + i b times e^{i omega position}."""
-    half = len(x) // 2
+def turned(x: Any, position: int, arch: Architecture) -> Any:
+    """Complex coordinates a + i b times e^{i omega position}; those beyond the share stay."""
+    half, turning = len(x) // 2, round(len(x) * arch.rotary_share) // 2
     pairs = torch.complex(x[:half], x[half:])
-    angle = position * torch.tensor([10_000 ** (-a / half) for a in range(half)], dtype=x.dtype)
+    omega = [arch.rotary_base ** (-a / turning) if a < turning else 0.0 for a in range(half)]
+    angle = position * torch.tensor(omega, dtype=x.dtype)
     pairs = pairs * torch.polar(torch.ones_like(angle), angle)
     return torch.cat([pairs.real, pairs.imag])
 
@@ -63,7 +65,7 @@ def attention(x: Any, w: Any, arch: Architecture, kept: Any, layer: int) -> Any:
         if arch.qkv_norm:
             qh, kh, vh = rms(qh), rms(kh), rms(vh)
         if rope:
-            qh, kh = (torch.stack([turned(y[i], i) for i in range(n)]) for y in (qh, kh))
+            qh, kh = (torch.stack([turned(y[i], i, arch) for i in range(n)]) for y in (qh, kh))
         rows = []
         for i in range(n):
             first = max(0, i + 1 - window) if window else 0

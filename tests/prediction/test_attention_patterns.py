@@ -121,6 +121,8 @@ def test_patterns_of_published_models_against_plain_torch(design: tuple[str, str
     [
         {"window": 5},
         {"window": 4, "positions": "rope", "attention_pattern": "window,full-nope"},
+        {"positions": "rope", "rotary_base": 20.0, "rotary_share": 0.5, "mask": "causal", "tokens": 70},
+        {"positions": "rope", "rotary_base": 5.0, "rotary_share": 0.25},
         {"window": 4, "attention_pattern": "full,window", "mask": "causal", "tokens": 70},
     ],
     ids=str,

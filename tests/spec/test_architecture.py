@@ -20,6 +20,7 @@ EXAMPLES = [
         "pre-norm", "layer-index", activation="swiglu", norm="layer", qk_norm=True, logit_variance=4
     ),
     Architecture("pre-norm", logit_scale=0.0625),
+    Architecture("pre-norm", positions="rope", rotary_base=5e5, rotary_share=0.25),
     Architecture("pre-norm", window=9, positions="rope", attention_pattern="window,window-nope,full"),
     Architecture("pre-norm", width=100, heads=3, head_width=64),
     Architecture("pre-norm", mask="causal", window=9, positions="rope", kv_heads=2, logit_scale="linear"),
@@ -69,6 +70,8 @@ def test_default_options_leave_the_name_alone() -> None:
         ({"positions": "rope", "width": 24, "ffn_ratio": 1}, "even head width, got 3"),
         ({"window": 1, "mask": "causal"}, "integer of at least 2"),
         ({"window": 64, "mask": "causal"}, "window=64 has no effect on 64 tokens"),
+        ({"rotary_base": 5e5}, "rotary_base needs positions='rope', got positions='none'"),
+        ({"rotary_share": 0.3, "positions": "rope"}, "an even number of a head's coordinates, got 0.3 of 32"),
         ({"attention_pattern": "full,windw"}, "did you mean window"),
         ({"attention_pattern": 3}, "words such as 'window,full', got 3"),
         ({"attention_pattern": "full,window"}, "say how many tokens as window="),

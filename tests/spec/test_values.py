@@ -65,6 +65,8 @@ def test_one_meaning_is_one_value(given: dict[str, Any], plain: dict[str, Any]) 
         ({"dropout": True}, r"dropout must be a probability in \[0, 1\), got True"),
         ({"input_variance": 1e-300}, "input_variance must lie between 1e-60 and 1e\\+60.*got 1e-300"),
         ({"logit_scale": 0}, "logit_scale must be a positive number, got 0"),
+        ({"rotary_base": 0.5}, "rotary_base must be a number of at least 1, got 0.5"),
+        ({"rotary_share": 0}, r"rotary_share must be a share in \(0, 1\], got 0"),
         ({"init": 1e-300}, "init must lie between 1e-30 and 1e\\+30"),
         ({"logit_variance": 1e-300}, "logit_variance must lie between .* or be 0"),
         ({"ffn_ratio": 1e60}, r"ffn_ratio \* width must be a whole number up to 2\^53"),
