@@ -211,7 +211,16 @@ class Attention:
         """Variance over pairs of tokens of the branch's covariance beside the sampling by its last matrix,
         (layers,): V_f of (T9.3) times ``drop``^2, of the values' d coordinates and of the heads' rows."""
         overlaps = overlap_spread(at.row_variance, self.tokens, self.head_width)
-        return np.asarray(np.square(drop) * (1 + overlaps * self.head_width) / (self.breadth * self.width))
+        return self._sampling(drop) * (1 + overlaps * self.head_width)
+
+    def _sampling(self, drop: Array) -> Array:
+        """Variance over pairs of tokens by the sampling of all heads' coordinates alone, (layers,)."""
+        return np.asarray(np.square(drop) / (self.breadth * self.width))
+
+    def gating(self, at: AttentionInput) -> tuple[Any, Any]:
+        """What an output gate leaves of a covariance between two tokens, and the branch's slope in that of
+        the input by the gate alone; 1 and 0 without one."""
+        return 1.0, 0.0
 
     def weight_grads(
         self, at: AttentionInput, pair_variance: Any, grad: Array, maps: Mapping[str, Array]

@@ -48,6 +48,7 @@ def attention_forward(
             y = rotate(y, Rotary(arch.rotary_base, arch.rotary_share))
         return y if name == "query" else y.repeat_interleave(groups, 1)
 
+    gate = linear(x, "attn.gate") if arch.attention_gate else None
     queries, keys, values = (project(name) for name in ("query", "key", "value"))
     causal, scale = arch.mask == "causal", (arch.logit_factor(normed) / size) ** 0.5
 
@@ -66,4 +67,6 @@ def attention_forward(
     else:  # dropped weights are not cut
         mixed = TiledMix.apply(queries, keys, values, scale, cut, weigh)  # type: ignore[no-untyped-call]
     mixed = mixed.transpose(1, 2).flatten(-2)
-    return linear(mixed if inner_norm is None else normalise(mixed, inner_norm), "attn.output")
+    if inner_norm is not None:
+        mixed = normalise(mixed, inner_norm)
+    return linear(mixed if gate is None else gate.sigmoid() * mixed, "attn.output")

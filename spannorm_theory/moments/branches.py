@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..base.errors import AssumptionError
 from ..gaussian.head_norm import HeadNorm
 from ..layers.attention import Attention
+from ..layers.attention_gate import GatedAttention
 from ..layers.attention_gram import SampledAttention
 from ..layers.attention_positions import PositionAttention
 from ..layers.experts import MixtureOfExperts
@@ -33,7 +34,7 @@ def branch_moments(
     over_width = arch.qk_norm_over == "width"
     if "query" in normed and head_norm is not None and not over_width:
         factor *= arch.head_size / head_norm.size  # LayerNorm: fewer coordinates are free, and larger
-    return Attention(
+    return (GatedAttention if arch.attention_gate else Attention)(
         arch.width,
         arch.tokens,
         arch.head_size,

@@ -125,8 +125,10 @@ def _response(moments: BlockMoments, branch: int, dq: Array, dd: Array) -> tuple
         dd, dq = dd - drop / q * dq, np.zeros_like(dq)
     else:
         scale = gains["attn.output"] * gains["attn.value"]
-    # mean modes of values pass as they are; differences go on in proportion
-    mean = scale * (dq - dd) + (out_p - scale * p) / _positive(drop) * dd
+    # mean modes of values pass as they are; differences go on in proportion, and a gate by its slope
+    kept, by_gate = component.gating(moments.branches[branch])
+    scale = scale * kept
+    mean = (scale + by_gate) * (dq - dd) + (out_p - scale * p) / _positive(drop) * dd
     return mean, mean + out_drop / _positive(drop) * dd
 
 

@@ -58,6 +58,8 @@ class Architecture(Fields):
         logit_variance: variance of the attention logits for an input of unit second moment whose
             tokens are uncorrelated, 0 for even attention; None takes what ``init`` gives. Under QK norm the
             square of the temperature that logits are multiplied by.
+        attention_gate: multiply what the output projection of attention reads, behind any norm there, by
+            sigmoid(x W_gate).
         activation: a registered activation; gated ones have a third matrix.
         ffn_ratio: hidden width of the feed-forward branch, or of each expert, over d.
         experts: E, feed-forward experts among which a router chooses for each token; 1 is a dense branch.
@@ -148,7 +150,8 @@ class Architecture(Fields):
     @property
     def special_attention(self) -> bool:
         """Whether attention is more than softmax(mask(Q K^T / sqrt(d_h))) V, or there is dropout."""
-        plain = (self.head_width, self.kv_heads, self.logit_scale) == (None, None, "sqrt")
+        own = (self.head_width, self.kv_heads, self.logit_scale, self.attention_gate)
+        plain = own == (None, None, "sqrt", False)
         alike = all(seen == Attends() for seen in self.attentions)
         return not (plain and alike) or self.dropout + self.attention_dropout > 0
 
@@ -181,6 +184,8 @@ class Architecture(Fields):
         shared = (self.kv_heads or self.heads) * self.head_size
         shapes = {"attn.query": (d, self.heads_width), "attn.key": (d, shared), "attn.value": (d, shared)}
         shapes["attn.output"] = (self.heads_width, d)
+        if self.attention_gate:
+            shapes["attn.gate"] = (d, self.heads_width)
         shapes["ffn.up"] = (d, m)
         if self.nonlinearity.gated:
             shapes["ffn.gate"] = (d, m)

@@ -27,6 +27,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"qk_norm": True, "qk_norm_over": "width", "kv_heads": 1},
     {"head_width": 10, "heads": 5, "kv_heads": 1, "logit_scale": 0.7},
     {"qkv_norm": True, "positions": "rope"},
+    {"attention_gate": True, "kv_heads": 2, "head_width": 4},
     {"positions": "rope", "rotary_base": 50.0, "rotary_share": 0.5, "head_width": 8},
     {"dropout": 0.3, "attention_dropout": 0.4},
 ]
@@ -77,7 +78,10 @@ def attention(x: Any, w: Any, arch: Architecture, kept: Any, layer: int) -> Any:
                 weights = weights / (1 - arch.attention_dropout)
             rows.append(weights @ vh[first:last])
         heads.append(torch.stack(rows))
-    return torch.cat(heads, -1) @ w["attn.output"]
+    context = torch.cat(heads, -1)
+    if arch.attention_gate:
+        context = context / (1 + torch.exp(-(x @ w["attn.gate"])))
+    return context @ w["attn.output"]
 
 
 def dropped(y: Any, arch: Architecture, kept: Any, purpose: Purpose) -> Any:

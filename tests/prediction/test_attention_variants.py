@@ -15,6 +15,7 @@ from spannorm_theory.base.quantities import SPECTRAL
 from spannorm_theory.bounds.intervals import bounds
 from spannorm_theory.gaussian.head_norm import HeadNorm
 from spannorm_theory.layers.attention import Attention
+from spannorm_theory.layers.attention_gate import GatedAttention
 from spannorm_theory.layers.attention_gram import SampledAttention
 from spannorm_theory.prediction.exchangeable import predict_pair
 from spannorm_theory.prediction.fixed_points import alignment_map, fixed_points
@@ -33,6 +34,8 @@ GAINS = {"attn.query": 1.5, "attn.key": 1.2, "attn.value": 1.3, "attn.output": 0
         {"dropout": 0.3, "placement": "post-norm"},
         {"logit_scale": "linear"},
         {"logit_scale": 0.1},
+        {"attention_gate": True},
+        {"attention_gate": True, "placement": "sub-ln", "input_cosine": 0.5},
         {"qk_norm": True, "qk_norm_over": "width"},
     ],
     ids=str,
@@ -99,6 +102,31 @@ def test_a_window_of_uniform_attention() -> None:
     front = GAINS["attn.value"] * GAINS["attn.output"]
     assert output.diagonal() == pytest.approx(front * (rho + (1 - rho) / seen), rel=1e-8)
     assert output[-1, -1 - w] == pytest.approx(front * rho, rel=1e-8)  # no common key
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"placement": "post-norm", "input_cosine": 0.3, "loss": "mean"},
+        {"placement": "sub-ln", "mask": "causal", "attention_dropout": 0.0, "head_width": 16},
+        {"mask": "causal", "attention_dropout": 0.2, "kv_heads": 1},
+    ],
+    ids=str,
+)
+def test_networks_with_gates_agree(fields: dict[str, Any]) -> None:
+    arch = Architecture("pre-norm", depth=3, width=96, heads=4, tokens=16, attention_gate=True)
+    result = verify(arch.with_(**fields), networks=32, progress=False)
+    assert result.passed, result.summary()
+    assert not bounds(arch.with_(mask="causal"))
+
+
+@pytest.mark.exact
+def test_a_gate_of_gain_zero_halves_what_attention_puts_out() -> None:
+    branch, gated = (cls(128, 16, 32, (), None) for cls in (Attention, GatedAttention))
+    q, drop = branch.forward(1.5, 0.4, GAINS)
+    assert gated.forward(1.5, 0.4, {**GAINS, "attn.gate": 0.0}) == rounded((q / 4, drop / 4))
+    assert gated.forward(0.0, 0.0, {**GAINS, "attn.gate": 1.0}) == (0.0, 0.0)
 
 
 @pytest.mark.exact

@@ -28,6 +28,7 @@ MATRICES = {
     "attn.key": "W_K",
     "attn.value": "W_V",
     "attn.output": "W_O",
+    "attn.gate": r"W_{\mathrm{gate}}",
     "ffn.up": r"W_{\mathrm{up}}",
     "ffn.gate": r"W_{\mathrm{gate}}",
     "ffn.down": r"W_{\mathrm{down}}",
