@@ -125,6 +125,7 @@ GOOD: dict[str, Values] = {
     "rotary_base": draw.sampled_from([1e4, 1, 5e5, 0.5]),
     "rotary_share": draw.sampled_from([1.0, 1, 0.5, 0.3]),
     "window": draw.sampled_from([None, 2, 3]),
+    "sinks": draw.booleans(),
     "attention_gate": draw.booleans(),
     "attention_pattern": draw.sampled_from([None, None, "full,window", "window-nope,full", "full-nope,full"]),
     "logit_scale": draw.sampled_from(["sqrt", "linear", 1, 0.25, 1e-20, 1e200]),

@@ -38,6 +38,7 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
         ("qk_norm_over", str, "head, or width (those norms run over all heads)"),
         ("logit_scale", str, "sqrt or linear (what of the head width q.k is divided by), or a factor"),
         ("logit_variance", float, "variance of the attention logits for unit input"),
+        ("sinks", bool, "one more logit of 0 in each row of attention, whose value is nothing"),
         ("attention_gate", bool, "multiply what attention's output projection reads by sigmoid(x W_gate)"),
     ),
     "feed-forward": (

@@ -42,6 +42,8 @@ class SampledHeads:
             by the head width instead of its root.
         over_width: whether the norms run over all heads; ``head_norm`` is then the kernel over the whole
             width.
+        sinks: whether each row has one more logit, of 0, whose value is nothing: rows of weights then add up
+            to less than one, and see what all keys or values have in common.
     """
 
     width: int
@@ -53,6 +55,7 @@ class SampledHeads:
     rotary: Rotary | None = None
     logit_factor: float = 1.0
     over_width: bool = False
+    sinks: bool = False
 
     def draw(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, Array, Array, Array]:
         """Keys at gain 1, then queries and keys as the logits read them, (heads, tokens, head width);
@@ -69,9 +72,14 @@ class SampledHeads:
         keys = np.sqrt(self.gain("key", gains)) * plain
         if self.rotary is not None:
             queries, keys = rotated(queries, self.rotary), rotated(keys, self.rotary)
-        logits = queries @ transposed(tokens_centred(keys)) * np.sqrt(self.logit_factor / queries.shape[-1])
+        logits = queries @ transposed(self.seen(keys)) * np.sqrt(self.logit_factor / queries.shape[-1])
         unseen = hidden(len(gram), self.causal, self.window)
-        return plain, queries, keys, _softmax(np.stack([logits, -logits]), unseen)
+        return plain, queries, keys, _softmax(np.stack([logits, -logits]), unseen, self.sinks)
+
+    def seen(self, x: Array) -> Array:
+        """The part of keys that rows of weights see: what differs from their mean over tokens, the second
+        axis from the end, where they add up to one."""
+        return x if self.sinks else tokens_centred(x)
 
     def values(self, plain: Array, gram: Array) -> Array:
         """G_V at gain 1 given the keys, (heads, tokens, tokens): the part that is not seen through the keys
@@ -115,11 +123,15 @@ class SampledHeads:
         return float(one / values) if values else 0.0
 
 
-def _softmax(logits: Array, unseen: Array | None) -> Array:
+def _softmax(logits: Array, unseen: Array | None, sinks: bool) -> Array:
     if unseen is not None:
         logits = np.where(unseen, -np.inf, logits)
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(weights / weights.sum(axis=-1, keepdims=True), dtype=float)
+    largest = logits.max(axis=-1, keepdims=True)
+    if sinks:
+        largest = np.maximum(largest, 0)
+    weights = np.exp(logits - largest)
+    total = weights.sum(axis=-1, keepdims=True) + (np.exp(-largest) if sinks else 0)
+    return np.asarray(weights / total, dtype=float)
 
 
 def token_scales(gram: Array) -> Array:

@@ -57,7 +57,9 @@ def attention_forward(
         if causal or attends.window is not None:
             row, key = (torch.arange(r.start, r.stop, device=x.device) for r in (seen.rows, seen.keys))
             logits.masked_fill_(beyond(row[:, None] - key, causal, attends.window), -torch.inf)
-        return logits.softmax(-1)
+        if not arch.sinks:
+            return logits.softmax(-1)
+        return torch.nn.functional.pad(logits, (0, 1)).softmax(-1)[..., :-1]
 
     # plain operations: torch's fused kernels give NaN for logits beyond about 1e19, which stacks without
     # norms reach

@@ -68,15 +68,19 @@ def rotated_grams(
     rotary: Rotary,
     random: np.random.Generator,
     sizes: Array | None = None,
+    centred: bool = True,
 ) -> Paths:
     """Gradient Grams at queries and at keys in front of a rotation, (n, n) each, by ``PROBES`` draws.
 
     Args:
         values: G_V, not centred; ``queries`` and ``keys`` are rotated.
         sizes: as in :func:`dropout_grams`; None without dropout.
+        centred: whether rows add up to one, so that what all values have in common counts for nothing.
     """
     heads, n, size = keys.shape
-    w = tokens_centred(root(values) @ random.standard_normal((heads, n, PROBES)))
+    w = root(values) @ random.standard_normal((heads, n, PROBES))
+    if centred:
+        w = tokens_centred(w)
     aw = (a @ w)[..., None]
     back = (a @ _outer(w, keys)).reshape(*aw.shape[:-1], size) - aw * (a @ keys)[..., None, :]
     at_queries = grad * _gram(back, rotary)

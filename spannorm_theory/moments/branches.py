@@ -69,6 +69,7 @@ def sampled_attention(branch: Branch, arch: Architecture, only_normed: bool = Fa
         rotary=_rotary(seen, arch),
         logit_factor=arch.logit_factor(arch.normed(branch)),
         over_width=arch.qk_norm_over == "width",
+        sinks=arch.sinks,
         dropout=arch.attention_dropout,
         breadth=arch.heads_width / arch.width,
     )

@@ -57,6 +57,8 @@ def declined(arch: Architecture) -> str:
     narrow = NARROW_NORMED if arch.qk_norm or arch.qkv_norm else NARROW
     if arch.mask != "causal":
         return f"positions are a coordinate under a causal mask, not with mask={arch.mask!r}"
+    if arch.sinks:
+        return "sinks=True is derived with sampled heads alone"
     if arch.attention_dropout:
         return f"attention_dropout={arch.attention_dropout:g} is derived with sampled heads alone"
     if arch.head_size < narrow:

@@ -45,7 +45,8 @@ def require_exchangeable(arch: Architecture) -> None:
     if not arch.exchangeable:
         windows = [f"window={seen.window}" for seen in arch.attentions if seen.window is not None]
         positions = [f"positions={seen.positions!r}" for seen in arch.attentions if seen.positions != "none"]
-        given = dict.fromkeys([f"mask={arch.mask!r}", *windows, *positions])
+        sinks = ["sinks=True"] if arch.sinks else []
+        given = dict.fromkeys([f"mask={arch.mask!r}", *windows, *positions, *sinks])
         raise AssumptionError(
             f"the pair theory needs exchangeable tokens, but with {', '.join(given)} they are not alike; use "
             "theory='auto'"

@@ -58,6 +58,7 @@ class Architecture(Fields):
         logit_variance: variance of the attention logits for an input of unit second moment whose
             tokens are uncorrelated, 0 for even attention; None takes what ``init`` gives. Under QK norm the
             square of the temperature that logits are multiplied by.
+        sinks: each row of attention weights has one more logit, of 0, whose value is nothing.
         attention_gate: multiply what the output projection of attention reads, behind any norm there, by
             sigmoid(x W_gate).
         activation: a registered activation; gated ones have a third matrix.
@@ -133,8 +134,9 @@ class Architecture(Fields):
 
     @property
     def exchangeable(self) -> bool:
-        """Whether tokens are alike: neither a mask, nor a window or positions tell them apart."""
-        return self.mask == "none" and all(seen == Attends() for seen in self.attentions)
+        """Whether all that a token sees is alike: neither mask, window nor positions tell tokens apart,
+        and no sink is among them."""
+        return self.mask == "none" and not self.sinks and all(seen == Attends() for seen in self.attentions)
 
     @property
     def attentions(self) -> tuple[Attends, ...]:
@@ -150,8 +152,8 @@ class Architecture(Fields):
     @property
     def special_attention(self) -> bool:
         """Whether attention is more than softmax(mask(Q K^T / sqrt(d_h))) V, or there is dropout."""
-        own = (self.head_width, self.kv_heads, self.logit_scale, self.attention_gate)
-        plain = own == (None, None, "sqrt", False)
+        own = (self.head_width, self.kv_heads, self.logit_scale, self.sinks, self.attention_gate)
+        plain = own == (None, None, "sqrt", False, False)
         alike = all(seen == Attends() for seen in self.attentions)
         return not (plain and alike) or self.dropout + self.attention_dropout > 0
 

@@ -62,6 +62,7 @@ class Fields:
     qk_norm_over: str = "head"
     logit_scale: str | float = "sqrt"
     logit_variance: float | None = None
+    sinks: bool = False
     attention_gate: bool = False
     # feed-forward
     activation: str = "gelu"

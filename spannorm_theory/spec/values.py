@@ -26,7 +26,7 @@ NAMES = {
     "positions": POSITIONS,
     "qk_norm_over": ("head", "width"),
 }
-FLAGS = ("qk_norm", "qkv_norm", "attention_gate")
+FLAGS = ("qk_norm", "qkv_norm", "sinks", "attention_gate")
 #: fields whose value is a name, and reads as one whatever it looks like
 TEXTS = ("placement", "scaling", "activation", *NAMES)
 #: the least value of the fields that count something

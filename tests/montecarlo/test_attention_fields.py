@@ -27,6 +27,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"qk_norm": True, "qk_norm_over": "width", "kv_heads": 1},
     {"head_width": 10, "heads": 5, "kv_heads": 1, "logit_scale": 0.7},
     {"qkv_norm": True, "positions": "rope"},
+    {"sinks": True, "mask": "causal", "attention_dropout": 0.3},
     {"attention_gate": True, "kv_heads": 2, "head_width": 4},
     {"positions": "rope", "rotary_base": 50.0, "rotary_share": 0.5, "head_width": 8},
     {"dropout": 0.3, "attention_dropout": 0.4},
@@ -72,7 +73,7 @@ def attention(x: Any, w: Any, arch: Architecture, kept: Any, layer: int) -> Any:
             first = max(0, i + 1 - window) if window else 0
             last = i + 1 if arch.mask == "causal" else min(n, i + window) if window else n
             logits = kh[first:last] @ qh[i] * scales.get(arch.logit_scale, arch.logit_scale)
-            weights = logits.softmax(0)
+            weights = logits.exp() / (logits.exp().sum() + arch.sinks)
             if arch.attention_dropout:
                 weights = weights * kept[Purpose.WEIGHT_DROPOUT].view(arch.heads, n, n)[h, i, first:last]
                 weights = weights / (1 - arch.attention_dropout)

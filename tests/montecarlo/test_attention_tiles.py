@@ -19,6 +19,7 @@ FIELDS: list[dict[str, Any]] = [
     {"mask": "causal"},
     {"mask": "causal", "window": 2},
     {"window": 3},
+    {"mask": "causal", "sinks": True},
     {"mask": "causal", "window": 4, "attention_pattern": "window,full"},
     {"mask": "causal", "window": 4, "positions": "rope", "kv_heads": 2},
     {"positions": "rope", "qk_norm": True},

@@ -19,6 +19,7 @@ from spannorm_theory.layers.attention_gate import GatedAttention
 from spannorm_theory.layers.attention_gram import SampledAttention
 from spannorm_theory.prediction.exchangeable import predict_pair
 from spannorm_theory.prediction.fixed_points import alignment_map, fixed_points
+from spannorm_theory.prediction.positions import predict_positions
 from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.sampled import predict_gram, resolve
 
@@ -119,6 +120,41 @@ def test_networks_with_gates_agree(fields: dict[str, Any]) -> None:
     result = verify(arch.with_(**fields), networks=32, progress=False)
     assert result.passed, result.summary()
     assert not bounds(arch.with_(mask="causal"))
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"input_cosine": 0.5, "logit_variance": 4.0},
+        {"positions": "rope", "mask": "causal", "head_width": 32},
+        {"mask": "causal", "attention_dropout": 0.2, "attention_gate": True},
+    ],
+    ids=str,
+)
+def test_networks_with_sinks_agree(fields: dict[str, Any]) -> None:
+    arch = Architecture("pre-norm", depth=3, width=96, heads=4, tokens=8, sinks=True)
+    result = verify(arch.with_(**fields), networks=32, progress=False)
+    assert result.theory == "sampled"
+    assert result.passed, result.summary()
+
+
+@pytest.mark.exact
+def test_a_sink_is_one_more_key_whose_value_is_nothing() -> None:
+    """Uniform attention up to logits of size 1e-9: rows add up to n/(n + 1)."""
+    n, rho, front = 12, 0.3, GAINS["attn.value"] * GAINS["attn.output"]
+    uniform = {**GAINS, "attn.query": 1e-9, "attn.key": 1e-9}
+    branch = SampledAttention(10**9, False, (), "rms", None, sinks=True)
+    noise = np.random.default_rng(1).standard_normal((2, 2, n, 8))
+    output, open_rows = branch.forward((1 - rho) * np.eye(n) + rho, uniform, noise)
+    assert output == pytest.approx(front * (rho + (1 - rho) / n) * (n / (n + 1)) ** 2, rel=1e-7)
+    assert open_rows / n == pytest.approx(1 - 1 / (n + 1), rel=1e-7)
+    arch = SMALL.with_(sinks=True)
+    with pytest.raises(AssumptionError, match="with mask='none', sinks=True they are not alike"):
+        predict_pair(arch)
+    with pytest.raises(AssumptionError, match="sinks=True is derived with sampled heads alone"):
+        predict_positions(arch.with_(mask="causal"))
+    assert not bounds(arch)
 
 
 @pytest.mark.exact
