@@ -42,7 +42,7 @@ SIZES = (
     Letter(symbols.width, "width", "coordinates of a stream", "T1.1"),
     Letter("n", "tokens", "tokens of a sequence", "T2.1"),
     Letter("H", "heads", "attention heads", "T6.2"),
-    Letter("d_h", "head_width", "coordinates of a head, d/H", "T6.4"),
+    Letter("d_h", "head_size", "coordinates of a head, d/H where none are given", "T6.4"),
     Letter("m", "hidden", "hidden units of the feed-forward branch, or of one expert", "T9.3"),
     Letter("m_k", "multipliers", "factor of a term in a sum, a formula in (l, L, d)", "T1.1"),
 )

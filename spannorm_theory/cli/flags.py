@@ -25,15 +25,21 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
         ("tokens", int, "sequence length"),
     ),
     "attention": (
+        ("head_width", int, "coordinates of a head, unless width / heads"),
         ("kv_heads", int, "heads of keys and values, shared by groups of query heads"),
         ("mask", str, "none or causal"),
-        ("window", int, "tokens that a token sees under a causal mask, itself included"),
+        ("window", int, "tokens that a token sees, itself included: before it, and behind it without a mask"),
+        ("attention_pattern", str, "full, window, full-nope, window-nope: cycled over the blocks"),
         ("positions", str, "none, or rope (rotary embedding of queries and keys)"),
+        ("rotary_base", float, "base of the frequencies of rope"),
+        ("rotary_share", float, "share of a head's coordinates that rope rotates"),
         ("qk_norm", bool, "normalise queries and keys over each head"),
         ("qkv_norm", bool, "normalise queries, keys and values over each head"),
         ("qk_norm_over", str, "head, or width (those norms run over all heads)"),
-        ("logit_scale", str, "sqrt or linear: what of the head width logits are divided by"),
+        ("logit_scale", str, "sqrt or linear (what of the head width q.k is divided by), or a factor"),
         ("logit_variance", float, "variance of the attention logits for unit input"),
+        ("sinks", bool, "one more logit of 0 in each row of attention, whose value is nothing"),
+        ("attention_gate", bool, "multiply what attention's output projection reads by sigmoid(x W_gate)"),
     ),
     "feed-forward": (
         (
@@ -186,7 +192,7 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
         value = getattr(args, name)
         if value is not None and not (kind is bool and value is False):
             values[name] = value
-    if "init" in values:
-        with suppress(ValueError):  # a named initialisation
-            values["init"] = float(values["init"])
+    for name in {"init", "logit_scale"} & set(values):
+        with suppress(ValueError):  # a name
+            values[name] = float(values[name])
     return values

@@ -85,7 +85,7 @@ class SampledTokens(TokenGrams):
 
     def __call__(self, layer: int) -> Array:
         """Noise of one layer's heads for :class:`SampledAttention`, (2, heads, tokens, head width)."""
-        shape = (2, self.heads, self.arch.tokens, self.arch.head_width)
+        shape = (2, self.heads, self.arch.tokens, self.arch.head_size)
         return np.random.default_rng((*self.seed, layer)).standard_normal(shape)
 
     def probes(self, layer: int) -> np.random.Generator:

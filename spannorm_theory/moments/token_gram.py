@@ -22,6 +22,7 @@ from ..spec.graph import Branch, Trace
 from .adjoint import Adjoint
 from .algebra import Moments
 from .branches import QUADRATIC_IN_DROP, of_each_token
+from .gated import attend, attend_back
 from .schedule import branch_gains
 from .tokens import TokenGrams
 
@@ -91,7 +92,7 @@ class Block:
         if branch.index not in self._branches:
             component, gains = self._part(branch)
             if isinstance(component, Attentions):
-                output, undecided = self.tokens.attend(component, gram, gains, self.layer)
+                output, undecided = attend(self.tokens, component, gram, gains, self.layer)
                 self.undecided = min(self.undecided, undecided)
             else:
                 output = component.output(*self.tokens.of_pairs(gram), gains)
@@ -148,7 +149,7 @@ class Block:
                 forward.cov(origin, origin)
                 output = self._branches[origin.index]
                 v, u = finite[origin.index]
-                stream, found = self.tokens.attend_back(component, gram, output, grad, gains, self.layer, v)
+                stream, found = attend_back(self.tokens, component, gram, output, grad, gains, self.layer, v)
                 found |= {name: found[name] * float(np.exp(2 * u)) for name in QUADRATIC_IN_DROP}
             else:
                 pairs = self.tokens.of_pairs(gram)

@@ -139,6 +139,7 @@ class Program:
             x,
             weights,
             arch=arch,
+            attends=arch.attends(node),
             normed=arch.normed(node),
             inner_norm=inner_norm,
             drop=lambda a: weights.dropout(a, Purpose.WEIGHT_DROPOUT, arch.attention_dropout),

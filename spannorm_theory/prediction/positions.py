@@ -57,10 +57,12 @@ def declined(arch: Architecture) -> str:
     narrow = NARROW_NORMED if arch.qk_norm or arch.qkv_norm else NARROW
     if arch.mask != "causal":
         return f"positions are a coordinate under a causal mask, not with mask={arch.mask!r}"
+    if arch.sinks:
+        return "sinks=True is derived with sampled heads alone"
     if arch.attention_dropout:
         return f"attention_dropout={arch.attention_dropout:g} is derived with sampled heads alone"
-    if arch.head_width < narrow:
-        return f"heads of {arch.head_width} coordinates are narrower than the {narrow} that are wide here"
+    if arch.head_size < narrow:
+        return f"heads of {arch.head_size} coordinates are narrower than the {narrow} that are wide here"
     if arch.inputs == "zipf" and collision_probability(arch.vocabulary) > REPEATED:
         return f"ids of vocabulary={arch.vocabulary} repeat too often to be a smooth function of the position"
     return ""
@@ -77,7 +79,7 @@ def predict_positions(arch: Architecture) -> Prediction:
     if reason := declined(arch):
         raise AssumptionError(f"{reason}; {advice}")
     try:
-        grid = position_grid(arch.tokens, arch.window)
+        grid = position_grid(arch.tokens, arch.narrowest)
         tokens = PositionTokens(arch, grid)
         with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64's range is refused by name
             run = GramRun(tokens, input_gram(tokens), input_pair_variance(arch))
@@ -103,10 +105,18 @@ def _unlike(arch: Architecture, profiles: dict[Key, Array]) -> NDArray[np.bool_]
     streams = [str(s) for s in range(arch.definition.streams)]
     forward = np.max([profiles[s, "token_cosine"][:-1] for s in streams], axis=0)
     unlike = 1 - forward > COLLAPSED
-    if arch.positions == "rope":
-        back = np.nanmax([profiles[s, "grad_token_cosine"][1:] for s in streams], axis=0)
-        unlike &= (forward < ALIKE) & (forward * back < IN_COMMON)
-    return np.asarray(unlike)
+    back = np.nanmax([profiles[s, "grad_token_cosine"][1:] for s in streams], axis=0)
+    return np.asarray(unlike & (~_rotated(arch) | ((forward < ALIKE) & (forward * back < IN_COMMON))))
+
+
+def _rotated(arch: Architecture) -> NDArray[np.bool_]:
+    """Blocks whose attention has rotary positions, (depth,)."""
+    wirings, order = arch.wirings
+    found = [
+        any(b.kind == "attention" and arch.attends(b).positions == "rope" for b in trace.branches)
+        for trace, _ in wirings
+    ]
+    return np.array(found)[list(order)]
 
 
 def _error(key: Key, profile: Array) -> Array:
@@ -121,5 +131,5 @@ def _error(key: Key, profile: Array) -> Array:
 def sampled_seconds(arch: Architecture) -> float:
     """Processor seconds that the theory with sampled heads takes, roughly: 0.2 a block at 128 tokens, as the
     power 2.6 of these, and three times that with rotary positions."""
-    rotary = 3 if arch.positions == "rope" else 1
-    return float(0.2 * rotary * arch.depth * (arch.tokens / 128) ** 2.6)
+    blocks = arch.depth + 2 * int(_rotated(arch).sum())
+    return float(0.2 * blocks * (arch.tokens / 128) ** 2.6)

@@ -29,7 +29,7 @@ NODES, DRAWS = 4096, 32
 def singular_values(arch: Architecture, layers: Sequence[int]) -> dict[str, Array]:
     """Expected s_i / |X|_F, falling, by stream, (layers, tokens); NaN where rank metrics are declined, and
     under a mask for Zipf inputs, whose Grams are means over ids."""
-    if arch.mask != "none":
+    if not arch.exchangeable:
         return _from_grams(arch, layers)
     profiles = predict_pair(arch).profiles
     found = {}

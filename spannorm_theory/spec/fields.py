@@ -8,6 +8,7 @@ from typing import Any
 
 from ..base.signatures import require_fields_of
 from .graph import QK, QKV, Branch
+from .reach import Attends, Reach
 
 #: what other libraries call a field
 OTHER_WORDS = {
@@ -15,6 +16,7 @@ OTHER_WORDS = {
     **dict.fromkeys(("d-model", "n-embd", "dim", "hidden-size", "embed-dim", "embedding-dim"), "width"),
     **dict.fromkeys(("n-heads", "n-head", "num-heads", "num-attention-heads", "nhead"), "heads"),
     **dict.fromkeys(("seq-len", "sequence-length", "context", "block-size", "length", "n"), "tokens"),
+    **dict.fromkeys(("head-dim", "d-head", "head-size", "key-length"), "head_width"),
     **dict.fromkeys(("n-kv-heads", "num-kv-heads", "num-key-value-heads"), "kv_heads"),
     **dict.fromkeys(("vocab", "vocab-size"), "vocabulary"),
     **dict.fromkeys(("act", "hidden-act", "nonlinearity"), "activation"),
@@ -24,7 +26,15 @@ OTHER_WORDS = {
     **dict.fromkeys(("initializer-range", "init-std", "std"), "init"),
     **dict.fromkeys(("rule", "scale"), "scaling"),
     **dict.fromkeys(("rope", "rotary"), "positions"),
+    **dict.fromkeys(("rope-theta", "rope-base"), "rotary_base"),
+    **dict.fromkeys(("partial-rotary-factor", "rotary-pct"), "rotary_share"),
+    **dict.fromkeys(("sliding-window", "sliding-window-size"), "window"),
+    **dict.fromkeys(("layer-types", "sliding-window-pattern"), "attention_pattern"),
 }
+
+
+#: powers of the head width that q.k may be divided by, by name
+LOGIT_POWERS = {"sqrt": 0.5, "linear": 1.0}
 
 
 @dataclass(frozen=True)
@@ -39,15 +49,21 @@ class Fields:
     heads: int = 8
     tokens: int = 64
     # attention
+    head_width: int | None = None
     kv_heads: int | None = None
     mask: str = "none"
     window: int | None = None
+    attention_pattern: str | None = None
     positions: str = "none"
+    rotary_base: float = 1e4
+    rotary_share: float = 1.0
     qk_norm: bool = False
     qkv_norm: bool = False
     qk_norm_over: str = "head"
-    logit_scale: str = "sqrt"
+    logit_scale: str | float = "sqrt"
     logit_variance: float | None = None
+    sinks: bool = False
+    attention_gate: bool = False
     # feed-forward
     activation: str = "gelu"
     ffn_ratio: float = 4.0
@@ -84,9 +100,22 @@ class Fields:
     vocabulary: int = 32_000
 
     @property
-    def head_width(self) -> int:
-        """d / H."""
-        return self.width // self.heads
+    def head_size(self) -> int:
+        """d_h, coordinates of a head: those given, or d / H."""
+        return self.width // self.heads if self.head_width is None else self.head_width
+
+    @property
+    def logit_square(self) -> float:
+        """d_h times the square of what q.k is multiplied by: 1 where logits are q.k over the root of d_h."""
+        if isinstance(self.logit_scale, str):
+            return float(self.head_size ** (1 - 2 * LOGIT_POWERS[self.logit_scale]))
+        return self.logit_scale**2 * self.head_size
+
+    def attends(self, branch: Branch) -> Attends:
+        """Which keys a token of an attention branch sees, and by which positions."""
+        window, positions = branch.reach.over(Reach(self.window, self.positions))
+        seen = window if isinstance(window, int) and window < self.tokens else None
+        return Attends(seen, positions or self.positions)
 
     def normed(self, branch: Branch) -> tuple[str, ...]:
         """Projections of an attention branch that carry a norm over each head, by the placement's wish or

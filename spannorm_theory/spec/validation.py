@@ -27,8 +27,11 @@ def check_fields(arch: Fields, branches: Branches) -> dict[str, Any]:
     Raises:
         InputError: a value that no architecture has, or that has no effect with the other fields.
     """
-    if arch.width % arch.heads:
-        raise InputError(f"width must be divisible by heads, got width={arch.width}, heads={arch.heads}")
+    if arch.head_width is None and arch.width % arch.heads:
+        raise InputError(
+            f"width must be divisible by heads unless head_width is given, got width={arch.width}, "
+            f"heads={arch.heads}"
+        )
     if arch.norm == "layer" and arch.width == 1:
         raise InputError("norm='layer' of width=1 is always zero: it takes the mean away; use norm='rms'")
     _check_inputs(arch)

@@ -26,7 +26,7 @@ def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
     cosines = np.array([profiles[str(s), "layer_cosine"] for s in range(arch.definition.streams)])
     cosine = np.clip(np.nan_to_num(cosines, nan=1.0), -1, 1).min(axis=0)  # a stream that is zero has none
     values = arch.weights["attn.value"][1]
-    shared = 2 * (1 - cosine) ** 2 * (1 / values - 1 / arch.width)
+    shared = 2 * (1 - cosine) ** 2 * max(0.0, 1 / values - 1 / arch.width)
     return np.asarray(4 * (1 - cosine**2) / arch.width + shared + _of_gate(arch, profiles))
 
 
@@ -58,7 +58,7 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
     above = np.concatenate([np.cumsum(v[::-1])[::-1], [0.0]])
     floor = 2 / arch.width
     normed = any("query" in arch.normed(b) for t in arch.traces for b in t.branches if b.kind == "attention")
-    sphere = 3 / arch.head_width if normed and arch.qk_norm_over == "head" else 0.0
+    sphere = 3 / arch.head_size if normed and arch.qk_norm_over == "head" else 0.0
     result: dict[Key, Array] = {}
     for (stream, quantity), profile in profiles.items():
         if quantity == "variance":

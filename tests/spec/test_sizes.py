@@ -17,12 +17,17 @@ def test_the_different_blocks_of_a_stack_are_those_of_its_list() -> None:
         for period in (None, 1, 2, 5):
             questions = Questions(fraction, period)
             for depth in range(1, 25):
-                assert questions.different(depth) == questions.positions(depth)[0]
+                for cycle in (1, 2, 3):
+                    layers, order = questions.blocks(depth, cycle)
+                    answers = [(questions.position(l, depth), l % cycle) for l in range(depth)]
+                    assert layers == tuple(answers.index(each) for each in dict.fromkeys(answers))
+                    assert [answers[layers[which]] for which in order] == answers
 
 
 def test_a_deep_stack_is_made_at_once() -> None:
     for name in ("mix-ln", "hyper-connections", "pre-norm"):
-        arch, deep = (Architecture(name, depth=depth) for depth in (24, 10**15))
+        fields = {"mask": "causal", "window": 8, "attention_pattern": "window,window,full"}
+        arch, deep = (Architecture(name, depth=depth, **fields) for depth in (24, 10**15))
         assert set(arch.traces) == set(deep.traces)
 
 
