@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from ..base.errors import InputError, NonFiniteError
 from ..base.interrupts import Halt, keeps_finished
 from ..base.memory import gib
-from ..base.quantities import QUANTITIES, Key
+from ..base.quantities import OUTPUT, QUANTITIES, Key
 from ..spec.architecture import Architecture
 from ..spec.room import fitting, require_room
 from .footprint import Footprint
@@ -248,6 +248,8 @@ def require_finite(samples: Samples, networks: range, arch: Architecture) -> Non
 
     def place(key: Key, layer: int) -> tuple[bool, int, bool]:
         per_block, backward = QUANTITIES[key[1]].per_block, "grad" in key[1]
+        if key[0] == OUTPUT:
+            return backward, arch.depth + 1, per_block
         # a block is measured together with the boundary behind it, in the direction of the pass
         return backward, arch.depth - layer if backward else layer + per_block, per_block
 

@@ -5,10 +5,13 @@ Each network has its own embeddings, positions, unembedding and labels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import torch
 
 from ..spec.architecture import Architecture
-from ..spec.token_law import zipf
+from .metrics import gram, product_norm
 from .randomness import Purpose, Randomness
 
 
@@ -16,7 +19,7 @@ def embedding(arch: Architecture, random: Randomness) -> torch.Tensor:
     """Input of shape (networks, tokens, width).
 
     Gaussian tokens of cosine rho: the mean of n independent ones times sqrt(1 + (n-1) rho), their
-    differences times sqrt(1 - rho). Zipf: one Gaussian row for each type that occurs, and one for each
+    differences times sqrt(1 - rho). Token ids: one Gaussian row for each type that occurs, and one for each
     position.
     """
     n, d = arch.tokens, arch.width
@@ -35,38 +38,68 @@ def embedding(arch: Architecture, random: Randomness) -> torch.Tensor:
 
 
 def token_ids(arch: Architecture, random: Randomness, purpose: Purpose) -> torch.Tensor:
-    """Independent ids of the unigram law, (networks, tokens)."""
+    """Independent ids of the law of tokens, (networks, tokens)."""
     uniform = torch.special.ndtr(random.normal(0, purpose, arch.tokens).double())
-    edges = torch.from_numpy(zipf(arch.vocabulary)).to(random.device).cumsum(0)[:-1]
+    edges = torch.from_numpy(arch.token_law.edges).to(random.device)
     return torch.searchsorted(edges, uniform, right=True)
 
 
-def loss_gradient(arch: Architecture, random: Randomness, output: torch.Tensor) -> torch.Tensor:
-    """Gradient of the loss at the model's output, (networks, tokens, width).
+class Loss(NamedTuple):
+    """The loss of each network.
+
+    Attributes:
+        gradient: at the model's output, (networks, tokens, width).
+        logged: of a head its "loss" and "logit_second_moment", and the squared gradient norm "head" of the
+            unembedding; float64, (networks,) each.
+    """
+
+    gradient: torch.Tensor
+    logged: Mapping[str, torch.Tensor]
+
+
+def loss_at(arch: Architecture, random: Randomness, output: torch.Tensor) -> Loss:
+    """The loss of a model's output, (networks, tokens, width), and its gradient there.
 
     Probe: N(0, 1) everywhere. Mean: one N(0, 1) row at every token. Last: sqrt(n) N(0, 1) at the last.
-    Cross-entropy: mean over tokens of -ln softmax(output U)_label, U of N(0, 1/d) entries.
+    Cross-entropy: mean over tokens of -ln softmax(output U)_label, U of N(0, head gain / d) entries.
     """
     n, d = output.shape[1:]
     if arch.loss == "probe":
-        return random.normal(0, Purpose.LOSS, n * d).view_as(output)
+        return Loss(random.normal(0, Purpose.LOSS, n * d).view_as(output), {})
     if arch.loss == "cross-entropy":
-        return _cross_entropy_gradient(arch, random, output.detach())
+        return _cross_entropy(arch, random, output.detach())
     row = random.normal(0, Purpose.LOSS, d).view(-1, 1, d)
     if arch.loss == "mean":
-        return row.expand_as(output)
+        return Loss(row.expand_as(output), {})
     gradient = torch.zeros_like(output)
     gradient[:, -1:] = n**0.5 * row
-    return gradient
+    return Loss(gradient, {})
 
 
-def _cross_entropy_gradient(arch: Architecture, random: Randomness, output: torch.Tensor) -> torch.Tensor:
+def _cross_entropy(arch: Architecture, random: Randomness, output: torch.Tensor) -> Loss:
     n, d = output.shape[1:]
     labels = token_ids(arch, random, Purpose.LABELS)
-    gradient = torch.empty_like(output)
+    std, gradient = float((arch.head_gain / d) ** 0.5), torch.empty_like(output)
+    names = ("loss", "logit_second_moment", "head")
+    logged = {name: random.zeros() for name in names}
     for i, network in enumerate(random.networks):  # unembeddings are large: one at a time
         entries = random.only(network).normal(0, Purpose.LOSS, d * arch.vocabulary).view(d, -1)
-        residual = torch.softmax(output[i] @ entries / d**0.5, -1)
+        logits = (output[i] @ entries).mul_(std)
+        logged["loss"][i] = torch.nn.functional.cross_entropy(logits.float(), labels[i])
+        logged["logit_second_moment"][i] = torch.linalg.vector_norm(logits, dtype=torch.float64) ** 2 / logits.numel()
+        residual = logits.softmax(-1)
         residual[torch.arange(n, device=output.device), labels[i]] -= 1
-        gradient[i] = residual @ entries.mT / (n * d**0.5)
-    return gradient
+        gradient[i] = (residual @ entries.mT).mul_(std / n)
+        squares = product_norm(gram(output[i]), (residual @ residual.mT).double())
+        logged["head"][i] = arch.logit_multiplier**2 / n**2 * squares
+    return Loss(gradient, logged)
+
+
+def embedding_grad_norm(arch: Architecture, random: Randomness, gradient: torch.Tensor) -> torch.Tensor:
+    """Squared gradient norm of the embedding of ids and of learned positions, float64 (networks,), from the
+    gradient at the input; zero where tokens are no ids."""
+    if not arch.reads_ids:
+        return random.zeros()
+    ids, products = token_ids(arch, random, Purpose.IDS), gram(gradient)
+    total = arch.embedding_multiplier**2 * product_norm(products, (ids[:, :, None] == ids[:, None]).double())
+    return total + products.diagonal(dim1=1, dim2=2).sum(1) if arch.position_variance else total

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 
+from ..base.quantities import LOGGED
 from ..layers.attention_tiles import tile_rows, tile_weights
 from ..spec.architecture import Architecture
 from ..spec.graph import SUBLAYERS
@@ -65,11 +66,11 @@ class Footprint:
         if not positions:
             once += COPIES * 8 * count * arch.tokens**2
         vocabulary = 0
-        if arch.inputs == "zipf" or arch.loss == "cross-entropy":
+        if arch.reads_ids or arch.loss == "cross-entropy":
             vocabulary += 4 * 8 * arch.vocabulary  # the law of ids, and its sums
         if arch.loss == "cross-entropy":  # drawn in float32
-            vocabulary += arch.vocabulary * (arch.width * (4 + itemsize) + 3 * arch.tokens * itemsize)
-        averages = MEASURES * count + len(names) + len(arch.learnt)
+            vocabulary += arch.vocabulary * (arch.width * (4 + itemsize) + 4 * arch.tokens * itemsize)
+        averages = MEASURES * count + len(names) + len(arch.learnt) + len(LOGGED)
         rows = 2 * count * positions or averages
         return cls((entries + 4 * streams) * itemsize, streams * itemsize, rows, once, vocabulary)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .boundary import embedding, loss_gradient
+from .boundary import embedding, embedding_grad_norm, loss_at
 from .program import Program
 from .randomness import Randomness
 from .record import Record, Streams
@@ -83,6 +83,9 @@ class Stack:
         for segment in reversed(segments[:-1]):
             steps = self._kept(segment, starts.pop(), measure=False)
             grads, exponent = self._backward(steps, grads, exponent)
+        if self._logged:
+            source = embedding_grad_norm(self.program.arch, self.random, torch.stack(grads).sum(0))
+            self.record.log(self._logged, source, exponent)
         self.record.finish()
         return self.record
 
@@ -118,10 +121,10 @@ class Stack:
         inputs = [x.detach().requires_grad_() for x in streams]
         with torch.enable_grad():
             output = self.program.readout(inputs)
-        gradient = loss_gradient(self.program.arch, self.random, output)
-        grads = _gradients([output], inputs, [gradient])
-        exponent = torch.zeros(len(output), dtype=torch.float64, device=output.device)
-        grads, exponent = rescaled(grads, exponent)
+        loss = loss_at(self.program.arch, self.random, output)
+        self._logged = loss.logged
+        grads = _gradients([output], inputs, [loss.gradient])
+        grads, exponent = rescaled(grads, self.random.zeros())
         self.record.gradient(self.program.arch.depth, grads, exponent)
         return grads, exponent
 

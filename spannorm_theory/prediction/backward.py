@@ -32,11 +32,15 @@ class Gradients:
             (depth + 1, 2 x pairs).
         exponents: kappa_l, the natural exponents that are carried apart, (depth + 1,).
         weights: natural logarithm of the squared gradient norm of each matrix by name, (depth,).
+        output: q and p of the model's output.
+        loss: (gamma, c) there.
     """
 
     mantissas: Array
     exponents: Array
     weights: dict[str, Array]
+    output: tuple[float, float]
+    loss: tuple[float, float]
 
 
 def backward(
@@ -71,7 +75,8 @@ def backward(
         layers = wiring.blocks.layers.astype(int)
         for name, log_norm in wiring.weight_grads(arch, mantissas[layers + 1]).items():
             weights[name][layers] = log_norm + exponents[layers + 1]
-    return Gradients(mantissas, exponents, weights)
+    output = readout.q, readout.q - readout.delta
+    return Gradients(mantissas, exponents, weights, output, (gamma, c))
 
 
 class _BlocksBack:

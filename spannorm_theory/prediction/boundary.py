@@ -1,16 +1,16 @@
 r"""Both ends of a stack in theory: moments of its input, and of the loss gradient at its output (T8.3, T8.4).
 
-Inputs. Gaussian tokens have cosine rho_0. Zipf ids through an embedding of second moment s_e and learned
-positions of second moment s_p have G_ik = s_e [id_i = id_k] + s_p [i = k]: q_0 = s_e + s_p, and p_0 = P_c s_e
+Inputs. Gaussian tokens have cosine rho_0. Ids through an embedding of second moment s_e and learned positions
+of second moment s_p have G_ik = s_e [id_i = id_k] + s_p [i = k]: q_0 = s_e + s_p, and p_0 = P_c s_e
 with the variance P_c (1 - P_c) s_e^2 over pairs, P_c the collision probability.
 
 Losses, as (gamma, c) at the model's output. Probe (1, 0); mean-pooled (1, 1); last token (1, 0) as averages
-over tokens. Cross-entropy, the mean over n tokens of -ln softmax(y U)_label, U an unembedding of N(0, 1/d):
+over tokens. Cross-entropy, the mean over n tokens of -ln softmax(y U)_label, U an unembedding of N(0, s_h/d):
 
-    gamma = (1 - 2/vocabulary + P2) / (d n^2),    c = (P_c - 2/vocabulary + P11) / (d n^2),
+    gamma = s_h (1 - 2/vocabulary + P2) / (d n^2),    c = s_h (P_c - 2/vocabulary + P11) / (d n^2),
 
-P2 and P11 the overlaps of attention rows over the vocabulary at logits of variance q and covariance p, the
-moments of the output. Exact for wide streams; left out is O(q/d).
+P2 and P11 the overlaps of attention rows over the vocabulary at logits of variance s_h q and covariance s_h p,
+q and p the moments of the output. Exact for wide streams; left out is O(s_h q/d).
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from scipy.interpolate import CubicSpline
 from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..moments.tokens import TokenGrams
-from ..softmax.overlaps import LARGEST_S2, Overlaps, overlaps
+from ..softmax.overlaps import RESOLVED, Overlaps, overlaps
 from ..spec.architecture import Architecture
-from ..spec.token_law import collision_probability
 
 #: correlations at which the overlap of two softmax rows is computed; a spline stands for the analytic
 #: function in between, and fewer would show in the gradient of a cross-entropy under a mask
@@ -34,16 +33,16 @@ GRID = 9
 def input_moments(arch: Architecture) -> tuple[float, float]:
     """q_0 and its drop between two tokens."""
     q = arch.input_second_moment
-    if arch.inputs == "zipf":
-        return q, q - collision_probability(arch.vocabulary) * arch.embedding_moments[0]
+    if arch.reads_ids:
+        return q, q - arch.token_law.collision * arch.embedding_moments[0]
     return q, q * (1 - arch.input_cosine)
 
 
 def input_pair_variance(arch: Architecture) -> float:
     """V_0 of the input: 1/d of a sample, and P_c (1 - P_c) s_e^2 / delta_0^2 of ids that repeat."""
     spread = 1 / arch.width
-    if arch.inputs == "zipf":
-        collision = collision_probability(arch.vocabulary)
+    if arch.reads_ids:
+        collision = arch.token_law.collision
         spread += collision * (1 - collision) * (arch.embedding_moments[0] / input_moments(arch)[1]) ** 2
     return spread
 
@@ -54,9 +53,16 @@ def input_gram(tokens: TokenGrams, ids: NDArray[np.int64] | None = None) -> Arra
     arch = tokens.arch
     if ids is not None:
         own, position = arch.embedding_moments
-        return tokens.gram(own + position, own * (ids[:, None] == ids[None, :]))
+        return own * repeats(tokens, ids) + tokens.gram(position, 0.0)
     q, delta = input_moments(arch)
     return tokens.gram(q, q - delta)
+
+
+def repeats(tokens: TokenGrams, ids: NDArray[np.int64] | None = None) -> Array:
+    """Gram of ones where two tokens have one id: its mean over inputs where ``ids`` are not given."""
+    if ids is None:
+        return tokens.gram(1.0, tokens.arch.token_law.collision)
+    return tokens.gram(1.0, ids[:, None] == ids[None, :])
 
 
 def loss_moments(arch: Architecture, q: float, delta: float) -> tuple[float, float]:
@@ -98,15 +104,25 @@ def loss_gram(tokens: TokenGrams, output: Array) -> Array:
 
 
 def _softmax(arch: Architecture, q: float, rho: float) -> Overlaps:
-    if q > LARGEST_S2:
+    return overlaps(logit_moment(arch, q), max(-1.0, min(rho, 1.0)), arch.vocabulary)
+
+
+def logit_moment(arch: Architecture, q: float) -> float:
+    """Second moment of the logits over an output of second moment q.
+
+    Raises:
+        AssumptionError: softmax weights of such logits are not resolved.
+    """
+    size = arch.head_gain * q
+    if size > RESOLVED:
         raise AssumptionError(
-            f"cross-entropy needs logits of variance below {LARGEST_S2:g}, but the output's second moment "
-            f"is {q:.3g}; use a placement whose output is normed, or another loss"
+            f"cross-entropy needs logits of variance below {RESOLVED:g}, but they have {size:.3g}: head_gain="
+            f"{arch.head_gain:g} times the output's second moment; use a placement whose output is normed, "
+            "a smaller head_gain, or another loss"
         )
-    return overlaps(q, max(-1.0, min(rho, 1.0)), arch.vocabulary)
+    return size
 
 
 def _cross_entropy(arch: Architecture, p2: float, p11: float) -> tuple[float, float]:
-    size, types = arch.width * arch.tokens**2, arch.vocabulary
-    collision = collision_probability(types)
-    return (1 - 2 / types + p2) / size, (collision - 2 / types + p11) / size
+    size, types = arch.head_gain / (arch.width * arch.tokens**2), arch.vocabulary
+    return size * (1 - 2 / types + p2), size * (arch.token_law.collision - 2 / types + p11)

@@ -22,7 +22,7 @@ def needed(arch: Architecture, theory: str) -> int:
         total += 8 * arch.tokens * POSITIONS
     elif theory == "sampled":
         total += 8 * arch.tokens**2 * GRAMS * RUNS * arch.depth * streams
-        if arch.inputs == "zipf":
+        if arch.reads_ids:
             total += 3 * 8 * arch.vocabulary
     return total
 

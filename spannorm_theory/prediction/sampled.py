@@ -26,7 +26,7 @@ from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import rank_metrics_gram
 from ..moments.sampled_tokens import SampledTokens
 from ..spec.architecture import Architecture
-from .boundary import input_gram
+from .boundary import input_gram, repeats
 from .gram_run import GramRun
 from .prediction import Prediction
 from .profiles import LARGEST_EXCESS
@@ -75,7 +75,7 @@ def resolve(
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1 or draws % (2 * BATCHES):
         raise InputError(f"draws must be a positive multiple of {2 * BATCHES}, got {draws!r}")
     ids, excess = None, np.zeros(BATCHES)
-    if arch.inputs == "zipf":
+    if arch.reads_ids:
         ids, excess = balanced_ids(arch, BATCHES, np.random.default_rng((seed, arch.depth + 1)))
     draw = [
         SampledTokens((seed, batch), draws // (2 * BATCHES), arch, None if ids is None else ids[batch])
@@ -113,6 +113,7 @@ def _run(tokens: SampledTokens, layers: Sequence[int], at_block: Callable[[], No
     Gaussian tokens."""
     with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64's range is refused by name
         run = GramRun(tokens, input_gram(tokens, tokens.ids), 1 / tokens.arch.width, layers, at_block)
+    run.profiles.update(run.logged(repeats(tokens, tokens.ids), run.profiles))
     for s, v in enumerate(run.pair_variance.T):
         run.profiles.update(_spectra(run, s, v))
     return run

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..base.signatures import require_fields_of
 from .graph import QK, QKV, Branch
+from .token_law import LAWS, TokenLaw
 
 #: what other libraries call a field
 OTHER_WORDS = {
@@ -17,6 +18,8 @@ OTHER_WORDS = {
     **dict.fromkeys(("seq-len", "sequence-length", "context", "block-size", "length", "n"), "tokens"),
     **dict.fromkeys(("n-kv-heads", "num-kv-heads", "num-key-value-heads"), "kv_heads"),
     **dict.fromkeys(("vocab", "vocab-size"), "vocabulary"),
+    **dict.fromkeys(("embed-scale", "embedding-scale", "scale-emb"), "embedding_multiplier"),
+    **dict.fromkeys(("logit-scaling", "logits-scaling"), "logit_multiplier"),
     **dict.fromkeys(("act", "hidden-act", "nonlinearity"), "activation"),
     **dict.fromkeys(("num-experts", "n-experts"), "experts"),
     **dict.fromkeys(("num-experts-per-tok", "k"), "top_k"),
@@ -70,14 +73,27 @@ class Fields:
     input_variance: float = 1.0
     input_cosine: float = 0.0
     position_variance: float = 0.0
+    embedding_multiplier: float = 1.0
     # loss
     loss: str = "probe"
     vocabulary: int = 32_000
+    head_gain: float = 1.0
+    logit_multiplier: float = 1.0
 
     @property
     def head_width(self) -> int:
         """d / H."""
         return self.width // self.heads
+
+    @property
+    def reads_ids(self) -> bool:
+        """Whether the input is token ids through an embedding."""
+        return self.inputs in LAWS
+
+    @property
+    def token_law(self) -> TokenLaw:
+        """The law of ids, and of the labels of a cross-entropy: Zipf's where the input has no ids."""
+        return TokenLaw(self.inputs if self.reads_ids else "zipf", self.vocabulary)
 
     def normed(self, branch: Branch) -> tuple[str, ...]:
         """Projections of an attention branch that carry a norm over each head, by the placement's wish or

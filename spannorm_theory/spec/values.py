@@ -14,12 +14,13 @@ from ..base.names import plain
 from ..gaussian.activations import ACTIVATIONS
 from .fields import Fields
 from .initialisation import NAMED_INITS
+from .token_law import LAWS
 
 #: the names that a field can have
 NAMES = {
     "mask": ("none", "causal"),
     "norm": ("rms", "layer"),
-    "inputs": ("gaussian", "zipf"),
+    "inputs": ("gaussian", *LAWS),
     "loss": ("probe", "mean", "last", "cross-entropy"),
     "gates": ("renormalised", "softmax"),
     "positions": ("none", "rope"),
@@ -64,7 +65,7 @@ def plain_values(arch: Fields) -> dict[str, Any]:
         value = getattr(arch, name)
         optional = getattr(type(arch), name) is None
         values[name] = None if optional and value is None else _count(name, value, least)
-    for name in ("ffn_ratio", "input_variance"):
+    for name in ("ffn_ratio", "input_variance", "embedding_multiplier", "head_gain", "logit_multiplier"):
         values[name] = _size(name, getattr(arch, name))
     for name in ("dropout", "attention_dropout"):
         wanted = "a probability in [0, 1)"

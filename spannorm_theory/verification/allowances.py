@@ -13,10 +13,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..base.quantities import SPECTRAL, Key
+from ..base.quantities import OUTPUT, SPECTRAL, Key
 from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import largest_eigenvalue, rank_metrics
 from ..layers.experts import MixtureOfExperts
+from ..softmax.rows import one_row
 from ..moments.branches import QUADRATIC_IN_DROP, feedforward_moments
 from ..spec.architecture import Architecture
 
@@ -81,6 +82,8 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
         elif quantity == "load_imbalance":
             largest = arch.experts / arch.top_k - 1
             result[stream, quantity] = largest * floor + (largest - profile) * (below[:-1] + v)
+        elif stream == OUTPUT:
+            result[stream, quantity] = _of_log(arch, quantity, profiles, floor, below[-1:])
         elif stream in QUADRATIC_IN_DROP:
             result[stream, quantity] = floor + below[:-1] + above[:-1] + sphere
         else:
@@ -88,6 +91,25 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
             if quantity == "weight_grad_norm" and stream.startswith("ffn."):
                 result[stream, quantity] = result[stream, quantity] + _of_routing(arch, stream, profiles)
     return result
+
+
+def _of_log(
+    arch: Architecture, quantity: str, profiles: Mapping[Key, Array], floor: float, whole: Array
+) -> Array:
+    """Allowance of what a training log holds, (1,), ``whole`` being V_L.
+
+    Logits have the fluctuation of the output, with whose second moment z2 a loss moves as (1 - P2) / 2. The
+    gradient's norm is the mean of a root, which is below the root of the mean by an eighth of a
+    variance, beside half of what the squares are allowed.
+    """
+    if quantity == "global_grad_norm":
+        routed = [_of_routing(arch, name, profiles) for name in arch.weights if name.startswith("ffn.")]
+        return np.asarray(floor + whole + max(np.max(share) for share in routed))
+    logits = floor + whole / 2
+    if quantity == "logit_second_moment":
+        return logits
+    size = np.exp(profiles[OUTPUT, "logit_second_moment"])
+    return np.asarray(size * (1 - one_row(float(np.sqrt(size[0])), arch.vocabulary).p2) / 2 * logits)
 
 
 def _of_routing(arch: Architecture, name: str, profiles: Mapping[Key, Array]) -> Array | float:
