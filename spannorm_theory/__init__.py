@@ -27,6 +27,7 @@ _HOME = {
     "derive": "render.recursion",
     "Recursion": "render.recursion",
     "predict": "prediction.predict",
+    "expected": "prediction.expected",
     "simulate": "montecarlo.ensemble",
     "Ensemble": "montecarlo.ensemble",
     "verify": "verification.verification",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from .literature.run import claims as claims
     from .montecarlo.ensemble import Ensemble as Ensemble
     from .montecarlo.ensemble import simulate as simulate
+    from .prediction.expected import expected as expected
     from .prediction.predict import predict as predict
     from .render.latex_table import write_latex as write_latex
     from .render.recursion import Recursion as Recursion

@@ -91,9 +91,7 @@ class Record:
         for name, value in zip(norms, logarithms, strict=True):
             self.put(name, "weight_grad_norm", layer, value)
 
-    def log(
-        self, head: Mapping[str, torch.Tensor], embedding: torch.Tensor, exponent: torch.Tensor
-    ) -> None:
+    def log(self, head: Mapping[str, torch.Tensor], embedding: torch.Tensor, exponent: torch.Tensor) -> None:
         """Measure what a training log holds, once all else is.
 
         Args:
@@ -142,7 +140,5 @@ class PositionRecord(Record):
     def weight_grads(self, layer: int, norms: dict[str, torch.Tensor], exponent: torch.Tensor) -> None:
         """Nothing: weight gradients are sums over positions."""
 
-    def log(
-        self, head: Mapping[str, torch.Tensor], embedding: torch.Tensor, exponent: torch.Tensor
-    ) -> None:
+    def log(self, head: Mapping[str, torch.Tensor], embedding: torch.Tensor, exponent: torch.Tensor) -> None:
         """Nothing: a log is of all positions."""

@@ -128,7 +128,7 @@ class GramRun:
             kept.append(grads)
             exponents.append(exponents[-1] + float(np.log(size)))
         self._keep("grad_variance", "grad_token_cosine", kept[::-1], np.array(exponents[::-1]), range(count))
-        self.source: tuple[Array, float] = sum(gram for row in grads for gram in row), exponents[-1]
+        self.source = np.sum([gram for row in grads for gram in row], axis=0), exponents[-1]
         if count > 1:
             self.profiles[INPUT] = np.log([tokens.size(self.source[0])]) + exponents[-1]
         self.profiles.update({(name, "weight_grad_norm"): log for name, log in weights.items()})

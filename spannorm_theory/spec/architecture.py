@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from html import escape
+from importlib import import_module
 from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any
@@ -237,6 +238,11 @@ class Architecture(Fields):
 
     def _branches(self) -> list[Branch]:
         return [branch for trace in self.traces for branch in trace.branches]
+
+    def expected(self) -> dict[str, Any]:
+        """Values of a training monitor before the first step: ``spannorm_theory.expected`` of this."""
+        found: dict[str, Any] = import_module(__name__.partition(".")[0]).expected(self)  # as users call it
+        return found
 
     def with_(self, **changes: Any) -> Architecture:
         """A copy with some fields replaced."""

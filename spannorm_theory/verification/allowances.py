@@ -17,8 +17,8 @@ from ..base.quantities import OUTPUT, SPECTRAL, Key
 from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import largest_eigenvalue, rank_metrics
 from ..layers.experts import MixtureOfExperts
-from ..softmax.rows import one_row
 from ..moments.branches import QUADRATIC_IN_DROP, feedforward_moments
+from ..softmax.rows import one_row
 from ..spec.architecture import Architecture
 
 
