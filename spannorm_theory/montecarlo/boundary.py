@@ -86,9 +86,7 @@ def _cross_entropy(arch: Architecture, random: Randomness, output: torch.Tensor)
         entries = random.only(network).normal(0, Purpose.LOSS, d * arch.vocabulary).view(d, -1)
         logits = (output[i] @ entries).mul_(std)
         logged["loss"][i] = torch.nn.functional.cross_entropy(logits.float(), labels[i])
-        logged["logit_second_moment"][i] = (
-            torch.linalg.vector_norm(logits, dtype=torch.float64) ** 2 / logits.numel()
-        )
+        logged["logit_second_moment"][i] = logits.double().square().mean()
         residual = logits.softmax(-1)
         residual[torch.arange(n, device=output.device), labels[i]] -= 1
         gradient[i] = (residual @ entries.mT).mul_(std / n)

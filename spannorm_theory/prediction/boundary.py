@@ -9,8 +9,8 @@ over tokens. Cross-entropy, the mean over n tokens of -ln softmax(y U)_label, U 
 
     gamma = s_h (1 - 2/vocabulary + P2) / (d n^2),    c = s_h (P_c - 2/vocabulary + P11) / (d n^2),
 
-P2 and P11 the overlaps of attention rows over the vocabulary at logits of variance s_h q and covariance s_h p,
-q and p the moments of the output. Exact for wide streams; left out is O(s_h q/d).
+P2 and P11 the overlaps of attention rows over the vocabulary at logits of variance s_h q and covariance
+s_h p, q and p the moments of the output. Exact for wide streams; left out is O(s_h q/d).
 """
 
 from __future__ import annotations

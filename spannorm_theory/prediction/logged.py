@@ -1,8 +1,8 @@
-r"""The numbers of a training log, of a stack with a head: its loss, its logits, its gradient's norm (T8.6, T8.7).
+r"""The numbers of a training log, of a stack with a head: loss, logits, norm of the gradient (T8.6, T8.7).
 
-Logits of second moment z2 = s_h q, q that of the model's output, have the expected loss E ln sum exp z, labels
-being independent of them. The squared gradient norm adds up over all matrices and learnt multipliers of all
-blocks, the unembedding U and the embedding E with its learned positions:
+Logits of second moment z2 = s_h q, q that of the model's output, have the expected loss E ln sum exp z, as
+labels are independent of them. The squared gradient norm adds up over all matrices and learnt multipliers of
+all blocks, the unembedding U and the embedding E with its learned positions:
 
     |dU|^2 = m_h^2 d^2 / s_h sum_st Y_st Gamma_st,     |dE|^2 = m_e^2 d sum_st [id_s = id_t] Gamma_st,
 

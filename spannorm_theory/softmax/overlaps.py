@@ -86,8 +86,8 @@ def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
     """
     if not 0 <= s2 <= RESOLVED or not -1 <= rho <= 1:
         raise AssumptionError(
-            f"attention overlaps need a logit variance in [0, {RESOLVED:g}] and a row correlation in [-1, 1], "
-            f"got {s2:.4g} and {rho:.4g}"
+            f"attention overlaps need a logit variance in [0, {RESOLVED:g}] and a row correlation in "
+            f"[-1, 1], got {s2:.4g} and {rho:.4g}"
         )
     if s2 < 1e-12:
         u = 1 / keys

@@ -73,8 +73,8 @@ def _check_inputs(arch: Fields) -> None:
         )
     if arch.reads_ids and cosine:
         raise InputError(
-            f"input_cosine belongs to inputs='gaussian'; that of inputs={arch.inputs!r} follows from vocabulary "
-            "and position_variance"
+            f"input_cosine belongs to inputs='gaussian'; that of inputs={arch.inputs!r} follows from "
+            "vocabulary and position_variance"
         )
     if not arch.reads_ids and arch.position_variance:
         raise InputError(f"position_variance belongs to token ids, inputs={_LAWS}")
