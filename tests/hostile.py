@@ -136,6 +136,7 @@ GOOD: dict[str, Values] = {
     "position_variance": draw.sampled_from([0.0, 0.5, 1e-12, 1e200]),
     "loss": draw.sampled_from(["probe", "mean", "last", "cross-entropy"]),
     "vocabulary": draw.sampled_from([2, 3, 50, 32_000]),
+    "batch": draw.sampled_from([1, 2, 5]),
     "head_gain": draw.sampled_from([1.0, 0.3, 256, 1e-12, 1e60]),
     "embedding_multiplier": draw.sampled_from([1.0, 16, 1e-6]),
     "logit_multiplier": draw.sampled_from([1.0, 0.0625]),

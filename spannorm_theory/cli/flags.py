@@ -61,6 +61,7 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
         ("input_cosine", float, "cosine between gaussian input tokens"),
         ("position_variance", float, "second moment of learned positions of token ids"),
         ("embedding_multiplier", float, "factor on the embedding, within input-variance"),
+        ("batch", int, "sequences of a step, whose mean loss weights learn"),
     ),
     "loss": (
         ("loss", str, "probe, mean, last or cross-entropy"),

@@ -24,15 +24,17 @@ def moe_forward(
     shared: int,
     renormalised: bool,
     whole: bool,
+    sequence: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The branch on tensors (networks, tokens, width), and the squared coefficient of variation of the
-    experts' loads, float64 (networks,).
+    experts' loads by the first sequence, float64 (networks,).
 
     Args:
         linear: ``linear(x, name)`` applies a weight matrix; those of expert e are called "ffn.up.<e>" and
             so on, the shared ones come last.
         whole: give every expert all tokens, zero rows for those that it does not receive, instead of the
             tokens that it receives: tensors of one shape whatever the routing.
+        sequence: tokens of a sequence.
     """
     import torch
 
@@ -44,7 +46,8 @@ def moe_forward(
     else:
         gates = logits.softmax(-1).masked_fill(~chosen, 0.0)
     loads = chosen.double().sum(1)
-    imbalance = loads.var(-1, correction=0) / loads.mean(-1).square()
+    own = chosen[:, :sequence].double().sum(1)
+    imbalance = own.var(-1, correction=0) / own.mean(-1).square()
 
     def expert(tokens: torch.Tensor, number: int) -> torch.Tensor:
         return ffn_forward(tokens, lambda y, name: linear(y, f"{name}.{number}"), activation)

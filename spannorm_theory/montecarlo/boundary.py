@@ -16,20 +16,21 @@ from .randomness import Purpose, Randomness
 
 
 def embedding(arch: Architecture, random: Randomness) -> torch.Tensor:
-    """Input of shape (networks, tokens, width).
+    """Input of shape (networks, tokens of a step, width), one sequence behind another.
 
     Gaussian tokens of cosine rho: the mean of n independent ones times sqrt(1 + (n-1) rho), their
     differences times sqrt(1 - rho). Token ids: one Gaussian row for each type that occurs, and one for each
     position.
     """
-    n, d = arch.tokens, arch.width
+    n, d, step = arch.tokens, arch.width, arch.step_tokens
     if arch.inputs == "gaussian":
-        x = random.normal(0, Purpose.INPUT, n * d).view(-1, n, d)
+        x = random.normal(0, Purpose.INPUT, step * d).view(-1, n, d)
         if arch.input_cosine:
             mean, rho = x.mean(1, keepdim=True), arch.input_cosine
             x = (1 - rho) ** 0.5 * (x - mean) + (1 + (n - 1) * rho) ** 0.5 * mean
-        return float(arch.input_second_moment**0.5) * x
-    rows, positions = random.normal(0, Purpose.INPUT, 2 * n * d).view(-1, 2, n, d).unbind(1)
+        return float(arch.input_second_moment**0.5) * x.view(-1, step, d)
+    numbers = random.normal(0, Purpose.INPUT, (step + n) * d).view(-1, step + n, d)
+    rows, positions = numbers[:, :step], numbers[:, step:].repeat(1, arch.batch, 1)
     drawn = token_ids(arch, random, Purpose.IDS)
     first = (drawn[:, :, None] == drawn[:, None, :]).int().argmax(-1)  # where each id occurs first
     rows = rows.gather(1, first[..., None].expand(-1, -1, d))
@@ -38,19 +39,19 @@ def embedding(arch: Architecture, random: Randomness) -> torch.Tensor:
 
 
 def token_ids(arch: Architecture, random: Randomness, purpose: Purpose) -> torch.Tensor:
-    """Independent ids of the law of tokens, (networks, tokens)."""
-    uniform = torch.special.ndtr(random.normal(0, purpose, arch.tokens).double())
+    """Independent ids of the law of tokens, (networks, tokens of a step)."""
+    uniform = torch.special.ndtr(random.normal(0, purpose, arch.step_tokens).double())
     edges = torch.from_numpy(arch.token_law.edges).to(random.device)
     return torch.searchsorted(edges, uniform, right=True)
 
 
 class Loss(NamedTuple):
-    """The loss of each network.
+    """The losses of each network's sequences.
 
     Attributes:
-        gradient: at the model's output, (networks, tokens, width).
-        logged: of a head its "loss" and "logit_second_moment", and the squared gradient norm "head" of the
-            unembedding; float64, (networks,) each.
+        gradient: of each sequence's own loss at the model's output, (networks, tokens of a step, width).
+        logged: of a head and the mean loss, the "loss" itself, "logit_second_moment", and the squared
+            gradient norm "head" of the unembedding; float64, (networks,) each.
     """
 
     gradient: torch.Tensor
@@ -58,26 +59,26 @@ class Loss(NamedTuple):
 
 
 def loss_at(arch: Architecture, random: Randomness, output: torch.Tensor) -> Loss:
-    """The loss of a model's output, (networks, tokens, width), and its gradient there.
+    """The losses of a model's output, (networks, tokens of a step, width), and their gradient there.
 
     Probe: N(0, 1) everywhere. Mean: one N(0, 1) row at every token. Last: sqrt(n) N(0, 1) at the last.
     Cross-entropy: mean over tokens of -ln softmax(output U)_label, U of N(0, head gain / d) entries.
     """
-    n, d = output.shape[1:]
+    n, d = arch.tokens, output.shape[-1]
     if arch.loss == "probe":
-        return Loss(random.normal(0, Purpose.LOSS, n * d).view_as(output), {})
+        return Loss(random.normal(0, Purpose.LOSS, arch.step_tokens * d).view_as(output), {})
     if arch.loss == "cross-entropy":
         return _cross_entropy(arch, random, output.detach())
-    row = random.normal(0, Purpose.LOSS, d).view(-1, 1, d)
+    row = random.normal(0, Purpose.LOSS, arch.batch * d).view(-1, 1, d)
     if arch.loss == "mean":
-        return Loss(row.expand_as(output), {})
+        return Loss(row.expand(-1, n, d).reshape(output.shape), {})
     gradient = torch.zeros_like(output)
-    gradient[:, -1:] = n**0.5 * row
+    gradient.view(-1, n, d)[:, -1:] = n**0.5 * row
     return Loss(gradient, {})
 
 
 def _cross_entropy(arch: Architecture, random: Randomness, output: torch.Tensor) -> Loss:
-    n, d = output.shape[1:]
+    n, d, step = arch.tokens, arch.width, arch.step_tokens
     labels = token_ids(arch, random, Purpose.LABELS)
     std, gradient = float((arch.head_gain / d) ** 0.5), torch.empty_like(output)
     names = ("loss", "logit_second_moment", "head")
@@ -88,18 +89,21 @@ def _cross_entropy(arch: Architecture, random: Randomness, output: torch.Tensor)
         logged["loss"][i] = torch.nn.functional.cross_entropy(logits.float(), labels[i])
         logged["logit_second_moment"][i] = logits.double().square().mean()
         residual = logits.softmax(-1)
-        residual[torch.arange(n, device=output.device), labels[i]] -= 1
+        residual[torch.arange(step, device=output.device), labels[i]] -= 1
         gradient[i] = (residual @ entries.mT).mul_(std / n)
         squares = product_norm(gram(output[i]), (residual @ residual.mT).double())
-        logged["head"][i] = arch.logit_multiplier**2 / n**2 * squares
+        logged["head"][i] = arch.logit_multiplier**2 / step**2 * squares
     return Loss(gradient, logged)
 
 
 def embedding_grad_norm(arch: Architecture, random: Randomness, gradient: torch.Tensor) -> torch.Tensor:
-    """Squared gradient norm of the embedding of ids and of learned positions, float64 (networks,), from the
-    gradient at the input; zero where tokens are no ids."""
+    """Squared gradient norm of the embedding of ids and of learned positions, float64 (networks,), of the mean
+    loss, from the gradient of each sequence's at the input; zero where tokens are no ids."""
     if not arch.reads_ids:
         return random.zeros()
     ids, products = token_ids(arch, random, Purpose.IDS), gram(gradient)
     total = arch.embedding_multiplier**2 * product_norm(products, (ids[:, :, None] == ids[:, None]).double())
-    return total + products.diagonal(dim1=1, dim2=2).sum(1) if arch.position_variance else total
+    if arch.position_variance:  # which all sequences share
+        at_positions = gradient.double().unflatten(1, (arch.batch, arch.tokens)).sum(1)
+        total += at_positions.square().sum((1, 2))
+    return total / arch.batch**2

@@ -49,16 +49,17 @@ class Footprint:
         inputs = sum(copies[name] * arch.weights[name][0] for name in names)
         outputs = sum(copies[name] * arch.weights[name][1] for name in names)
         count = arch.definition.streams
-        streams = arch.tokens * arch.width * count
+        step = arch.step_tokens
+        streams = step * arch.width * count
         if explicit:
             entries = sum(copies[name] * math.prod(arch.weights[name]) for name in names)
-            entries += arch.tokens * (inputs + outputs)
+            entries += step * (inputs + outputs)
         else:
             grams = 12 * copies.get("ffn.down", 0)  # every expert has its own
-            entries = arch.tokens * (inputs + 2 * outputs + grams * arch.tokens)
+            entries = step * (inputs + 2 * outputs + grams * step)
         if arch.dropout:
-            entries += 4 * arch.tokens * arch.width
-        once, weights = 0, tile_weights(arch)
+            entries += 4 * step * arch.width
+        once, weights = 0, arch.batch * tile_weights(arch)
         if tile_rows(arch) < arch.tokens:
             once = COPIES * weights * itemsize
         else:
@@ -69,7 +70,8 @@ class Footprint:
         if arch.reads_ids or arch.loss == "cross-entropy":
             vocabulary += 4 * 8 * arch.vocabulary  # the law of ids, and its sums
         if arch.loss == "cross-entropy":  # drawn in float32
-            vocabulary += arch.vocabulary * (arch.width * (4 + itemsize) + 4 * arch.tokens * itemsize)
+            vocabulary += arch.vocabulary * (arch.width * (4 + itemsize) + 4 * step * itemsize)
+            once += COPIES * 8 * step**2  # Grams of what receives gradients of labels and ids
         averages = MEASURES * count + len(names) + len(arch.learnt) + len(LOGGED)
         rows = 2 * count * positions or averages
         return cls((entries + 4 * streams) * itemsize, streams * itemsize, rows, once, vocabulary)

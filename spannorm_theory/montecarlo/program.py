@@ -25,7 +25,7 @@ from .weights import Matrix, Weights
 
 
 class Program:
-    """The operations of an :class:`Architecture` on tensors of shape (networks, tokens, width).
+    """The operations of an :class:`Architecture` on tensors of shape (networks, tokens of a step, width).
 
     Attributes:
         streams: number of residual streams.
@@ -147,6 +147,7 @@ class Program:
             shared=arch.shared_experts,
             renormalised=arch.gates == "renormalised",
             whole=weights.whole,
+            sequence=arch.tokens,
         )
         return out
 

@@ -71,6 +71,8 @@ class Architecture(Fields):
         position_variance: second moment of learned positions that are added to an embedding of ids.
         embedding_multiplier: a number that the embedding's rows are multiplied by, within
             ``input_variance``: the gradient of the embedding is as much larger.
+        batch: independent sequences of a step, over whose losses weights receive the gradient of the mean.
+            All that is of tokens, their gradients included, is of one sequence and its own loss.
         loss: "probe" (gradient at the output independent N(0, 1)), "mean" (one such row for all
             tokens, as of a mean-pooled output), "last" (at the last token only, sqrt(tokens) times
             N(0, 1)), or "cross-entropy" (mean over tokens, with a random unembedding and labels drawn

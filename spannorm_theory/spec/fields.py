@@ -18,6 +18,7 @@ OTHER_WORDS = {
     **dict.fromkeys(("seq-len", "sequence-length", "context", "block-size", "length", "n"), "tokens"),
     **dict.fromkeys(("n-kv-heads", "num-kv-heads", "num-key-value-heads"), "kv_heads"),
     **dict.fromkeys(("vocab", "vocab-size"), "vocabulary"),
+    **dict.fromkeys(("batch-size", "sequences"), "batch"),
     **dict.fromkeys(("embed-scale", "embedding-scale", "scale-emb"), "embedding_multiplier"),
     **dict.fromkeys(("logit-scaling", "logits-scaling"), "logit_multiplier"),
     **dict.fromkeys(("act", "hidden-act", "nonlinearity"), "activation"),
@@ -74,6 +75,7 @@ class Fields:
     input_cosine: float = 0.0
     position_variance: float = 0.0
     embedding_multiplier: float = 1.0
+    batch: int = 1
     # loss
     loss: str = "probe"
     vocabulary: int = 32_000
@@ -84,6 +86,17 @@ class Fields:
     def head_width(self) -> int:
         """d / H."""
         return self.width // self.heads
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of a step, those of all its sequences."""
+        return self.batch * self.tokens
+
+    @property
+    def crossed(self) -> bool:
+        """Whether gradients of different sequences of a step have something in common: those of labels and
+        logits."""
+        return self.batch > 1 and self.loss == "cross-entropy"
 
     @property
     def reads_ids(self) -> bool:

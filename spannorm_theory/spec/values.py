@@ -36,6 +36,7 @@ LEAST = {
     "width": 1,
     "heads": 1,
     "tokens": 2,
+    "batch": 1,
     "vocabulary": 2,
     "experts": 1,
     "top_k": 1,
