@@ -42,6 +42,7 @@ class SampledHeads:
             by the head width instead of its root.
         over_width: whether the norms run over all heads; ``head_norm`` is then the kernel over the whole
             width.
+        sequences: how many sequences of one length the tokens are, that do not see each other.
     """
 
     width: int
@@ -53,6 +54,7 @@ class SampledHeads:
     rope: bool = False
     logit_factor: float = 1.0
     over_width: bool = False
+    sequences: int = 1
 
     def draw(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, Array, Array, Array]:
         """Keys at gain 1, then queries and keys as the logits read them, (heads, tokens, head width);
@@ -70,7 +72,7 @@ class SampledHeads:
         if self.rope:
             queries, keys = rotated(queries), rotated(keys)
         logits = queries @ transposed(tokens_centred(keys)) * np.sqrt(self.logit_factor / queries.shape[-1])
-        unseen = hidden(len(gram), self.causal, self.window)
+        unseen = hidden(len(gram), self.causal, self.window, self.sequences)
         return plain, queries, keys, _softmax(np.stack([logits, -logits]), unseen)
 
     def values(self, plain: Array, gram: Array) -> Array:

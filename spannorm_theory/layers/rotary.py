@@ -29,13 +29,14 @@ def beyond(behind: Any, window: int | None) -> Any:
     return behind < 0 if window is None else (behind < 0) | (behind >= window)
 
 
-def hidden(tokens: int, causal: bool, window: int | None = None) -> Array | None:
-    """Mask (tokens, tokens), true where a row's token does not see a column's (:func:`beyond`); None if every
-    token sees all."""
+def hidden(tokens: int, causal: bool, window: int | None = None, sequences: int = 1) -> Array | None:
+    """Mask (tokens, tokens), true where a row's token does not see a column's (:func:`beyond`), which of
+    several ``sequences`` behind one another is no token of another; None if every token sees all."""
+    sequence, position = np.divmod(np.arange(tokens), tokens // sequences)
+    apart = sequence[:, None] != sequence
     if not causal:
-        return None
-    position = np.arange(tokens)
-    return np.asarray(beyond(position[:, None] - position, window))
+        return apart if sequences > 1 else None
+    return np.asarray(beyond(position[:, None] - position, window) | apart)
 
 
 def frequencies(head_width: int) -> Array:

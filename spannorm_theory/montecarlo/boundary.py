@@ -97,13 +97,13 @@ def _cross_entropy(arch: Architecture, random: Randomness, output: torch.Tensor)
 
 
 def embedding_grad_norm(arch: Architecture, random: Randomness, gradient: torch.Tensor) -> torch.Tensor:
-    """Squared gradient norm of the embedding of ids and of learned positions, float64 (networks,), of the mean
-    loss, from the gradient of each sequence's at the input; zero where tokens are no ids."""
+    """Squared gradient norm of the embedding of ids and of learned positions under the mean loss, float64
+    (networks,), from the gradient of each sequence's own at the input; zero where tokens are no ids."""
     if not arch.reads_ids:
         return random.zeros()
     ids, products = token_ids(arch, random, Purpose.IDS), gram(gradient)
     total = arch.embedding_multiplier**2 * product_norm(products, (ids[:, :, None] == ids[:, None]).double())
     if arch.position_variance:  # which all sequences share
-        at_positions = gradient.double().unflatten(1, (arch.batch, arch.tokens)).sum(1)
+        at_positions = gradient.double().view(-1, arch.batch, arch.tokens, arch.width).sum(1)
         total += at_positions.square().sum((1, 2))
     return total / arch.batch**2

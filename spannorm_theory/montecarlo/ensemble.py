@@ -99,8 +99,8 @@ def simulate(
 ) -> Ensemble:
     """Measure independent random networks of ``arch``, forward and backward, at every layer.
 
-    Each network reads one sequence and has one loss, or as many as the architecture says (:mod:`.boundary`). Results
-    depend on ``seed`` and not on how networks are batched.
+    Each network reads one sequence and has one loss, or as many as the architecture says
+    (:mod:`.boundary`). Results depend on ``seed`` and not on how networks are batched.
 
     Args:
         arch: an architecture, or its text form.

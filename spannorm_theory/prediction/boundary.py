@@ -53,9 +53,9 @@ def input_gram(tokens: TokenGrams, ids: NDArray[np.int64] | None = None) -> Arra
     arch = tokens.arch
     if ids is not None:
         own, position = arch.embedding_moments
-        return own * repeats(tokens, ids) + tokens.gram(position, 0.0)
+        return own * repeats(tokens, ids) + position * tokens.placed
     q, delta = input_moments(arch)
-    return tokens.gram(q, q - delta)
+    return np.asarray(tokens.gram(q, q - delta) * tokens.together)
 
 
 def repeats(tokens: TokenGrams, ids: NDArray[np.int64] | None = None) -> Array:

@@ -55,19 +55,18 @@ def head_norm(arch: Architecture, products: float) -> float:
     return float(np.log(arch.logit_multiplier**2 * arch.width**2 / arch.head_gain * products))
 
 
-def embedding_norm(arch: Architecture, own: float, repeated: float) -> float:
+def embedding_norm(arch: Architecture, repeated: float, placed: float) -> float:
     """Logarithm of the squared gradient norm of the embedding of ids and of learned positions, where there
     are any.
 
     Args:
-        own: sum over tokens of the gradient's second moment at the input.
-        repeated: sum of its covariances over ordered pairs of tokens of one id.
+        repeated, placed: sums of the gradient's covariances at the input over all pairs of tokens of one id,
+            and of one position.
     """
     if not arch.reads_ids:
         return -np.inf
-    positions = own if arch.position_variance else 0.0
     with np.errstate(divide="ignore"):  # a stack that reads nothing of its input
-        total = arch.embedding_multiplier**2 * (own + repeated) + positions
+        total = arch.embedding_multiplier**2 * repeated + (placed if arch.position_variance else 0.0)
         return float(np.log(arch.width * total))
 
 
@@ -85,7 +84,7 @@ def of_pairs(
     collision = arch.token_law.collision
     return (
         head_norm(arch, n * (q * gamma + others * p * c)),
-        embedding_norm(arch, n * source[0], n * others * collision * source[1]),
+        embedding_norm(arch, n * (source[0] + others * collision * source[1]), n * source[0]),
     )
 
 
@@ -94,6 +93,7 @@ def of_grams(
 ) -> tuple[float, float]:
     """:func:`head_norm` and :func:`embedding_norm` of token Grams: of the model's output, of the gradient
     there and at the input, and of :func:`.boundary.repeats`."""
-    own = tokens.size(source) * tokens.arch.tokens
-    pairs = tokens.total(repeated * source) - own
-    return head_norm(tokens.arch, tokens.total(output * loss)), embedding_norm(tokens.arch, own, pairs)
+    products, repeats, places = map(
+        tokens.squared, (output * loss, repeated * source, tokens.placed * source)
+    )
+    return head_norm(tokens.arch, products), embedding_norm(tokens.arch, repeats, places)

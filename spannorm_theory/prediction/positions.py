@@ -95,6 +95,9 @@ def predict_positions(arch: Architecture) -> Prediction:
     for matrix in ("attn.query", "attn.key"):
         known = profiles[matrix, "weight_grad_norm"]
         profiles[matrix, "weight_grad_norm"] = np.where(unlike, known, np.nan)
+    if arch.crossed:  # what two sequences have in common is left to sampled heads
+        weights = [key for key in profiles if key[1] == "weight_grad_norm"]
+        profiles.update({key: np.full(arch.depth, np.nan) for key in weights})
     profiles.update(run.logged(repeats(tokens), profiles))
     errors, apart = ({key: _error(key, x) for key, x in table.items()} for table in (profiles, run.positions))
     places = grid.positions + 1

@@ -78,6 +78,8 @@ def all_profiles(
         )
         _decline_unlike_pairs(profiles, v[:, step.places])
         declined = (*declined, *ROUTED_ALIKE) if arch.reads_ids else declined
+    if arch.crossed:  # what two sequences have in common is left to sampled heads
+        declined = tuple(gradients.weights)
     nothing = np.full(arch.depth, np.nan)
     profiles.update({(name, "weight_grad_norm"): nothing for name in declined if name in gradients.weights})
     if arch.loss == "cross-entropy":

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from spannorm_theory import Architecture, predict
+from spannorm_theory import Architecture, predict, verify
 from spannorm_theory.base.quantities import LOGGED
 from spannorm_theory.softmax.rows import log_partition
 
@@ -20,7 +20,7 @@ def rms(x: torch.Tensor) -> torch.Tensor:
 
 
 def log_of(arch: Architecture, causal: bool, generator: torch.Generator) -> list[float]:
-    """Loss, second moment of the logits and norm of all gradients of one pre-norm network."""
+    """Loss, second moment of the logits and norm of all gradients of one step of a pre-norm network."""
 
     def matrix(rows: int, columns: int, gain: float = 1.0, fan: int | None = None) -> torch.Tensor:
         entries = torch.randn(rows, columns, dtype=torch.float64, generator=generator)
@@ -35,7 +35,9 @@ def log_of(arch: Architecture, causal: bool, generator: torch.Generator) -> list
         law = 1 / torch.arange(1, types + 1, dtype=torch.float64)
     else:
         law = torch.ones(types, dtype=torch.float64)
-    ids, labels = torch.multinomial(law, 2 * TOKENS, replacement=True, generator=generator).view(2, -1)
+    count = 2 * arch.batch * TOKENS
+    drawn = torch.multinomial(law, count, replacement=True, generator=generator)
+    ids, labels = drawn.view(2, arch.batch, TOKENS)
     x = m_e * table[ids]
     if arch.position_variance:
         weights.append(matrix(TOKENS, d, arch.position_variance, 1))
@@ -45,12 +47,12 @@ def log_of(arch: Architecture, causal: bool, generator: torch.Generator) -> list
         down = matrix(4 * d, d)
         weights += [q, k, v, o, up, down]
         h = rms(x)
-        heads = [(h @ w).view(TOKENS, HEADS, -1).transpose(0, 1) for w in (q, k, v)]
+        heads = [(h @ w).view(arch.batch, TOKENS, HEADS, -1).transpose(1, 2) for w in (q, k, v)]
         mixed = functional.scaled_dot_product_attention(*heads, is_causal=causal)
-        x = x + mixed.transpose(0, 1).reshape(TOKENS, d) @ o
+        x = x + mixed.transpose(1, 2).reshape(x.shape) @ o
         x = x + functional.gelu(rms(x) @ up) @ down
     logits = m_h * rms(x) @ head
-    loss = functional.cross_entropy(logits, labels)
+    loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
     grads = torch.autograd.grad(loss, weights)
     norm = sum(g.square().sum() for g in grads) ** 0.5
     return [loss.item(), logits.square().mean().item(), float(norm)]
@@ -62,6 +64,8 @@ CASES = [
     {"inputs": "uniform", "vocabulary": 100, "embedding_multiplier": 8.0, "input_variance": 0.1},
     {"inputs": "uniform", "vocabulary": 100, "logit_multiplier": 0.25, "position_variance": 0.5},
     {"inputs": "zipf", "vocabulary": 50, "head_gain": 0.3, "mask": "causal", "embedding_multiplier": 4.0},
+    {"inputs": "uniform", "vocabulary": 40, "head_gain": 4.0, "batch": 6},
+    {"inputs": "zipf", "vocabulary": 500, "mask": "causal", "position_variance": 0.5, "batch": 4},
 ]
 
 
@@ -76,7 +80,8 @@ def test_the_log_of_networks_written_by_hand(fields: dict[str, object]) -> None:
     table = predict(arch).set_index("quantity").loc[list(LOGGED)]
     assert (table["stream"] == "output").all()
     theory = table["value"].to_numpy()
-    mean, error = sample.mean(axis=0), sample.std(axis=0, ddof=1) / np.sqrt(len(sample))
+    own = table["se"] * np.where(theory == theory[0], 1, theory) if "se" in table else 0.0  # of logarithms
+    mean, error = sample.mean(axis=0), np.hypot(sample.std(axis=0, ddof=1) / np.sqrt(len(sample)), own)
     # of a loss, which moves with (1 - P2) / 2 of its logits' second moment, of that, and of the norm
     width = np.array([theory[1] / 2, theory[1], theory[2]]) * 2 / WIDTH
     assert (np.abs(mean - theory) < 4 * error + width).all(), (mean / theory, error / theory)
@@ -110,3 +115,38 @@ def test_a_log_needs_a_head_and_predicted_gradients() -> None:
         table = predict(declined, theory=theory).set_index("quantity")
         assert np.isfinite(table.loc["global_grad_norm", "value"]) == known
         assert np.isfinite(table.loc["loss", "value"])
+
+
+@pytest.mark.exact
+def test_sequences_that_share_no_labels_add_up_as_independent_ones() -> None:
+    shape = {"depth": 2, "width": 64, "heads": 4, "tokens": 8}
+    for fields, theory in (({}, "pair"), ({"mask": "causal"}, "sampled"), ({"mask": "causal"}, "positions")):
+        arch = Architecture("pre-norm", **shape, **fields)
+        one, four = (predict(a, theory) for a in (arch, arch.with_(batch=4)))
+        ratio = one["value"] / four["value"]
+        weights = one["quantity"] == "weight_grad_norm"
+        np.testing.assert_allclose(ratio[weights], 4)
+        np.testing.assert_allclose(ratio[~weights].dropna(), 1)
+
+
+def test_only_sampled_heads_say_what_sequences_have_in_common() -> None:
+    arch = Architecture(
+        "pre-norm", depth=2, width=64, heads=4, tokens=16, loss="cross-entropy", vocabulary=99, batch=4
+    )
+    assert set(predict(arch)["theory"]) == {"sampled"}
+    for mask, theory in (("none", "pair"), ("causal", "positions")):
+        table = predict(arch.with_(mask=mask), theory)
+        learnt = table["quantity"].isin(["weight_grad_norm", "global_grad_norm"])
+        assert table["value"][learnt].isna().all()
+        assert table["value"][table["quantity"].isin(["loss", "grad_variance"])].notna().all()
+
+
+@pytest.mark.statistical
+def test_steps_of_several_sequences_pass() -> None:
+    shape = {"depth": 2, "width": 64, "heads": 4, "tokens": 8, "batch": 3}
+    for fields in (
+        {"loss": "cross-entropy", "vocabulary": 64, "experts": 4, "top_k": 2, "attention_dropout": 0.1},
+        {"loss": "mean", "input_cosine": 0.3, "mask": "causal", "dropout": 0.1},
+    ):
+        result = verify(Architecture("span-norm", **shape, **fields), networks=32, progress=False)
+        assert result.passed, result.summary()
