@@ -54,7 +54,7 @@ class SampledTokens(TokenGrams):
     @cached_property
     def together(self) -> Array:
         """One where both tokens of an entry are of one sequence, and zero elsewhere."""
-        return np.kron(np.eye(self.sequences), np.ones((self.arch.tokens,) * 2))
+        return np.asarray(np.kron(np.eye(self.sequences), np.ones((self.arch.tokens,) * 2)), dtype=float)
 
     @cached_property
     def pairs(self) -> Array:
@@ -71,7 +71,7 @@ class SampledTokens(TokenGrams):
     @property
     def placed(self) -> Array:
         """Gram of ones where two tokens have one position."""
-        return np.kron(np.ones((self.sequences,) * 2), np.eye(self.arch.tokens))
+        return np.asarray(np.kron(np.ones((self.sequences,) * 2), np.eye(self.arch.tokens)), dtype=float)
 
     def gram(self, own: Any, between: Any) -> Array:
         """The Gram of second moments ``own`` and of covariances ``between`` two tokens."""
