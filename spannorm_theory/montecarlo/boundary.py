@@ -86,8 +86,9 @@ def _cross_entropy(arch: Architecture, random: Randomness, output: torch.Tensor)
     for i, network in enumerate(random.networks):  # unembeddings are large: one at a time
         entries = random.only(network).normal(0, Purpose.LOSS, d * arch.vocabulary).view(d, -1)
         logits = (output[i] @ entries).mul_(std)
-        logged["loss"][i] = torch.nn.functional.cross_entropy(logits.float(), labels[i])
-        logged["logit_second_moment"][i] = logits.double().square().mean()
+        exact = logits.double()
+        logged["loss"][i] = torch.nn.functional.cross_entropy(exact, labels[i])
+        logged["logit_second_moment"][i] = exact.square().mean()
         residual = logits.softmax(-1)
         residual[torch.arange(step, device=output.device), labels[i]] -= 1
         gradient[i] = (residual @ entries.mT).mul_(std / n)

@@ -70,7 +70,7 @@ class Footprint:
         if arch.reads_ids or arch.loss == "cross-entropy":
             vocabulary += 4 * 8 * arch.vocabulary  # the law of ids, and its sums
         if arch.loss == "cross-entropy":  # drawn in float32
-            vocabulary += arch.vocabulary * (arch.width * (4 + itemsize) + 4 * step * itemsize)
+            vocabulary += arch.vocabulary * (arch.width * (4 + itemsize) + step * (3 * itemsize + 24))
             once += COPIES * 8 * step**2  # Grams of what receives gradients of labels and ids
         averages = MEASURES * count + len(names) + len(arch.learnt) + len(LOGGED)
         rows = 2 * count * positions or averages
