@@ -60,6 +60,8 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
     floor = 2 / arch.width
     normed = any("query" in arch.normed(b) for t in arch.traces for b in t.branches if b.kind == "attention")
     sphere = 3 / arch.head_width if normed and arch.qk_norm_over == "head" else 0.0
+    leaning = np.zeros(arch.depth + 1)
+    leaning[-1] = _of_head(arch, profiles)
     result: dict[Key, Array] = {}
     for (stream, quantity), profile in profiles.items():
         if quantity == "variance":
@@ -72,9 +74,9 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
             cosine = profiles[stream, "token_cosine"]
             result[stream, quantity] = _of_rank(arch, quantity, profile, cosine, below, floor)
         elif quantity == "grad_variance":
-            result[stream, quantity] = (floor + below[-1] / 2 + above)[: len(profile)]
+            result[stream, quantity] = (floor + below[-1] / 2 + above + leaning)[: len(profile)]
         elif quantity == "grad_token_cosine":
-            result[stream, quantity] = floor + (1 - np.abs(profile)) * (above + below[-1] / 2)
+            result[stream, quantity] = floor + (1 - np.abs(profile)) * (above + below[-1] / 2 + leaning)
         elif quantity == "layer_cosine":
             result[stream, quantity] = floor + (1 - profile**2) * (below[:-1] + v)
         elif quantity == "branch_share":
@@ -91,6 +93,16 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
             if quantity == "weight_grad_norm" and stream.startswith("ffn."):
                 result[stream, quantity] = result[stream, quantity] + _of_routing(arch, stream, profiles)
     return result
+
+
+def _of_head(arch: Architecture, profiles: Mapping[Key, Array]) -> float:
+    """Share by which the gradient of a cross-entropy at the model's output exceeds the wide limit's, as it
+    leans on that output: E (z.(P - e_label))^2 = [z2 (1 - P2)]^2 + z2 of logits z, over d z2 (1 + P2)."""
+    if (OUTPUT, "logit_second_moment") not in profiles:
+        return 0.0
+    size = float(np.exp(profiles[OUTPUT, "logit_second_moment"][0]))
+    p2 = one_row(size**0.5, arch.vocabulary).p2
+    return (size * (1 - p2) ** 2 + 1) / (1 + p2) / arch.width
 
 
 def _of_log(

@@ -8,7 +8,9 @@ import torch
 from torch.nn import functional
 
 from spannorm_theory import Architecture, predict, verify
+from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.base.quantities import LOGGED
+from spannorm_theory.prediction.boundary import normed_output
 from spannorm_theory.softmax.rows import log_partition
 
 #: sizes of the hand-written network, whose width is large enough for deviations of a few per cent
@@ -149,3 +151,18 @@ def test_steps_of_several_sequences_pass() -> None:
     ):
         result = verify(Architecture("span-norm", **shape, **fields), networks=32, progress=False)
         assert result.passed, result.summary()
+
+
+@pytest.mark.exact
+def test_a_gradient_that_leans_on_an_unnormed_output_is_refused() -> None:
+    heads = {"loss": "cross-entropy", "vocabulary": 2000, "width": 128, "heads": 4, "tokens": 24, "depth": 4}
+    for placement in ("pre-norm", "post-norm", "span-norm", "siamese-norm", "mix-ln", "residual"):
+        assert normed_output(Architecture(placement, **heads))
+        predict(Architecture(placement, **heads, head_gain=20.0), "pair")
+    for placement in ("no-norm", "dyt"):
+        assert not normed_output(Architecture(placement, **heads))
+    for mask in ("none", "causal"):
+        leaning = Architecture("no-norm", **heads, mask=mask)
+        with pytest.raises(AssumptionError, match=r"leans on an output that no norm holds.*width=512"):
+            predict(leaning)
+        predict(leaning.with_(scaling="depth-scaled-init"))
