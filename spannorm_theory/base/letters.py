@@ -151,12 +151,20 @@ EXPERTS = (
 
 ENDS = (
     Letter(r"\kappa_l", "exponents", "natural exponent that is carried apart from gradient moments", "T8.2"),
-    Letter("P_c", "collision_probability", "probability that two token ids are the same", "T8.3"),
+    Letter("P_c", "collision", "probability that two token ids are the same", "T8.3"),
     Letter(
         "s_e, s_p", "embedding_moments", "second moments of the tokens' and the positions' embedding", "T8.3"
     ),
     Letter(r"\mathcal V", "vocabulary", "types of token ids, and of labels", "T8.4"),
+    Letter("s_h", "head_gain", "second moment of logits over that of the model's output", "T8.4"),
     Letter("f", "alignment_map", "map of the token cosine through a block", "T8.5"),
+    Letter(r"\mathcal L", "log_partition", "expected loss of a cross-entropy", "T8.6"),
+    Letter(
+        "m_h, m_e",
+        "logit_multiplier, embedding_multiplier",
+        "what logits, an embedding are multiplied by",
+        "T8.7",
+    ),
 )
 
 FINITE_WIDTH = (

@@ -77,14 +77,18 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
         ("attention_dropout", float, "rate of dropout on attention weights"),
     ),
     "input": (
-        ("inputs", str, "gaussian, or zipf (token ids through an embedding)"),
+        ("inputs", str, "gaussian, or zipf or uniform (law of token ids through an embedding)"),
         ("input_variance", float, "second moment of the input (or embedding) per coordinate"),
         ("input_cosine", float, "cosine between gaussian input tokens"),
-        ("position_variance", float, "second moment of learned positions of a zipf input"),
+        ("position_variance", float, "second moment of learned positions of token ids"),
+        ("embedding_multiplier", float, "factor on the embedding, within input-variance"),
+        ("batch", int, "sequences of a step, whose mean loss weights learn"),
     ),
     "loss": (
         ("loss", str, "probe, mean, last or cross-entropy"),
-        ("vocabulary", int, "types of zipf inputs and of cross-entropy"),
+        ("vocabulary", int, "types of token ids and of cross-entropy"),
+        ("head_gain", float, "width times the variance of an unembedding's entry"),
+        ("logit_multiplier", float, "factor on the logits, within head-gain"),
     ),
 }
 

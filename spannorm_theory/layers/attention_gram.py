@@ -83,6 +83,7 @@ class SampledAttention(SampledHeads):
         noise: Array,
         pair_variance: float,
         random: np.random.Generator | None = None,
+        pairs: Array | float = 1.0,
     ) -> tuple[Array, dict[str, float]]:
         """Gradient Gram at the branch input, and E |dLoss/dW|_F^2 of each matrix.
 
@@ -91,6 +92,7 @@ class SampledAttention(SampledHeads):
             grad: token Gram of the gradient at the branch output.
             pair_variance: V (T9.1), at least 1/d.
             random: source of the draws of values and gradients under rotary embedding; else it is not used.
+            pairs: weight of each entry of a Gram in squared gradients of matrices.
         """
         plain, queries, keys, weights = self.draw(gram, gains, noise)
         # rows that are one maximum have no Jacobian; the expansions would leave their rounding errors
@@ -120,16 +122,16 @@ class SampledAttention(SampledHeads):
             stream += gains[f"attn.{name}"] * back * found
             # gradients at keys have no token mean, unless each is turned by an angle of its own
             read = self._grams_seen(back * gram) if name == "key" and self.rotary is None else back * gram
-            norms[f"attn.{name}"] = self.width**2 * float((read * found).sum())
+            norms[f"attn.{name}"] = self.width**2 * float((pairs * read * found).sum())
         twice = gain * self._read_twice(a, self._grams_seen(values), queries, gram, gains)
-        norms["attn.key"] += self.width**2 * pair_variance * float((g * twice).sum())
+        norms["attn.key"] += self.width**2 * pair_variance * float((pairs * g * twice).sum())
         # a projection that starts at zero has a gradient, but no output to tell what it reads
         read = (
             output / gains["attn.output"]
             if gains["attn.output"]
             else self._normed(gain * self._mixed(plain, weights, gram))
         )
-        norms["attn.output"] = self.breadth * self.width**2 * float((read * grad).sum())
+        norms["attn.output"] = self.breadth * self.width**2 * float((pairs * read * grad).sum())
         return _symmetric(stream), norms
 
     @property

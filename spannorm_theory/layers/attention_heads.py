@@ -44,6 +44,7 @@ class SampledHeads:
             width.
         sinks: whether each row has one more logit, of 0, whose value is nothing: rows of weights then add up
             to less than one, and see what all keys or values have in common.
+        sequences: how many sequences of one length the tokens are, that do not see each other.
     """
 
     width: int
@@ -56,6 +57,7 @@ class SampledHeads:
     logit_factor: float = 1.0
     over_width: bool = False
     sinks: bool = False
+    sequences: int = 1
 
     def draw(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, Array, Array, Array]:
         """Keys at gain 1, then queries and keys as the logits read them, (heads, tokens, head width);
@@ -73,7 +75,7 @@ class SampledHeads:
         if self.rotary is not None:
             queries, keys = rotated(queries, self.rotary), rotated(keys, self.rotary)
         logits = queries @ transposed(self.seen(keys)) * np.sqrt(self.logit_factor / queries.shape[-1])
-        unseen = hidden(len(gram), self.causal, self.window)
+        unseen = hidden(len(gram), self.causal, self.window, self.sequences)
         return plain, queries, keys, _softmax(np.stack([logits, -logits]), unseen, self.sinks)
 
     def seen(self, x: Array) -> Array:

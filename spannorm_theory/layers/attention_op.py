@@ -28,9 +28,10 @@ def attention_forward(
     inner_norm: str | None,
     drop: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """The branch on tensors (networks, tokens, width); ``linear(x, name)`` applies a weight matrix, ``drop``
-    dropout to the weights (networks, heads, tokens, tokens), ``inner_norm`` stands before the projection;
-    ``attends`` says which keys a token sees."""
+    """The branch on tensors (networks, tokens of a step, width), each token seeing those of its sequence;
+    ``linear(x, name)`` applies a weight matrix, ``drop`` dropout to the weights (sequences of all networks,
+    heads, tokens, tokens), ``inner_norm`` stands before the projection; ``attends`` says which keys a token
+    sees."""
     import torch
 
     from .attention_tiles_op import TiledMix
@@ -41,7 +42,7 @@ def attention_forward(
         y = linear(x, f"attn.{name}")
         if name in normed and arch.qk_norm_over == "width":
             y = normalise(y, arch.norm)
-        y = y.reshape(*x.shape[:-1], -1, size).transpose(1, 2)
+        y = y.reshape(-1, arch.tokens, y.shape[-1] // size, size).transpose(1, 2)
         if name in normed and arch.qk_norm_over == "head":
             y = normalise(y, arch.norm)
         if name in ("query", "key") and attends.positions == "rope":
@@ -68,7 +69,7 @@ def attention_forward(
         mixed = drop(weigh(queries, keys, cut[0])) @ values
     else:  # dropped weights are not cut
         mixed = TiledMix.apply(queries, keys, values, scale, cut, weigh)  # type: ignore[no-untyped-call]
-    mixed = mixed.transpose(1, 2).flatten(-2)
+    mixed = mixed.transpose(1, 2).reshape(*x.shape[:-1], -1)
     if inner_norm is not None:
         mixed = normalise(mixed, inner_norm)
     return linear(mixed if gate is None else gate.sigmoid() * mixed, "attn.output")

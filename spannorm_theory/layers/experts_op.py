@@ -26,9 +26,10 @@ def moe_forward(
     shared_gate: bool,
     factor: float,
     whole: bool,
+    sequence: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The branch on tensors (networks, tokens, width), and the squared coefficient of variation of the
-    experts' loads, float64 (networks,).
+    experts' loads by the first sequence, float64 (networks,).
 
     Args:
         linear: ``linear(x, name)`` applies a weight matrix; those of expert e are called "ffn.up.<e>" and
@@ -36,6 +37,7 @@ def moe_forward(
         factor: multiplies the sum of the chosen experts.
         whole: give every expert all tokens, zero rows for those that it does not receive, instead of the
             tokens that it receives: tensors of one shape whatever the routing.
+        sequence: tokens of a sequence.
     """
     import torch
     from torch.nn import functional
@@ -50,7 +52,8 @@ def moe_forward(
     if factor != 1:
         share = factor * share
     loads = chosen.double().sum(1)
-    imbalance = loads.var(-1, correction=0) / loads.mean(-1).square()
+    own = chosen[:, :sequence].double().sum(1)
+    imbalance = own.var(-1, correction=0) / own.mean(-1).square()
 
     def expert(tokens: torch.Tensor, number: int) -> torch.Tensor:
         return ffn_forward(tokens, lambda y, name: linear(y, f"{name}.{number}"), activation)

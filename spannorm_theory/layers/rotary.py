@@ -45,13 +45,14 @@ def beyond(behind: Any, causal: bool, window: int | None) -> Any:
     return (behind < 0 if causal else behind <= -window) | (behind >= window)
 
 
-def hidden(tokens: int, causal: bool, window: int | None = None) -> Array | None:
-    """Mask (tokens, tokens), true where a row's token does not see a column's (:func:`beyond`); None if every
-    token sees all."""
-    if not causal and window is None:
+def hidden(tokens: int, causal: bool, window: int | None = None, sequences: int = 1) -> Array | None:
+    """Mask (tokens, tokens), true where a row's token does not see a column's (:func:`beyond`), which of
+    several ``sequences`` behind one another is no token of another; None if every token sees all."""
+    if not causal and window is None and sequences == 1:
         return None
-    position = np.arange(tokens)
-    return np.asarray(beyond(position[:, None] - position, causal, window))
+    sequence, position = np.divmod(np.arange(tokens), tokens // sequences)
+    apart = sequence[:, None] != sequence
+    return np.asarray(beyond(position[:, None] - position, causal, window) | apart)
 
 
 def frequencies(head_width: int, rotary: Rotary = PUBLISHED) -> Array:

@@ -73,4 +73,5 @@ class PositionTokens(TokenGrams):
         v: float,
     ) -> tuple[Array, dict[str, float]]:
         """Gradient Gram at the input of attention, and squared gradients of its matrices."""
-        return attention.backward(gram, grad, gains, v)
+        stream, norms = attention.backward(gram, grad, gains, v)
+        return stream, {name: norm / self.arch.batch for name, norm in norms.items()}

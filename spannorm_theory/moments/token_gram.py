@@ -154,7 +154,7 @@ class Block:
             else:
                 pairs = self.tokens.of_pairs(gram)
                 stream = grad * component.gain(*pairs, gains)
-                found = component.weight_grads_gram(*pairs, grad * self.tokens.pairs, gains)
+                found = component.weight_grads_gram(*pairs, grad * self.tokens.step_pairs, gains)
             norms.update(found)
             return stream
 
@@ -162,7 +162,7 @@ class Block:
         for gain in self.wiring.trace.gains:
             values, behind = forward.cov(gain.source, gain.source), adjoint.at[gain.index]
             grad = moments.cov(behind, behind)
-            norms[gain.name] = self.tokens.arch.width * self.tokens.total(values * grad)
+            norms[gain.name] = self.tokens.arch.width * self.tokens.squared(values * grad)
         nothing = self.tokens.gram(0.0, 0.0)  # the gradient of a stream that nothing reads
         return [[nothing if np.ndim(g) == 0 else g for g in row] for row in moments.outputs()], norms
 

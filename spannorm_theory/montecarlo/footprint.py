@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 
+from ..base.quantities import LOGGED
 from ..layers.attention_tiles import tile_rows, tile_weights
 from ..spec.architecture import Architecture
 from ..spec.graph import SUBLAYERS
@@ -45,10 +46,11 @@ class Footprint:
         if arch.dense_layers:
             entries = max(entries, _matrices(arch.at(0), explicit)[1])
         count = arch.definition.streams
-        streams = arch.tokens * arch.width * count
+        step = arch.step_tokens
+        streams = step * arch.width * count
         if arch.dropout:
-            entries += 4 * arch.tokens * arch.width
-        once, weights = 0, tile_weights(arch)
+            entries += 4 * step * arch.width
+        once, weights = 0, arch.batch * tile_weights(arch)
         if tile_rows(arch) < arch.tokens:
             once = COPIES * weights * itemsize
         else:
@@ -56,11 +58,12 @@ class Footprint:
         if not positions:
             once += COPIES * 8 * count * arch.tokens**2
         vocabulary = 0
-        if arch.inputs == "zipf" or arch.loss == "cross-entropy":
+        if arch.reads_ids or arch.loss == "cross-entropy":
             vocabulary += 4 * 8 * arch.vocabulary  # the law of ids, and its sums
         if arch.loss == "cross-entropy":  # drawn in float32
-            vocabulary += arch.vocabulary * (arch.width * (4 + itemsize) + 3 * arch.tokens * itemsize)
-        averages = MEASURES * count + len(names) + len(arch.learnt)
+            vocabulary += arch.vocabulary * (arch.width * (4 + itemsize) + step * (3 * itemsize + 24))
+            once += COPIES * 8 * step**2  # Grams of what receives gradients of labels and ids
+        averages = MEASURES * count + len(names) + len(arch.learnt) + len(LOGGED)
         rows = 2 * count * positions or averages
         return cls((entries + 4 * streams) * itemsize, streams * itemsize, rows, once, vocabulary)
 
@@ -99,6 +102,6 @@ def _matrices(arch: Architecture, explicit: bool) -> tuple[list[str], int]:
     outputs = sum(copies[name] * shape[1] for name, shape in shapes.items())
     if explicit:
         entries = sum(copies[name] * math.prod(shape) for name, shape in shapes.items())
-        return list(shapes), entries + arch.tokens * (inputs + outputs)
+        return list(shapes), entries + arch.step_tokens * (inputs + outputs)
     grams = 12 * copies.get("ffn.down", 0)  # every expert has its own
-    return list(shapes), arch.tokens * (inputs + 2 * outputs + grams * arch.tokens)
+    return list(shapes), arch.step_tokens * (inputs + 2 * outputs + grams * arch.step_tokens)

@@ -26,7 +26,7 @@ from .weights import Matrix, Weights
 
 
 class Program:
-    """The operations of an :class:`Architecture` on tensors of shape (networks, tokens, width).
+    """The operations of an :class:`Architecture` on tensors of shape (networks, tokens of a step, width).
 
     Attributes:
         streams: number of residual streams.
@@ -157,6 +157,7 @@ def _experts(arch: Architecture, x: torch.Tensor, weights: Weights) -> torch.Ten
         shared_gate=arch.shared_gate,
         factor=arch.routed_scale,
         whole=weights.whole,
+        sequence=arch.tokens,
     )
     return out
 

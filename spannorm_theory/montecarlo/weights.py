@@ -66,7 +66,7 @@ class Weights(ABC):
         """Inverted dropout of ``x``; the mask is the same whenever the block is computed."""
         if not rate:
             return x
-        kept = self._random.kept(self._layer, purpose, x[0].numel(), rate)
+        kept = self._random.kept(self._layer, purpose, x.numel() // len(self._random.networks), rate)
         return x * kept.view(x.shape).to(x.dtype) / (1 - rate)
 
     @abstractmethod

@@ -18,8 +18,7 @@ from ..gaussian.rank_metrics import log_rank_residual
 from ..layers.position_grid import position_grid
 from ..moments.position_tokens import PositionTokens
 from ..spec.architecture import Architecture
-from ..spec.token_law import collision_probability
-from .boundary import input_gram, input_pair_variance
+from .boundary import input_gram, input_pair_variance, repeats
 from .gram_run import GramRun
 from .prediction import Prediction
 
@@ -38,6 +37,9 @@ ERRORS = {
     "attn.query": 0.06,
     "attn.key": 0.06,
     "weight_grad_norm": 0.015,
+    "loss": 0.001,
+    "logit_second_moment": 0.003,
+    "global_grad_norm": 0.01,
 }
 
 #: least coordinates of a head: in narrower ones the cosines of queries vary beyond first order; and behind
@@ -63,7 +65,7 @@ def declined(arch: Architecture) -> str:
         return f"attention_dropout={arch.attention_dropout:g} is derived with sampled heads alone"
     if arch.head_size < narrow:
         return f"heads of {arch.head_size} coordinates are narrower than the {narrow} that are wide here"
-    if arch.inputs == "zipf" and collision_probability(arch.vocabulary) > REPEATED:
+    if arch.reads_ids and arch.token_law.collision > REPEATED:
         return f"ids of vocabulary={arch.vocabulary} repeat too often to be a smooth function of the position"
     return ""
 
@@ -95,6 +97,10 @@ def predict_positions(arch: Architecture) -> Prediction:
     for matrix in ("attn.query", "attn.key"):
         known = profiles[matrix, "weight_grad_norm"]
         profiles[matrix, "weight_grad_norm"] = np.where(unlike, known, np.nan)
+    if arch.crossed:  # what two sequences have in common is left to sampled heads
+        weights = [key for key in profiles if key[1] == "weight_grad_norm"]
+        profiles.update({key: np.full(arch.depth, np.nan) for key in weights})
+    profiles.update(run.logged(repeats(tokens), profiles))
     errors, apart = ({key: _error(key, x) for key, x in table.items()} for table in (profiles, run.positions))
     places = grid.positions + 1
     return Prediction(arch, profiles, "positions", run.undecided, errors, places, run.positions, apart)

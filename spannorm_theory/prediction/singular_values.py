@@ -83,7 +83,7 @@ def _from_grams(arch: Architecture, layers: Sequence[int]) -> dict[str, Array]:
         rows = []
         for layer in layers:
             kept = np.isfinite(resolved.profiles[stream, "participation_ratio"][layer])
-            if arch.inputs == "zipf" or not kept:
+            if arch.reads_ids or not kept:
                 rows.append(np.full(arch.tokens, np.nan))
                 continue
             size, rotation = np.linalg.eigh(resolved.grams[stream, "variance"][layer])

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from html import escape
+from importlib import import_module
 from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any
@@ -88,16 +89,24 @@ class Architecture(Fields):
             (orthogonal rows or columns, whichever are fewer, of equal length).
         dropout: rate of inverted dropout on the output of each branch.
         attention_dropout: rate of inverted dropout on attention weights.
-        inputs: "gaussian" (tokens of cosine ``input_cosine``) or "zipf" (ids drawn independently from
-            Zipf's law over ``vocabulary`` types, through a Gaussian embedding).
-        input_variance: q of a Gaussian input, or of the embedding.
+        inputs: "gaussian" (tokens of cosine ``input_cosine``), or ids through a Gaussian embedding, drawn
+            independently over ``vocabulary`` types by "zipf" (Zipf's law) or "uniform" (all alike).
+        input_variance: q of a Gaussian input, or of the embedding as the stack reads it.
         input_cosine: rho of a Gaussian input, in (-1/(tokens - 1), 1).
-        position_variance: second moment of learned positions that are added to a "zipf" embedding.
+        position_variance: second moment of learned positions that are added to an embedding of ids.
+        embedding_multiplier: a number that the embedding's rows are multiplied by, within
+            ``input_variance``: the gradient of the embedding is as much larger.
+        batch: independent sequences of a step, over whose losses weights receive the gradient of the mean.
+            All that is of tokens, their gradients included, is of one sequence and its own loss.
         loss: "probe" (gradient at the output independent N(0, 1)), "mean" (one such row for all
             tokens, as of a mean-pooled output), "last" (at the last token only, sqrt(tokens) times
-            N(0, 1)), or "cross-entropy" (mean over tokens, with a random unembedding of gain 1 and labels
-            drawn independently from Zipf's law over ``vocabulary`` types).
-        vocabulary: number of types of "zipf" inputs and of "cross-entropy".
+            N(0, 1)), or "cross-entropy" (mean over tokens, with a random unembedding and labels drawn
+            independently from the law of ``inputs``, Zipf's for "gaussian", over ``vocabulary`` types).
+        vocabulary: number of types of token ids and of "cross-entropy".
+        head_gain: width times the variance of an entry of the unembedding, ``logit_multiplier`` included:
+            the second moment of the logits is as many times that of the model's output.
+        logit_multiplier: a number that logits are multiplied by, within ``head_gain``: the gradient of the
+            unembedding is as much larger.
 
     Raises:
         InputError: a size, name or option that no architecture can have.
@@ -299,6 +308,11 @@ class Architecture(Fields):
 
     def _branches(self) -> list[Branch]:
         return [branch for trace in self.traces for branch in trace.branches]
+
+    def expected(self) -> dict[str, Any]:
+        """Values of a training monitor before the first step: ``spannorm_theory.expected`` of this."""
+        found: dict[str, Any] = import_module(__name__.partition(".")[0]).expected(self)  # as users call it
+        return found
 
     def with_(self, **changes: Any) -> Architecture:
         """A copy with some fields replaced."""

@@ -9,6 +9,7 @@ from typing import Any
 from ..base.signatures import require_fields_of
 from .graph import QK, QKV, Branch
 from .reach import Attends, Reach
+from .token_law import LAWS, TokenLaw
 
 #: what other libraries call a field
 OTHER_WORDS = {
@@ -19,6 +20,9 @@ OTHER_WORDS = {
     **dict.fromkeys(("head-dim", "d-head", "head-size", "key-length"), "head_width"),
     **dict.fromkeys(("n-kv-heads", "num-kv-heads", "num-key-value-heads"), "kv_heads"),
     **dict.fromkeys(("vocab", "vocab-size"), "vocabulary"),
+    **dict.fromkeys(("batch-size", "sequences"), "batch"),
+    **dict.fromkeys(("embed-scale", "embedding-scale", "scale-emb"), "embedding_multiplier"),
+    **dict.fromkeys(("logit-scaling", "logits-scaling"), "logit_multiplier"),
     **dict.fromkeys(("act", "hidden-act", "nonlinearity"), "activation"),
     **dict.fromkeys(("num-experts", "n-experts"), "experts"),
     **dict.fromkeys(("num-experts-per-tok", "k"), "top_k"),
@@ -95,9 +99,13 @@ class Fields:
     input_variance: float = 1.0
     input_cosine: float = 0.0
     position_variance: float = 0.0
+    embedding_multiplier: float = 1.0
+    batch: int = 1
     # loss
     loss: str = "probe"
     vocabulary: int = 32_000
+    head_gain: float = 1.0
+    logit_multiplier: float = 1.0
 
     @property
     def head_size(self) -> int:
@@ -116,6 +124,27 @@ class Fields:
         window, positions = branch.reach.over(Reach(self.window, self.positions))
         seen = window if isinstance(window, int) and window < self.tokens else None
         return Attends(seen, positions or self.positions)
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of a step, those of all its sequences."""
+        return self.batch * self.tokens
+
+    @property
+    def crossed(self) -> bool:
+        """Whether gradients of different sequences of a step have something in common: those of labels and
+        logits."""
+        return self.batch > 1 and self.loss == "cross-entropy"
+
+    @property
+    def reads_ids(self) -> bool:
+        """Whether the input is token ids through an embedding."""
+        return self.inputs in LAWS
+
+    @property
+    def token_law(self) -> TokenLaw:
+        """The law of ids, and of the labels of a cross-entropy: Zipf's where the input has no ids."""
+        return TokenLaw(self.inputs if self.reads_ids else "zipf", self.vocabulary)
 
     def normed(self, branch: Branch) -> tuple[str, ...]:
         """Projections of an attention branch that carry a norm over each head, by the placement's wish or

@@ -9,7 +9,7 @@ from ..base.memory import gib
 from .architecture import Architecture
 
 #: the sizes that may be too large, and the least that is proposed
-SIZES = {"width": 1, "depth": 1, "tokens": 2, "vocabulary": 2, "experts": 1}
+SIZES = {"width": 1, "depth": 1, "tokens": 2, "batch": 1, "vocabulary": 2, "experts": 1}
 
 
 def require_room(

@@ -12,10 +12,15 @@ from .fields import Fields
 from .graph import Norm, Trace
 from .layers import OF_EXPERTS
 from .scalings import SCALINGS
+from .token_law import LAWS
 from .values import MOST
 
 #: share by which a width from a ratio may miss a whole number: what the ratio is rounded by
 WHOLE = 1e-14
+_LAWS = " or ".join(repr(law) for law in LAWS)
+
+#: the fields that belong to token ids or to a head
+ONE_VOCABULARY = ("vocabulary", "head_gain", "logit_multiplier", "embedding_multiplier")
 
 
 def check_fields(arch: Fields, branches: Branches) -> dict[str, Any]:
@@ -87,13 +92,13 @@ def _check_inputs(arch: Fields) -> None:
         raise InputError(
             f"input_cosine must lie in ({lowest:.4g}, 1) for {arch.tokens} tokens, got {cosine!r}"
         )
-    if arch.inputs == "zipf" and cosine:
+    if arch.reads_ids and cosine:
         raise InputError(
-            "input_cosine belongs to inputs='gaussian'; that of inputs='zipf' follows from vocabulary "
-            "and position_variance"
+            f"input_cosine belongs to inputs='gaussian'; that of inputs={arch.inputs!r} follows from "
+            "vocabulary and position_variance"
         )
-    if arch.inputs != "zipf" and arch.position_variance:
-        raise InputError("position_variance belongs to inputs='zipf'")
+    if not arch.reads_ids and arch.position_variance:
+        raise InputError(f"position_variance belongs to token ids, inputs={_LAWS}")
 
 
 def _check_logits(arch: Fields, branches: Branches) -> None:
@@ -111,9 +116,21 @@ def _check_logits(arch: Fields, branches: Branches) -> None:
 
 
 def _check_vocabulary(arch: Fields) -> None:
-    unused = arch.inputs != "zipf" and arch.loss != "cross-entropy"
-    if unused and arch.vocabulary != type(arch).vocabulary:
-        raise InputError("vocabulary belongs to inputs='zipf' and loss='cross-entropy'; neither is set")
+    """The fields of token ids, and of a head and its loss."""
+    head = arch.loss == "cross-entropy"
+    changed = {name for name in ONE_VOCABULARY if getattr(arch, name) != getattr(type(arch), name)}
+    if not arch.reads_ids and not head and "vocabulary" in changed:
+        raise InputError(
+            f"vocabulary belongs to token ids, inputs={_LAWS}, and to loss='cross-entropy'; neither is set"
+        )
+    for name in sorted(changed & {"head_gain", "logit_multiplier"}):
+        if not head:
+            raise InputError(f"{name} belongs to loss='cross-entropy', got loss={arch.loss!r}")
+    if "embedding_multiplier" in changed and not (head and arch.reads_ids):
+        raise InputError(
+            "embedding_multiplier multiplies the gradient of an embedding, which is predicted for token ids, "
+            f"inputs={_LAWS}, under loss='cross-entropy'; otherwise it has no effect beside input_variance"
+        )
 
 
 def _check_experts(arch: Fields, branches: Branches) -> None:

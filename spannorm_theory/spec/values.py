@@ -15,12 +15,13 @@ from ..gaussian.activations import ACTIVATIONS
 from .fields import LOGIT_POWERS, Fields
 from .initialisation import NAMED_INITS
 from .reach import POSITIONS, plain_pattern
+from .token_law import LAWS
 
 #: the names that a field can have
 NAMES = {
     "mask": ("none", "causal"),
     "norm": ("rms", "layer"),
-    "inputs": ("gaussian", "zipf"),
+    "inputs": ("gaussian", *LAWS),
     "loss": ("probe", "mean", "last", "cross-entropy"),
     "gates": ("renormalised", "softmax", "sigmoid"),
     "positions": POSITIONS,
@@ -36,6 +37,7 @@ LEAST = {
     "width": 1,
     "heads": 1,
     "tokens": 2,
+    "batch": 1,
     "vocabulary": 2,
     "experts": 1,
     "top_k": 1,
@@ -71,7 +73,7 @@ def plain_values(arch: Fields) -> dict[str, Any]:
         value = getattr(arch, name)
         optional = getattr(type(arch), name) is None
         values[name] = None if optional and value is None else _count(name, value, least)
-    for name in ("ffn_ratio", "input_variance"):
+    for name in ("ffn_ratio", "input_variance", "embedding_multiplier", "head_gain", "logit_multiplier"):
         values[name] = _size(name, getattr(arch, name))
     for name in ("dropout", "attention_dropout"):
         wanted = "a probability in [0, 1)"

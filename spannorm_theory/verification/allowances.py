@@ -13,11 +13,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..base.quantities import SPECTRAL, Key
+from ..base.quantities import OUTPUT, SPECTRAL, Key
 from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import largest_eigenvalue, rank_metrics
 from ..layers.experts import MixtureOfExperts
 from ..moments.branches import QUADRATIC_IN_DROP, feedforward_moments
+from ..softmax.rows import one_row
 from ..spec.architecture import Architecture
 
 
@@ -59,6 +60,8 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
     floor = 2 / arch.width
     normed = any("query" in arch.normed(b) for t in arch.traces for b in t.branches if b.kind == "attention")
     sphere = 3 / arch.head_size if normed and arch.qk_norm_over == "head" else 0.0
+    leaning = np.zeros(arch.depth + 1)
+    leaning[-1] = _of_head(arch, profiles)
     result: dict[Key, Array] = {}
     for (stream, quantity), profile in profiles.items():
         if quantity == "variance":
@@ -71,9 +74,9 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
             cosine = profiles[stream, "token_cosine"]
             result[stream, quantity] = _of_rank(arch, quantity, profile, cosine, below, floor)
         elif quantity == "grad_variance":
-            result[stream, quantity] = (floor + below[-1] / 2 + above)[: len(profile)]
+            result[stream, quantity] = (floor + below[-1] / 2 + above + leaning)[: len(profile)]
         elif quantity == "grad_token_cosine":
-            result[stream, quantity] = floor + (1 - np.abs(profile)) * (above + below[-1] / 2)
+            result[stream, quantity] = floor + (1 - np.abs(profile)) * (above + below[-1] / 2 + leaning)
         elif quantity == "layer_cosine":
             result[stream, quantity] = floor + (1 - profile**2) * (below[:-1] + v)
         elif quantity == "branch_share":
@@ -81,6 +84,8 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
         elif quantity == "load_imbalance":
             largest = arch.experts / arch.top_k - 1
             result[stream, quantity] = largest * floor + (largest - profile) * (below[:-1] + v)
+        elif stream == OUTPUT:
+            result[stream, quantity] = _of_log(arch, quantity, profiles, floor, below[-1:])
         elif stream in QUADRATIC_IN_DROP:
             result[stream, quantity] = floor + below[:-1] + above[:-1] + sphere
         else:
@@ -88,6 +93,35 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
             if quantity == "weight_grad_norm" and stream.startswith("ffn."):
                 result[stream, quantity] = result[stream, quantity] + _of_routing(arch, stream, profiles)
     return result
+
+
+def _of_head(arch: Architecture, profiles: Mapping[Key, Array]) -> float:
+    """Share by which the gradient of a cross-entropy at the model's output exceeds the wide limit's, as it
+    leans on that output: E (z.(P - e_label))^2 = [z2 (1 - P2)]^2 + z2 of logits z, over d z2 (1 + P2)."""
+    if (OUTPUT, "logit_second_moment") not in profiles:
+        return 0.0
+    size = float(np.exp(profiles[OUTPUT, "logit_second_moment"][0]))
+    p2 = one_row(size**0.5, arch.vocabulary).p2
+    return (size * (1 - p2) ** 2 + 1) / (1 + p2) / arch.width
+
+
+def _of_log(
+    arch: Architecture, quantity: str, profiles: Mapping[Key, Array], floor: float, whole: Array
+) -> Array:
+    """Allowance of what a training log holds, (1,), ``whole`` being V_L.
+
+    Logits have the fluctuation of the output, with whose second moment z2 a loss moves as (1 - P2) / 2. The
+    gradient's norm is the mean of a root, which is below the root of the mean by an eighth of a
+    variance, beside half of what the squares are allowed.
+    """
+    if quantity == "global_grad_norm":
+        routed = [_of_routing(arch, name, profiles) for name in arch.weights if name.startswith("ffn.")]
+        return np.asarray(floor + whole + max(np.max(share) for share in routed))
+    logits = floor + whole / 2
+    if quantity == "logit_second_moment":
+        return logits
+    size = np.exp(profiles[OUTPUT, "logit_second_moment"])
+    return np.asarray(size * (1 - one_row(float(np.sqrt(size[0])), arch.vocabulary).p2) / 2 * logits)
 
 
 def _of_routing(arch: Architecture, name: str, profiles: Mapping[Key, Array]) -> Array | float:

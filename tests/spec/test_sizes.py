@@ -8,7 +8,7 @@ from sympy import Rational
 
 from spannorm_theory import Architecture
 from spannorm_theory.spec.position import Questions
-from spannorm_theory.spec.token_law import collision_probability, zipf
+from spannorm_theory.spec.token_law import TokenLaw
 
 
 @pytest.mark.exact
@@ -34,5 +34,6 @@ def test_a_deep_stack_is_made_at_once() -> None:
 @pytest.mark.exact
 def test_the_collision_probability_is_the_sum_over_types() -> None:
     for types in (2, 3, 50, 32_000):
-        assert collision_probability(types) == pytest.approx(np.square(zipf(types)).sum(), rel=1e-12)
-    assert 0 < collision_probability(10**15) < collision_probability(10**14)
+        law = TokenLaw("zipf", types)
+        assert law.collision == pytest.approx(np.square(law.probabilities).sum(), rel=1e-12)
+    assert 0 < TokenLaw("zipf", 10**15).collision < TokenLaw("zipf", 10**14).collision
