@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,25 @@ def scheme_of(arch: Architecture, rules: Mapping[str, Rule], roles: Mapping[str,
     init = float(router.std) if router is not None and router.std.is_number and router.std > 0 else "fan-in"
     stated = {name: rules[name] for name in arch.weights if name in rules and name in WEIGHTS}
     return Scheme(_registered(stated), init)
+
+
+def restated(arch: Architecture, std: Mapping[str, Expr]) -> Architecture:
+    """An architecture with these standard deviations of some matrices, and all else of its scaling rule."""
+    if not std:
+        return arch
+    rule = SCALINGS[arch.scaling]
+    text = repr((arch.scaling, sorted((name, str(value)) for name, value in std.items())))
+    name = PREFIX + hashlib.sha256(text.encode()).hexdigest()[:8]
+    if name not in SCALINGS:
+
+        @scaling(name, title=f"{rule.title}, but for what was read", source=rule.source, only=rule.only)
+        def changed(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
+            """The rule, with other standard deviations of some matrices."""
+            own = rule.multipliers(sublayer)
+            kept = {key: value for key, value in own.gains.items() if key not in std}
+            return replace(own, gains=kept, std={**own.std, **std})
+
+    return arch.with_(scaling=name)
 
 
 def _plain_rules() -> list[str]:

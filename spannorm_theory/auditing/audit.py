@@ -1,0 +1,237 @@
+"""An audit: a user's module read, measured, predicted, and what departs from the expected named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..base import arguments
+from ..base.errors import InputError, SpannormError
+from ..base.files import write_file
+from ..models.model import Gap
+from ..prediction.predict import predict_profiles
+from ..spec.architecture import Architecture
+from ..verification.outcome import DISAGREES, UNDECIDED, Verification
+from .deviations import Deviation, as_found, deviations
+from .expectation import expectation
+from .identify import held, identified
+from .networks import built, require_buildable
+from .probe import Probe, probe
+from .read import Reading, read
+from .scheme import restated
+from .suspects import Suspect, suspects
+
+HEALTHY, DEPARTS, OPEN = "healthy", "departs", "undecided"
+
+
+@dataclass(frozen=True, repr=False)
+class Audit:
+    """What :func:`audit` returns.
+
+    Attributes:
+        reading: what the tensors say.
+        probe: what the networks do.
+        expected: the architecture that the module should be.
+        source: where that comes from, in words.
+        deviations: single things in which the module is not as expected, by its tensors and its input.
+        arch: the expected architecture with these things as they were found.
+        verification: the theory of ``arch`` against the networks.
+        suspect: where theory and networks disagree, the single change that restores agreement; None where they
+            agree, or no change of the list does.
+    """
+
+    reading: Reading
+    probe: Probe
+    expected: Architecture
+    source: str
+    deviations: tuple[Deviation, ...]
+    arch: Architecture
+    verification: Verification = field(compare=False)
+    suspect: Suspect | None
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """What the module has and no architecture says: with one, theory and networks decide nothing."""
+        return self.reading.gaps
+
+    @property
+    def verdict(self) -> str:
+        """ "departs" where something is not as expected, "undecided" where networks are too few or the module
+        has what the theory does not model, else "healthy"."""
+        if self.deviations or self.suspect is not None:
+            return DEPARTS
+        if self.gaps or self.verification.verdict == UNDECIDED:
+            return OPEN
+        return DEPARTS if self.verification.verdict == DISAGREES else HEALTHY
+
+    @property
+    def first_block(self) -> int | None:
+        """The first block that is not as the theory of ``arch`` says (:func:`first_departure`)."""
+        return first_departure(self.verification)
+
+    def summary(self) -> str:
+        """The verdict, and a line for each thing that it rests on."""
+        lines = [
+            f"{self.probe.name}: {self.verdict.upper()}, against {self.source}",
+            f"  {self.reading.words()}",
+        ]
+        lines += [f"  {one}" for one in self.deviations]
+        name = (
+            "the expected architecture" if not self.deviations else "the theory with these as they were found"
+        )
+        lines.append(f"  networks against {name}: {self.verification.outcome()}")
+        if self.verification.verdict == DISAGREES:
+            lines.append(self._departure())
+        lines += [f"  not modelled: {gap}" for gap in self.gaps]
+        return "\n".join(lines)
+
+    def _departure(self) -> str:
+        block = self.first_block
+        where = (
+            "  the gradient departs, the stream does not"
+            if block is None
+            else f"  block {block} departs first"
+        )
+        if self.suspect is None:
+            return f"{where}; no single change of the list restores agreement"
+        return f"{where}: {self.suspect.sentence}; with that, theory and networks agree"
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def assert_healthy(self) -> None:
+        """Raise an ``AssertionError`` with the summary unless the verdict is "healthy"."""
+        if self.verdict != HEALTHY:
+            raise AssertionError(self.summary())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values and tables, for JSON."""
+        return {
+            "module": self.probe.name,
+            "verdict": self.verdict,
+            "source": self.source,
+            "expected": str(self.expected),
+            "deviations": [
+                {"what": one.what, "blocks": list(one.layers), "sentence": one.sentence}
+                for one in self.deviations
+            ],
+            "outcome": self.verification.outcome(),
+            "first_block": self.first_block,
+            "suspect": None if self.suspect is None else self.suspect.sentence,
+            "read": self.reading.to_dict(),
+            "table": self.verification.table,
+        }
+
+    def write_html(self, path: str | Path) -> Path:
+        """Write the audit as one page that reads offline; returns its path."""
+        from .page import page
+
+        return write_file(path, page(self))
+
+
+def audit(
+    build: nn.Module | Callable[..., Any],
+    inputs: Any = None,
+    networks: int = 32,
+    *,
+    expected: Architecture | str | None = None,
+    tokens: int = 64,
+    blocks: str | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+    **fields: Any,
+) -> Audit:
+    """Check a model that is about to be trained: its initialisation against what is expected of it, and its
+    forward and backward pass against the theory.
+
+    Args:
+        build: a function of a seed that makes a fresh network, or it and its inputs.
+        inputs, tokens, blocks, seed, progress: those of :func:`.probe.probe`.
+        networks: how many to measure, at least 3; 32 decide.
+        expected: what the module should be: an architecture, its text form, the name of a published model, or the
+            path of a configuration. None takes the module's own configuration, and where there is none the
+            placement that fits best with the initialisation that was read: then only what the networks do is
+            tested, and the summary has the rule in words.
+        fields: fields of an architecture that the module does not show.
+
+    Raises:
+        InputError: what ``read`` and ``probe`` refuse, or sizes that are not those of ``expected``.
+        NonFiniteError: a measurement is infinite or undefined.
+    """
+    require_buildable(build)
+    if isinstance(build, nn.Module):
+        raise InputError(
+            "audit needs standard errors: pass a function of the seed that makes fresh networks; st.read and "
+            "st.probe take a module"
+        )
+    networks = arguments.whole("networks", networks, 3, why="for a standard error")
+    options: dict[str, Any] = {"tokens": tokens, "blocks": blocks, "seed": seed}
+    measured = probe(build, inputs, networks, progress=progress, **options)
+    model, given = built(build, measured.seeds[0])
+    wanted = expectation(expected, model, measured.tokens)
+    known = {} if wanted is None else {"placement": wanted[0].placement}
+    reading = read(model, inputs=given if inputs is None else inputs, **options, **{**known, **fields})
+    if wanted is None:
+        wanted = _best(reading, measured), "the rule that was read"
+    arch, source = wanted[0].with_(**fields), wanted[1]
+    _require_sizes(arch, measured)
+    assert reading.arch is not None
+    moment = float(measured.table.query("quantity == 'variance' and layer == 0")["value"].iloc[0])
+    found = deviations(reading.table, reading.arch, arch, source, moment)
+    std = {one.what: reading.rules[one.what].std for one in found if one.what in arch.weights}
+    as_it_is = restated(arch.with_(**as_found(reading.arch, found)), std)
+    verification = held(as_it_is, predict_profiles(as_it_is, "auto", progress is not False), measured)
+    suspect = _explanation(as_it_is, verification, measured) if verification.verdict == DISAGREES else None
+    return Audit(reading, measured, arch, source, tuple(found), as_it_is, verification, suspect)
+
+
+def _best(reading: Reading, measured: Probe) -> Architecture:
+    """The architecture as read, with the placement that fits the networks best."""
+    if reading.arch is not None:
+        return reading.arch
+    found = identified(reading, measured)
+    if not found.candidates:
+        raise InputError(
+            "no placement could be held against this module; pass expected=... to say what it is"
+        )
+    return found.candidates[0].arch
+
+
+def _require_sizes(arch: Architecture, measured: Probe) -> None:
+    for name in ("depth", "width"):
+        own, wanted = getattr(measured, name), getattr(arch, name)
+        if own != wanted:
+            raise InputError(
+                f"the module has {name}={own}, and {name}={wanted} is expected; build it at that size"
+            )
+
+
+def first_departure(verification: Verification) -> int | None:
+    """The first block that departs from the theory: behind which the stream does; else, the one in which a
+    matrix's gradient departs most. None where only the gradient of the stream does."""
+    table = verification.failures
+    boundary = table[table["quantity"].isin(["variance", "token_cosine", "rank_residual"])]["layer"] - 1
+    within = table[table["quantity"].isin(["layer_cosine", "branch_share"])]["layer"]
+    layers = [*boundary, *within]
+    if layers:
+        return max(0, int(min(layers)))
+    matrices = table[table["quantity"] == "weight_grad_norm"]
+    return None if matrices.empty else int(matrices.loc[matrices["gate"].idxmax(), "layer"])
+
+
+def _explanation(arch: Architecture, verification: Verification, measured: Probe) -> Suspect | None:
+    """The single change that restores agreement best; None where none does."""
+    best: tuple[float, Suspect | None] = (float("inf"), None)
+    for suspect in suspects(arch, first_departure(verification) or 0):
+        try:
+            found = held(suspect.arch, predict_profiles(suspect.arch, "auto", False), measured)
+        except SpannormError:  # the theory declines it
+            continue
+        misfit = float(found.worst()["gate"].pow(2).mean())
+        if found.verdict != DISAGREES and misfit < best[0]:
+            best = misfit, suspect
+    return best[1]
