@@ -63,6 +63,7 @@ class Pass:
             buffers = {name: b.detach().clone() for name, b in model.named_buffers()}
             inside = {f"model.{name}": value for name, value in (*leaves.items(), *buffers.items())}
             functional_call(_Around(model), inside, (self._run,))
+        del self.model, self.feed, self.loss  # what is measured stays, not every network
 
     def _run(self) -> None:
         tape = Tape(self.blocks)
@@ -106,7 +107,8 @@ class Pass:
             before = after
 
     def _gradient_measures(self, tape: Tape, cut: Cut, count: int) -> None:
-        zero = torch.zeros(self.sequences, dtype=torch.float64, device=tape.calls[0].before[0].device)
+        home = cut(tape.calls[0].before[0])[0].device
+        zero = torch.zeros(self.sequences, dtype=torch.float64, device=home)
         found = [call.grads for call in tape.calls]
         for l, grads in enumerate([*found, tape.end_grads]):
             if not grads:
