@@ -57,7 +57,7 @@ class Pass:
         self.readout = "the given loss"
         with in_mode(model, training), torch.enable_grad(), seeded(seed):
             leaves = {
-                name: nn.Parameter(p.detach()) if p.is_floating_point() else p
+                name: nn.Parameter(_numbers(p)) if p.is_floating_point() else p
                 for name, p in model.named_parameters()
             }
             buffers = {name: b.detach().clone() for name, b in model.named_buffers()}
@@ -136,6 +136,11 @@ class Pass:
             grads = {name: p.grad for name, p in block.named_parameters()}
             norms = {role: square / share for role, square in squared_norms(matrices, grads).items()}
             self.record.weight_grads(l, norms, torch.zeros(1, dtype=torch.float64))
+
+
+def _numbers(parameter: torch.Tensor) -> torch.Tensor:
+    """The parameter's own numbers; a copy where they were made in inference mode, which autograd refuses."""
+    return parameter.clone() if parameter.is_inference() else parameter.detach()
 
 
 class _Around(nn.Module):

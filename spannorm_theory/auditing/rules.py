@@ -14,17 +14,10 @@ from functools import lru_cache
 from math import floor, log, log10
 
 import numpy as np
-from numpy.typing import NDArray
 from sympy import Eq, Expr, Integer, Piecewise, Rational, sqrt
 
 from ..base import symbols
-from ..spec.scaling import WEIGHTS
-from .matrices import Measured, gaussian_reach
-
-Array = NDArray[np.float64]
-
-#: standard errors that a layer may stray from a dependence, and a constant from its reading
-STRAY = 4.5
+from .observed import STRAY, Observed
 
 #: what it is worth to explain a role, in the units in which bases and factors cost
 WORTH = 6.0
@@ -34,53 +27,7 @@ LEAST = 3.5
 #: the largest relative error of a constant that says which number was meant
 TELLING = 0.1
 
-l, L = symbols.layer, symbols.depth
-
-
-@dataclass(frozen=True)
-class Observed:
-    """The standard deviations of one role.
-
-    Attributes:
-        layers: the blocks that have it.
-        stds, errors: of each of these, and their relative standard errors.
-        reach: largest absolute value of a matrix over its standard deviation, the median over matrices; they
-        have
-            ``entries`` numbers.
-    """
-
-    role: str
-    inputs: int
-    outputs: int
-    layers: Array
-    stds: Array
-    errors: Array
-    reach: float
-    entries: int
-
-    @property
-    def law(self) -> str:
-        """In words, where entries are not Gaussian: uniform, or cut."""
-        if not self.reach or self.reach > 0.9 * gaussian_reach(self.entries):
-            return ""
-        slack = STRAY * float(self.errors.max())
-        for name, (bound, _) in CUTS.items():
-            if 0.97 - slack < self.reach / bound < 1.005 + slack:
-                return name
-        return f"cut at {self.reach:.2g} of its std"
-
-    @property
-    def constant_error(self) -> float:
-        """Relative standard error of a constant fitted to all layers."""
-        return float(np.square(self.errors).sum() ** 0.5 / len(self.errors))
-
-
-#: laws by what entries reach, in standard deviations of what is left, and the part that is left of the std
-CUTS = {
-    "uniform": (3**0.5, 1.0),
-    "cut at 2 std": (2 / 0.879626, 0.879626),
-    "cut at 3 std": (3.04080, 0.986579),
-}
+l, L, ZERO = symbols.layer, symbols.depth, Integer(0)
 
 
 @dataclass(frozen=True)
@@ -92,9 +39,6 @@ class Rule:
     std: Expr
     words: str
     known: bool
-
-
-ZERO = Integer(0)
 
 
 @dataclass(frozen=True)
@@ -150,35 +94,6 @@ FACTORS = (
 POWERS = (ZERO, _HALF, _QUARTER, Integer(-1))
 
 
-def observed(measured: Iterable[Measured]) -> list[Observed]:
-    """The roles of all blocks in an architecture's order, matrices of one role and layer taken together."""
-    groups: dict[str, dict[int, list[Measured]]] = {}
-    for matrix in measured:
-        if matrix.layer is not None:
-            groups.setdefault(matrix.role, {}).setdefault(matrix.layer, []).append(matrix)
-    result = []
-    for role, layers in groups.items():
-        every = [m for own in layers.values() for m in own]
-        entries = np.array([sum(m.entries for m in own) for own in layers.values()])
-        second = np.array([sum(m.entries * m.second for m in own) for own in layers.values()]) / entries
-        fourth = np.array([sum(m.entries * m.fourth for m in own) for own in layers.values()]) / entries
-        with np.errstate(invalid="ignore", divide="ignore"):
-            kurtosis = np.where(second > 0, fourth / second**2 - 1, 0)
-        result.append(
-            Observed(
-                role,
-                every[0].inputs,
-                every[0].shape[0],
-                np.array(list(layers), dtype=float),
-                np.sqrt(second),
-                np.sqrt(np.maximum(kurtosis, 1e-12) / entries) / 2,
-                float(np.median([m.reach for m in every if m.second] or [0.0])),
-                max(m.entries for m in every),
-            )
-        )
-    return sorted(result, key=lambda o: WEIGHTS.index(o.role) if o.role in WEIGHTS else len(WEIGHTS))
-
-
 @dataclass(frozen=True)
 class _Fitted:
     """A role whose standard deviation is a constant times a power of l + 1.
@@ -231,8 +146,7 @@ def _fitted(one: Observed) -> _Fitted | None:
     for power in POWERS:
         rest = logs - float(power) * np.log1p(one.layers)
         if (np.abs(rest - rest.mean()) / np.hypot(one.errors, error)).max() < STRAY:
-            left = CUTS[one.law][1] if one.law in CUTS else 1.0
-            return _Fitted(one, power, float(np.exp(rest.mean())), error, left)
+            return _Fitted(one, power, float(np.exp(rest.mean())), error, one.left)
     return None
 
 

@@ -16,7 +16,8 @@ from ..spec.architecture import Architecture
 from ..spec.expressions import over_layers
 from ..spec.scaling import WEIGHTS, Multipliers
 from ..spec.scalings import SCALINGS, scaling
-from .rules import Observed, Rule
+from .observed import Observed
+from .rules import Rule
 
 #: initialisations that are tried by name, before the round numbers of the rules
 INITS = ("fan-in", "xavier")

@@ -15,8 +15,9 @@ from torch import nn
 import spannorm_theory as st
 from spannorm_theory.auditing.matrices import measured
 from spannorm_theory.auditing.norms import norms_of
+from spannorm_theory.auditing.observed import Observed
 from spannorm_theory.auditing.roles import BlockMatrices, matrices_of
-from spannorm_theory.auditing.rules import Observed, rules_of
+from spannorm_theory.auditing.rules import rules_of
 from spannorm_theory.auditing.scheme import stds_of
 from spannorm_theory.auditing.sizes import AttentionSizes
 from spannorm_theory.base import symbols
@@ -330,6 +331,15 @@ def test_what_the_architecture_lacks_is_a_gap() -> None:
     assert "parameters without a role: extra.weight" in gaps
     assert "the placement of the norms" in gaps
     assert "pass activation=" in gaps["the activation"]
+
+
+@pytest.mark.exact
+def test_a_block_that_was_copied_is_a_gap() -> None:
+    torch.manual_seed(0)
+    model = Model(depth=4)
+    model.blocks[2].load_state_dict(model.blocks[0].state_dict())
+    features = [gap.feature for gap in st.read(model, tokens=4).gaps]
+    assert "blocks.2 hold the numbers of another block" in features
 
 
 @pytest.mark.exact
