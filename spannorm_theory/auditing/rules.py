@@ -8,10 +8,10 @@ write it. A role that nothing fits keeps its measured values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import floor, log, log10
+from math import floor, inf, log, log10
 
 import numpy as np
 from sympy import Eq, Expr, Integer, Piecewise, Rational, sqrt
@@ -23,6 +23,8 @@ from .observed import STRAY, Observed
 WORTH = 6.0
 #: a base that explains less is as likely a chance
 LEAST = 3.5
+#: cost of another base in one initialisation, and of a number that was bound to fit
+ANOTHER, CHANCE = 1.5, 5.0
 
 #: the largest relative error of a constant that says which number was meant
 TELLING = 0.1
@@ -128,8 +130,9 @@ def rules_of(roles: Sequence[Observed], depth: int, width: int) -> dict[str, Rul
             found[one.role] = _by_layer(one)
         else:
             left[one.role] = fitted
+    readings = _readings(left, depth, width)
     while left:
-        base, explained = _best(left, depth, width)
+        base, explained = _best(left, readings)
         if base is None:
             break
         for role, factor in explained.items():
@@ -150,17 +153,36 @@ def _fitted(one: Observed) -> _Fitted | None:
     return None
 
 
-def _best(left: dict[str, _Fitted], depth: int, width: int) -> tuple[Base | None, dict[str, Factor]]:
-    """The base that explains the most, and with which factor each role."""
-    best: tuple[float, Base | None, dict[str, Factor]] = (LEAST, None, {})
-    for base in _bases(left.values(), depth):
-        explained = {}
-        worth = -base.cost
-        for role, one in left.items():
+def _readings(roles: Mapping[str, _Fitted], depth: int, width: int) -> list[tuple[Base, dict[str, Factor]]]:
+    """Every base, with the cheapest factor of each role that it reads. A factor so odd that another base
+    alone is cheaper counts as none: at some depth any two numbers are alike."""
+    result = []
+    for base in _bases(roles.values(), depth):
+        read = {}
+        for role, one in roles.items():
             fitting = [f for f in _factors(one.power) if one.is_read(base, f, depth, width)]
             if fitting:
-                explained[role] = min(fitting, key=lambda f: f.cost)
-                worth += WORTH - explained[role].cost
+                read[role] = min(fitting, key=lambda f: f.cost)
+        result.append((base, read))
+    alone = {
+        role: min(base.cost + r[role].cost for base, r in result if role in r)
+        for _, r in result
+        for role in r
+    }
+    return [
+        (base, {role: factor for role, factor in read.items() if factor.cost <= alone[role] + ANOTHER})
+        for base, read in result
+    ]
+
+
+def _best(
+    left: Mapping[str, _Fitted], readings: Sequence[tuple[Base, dict[str, Factor]]]
+) -> tuple[Base | None, dict[str, Factor]]:
+    """The base that explains the most, and with which factor each role."""
+    best: tuple[float, Base | None, dict[str, Factor]] = (LEAST, None, {})
+    for base, read in readings:
+        explained = {role: factor for role, factor in read.items() if role in left}
+        worth = sum(WORTH - factor.cost for factor in explained.values()) - base.cost
         if explained and worth > best[0]:
             best = worth, base, explained
     return best[1], best[2]
@@ -183,9 +205,11 @@ def _bases(roles: Iterable[_Fitted], depth: int) -> list[Base]:
             continue
         for factor in _factors(one.power):
             constant = one.constant / _at_first(factor, depth) / one.left
-            for digits, cost in ((1, 0.0), (2, 2.0)):
+            for digits, cost in enumerate((0.0, 2.0, 3.0), start=1):
                 number = _rounded(constant, digits)
-                numbers[number] = min(cost, numbers.get(number, cost))
+                step = 10.0 ** (floor(log10(number)) - digits + 1) / number
+                chance = min(2 * STRAY * one.error / step, 1.0)  # that some number of so many digits fits
+                numbers[number] = min(cost + CHANCE * chance, numbers.get(number, inf))
     return [*FORMULAS, *(_number(number, cost) for number, cost in sorted(numbers.items()))]
 
 

@@ -133,12 +133,14 @@ SHAPES = {
 }
 
 
-def drawn(stds: dict[str, Callable[[int], float]], seed: int = 0) -> list[Observed]:
+def drawn(
+    stds: dict[str, Callable[[int], float]], seed: int = 0, shapes: dict[str, tuple[int, int]] = SHAPES
+) -> list[Observed]:
     """Roles whose measured standard deviations have the noise of their number of entries."""
     generator, layers = np.random.default_rng(seed), np.arange(float(DEPTH))
     result = []
     for role, std in stds.items():
-        inputs, outputs = SHAPES[role]
+        inputs, outputs = shapes[role]
         error = np.full(DEPTH, (2 * inputs * outputs) ** -0.5)
         measured = np.array([std(int(l)) for l in layers]) * (1 + error * generator.standard_normal(DEPTH))
         result.append(Observed(role, inputs, outputs, layers, measured, error, 5.0, inputs * outputs))
@@ -148,6 +150,7 @@ def drawn(stds: dict[str, Callable[[int], float]], seed: int = 0) -> list[Observ
 RULES = {
     "0.02": lambda inputs, l: 0.02,
     "0.006": lambda inputs, l: 0.006,
+    "0.0134": lambda inputs, l: 0.0134,
     "0.02/√(2L)": lambda inputs, l: 0.02 / (2 * DEPTH) ** 0.5,
     "0.02/√(2(l+1))": lambda inputs, l: 0.02 / (2 * (l + 1)) ** 0.5,
     "1/√inputs": lambda inputs, l: inputs**-0.5,
@@ -177,6 +180,14 @@ def test_a_rule_is_found_from_noisy_standard_deviations(words: str) -> None:
         assert found["attn.output"].words == words
         assert found["ffn.up"].words == base
         assert all(rule.known for rule in found.values())
+
+
+@pytest.mark.exact
+def test_a_number_is_not_read_as_an_odd_factor_of_depth() -> None:
+    roles = {"attn.query": lambda l: 1 / 16, "ffn.router": lambda l: 0.02}  # 1/16 (8 L)^(-1/4) at 12 blocks
+    shapes = {"attn.query": (256, 256), "ffn.router": (256, 8)}
+    found = rules_of(drawn(roles, shapes=shapes), DEPTH, 256)
+    assert [found[role].words for role in roles] == ["1/√inputs", "0.02"]
 
 
 @pytest.mark.exact
