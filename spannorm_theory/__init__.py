@@ -28,6 +28,7 @@ _HOME = {
     "derive": "render.recursion",
     "Recursion": "render.recursion",
     "predict": "prediction.predict",
+    "expected": "prediction.expected",
     "simulate": "montecarlo.ensemble",
     "Ensemble": "montecarlo.ensemble",
     "verify": "verification.verification",
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from .models.registry import published as published
     from .montecarlo.ensemble import Ensemble as Ensemble
     from .montecarlo.ensemble import simulate as simulate
+    from .prediction.expected import expected as expected
     from .prediction.predict import predict as predict
     from .render.latex_table import write_latex as write_latex
     from .render.recursion import Recursion as Recursion

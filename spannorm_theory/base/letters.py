@@ -42,7 +42,7 @@ SIZES = (
     Letter(symbols.width, "width", "coordinates of a stream", "T1.1"),
     Letter("n", "tokens", "tokens of a sequence", "T2.1"),
     Letter("H", "heads", "attention heads", "T6.2"),
-    Letter("d_h", "head_width", "coordinates of a head, d/H", "T6.4"),
+    Letter("d_h", "head_size", "coordinates of a head, d/H where none are given", "T6.4"),
     Letter("m", "hidden", "hidden units of the feed-forward branch, or of one expert", "T9.3"),
     Letter("m_k", "multipliers", "factor of a term in a sum, a formula in (l, L, d)", "T1.1"),
 )
@@ -134,8 +134,11 @@ EXPERTS = (
     Letter(r"\mathcal E", "experts", "experts that a router chooses from", "T7.1"),
     Letter("k", "top_k", "experts that a token is sent to", "T7.1"),
     Letter("n_s", "shared_experts, shared", "experts that every token is sent to", "T7.1"),
-    Letter("g_e", "top_gates", "gates: softmax weights of the chosen experts, else zero", "T7.1"),
-    Letter("w_e", "top_gates", "weights of the softmax that made the gates", "T7.1"),
+    Letter("g_e", "gates", "gates: weights of the chosen experts, else zero", "T7.1"),
+    Letter("w_e", "weights", "shares of each expert in the sum that gates are shares of", "T7.1"),
+    Letter("r_e", "slopes", "slope of the logarithm of an expert's score in its logit", "T7.1"),
+    Letter("Y", "overlap", "kernel of the sigmoid that gates shared experts; 1 without a gate", "T7.6"),
+    Letter(r"\mu", "factor, routed_scale", "factor on the sum of the chosen experts", "T7.1"),
     Letter("A", "own", "mean sum of squares of a token's gates", "T7.1"),
     Letter("O", "gap", "mean inner product of two tokens' gates; the code keeps A - O", "T7.1"),
     Letter(
@@ -148,12 +151,20 @@ EXPERTS = (
 
 ENDS = (
     Letter(r"\kappa_l", "exponents", "natural exponent that is carried apart from gradient moments", "T8.2"),
-    Letter("P_c", "collision_probability", "probability that two token ids are the same", "T8.3"),
+    Letter("P_c", "collision", "probability that two token ids are the same", "T8.3"),
     Letter(
         "s_e, s_p", "embedding_moments", "second moments of the tokens' and the positions' embedding", "T8.3"
     ),
     Letter(r"\mathcal V", "vocabulary", "types of token ids, and of labels", "T8.4"),
+    Letter("s_h", "head_gain", "second moment of logits over that of the model's output", "T8.4"),
     Letter("f", "alignment_map", "map of the token cosine through a block", "T8.5"),
+    Letter(r"\mathcal L", "log_partition", "expected loss of a cross-entropy", "T8.6"),
+    Letter(
+        "m_h, m_e",
+        "logit_multiplier, embedding_multiplier",
+        "what logits, an embedding are multiplied by",
+        "T8.7",
+    ),
 )
 
 FINITE_WIDTH = (

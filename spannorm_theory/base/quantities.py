@@ -66,11 +66,18 @@ QUANTITIES: dict[str, Quantity] = {
             logarithmic=True,
             per_block=True,
         ),
+        Quantity("loss", "loss", r"\mathcal L"),
+        Quantity("logit_second_moment", "second moment of the logits", r"\overline{z^2}", logarithmic=True),
+        Quantity("global_grad_norm", "global gradient norm", r"\Vert\nabla\Vert", logarithmic=True),
     )
 }
 
 #: the gradient at the embedding of a stack of several streams, at layer 0 alone: all of them start as it
 INPUT: Key = ("input", "grad_variance")
+
+#: what a training log holds of a stack with a head, at layer 0 of this stream alone
+LOGGED = ("loss", "logit_second_moment", "global_grad_norm")
+OUTPUT = "output"
 
 #: the metrics that are functions of the whole spectrum
 SPECTRAL = ("stable_rank", "effective_rank", "participation_ratio")

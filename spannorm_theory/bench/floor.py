@@ -79,7 +79,7 @@ def products(arch: Architecture) -> list[Product]:
         for o in outputs:
             found += [Product(n, n, o), Product(n, o, n, dtype=double), Product(n, o, n)]
         found += [Product(n, n, inputs, 2), Product(n, inputs + n, n), Product(n, n, n)]
-    d = arch.head_width
+    d = arch.head_size
     return [*found, Product(n, d, n, 2 * arch.heads), Product(n, n, d, 4 * arch.heads)]
 
 

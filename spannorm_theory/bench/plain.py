@@ -55,19 +55,20 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """phi(x W_up) W_down, or (phi(x W_gate) * x W_up) W_down."""
+    """phi(x W_up) W_down, or (phi(x W_gate) * (x W_up + a)) W_down."""
 
     def __init__(self, arch: Architecture, linear: Linear) -> None:
         super().__init__()
         self.activation: Callable[[torch.Tensor], torch.Tensor] = arch.nonlinearity.torch_function
-        self.gated = arch.nonlinearity.gated
+        self.gated, self.offset = arch.nonlinearity.gated, arch.nonlinearity.up_offset
         self.up, self.down = linear(arch.width, arch.hidden), linear(arch.hidden, arch.width)
         if self.gated:
             self.gate = linear(arch.width, arch.hidden)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Tensors of shape (1, tokens, width) to the same."""
-        hidden = self.activation(self.gate(x)) * self.up(x) if self.gated else self.activation(self.up(x))
+        up = self.up(x)
+        hidden = self.activation(self.gate(x)) * (up + self.offset) if self.gated else self.activation(up)
         result: torch.Tensor = self.down(hidden)
         return result
 

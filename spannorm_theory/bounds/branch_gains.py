@@ -53,8 +53,8 @@ class GainBox:
     matrices in which a branch is linear drop out, so that its blocks share their bounds.
     """
 
-    def __init__(self, arch: Architecture, blocks: WiredBlocks, place: int) -> None:
-        self._arch = arch
+    def __init__(self, blocks: WiredBlocks, place: int) -> None:
+        self._arch = arch = blocks.arch
         self._branch = branch = as_built(blocks.step.trace.branches[place], arch)
         self._moments: Component = blocks.components[place]
         #: attention that does the same at every size of its input
@@ -116,8 +116,10 @@ class GainBox:
         arch = self._arch
         if known and arch.exchangeable:
             return _all_cosines(moments, tuple(gains.items()), u, min(0.0, arch.input_cosine), kept)
-        if arch.attention_dropout or moments.inner_norm:
-            raise AssumptionError("no bound of dropout or a norm inside attention for tokens that differ")
+        if arch.attention_dropout or moments.inner_norm or arch.attention_gate or arch.sinks:
+            raise AssumptionError(
+                "no bound of dropout, sinks, a gate or a norm inside attention for tokens that differ"
+            )
         return _any_weights(moments, gains, u, kept)
 
 

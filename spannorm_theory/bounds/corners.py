@@ -15,7 +15,6 @@ from ..gaussian.closed_forms import Array
 from ..moments.one_token import elementwise_numbers, weighted_gains
 from ..moments.schedule import relative_gain
 from ..prediction.blocks import WiredBlocks
-from ..spec.architecture import Architecture
 from .branch_gains import GainBox, Gains, as_built
 
 #: corners at which arrays are evaluated at once; more take memory, fewer take time
@@ -31,7 +30,8 @@ class Corners:
         branches: the block's branches, with all their norms.
     """
 
-    def __init__(self, arch: Architecture, blocks: WiredBlocks) -> None:
+    def __init__(self, blocks: WiredBlocks) -> None:
+        arch = blocks.arch
         self.step = blocks.step
         self.layers = blocks.layers.astype(int)
         self.branches = [as_built(branch, arch) for branch in blocks.step.trace.branches]

@@ -89,8 +89,8 @@ def forward_box(arch: Architecture) -> ForwardBox | None:
 
 
 def _forward(arch: Architecture, stack: Stack) -> ForwardBox:
-    wirings = [Corners(arch, blocks) for blocks in stack.wirings]
-    boxes = [[GainBox(arch, s, i) for i in range(len(s.components))] for s in stack.wirings]
+    wirings = [Corners(blocks) for blocks in stack.wirings]
+    boxes = [[GainBox(s, i) for i in range(len(s.components))] for s in stack.wirings]
     low = high = np.full(stack.pairs, arch.input_second_moment)
     lows, highs, gains = [low], [high], []
     places = [iter(range(arch.depth)) for _ in wirings]
@@ -136,7 +136,7 @@ def _backward(arch: Architecture, forward: ForwardBox) -> tuple[Array, Array] | 
     """Bounds of the logarithms of the gradient moments, (depth + 1, pairs of streams) each; None where
     streams are subtracted."""
     trace = arch.readout
-    readout = Corners(arch, WiredBlocks.of(arch, trace, forward.step.places, np.zeros(1)))
+    readout = Corners(WiredBlocks.of(arch, trace, forward.step.places, np.zeros(1)))
     none = np.array([[(UNIT, UNIT)] * len(readout.branches)])
     low, high = (x[0, :, 0] for x in readout.backward(forward.lows[-1:], forward.highs[-1:], none))
     smallest, largest = _matrices(forward)

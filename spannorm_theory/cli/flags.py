@@ -25,45 +25,70 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
         ("tokens", int, "sequence length"),
     ),
     "attention": (
+        ("head_width", int, "coordinates of a head, unless width / heads"),
         ("kv_heads", int, "heads of keys and values, shared by groups of query heads"),
         ("mask", str, "none or causal"),
-        ("window", int, "tokens that a token sees under a causal mask, itself included"),
+        ("window", int, "tokens that a token sees, itself included: before it, and behind it without a mask"),
+        ("attention_pattern", str, "full, window, full-nope, window-nope: cycled over the blocks"),
         ("positions", str, "none, or rope (rotary embedding of queries and keys)"),
+        ("rotary_base", float, "base of the frequencies of rope"),
+        ("rotary_share", float, "share of a head's coordinates that rope rotates"),
         ("qk_norm", bool, "normalise queries and keys over each head"),
         ("qkv_norm", bool, "normalise queries, keys and values over each head"),
         ("qk_norm_over", str, "head, or width (those norms run over all heads)"),
-        ("logit_scale", str, "sqrt or linear: what of the head width logits are divided by"),
+        ("logit_scale", str, "sqrt or linear (what of the head width q.k is divided by), or a factor"),
         ("logit_variance", float, "variance of the attention logits for unit input"),
+        ("sinks", bool, "one more logit of 0 in each row of attention, whose value is nothing"),
+        ("attention_gate", bool, "multiply what attention's output projection reads by sigmoid(x W_gate)"),
     ),
     "feed-forward": (
-        ("activation", str, "relu, gelu, silu, reglu, geglu, swiglu or a registered one"),
-        ("ffn_ratio", float, "hidden width of the feed-forward branch over width"),
+        (
+            "activation",
+            str,
+            "relu, gelu, silu, swiglu or another, as spannorm list says",
+        ),
+        ("ffn_ratio", float, "hidden width of the feed-forward branch, or of each expert, over width"),
+        ("ffn_width", int, "that hidden width itself, in place of its ratio"),
     ),
     "experts": (
         ("experts", int, "feed-forward experts; 1 is a dense branch"),
         ("top_k", int, "experts that a token is sent to"),
         ("shared_experts", int, "experts that every token is sent to beside them"),
-        ("gates", str, "renormalised (over the chosen experts) or softmax (over all)"),
+        ("gates", str, "renormalised (over the chosen experts), softmax (over all) or sigmoid"),
+        ("router_gain", float, "variance of the router's logits for unit input"),
+        ("routed_scale", float, "factor on the sum of the chosen experts"),
+        ("shared_gate", bool, "multiply the shared experts by a sigmoid of one more projection"),
+        ("expert_groups", int, "equal groups that the experts are in"),
+        ("top_groups", int, "groups that a token's experts are taken from"),
+        ("dense_layers", int, "first blocks that have a dense branch in place of experts"),
+        ("dense_ffn_width", int, "hidden width of these, where it is not that of an expert"),
     ),
     "norms": (
         ("norm", str, "rms or layer"),
         ("norm_epsilon", float, "epsilon under the root of norms on streams and on branch outputs"),
         ("norm_gain", float, "gain of these norms"),
     ),
-    "initialisation": (("init", str, "fan-in, unit-branch, xavier, or a standard deviation"),),
+    "initialisation": (
+        ("init", str, "fan-in, unit-branch, xavier, or a standard deviation"),
+        ("draw", str, "normal, truncated (at 2 standard deviations), uniform or orthogonal"),
+    ),
     "dropout": (
         ("dropout", float, "rate of dropout on branch outputs"),
         ("attention_dropout", float, "rate of dropout on attention weights"),
     ),
     "input": (
-        ("inputs", str, "gaussian, or zipf (token ids through an embedding)"),
+        ("inputs", str, "gaussian, or zipf or uniform (law of token ids through an embedding)"),
         ("input_variance", float, "second moment of the input (or embedding) per coordinate"),
         ("input_cosine", float, "cosine between gaussian input tokens"),
-        ("position_variance", float, "second moment of learned positions of a zipf input"),
+        ("position_variance", float, "second moment of learned positions of token ids"),
+        ("embedding_multiplier", float, "factor on the embedding, within input-variance"),
+        ("batch", int, "sequences of a step, whose mean loss weights learn"),
     ),
     "loss": (
         ("loss", str, "probe, mean, last or cross-entropy"),
-        ("vocabulary", int, "types of zipf inputs and of cross-entropy"),
+        ("vocabulary", int, "types of token ids and of cross-entropy"),
+        ("head_gain", float, "width times the variance of an unembedding's entry"),
+        ("logit_multiplier", float, "factor on the logits, within head-gain"),
     ),
 }
 
@@ -171,7 +196,7 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
         value = getattr(args, name)
         if value is not None and not (kind is bool and value is False):
             values[name] = value
-    if "init" in values:
-        with suppress(ValueError):  # a named initialisation
-            values["init"] = float(values["init"])
+    for name in {"init", "logit_scale"} & set(values):
+        with suppress(ValueError):  # a name
+            values[name] = float(values[name])
     return values

@@ -1,4 +1,4 @@
-"""``spannorm predict``, ``simulate`` and ``verify``: one architecture, layer by layer."""
+"""``spannorm predict``, ``expected``, ``simulate`` and ``verify``: one architecture, layer by layer."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ PLUS_MINUS = "±"
 
 
 def add(commands: Commands) -> None:
-    """Add the three commands to the parser."""
+    """Add the four commands to the parser."""
     predict = commands.add("predict", "Per-layer predictions of the theory.", _predict)
     architecture_flags(predict)
+    text = "The values of a training monitor at step 0, as JSON to draw as reference lines."
+    expected = commands.add("expected", text, _expected, json=False)
+    architecture_flags(expected)
     text = "Per-layer Monte Carlo estimates with standard errors."
     simulate = commands.add("simulate", text, _simulate)
     text = "Theory against Monte Carlo, with a verdict (exit status 1 if it fails)."
@@ -29,7 +32,7 @@ def add(commands: Commands) -> None:
         _run_flags(parser)
     for parser in (predict, simulate):
         _position_flags(parser)
-    for parser in (predict, verify):
+    for parser in (predict, expected, verify):
         parser.add_argument(
             "--theory",
             default="auto",
@@ -84,6 +87,14 @@ def _predict(args: argparse.Namespace) -> int:
         logarithmic = table["quantity"].map(lambda name: QUANTITIES[name].logarithmic)
         table["se"] = table["se"].where(~logarithmic, other=table["se"] * table["value"])
     print_table(table)
+    return 0
+
+
+def _expected(args: argparse.Namespace) -> int:
+    from ..base.jsontext import to_json
+    from ..prediction.expected import expected
+
+    print(to_json(expected(architecture(args), args.theory), indent=1))
     return 0
 
 

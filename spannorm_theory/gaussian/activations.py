@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import erf, expit, ndtr
 
-from ..base.arguments import flag
+from ..base.arguments import flag, real
 from ..base.callables import require_callable
 from ..base.errors import InputError
 from ..base.names import require_source, require_usable
 from ..base.registry import Registry
 from ..base.symbols import GAINS
-from .closed_forms import Array, Kernel, erf_kernel, gelu_kernel, linear_kernel, relu_kernel
+from .closed_forms import Array, Kernel, erf_kernel, gelu_kernel, linear_kernel, relu2_kernel, relu_kernel
 from .guard import OnArrays, OnTensors, require_kernel
 from .hermite import HermiteSeries
 from .sigmoids import tanh_kernel
@@ -37,6 +37,7 @@ class Activation:
         torch_function: phi on tensors; imports torch when it runs.
         kernel: the Gaussian kernel of phi.
         gated: whether the branch is phi(x W_gate) * (x W_up) rather than phi(x W_up).
+        up_offset: number a of a gated branch phi(x W_gate) * (x W_up + a).
     """
 
     name: str
@@ -46,6 +47,7 @@ class Activation:
     torch_function: Callable[[torch.Tensor], torch.Tensor]
     kernel: Kernel
     gated: bool = False
+    up_offset: float = 0.0
 
 
 #: names of the branches of a block, among which an activation stands in a norm's place
@@ -66,13 +68,18 @@ def activation(
     source: str = "user",
     kernel: Kernel | None = None,
     gated: bool = False,
+    up_offset: float = 0.0,
     replace: bool = False,
 ) -> Activation:
     """Register an activation; without a closed-form ``kernel`` its moments come by quadrature.
 
+    Args:
+        gated: the branch is phi(x W_gate) * (x W_up + up_offset), not phi(x W_up).
+
     Raises:
         InputError: a name that is taken or that text forms cannot hold, a ``function`` that does not map an
-            array to finite numbers of its shape, not all zero, or a ``kernel`` of another function.
+            array to finite numbers of its shape, not all zero, a ``kernel`` of another function, or an
+            ``up_offset`` of what is not gated.
     """
     require_usable("activation", name, BRANCHES)
     require_source(title or name, source)
@@ -87,82 +94,110 @@ def activation(
         kernel = HermiteSeries(on_arrays, name)
     else:
         require_kernel(name, kernel, on_arrays)
+    offset = real("up_offset", up_offset)
+    if offset and not flag("gated", gated):
+        raise InputError(f"{what} is not gated, and has no up_offset; set gated=True")
+    on_tensors = OnTensors(name, torch_function)
     entry = Activation(
-        name, title or name, source, on_arrays, OnTensors(name, torch_function), kernel, flag("gated", gated)
+        name, title or name, source, on_arrays, on_tensors, kernel, flag("gated", gated), offset
     )
     return ACTIVATIONS.add(entry, replace=replace)
-
-
-def _torch_functional(name: str) -> Callable[[Any], Any]:
-    def call(x: Any) -> Any:
-        import torch.nn.functional as functional
-
-        return getattr(functional, name)(x)
-
-    return call
 
 
 def _relu(x: Array) -> Array:
     return np.maximum(x, 0)
 
 
+def _relu2(x: Array) -> Array:
+    return np.square(np.maximum(x, 0))
+
+
 def _gelu(x: Array) -> Array:
     return np.asarray(x * ndtr(x))
+
+
+def _tanh_gelu(x: Array) -> Array:
+    return np.asarray(x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))))
 
 
 def _silu(x: Array) -> Array:
     return np.asarray(x * expit(x))
 
 
-_SHAZEER = "arXiv:2002.05202"
-_silu_kernel = HermiteSeries(_silu, "silu")
-
-for _name, _title, _source, _function, _kernel, _gated in (
-    ("relu", "ReLU", "Nair and Hinton, ICML 2010", _relu, relu_kernel(), False),
-    ("gelu", "GELU", "arXiv:1606.08415", _gelu, gelu_kernel(), False),
-    ("silu", "SiLU", "arXiv:1702.03118", _silu, _silu_kernel, False),
-    ("reglu", "ReGLU", _SHAZEER, _relu, relu_kernel(), True),
-    ("geglu", "GEGLU", _SHAZEER, _gelu, gelu_kernel(), True),
-    ("swiglu", "SwiGLU", _SHAZEER, _silu, _silu_kernel, True),
-):
-    activation(
-        _name,
-        _function,
-        _torch_functional(_function.__name__.removeprefix("_")),
-        title=_title,
-        source=_source,
-        kernel=_kernel,
-        gated=_gated,
-    )
+#: slope at which a sigmoid stands for the normal distribution function
+QUICK = 1.702
 
 
-def _torch_method(name: str) -> Callable[[Any], Any]:
-    def call(x: Any) -> Any:
-        return getattr(x, name)()
-
-    return call
+def _quick_gelu(x: Array) -> Array:
+    return np.asarray(x * expit(QUICK * x))
 
 
-activation(
-    "tanh",
-    np.tanh,
-    _torch_method("tanh"),
-    title="tanh",
-    source="classical",
-    kernel=tanh_kernel(),
-)
-activation(
-    "erf",
-    erf,
-    _torch_method("erf"),
-    title="erf",
-    source="arXiv:2604.11890",
-    kernel=erf_kernel(),
-)
+def _torch_quick_gelu(x: Any) -> Any:
+    return x * (QUICK * x).sigmoid()
 
 
 def _identity(x: Any) -> Any:
     return x
 
 
-activation("linear", _identity, _identity, title="linear", source="theory", kernel=linear_kernel())
+def _functional(name: str, **options: Any) -> Callable[[Any], Any]:
+    def call(x: Any) -> Any:
+        import torch.nn.functional as functional
+
+        return getattr(functional, name)(x, **options)
+
+    return call
+
+
+def _method(name: str) -> Callable[[Any], Any]:
+    def call(x: Any) -> Any:
+        return getattr(x, name)()
+
+    return call
+
+
+def _torch_relu2(x: Any) -> Any:
+    return _functional("relu")(x).square()
+
+
+_HENDRYCKS, _SHAZEER, _OSS = "arXiv:1606.08415", "arXiv:2002.05202", "arXiv:2508.10925"
+_RELU = _relu, _functional("relu"), relu_kernel()
+_GELU = _gelu, _functional("gelu"), gelu_kernel()
+_SILU = _silu, _functional("silu"), HermiteSeries(_silu, "silu")
+_QUICK = _quick_gelu, _torch_quick_gelu, HermiteSeries(_quick_gelu, "quick-gelu")
+_TANH = _tanh_gelu, _functional("gelu", approximate="tanh"), HermiteSeries(_tanh_gelu, "gelu-tanh")
+
+_Parts = tuple[Callable[[Array], Array], Callable[[Any], Any], Kernel]
+#: name, title, source, and phi on arrays, on tensors and its kernel; of gated ones the offset of up
+_KNOWN: tuple[tuple[str, str, str, _Parts], ...] = (
+    ("relu", "ReLU", "Nair and Hinton, ICML 2010", _RELU),
+    ("relu2", "squared ReLU", "arXiv:2109.08668", (_relu2, _torch_relu2, relu2_kernel())),
+    ("gelu", "GELU", _HENDRYCKS, _GELU),
+    ("gelu-tanh", "GELU by a tanh", _HENDRYCKS, _TANH),
+    ("quick-gelu", "GELU by a sigmoid", _HENDRYCKS, _QUICK),
+    ("silu", "SiLU", "arXiv:1702.03118", _SILU),
+    ("tanh", "tanh", "classical", (np.tanh, _method("tanh"), tanh_kernel())),
+    ("erf", "erf", "arXiv:2604.11890", (erf, _method("erf"), erf_kernel())),
+    ("linear", "linear", "theory", (_identity, _identity, linear_kernel())),
+)
+_GATED: tuple[tuple[str, str, str, _Parts, float], ...] = (
+    ("reglu", "ReGLU", _SHAZEER, _RELU, 0.0),
+    ("geglu", "GEGLU", _SHAZEER, _GELU, 0.0),
+    ("geglu-tanh", "GEGLU by a tanh", _SHAZEER, _TANH, 0.0),
+    ("swiglu", "SwiGLU", _SHAZEER, _SILU, 0.0),
+    # gpt-oss clamps both factors at 7, which pre-activations behind a norm do not reach: left out
+    ("swiglu-oss", "SwiGLU of gpt-oss, (up + 1) gate", _OSS, _QUICK, 1.0),
+)
+for _name, _title, _source, (_function, _torch, _kernel) in _KNOWN:
+    activation(_name, _function, _torch, title=_title, source=_source, kernel=_kernel)
+for _name, _title, _source, (_function, _torch, _kernel), _offset in _GATED:
+    activation(
+        _name,
+        _function,
+        _torch,
+        title=_title,
+        source=_source,
+        kernel=_kernel,
+        gated=True,
+        up_offset=_offset,
+    )

@@ -143,6 +143,13 @@ def relu_kernel() -> ClosedForm:
     return ClosedForm((root(D) + (pi - angle) * C) / (2 * pi), (pi - angle) / (2 * pi), unit=np.inf)
 
 
+def relu2_kernel() -> ClosedForm:
+    """phi(x) = max(x, 0)^2: the arc-cosine kernel of degree two."""
+    angle = atan2(root(D), C)
+    value = 3 * C * root(D) + (pi - angle) * (D + 3 * C**2)
+    return ClosedForm(value / (2 * pi), 2 * (root(D) + (pi - angle) * C) / pi, unit=np.inf)
+
+
 def gelu_kernel() -> ClosedForm:
     """phi(x) = x Phi(x), Phi the normal distribution function; theory of E phi(u) phi(v) for q1 != q2."""
     det = 1 + Q1 + Q2 + D

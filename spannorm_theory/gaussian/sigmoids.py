@@ -16,7 +16,7 @@ q = 1e-8 to 1e12: 36 different pairs of S and S'.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,36 @@ class SigmoidKernel:
         return one, steepest, two, slope
 
 
+class LogisticKernel:
+    """The kernel of 1 / (1 + e^-x) = (1 + tanh(x / 2)) / 2."""
+
+    method = "quadrature"
+
+    def __init__(self, tanh: SigmoidKernel) -> None:
+        self._tanh = tanh
+
+    def value(self, q1: Any, q2: Any, c: Any) -> Any:
+        """K(q1, q2, c)."""
+        return (1 + self._tanh.value(q1 / 4, q2 / 4, c / 4)) / 4
+
+    def slope(self, q1: Any, q2: Any, c: Any) -> Any:
+        """dK/dc."""
+        return self._tanh.slope(q1 / 4, q2 / 4, c / 4) / 16
+
+    def drop(self, q: float, delta: float) -> tuple[float, float]:
+        """K(q, q, q) and K(q, q, q) - K(q, q, q - delta), the latter without cancellation."""
+        if not q:
+            return 0.25, 0.0
+        one, apart = self._tanh.drop(q / 4, delta / 4)
+        return (1 + one) / 4, apart / 4
+
+    def pair(self, q: Array, delta: Array) -> tuple[Any, Any, Any, Any]:
+        """K and K' of one token, then between two."""
+        one, steepest, two, slope = self._tanh.pair(q / 4, delta / 4)
+        return (1 + one) / 4, steepest / 16, (1 + two) / 4, slope / 16
+
+
+@lru_cache(maxsize=1)
 def tanh_kernel() -> SigmoidKernel:
     """phi(x) = tanh(x)."""
     z = np.arange(-2.2, 1.6, 0.02)
@@ -116,3 +146,7 @@ def _gauss(z: Array, mass: Array) -> tuple[Array, Array]:
         basis.append(rest / beta[-1])
     nodes, vectors = eigh_tridiagonal(np.array(alpha), np.array(beta[:-1]))
     return np.exp(nodes), vectors[0] ** 2
+
+
+#: the kernel of gates
+LOGISTIC = LogisticKernel(tanh_kernel())

@@ -48,6 +48,7 @@ class Attention:
         over_width: whether the norms run over all heads; ``head_norm`` is then the kernel over the whole
             width.
         dropout: p_a, the rate of dropout on attention weights.
+        breadth: H d_h / d, coordinates of all heads over those of the stream.
     """
 
     width: int
@@ -60,6 +61,7 @@ class Attention:
     logit_factor: float = 1.0
     over_width: bool = False
     dropout: float = 0.0
+    breadth: float = 1.0
 
     @cached_property
     def _sphere(self) -> int:
@@ -209,7 +211,16 @@ class Attention:
         """Variance over pairs of tokens of the branch's covariance beside the sampling by its last matrix,
         (layers,): V_f of (T9.3) times ``drop``^2, of the values' d coordinates and of the heads' rows."""
         overlaps = overlap_spread(at.row_variance, self.tokens, self.head_width)
-        return np.asarray(np.square(drop) * (1 + overlaps * self.head_width) / self.width)
+        return self._sampling(drop) * (1 + overlaps * self.head_width)
+
+    def _sampling(self, drop: Array) -> Array:
+        """Variance over pairs of tokens by the sampling of all heads' coordinates alone, (layers,)."""
+        return np.asarray(np.square(drop) / (self.breadth * self.width))
+
+    def gating(self, at: AttentionInput) -> tuple[Any, Any]:
+        """What an output gate leaves of a covariance between two tokens, and the branch's slope in that of
+        the input by the gate alone; 1 and 0 without one."""
+        return 1.0, 0.0
 
     def weight_grads(
         self, at: AttentionInput, pair_variance: Any, grad: Array, maps: Mapping[str, Array]
@@ -261,7 +272,7 @@ class Attention:
         result["attn.value"] = result["attn.value"] + output * one * q * biased
         mixed, drop = q_v - delta_v * (1 - p2) + single * p2, delta_v * (p2 - p11) + single * p2
         plain = front * (mixed * grad[:, 0] + (n - 1) * (mixed - drop) * grad[:, 1])
-        result["attn.output"] = (plain + q_v * biased) * shrunk
+        result["attn.output"] = self.breadth * (plain + q_v * biased) * shrunk
         return result
 
 

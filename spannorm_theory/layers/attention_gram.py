@@ -31,7 +31,6 @@ from .softmax_gradients import (
     mean_columns,
     mean_rows,
     rotated_grams,
-    tokens_centred,
     transposed,
 )
 
@@ -47,17 +46,20 @@ class SampledAttention(SampledHeads):
     Attributes:
         inner_norm: whether a norm stands in front of the output projection.
         dropout: p_a, the rate of dropout on attention weights.
+        breadth: H d_h / d, coordinates of all heads over those of the stream.
     """
 
     inner_norm: bool = False
     dropout: float = 0.0
+    breadth: float = 1.0
 
     def forward(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, float]:
         """Token Gram of the branch output, (tokens, tokens), from that of its input; and how many of a head's
         rows of weights are more than a maximum, E sum_i (1 - sum_j A_ij^2)."""
         plain, _, _, a = self.draw(gram, gains, noise)
         mixed = self.gain("value", gains) * self._mixed(plain, a, gram)
-        undecided = len(gram) - float(np.einsum("shij,shij->", a, a)) / (2 * len(plain))
+        largest = np.einsum("shij,shij->", a, a) + np.square(1 - a.sum(axis=-1)).sum()
+        undecided = len(gram) - float(largest) / (2 * len(plain))
         return gains["attn.output"] * self._normed(mixed), undecided
 
     def _mixed(self, plain: Array, a: Array, gram: Array) -> Array:
@@ -81,6 +83,7 @@ class SampledAttention(SampledHeads):
         noise: Array,
         pair_variance: float,
         random: np.random.Generator | None = None,
+        pairs: Array | float = 1.0,
     ) -> tuple[Array, dict[str, float]]:
         """Gradient Gram at the branch input, and E |dLoss/dW|_F^2 of each matrix.
 
@@ -89,6 +92,7 @@ class SampledAttention(SampledHeads):
             grad: token Gram of the gradient at the branch output.
             pair_variance: V (T9.1), at least 1/d.
             random: source of the draws of values and gradients under rotary embedding; else it is not used.
+            pairs: weight of each entry of a Gram in squared gradients of matrices.
         """
         plain, queries, keys, weights = self.draw(gram, gains, noise)
         # rows that are one maximum have no Jacobian; the expansions would leave their rounding errors
@@ -101,7 +105,7 @@ class SampledAttention(SampledHeads):
             alone = g.diagonal() @ np.square(weights).mean(axis=(0, 1))
             at_values = at_values + np.diag(self._alone * alone)
         at_queries, at_keys = self._paths(a, values, queries, keys, g, random)
-        if not self.rope:
+        if self.rotary is None:
             answers = self._answers(a, values, gram, gains)
             at_queries = at_queries + (pair_variance - 1 / self.width) * g * answers
         at_output = {"query": gain * at_queries, "key": gain * at_keys, "value": at_values}
@@ -109,7 +113,7 @@ class SampledAttention(SampledHeads):
             m = self.head_norm.size
             for name in sorted({"query", "key"} & set(self.normed)):
                 found = at_output[name] * (keys.shape[-1] / m)  # LayerNorm: fewer coordinates are free
-                along = gain * self._along(name, a, _centred(values), queries, keys, g) / m
+                along = gain * self._along(name, a, self._grams_seen(values), queries, keys, g) / m
                 # the isotropic share is in the norm's kernel
                 at_output[name] = found + np.diag((found.diagonal() / m - along) / (1 - 1 / m))
         stream, norms = np.zeros_like(gram), {}
@@ -117,17 +121,17 @@ class SampledAttention(SampledHeads):
             back = self.before_norm(name, gram, gains)
             stream += gains[f"attn.{name}"] * back * found
             # gradients at keys have no token mean, unless each is turned by an angle of its own
-            read = _centred(back * gram) if name == "key" and not self.rope else back * gram
-            norms[f"attn.{name}"] = self.width**2 * float((read * found).sum())
-        twice = gain * self._read_twice(a, _centred(values), queries, gram, gains)
-        norms["attn.key"] += self.width**2 * pair_variance * float((g * twice).sum())
+            read = self._grams_seen(back * gram) if name == "key" and self.rotary is None else back * gram
+            norms[f"attn.{name}"] = self.width**2 * float((pairs * read * found).sum())
+        twice = gain * self._read_twice(a, self._grams_seen(values), queries, gram, gains)
+        norms["attn.key"] += self.width**2 * pair_variance * float((pairs * g * twice).sum())
         # a projection that starts at zero has a gradient, but no output to tell what it reads
         read = (
             output / gains["attn.output"]
             if gains["attn.output"]
             else self._normed(gain * self._mixed(plain, weights, gram))
         )
-        norms["attn.output"] = self.width**2 * float((read * grad).sum())
+        norms["attn.output"] = self.breadth * self.width**2 * float((pairs * read * grad).sum())
         return _symmetric(stream), norms
 
     @property
@@ -145,17 +149,23 @@ class SampledAttention(SampledHeads):
         random: np.random.Generator | None,
     ) -> tuple[Array, Array]:
         """Gradient Grams at queries and keys, in front of a rotation."""
-        keys = tokens_centred(keys)
+        keys = self.seen(keys)
         sizes = self._alone * diagonal(values) if self.dropout else None
-        if self.rope:
+        if self.rotary is not None:
             assert random is not None
-            found = rotated_grams(a, values, queries, keys, grad, random, sizes)
+            found = rotated_grams(
+                a, values, queries, keys, grad, self.rotary, random, sizes, centred=not self.sinks
+            )
         else:
-            found = grams(a, _centred(values), queries, keys, grad)
+            found = grams(a, self._grams_seen(values), queries, keys, grad)
             if sizes is not None:
                 more = dropout_grams(a, sizes, queries, keys, grad)
                 found = found[0] + more[0], found[1] + more[1]
         return self.logit_factor * found[0], self.logit_factor * found[1]
+
+    def _grams_seen(self, x: Array) -> Array:
+        """The part of Grams that rows of weights see: off the token mean where these add up to one."""
+        return self.seen(transposed(self.seen(x)))
 
     @property
     def norm_per_head(self) -> bool:
@@ -177,7 +187,7 @@ class SampledAttention(SampledHeads):
     def _answers(self, a: Array, values: Array, gram: Array, gains: Gains) -> Array:
         """t t^T with t_i = tr(M_i G_V), (tokens, tokens), in the units of F, to which it adds V times
         (T10.3)."""
-        centred = _centred(values)
+        centred = self._grams_seen(values)
         t = (a * (diagonal(centred)[:, None, :] - a @ centred)).sum(axis=-1).reshape(-1, len(gram))
         size = self.logit_factor * self.gain("key", gains) * self.over_values("key", gram)
         return np.asarray(size * (t.T @ t / len(t)))
@@ -187,10 +197,10 @@ class SampledAttention(SampledHeads):
         branch output: it reads X twice, and gains V times this (T10.3). Under rotation the parts of t keep
         the angles of their keys."""
         at_keys = a * (diagonal(values)[:, None, :] - a @ values)
-        if self.rope:
+        if self.rotary is not None:
             # sum_j t_ij R_{i-j} q_i: R_j^T of the rotated query, coordinate pair by coordinate pair
             ones = np.ones((a.shape[-1], queries.shape[-1] // 2))
-            turns = rotated(np.concatenate([ones, np.zeros_like(ones)], axis=-1))
+            turns = rotated(np.concatenate([ones, np.zeros_like(ones)], axis=-1), self.rotary)
             cos, sin = np.split(at_keys @ turns, 2, axis=-1)
             first, second = np.split(queries, 2, axis=-1)
             t = np.concatenate([first * cos + second * sin, second * cos - first * sin], axis=-1)
@@ -200,11 +210,6 @@ class SampledAttention(SampledHeads):
             twice = self.gain("query", gains) * self.unit("query", gram) * (t.T @ t / len(t))
         in_front = 1 / gains["attn.key"] if "key" in self.normed else 1.0
         return np.asarray(self.logit_factor * in_front * self.over_values("key", gram) * twice)
-
-
-def _centred(x: Array) -> Array:
-    """P x P, P the projection off the token mean, for symmetric x."""
-    return tokens_centred(transposed(tokens_centred(x)))
 
 
 def _symmetric(x: Array) -> Array:

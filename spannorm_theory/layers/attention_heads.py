@@ -17,7 +17,7 @@ import numpy as np
 
 from ..gaussian.closed_forms import Array
 from ..gaussian.head_norm import HeadNorm
-from .rotary import hidden, rotated
+from .rotary import Rotary, hidden, rotated
 from .softmax_gradients import diagonal, root, second_moments, tokens_centred, transposed
 
 Gains = Mapping[str, float]
@@ -37,11 +37,14 @@ class SampledHeads:
         norm: "rms" or "layer", the kind of that norm.
         head_norm: its kernel.
         window: how many tokens a token sees under the causal mask; None for all.
-        rope: whether queries and keys are rotated by their positions.
+        rotary: how queries and keys are rotated by their positions; None where they are not.
         logit_factor: factor on the logits' second moments beside the gains; 1/d_h for logits that are divided
             by the head width instead of its root.
         over_width: whether the norms run over all heads; ``head_norm`` is then the kernel over the whole
             width.
+        sinks: whether each row has one more logit, of 0, whose value is nothing: rows of weights then add up
+            to less than one, and see what all keys or values have in common.
+        sequences: how many sequences of one length the tokens are, that do not see each other.
     """
 
     width: int
@@ -50,9 +53,11 @@ class SampledHeads:
     norm: str
     head_norm: HeadNorm | None
     window: int | None = None
-    rope: bool = False
+    rotary: Rotary | None = None
     logit_factor: float = 1.0
     over_width: bool = False
+    sinks: bool = False
+    sequences: int = 1
 
     def draw(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, Array, Array, Array]:
         """Keys at gain 1, then queries and keys as the logits read them, (heads, tokens, head width);
@@ -67,11 +72,16 @@ class SampledHeads:
         plain = self._normalised("key", key, gram)
         queries = np.sqrt(self.gain("query", gains)) * self._normalised("query", query, gram)
         keys = np.sqrt(self.gain("key", gains)) * plain
-        if self.rope:
-            queries, keys = rotated(queries), rotated(keys)
-        logits = queries @ transposed(tokens_centred(keys)) * np.sqrt(self.logit_factor / queries.shape[-1])
-        unseen = hidden(len(gram), self.causal, self.window)
-        return plain, queries, keys, _softmax(np.stack([logits, -logits]), unseen)
+        if self.rotary is not None:
+            queries, keys = rotated(queries, self.rotary), rotated(keys, self.rotary)
+        logits = queries @ transposed(self.seen(keys)) * np.sqrt(self.logit_factor / queries.shape[-1])
+        unseen = hidden(len(gram), self.causal, self.window, self.sequences)
+        return plain, queries, keys, _softmax(np.stack([logits, -logits]), unseen, self.sinks)
+
+    def seen(self, x: Array) -> Array:
+        """The part of keys that rows of weights see: what differs from their mean over tokens, the second
+        axis from the end, where they add up to one."""
+        return x if self.sinks else tokens_centred(x)
 
     def values(self, plain: Array, gram: Array) -> Array:
         """G_V at gain 1 given the keys, (heads, tokens, tokens): the part that is not seen through the keys
@@ -115,11 +125,15 @@ class SampledHeads:
         return float(one / values) if values else 0.0
 
 
-def _softmax(logits: Array, unseen: Array | None) -> Array:
+def _softmax(logits: Array, unseen: Array | None, sinks: bool) -> Array:
     if unseen is not None:
         logits = np.where(unseen, -np.inf, logits)
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(weights / weights.sum(axis=-1, keepdims=True), dtype=float)
+    largest = logits.max(axis=-1, keepdims=True)
+    if sinks:
+        largest = np.maximum(largest, 0)
+    weights = np.exp(logits - largest)
+    total = weights.sum(axis=-1, keepdims=True) + (np.exp(-largest) if sinks else 0)
+    return np.asarray(weights / total, dtype=float)
 
 
 def token_scales(gram: Array) -> Array:

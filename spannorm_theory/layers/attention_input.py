@@ -121,3 +121,11 @@ class AttentionInput:
         p2 = self.overlaps[0]
         q_v, delta_v = self.projected("value")
         return np.asarray(q_v - delta_v * (1 - p2) + q_v * (self.value_bias + self.masked * p2))
+
+    @cached_property
+    def apart(self) -> Array:
+        """The drop of a mixed value between two tokens, (layers,)."""
+        p2, p11, *_ = self.overlaps
+        q_v, delta_v = self.projected("value")
+        own = q_v * (self.value_bias * self.drop + self.masked * p2)
+        return np.asarray(np.maximum(delta_v * (p2 - p11) + own, 0.0))

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from .attention_tiles import Tile, tiles
 from .norm_op import normalise
-from .rotary import beyond
+from .rotary import Rotary, beyond
 from .rotary_op import rotate
 
 if TYPE_CHECKING:
     import torch
 
     from ..spec.architecture import Architecture
+    from ..spec.reach import Attends
 
 
 def attention_forward(
@@ -22,45 +23,53 @@ def attention_forward(
     linear: Callable[[torch.Tensor, str], torch.Tensor],
     *,
     arch: Architecture,
+    attends: Attends,
     normed: tuple[str, ...],
     inner_norm: str | None,
     drop: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """The branch on tensors (networks, tokens, width); ``linear(x, name)`` applies a weight matrix, ``drop``
-    dropout to the weights (networks, heads, tokens, tokens), ``inner_norm`` stands before the projection."""
+    """The branch on tensors (networks, tokens of a step, width), each token seeing those of its sequence;
+    ``linear(x, name)`` applies a weight matrix, ``drop`` dropout to the weights (sequences of all networks,
+    heads, tokens, tokens), ``inner_norm`` stands before the projection; ``attends`` says which keys a token
+    sees."""
     import torch
 
     from .attention_tiles_op import TiledMix
 
-    size, groups = arch.head_width, arch.heads // (arch.kv_heads or arch.heads)
+    size, groups = arch.head_size, arch.heads // (arch.kv_heads or arch.heads)
 
     def project(name: str) -> torch.Tensor:
         y = linear(x, f"attn.{name}")
         if name in normed and arch.qk_norm_over == "width":
             y = normalise(y, arch.norm)
-        y = y.reshape(*x.shape[:-1], -1, size).transpose(1, 2)
+        y = y.reshape(-1, arch.tokens, y.shape[-1] // size, size).transpose(1, 2)
         if name in normed and arch.qk_norm_over == "head":
             y = normalise(y, arch.norm)
-        if name in ("query", "key") and arch.positions == "rope":
-            y = rotate(y)
+        if name in ("query", "key") and attends.positions == "rope":
+            y = rotate(y, Rotary(arch.rotary_base, arch.rotary_share))
         return y if name == "query" else y.repeat_interleave(groups, 1)
 
+    gate = linear(x, "attn.gate") if arch.attention_gate else None
     queries, keys, values = (project(name) for name in ("query", "key", "value"))
-    scale = (arch.logit_factor(normed) / size) ** 0.5
+    causal, scale = arch.mask == "causal", (arch.logit_factor(normed) / size) ** 0.5
 
     def weigh(queries: torch.Tensor, keys: torch.Tensor, seen: Tile) -> torch.Tensor:
         logits: torch.Tensor = (queries @ keys.mT).mul_(scale)
-        if arch.mask == "causal":
+        if causal or attends.window is not None:
             row, key = (torch.arange(r.start, r.stop, device=x.device) for r in (seen.rows, seen.keys))
-            logits.masked_fill_(beyond(row[:, None] - key, arch.window), -torch.inf)
-        return logits.softmax(-1)
+            logits.masked_fill_(beyond(row[:, None] - key, causal, attends.window), -torch.inf)
+        if not arch.sinks:
+            return logits.softmax(-1)
+        return torch.nn.functional.pad(logits, (0, 1)).softmax(-1)[..., :-1]
 
     # plain operations: torch's fused kernels give NaN for logits beyond about 1e19, which stacks without
     # norms reach
-    cut = tiles(arch)
+    cut = tiles(arch, attends.window)
     if len(cut) == 1:
         mixed = drop(weigh(queries, keys, cut[0])) @ values
     else:  # dropped weights are not cut
         mixed = TiledMix.apply(queries, keys, values, scale, cut, weigh)  # type: ignore[no-untyped-call]
-    mixed = mixed.transpose(1, 2).flatten(-2)
-    return linear(mixed if inner_norm is None else normalise(mixed, inner_norm), "attn.output")
+    mixed = mixed.transpose(1, 2).reshape(*x.shape[:-1], -1)
+    if inner_norm is not None:
+        mixed = normalise(mixed, inner_norm)
+    return linear(mixed if gate is None else gate.sigmoid() * mixed, "attn.output")

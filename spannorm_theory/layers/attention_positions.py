@@ -33,11 +33,13 @@ class PositionAttention:
         law: the rows of weights that it has.
         width: coordinates of the stream.
         inner_norm: whether a norm stands in front of the output projection.
+        breadth: H d_h / d, coordinates of all heads over those of the stream.
     """
 
     law: RowLaw
     width: int
     inner_norm: bool = False
+    breadth: float = 1.0
 
     def at(self, gram: Array, gains: Gains) -> HeadGrams:
         """Heads at an input.
@@ -81,11 +83,11 @@ class PositionAttention:
             back = at.rows.before_norm(name)
             stream = stream + gains[f"attn.{name}"] * back * moments
             read = back * gram
-            if name == "key" and not self.law.rope:  # gradients at keys have no token mean
+            if name == "key" and self.law.rotary is None:  # gradients at keys have no token mean
                 read = read - float((pairs * read).sum()) / self.law.grid.tokens**2
             norms[f"attn.{name}"] = front * float((pairs * read * moments).sum())
         norms["attn.key"] += front * at.rows.gain("value") * at.key_correlations(g, pair_variance)
-        norms["attn.output"] = front * float((pairs * self._mixed(at) * grad).sum())
+        norms["attn.output"] = self.breadth * front * float((pairs * self._mixed(at) * grad).sum())
         return stream, norms
 
     def _mixed(self, at: HeadGrams) -> Array:
@@ -134,7 +136,8 @@ class HeadGrams:
         """Gradient Gram in front of a rotary embedding: each token's is turned by an angle of its own. That
         of two tokens falls by m of their distance; so does what two rows and two keys have in common, which
         is taken by the product of both."""
-        return gram * joined(self.rows.law.rotary[0], np.ones(len(gram))) if self.rows.law.rope else gram
+        turned = self.rows.law.turned
+        return gram if turned is None else gram * joined(turned[0], np.ones(len(gram)))
 
     @cached_property
     def _growth(self) -> Array:

@@ -31,15 +31,21 @@ def tile_rows(arch: Architecture) -> int:
 
 
 def tile_weights(arch: Architecture) -> int:
-    """Weights of all heads in the largest tile."""
-    n, rows = arch.tokens, tile_rows(arch)
-    return arch.heads * rows * min(n, (arch.window or n) + rows - 1)
+    """Weights of all heads in the largest tile of any block."""
+    rows = tile_rows(arch)
+    seen = [rows + sum(_beside(arch, attends.window)) for attends in arch.attentions]
+    return arch.heads * rows * min(arch.tokens, max(seen, default=0))
 
 
-def tiles(arch: Architecture) -> list[Tile]:
-    """The tiles of a sequence."""
+def tiles(arch: Architecture, window: int | None) -> list[Tile]:
+    """The tiles of a sequence, whose tokens see ``window`` of them, or all for None."""
     n, size = arch.tokens, tile_rows(arch)
     rows = [range(i, min(i + size, n)) for i in range(0, n, size)]
-    if arch.mask != "causal":
-        return [Tile(r, range(n)) for r in rows]
-    return [Tile(r, range(max(0, r.start + 1 - (arch.window or n)), r.stop)) for r in rows]
+    behind, ahead = _beside(arch, window)
+    return [Tile(r, range(max(0, r.start - behind), min(n, r.stop + ahead))) for r in rows]
+
+
+def _beside(arch: Architecture, window: int | None) -> tuple[int, int]:
+    """Tokens that a token sees behind it and ahead."""
+    behind = (arch.tokens if window is None else window) - 1
+    return behind, 0 if arch.mask == "causal" else behind

@@ -1,15 +1,17 @@
 r"""Moments of the mixture-of-experts branch, whose router sends a token to k experts (T7.1 to T7.5).
 
-    z = x W_router,   f(x) = sum_e g_e(z) f_e(x) + sum of the n_s shared experts' f_s(x)
+    z = x W_router,   f(x) = a sum_e g_e(z) f_e(x) + sum of the n_s shared experts' f_s(x)
 
-with gates g of the k largest logits, divided by their sum ("renormalised") or not ("softmax": k = 1 is
-Switch, arXiv:2101.03961; k = 2 renormalised is arXiv:2401.04088). With (K, B) the covariance and backward
-gain of one expert between two tokens, and the overlaps A, O, R of :mod:`spannorm_theory.softmax.top_k` at the
-logits' variance v = s_router q and cosine rho,
+with gates g of the k largest logits (:mod:`spannorm_theory.softmax.gates`; k = 1 of a softmax is Switch,
+arXiv:2101.03961; k = 2 renormalised is arXiv:2401.04088) and a factor a. With (K, B) the covariance and
+backward gain of one expert between two tokens, the overlaps A, O, R of
+:mod:`spannorm_theory.softmax.top_k` at the logits' variance v = s_router q and cosine rho, times a^2, and
+Y = 1 or that of the shared experts' gate (:mod:`.shared_experts`),
 
-    forward   second moment (A + n_s) K(q),   covariance (O + n_s) K(p)
-    experts   gradient covariance x (O + n_s) B(p)
+    forward   second moment (A + n_s Y) K(q),   covariance (O + n_s Y) K(p)
+    experts   gradient covariance x (O + n_s Y) B(p)
     router    gradient covariance x s_router R K(p)
+    gate      gradient covariance x s_gate n_s Y' K(p)
 
 Moments are means over pairs of tokens; routing differs from pair to pair at any width
 (:meth:`MixtureOfExperts.scatter`). Left out: what the gradient knows of an expert's output, a share of the
@@ -27,8 +29,12 @@ import numpy as np
 from ..base.errors import AssumptionError
 from ..gaussian.activations import Activation
 from ..gaussian.closed_forms import Array, Transfer
+from ..softmax.gates import Gates
 from ..softmax.top_k_table import GateOverlaps, gate_table
+from ..spec.architecture import Architecture
 from .feedforward import BranchInput, FeedForward, Gains
+from .shared_experts import GATE as SHARED_GATE
+from .shared_experts import SharedExperts
 
 
 @dataclass(frozen=True)
@@ -37,16 +43,16 @@ class ExpertsInput(BranchInput):
 
     Attributes:
         outputs: K of one expert.
-        overlaps: A + n_s and O + n_s.
+        overlaps: A + n_s Y and O + n_s Y.
         routers: R of one token, and R.
-        value_path: (O + n_s) B, the part of ``back`` between two tokens that passes the experts.
+        slope: the part of ``back`` between two tokens that is no router's.
         routes: the overlaps of gates.
     """
 
     outputs: tuple[Any, Any]
     overlaps: tuple[Any, Any]
     routers: tuple[Any, Any]
-    value_path: Any
+    slope: Any
     routes: GateOverlaps
 
 
@@ -55,7 +61,7 @@ SMALLEST_T = 1e-154
 
 
 class MixtureOfExperts(FeedForward):
-    """Moments of one branch of experts; ``hidden`` is the width of one expert, ``shared`` is n_s.
+    """Moments of one branch of experts; ``hidden`` is the width of one expert.
 
     Squared weight gradients of "ffn.up", "ffn.gate" and "ffn.down" are summed over all experts, the shared
     ones included.
@@ -67,16 +73,16 @@ class MixtureOfExperts(FeedForward):
         width: int,
         hidden: int,
         *,
-        experts: int,
-        top_k: int,
-        shared: int,
-        renormalised: bool,
+        gates: Gates,
         unit_logits: float,
+        shared: SharedExperts = SharedExperts(0),  # noqa: B008 a value
+        factor: float = 1.0,
     ) -> None:
-        """``unit_logits`` is v for an input of second moment 1, whose overlaps are not interpolated."""
+        """``unit_logits`` is v for an input of second moment 1, whose overlaps are not interpolated; the sum
+        of the chosen experts is multiplied by ``factor``."""
         super().__init__(activation, width, hidden)
-        self.experts, self.top_k, self.shared = experts, top_k, shared
-        self._gates = gate_table(experts, top_k, renormalised, unit_logits)
+        self.gates, self.shared, self.factor = gates, shared, factor
+        self._gates = gate_table(gates, unit_logits, factor)
 
     def _routes(self, q: Any, t: Any, gains: Gains) -> GateOverlaps:
         """Overlaps at t of tokens of second moment q."""
@@ -85,63 +91,65 @@ class MixtureOfExperts(FeedForward):
     @property
     def takes(self) -> tuple[str, ...]:
         """The matrices whose gains the transfer takes."""
-        return *super().takes, "ffn.router"
+        return *super().takes, "ffn.router", *self.shared.takes
 
     @property
     def transfer(self) -> Transfer:
         """Function from the input (q, delta), the gains in the order of :attr:`takes`, and V (T9.1), zero by
         default, to the branch's (q, delta), for the loop over layers: V takes from the gap (T7.4)."""
-        expert, overlaps, shared = super().transfer, self._gates.forward, self.shared
+        expert, overlaps, shared = super().transfer, self._gates.forward, self.shared.drop
+        gated = len(self.shared.takes)
 
         def branch(
-            q: float,
-            delta: float,
-            up: float,
-            gate: float,
-            down: float,
-            router: float,
-            pair_variance: float = 0.0,
+            q: float, delta: float, up: float, gate: float, down: float, router: float, *more: float
         ) -> tuple[float, float]:
             if not q:
                 raise _no_order()
             k, drop = expert(q, delta, up, gate, down)
             t = sqrt(delta / (2 * q)) if 0 <= delta < 2 * q else float(delta > 0)
-            own, gap = overlaps(router * q, t, pair_variance)
-            own += shared
+            own, gap = overlaps(router * q, t, more[gated] if len(more) > gated else 0.0)
+            always, less = shared(q, delta, *more[:gated])
+            own, gap = own + always, gap + less
             return own * k, own * drop + (k - drop) * gap
 
         return branch
 
-    def unevenness(self) -> tuple[float, float]:
-        """``uneven`` and ``size_share`` of :class:`GateStatistics` for an input of second moment 1."""
+    def unevenness(self, gains: Gains) -> tuple[float, float, float]:
+        """Variance over tokens of the branch's squared size over the square of its mean, and the part of it
+        that the gate of the shared experts makes; and ``size_share`` of :class:`GateStatistics`. All for an
+        input of second moment 1."""
         table = self._gates.unit
-        return table.uneven, table.size_share
+        own = self.factor**2 * table.own
+        size, gate = own + self.shared.overlap(1.0, 1.0, 1.0, gains), self.shared.spread(gains)
+        return (table.uneven * own**2 + gate) / size**2, gate / size**2, table.size_share
 
     def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Covariance of the branch between two tokens of equal second moments."""
-        return self._shared_by_pairs(self._routes(*_alike(q1, q2, c), gains)) * super().output(
-            q1, q2, c, gains
-        )
+        return self._overlap(q1, q2, c, gains) * super().output(q1, q2, c, gains)
 
     def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Gain from the gradient at the branch output to that at its input, value and router path."""
         routes = self._routes(*_alike(q1, q2, c), gains)
-        value = self._shared_by_pairs(routes) * super().gain(q1, q2, c, gains)
-        return value + gains["ffn.router"] * super().output(q1, q2, c, gains) * routes.router
+        value = self._overlap(q1, q2, c, gains) * super().gain(q1, q2, c, gains)
+        choosing = gains["ffn.router"] * routes.router + self.shared.back(q1, q2, c, gains)
+        return value + super().output(q1, q2, c, gains) * choosing
 
-    def _shared_by_pairs(self, routes: GateOverlaps) -> Any:
-        """O + n_s."""
-        return routes.own - routes.gap + self.shared
+    def _overlap(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
+        """O + n_s Y."""
+        routes = self._routes(*_alike(q1, q2, c), gains)
+        return routes.own - routes.gap + self.shared.overlap(q1, q2, c, gains)
 
     def at(self, q: Array, delta: Array, gains: Gains) -> ExpertsInput:
         """All experts at an input (q, q - delta)."""
         own, routes = super().at(q, delta, gains), self._routes(q, _distance(delta / q), gains)
         outputs = gains["ffn.down"] * own.hidden[0], gains["ffn.down"] * own.hidden[1]
-        overlaps = routes.own + self.shared, self._shared_by_pairs(routes)
+        pairs = (q, q, q, gains), (q, q, q - delta, gains)
+        always, by_gate = ([f(*at) for at in pairs] for f in (self.shared.overlap, self.shared.back))
+        overlaps = routes.own + always[0], routes.own - routes.gap + always[1]
         routers = routes.alone, routes.router
         one, two = (
-            a * g + gains["ffn.router"] * k * r
-            for a, g, k, r in zip(overlaps, own.back, outputs, routers, strict=True)
+            a * g + k * (gains["ffn.router"] * r + s)
+            for a, g, k, r, s in zip(overlaps, own.back, outputs, routers, by_gate, strict=True)
         )
         return ExpertsInput(
             q,
@@ -153,16 +161,16 @@ class MixtureOfExperts(FeedForward):
             outputs=outputs,
             overlaps=overlaps,
             routers=routers,
-            value_path=overlaps[1] * own.back[1],
+            slope=overlaps[1] * own.back[1] + outputs[1] * by_gate[1],
             routes=routes,
         )
 
     def response(self, at: BranchInput, drop: Array) -> Array:
-        """Slope of the branch's covariance in that of its input, (layers,): (O + n_s) B, and K times the
-        slope of O, (d gap/dt)/(4 q t), which backward gains do not have."""
+        """Slope of the branch's covariance in that of its input, (layers,): (O + n_s Y) B, K n_s dY/dp, and
+        K times the slope of O, (d gap/dt)/(4 q t), which backward gains do not have."""
         assert isinstance(at, ExpertsInput)
         t = np.maximum(at.routes.t, SMALLEST_T)
-        return np.asarray(at.value_path + at.routes.gap_slope / (4 * at.q * t) * at.outputs[1])
+        return np.asarray(at.slope + at.routes.gap_slope / (4 * at.q * t) * at.outputs[1])
 
     def scatter(self, at: BranchInput, drop: Array) -> Array:
         """Variance over pairs of tokens of the branch's covariance, (layers,): U_S K(p)^2 of routing, and
@@ -173,31 +181,43 @@ class MixtureOfExperts(FeedForward):
     def load_imbalance(self, at: ExpertsInput, tokens: int) -> Array:
         """Mean squared coefficient of variation of the numbers of tokens at the experts, (layers,):
         experts [1 + (n - 1) C] / (k n) - 1 (T7.5)."""
-        return np.asarray(self.experts * (1 + (tokens - 1) * at.routes.common) / (self.top_k * tokens) - 1)
+        share = self.gates.top_k / self.gates.experts
+        return np.asarray((1 + (tokens - 1) * at.routes.common) / (share * tokens) - 1)
 
     def commonness(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Experts that two tokens have in common over those that they would by chance, k^2 / experts, element
         by element in the token Gram; less one, its mean over all pairs is :meth:`load_imbalance`."""
-        return self.experts / self.top_k * self._routes(*_alike(q1, q2, c), gains).common
+        return self.gates.experts / self.gates.top_k * self._routes(*_alike(q1, q2, c), gains).common
 
     def weight_grads(self, at: BranchInput, grad: Array, tokens: int) -> dict[str, Any]:
         """Squared gradient E |dLoss/dW|_F^2 of each kind of matrix by name, (layers,), summed over experts,
         from (gamma, c) at the branch output, (layers, 2)."""
         assert isinstance(at, ExpertsInput)
         found = super().weight_grads(at, np.stack(at.overlaps, axis=-1) * grad, tokens)
-        own, other = (
-            h * k * r * g
-            for h, k, r, g in zip((at.q, at.p), at.outputs, at.routers, np.moveaxis(grad, -1, 0), strict=True)
-        )
-        return {**found, "ffn.router": self.width**2 * tokens * (own + (tokens - 1) * other)}
+        (one, two), routers = at.outputs, {"ffn.router": at.routers}
+        if self.shared.gated:
+            pairs = (at.q, at.q, at.q, at.gains), (at.q, at.q, at.p, at.gains)
+            routers[SHARED_GATE] = self.shared.slope(*pairs[0]), self.shared.slope(*pairs[1])
+        gamma, cross = np.moveaxis(grad, -1, 0)
+        for name, (alone, router) in routers.items():
+            seen = at.q * one * alone * gamma + (tokens - 1) * at.p * two * router * cross
+            found[name] = self.width**2 * tokens * seen
+        return found
 
     def weight_grads_gram(self, q1: Any, q2: Any, c: Any, grad: Array, gains: Gains) -> dict[str, float]:
         """Squared gradients as in :meth:`weight_grads`, sums over token pairs as in
         :meth:`FeedForward.weight_grads_gram`."""
-        routes = self._routes(*_alike(q1, q2, c), gains)
-        found = super().weight_grads_gram(q1, q2, c, grad * self._shared_by_pairs(routes), gains)
-        seen = c * grad * super().output(q1, q2, c, gains) * routes.router
-        return {**found, "ffn.router": self.width**2 * float(seen.sum())}
+        found = super().weight_grads_gram(q1, q2, c, grad * self._overlap(q1, q2, c, gains), gains)
+        routers = {"ffn.router": self._routes(*_alike(q1, q2, c), gains).router}
+        if self.shared.gated:
+            routers[SHARED_GATE] = self.shared.slope(q1, q2, c, gains)
+        seen = c * grad * super().output(q1, q2, c, gains)
+        return {**found, **{name: self.width**2 * float((seen * r).sum()) for name, r in routers.items()}}
+
+
+def gates_of(arch: Architecture) -> Gates:
+    """The gates of an architecture's router."""
+    return Gates(arch.experts, arch.top_k, arch.gates, arch.expert_groups, arch.top_groups)
 
 
 def _distance(drop: Any) -> Any:

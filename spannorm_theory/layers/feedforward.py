@@ -1,10 +1,11 @@
-r"""Moments of the feed-forward branch phi(x W_up) W_down, gated (phi(x W_gate) o x W_up) W_down (T5.4, T5.5).
+r"""Moments of the feed-forward branch phi(x W_up) W_down, gated (phi(x W_gate) o (x W_up + a)) W_down (T5.4,
+T5.5).
 
 For two tokens with second moments q1, q2 and covariance c per coordinate (q1 = q2 = c for one token),
 element-wise in the token Gram,
 
     branch covariance    s_down k,   k = K(s_up q1, s_up q2, s_up c)
-                              gated: k = K(s_gate q1, s_gate q2, s_gate c) s_up c
+                              gated: k = K(s_gate q1, s_gate q2, s_gate c) (s_up c + a^2)
     gradient covariance  B times that at the branch output,   B = s_down dk/dc
 
 with s_W the gains and K the kernel of phi; dk/dc follows from Price's theorem and has one term for each path.
@@ -61,14 +62,15 @@ class FeedForward:
     ) -> None:
         self.activation = activation
         self.kernel = AtZero(activation.kernel, activation.function)
+        self.offset = activation.up_offset**2
         self.width = width
         self.hidden = hidden
         self.inner_norm = inner_norm
 
     @property
     def _takes_means(self) -> bool:
-        """Whether the inner norm takes off a mean; that of a gated hidden layer is zero."""
-        return self.inner_norm == "layer" and not self.activation.gated
+        """Whether the inner norm takes off a mean; that of a gated hidden layer is zero without an offset."""
+        return self.inner_norm == "layer" and bool(self.offset or not self.activation.gated)
 
     def _mean_square(self, q: Any, gains: Gains) -> Any:
         """Square of the mean of a hidden coordinate, where the inner norm takes it off."""
@@ -102,7 +104,11 @@ class FeedForward:
         """k: second moment per hidden coordinate between two tokens."""
         s = gains["ffn.gate"] if self.activation.gated else gains["ffn.up"]
         k = self.kernel.value(s * q1, s * q2, s * c)
-        return k * (gains["ffn.up"] * c) if self.activation.gated else k
+        return k * self._up(c, gains) if self.activation.gated else k
+
+    def _up(self, c: Any, gains: Gains) -> Any:
+        """Second moment between two tokens of what the gate multiplies."""
+        return gains["ffn.up"] * c + self.offset
 
     def paths(self, q1: Any, q2: Any, c: Any, gains: Gains) -> dict[str, Any]:
         """Factors of the gradient's covariance from what W_down reads to each pre-activation, by matrix."""
@@ -112,7 +118,7 @@ class FeedForward:
         if not self.activation.gated:
             return {"ffn.up": slope / size}
         value = self.kernel.value(s * q1, s * q2, s * c)
-        return {"ffn.up": value / size, "ffn.gate": slope * (gains["ffn.up"] * c) / size}
+        return {"ffn.up": value / size, "ffn.gate": slope * self._up(c, gains) / size}
 
     def at(self, q: Array, delta: Array, gains: Gains) -> BranchInput:
         """The branch at an input (q, q - delta)."""
@@ -121,13 +127,14 @@ class FeedForward:
         moments = self.kernel.pair(*at)
         hidden, slope = moments[0::2], moments[1::2]
         if gated:
-            through = [gains["ffn.up"] * x for x in c]
+            through = [self._up(x, gains) for x in c]
             paths = [{"ffn.up": k, "ffn.gate": s * x} for k, s, x in zip(hidden, slope, through, strict=True)]
             hidden = tuple(k * x for k, x in zip(hidden, through, strict=True))
         else:
             paths = [{"ffn.up": s} for s in slope]
         if self.inner_norm is not None:
             mean = self.kernel.pair(at[0], at[0])[2] if self._takes_means else 0.0
+            mean = mean * self.offset if gated else mean
             size = hidden[0] - mean
             hidden = tuple((k - mean) / size for k in hidden)
             paths = [{name: x / size for name, x in path.items()} for path in paths]
@@ -147,15 +154,18 @@ class FeedForward:
         """Function from the input (q, delta) and the gains in the order of :attr:`takes` to the branch's
         (q, delta), for the loop over layers."""
         kernel, gated, inner_norm = self.kernel.drop, self.activation.gated, self.inner_norm is not None
-        takes_means = self._takes_means
+        takes_means, offset = self._takes_means, self.offset
 
         def branch(q: float, delta: float, up: float, gate: float, down: float) -> tuple[float, float]:
             k, drop = kernel(gate * q, gate * delta)
+            mean = 0.0
+            if takes_means:  # what independent tokens share
+                mean = k - kernel(gate * q, gate * q)[1]
             if gated:
-                k, drop = up * k * q, up * (k * delta + drop * (q - delta))
-            if inner_norm:  # independent tokens share what the norm takes off
-                size = kernel(gate * q, gate * q)[1] if takes_means else k
-                k, drop = 1.0, drop / size
+                k, drop = k * (up * q + offset), k * up * delta + drop * (up * (q - delta) + offset)
+                mean *= offset
+            if inner_norm:
+                k, drop = 1.0, drop / (k - mean)
             return down * k, down * drop
 
         return branch

@@ -20,7 +20,10 @@ def ffn_forward(
 ) -> torch.Tensor:
     """The branch on tensors (..., tokens, width); ``linear(x, name)`` applies a weight matrix."""
     if activation.gated:
-        hidden = activation.torch_function(linear(x, "ffn.gate")) * linear(x, "ffn.up")
+        up = linear(x, "ffn.up")
+        if activation.up_offset:
+            up = up + activation.up_offset
+        hidden = activation.torch_function(linear(x, "ffn.gate")) * up
     else:
         hidden = activation.torch_function(linear(x, "ffn.up"))
     if inner_norm is not None:

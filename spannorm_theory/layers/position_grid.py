@@ -28,7 +28,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 
 from ..base.errors import PositionsError
 from ..gaussian.closed_forms import Array
-from .rotary import coherence
+from .rotary import PUBLISHED, Rotary, coherence
 
 #: positions of the grid for each factor of two: with half as many the variance moves by 0.1 %
 PER_OCTAVE = 4
@@ -57,8 +57,7 @@ class PositionGrid:
     @cached_property
     def interpolation(self) -> Array:
         """I, from values at the grid to those of all tokens, (n, m)."""
-        x = np.log1p(np.arange(self.tokens))
-        return np.array([np.interp(x, x[self.positions], row) for row in np.eye(len(self.positions))]).T
+        return _interpolation(self.tokens, tuple(self.positions.tolist()))
 
     @cached_property
     def keys(self) -> Array:
@@ -146,34 +145,49 @@ class PositionGrid:
         return self.both_rows(np.ones(len(self.positions)))
 
 
+@lru_cache(maxsize=4)
+def _interpolation(tokens: int, positions: tuple[int, ...]) -> Array:
+    """Linear in the logarithm of the position, (tokens, positions); grids of several windows share it."""
+    x = np.log1p(np.arange(tokens))
+    return np.array([np.interp(x, x[list(positions)], row) for row in np.eye(len(positions))]).T
+
+
 @lru_cache(maxsize=16)
-def rotary_sums(grid: PositionGrid, head_width: int) -> tuple[Array, Array]:
+def seeing(grid: PositionGrid, window: int | None) -> PositionGrid:
+    """A grid's positions under another window; None for all tokens."""
+    seen = min(window or grid.tokens, grid.tokens)
+    return grid if seen == grid.window else PositionGrid(grid.tokens, seen, grid.positions)
+
+
+@lru_cache(maxsize=16)
+def rotary_sums(grid: PositionGrid, head_width: int, rotary: Rotary = PUBLISHED) -> tuple[Array, Array]:
     """What rotary embedding leaves of covariances: means of m(s - t) over the tokens that two positions of
     the grid stand for, (m, m); and for each row the sums over pairs of its keys of m(j - l) I_j I_l / N^2,
     (m, m, m)."""
     parts = grid.interpolation
-    mean = parts.T @ _correlated(parts, head_width) / np.outer(grid.counts, grid.counts)
+    mean = parts.T @ _correlated(parts, head_width, rotary) / np.outer(grid.counts, grid.counts)
     of_rows = np.zeros((len(grid.positions),) * 3)
     for i, position in enumerate(grid.positions.tolist()):
         seen = parts[max(0, position + 1 - grid.window) : position + 1]
         used = np.flatnonzero(seen.any(axis=0))
         seen = seen[:, used]
-        of_rows[i][np.ix_(used, used)] = seen.T @ _correlated(seen, head_width) / grid.keys[i] ** 2
+        of_rows[i][np.ix_(used, used)] = seen.T @ _correlated(seen, head_width, rotary) / grid.keys[i] ** 2
     return np.asarray(mean), of_rows
 
 
-def _correlated(x: Array, head_width: int) -> Array:
+def _correlated(x: Array, head_width: int, rotary: Rotary) -> Array:
     """Sums over t of m(s - t) x_t, (tokens, ...)."""
     n = len(x)
     size = next_fast_len(2 * n, real=True)
     lags = np.arange(size)
-    kernel = coherence(np.minimum(lags, size - lags), head_width)
+    kernel = coherence(np.minimum(lags, size - lags), head_width, rotary)
     return np.asarray(irfft(rfft(kernel)[:, None] * rfft(x, size, axis=0), size, axis=0)[:n])
 
 
 @lru_cache(maxsize=16)
 def position_grid(tokens: int, window: int | None) -> PositionGrid:
-    """The grid of a causal mask over ``tokens``, each of which sees ``window`` of them; None for all.
+    """The grid of a causal mask over ``tokens``, each of which sees ``window`` of them, the fewest that it
+    does in any block; None for all.
 
     Raises:
         PositionsError: it would need too many positions.

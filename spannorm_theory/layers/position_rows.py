@@ -24,6 +24,7 @@ from ..gaussian.closed_forms import Array
 from ..gaussian.head_norm import HeadNorm
 from ..softmax.row_lengths import RowLengthTable, RowsOfLengths, row_length_table
 from .position_grid import PositionGrid, rotary_sums
+from .rotary import Rotary
 from .smooth_gram import Smooth, joined, open_share, scales
 
 Gains = Mapping[str, float]
@@ -39,7 +40,7 @@ class RowLaw:
         width: coordinates of the stream.
         normed: which of "query", "key", "value" carry a norm over each head.
         head_norm: the kernel of that norm.
-        rope: whether queries and keys are rotated by their positions.
+        rotary: how queries and keys are rotated by their positions; None where they are not.
         logit_factor: factor on the logits' second moments beside the gains.
         over_width: whether the norms run over all heads.
     """
@@ -49,7 +50,7 @@ class RowLaw:
     width: int
     normed: tuple[str, ...] = ()
     head_norm: HeadNorm | None = None
-    rope: bool = False
+    rotary: Rotary | None = None
     logit_factor: float = 1.0
     over_width: bool = False
 
@@ -59,9 +60,9 @@ class RowLaw:
         return self.head_width if "query" not in self.normed or self.over_width else None
 
     @property
-    def rotary(self) -> tuple[Array, Array]:
-        """What rotary embedding leaves of covariances (:func:`rotary_sums`)."""
-        return rotary_sums(self.grid, self.head_width)
+    def turned(self) -> tuple[Array, Array] | None:
+        """What rotary embedding leaves of covariances (:func:`rotary_sums`), where there is one."""
+        return None if self.rotary is None else rotary_sums(self.grid, self.head_width, self.rotary)
 
     @property
     def table(self) -> RowLengthTable:
@@ -99,7 +100,8 @@ class PositionRows:
         """p and q of queries or keys as logits see them, which rotary embedding turns away from each
         other."""
         p, q = self.unit(name)
-        return (p * self.law.rotary[0], q) if self.law.rope else (p, q)
+        turned = self.law.turned
+        return (p, q) if turned is None else (p * turned[0], q)
 
     @cached_property
     def values(self) -> Smooth:
@@ -127,7 +129,8 @@ class PositionRows:
     def open_keys(self) -> Array:
         """Second moment of each row's keys beyond what they have in common, (m,)."""
         p, q = self.unit("key")
-        return open_share(self.law.grid, p, q, self.law.rotary[1] if self.law.rope else None)
+        turned = self.law.turned
+        return open_share(self.law.grid, p, q, None if turned is None else turned[1])
 
     @cached_property
     def open_values(self) -> Array:

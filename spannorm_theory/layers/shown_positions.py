@@ -44,11 +44,12 @@ def shown_positions(
     if arch.mask != "causal" and arch.tokens <= ALL:
         return np.arange(1, arch.tokens + 1)
     try:
-        return position_grid(arch.tokens, arch.window).positions + 1
+        return position_grid(arch.tokens, arch.narrowest if arch.mask == "causal" else None).positions + 1
     except AssumptionError:
+        window, tokens = arch.narrowest, arch.tokens
         raise InputError(
-            f"a window of {arch.window} in {arch.tokens} tokens has too many positions to show; say which, "
-            f"as positions=[1, {arch.window}, {arch.tokens}]"
+            f"a window of {window} in {tokens} tokens has too many positions to show; say which, as "
+            f"positions=[1, {window}, {tokens}]"
         ) from None
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..gaussian.closed_forms import Array
-from .rotary import rotated
+from .rotary import Rotary, rotated
 
 Paths = tuple[Array, Array]
 
@@ -65,30 +65,35 @@ def rotated_grams(
     queries: Array,
     keys: Array,
     grad: Array,
+    rotary: Rotary,
     random: np.random.Generator,
     sizes: Array | None = None,
+    centred: bool = True,
 ) -> Paths:
     """Gradient Grams at queries and at keys in front of a rotation, (n, n) each, by ``PROBES`` draws.
 
     Args:
         values: G_V, not centred; ``queries`` and ``keys`` are rotated.
         sizes: as in :func:`dropout_grams`; None without dropout.
+        centred: whether rows add up to one, so that what all values have in common counts for nothing.
     """
     heads, n, size = keys.shape
-    w = tokens_centred(root(values) @ random.standard_normal((heads, n, PROBES)))
+    w = root(values) @ random.standard_normal((heads, n, PROBES))
+    if centred:
+        w = tokens_centred(w)
     aw = (a @ w)[..., None]
     back = (a @ _outer(w, keys)).reshape(*aw.shape[:-1], size) - aw * (a @ keys)[..., None, :]
-    at_queries = grad * _gram(back)
+    at_queries = grad * _gram(back, rotary)
     g = _gradients(grad, random, heads)
     gq, gawq = _outer(g, queries), _outer(g * aw[..., 0], queries)
     at = transposed(a)
     back = w[..., None] * (at @ gq).reshape(*aw.shape[:-1], size)
-    at_keys = _gram(back - (at @ gawq).reshape(back.shape))
+    at_keys = _gram(back - (at @ gawq).reshape(back.shape), rotary)
     if sizes is not None:
         at_queries = at_queries + dropout_grams(a, sizes, queries, keys, grad)[0]
         d = np.sqrt(sizes)[:, None, :] * random.standard_normal((heads, n, n))
         d = a * (d - (a * d).sum(axis=-1, keepdims=True)) * np.sqrt(grad.diagonal())[:, None]
-        at_keys = at_keys + _gram((transposed(d) @ queries)[..., None, :])
+        at_keys = at_keys + _gram((transposed(d) @ queries)[..., None, :], rotary)
     return at_queries, at_keys
 
 
@@ -98,9 +103,9 @@ def _outer(x: Array, y: Array) -> Array:
     return np.asarray(joined.reshape(*joined.shape[:-2], -1))
 
 
-def _gram(back: Array) -> Array:
+def _gram(back: Array, rotary: Rotary) -> Array:
     """Mean Gram of (signs, heads, n, probes, d_h), turned back by each token's angle."""
-    turned = rotated(np.moveaxis(back, 2, 3), back=True)
+    turned = rotated(np.moveaxis(back, 2, 3), rotary, back=True)
     joined = np.moveaxis(turned, 3, 0).reshape(turned.shape[3], -1)
     return np.asarray(joined @ joined.T / joined.shape[1])
 

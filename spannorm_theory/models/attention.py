@@ -66,7 +66,7 @@ def _norms(config: Config, row: Family, logits: float) -> Iterator[Fact]:
         fields["qk_norm_over"] = "width"
     effect = f"logits, and squared gradients of queries and keys, are {logits:.3g} times the model's without"
     yield Fact("norms on queries and keys", effect, fields)
-    read = embedding(config, row)[0] if row.placement == "olmo2" else 1.0
+    read = embedding(config, row).moment if row.placement == "olmo2" else 1.0
     share = config.size("epsilon", row.epsilon) / (sqrt(logits) * read)
     if share > 5e-3:
         effect = f"logits of the first block have {(1 + share) ** 2:.3g} times the model's variance without"

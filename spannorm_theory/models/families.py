@@ -34,7 +34,7 @@ class Family:
         gates: of experts: "renormalised", "softmax" or "sigmoid" (renormalised), or "inputs" (sigmoids that
             multiply what an expert reads).
         shared_experts: of a file that does not say.
-        gate: "" or what a gate of its own is called.
+        gate: "" or the activation that is a gate of its own.
         sinks: whether every head has one.
         when: (key, value, changes of the row where the configuration has that value).
     """
@@ -140,9 +140,7 @@ FAMILIES: dict[str, Family] = {
         share=0.25,
         when=(("use_parallel_residual", False, _PRE),),
     ),
-    "gpt_oss": Family(
-        head=64, epsilon=1e-5, base=1.5e5, window=1, period=2, gate="clamped swiglu", sinks=True
-    ),
+    "gpt_oss": Family(head=64, epsilon=1e-5, base=1.5e5, window=1, period=2, gate="swiglu-oss", sinks=True),
     "gptj": Family("parallel-pre", norm="layer", epsilon=1e-5, gated=False, activation="gelu_new"),
     "granite": Family(),
     "granitemoe": Family(),

@@ -13,17 +13,21 @@ from .families import Family
 from .gaussian_means import clamped_gate, sigmoid_square
 from .settle import Fact
 
-#: what libraries call an activation -> ours, alone and with a gate
-NAMES = {
-    "gelu": ("gelu", "geglu"),
-    "gelu_new": ("gelu", "geglu"),
-    "gelu_fast": ("gelu", "geglu"),
-    "gelu_pytorch_tanh": ("gelu", "geglu"),
-    "relu": ("relu", "reglu"),
-    "relu2": ("relu2", "reglu2"),
-    "silu": ("silu", "swiglu"),
-    "swish": ("silu", "swiglu"),
+_TANH = ("gelu-tanh", "gelu"), ("geglu-tanh", "geglu")
+#: what libraries call an activation -> ours, alone and with a gate; of several the first that is registered
+NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "gelu": (("gelu",), ("geglu",)),
+    "gelu_new": _TANH,
+    "gelu_fast": _TANH,
+    "gelu_pytorch_tanh": _TANH,
+    "quick_gelu": (("quick-gelu",), ()),
+    "relu": (("relu",), ("reglu",)),
+    "relu2": (("relu2",), ()),
+    "silu": (("silu",), ("swiglu",)),
+    "swish": (("silu",), ("swiglu",)),
 }
+#: what stands for an activation that is not registered
+STAND_INS = ("relu", "reglu")
 
 
 def shape(config: Config, row: Family, known: frozenset[str]) -> dict[str, Any]:
@@ -38,7 +42,7 @@ def shape(config: Config, row: Family, known: frozenset[str]) -> dict[str, Any]:
     elif config.value("experts") == 1:  # whose gate is one: it and the shared ones are one wide branch
         config.ignore("top_k")
         hidden *= 1 + config.whole("shared_experts", row.shared_experts, 0)
-    fields: dict[str, Any] = {"activation": _activation(config, row)[1]}
+    fields: dict[str, Any] = {"activation": _activation(config, row) or STAND_INS[row.gated]}
     if hidden != 4 * width:
         fields |= {"ffn_width": hidden} if "ffn_width" in known else {"ffn_ratio": _ratio(hidden, width)}
     return fields
@@ -62,13 +66,16 @@ def _ratio(hidden: int, width: int) -> float:
     return next((r for r in near if r * width == hidden), ratio)
 
 
-def _activation(config: Config, row: Family) -> tuple[str, str]:
-    """What the library calls the activation, and ours, or the nearest that is registered."""
-    theirs = str(config.value("activation", row.activation))
-    alone, gated = NAMES.get(theirs, (theirs, theirs))
-    ours = gated if row.gated else alone
-    fallback = "reglu" if row.gated else "relu"
-    return theirs, ours if ours in ACTIVATIONS else fallback
+def _theirs(config: Config, row: Family) -> str:
+    """What the library calls the activation."""
+    return str(config.value("activation", row.activation))
+
+
+def _activation(config: Config, row: Family) -> str | None:
+    """What we call it; None if it is not registered."""
+    theirs = _theirs(config, row)
+    names = NAMES.get(theirs, ((theirs,), ()))[row.gated]
+    return next((name for name in names if name in ACTIVATIONS), None)
 
 
 def feedforward(config: Config, row: Family, variance: float) -> Iterator[Fact]:
@@ -77,20 +84,19 @@ def feedforward(config: Config, row: Family, variance: float) -> Iterator[Fact]:
     Args:
         variance: of a matrix's product with a normed token, width x std^2 x gain^2 of the norm.
     """
-    theirs, ours = _activation(config, row)
-    if ours not in NAMES.get(theirs, (ours,)):
+    theirs = _theirs(config, row)
+    if _activation(config, row) is None:
         effect = "a hidden layer of another size"
         if theirs == "relu2":
-            effect = (
-                f"the hidden layer's second moment is {1 / (3 * variance):.3g} times the model's with {ours}"
-            )
-        yield Fact(f"the activation {theirs}, for which {ours} stands", effect)
+            effect = f"the hidden layer's second moment is {1 / (3 * variance):.3g} times the model's"
+        yield Fact(f"the activation {theirs}, for which {STAND_INS[row.gated]} stands", effect)
     if row.gate:
         alpha, limit = config.size("swiglu_alpha", 1.702), config.size("swiglu_limit", 7.0)
         less = clamped_gate(variance, alpha, limit)
         yield Fact(
             f"a gate of its own: (up + 1) g sigmoid({alpha:g} g), both clamped at {limit:g}",
-            f"the hidden layer's second moment is {less:.3g} times the model's with {ours}",
+            f"the hidden layer's second moment is {less:.3g} times the model's without",
+            {"activation": row.gate},
         )
     experts = _experts(config)
     if experts:
@@ -115,6 +121,7 @@ def _of_experts(config: Config, row: Family, experts: int, variance: float) -> I
         yield Fact(
             "a gate on the shared experts",
             f"their second moment is {1 / sigmoid_square(variance):.3g} times the model's without",
+            {"shared_gate": True},
         )
     yield from _gates(row)
     if scale != 1:
@@ -126,6 +133,7 @@ def _of_experts(config: Config, row: Family, experts: int, variance: float) -> I
         yield Fact(
             f"experts chosen from {kept} of {groups} groups",
             "not measured; the gates are of nearly the size of the best",
+            {"expert_groups": groups, "top_groups": kept},
         )
 
 
@@ -155,6 +163,7 @@ def _dense(config: Config, one: int, sparse: float) -> Iterator[Fact]:
         yield Fact(
             f"{told} dense, {hidden} wide",
             f"the branch's second moment is {times}",
+            {"dense_layers": first, "dense_ffn_width": hidden},
             {"dense_layers": first},
         )
     step = max(config.whole("decoder_sparse_step", 1), config.whole("interleave_moe_layer_step", 1))

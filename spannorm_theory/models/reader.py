@@ -15,7 +15,7 @@ from .feedforward import feedforward, shape
 from .keys import NO_EFFECT, SILENT
 from .model import Model
 from .settle import Fact, settle
-from .stream import embedding, head, stream
+from .stream import embedding, head, ids, stream
 
 
 def from_config(config: Any, tokens: int | None = None, **fields: Any) -> Model:
@@ -61,7 +61,7 @@ def _core(config: Config, family: Family, given: Mapping[str, Any]) -> dict[str,
     """The fields that every model has, at their given values where an architecture must have those first."""
     known = frozenset(f.name for f in fields_of(Fields))
     width, heads = config.whole("width"), config.whole("heads")
-    moment, cosine = embedding(config, family)
+    read = embedding(config, family)
     core = {
         "placement": family.placement,
         "scaling": family.scaling,
@@ -73,15 +73,15 @@ def _core(config: Config, family: Family, given: Mapping[str, Any]) -> dict[str,
         "norm": family.norm,
         "init": config.size("std", family.std),
         "inputs": Fields.inputs,
-        "input_variance": moment,
-        "input_cosine": cosine,
+        "input_variance": read.moment,
+        "input_cosine": read.cosine,
         "loss": Fields.loss,
         **shape(config, family, known),
     }
     if {"ffn_ratio", "ffn_width"} & set(given):
         core = {key: value for key, value in core.items() if key not in ("ffn_ratio", "ffn_width")}
-    if given.get("inputs") == "zipf":
-        core["input_cosine"] = 0.0
+    if given.get("inputs", "gaussian") != "gaussian":  # ids, through an embedding
+        core |= {"input_variance": read.ids, "position_variance": read.positions, "input_cosine": 0.0}
     return core
 
 
@@ -93,12 +93,15 @@ def _facts(config: Config, family: Family, core: Mapping[str, Any], given: Mappi
         *attention(config, family, tokens, variance),
         *feedforward(config, family, variance),
     ]
-    if given.get("loss") == "cross-entropy":
+    of_ids, loss = given.get("inputs", "gaussian") != "gaussian", given.get("loss") == "cross-entropy"
+    config.ignore("vocabulary")
+    if loss:
         facts += head(config, family)
-    if given.get("loss") == "cross-entropy" or given.get("inputs") == "zipf":
+    if of_ids:
+        facts += ids(config, family, loss)
+    if loss or of_ids:
         vocabulary = config.whole("vocabulary")
-        facts.append(Fact(f"{vocabulary} types", "the law of ids", {"vocabulary": vocabulary}))
-    config.value("vocabulary")
+        facts.append(Fact(f"{vocabulary} types", "the law of ids is another", {"vocabulary": vocabulary}))
     return facts
 
 

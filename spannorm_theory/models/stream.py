@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import sqrt
 
 from ..base import arguments
@@ -12,18 +13,39 @@ from .families import Family
 from .settle import Fact
 
 
-def embedding(config: Config, row: Family) -> tuple[float, float]:
-    """Second moment and cosine of the tokens that the first block reads, for ids drawn independently."""
+@dataclass(frozen=True)
+class Embedding:
+    """The tokens that the first block reads.
+
+    Attributes:
+        ids, positions: second moments of what stands for the id, and of all else that is added.
+        cosine: of two tokens of different ids, from what all have in common.
+        factor: that the sum is multiplied by, within the second moments.
+    """
+
+    ids: float
+    positions: float
+    cosine: float
+    factor: float
+
+    @property
+    def moment(self) -> float:
+        """The second moment of a token."""
+        return self.ids + self.positions
+
+
+def embedding(config: Config, row: Family) -> Embedding:
+    """The sum of a token's embeddings, for ids drawn independently."""
     std, width = config.size("std", row.std), config.whole("width")
     narrow = config.whole("word_embed_proj_dim", width)
     ids = std**2 if narrow == width else narrow * std**4  # a narrow embedding and the matrix that widens it
-    moment, cosine = ids + (row.rows - 1) * std**2, row.shared / row.rows
+    rest = (row.rows - 1) * std**2
     factor = config.size("embedding_factor", 1.0)
     if row.embedding == "sqrt-width":
         factor *= sqrt(width)
     if row.embedding == "norm":
-        moment /= moment + config.size("epsilon", row.epsilon)
-    return moment * factor**2, cosine
+        factor = 1 / sqrt(ids + rest + config.size("epsilon", row.epsilon))
+    return Embedding(ids * factor**2, rest * factor**2, row.shared / row.rows, factor)
 
 
 def stream(config: Config, row: Family) -> Iterator[Fact]:
@@ -66,8 +88,8 @@ def stream(config: Config, row: Family) -> Iterator[Fact]:
 
 def _epsilon(config: Config, row: Family) -> Fact:
     """The epsilon of norms, with what it does to the first norm of the stream or to those of branches."""
-    epsilon, (moment, _) = config.size("epsilon", row.epsilon), embedding(config, row)
-    first = epsilon / moment
+    epsilon = config.size("epsilon", row.epsilon)
+    first = epsilon / embedding(config, row).moment
     effect = f"the first norm's output has a second moment {100 * first:.2g} % too large without"
     effect = effect if first > 5e-3 else ""
     if row.placement in ("olmo2", "sandwich"):
@@ -83,8 +105,23 @@ def head(config: Config, row: Family) -> Iterator[Fact]:
     factor = config.size("logit_scale", 1.0) / config.size("logits_scaling", 1.0)
     factor *= config.size("dim_model_base", width) / width
     gain = width * (std * factor) ** 2
-    yield Fact(
-        f"a head of gain {gain:.3g}",
-        "the gradients of a cross-entropy are off by the gain without",
-        {"head_gain": gain},
-    )
+    effect = "the gradients of a cross-entropy are off by the gain without"
+    yield Fact(f"a head of gain {gain:.3g}", effect, {"head_gain": gain})
+    if factor != 1:
+        effect = f"the gradient of the head's weights is {factor**-2:.3g} times the model's without"
+        yield Fact(f"a head whose logits are x {factor:.3g}", effect, {"logit_multiplier": factor})
+
+
+def ids(config: Config, row: Family, loss: bool) -> Iterator[Fact]:
+    """The facts of an embedding of ids that no other field holds.
+
+    Args:
+        loss: whether a cross-entropy asks for the embedding's gradient.
+    """
+    found = embedding(config, row)
+    if found.cosine:
+        effect = f"the cosine of two tokens of different ids is 0 in place of {found.cosine:.3g}"
+        yield Fact("an embedding that all tokens share", effect)
+    if loss and found.factor != 1 and row.embedding != "norm":
+        effect = f"the gradient of the embedding is {found.factor**-2:.3g} times the model's without"
+        yield Fact(f"an embedding x {found.factor:.4g}", effect, {"embedding_multiplier": found.factor})

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..base.errors import AssumptionError
 from ..gaussian.head_norm import HeadNorm
 from ..layers.attention import Attention
+from ..layers.attention_gate import GatedAttention
 from ..layers.attention_gram import SampledAttention
 from ..layers.attention_positions import PositionAttention
-from ..layers.experts import MixtureOfExperts
+from ..layers.experts import MixtureOfExperts, gates_of
 from ..layers.feedforward import FeedForward
 from ..layers.pointwise import Pointwise
-from ..layers.position_grid import PositionGrid
+from ..layers.position_grid import PositionGrid, seeing
 from ..layers.position_rows import RowLaw
+from ..layers.rotary import Rotary
+from ..layers.shared_experts import SharedExperts
 from ..spec.architecture import Architecture
 from ..spec.graph import Branch
+from ..spec.reach import Attends
 
 #: matrices whose squared gradient is quadratic in the drop of the branch's input
 QUADRATIC_IN_DROP = ("attn.query", "attn.key")
@@ -30,11 +36,11 @@ def branch_moments(
     normed, gains, factor = arch.normed(branch), arch.base_gains, arch.logit_factor(arch.normed(branch))
     over_width = arch.qk_norm_over == "width"
     if "query" in normed and head_norm is not None and not over_width:
-        factor *= arch.head_width / head_norm.size  # LayerNorm: fewer coordinates are free, and larger
-    return Attention(
+        factor *= arch.head_size / head_norm.size  # LayerNorm: fewer coordinates are free, and larger
+    return (GatedAttention if arch.attention_gate else Attention)(
         arch.width,
         arch.tokens,
-        arch.head_width,
+        arch.head_size,
         normed,
         head_norm,
         factor if "query" in normed else factor * gains["attn.query"] * gains["attn.key"],
@@ -42,6 +48,7 @@ def branch_moments(
         logit_factor=factor,
         over_width=over_width,
         dropout=arch.attention_dropout,
+        breadth=arch.heads_width / arch.width,
     )
 
 
@@ -53,6 +60,7 @@ def sampled_attention(branch: Branch, arch: Architecture, only_normed: bool = Fa
             f"{arch.placement} norms what attention puts out, which is then zero: the norm of a mixture is "
             "not derived; use mask='none', attention_dropout=0, or simulate(...)"
         )
+    seen = arch.attends(branch)
     return SampledAttention(
         arch.width,
         arch.mask == "causal",
@@ -60,28 +68,30 @@ def sampled_attention(branch: Branch, arch: Architecture, only_normed: bool = Fa
         arch.norm,
         _head_norm(branch, arch),
         inner_norm=branch.inner_norm,
-        window=arch.window,
-        rope=arch.positions == "rope",
+        window=seen.window,
+        rotary=_rotary(seen, arch),
         logit_factor=arch.logit_factor(arch.normed(branch)),
         over_width=arch.qk_norm_over == "width",
+        sinks=arch.sinks,
         dropout=arch.attention_dropout,
+        breadth=arch.heads_width / arch.width,
     )
 
 
 def position_attention(branch: Branch, arch: Architecture, grid: PositionGrid) -> PositionAttention:
-    """Attention under a causal mask with positions as a coordinate."""
-    normed, head_norm = arch.normed(branch), _head_norm(branch, arch)
+    """Attention under a causal mask with positions as a coordinate, those of ``grid`` under any window."""
+    normed, head_norm, seen = arch.normed(branch), _head_norm(branch, arch), arch.attends(branch)
     law = RowLaw(
-        grid,
-        arch.head_width,
+        seeing(grid, seen.window),
+        arch.head_size,
         arch.width,
         normed,
         head_norm,
-        rope=arch.positions == "rope",
+        rotary=_rotary(seen, arch),
         logit_factor=arch.logit_factor(normed),
         over_width=arch.qk_norm_over == "width",
     )
-    return PositionAttention(law, arch.width, branch.inner_norm)
+    return PositionAttention(law, arch.width, branch.inner_norm, arch.heads_width / arch.width)
 
 
 def feedforward_moments(arch: Architecture, inner_norm: str | None, only_normed: bool = False) -> FeedForward:
@@ -92,15 +102,22 @@ def feedforward_moments(arch: Architecture, inner_norm: str | None, only_normed:
     """
     if arch.experts == 1:
         return FeedForward(arch.nonlinearity, arch.width, arch.hidden, inner_norm)
+    if arch.expert_groups > 1:
+        raise AssumptionError(
+            f"the choice of top_groups={arch.top_groups} among expert_groups={arch.expert_groups} is not "
+            "derived; use expert_groups=1 and top_groups=1, or simulate(...)"
+        )
+    gates = gates_of(arch)
+    if only_normed and not arch.shared_experts and gates.kind == "softmax":
+        gates = replace(gates, kind="renormalised")
     return MixtureOfExperts(
         arch.nonlinearity,
         arch.width,
         arch.hidden,
-        experts=arch.experts,
-        top_k=arch.top_k,
-        shared=arch.shared_experts,
-        renormalised=arch.gates == "renormalised" or (only_normed and not arch.shared_experts),
+        gates=gates,
         unit_logits=arch.base_gains["ffn.router"],
+        shared=SharedExperts(arch.shared_experts, arch.shared_gate),
+        factor=arch.routed_scale,
     )
 
 
@@ -109,6 +126,11 @@ def of_each_token(branch: Branch, arch: Architecture, only_normed: bool) -> Feed
     if branch.elementwise:
         return Pointwise(branch.kind)
     return feedforward_moments(arch, arch.norm if branch.inner_norm else None, only_normed)
+
+
+def _rotary(seen: Attends, arch: Architecture) -> Rotary | None:
+    """The rotary embedding of a branch's queries and keys, if any."""
+    return Rotary(arch.rotary_base, arch.rotary_share) if seen.positions == "rope" else None
 
 
 def _head_norm(branch: Branch, arch: Architecture) -> HeadNorm | None:
@@ -124,4 +146,4 @@ def _head_norm(branch: Branch, arch: Architecture) -> HeadNorm | None:
         )
     if not arch.normed(branch):
         return None
-    return HeadNorm(arch.width if arch.qk_norm_over == "width" else arch.head_width, arch.norm)
+    return HeadNorm(arch.heads_width if arch.qk_norm_over == "width" else arch.head_size, arch.norm)

@@ -117,7 +117,8 @@ def concrete_gains(activation: str) -> BranchGain:
                 "an unnormalised stream; use constant gains (activation=None) or predict(...)"
             )
         if entry.gated:
-            value, slope = value * u, value + slope * u
+            up = u + sympify(entry.up_offset) ** 2
+            value, slope = value * up, value + slope * up
         if branch.inner_norm:
             value, slope = ONE, slope / value
         return scale * value, scale * slope

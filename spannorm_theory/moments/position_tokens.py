@@ -52,9 +52,9 @@ class PositionTokens(TokenGrams):
         second = np.column_stack([np.broadcast_to(q, (len(q), len(q))), q])
         return np.broadcast_to(q[:, None], gram.shape), second, gram
 
-    def attention(self, branch: Branch, only_normed: bool) -> PositionAttention:
-        """The component of an attention branch."""
-        return position_attention(branch, self.arch, self.grid)
+    def attention(self, branch: Branch, arch: Architecture, only_normed: bool) -> PositionAttention:
+        """The component of an attention branch in a block that has the fields of ``arch``."""
+        return position_attention(branch, arch, self.grid)
 
     def attend(
         self, attention: PositionAttention, gram: Array, gains: Gains, layer: int
@@ -73,4 +73,5 @@ class PositionTokens(TokenGrams):
         v: float,
     ) -> tuple[Array, dict[str, float]]:
         """Gradient Gram at the input of attention, and squared gradients of its matrices."""
-        return attention.backward(gram, grad, gains, v)
+        stream, norms = attention.backward(gram, grad, gains, v)
+        return stream, {name: norm / self.arch.batch for name, norm in norms.items()}

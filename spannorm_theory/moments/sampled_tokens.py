@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ SPECTRA = 4
 class SampledTokens(TokenGrams):
     """All tokens, and the random numbers of one run.
 
+    Where gradients of a step's sequences have something in common, the tokens are those of two sequences that
+    do not see each other: what all pairs of two have in common is what these two have.
+
     Attributes:
         seed: of this run.
         heads: attention heads sampled in each layer.
@@ -37,19 +41,41 @@ class SampledTokens(TokenGrams):
     ids: NDArray[np.int64] | None = None
     algebra = GRAM
 
-    @property
+    @cached_property
+    def sequences(self) -> int:
+        """Sequences whose tokens these are."""
+        return 2 if self.arch.crossed else 1
+
+    @cached_property
     def counts(self) -> Array:
-        """Tokens that each position stands for: one."""
-        return np.ones(self.arch.tokens)
+        """Tokens that each position stands for, as a mean over sequences."""
+        return np.full(self.sequences * self.arch.tokens, 1 / self.sequences)
+
+    @cached_property
+    def together(self) -> Array:
+        """One where both tokens of an entry are of one sequence, and zero elsewhere."""
+        return np.asarray(np.kron(np.eye(self.sequences), np.ones((self.arch.tokens,) * 2)), dtype=float)
+
+    @cached_property
+    def pairs(self) -> Array:
+        """Token pairs that each entry stands for, as a mean over sequences."""
+        return self.together / self.sequences
+
+    @cached_property
+    def step_pairs(self) -> Array:
+        """Weight of each entry in the squared gradient of a step's mean loss: 1 / B of each sequence's own,
+        and 1 - 1 / B of what two have in common."""
+        own = self.pairs / self.arch.batch
+        return own + (1 - self.together) * (1 - 1 / self.arch.batch) / 2
 
     @property
-    def pairs(self) -> Array:
-        """Token pairs that each entry stands for: one."""
-        return np.ones((1, 1))
+    def placed(self) -> Array:
+        """Gram of ones where two tokens have one position."""
+        return np.asarray(np.kron(np.ones((self.sequences,) * 2), np.eye(self.arch.tokens)), dtype=float)
 
     def gram(self, own: Any, between: Any) -> Array:
         """The Gram of second moments ``own`` and of covariances ``between`` two tokens."""
-        return np.asarray(np.where(np.eye(self.arch.tokens, dtype=bool), own, between), dtype=float)
+        return np.asarray(np.where(np.eye(len(self.counts), dtype=bool), own, between), dtype=float)
 
     def own(self, gram: Array) -> Array:
         """Second moment of each token."""
@@ -60,15 +86,16 @@ class SampledTokens(TokenGrams):
         q = gram.diagonal()
         return q[:, None], q[None, :], gram
 
-    def attention(self, branch: Branch, only_normed: bool) -> SampledAttention:
-        """The component of an attention branch."""
-        return sampled_attention(branch, self.arch, only_normed)
+    def attention(self, branch: Branch, arch: Architecture, only_normed: bool) -> SampledAttention:
+        """The component of an attention branch in a block that has the fields of ``arch``."""
+        return replace(sampled_attention(branch, arch, only_normed), sequences=self.sequences)
 
     def attend(
         self, attention: SampledAttention, gram: Array, gains: Gains, layer: int
     ) -> tuple[Array, float]:
         """Gram of a branch of attention, and its rows of weights that are more than a maximum."""
-        return attention.forward(gram, gains, self(layer))
+        output, undecided = attention.forward(gram, gains, self(layer))
+        return output, undecided / self.sequences
 
     def attend_back(
         self,
@@ -81,11 +108,12 @@ class SampledTokens(TokenGrams):
         v: float,
     ) -> tuple[Array, dict[str, float]]:
         """Gradient Gram at the input of attention, and squared gradients of its matrices."""
-        return attention.backward(gram, output, grad, gains, self(layer), v, self.probes(layer))
+        random = self.probes(layer)
+        return attention.backward(gram, output, grad, gains, self(layer), v, random, self.step_pairs)
 
     def __call__(self, layer: int) -> Array:
         """Noise of one layer's heads for :class:`SampledAttention`, (2, heads, tokens, head width)."""
-        shape = (2, self.heads, self.arch.tokens, self.arch.head_width)
+        shape = (2, self.heads, len(self.counts), self.arch.head_size)
         return np.random.default_rng((*self.seed, layer)).standard_normal(shape)
 
     def probes(self, layer: int) -> np.random.Generator:

@@ -16,11 +16,13 @@ from ..layers.attention_positions import PositionAttention
 from ..layers.experts import MixtureOfExperts
 from ..layers.feedforward import FeedForward
 from ..layers.pointwise import Pointwise
+from ..spec.architecture import Architecture
 from ..spec.expressions import over_layers
 from ..spec.graph import Branch, Trace
 from .adjoint import Adjoint
 from .algebra import Moments
 from .branches import QUADRATIC_IN_DROP, of_each_token
+from .gated import attend, attend_back
 from .schedule import branch_gains
 from .tokens import TokenGrams
 
@@ -41,9 +43,8 @@ class Wiring:
     multipliers: dict[Expr, Array]
 
     @classmethod
-    def of(cls, trace: Trace, tokens: TokenGrams, layers: Array) -> Wiring:
+    def of(cls, trace: Trace, arch: Architecture, tokens: TokenGrams, layers: Array) -> Wiring:
         """The wiring of a trace in an architecture, at layers where it stands; numbers elsewhere are NaN."""
-        arch = tokens.arch
 
         def placed(numbers: Array) -> Array:
             everywhere = np.full(arch.depth, np.nan)
@@ -53,7 +54,7 @@ class Wiring:
         gains = {b.index: branch_gains(b, arch, layers) for b in trace.branches}
         return cls(
             trace,
-            {b.index: _component(b, tokens, trace.only_normed(b)) for b in trace.branches},
+            {b.index: _component(b, arch, tokens, trace.only_normed(b)) for b in trace.branches},
             {i: {name: placed(x) for name, x in found.items()} for i, found in gains.items()},
             {m: placed(over_layers(m, arch, layers)) for m in trace.multipliers},
         )
@@ -91,7 +92,7 @@ class Block:
         if branch.index not in self._branches:
             component, gains = self._part(branch)
             if isinstance(component, Attentions):
-                output, undecided = self.tokens.attend(component, gram, gains, self.layer)
+                output, undecided = attend(self.tokens, component, gram, gains, self.layer)
                 self.undecided = min(self.undecided, undecided)
             else:
                 output = component.output(*self.tokens.of_pairs(gram), gains)
@@ -148,12 +149,12 @@ class Block:
                 forward.cov(origin, origin)
                 output = self._branches[origin.index]
                 v, u = finite[origin.index]
-                stream, found = self.tokens.attend_back(component, gram, output, grad, gains, self.layer, v)
+                stream, found = attend_back(self.tokens, component, gram, output, grad, gains, self.layer, v)
                 found |= {name: found[name] * float(np.exp(2 * u)) for name in QUADRATIC_IN_DROP}
             else:
                 pairs = self.tokens.of_pairs(gram)
                 stream = grad * component.gain(*pairs, gains)
-                found = component.weight_grads_gram(*pairs, grad * self.tokens.pairs, gains)
+                found = component.weight_grads_gram(*pairs, grad * self.tokens.step_pairs, gains)
             norms.update(found)
             return stream
 
@@ -161,18 +162,18 @@ class Block:
         for gain in self.wiring.trace.gains:
             values, behind = forward.cov(gain.source, gain.source), adjoint.at[gain.index]
             grad = moments.cov(behind, behind)
-            norms[gain.name] = self.tokens.arch.width * self.tokens.total(values * grad)
+            norms[gain.name] = self.tokens.arch.width * self.tokens.squared(values * grad)
         nothing = self.tokens.gram(0.0, 0.0)  # the gradient of a stream that nothing reads
         return [[nothing if np.ndim(g) == 0 else g for g in row] for row in moments.outputs()], norms
 
 
-def _component(branch: Branch, tokens: TokenGrams, only_normed: bool) -> Component:
+def _component(branch: Branch, arch: Architecture, tokens: TokenGrams, only_normed: bool) -> Component:
     """The component with the moments of a branch on token Grams; ``only_normed`` says whether nothing but
     norms reads it."""
     if branch.kind == "attention":
-        component: Component = tokens.attention(branch, only_normed)
+        component: Component = tokens.attention(branch, arch, only_normed)
         return component
-    return of_each_token(branch, tokens.arch, only_normed)
+    return of_each_token(branch, arch, only_normed)
 
 
 def _number(factor: Any) -> Any:

@@ -41,6 +41,22 @@ class TokenGrams(ABC):
     def pairs(self) -> Array:
         """Token pairs that each entry of a Gram stands for, to be broadcast over it."""
 
+    @property
+    def together(self) -> Any:
+        """One where both tokens of an entry are of one sequence, and zero elsewhere, to be broadcast."""
+        return 1.0
+
+    @property
+    def step_pairs(self) -> Any:
+        """Weight of each entry of a Gram in the squared gradient of a step's mean loss, to be broadcast:
+        gradients of several sequences have nothing in common."""
+        return self.pairs / self.arch.batch
+
+    @property
+    def placed(self) -> Array:
+        """Gram of ones where two tokens have one position."""
+        return self.gram(1.0, 0.0)
+
     @abstractmethod
     def gram(self, own: Any, between: Any) -> Array:
         """The Gram of second moments ``own`` and of covariances ``between`` two tokens, numbers or arrays of
@@ -55,8 +71,8 @@ class TokenGrams(ABC):
         """Second moments of both tokens, and their covariance, for each entry."""
 
     @abstractmethod
-    def attention(self, branch: Branch, only_normed: bool) -> Any:
-        """The component of an attention branch."""
+    def attention(self, branch: Branch, arch: Architecture, only_normed: bool) -> Any:
+        """The component of an attention branch in a block that has the fields of ``arch``."""
 
     @abstractmethod
     def attend(self, attention: Any, gram: Array, gains: Gains, layer: int) -> tuple[Array, float]:
@@ -71,6 +87,10 @@ class TokenGrams(ABC):
     def total(self, gram: Array) -> float:
         """Sum over all pairs of tokens."""
         return float((self.pairs * gram).sum())
+
+    def squared(self, gram: Array) -> float:
+        """Squared gradient of a step's mean loss, from the products of covariances it is made of."""
+        return float((self.step_pairs * gram).sum())
 
     def size(self, gram: Array) -> float:
         """Mean second moment of the tokens."""

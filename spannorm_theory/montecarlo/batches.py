@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from ..base.errors import InputError, NonFiniteError
 from ..base.interrupts import Halt, keeps_finished
 from ..base.memory import gib
-from ..base.quantities import QUANTITIES, Key
+from ..base.quantities import OUTPUT, QUANTITIES, Key
 from ..spec.architecture import Architecture
 from ..spec.room import fitting, require_room
 from .footprint import Footprint
@@ -142,7 +142,7 @@ def _batch_size(job: Job, networks: int, workers: int, budget: int) -> int:
     arch = job.program.arch
     share = math.ceil(networks / workers)
     full = FULL_GPU if job.device.type == "cuda" else FULL
-    size = min(share, max(1, full // (arch.tokens * arch.hidden)))
+    size = min(share, max(1, full // (arch.step_tokens * arch.hidden)))
     while size > 1 and job.footprint.needed(size, 1, arch.depth) > budget:
         size //= 2
     return math.ceil(share / math.ceil(share / size))
@@ -163,7 +163,7 @@ def require_memory(
         InputError: naming the size, or the number of networks, that would fit.
     """
     free, where = available_memory(device), f" on {device}"
-    what = f"one network of width {arch.width}, {arch.depth} blocks and {arch.tokens} tokens"
+    what = f"one network of width {arch.width}, {arch.depth} blocks and {arch.step_tokens} tokens"
 
     def needed(one: Architecture) -> int:
         return Footprint.of(one, dtype.itemsize, explicit, positions).least(one.depth)
@@ -204,7 +204,7 @@ class _Batch:
             least = job.footprint.least(arch.depth)
             free = min(available_memory(job.device), least - 1)  # the estimate was too low
             raise InputError(
-                f"one network of width {arch.width} and {arch.tokens} tokens does not fit into the "
+                f"one network of width {arch.width} and {arch.step_tokens} tokens does not fit into the "
                 f"{gib(free)} that are free on {job.device}; {fitting(arch, job.least, free)}"
             )
         half = len(networks) // 2
@@ -248,6 +248,8 @@ def require_finite(samples: Samples, networks: range, arch: Architecture) -> Non
 
     def place(key: Key, layer: int) -> tuple[bool, int, bool]:
         per_block, backward = QUANTITIES[key[1]].per_block, "grad" in key[1]
+        if key[0] == OUTPUT:
+            return backward, arch.depth + 1, per_block
         # a block is measured together with the boundary behind it, in the direction of the pass
         return backward, arch.depth - layer if backward else layer + per_block, per_block
 

@@ -99,8 +99,8 @@ def simulate(
 ) -> Ensemble:
     """Measure independent random networks of ``arch``, forward and backward, at every layer.
 
-    Each network reads one sequence and has one loss, as the architecture says (:mod:`.boundary`). Results
-    depend on ``seed`` and not on how networks are batched.
+    Each network reads one sequence and has one loss, or as many as the architecture says
+    (:mod:`.boundary`). Results depend on ``seed`` and not on how networks are batched.
 
     Args:
         arch: an architecture, or its text form.
@@ -149,14 +149,21 @@ def choose_engine(arch: Architecture, engine: str) -> tuple[str, str]:
         InputError: "implicit" with as many tokens as coordinates.
     """
     engine = arguments.choice("engine", engine, ("auto", *ENGINES))
-    n, d = arch.tokens, arch.width
+    n, d = arch.step_tokens, arch.width
     if engine == "implicit" and n >= d:
         raise InputError(
-            f"the implicit engine needs fewer tokens than coordinates, got tokens={n} and width={d}; use "
+            f"the implicit engine needs fewer tokens of a step than coordinates, got {n} and width={d}; use "
+            "engine='explicit', or 'auto'"
+        )
+    if engine == "implicit" and arch.draw != "normal":
+        raise InputError(
+            f"the implicit engine draws what normal matrices do, not draw={arch.draw!r}; use "
             "engine='explicit', or 'auto'"
         )
     if engine != "auto":
         return engine, "asked for"
+    if arch.draw != "normal":
+        return "explicit", f"matrices are drawn by draw={arch.draw!r}"
     if FEW * n <= d:
         return "implicit", f"width {d} is at least {FEW} x {n} tokens"
     return "explicit", f"width {d} is less than {FEW} x {n} tokens"

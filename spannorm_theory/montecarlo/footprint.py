@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 
+from ..base.quantities import LOGGED
 from ..layers.attention_tiles import tile_rows, tile_weights
 from ..spec.architecture import Architecture
 from ..spec.graph import SUBLAYERS
@@ -41,23 +42,15 @@ class Footprint:
     def of(cls, arch: Architecture, itemsize: int, explicit: bool, positions: int = 0) -> Footprint:
         """The footprint of an architecture's networks, measured by averages over tokens or at so many
         positions."""
-        traces = arch.traces
-        prefixes = {SUBLAYERS[b.kind] for t in traces for b in t.branches if not b.elementwise}
-        names = [name for name in arch.weights if name.startswith(tuple(prefixes))]
-        copies = {name: arch.copies(name) for name in names}
-        inputs = sum(copies[name] * arch.weights[name][0] for name in names)
-        outputs = sum(copies[name] * arch.weights[name][1] for name in names)
+        names, entries = _matrices(arch, explicit)
+        if arch.dense_layers:
+            entries = max(entries, _matrices(arch.at(0), explicit)[1])
         count = arch.definition.streams
-        streams = arch.tokens * arch.width * count
-        if explicit:
-            entries = sum(copies[name] * math.prod(arch.weights[name]) for name in names)
-            entries += arch.tokens * (inputs + outputs)
-        else:
-            grams = 12 * copies.get("ffn.down", 0)  # every expert has its own
-            entries = arch.tokens * (inputs + 2 * outputs + grams * arch.tokens)
+        step = arch.step_tokens
+        streams = step * arch.width * count
         if arch.dropout:
-            entries += 4 * arch.tokens * arch.width
-        once, weights = 0, tile_weights(arch)
+            entries += 4 * step * arch.width
+        once, weights = 0, arch.batch * tile_weights(arch)
         if tile_rows(arch) < arch.tokens:
             once = COPIES * weights * itemsize
         else:
@@ -65,11 +58,12 @@ class Footprint:
         if not positions:
             once += COPIES * 8 * count * arch.tokens**2
         vocabulary = 0
-        if arch.inputs == "zipf" or arch.loss == "cross-entropy":
+        if arch.reads_ids or arch.loss == "cross-entropy":
             vocabulary += 4 * 8 * arch.vocabulary  # the law of ids, and its sums
         if arch.loss == "cross-entropy":  # drawn in float32
-            vocabulary += arch.vocabulary * (arch.width * (4 + itemsize) + 3 * arch.tokens * itemsize)
-        averages = MEASURES * count + len(names) + len(arch.learnt)
+            vocabulary += arch.vocabulary * (arch.width * (4 + itemsize) + step * (3 * itemsize + 24))
+            once += COPIES * 8 * step**2  # Grams of what receives gradients of labels and ids
+        averages = MEASURES * count + len(names) + len(arch.learnt) + len(LOGGED)
         rows = 2 * count * positions or averages
         return cls((entries + 4 * streams) * itemsize, streams * itemsize, rows, once, vocabulary)
 
@@ -97,3 +91,17 @@ class Footprint:
     def _frugal(self, depth: int) -> int:
         """About the number of blocks whose tensors and starts need the least."""
         return min(depth, max(1, math.isqrt(depth * self.streams // max(1, self.block))))
+
+
+def _matrices(arch: Architecture, explicit: bool) -> tuple[list[str], int]:
+    """Names of the matrices of a block with the fields of ``arch``, and the numbers that these need."""
+    prefixes = {SUBLAYERS[b.kind] for t in arch.traces for b in t.branches if not b.elementwise}
+    shapes = {name: shape for name, shape in arch.weights.items() if name.startswith(tuple(prefixes))}
+    copies = {name: arch.copies(name) for name in shapes}
+    inputs = sum(copies[name] * shape[0] for name, shape in shapes.items())
+    outputs = sum(copies[name] * shape[1] for name, shape in shapes.items())
+    if explicit:
+        entries = sum(copies[name] * math.prod(shape) for name, shape in shapes.items())
+        return list(shapes), entries + arch.step_tokens * (inputs + outputs)
+    grams = 12 * copies.get("ffn.down", 0)  # every expert has its own
+    return list(shapes), arch.step_tokens * (inputs + 2 * outputs + grams * arch.step_tokens)

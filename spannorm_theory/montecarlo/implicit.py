@@ -49,11 +49,12 @@ from .weights import Matrix, Weights
 
 #: matrices that read the same input; experts number theirs, and each expert's are a group of their own
 GROUPS = (
-    ("attn.query", "attn.key", "attn.value"),
+    ("attn.query", "attn.key", "attn.value", "attn.gate"),
     ("attn.output",),
     ("ffn.gate", "ffn.up"),
     ("ffn.down",),
     ("ffn.router",),
+    ("ffn.shared_gate",),
 )
 
 #: scale of a row of zeros; its square is zero too

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .boundary import embedding, loss_gradient
+from .boundary import embedding, embedding_grad_norm, loss_at
 from .program import Program
 from .randomness import Randomness
 from .record import Record, Streams
@@ -36,7 +36,7 @@ class Step:
 
 
 class Stack:
-    """A batch of networks.
+    """A batch of networks. Streams are measured in the first sequence of each, weights in all.
 
     Args:
         program: what they compute.
@@ -68,7 +68,7 @@ class Stack:
         depth = self.program.arch.depth
         segments = [range(i, min(i + self._segment, depth)) for i in range(0, depth, self._segment)]
         streams = [self._embedding()] * self.program.streams
-        self.record.boundary(0, streams)
+        self.record.boundary(0, self._first(streams))
         starts = []
         for segment in segments[:-1]:
             starts.append(streams)
@@ -83,8 +83,15 @@ class Stack:
         for segment in reversed(segments[:-1]):
             steps = self._kept(segment, starts.pop(), measure=False)
             grads, exponent = self._backward(steps, grads, exponent)
+        if self._logged:
+            source = embedding_grad_norm(self.program.arch, self.random, torch.stack(grads).sum(0))
+            self.record.log(self._logged, source, exponent)
         self.record.finish()
         return self.record
+
+    def _first(self, streams: Streams) -> Streams:
+        """The first sequence of a step."""
+        return [x[:, : self.program.arch.tokens] for x in streams]
 
     def _embedding(self) -> torch.Tensor:
         return embedding(self.program.arch, self.random)
@@ -94,8 +101,8 @@ class Stack:
 
     def _measured(self, layer: int, before: Streams, after: Streams, weights: Weights) -> Streams:
         with torch.no_grad():
-            self.record.block(layer, before, after, weights.observed)
-            self.record.boundary(layer + 1, after)
+            self.record.block(layer, self._first(before), self._first(after), weights.observed)
+            self.record.boundary(layer + 1, self._first(after))
         self._tick()
         return after
 
@@ -118,28 +125,29 @@ class Stack:
         inputs = [x.detach().requires_grad_() for x in streams]
         with torch.enable_grad():
             output = self.program.readout(inputs)
-        gradient = loss_gradient(self.program.arch, self.random, output)
-        grads = _gradients([output], inputs, [gradient])
-        exponent = torch.zeros(len(output), dtype=torch.float64, device=output.device)
-        grads, exponent = rescaled(grads, exponent)
-        self.record.gradient(self.program.arch.depth, grads, exponent)
+        loss = loss_at(self.program.arch, self.random, output)
+        self._logged = loss.logged
+        grads = _gradients([output], inputs, [loss.gradient])
+        grads, exponent = rescaled(grads, self.random.zeros())
+        self.record.gradient(self.program.arch.depth, self._first(grads), exponent)
         return grads, exponent
 
     def _backward(
         self, steps: list[Step], grads: Streams, exponent: torch.Tensor
     ) -> tuple[Streams, torch.Tensor]:
-        unreached = torch.zeros_like(exponent)
+        unreached, copies = torch.zeros_like(exponent), self.program.copies
         while steps:
             step = steps.pop()
             grads = _gradients(step.outputs, step.inputs, grads)
             found = step.weights.grad_norms
             norms = {
-                name: sum((found.get(copy, unreached) for copy in self.program.copies(name)), unreached)
+                name: sum((found.get(copy, unreached) for copy in copies(name, step.layer)), unreached)
+                / self.program.arch.batch**2
                 for name in (*self.program.names, *self.program.gains)
             }
             self.record.weight_grads(step.layer, norms, exponent)
             grads, exponent = rescaled(grads, exponent)
-            self.record.gradient(step.layer, grads, exponent)
+            self.record.gradient(step.layer, self._first(grads), exponent)
             self._tick()
         return grads, exponent
 

@@ -13,6 +13,7 @@ from sympy import Expr
 from ..base.errors import InputError
 from ..gaussian.activations import ACTIVATIONS
 from ..layers.attention_op import attention_forward
+from ..layers.experts import gates_of
 from ..layers.experts_op import moe_forward
 from ..layers.feedforward_op import ffn_forward
 from ..layers.multiplier_op import Multiply
@@ -25,7 +26,7 @@ from .weights import Matrix, Weights
 
 
 class Program:
-    """The operations of an :class:`Architecture` on tensors of shape (networks, tokens, width).
+    """The operations of an :class:`Architecture` on tensors of shape (networks, tokens of a step, width).
 
     Attributes:
         streams: number of residual streams.
@@ -36,8 +37,9 @@ class Program:
     def __init__(self, arch: Architecture) -> None:
         self.arch = arch
         self.streams = arch.definition.streams
-        traces, order = arch.wirings
-        self._blocks = [traces[which] for which in order]
+        wirings, order = arch.wirings
+        traces = [trace for trace, _ in wirings]
+        self._blocks = [wirings[which] for which in order]
         self._readout = arch.readout
         self._coefficients: dict[Expr, dict[int, float]] = {}
         for i, trace in enumerate(traces):
@@ -49,7 +51,6 @@ class Program:
         prefixes = {SUBLAYERS[b.kind] for t in traces for b in t.branches if not b.elementwise}
         self.gains = tuple(dict.fromkeys(gain.name for trace in traces for gain in trace.gains))
         self.names = tuple(name for name in arch.weights if name.startswith(tuple(prefixes)))
-        self._gains = arch.base_gains
 
     def _evaluate(self, expressions: Sequence[Expr], layers: NDArray[np.intp]) -> None:
         """Values of expressions in (l, L, d) at the layers where they stand."""
@@ -61,37 +62,40 @@ class Program:
         """The law of each weight matrix of a block."""
         gains: dict[str, Expr] = {}
         stated: dict[str, Expr] = {}
-        for branch in self._blocks[layer].branches:
+        trace, arch = self._blocks[layer]
+        for branch in trace.branches:
             gains |= branch.gains
             stated |= branch.std
-        result = {}
-        for name in self.names:
-            inputs, outputs = self.arch.weights[name]
-            std = (
-                self._coefficients[stated[name]][layer]
-                if name in stated
-                else sqrt(self._gains[name] / inputs)
-            )
+        result, shapes, base = {}, arch.weights, arch.base_gains
+        for name in filter(shapes.__contains__, self.names):
+            inputs, outputs = shapes[name]
+            std = self._coefficients[stated[name]][layer] if name in stated else sqrt(base[name] / inputs)
             gain = self._coefficients[gains[name]][layer] if name in gains else 1.0
-            matrix = Matrix(inputs, outputs, abs(std * gain))
-            result.update(dict.fromkeys(self.copies(name), matrix))
+            matrix = Matrix(inputs, outputs, abs(std * gain), arch.draw)
+            result.update(dict.fromkeys(self.copies(name, layer), matrix))
         return result
 
-    def copies(self, name: str) -> list[str]:
-        """The keys, in a block's weights, of the matrices that go by ``name``."""
-        count = self.arch.copies(name)
+    def copies(self, name: str, layer: int) -> list[str]:
+        """The keys, in the weights of block ``layer``, of the matrices that go by ``name``."""
+        count = self._blocks[layer][1].copies(name)
         return [name] if count == 1 else [f"{name}.{i}" for i in range(count)]
 
     def block(self, layer: int, streams: Sequence[torch.Tensor], weights: Weights) -> list[torch.Tensor]:
         """The streams after block ``layer``."""
-        return self._run(self._blocks[layer], layer, streams, weights)
+        trace, arch = self._blocks[layer]
+        return self._run(trace, arch, layer, streams, weights)
 
     def readout(self, streams: Sequence[torch.Tensor]) -> torch.Tensor:
         """The model's output."""
-        return self._run(self._readout, 0, streams, None)[0]
+        return self._run(self._readout, self.arch, 0, streams, None)[0]
 
     def _run(
-        self, trace: Trace, layer: int, streams: Sequence[torch.Tensor], weights: Weights | None
+        self,
+        trace: Trace,
+        arch: Architecture,
+        layer: int,
+        streams: Sequence[torch.Tensor],
+        weights: Weights | None,
     ) -> list[torch.Tensor]:
         values: dict[int, torch.Tensor] = {}
         for node in trace.nodes:
@@ -100,9 +104,9 @@ class Program:
                     value = streams[node.position]
                 case Norm():
                     epsilon, gain = (self._coefficients[x][layer] for x in (node.epsilon, node.gain))
-                    value = normalise(values[node.source.index], self.arch.norm, epsilon, gain)
+                    value = normalise(values[node.source.index], arch.norm, epsilon, gain)
                 case Branch():
-                    value = self._branch(node, values[node.source.index], weights)
+                    value = self._branch(node, arch, values[node.source.index], weights)
                 case Gain() if weights is not None:
                     factor = self._coefficients[node.terms[0][0]][layer]
                     value = Multiply.apply(values[node.source.index], factor, node.name, weights.grad_norms)  # type: ignore[no-untyped-call]
@@ -114,41 +118,48 @@ class Program:
             values[node.index] = value
         return [values[output.index] for output in trace.outputs]
 
-    def _branch(self, node: Branch, x: torch.Tensor, weights: Weights | None) -> torch.Tensor:
-        arch = self.arch
+    def _branch(
+        self, node: Branch, arch: Architecture, x: torch.Tensor, weights: Weights | None
+    ) -> torch.Tensor:
         if node.elementwise:
             return ACTIVATIONS[node.kind].torch_function(x)
         assert weights is not None
         inner_norm = arch.norm if node.inner_norm else None
         if node.kind == "ffn":
             if arch.experts > 1:
-                y = self._experts(x, weights)
+                y = _experts(arch, x, weights)
             else:
                 y = ffn_forward(x, weights, arch.nonlinearity, inner_norm)
+                if self.arch.experts > 1:  # elsewhere
+                    weights.observed["ffn.router", "load_imbalance"] = x.new_zeros(
+                        len(x), dtype=torch.float64
+                    )
             return weights.dropout(y, Purpose.FFN_DROPOUT, arch.dropout)
         y = attention_forward(
             x,
             weights,
             arch=arch,
+            attends=arch.attends(node),
             normed=arch.normed(node),
             inner_norm=inner_norm,
             drop=lambda a: weights.dropout(a, Purpose.WEIGHT_DROPOUT, arch.attention_dropout),
         )
         return weights.dropout(y, Purpose.ATTENTION_DROPOUT, arch.dropout)
 
-    def _experts(self, x: torch.Tensor, weights: Weights) -> torch.Tensor:
-        arch = self.arch
-        out, weights.observed["ffn.router", "load_imbalance"] = moe_forward(
-            x,
-            weights,
-            arch.nonlinearity,
-            experts=arch.experts,
-            top_k=arch.top_k,
-            shared=arch.shared_experts,
-            renormalised=arch.gates == "renormalised",
-            whole=weights.whole,
-        )
-        return out
+
+def _experts(arch: Architecture, x: torch.Tensor, weights: Weights) -> torch.Tensor:
+    out, weights.observed["ffn.router", "load_imbalance"] = moe_forward(
+        x,
+        weights,
+        arch.nonlinearity,
+        gates=gates_of(arch),
+        shared=arch.shared_experts,
+        shared_gate=arch.shared_gate,
+        factor=arch.routed_scale,
+        whole=weights.whole,
+        sequence=arch.tokens,
+    )
+    return out
 
 
 def _combine(terms: list[tuple[float, torch.Tensor]]) -> torch.Tensor:

@@ -74,6 +74,10 @@ class Randomness:
         precision."""
         return self._drawn(layer, purpose, size) > float(ndtri(rate))
 
+    def zeros(self) -> torch.Tensor:
+        """A float64 zero for each network."""
+        return torch.zeros(len(self.networks), dtype=torch.float64, device=self.device)
+
     def _drawn(self, layer: int, purpose: Purpose, size: int) -> torch.Tensor:
         even = size + size % 2
         out = torch.empty(len(self.networks), even, dtype=torch.float32, device=self.device)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..base.quantities import INPUT, SPECTRAL, Key
+from ..base.quantities import INPUT, OUTPUT, SPECTRAL, Key
 from .metrics import (
     block_change,
     gram,
@@ -91,6 +91,21 @@ class Record:
         for name, value in zip(norms, logarithms, strict=True):
             self.put(name, "weight_grad_norm", layer, value)
 
+    def log(self, head: Mapping[str, torch.Tensor], embedding: torch.Tensor, exponent: torch.Tensor) -> None:
+        """Measure what a training log holds, once all else is.
+
+        Args:
+            head: of :class:`.boundary.Loss`.
+            embedding: squared gradient norm of the embedding, of a loss divided by 2^exponent.
+        """
+        self.put(OUTPUT, "loss", 0, head["loss"])
+        self.put(OUTPUT, "logit_second_moment", 0, head["logit_second_moment"].log())
+        squares = [head["head"].log(), embedding.log() + 2 * LN2 * exponent]
+        for (_, quantity), layers in self.values.items():
+            if quantity == "weight_grad_norm":
+                squares += layers.values()
+        self.put(OUTPUT, "global_grad_norm", 0, torch.stack(squares).logsumexp(0) / 2)
+
 
 class PositionRecord(Record):
     """Second moments of single positions, per key one float64 tensor (networks, positions) for each layer.
@@ -124,3 +139,6 @@ class PositionRecord(Record):
 
     def weight_grads(self, layer: int, norms: dict[str, torch.Tensor], exponent: torch.Tensor) -> None:
         """Nothing: weight gradients are sums over positions."""
+
+    def log(self, head: Mapping[str, torch.Tensor], embedding: torch.Tensor, exponent: torch.Tensor) -> None:
+        """Nothing: a log is of all positions."""

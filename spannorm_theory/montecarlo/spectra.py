@@ -29,7 +29,7 @@ def simulate_spectra(
     """
     program, where = Program(arch), choose_device(device)
     make_weights = ENGINES[choose_engine(arch, "auto")[0]]
-    size = max(1, FULL // (arch.tokens * arch.hidden))
+    size = max(1, FULL // (arch.step_tokens * arch.hidden))
     parts: dict[str, list[Array]] = {str(s): [] for s in range(program.streams)}
     with torch.no_grad(), arithmetic():
         for start in range(0, networks, size):
@@ -39,7 +39,7 @@ def simulate_spectra(
             kept: dict[int, list[Array]] = {}
             for layer in range(max(layers) + 1):
                 if layer in layers:
-                    kept[layer] = [_normalised(x) for x in streams]
+                    kept[layer] = [_normalised(x[:, : arch.tokens]) for x in streams]
                 if layer < max(layers):
                     weights = make_weights(program.matrices(layer), random, layer)
                     streams = program.block(layer, streams, weights)

@@ -1,4 +1,4 @@
-"""Real Gaussian weight matrices: the reference engine.
+"""Real weight matrices: the reference engine.
 
 A weight set is one block's matrices for a batch of networks; ``weights(x, name)`` applies one to tensors
 of shape (networks, tokens, inputs). Its backward pass gives the gradient at the input and leaves each
@@ -16,17 +16,20 @@ import torch
 
 from ..base.errors import InputError
 from ..base.quantities import Key
+from .draws import drawn
 from .metrics import gram, product_norm, token_modes
 from .randomness import Purpose, Randomness
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """The law of one weight matrix: ``inputs`` x ``outputs`` independent N(0, std^2) entries."""
+    """The law of one weight matrix: ``inputs`` x ``outputs`` entries of mean 0 and variance std^2, which are
+    independent and normal unless :func:`.draws.drawn` says otherwise."""
 
     inputs: int
     outputs: int
     std: float
+    draw: str = "normal"
 
 
 class Weights(ABC):
@@ -63,7 +66,7 @@ class Weights(ABC):
         """Inverted dropout of ``x``; the mask is the same whenever the block is computed."""
         if not rate:
             return x
-        kept = self._random.kept(self._layer, purpose, x[0].numel(), rate)
+        kept = self._random.kept(self._layer, purpose, x.numel() // len(self._random.networks), rate)
         return x * kept.view(x.shape).to(x.dtype) / (1 - rate)
 
     @abstractmethod
@@ -80,7 +83,7 @@ class ExplicitWeights(Weights):
         numbers = random.normal(layer, Purpose.FORWARD, sum(sizes))
         entries = torch.split(numbers, sizes, 1)
         self._entries = {
-            name: part.view(-1, matrix.inputs, matrix.outputs)
+            name: drawn(part.view(-1, matrix.inputs, matrix.outputs), matrix.draw)
             for (name, matrix), part in zip(matrices.items(), entries, strict=True)
         }
 

@@ -31,12 +31,17 @@ class Gradients:
         mantissas: (gamma, c) of each pair of streams in turn at every boundary, over e^exponents,
             (depth + 1, 2 x pairs).
         exponents: kappa_l, the natural exponents that are carried apart, (depth + 1,).
-        weights: natural logarithm of the squared gradient norm of each matrix by name, (depth,).
+        weights: natural logarithm of the squared gradient norm of each matrix by name, (depth,), as if
+            sequences of a step had nothing in common.
+        output: q and p of the model's output.
+        loss: (gamma, c) there.
     """
 
     mantissas: Array
     exponents: Array
     weights: dict[str, Array]
+    output: tuple[float, float]
+    loss: tuple[float, float]
 
 
 def backward(
@@ -70,8 +75,9 @@ def backward(
     for wiring in blocks:
         layers = wiring.blocks.layers.astype(int)
         for name, log_norm in wiring.weight_grads(arch, mantissas[layers + 1]).items():
-            weights[name][layers] = log_norm + exponents[layers + 1]
-    return Gradients(mantissas, exponents, weights)
+            weights[name][layers] = log_norm + exponents[layers + 1] - np.log(arch.batch)
+    output = readout.q, readout.q - readout.delta
+    return Gradients(mantissas, exponents, weights, output, (gamma, c))
 
 
 class _BlocksBack:

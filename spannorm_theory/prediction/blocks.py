@@ -28,6 +28,7 @@ class WiredBlocks:
     """All blocks of one wiring.
 
     Attributes:
+        arch: the architecture whose fields are theirs.
         step: one block, compiled.
         layers: their indices in the stack, rising; (layers,).
         components: the component of each branch, which has its moments.
@@ -36,6 +37,7 @@ class WiredBlocks:
         dropout: p_o of each branch, the rate of dropout on its output; none where it has no weights.
     """
 
+    arch: Architecture
     step: PairStep
     layers: Array
     components: list[Component]
@@ -50,6 +52,7 @@ class WiredBlocks:
         step = pair_step(trace, places)
         branches = step.trace.branches
         return cls(
+            arch,
             step,
             layers,
             [branch_moments(b, arch, step.trace.only_normed(b)) for b in branches],

@@ -8,7 +8,7 @@ the Grams over positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ..moments.token_gram import Block, Grams, Wiring
 from ..moments.tokens import TokenGrams
 from .blocks import BlockMoments
 from .boundary import loss_gram
+from .logged import logged, of_grams
 from .network_variance import network_variance
 from .pair_variance import PairVariance, pair_variance
 from .stack import Stack
@@ -40,6 +41,8 @@ class GramRun:
         grams: Grams by these keys and then by layer, at ``layers``; those of the gradient are divided by its
             largest mean second moment over the streams.
         states: Grams of all pairs of streams, at every boundary.
+        output, loss: Grams of the model's output, and of the gradient there.
+        source: Gram of the gradient at the embedding over e^exponent, and that exponent.
         pair_variance: V of each stream at every boundary, (depth + 1, streams).
     """
 
@@ -60,16 +63,15 @@ class GramRun:
         self._layers, self._at_block = layers, at_block
         arch, stack = tokens.arch, Stack.of(tokens.arch)
         self._firsts = [stack.step.firsts[place] for place in stack.step.places]
-        traces, order = arch.wirings
-        parts = zip(traces, stack.wirings, strict=True)
-        wirings = [Wiring.of(trace, tokens, blocks.layers) for trace, blocks in parts]
-        blocks, self.states = self._forward([wirings[which] for which in order], start)
+        wirings = [Wiring.of(b.step.trace, b.arch, tokens, b.layers) for b in stack.wirings]
+        blocks, self.states = self._forward([wirings[which] for which in stack.order], start)
         self.undecided = arch.heads * np.array([block.undecided for block in blocks])
         if arch.experts > 1:
             self.profiles["ffn.router", "load_imbalance"] = np.array([b.load_imbalance() for b in blocks])
-        readout = Block(Wiring.of(arch.readout, tokens, np.zeros(1)), 0, self.states[-1], tokens)
+        readout = Block(Wiring.of(arch.readout, arch, tokens, np.zeros(1)), 0, self.states[-1], tokens)
         try:
-            gradient = loss_gram(tokens, readout.forward().outputs()[0][0])
+            self.output = readout.forward().outputs()[0][0]
+            self.loss = gradient = loss_gram(tokens, self.output)
         except ZeroDivisionError:
             raise norm_of_zero(arch.depth) from None
         size = tokens.size(gradient)
@@ -124,10 +126,18 @@ class GramRun:
             kept.append(grads)
             exponents.append(exponents[-1] + float(np.log(size)))
         self._keep("grad_variance", "grad_token_cosine", kept[::-1], np.array(exponents[::-1]), range(count))
+        self.source = np.sum([gram for row in grads for gram in row], axis=0), exponents[-1]
         if count > 1:
-            total = sum(tokens.size(gram) for row in grads for gram in row)
-            self.profiles[INPUT] = np.log([total]) + exponents[-1]
+            self.profiles[INPUT] = np.log([tokens.size(self.source[0])]) + exponents[-1]
         self.profiles.update({(name, "weight_grad_norm"): log for name, log in weights.items()})
+
+    def logged(self, repeated: Array, profiles: Mapping[Key, Array]) -> dict[Key, Array]:
+        """Profiles of :mod:`.logged`, from :func:`.boundary.repeats` of the input and those of weights."""
+        arch, (source, exponent) = self.tokens.arch, self.source
+        if arch.loss != "cross-entropy":
+            return {}
+        head, embedding = of_grams(self.tokens, self.output, self.loss, source, repeated)
+        return logged(arch, self.tokens.size(self.output), head, embedding + exponent, profiles)
 
     def _keep(
         self, size: str, cosine: str, grams: list[Grams], exponents: Array, firsts: Sequence[int]

@@ -72,7 +72,8 @@ class _Deviations:
             if isinstance(component, Pointwise):  # an element-wise function draws nothing
                 continue
             share = _share(gradients[i + 1 :], values[i + 1 :], source, m[source])
-            own = (4 if isinstance(component, Attention) else 2) / width
+            matrices = 1 + 1 / component.breadth if isinstance(component, Attention) else 1
+            own = 2 * matrices / width
             noise = own + 4 / width * (1 - share) / np.where(share > 0, share, np.inf)
             moved_q[source, 2 + i] += m[source] * np.sqrt(np.maximum(noise, 0))
         dq, dd = (_along(gradient, moved) for gradient in gradients[branches])
@@ -124,8 +125,10 @@ def _response(moments: BlockMoments, branch: int, dq: Array, dd: Array) -> tuple
         dd, dq = dd - drop / q * dq, np.zeros_like(dq)
     else:
         scale = gains["attn.output"] * gains["attn.value"]
-    # mean modes of values pass as they are; differences go on in proportion
-    mean = scale * (dq - dd) + (out_p - scale * p) / _positive(drop) * dd
+    # mean modes of values pass as they are; differences go on in proportion, and a gate by its slope
+    kept, by_gate = component.gating(moments.branches[branch])
+    scale = scale * kept
+    mean = (scale + by_gate) * (dq - dd) + (out_p - scale * p) / _positive(drop) * dd
     return mean, mean + out_drop / _positive(drop) * dd
 
 

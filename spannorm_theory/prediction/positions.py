@@ -18,8 +18,7 @@ from ..gaussian.rank_metrics import log_rank_residual
 from ..layers.position_grid import position_grid
 from ..moments.position_tokens import PositionTokens
 from ..spec.architecture import Architecture
-from ..spec.token_law import collision_probability
-from .boundary import input_gram, input_pair_variance
+from .boundary import input_gram, input_pair_variance, repeats
 from .gram_run import GramRun
 from .prediction import Prediction
 
@@ -38,6 +37,9 @@ ERRORS = {
     "attn.query": 0.06,
     "attn.key": 0.06,
     "weight_grad_norm": 0.015,
+    "loss": 0.001,
+    "logit_second_moment": 0.003,
+    "global_grad_norm": 0.01,
 }
 
 #: least coordinates of a head: in narrower ones the cosines of queries vary beyond first order; and behind
@@ -57,11 +59,13 @@ def declined(arch: Architecture) -> str:
     narrow = NARROW_NORMED if arch.qk_norm or arch.qkv_norm else NARROW
     if arch.mask != "causal":
         return f"positions are a coordinate under a causal mask, not with mask={arch.mask!r}"
+    if arch.sinks:
+        return "sinks=True is derived with sampled heads alone"
     if arch.attention_dropout:
         return f"attention_dropout={arch.attention_dropout:g} is derived with sampled heads alone"
-    if arch.head_width < narrow:
-        return f"heads of {arch.head_width} coordinates are narrower than the {narrow} that are wide here"
-    if arch.inputs == "zipf" and collision_probability(arch.vocabulary) > REPEATED:
+    if arch.head_size < narrow:
+        return f"heads of {arch.head_size} coordinates are narrower than the {narrow} that are wide here"
+    if arch.reads_ids and arch.token_law.collision > REPEATED:
         return f"ids of vocabulary={arch.vocabulary} repeat too often to be a smooth function of the position"
     return ""
 
@@ -77,7 +81,7 @@ def predict_positions(arch: Architecture) -> Prediction:
     if reason := declined(arch):
         raise AssumptionError(f"{reason}; {advice}")
     try:
-        grid = position_grid(arch.tokens, arch.window)
+        grid = position_grid(arch.tokens, arch.narrowest)
         tokens = PositionTokens(arch, grid)
         with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64's range is refused by name
             run = GramRun(tokens, input_gram(tokens), input_pair_variance(arch))
@@ -93,6 +97,10 @@ def predict_positions(arch: Architecture) -> Prediction:
     for matrix in ("attn.query", "attn.key"):
         known = profiles[matrix, "weight_grad_norm"]
         profiles[matrix, "weight_grad_norm"] = np.where(unlike, known, np.nan)
+    if arch.crossed:  # what two sequences have in common is left to sampled heads
+        weights = [key for key in profiles if key[1] == "weight_grad_norm"]
+        profiles.update({key: np.full(arch.depth, np.nan) for key in weights})
+    profiles.update(run.logged(repeats(tokens), profiles))
     errors, apart = ({key: _error(key, x) for key, x in table.items()} for table in (profiles, run.positions))
     places = grid.positions + 1
     return Prediction(arch, profiles, "positions", run.undecided, errors, places, run.positions, apart)
@@ -103,10 +111,18 @@ def _unlike(arch: Architecture, profiles: dict[Key, Array]) -> NDArray[np.bool_]
     streams = [str(s) for s in range(arch.definition.streams)]
     forward = np.max([profiles[s, "token_cosine"][:-1] for s in streams], axis=0)
     unlike = 1 - forward > COLLAPSED
-    if arch.positions == "rope":
-        back = np.nanmax([profiles[s, "grad_token_cosine"][1:] for s in streams], axis=0)
-        unlike &= (forward < ALIKE) & (forward * back < IN_COMMON)
-    return np.asarray(unlike)
+    back = np.nanmax([profiles[s, "grad_token_cosine"][1:] for s in streams], axis=0)
+    return np.asarray(unlike & (~_rotated(arch) | ((forward < ALIKE) & (forward * back < IN_COMMON))))
+
+
+def _rotated(arch: Architecture) -> NDArray[np.bool_]:
+    """Blocks whose attention has rotary positions, (depth,)."""
+    wirings, order = arch.wirings
+    found = [
+        any(b.kind == "attention" and arch.attends(b).positions == "rope" for b in trace.branches)
+        for trace, _ in wirings
+    ]
+    return np.array(found)[list(order)]
 
 
 def _error(key: Key, profile: Array) -> Array:
@@ -121,5 +137,5 @@ def _error(key: Key, profile: Array) -> Array:
 def sampled_seconds(arch: Architecture) -> float:
     """Processor seconds that the theory with sampled heads takes, roughly: 0.2 a block at 128 tokens, as the
     power 2.6 of these, and three times that with rotary positions."""
-    rotary = 3 if arch.positions == "rope" else 1
-    return float(0.2 * rotary * arch.depth * (arch.tokens / 128) ** 2.6)
+    blocks = arch.depth + 2 * int(_rotated(arch).sum())
+    return float(0.2 * blocks * (arch.tokens / 128) ** 2.6)

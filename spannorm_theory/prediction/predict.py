@@ -36,11 +36,12 @@ SAMPLED = 64
 
 
 def fitting(arch: Architecture) -> str:
-    """The name of the theory that fits an architecture: "pair" where tokens are alike; else "sampled" for up
-    to ``SAMPLED`` tokens, and "positions" beyond, unless that is declined."""
-    if arch.exchangeable:
+    """The name of the theory that fits an architecture: "pair" where tokens are alike, and so are steps of
+    one sequence; else "sampled" for up to ``SAMPLED`` tokens, and beyond the one that there is of few."""
+    few = arch.tokens <= SAMPLED
+    if arch.exchangeable and not (arch.crossed and few):
         return "pair"
-    return "sampled" if arch.tokens <= SAMPLED or declined(arch) else "positions"
+    return "sampled" if few or declined(arch) else "positions"
 
 
 def predict_profiles(arch: Architecture, theory: str = "auto", progress: bool = False) -> Prediction:

@@ -41,9 +41,13 @@ class Prediction:
 
 
 def require_exchangeable(arch: Architecture) -> None:
-    """Refuse masks and positions, with which tokens are not alike."""
+    """Refuse masks, windows and positions, with which tokens are not alike."""
     if not arch.exchangeable:
+        windows = [f"window={seen.window}" for seen in arch.attentions if seen.window is not None]
+        positions = [f"positions={seen.positions!r}" for seen in arch.attentions if seen.positions != "none"]
+        sinks = ["sinks=True"] if arch.sinks else []
+        given = dict.fromkeys([f"mask={arch.mask!r}", *windows, *positions, *sinks])
         raise AssumptionError(
-            f"the pair theory needs exchangeable tokens, but with mask={arch.mask!r}, "
-            f"positions={arch.positions!r} they are not alike; use theory='auto'"
+            f"the pair theory needs exchangeable tokens, but with {', '.join(given)} they are not alike; use "
+            "theory='auto'"
         )

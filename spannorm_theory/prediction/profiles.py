@@ -13,10 +13,10 @@ from ..gaussian.rank_metrics import log_rank_residual, rank_metrics
 from ..layers.attention import Attention
 from ..layers.experts import MixtureOfExperts
 from ..spec.architecture import Architecture
-from ..spec.token_law import collision_probability
 from .backward import Gradients
 from .blocks import BlockMoments
 from .forward import StackMoments
+from .logged import logged, of_pairs
 from .pair_variance import PairVariance
 
 Mask = NDArray[np.bool_]
@@ -29,8 +29,8 @@ LEAST_OPEN = 0.75
 LARGEST_EXCESS = 0.5
 
 #: matrices whose gradients read that tokens of one id are sent to the same experts, which a mean and a
-#: variance over pairs do not say: not predicted where experts stand behind Zipf inputs
-ROUTED_ALIKE = ("attn.query", "attn.key", "ffn.up", "ffn.gate", "ffn.down", "ffn.router")
+#: variance over pairs do not say: not predicted where experts stand behind token ids
+ROUTED_ALIKE = ("attn.query", "attn.key", "ffn.up", "ffn.gate", "ffn.down", "ffn.router", "ffn.shared_gate")
 
 #: matrices whose gradients read that tokens of one id have equal weights in every row, and the mean number of
 #: other tokens of a token's id up to which that is left out: at 1 gradients of values are 9 % too low
@@ -65,28 +65,36 @@ def all_profiles(
             profiles[name, "grad_variance"] = np.log(gamma) + gradients.exponents
             profiles[name, "grad_token_cosine"] = c / gamma
         profiles.update({(name, quantity): x for quantity, x in changes.items()})
+    source = _input_gradient(step.gradients, gradients)
     if len(step.places) > 1:
-        profiles[INPUT] = _input_gradient(step.gradients, gradients)
+        profiles[INPUT] = np.log(source[:1]) + gradients.exponents[0]
     profiles.update({(matrix, "weight_grad_norm"): value for matrix, value in gradients.weights.items()})
     declined: tuple[str, ...] = ()
-    if arch.inputs == "zipf" and (arch.tokens - 1) * collision_probability(arch.vocabulary) > FEWEST_REPEATS:
+    if arch.reads_ids and (arch.tokens - 1) * arch.token_law.collision > FEWEST_REPEATS:
         declined = REPEATED
     if arch.experts > 1:
         profiles["ffn.router", "load_imbalance"] = stack.in_order(
             [_load_imbalance(wiring, arch) for wiring in moments.wirings]
         )
         _decline_unlike_pairs(profiles, v[:, step.places])
-        declined = (*declined, *ROUTED_ALIKE) if arch.inputs == "zipf" else declined
+        declined = (*declined, *ROUTED_ALIKE) if arch.reads_ids else declined
+    if arch.crossed:  # what two sequences have in common is left to sampled heads
+        declined = tuple(gradients.weights)
     nothing = np.full(arch.depth, np.nan)
     profiles.update({(name, "weight_grad_norm"): nothing for name in declined if name in gradients.weights})
+    if arch.loss == "cross-entropy":
+        head, embedding = of_pairs(arch, gradients.output, gradients.loss, source)
+        embedding += gradients.exponents[0]
+        profiles.update(logged(arch, gradients.output[0], head, embedding, profiles))
     return profiles
 
 
-def _input_gradient(pairs: Sequence[tuple[int, int]], gradients: Gradients) -> Array:
-    """ln of gamma at the embedding, (1,): all streams start as it, so that their gradients add up."""
-    gamma = gradients.mantissas[0, ::2]
-    total = sum((1 if i == j else 2) * g for (i, j), g in zip(pairs, gamma.tolist(), strict=True))
-    return np.asarray(np.log([total]) + gradients.exponents[0])
+def _input_gradient(pairs: Sequence[tuple[int, int]], gradients: Gradients) -> tuple[float, float]:
+    """(gamma, c) at the embedding, over e^exponent: all streams start as it, so that their gradients add
+    up."""
+    twice = [1.0 if i == j else 2.0 for i, j in pairs]
+    gamma, c = gradients.mantissas[0].reshape(-1, 2).T @ twice
+    return float(gamma), float(c)
 
 
 def of_stream(moments: StackMoments, place: int) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -145,7 +153,7 @@ def _declined(arch: Architecture, open_share: Array, spreads: Array) -> tuple[Ma
     """
     closed = np.append(0, np.cumsum(open_share < LEAST_OPEN)) > 0
     excess = arch.tokens * (spreads - 1 / arch.width)
-    if arch.inputs == "zipf":  # repeated tokens: V is not small, and is no Marchenko-Pastur spectrum
+    if arch.reads_ids:  # repeated tokens: V is not small, and is no Marchenko-Pastur spectrum
         excess = np.full_like(excess, np.inf)
     if arch.experts > 1:  # few pairs are routed unlike all others: the second order comes sooner
         excess = 2 * excess

@@ -21,8 +21,10 @@ def needed(arch: Architecture, theory: str) -> int:
     if theory == "positions":  # the interpolation to all tokens
         total += 8 * arch.tokens * POSITIONS
     elif theory == "sampled":
-        total += 8 * arch.tokens**2 * GRAMS * RUNS * arch.depth * streams
-        if arch.inputs == "zipf":
+        total += (
+            8 * (2 * arch.tokens if arch.crossed else arch.tokens) ** 2 * GRAMS * RUNS * arch.depth * streams
+        )
+        if arch.reads_ids:
             total += 3 * 8 * arch.vocabulary
     return total
 

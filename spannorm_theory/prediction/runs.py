@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from ..base.quantities import QUANTITIES, Key
 from ..gaussian.closed_forms import Array
 from ..spec.architecture import Architecture
-from ..spec.token_law import collision_probability, ids
 
 Ids = NDArray[np.int64]
 
@@ -25,19 +24,22 @@ Ids = NDArray[np.int64]
 CANDIDATES = 8192
 
 
-def balanced_ids(arch: Architecture, runs: int, random: np.random.Generator) -> tuple[Ids, Array]:
-    """Ids of each run's sequence, (runs, tokens), and the share of its pairs that are alike beyond P_c.
+def balanced_ids(
+    arch: Architecture, runs: int, random: np.random.Generator, sequences: int = 1
+) -> tuple[Ids, Array]:
+    """Ids of each run's sequences, (runs, tokens of all), and the share of pairs that are alike beyond P_c.
 
     Candidates are sorted by that share and cut into as many strata as there are runs; each run takes the one
     nearest to its stratum's mean.
     """
-    candidates: Ids = ids(random.random((CANDIDATES, arch.tokens)), arch.vocabulary)
+    tokens = sequences * arch.tokens
+    candidates: Ids = arch.token_law.ids(random.random((CANDIDATES, tokens)))
     equal_neighbours = np.diff(np.sort(candidates, axis=1), axis=1) == 0
-    share = _pairs_in_runs(equal_neighbours) / (arch.tokens * (arch.tokens - 1) / 2)
+    share = _pairs_in_runs(equal_neighbours) / (tokens * (tokens - 1) / 2)
     order = np.argsort(share, kind="stable")
     strata = np.array_split(order, runs)
     chosen = [part[np.argmin(np.abs(share[part] - share[part].mean()))] for part in strata]
-    return candidates[chosen], share[chosen] - collision_probability(arch.vocabulary)
+    return candidates[chosen], share[chosen] - arch.token_law.collision
 
 
 def _pairs_in_runs(equal: NDArray[np.bool_]) -> Array:

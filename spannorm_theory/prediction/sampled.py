@@ -26,7 +26,7 @@ from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import rank_metrics_gram
 from ..moments.sampled_tokens import SampledTokens
 from ..spec.architecture import Architecture
-from .boundary import input_gram
+from .boundary import input_gram, repeats
 from .gram_run import GramRun
 from .prediction import Prediction
 from .profiles import LARGEST_EXCESS
@@ -75,8 +75,9 @@ def resolve(
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1 or draws % (2 * BATCHES):
         raise InputError(f"draws must be a positive multiple of {2 * BATCHES}, got {draws!r}")
     ids, excess = None, np.zeros(BATCHES)
-    if arch.inputs == "zipf":
-        ids, excess = balanced_ids(arch, BATCHES, np.random.default_rng((seed, arch.depth + 1)))
+    if arch.reads_ids:
+        random = np.random.default_rng((seed, arch.depth + 1))
+        ids, excess = balanced_ids(arch, BATCHES, random, 2 if arch.crossed else 1)
     draw = [
         SampledTokens((seed, batch), draws // (2 * BATCHES), arch, None if ids is None else ids[batch])
         for batch in range(BATCHES)
@@ -98,14 +99,21 @@ def resolve(
 
         runs = list(pool.map(lambda tokens: _run(tokens, layers, at_block), draw))
     profiles, errors = average([run.profiles for run in runs], excess)
-    tokens, token_errors = average([run.positions for run in runs], excess)
+
+    def first(gram: Array) -> Array:
+        return gram[..., : arch.tokens, : arch.tokens]
+
+    positions = [{key: x[:, : arch.tokens] for key, x in run.positions.items()} for run in runs]
+    tokens, token_errors = average(positions, excess)
     grams = {
-        key: {l: at_no_excess(np.array([run.grams[key][l] for run in runs]), excess)[0] for l in layers}
+        key: {
+            l: at_no_excess(np.array([first(run.grams[key][l]) for run in runs]), excess)[0] for l in layers
+        }
         for key in tokens
     }
     undecided = np.mean([run.undecided for run in runs], axis=0)
-    positions = np.arange(1, arch.tokens + 1)
-    return Resolved(arch, profiles, "sampled", undecided, errors, positions, tokens, token_errors, grams)
+    places = np.arange(1, arch.tokens + 1)
+    return Resolved(arch, profiles, "sampled", undecided, errors, places, tokens, token_errors, grams)
 
 
 def _run(tokens: SampledTokens, layers: Sequence[int], at_block: Callable[[], None]) -> GramRun:
@@ -113,6 +121,7 @@ def _run(tokens: SampledTokens, layers: Sequence[int], at_block: Callable[[], No
     Gaussian tokens."""
     with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64's range is refused by name
         run = GramRun(tokens, input_gram(tokens, tokens.ids), 1 / tokens.arch.width, layers, at_block)
+    run.profiles.update(run.logged(repeats(tokens, tokens.ids), run.profiles))
     for s, v in enumerate(run.pair_variance.T):
         run.profiles.update(_spectra(run, s, v))
     return run
@@ -125,7 +134,7 @@ def _spectra(run: GramRun, stream: int, v: Array) -> dict[Key, Array]:
     assert isinstance(tokens, SampledTokens)
     excess = arch.tokens * (v - 1 / arch.width) * (2 if arch.experts > 1 else 1)
     kept = (excess <= LARGEST_EXCESS) & (not (arch.dropout or arch.attention_dropout))
-    own = np.array([state[stream][stream] for state in run.states])
+    own = np.array([state[stream][stream] for state in run.states])[:, : arch.tokens, : arch.tokens]
     factor = tokens.products(np.where(kept, v, 1 / arch.width))
     found = rank_metrics_gram(own, 1 - run.profiles[name, "token_cosine"], factor)
     found |= {metric: np.where(kept, found[metric], np.nan) for metric in SPECTRAL}

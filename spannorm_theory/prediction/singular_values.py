@@ -29,7 +29,7 @@ NODES, DRAWS = 4096, 32
 def singular_values(arch: Architecture, layers: Sequence[int]) -> dict[str, Array]:
     """Expected s_i / |X|_F, falling, by stream, (layers, tokens); NaN where rank metrics are declined, and
     under a mask for Zipf inputs, whose Grams are means over ids."""
-    if arch.mask != "none":
+    if not arch.exchangeable:
         return _from_grams(arch, layers)
     profiles = predict_pair(arch).profiles
     found = {}
@@ -83,7 +83,7 @@ def _from_grams(arch: Architecture, layers: Sequence[int]) -> dict[str, Array]:
         rows = []
         for layer in layers:
             kept = np.isfinite(resolved.profiles[stream, "participation_ratio"][layer])
-            if arch.inputs == "zipf" or not kept:
+            if arch.reads_ids or not kept:
                 rows.append(np.full(arch.tokens, np.nan))
                 continue
             size, rotation = np.linalg.eigh(resolved.grams[stream, "variance"][layer])

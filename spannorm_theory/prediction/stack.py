@@ -29,10 +29,13 @@ class Stack:
     @classmethod
     def of(cls, arch: Architecture) -> Stack:
         """Every wiring of an architecture with its layers."""
-        traces, order = arch.wirings
-        layers = [np.flatnonzero(np.equal(order, i)).astype(float) for i in range(len(traces))]
-        places = copies(traces)
-        return cls([WiredBlocks.of(arch, t, places, l) for t, l in zip(traces, layers, strict=True)], order)
+        wirings, order = arch.wirings
+        places = copies(tuple(trace for trace, _ in wirings))
+        blocks = [
+            WiredBlocks.of(own, trace, places, np.flatnonzero(np.equal(order, i)).astype(float))
+            for i, (trace, own) in enumerate(wirings)
+        ]
+        return cls(blocks, order)
 
     @property
     def step(self) -> PairStep:

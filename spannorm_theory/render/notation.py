@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..base.letters import LETTERS
-from ..base.quantities import QUANTITIES
+from ..base.quantities import LOGGED, QUANTITIES
 
 _HEAD = """\
 # Notation
@@ -25,8 +25,9 @@ _QUANTITIES = """\
 ## Quantities of the tables
 
 Boundary values stand at layers 0 (the input) to $L$ (the last block's output, before any readout norm),
-those of a block at 0 to $L-1$. Logarithmic quantities are averaged and compared through their logarithms. The
-stream of a weight gradient is the matrix's name.
+those of a block at 0 to $L-1$; what a training log holds of a stack at 0, of the stream `output`. Logarithmic
+quantities are averaged and compared through their logarithms. The stream of a weight gradient is the matrix's
+name.
 """
 
 
@@ -41,7 +42,7 @@ def markdown() -> str:
             f"`{quantity.name}`",
             f"${_spaced(quantity.latex)}$",
             quantity.label,
-            "block" if quantity.per_block else "boundary",
+            "stack" if quantity.name in LOGGED else "block" if quantity.per_block else "boundary",
             "yes" if quantity.logarithmic else "no",
         )
         for quantity in QUANTITIES.values()

@@ -30,6 +30,9 @@ from .rows import LOG_STEP, WIDEST, gaussian_sum, log_grid, one_row
 #: (T6.7); the quadrature's cost grows as s^3
 LARGEST_S2 = 64.0
 
+#: logit variance up to which the quadrature resolves the softmax
+RESOLVED = 400.0
+
 #: logit variance below which rows are even, and the excess of P2 over 1/n is lost in rounding
 UNEVEN = 1e-6
 
@@ -78,13 +81,13 @@ def overlaps(s2: float, rho: float, keys: int) -> Overlaps:
     """Overlaps of rows of ``keys`` logits of variance ``s2``, of correlation ``rho`` between two rows.
 
     Raises:
-        AssumptionError: s^2 is negative or beyond 400, where the quadrature no longer resolves the
-            softmax (its entropy is below any use by then).
+        AssumptionError: s^2 is negative or beyond ``RESOLVED`` (the softmax's entropy is below any use by
+            then).
     """
-    if not 0 <= s2 <= 400 or not -1 <= rho <= 1:
+    if not 0 <= s2 <= RESOLVED or not -1 <= rho <= 1:
         raise AssumptionError(
-            f"attention overlaps need a logit variance in [0, 400] and a row correlation in [-1, 1], "
-            f"got {s2:.4g} and {rho:.4g}"
+            f"attention overlaps need a logit variance in [0, {RESOLVED:g}] and a row correlation in "
+            f"[-1, 1], got {s2:.4g} and {rho:.4g}"
         )
     if s2 < 1e-12:
         u = 1 / keys

@@ -55,6 +55,20 @@ def gaussian_sum(scale: float, step: float, widest: float = WIDEST) -> tuple[Arr
     return np.asarray(scale * z), np.asarray(np.exp(-(z**2) / 2) * (h / sqrt(2 * np.pi)))
 
 
+@lru_cache(maxsize=4096)
+def log_partition(s: float, n: int) -> float:
+    r"""E ln sum_j e^{a_j} of ``n`` independent logits a of N(0, s^2).
+
+    With F(u) = E exp(-e^{u + a}), Frullani's integral for a logarithm is int (exp(-e^u) - F(u)^n) du over all
+    u = ln t.
+    """
+    a, density = gaussian_sum(s, LOG_STEP)
+    low, *_, high = log_grid(s, n, LOG_STEP)
+    u = np.arange(low, max(high, 4.0), LOG_STEP)  # exp(-e^4) is zero
+    none = np.exp(-np.exp(np.minimum(np.add.outer(u, a), 50))) @ density
+    return LOG_STEP * float(np.sum(np.exp(-np.exp(u)) - none**n))
+
+
 @dataclass(frozen=True)
 class RowPowers:
     """Means of the power sums p_k of one row's weights, and of their products: ``p23`` is E p_2 p_3."""

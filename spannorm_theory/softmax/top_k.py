@@ -1,12 +1,12 @@
 r"""Overlaps of top-k gates whose router logits are Gaussian, at one logit variance v (T7.1, T7.3 to T7.5).
 
 A router gives each token as many independent logits as there are experts; at one expert the logits of two
-tokens have correlation rho. The k largest choose the experts, and a softmax over the chosen ("renormalised")
-or over all experts ("softmax") makes their gates g, zero elsewhere. With g, g' the gates of two tokens and w,
-w' the weights of the softmax that made them, and S = sum_e g_e g'_e,
+tokens have correlation rho. With the gates g, g', weights w, w' and slopes r, r' of two tokens
+(:mod:`.gates`), and S = sum_e g_e g'_e,
 
     A    E sum_e g_e^2                  O    E S                         (rho = 1: O = A)
-    R    E[S (1 + sum_j w_j w'_j) - sum_e g_e g'_e (g_e + g'_e)], the inner product of the gates' Jacobians
+    R    E[sum_e g_e g'_e r_e r'_e (1 - g_e - g'_e) + S sum_j w_j w'_j r_j r'_j], the inner product of the
+         gates' Jacobians
     C    mean share of the k experts that two tokens have in common
     U_S  variance of S over pairs of tokens of one router, around what either token explains,
          E (S_12 - S_13 - S_42 + S_43)^2 / 4 of four tokens
@@ -33,6 +33,7 @@ from sympy import prime
 from threadpoolctl import threadpool_limits
 
 from ..gaussian.closed_forms import Array
+from .gates import Gates
 
 #: points on a circle; half as many correlations are sampled, between which splines in t are drawn
 POINTS = 64
@@ -66,18 +67,6 @@ def _roots(count: int) -> Array:
     return np.sqrt([float(prime(i + 1)) for i in range(count)])
 
 
-def top_gates(logits: Array, top_k: int, renormalised: bool) -> tuple[Array, Array, Array]:
-    """Gates g, softmax weights w and the choice (1 or 0), for logits of shape (..., experts)."""
-    experts = logits.shape[-1]
-    least = np.partition(logits, experts - top_k, axis=-1)[..., experts - top_k, None]
-    chosen = logits >= least
-    w = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    if renormalised:
-        w = w * chosen
-    w /= w.sum(axis=-1, keepdims=True)
-    return w * chosen, w, chosen.astype(float)
-
-
 class GateStatistics:
     """Overlaps of gates at one logit variance, sampled.
 
@@ -91,8 +80,8 @@ class GateStatistics:
             (relative to R of one token) and "common".
     """
 
-    def __init__(self, experts: int, top_k: int, renormalised: bool, logit_variance: float) -> None:
-        self.experts, self.top_k, self.renormalised = experts, top_k, renormalised
+    def __init__(self, gates: Gates, logit_variance: float) -> None:
+        self.gates, self.experts, self.top_k = gates, gates.experts, gates.top_k
         least = 1e-30
         sizes = np.array([self._sizes(logit_variance, seed) for seed in range(SHIFTS)])
         own, square, moved, alone = sizes.mean(axis=0).tolist()
@@ -123,7 +112,7 @@ class GateStatistics:
         angle = 2 * np.pi * np.arange(POINTS) / POINTS
         basis = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         z = np.sqrt(logit_variance) * (basis @ w)
-        g, weights, chosen = top_gates(z, k, self.renormalised)
+        g, weights, chosen, slopes = self.gates(z)
 
         def mean(a: Array, b: Array) -> Array:
             """Mean over circles of sum_e a_e b_e between any two points."""
@@ -133,8 +122,9 @@ class GateStatistics:
         s = mean(g, g)
         sizes = s.diagonal()
         gap = ((sizes[:, None] + sizes[None, :]) / 2 - s) * (own / sizes.mean())
-        square = mean(g**2, g)
-        router = s + np.mean((g @ g.mT) * (weights @ weights.mT), axis=0) - square - square.T
+        moved, others = g * slopes, weights * slopes
+        square = mean(g * moved, moved)
+        router = mean(moved, moved) + np.mean((g @ g.mT) * (others @ others.mT), axis=0) - square - square.T
         common = mean(chosen, chosen) / k
         if alone > 0:
             router *= alone / np.mean(router.diagonal())
@@ -150,10 +140,11 @@ class GateStatistics:
         random = np.random.default_rng((seed, self.experts, self.top_k))
         count = max(SINGLE, SIZE // self.experts)
         z = np.sqrt(logit_variance) * ndtri(even_points(count, self.experts, random))
-        g, w, _ = top_gates(z, self.top_k, self.renormalised)
+        g, w, _, r = self.gates(z)
         a = (g**2).sum(axis=-1, keepdims=True)
-        moved = ((g**2 - a * w) ** 2 / a).sum(axis=-1)  # da/dz_j = 2 (g_j^2 - a w_j)
-        alone = a[:, 0] * (1 + (w**2).sum(axis=-1)) - 2 * (g**3).sum(axis=-1)
+        moved = ((g**2 - a * w) ** 2 / a * r**2).sum(axis=-1)  # da/dz_j = 2 (g_j^2 - a w_j) r_j
+        own = (g**2 * r**2 * (1 - 2 * g)).sum(axis=-1)
+        alone = own + a[:, 0] * (w**2 * r**2).sum(axis=-1)
         return np.array([a.mean(), np.mean(a**2), moved.mean(), max(alone.mean(), 0.0)])
 
     def _slope_at_one(self, logit_variance: float) -> float:
@@ -166,7 +157,8 @@ class GateStatistics:
         front = gammaln(experts + 1) - gammaln(k) - gammaln(experts - k)
         density = np.exp(-(x**2) - np.log(2 * np.pi) + (experts - k - 1) * below + (k - 1) * above + front)
         density *= x[1] - x[0]
-        dimensions = k - 1 + (0 if self.renormalised else experts - k - 1)
+        among_chosen, score = self.gates.among_chosen, self.gates.log_score
+        dimensions = k - 1 + (0 if among_chosen else experts - k - 1)
         gate = np.ones_like(x)
         if dimensions:
             u = even_points(256, dimensions, np.random.default_rng((experts, k)))
@@ -174,10 +166,11 @@ class GateStatistics:
             higher = -ndtri(u[None, :, : k - 1] * ndtr(-x)[:, None, None])
             lower = ndtri(u[None, :, k - 1 :] * ndtr(x)[:, None, None])
             root = np.sqrt(logit_variance)
-            tied = np.zeros((len(x), 256, 1 if self.renormalised else 2))
-            apart = root * (np.concatenate([higher, lower], axis=2) - x[:, None, None])
+            tied = np.zeros((len(x), 256, 1 if among_chosen else 2))
+            others = score(root * np.concatenate([higher, lower], axis=2))
+            apart = others - score(root * x)[:, None, None]
             gate = np.exp(-2 * logsumexp(np.concatenate([tied, apart], axis=2), axis=2)).mean(axis=1)
-        elif not self.renormalised:
+        elif not among_chosen:
             gate = np.full_like(x, 0.25)
         return float(2 / np.sqrt(np.pi) * (density @ gate))
 
@@ -190,7 +183,7 @@ class GateStatistics:
         for x in t:
             drop = 2 * x**2
             z = np.sqrt(max(1 - drop, 0.0)) * normal[0] + np.sqrt(min(drop, 1.0)) * normal[1:]
-            g = top_gates(np.sqrt(logit_variance) * z, self.top_k, self.renormalised)[0]
+            g = self.gates(np.sqrt(logit_variance) * z).gates
             rest = ((g[0] - g[3]) * (g[1] - g[2])).sum(axis=-1)  # S_12 - S_13 - S_42 + S_43
             found.append(np.mean(rest**2) / (4 * x))
         curve = CubicSpline(np.append(0.0, t), [found[0], *found])
@@ -199,13 +192,13 @@ class GateStatistics:
         )
 
 
-def gate_statistics(experts: int, top_k: int, renormalised: bool, logit_variance: float) -> GateStatistics:
+def gate_statistics(gates: Gates, logit_variance: float) -> GateStatistics:
     """The :class:`GateStatistics` of a logit variance between ``SMALLEST_V`` and ``LARGEST_V``, made once;
     beyond these, of the nearer one."""
-    return _statistics(experts, top_k, renormalised, min(max(logit_variance, SMALLEST_V), LARGEST_V))
+    return _statistics(gates, min(max(logit_variance, SMALLEST_V), LARGEST_V))
 
 
 @lru_cache(maxsize=256)
-def _statistics(experts: int, top_k: int, renormalised: bool, logit_variance: float) -> GateStatistics:
+def _statistics(gates: Gates, logit_variance: float) -> GateStatistics:
     with threadpool_limits(1, "blas"):  # small products: threads would only wait for each other
-        return GateStatistics(experts, top_k, renormalised, logit_variance)
+        return GateStatistics(gates, logit_variance)

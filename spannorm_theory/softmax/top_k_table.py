@@ -18,6 +18,7 @@ import numpy as np
 from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..gaussian.spline import Spline2D
+from .gates import Gates
 from .top_k import KNOTS, LARGEST_V, MIDDLE, SMALLEST_V, GateStatistics, gate_statistics
 
 #: the largest V (T9.1) that gaps answer to: their expansion is of second order in the spread (T7.4)
@@ -77,18 +78,18 @@ class GateOverlaps:
 
 
 class GateTable:
-    """Overlaps of top-k gates as functions of the logit variance v and of t."""
+    """Overlaps of top-k gates, times a factor, as functions of the logit variance v and of t."""
 
-    def __init__(self, experts: int, top_k: int, renormalised: bool, unit_logits: float) -> None:
+    def __init__(self, gates: Gates, unit_logits: float, factor: float = 1.0) -> None:
         """``unit_logits`` is v for an input of second moment 1, which is not interpolated."""
-        self._kind = experts, top_k, renormalised
+        self._kind, self._square = gates, factor**2
         self._unit_logits = unit_logits
         self._splines: dict[float, tuple[Spline2D, Spline2D]] = {}
 
     @cached_property
     def unit(self) -> GateStatistics:
         """Statistics of an input of second moment 1."""
-        return gate_statistics(*self._kind, self._unit_logits)
+        return gate_statistics(self._kind, self._unit_logits)
 
     def at(self, v: Any, t: Any) -> GateOverlaps:
         """Overlaps at t for logit variances v: numbers, or arrays that broadcast."""
@@ -102,9 +103,9 @@ class GateTable:
         for cell in np.unique(cells).tolist():
             here = cells == cell
             z[here], cubics[:, :, here] = self._around(cell)[0].along_y(x[here], t[here])
-        own, gap, alone = np.exp(cubics[3, :3])
+        own, gap, alone = self._square * np.exp(cubics[3, :3])
         alone = np.where(
-            alone > 2 * LEAST, alone, 0.0
+            alone > 2 * LEAST * self._square, alone, 0.0
         )  # a single renormalised gate is one, whatever logits say
         # beyond the largest v near ties become rare
         alone = alone / np.sqrt(np.maximum(v / LARGEST_V, 1.0))
@@ -125,7 +126,8 @@ class GateTable:
         x = log(min(max(v, SMALLEST_V), LARGEST_V))
         cell = np.inf if abs(v - self._unit_logits) < 1e-9 * v else floor(x)
         z, ((*_, own), (*_, size), (a, b, c, d)) = self._around(cell)[1].cubics(x, t)
-        own, size, h = exp(own), exp(size), ((a * z + b) * z + c) * z + d
+        own, size = self._square * exp(own), self._square * exp(size)
+        h = ((a * z + b) * z + c) * z + d
         if pair_variance:
             # x^2 d^2 gap/dx^2 with x = 1 - rho = 2 t^2, which is -gap/4 near rho = 1
             first, second = (3 * a * z + 2 * b) * z + c, 6 * a * z + 2 * b
@@ -146,7 +148,7 @@ class GateTable:
                 x, statistics = log(self._unit_logits) + np.arange(2.0), [self.unit] * 2
             else:
                 x = cell + np.arange(-1.0, 3.0)
-                statistics = [gate_statistics(*self._kind, exp(y)) for y in x.tolist()]
+                statistics = [gate_statistics(self._kind, exp(y)) for y in x.tolist()]
             values = np.stack([_columns(one) for one in statistics])
             self._splines[cell] = Spline2D(x, KNOTS, values), Spline2D(x, KNOTS, values[..., [0, 1, 3]])
         return self._splines[cell]
@@ -161,6 +163,6 @@ def _columns(found: GateStatistics) -> Array:
 
 
 @lru_cache(maxsize=64)
-def gate_table(experts: int, top_k: int, renormalised: bool, unit_logits: float) -> GateTable:
+def gate_table(gates: Gates, unit_logits: float, factor: float = 1.0) -> GateTable:
     """The cached :class:`GateTable`."""
-    return GateTable(experts, top_k, renormalised, unit_logits)
+    return GateTable(gates, unit_logits, factor)

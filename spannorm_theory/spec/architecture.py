@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from html import escape
+from importlib import import_module
 from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any
@@ -19,9 +20,11 @@ from .expressions import over_layers
 from .fields import Fields, require_fields
 from .graph import Branch, Trace
 from .initialisation import matrix_gains
+from .layers import changes_at
 from .net import NormConstants
 from .placements import PLACEMENTS, Placement
-from .position import Position
+from .position import Questions
+from .reach import Attends, cycle, reach_of
 from .scalings import SCALINGS
 from .text import parse_fields, parse_placement, placement_text, scalar
 from .validation import check_fields, check_norms
@@ -38,41 +41,72 @@ class Architecture(Fields):
         placement: a registered norm placement, with options in brackets if it has any.
         scaling: a registered scaling rule.
         depth: L, number of blocks of one attention and one feed-forward sublayer.
-        width, heads, tokens: d, H and n; d must be divisible by H.
+        width, heads, tokens: d, H and n; d must be divisible by H, unless ``head_width`` is given.
+        head_width: d_h, coordinates of a head; None for d/H.
         kv_heads: key and value heads, each shared by heads / kv_heads query heads; None for one each.
         mask: "none" (every token sees every token) or "causal".
-        window: a token sees itself and window - 1 tokens before it (causal mask only); None for all.
-        positions: "none", or "rope" (rotary embedding of queries and keys, base 1e4).
+        window: a token sees itself and window - 1 tokens before it; without a mask as many behind it, too.
+            None for all.
+        attention_pattern: words "full", "window", "full-nope" and "window-nope" with commas between, cycled
+            over the blocks: only those of "window" have the window, and "-nope" have no positions; None for
+            blocks that are alike. A placement's ``net.attention(x, window=, positions=)`` comes first.
+        positions: "none", or "rope" (rotary embedding of queries and keys).
+        rotary_base: what its slowest frequency is the inverse of, nearly.
+        rotary_share: share of each head's coordinates that it rotates.
         qk_norm, qkv_norm: normalise queries and keys (and values) over each head, in addition to
             what the placement itself asks for.
         qk_norm_over: "head", or "width": those norms divide by the root mean square over all heads.
-        logit_scale: logits are q.k over "sqrt" or "linear" of the head width.
+        logit_scale: logits are q.k over "sqrt" or "linear" of the head width, or times a number.
         logit_variance: variance of the attention logits for an input of unit second moment whose
             tokens are uncorrelated, 0 for even attention; None takes what ``init`` gives. Under QK norm the
             square of the temperature that logits are multiplied by.
+        sinks: each row of attention weights has one more logit, of 0, whose value is nothing.
+        attention_gate: multiply what the output projection of attention reads, behind any norm there, by
+            sigmoid(x W_gate).
         activation: a registered activation; gated ones have a third matrix.
         ffn_ratio: hidden width of the feed-forward branch, or of each expert, over d.
+        ffn_width: that hidden width itself, which is kept as ``ffn_ratio``.
         experts: E, feed-forward experts among which a router chooses for each token; 1 is a dense branch.
         top_k: experts that a token is sent to.
         shared_experts: experts that every token is sent to beside them, with gate 1.
-        gates: "renormalised" (softmax weights over the chosen experts) or "softmax" (over all experts).
+        gates: "renormalised" (softmax weights over the chosen experts), "softmax" (over all experts), or
+            "sigmoid" (sigmoids of the logits over their sum, of the chosen experts).
+        router_gain: sigma_W^2 of the router, which is the variance of its logits for an input of unit second
+            moment; None takes what ``init`` gives.
+        routed_scale: factor on the sum of the chosen experts.
+        shared_gate: multiply the sum of the shared experts by the sigmoid of one more projection.
+        expert_groups, top_groups: equal groups of experts, and those of them that a token's experts are taken
+            from: with the largest logit or, under "sigmoid", the largest sum of two sigmoids.
+        dense_layers: the first so many blocks have a dense feed-forward branch in place of experts.
+        dense_ffn_width: its hidden width; None for that of an expert.
         norm: "rms" or "layer".
         norm_epsilon: added to the mean square under the root in norms of streams and of branches' outputs;
             norms inside a branch (over heads, in front of the last matrix) have none.
         norm_gain: what these norms multiply by, their gain at the start.
         init: "fan-in", "unit-branch" (of each expert), "xavier", or the standard deviation of every weight.
+        draw: law of the entries of weight matrices, whose variances ``init`` and ``scaling`` say: "normal",
+            "truncated" (normal, cut off at 2 of its own standard deviations), "uniform", or "orthogonal"
+            (orthogonal rows or columns, whichever are fewer, of equal length).
         dropout: rate of inverted dropout on the output of each branch.
         attention_dropout: rate of inverted dropout on attention weights.
-        inputs: "gaussian" (tokens of cosine ``input_cosine``) or "zipf" (ids drawn independently from
-            Zipf's law over ``vocabulary`` types, through a Gaussian embedding).
-        input_variance: q of a Gaussian input, or of the embedding.
+        inputs: "gaussian" (tokens of cosine ``input_cosine``), or ids through a Gaussian embedding, drawn
+            independently over ``vocabulary`` types by "zipf" (Zipf's law) or "uniform" (all alike).
+        input_variance: q of a Gaussian input, or of the embedding as the stack reads it.
         input_cosine: rho of a Gaussian input, in (-1/(tokens - 1), 1).
-        position_variance: second moment of learned positions that are added to a "zipf" embedding.
+        position_variance: second moment of learned positions that are added to an embedding of ids.
+        embedding_multiplier: a number that the embedding's rows are multiplied by, within
+            ``input_variance``: the gradient of the embedding is as much larger.
+        batch: independent sequences of a step, over whose losses weights receive the gradient of the mean.
+            All that is of tokens, their gradients included, is of one sequence and its own loss.
         loss: "probe" (gradient at the output independent N(0, 1)), "mean" (one such row for all
             tokens, as of a mean-pooled output), "last" (at the last token only, sqrt(tokens) times
-            N(0, 1)), or "cross-entropy" (mean over tokens, with a random unembedding of gain 1 and labels
-            drawn independently from Zipf's law over ``vocabulary`` types).
-        vocabulary: number of types of "zipf" inputs and of "cross-entropy".
+            N(0, 1)), or "cross-entropy" (mean over tokens, with a random unembedding and labels drawn
+            independently from the law of ``inputs``, Zipf's for "gaussian", over ``vocabulary`` types).
+        vocabulary: number of types of token ids and of "cross-entropy".
+        head_gain: width times the variance of an entry of the unembedding, ``logit_multiplier`` included:
+            the second moment of the logits is as many times that of the model's output.
+        logit_multiplier: a number that logits are multiplied by, within ``head_gain``: the gradient of the
+            unembedding is as much larger.
 
     Raises:
         InputError: a size, name or option that no architecture can have.
@@ -84,6 +118,12 @@ class Architecture(Fields):
     def __new__(cls, *args: Any, **values: Any) -> Architecture:
         """Refuse unknown fields by name, before the dataclass does without."""
         require_fields(values, args, needed=("placement",))
+        named = {**dict(zip((f.name for f in fields(Fields)), args, strict=False)), **values}
+        if "ffn_ratio" in named and named.get("ffn_width") is not None:
+            raise InputError(
+                "ffn_width is the hidden width and ffn_ratio its share of width: give one of them, got "
+                f"ffn_width={shown(named['ffn_width'])} and ffn_ratio={shown(named['ffn_ratio'])}"
+            )
         return super().__new__(cls)
 
     def __getnewargs__(self) -> tuple[str]:
@@ -123,19 +163,38 @@ class Architecture(Fields):
 
     @property
     def exchangeable(self) -> bool:
-        """Whether tokens are alike: neither a mask nor positions tell them apart."""
-        return self.mask == "none" and self.positions == "none"
+        """Whether all that a token sees is alike: neither mask, window nor positions tell tokens apart,
+        and no sink is among them."""
+        return self.mask == "none" and not self.sinks and all(seen == Attends() for seen in self.attentions)
+
+    @property
+    def attentions(self) -> tuple[Attends, ...]:
+        """Every reach that an attention branch of the stack has."""
+        branches = (branch for branch in self._branches() if branch.kind == "attention")
+        return tuple(dict.fromkeys(map(self.attends, branches)))
+
+    @property
+    def narrowest(self) -> int | None:
+        """The smallest window of the stack; None where there is none."""
+        return min((seen.window for seen in self.attentions if seen.window is not None), default=None)
 
     @property
     def special_attention(self) -> bool:
         """Whether attention is more than softmax(mask(Q K^T / sqrt(d_h))) V, or there is dropout."""
-        plain = (self.kv_heads, self.positions, self.window, self.logit_scale) == (None, "none", None, "sqrt")
-        return not plain or self.dropout + self.attention_dropout > 0
+        own = (self.head_width, self.kv_heads, self.logit_scale, self.sinks, self.attention_gate)
+        plain = own == (None, None, "sqrt", False, False)
+        alike = all(seen == Attends() for seen in self.attentions)
+        return not (plain and alike) or self.dropout + self.attention_dropout > 0
 
     @property
     def hidden(self) -> int:
         """Hidden width of the feed-forward branch."""
         return round(self.ffn_ratio * self.width)
+
+    @property
+    def heads_width(self) -> int:
+        """Coordinates of all heads together, H d_h."""
+        return self.heads * self.head_size
 
     @property
     def input_second_moment(self) -> float:
@@ -153,15 +212,19 @@ class Architecture(Fields):
     def weights(self) -> dict[str, tuple[int, int]]:
         """Each kind of weight matrix of a block with its shape (inputs, outputs)."""
         d, m = self.width, self.hidden
-        shapes = {f"attn.{name}": (d, d) for name in ("query", "key", "value", "output")}
-        if self.kv_heads is not None:
-            shapes["attn.key"] = shapes["attn.value"] = (d, self.kv_heads * self.head_width)
+        shared = (self.kv_heads or self.heads) * self.head_size
+        shapes = {"attn.query": (d, self.heads_width), "attn.key": (d, shared), "attn.value": (d, shared)}
+        shapes["attn.output"] = (self.heads_width, d)
+        if self.attention_gate:
+            shapes["attn.gate"] = (d, self.heads_width)
         shapes["ffn.up"] = (d, m)
         if self.nonlinearity.gated:
             shapes["ffn.gate"] = (d, m)
         shapes["ffn.down"] = (m, d)
         if self.experts > 1:
             shapes["ffn.router"] = (d, self.experts)
+        if self.shared_gate:
+            shapes["ffn.shared_gate"] = (d, 1)
         return shapes
 
     @property
@@ -178,17 +241,16 @@ class Architecture(Fields):
     @property
     def base_gains(self) -> dict[str, float]:
         """sigma_W^2 = inputs x variance of an entry, for each matrix, before the scaling rule."""
-        product = self.logit_variance
-        if product is not None and self.logit_scale == "linear":
-            product *= self.head_width
-        return matrix_gains(self.init, self.weights, self.nonlinearity, product)
+        product = None if self.logit_variance is None else self.logit_variance / self.logit_square
+        gains = matrix_gains(self.init, self.weights, self.nonlinearity, product)
+        return gains if self.router_gain is None else {**gains, "ffn.router": self.router_gain}
 
     def logit_factor(self, normed: tuple[str, ...]) -> float:
         """The square of what multiplies q.k over the root of the head width, where the projections ``normed``
-        carry a norm: under QK norm the temperature's, else what "linear" divides by."""
+        carry a norm: under QK norm that of a temperature, else what ``logit_scale`` says."""
         if "query" in normed and self.logit_variance is not None:
             return self.logit_variance
-        return 1 / self.head_width if self.logit_scale == "linear" else 1.0
+        return self.logit_square
 
     def block(self, layer: int) -> Trace:
         """The traced definition of block ``layer`` under the scaling rule.
@@ -197,25 +259,43 @@ class Architecture(Fields):
             InputError: no such block.
         """
         layer = arguments.whole("layer", layer, 0, self.depth - 1)
-        traces, order = self.wirings
-        return traces[order[layer]]
+        return self._trace(layer)
+
+    def at(self, layer: int) -> Architecture:
+        """The architecture whose blocks all are of the kind that block ``layer`` is."""
+        changes = changes_at(self, layer)
+        return self.with_(**dict(changes)) if changes else self
+
+    def _trace(self, layer: int) -> Trace:
+        at = self._questions.position(layer, self.depth)
+        reach = reach_of(self.attention_pattern, layer)
+        return self.definition.trace(
+            self.scaling, norms=self._norms, reach=reach, **at._asdict(), **self.options
+        )
 
     @property
-    def wirings(self) -> tuple[tuple[Trace, ...], tuple[int, ...]]:
-        """Every wiring that a block of the stack has, and for each block which it is."""
-        definition = self.definition
-        positions, order = definition.questions(self.scaling, **self.options).positions(self.depth)
-        traces = [self._trace(at) for at in positions]
+    def _questions(self) -> Questions:
+        return self.definition.questions(self.scaling, **self.options)
+
+    @property
+    def wirings(self) -> tuple[tuple[tuple[Trace, Architecture], ...], tuple[int, ...]]:
+        """Every wiring that a block of the stack has, with the architecture whose fields are the block's, and
+        for each block which it is."""
+        layers, order = self._questions.blocks(self.depth, cycle(self.attention_pattern))
+        traces = list(map(self._trace, layers))
         places = {trace: i for i, trace in enumerate(dict.fromkeys(traces))}
         which = [places[trace] for trace in traces]  # different answers may give one wiring
-        return tuple(places), tuple(map(which.__getitem__, order))
+        blocks = [(which[at], changes_at(self, layer)) for layer, at in enumerate(order)]
+        numbers = {block: i for i, block in enumerate(dict.fromkeys(blocks))}
+        firsts = map(blocks.index, numbers)
+        wirings = tuple((traces[order[layer]], self.at(layer)) for layer in firsts)
+        return wirings, tuple(map(numbers.__getitem__, blocks))
 
     @property
     def traces(self) -> tuple[Trace, ...]:
         """Every wiring that a block of the stack has."""
-        definition = self.definition
-        positions = definition.questions(self.scaling, **self.options).different(self.depth)
-        return tuple(dict.fromkeys(self._trace(at) for at in positions))
+        layers = self._questions.different(self.depth, cycle(self.attention_pattern))
+        return tuple(dict.fromkeys(map(self._trace, layers)))
 
     @property
     def readout(self) -> Trace:
@@ -226,16 +306,21 @@ class Architecture(Fields):
     def _norms(self) -> NormConstants:
         return NormConstants(self.norm_epsilon, self.norm_gain)
 
-    def _trace(self, at: Position) -> Trace:
-        return self.definition.trace(self.scaling, norms=self._norms, **at._asdict(), **self.options)
-
     def _branches(self) -> list[Branch]:
         return [branch for trace in self.traces for branch in trace.branches]
+
+    def expected(self) -> dict[str, Any]:
+        """Values of a training monitor before the first step: ``spannorm_theory.expected`` of this."""
+        found: dict[str, Any] = import_module(__name__.partition(".")[0]).expected(self)  # as users call it
+        return found
 
     def with_(self, **changes: Any) -> Architecture:
         """A copy with some fields replaced."""
         require_fields(changes)
-        return replace(self, **changes)
+        values = self.to_dict()
+        if changes.get("ffn_width") is not None:
+            del values["ffn_ratio"]  # the form in which it is kept
+        return Architecture(**{**values, **changes})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; ``Architecture.from_dict`` is its inverse."""

@@ -7,11 +7,16 @@ it does not depend on.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isclose
 from typing import Any
 
 from ..base.errors import InputError
-from .fields import Fields
+from .fields import LOGIT_POWERS, Fields
 from .graph import Branch
+from .reach import WORDS
+
+#: relative difference up to which two logit scales are one
+SAME = 1e-12
 
 #: the branches of all blocks, traced when called
 Branches = Callable[[], Sequence[Branch]]
@@ -23,15 +28,65 @@ def check_attention(arch: Fields, branches: Branches) -> dict[str, Any]:
     Raises:
         InputError: a value that no attention has, or that has no effect with the other fields.
     """
-    if arch.positions == "rope" and arch.head_width % 2:
-        raise InputError(
-            f"positions='rope' rotates pairs of coordinates and needs an even head width, got "
-            f"width / heads = {arch.head_width}"
-        )
+    _check_positions(arch, branches)
     if arch.qk_norm_over == "width":
         _check_norm_over_width(arch, branches)
-    _check_window(arch)
-    return {"kv_heads": _kv_heads(arch)}
+    _check_window(arch, branches)
+    return {
+        "attention_pattern": _pattern(arch),
+        "head_width": _head_width(arch),
+        "kv_heads": _kv_heads(arch),
+        "logit_scale": _logit_scale(arch),
+    }
+
+
+def _check_positions(arch: Fields, branches: Branches) -> None:
+    if arch.positions != "none" and _says_its_own(arch, branches, "positions"):
+        raise InputError(
+            f"positions={arch.positions!r} has no effect on {arch.placement}, which says those of its "
+            "attention; leave it out"
+        )
+    size, share, kind = arch.head_size, arch.rotary_share, type(arch)
+    whole = size % 2 == 0 and (share * size / 2).is_integer()
+    changed = [name for name in ("rotary_base", "rotary_share") if getattr(arch, name) != getattr(kind, name)]
+    if whole and not changed:
+        return
+    rotates = any(arch.attends(branch).positions == "rope" for branch in _attention(branches))
+    if rotates and size % 2:
+        raise InputError(
+            f"positions='rope' rotates pairs of coordinates and needs an even head width, got {size}"
+        )
+    if rotates and not whole:
+        raise InputError(
+            f"rotary_share must be a share of an even number of a head's coordinates, got {share:g} of {size}"
+        )
+    if changed and not rotates:
+        raise InputError(f"{changed[0]} needs positions='rope', got positions={arch.positions!r}")
+
+
+def _attention(branches: Branches) -> list[Branch]:
+    """The attention branches of all blocks."""
+    return [branch for branch in branches() if branch.kind == "attention"]
+
+
+def _says_its_own(arch: Fields, branches: Branches, name: str) -> bool:
+    """Whether the placement gives all of its attention a window or positions, by ``name``."""
+    own = [getattr(branch.reach, name) for branch in _attention(branches)]
+    return arch.attention_pattern is None and None not in own and len(own) > 0
+
+
+def _logit_scale(arch: Fields) -> str | float:
+    """What q.k is multiplied by; its name where that has one."""
+    scale, size = arch.logit_scale, arch.head_size
+    if isinstance(scale, str):
+        return scale
+    named = (name for name, power in LOGIT_POWERS.items() if isclose(scale, size**-power, rel_tol=SAME))
+    return next(named, scale)
+
+
+def _head_width(arch: Fields) -> int | None:
+    """Coordinates of a head; None if all heads together are as wide as a stream."""
+    return None if arch.heads * arch.head_size == arch.width else arch.head_width
 
 
 def _kv_heads(arch: Fields) -> int | None:
@@ -45,21 +100,50 @@ def _kv_heads(arch: Fields) -> int | None:
     return None if value == arch.heads else value
 
 
-def _check_window(arch: Fields) -> None:
+def _check_window(arch: Fields, branches: Branches) -> None:
     window = arch.window
     if window is None:
         return
-    if arch.mask != "causal":
-        raise InputError(f"window slides along a causal mask: set mask='causal', got mask={arch.mask!r}")
     if window >= arch.tokens:
         raise InputError(
-            f"window={window} has no effect on {arch.tokens} tokens, which a causal mask already lets see "
-            "all before them; use window=None"
+            f"window={window} has no effect on {arch.tokens} tokens, which are all nearer to each other; use "
+            "window=None"
+        )
+    if _says_its_own(arch, branches, "window"):
+        raise InputError(
+            f"window={window} has no effect on {arch.placement}, which says the window of its attention; "
+            "leave it out"
         )
 
 
+def _pattern(arch: Fields) -> str | None:
+    """The pattern; None if its blocks are alike, as the other fields say."""
+    if arch.attention_pattern is None:
+        return None
+    reaches = [WORDS[word] for word in arch.attention_pattern.split(",")]
+    windows, nowhere = ([getattr(r, name) for r in reaches] for name in ("window", "positions"))
+    if None in windows and arch.window is None:
+        raise InputError("attention_pattern has blocks with a window: say how many tokens as window=")
+    if None not in windows and arch.window is not None:
+        raise InputError(
+            f"window={arch.window} has no effect under attention_pattern={arch.attention_pattern!r}, none of "
+            "whose blocks have a window; use window=None"
+        )
+    if "none" in nowhere and arch.positions == "none":
+        raise InputError(
+            "attention_pattern has blocks without positions ('-nope'), but positions='none' leaves none that "
+            "has any; use 'full' and 'window', or positions='rope'"
+        )
+    if None not in nowhere:
+        raise InputError(
+            f"positions={arch.positions!r} has no effect under attention_pattern={arch.attention_pattern!r}, "
+            "all of whose blocks are without; use positions='none'"
+        )
+    return None if len(reaches) == 1 else arch.attention_pattern
+
+
 def _check_norm_over_width(arch: Fields, branches: Branches) -> None:
-    if not any(arch.normed(branch) for branch in branches() if branch.kind == "attention"):
+    if not any(map(arch.normed, _attention(branches))):
         raise InputError(
             "qk_norm_over='width' has no effect without norms on queries and keys; set qk_norm=True"
         )

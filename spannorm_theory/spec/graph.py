@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from sympy import Expr, Integer
 
 from .expressions import exact
+from .reach import OPEN, Reach
 
 #: branches with weights, each with the prefix of its matrices' names
 SUBLAYERS = {"attention": "attn.", "ffn": "ffn."}
@@ -115,6 +116,7 @@ class Branch(Value):
         inner_norm: whether a norm stands in front of the last weight matrix.
         gains: the scaling rule's factor on the standard deviation of each matrix.
         std: the standard deviation itself, of matrices for which the rule states it.
+        reach: which keys a token of an attention branch sees, where that is the branch's own.
     """
 
     kind: str
@@ -123,10 +125,11 @@ class Branch(Value):
     inner_norm: bool = False
     gains: Mapping[str, Expr] = field(default_factory=dict)
     std: Mapping[str, Expr] = field(default_factory=dict)
+    reach: Reach = OPEN
 
     def __str__(self) -> str:
         norms = {0: "", 2: "qk-norm", 3: "qkv-norm"}[len(self.normed)]
-        marks = ", ".join(filter(None, [norms, "inner-norm" if self.inner_norm else ""]))
+        marks = ", ".join(filter(None, [norms, "inner-norm" if self.inner_norm else "", str(self.reach)]))
         return f"{self.kind}{f'[{marks}]' if marks else ''}({self.source})"
 
     @property
@@ -250,7 +253,7 @@ def _row(node: Value) -> Hashable:
         return (node.name, terms) if isinstance(node, Gain) else terms
     if isinstance(node, Branch):
         gains, std = (tuple(sorted(found.items())) for found in (node.gains, node.std))
-        return node.kind, node.source.index, node.normed, node.inner_norm, gains, std
+        return node.kind, node.source.index, node.normed, node.inner_norm, gains, std, node.reach
     if isinstance(node, Norm):
         return "norm", node.source.index, node.epsilon, node.gain
     return "stream", node.index

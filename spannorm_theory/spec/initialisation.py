@@ -53,9 +53,11 @@ def _unit_branch_gain(activation: Activation) -> float:
         return float(activation.kernel.value(q, q, q))
 
     if activation.gated:  # the up projection multiplies the gate linearly
-        return 1 / second_moment(1.0)
+        gain = 1 / second_moment(1.0) - activation.up_offset**2
+        if gain > 0:
+            return gain
     low, high = 1e-6, 1e4
-    if not second_moment(low) < 1 < second_moment(high):
+    if activation.gated or not second_moment(low) < 1 < second_moment(high):
         raise AssumptionError(
             f"no gain of ffn.up gives a {activation.name} branch the second moment 1 (it saturates); "
             "use init='fan-in'"

@@ -14,6 +14,7 @@ from ..base.errors import InputError, shown
 from .expressions import exact
 from .graph import QK, QKV, SUBLAYERS, Branch, Gain, Norm, Stream, Sum, Trace, Value
 from .position import MIDDLE, Position, Questions
+from .reach import OPEN, Reach, plain_reach
 from .scaling import Multipliers, ScalingRule
 
 Node = TypeVar("Node", bound=Value)
@@ -51,13 +52,18 @@ class Net:
     width = symbols.width
 
     def __init__(
-        self, rule: ScalingRule, position: Position = MIDDLE, norms: NormConstants = PLAIN_NORMS
+        self,
+        rule: ScalingRule,
+        position: Position = MIDDLE,
+        norms: NormConstants = PLAIN_NORMS,
+        reach: Reach = OPEN,
     ) -> None:
         self.first = position.first
         self.questions = Questions()
         self._position = position
         self._rule = rule
         self._norms = norms
+        self._reach = reach
         self._nodes: list[Value] = []
 
     def early(self, fraction: float) -> bool:
@@ -95,12 +101,22 @@ class Net:
         return self._keep(lambda i: Norm(self, i, x, epsilon, gain))
 
     def attention(
-        self, x: Value, *, qkv_norm: bool = False, qk_norm: bool = False, inner_norm: bool = False
+        self,
+        x: Value,
+        *,
+        qkv_norm: bool = False,
+        qk_norm: bool = False,
+        inner_norm: bool = False,
+        window: int | str | None = None,
+        positions: str | None = None,
     ) -> Branch:
         """Multi-head softmax attention of ``x``, with output projection. ``qk_norm`` normalises queries and
         keys over each head, ``qkv_norm`` values too, ``inner_norm`` the mixed values of all heads before
-        the output projection."""
-        return self.branch("attention", x, QKV if qkv_norm else QK if qk_norm else (), inner_norm)
+        the output projection. ``window`` ("full" for none) and ``positions`` are those of this branch,
+        whatever the architecture and its pattern say; None leaves it to them."""
+        normed = QKV if qkv_norm else QK if qk_norm else ()
+        reach = plain_reach(window, positions).over(self._reach)
+        return self.branch("attention", x, normed, inner_norm, reach)
 
     def ffn(self, x: Value, *, inner_norm: bool = False) -> Branch:
         """The feed-forward branch of ``x``; ``inner_norm`` normalises the hidden layer before the down
@@ -116,7 +132,14 @@ class Net:
             raise InputError(f"{activation} is gated, it takes two inputs; use an activation of one")
         return self._keep(lambda i: Branch(self, i, activation, self._checked(x)))
 
-    def branch(self, kind: str, x: Value, normed: tuple[str, ...] = (), inner_norm: bool = False) -> Branch:
+    def branch(
+        self,
+        kind: str,
+        x: Value,
+        normed: tuple[str, ...] = (),
+        inner_norm: bool = False,
+        reach: Reach = OPEN,
+    ) -> Branch:
         """The output of a branch of ``kind`` on ``x``, which the scaling rule may scale if it is normed."""
         self.check(x)
         if kind not in SUBLAYERS:
@@ -129,9 +152,8 @@ class Net:
                     f"the {kind} branch of this placement reads {x}, which is not a norm's output"
                 )
             x = self.sum([(rule.norm, x)])
-        return self._keep(
-            lambda i: Branch(self, i, kind, x, normed, inner_norm, dict(rule.gains), dict(rule.std))
-        )
+        gains, std = dict(rule.gains), dict(rule.std)
+        return self._keep(lambda i: Branch(self, i, kind, x, normed, inner_norm, gains, std, reach))
 
     def add(self, stream: Value, *branches: Value, skip: Any = None) -> Sum:
         """alpha * stream + beta * branch, with the scaling rule's multipliers for that sublayer; several

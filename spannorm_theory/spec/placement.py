@@ -26,6 +26,7 @@ from ..base.registry import Registry
 from .graph import Trace, Value
 from .net import PLAIN_NORMS, Net, NormConstants
 from .position import MIDDLE, Position, Questions
+from .reach import OPEN, Reach
 from .record import record
 from .scaling import ScalingRule
 from .scalings import SCALINGS
@@ -33,7 +34,7 @@ from .scalings import SCALINGS
 Definition = TypeVar("Definition", bound=Callable[..., Any])
 
 #: words by which a trace is asked for, and which no option can have
-TAKEN = ("scaling", "layer", "depth", "norms", *Position._fields)
+TAKEN = ("scaling", "layer", "depth", "norms", "reach", *Position._fields)
 
 #: streams of a placement, at most: every pair of them has its moment
 MOST_STREAMS = 64
@@ -85,15 +86,16 @@ class Placement:
         early: bool = False,
         turn: int = 0,
         norms: NormConstants = PLAIN_NORMS,
+        reach: Reach = OPEN,
         **options: Any,
     ) -> Trace:
         """The graph of one block under a scaling rule, at a place of the stack; ``norms`` are the constants
-        of its norms.
+        of its norms, and ``reach`` is that of its attention where the definition leaves it open.
 
         Raises:
             InputError: the rule does not belong to this placement.
         """
-        return self._record(scaling, Position(first, early, turn), options, norms)[0]
+        return self._record(scaling, Position(first, early, turn), options, norms, reach)[0]
 
     def questions(self, scaling: str, **options: Any) -> Questions:
         """The questions on which the wiring of a block depends, beside being the first."""
@@ -109,12 +111,13 @@ class Placement:
         position: Position,
         options: Mapping[str, Any],
         norms: NormConstants = PLAIN_NORMS,
+        reach: Reach = OPEN,
     ) -> tuple[Trace, Questions]:
         rule = SCALINGS[scaling]
         rule.check(self.name)
         chosen = tuple(sorted(self.check_options(options).items()))
         what = f"the definition of {self.name!r}"
-        trace, questions = _recorded(self.function, rule, self.streams, position, chosen, what, norms)
+        trace, questions = _recorded(self.function, rule, self.streams, position, chosen, what, norms, reach)
         if len(trace.outputs) != self.streams:
             raise InputError(
                 f"the definition of {self.name} takes {self.streams} stream(s) and returns "
@@ -147,8 +150,9 @@ def _recorded(
     options: tuple[tuple[str, Any], ...],
     what: str,
     norms: NormConstants,
+    reach: Reach = OPEN,
 ) -> tuple[Trace, Questions]:
-    return record(function, rule, streams, position, dict(options), what, norms)
+    return record(function, rule, streams, position, dict(options), what, norms, reach)
 
 
 def plain_option(what: str, value: Any, kind: type) -> Any:

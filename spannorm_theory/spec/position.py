@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import lcm
 from typing import NamedTuple
 
 from sympy import Rational
@@ -45,20 +46,24 @@ class Questions:
         early = 0 if self.fraction is None else int(self.fraction.p) * depth // int(self.fraction.q)
         return Position(layer == 0, layer < early, layer % (self.period or 1))
 
-    def different(self, depth: int) -> tuple[Position, ...]:
-        """The different answers in a stack of any depth, in the order in which they first come."""
-        period = self.period or 1
+    def different(self, depth: int, cycle: int = 1) -> tuple[int, ...]:
+        """The first layer of each of the different answers in a stack of any depth, rising, together with l
+        modulo ``cycle``."""
+        period = lcm(self.period or 1, cycle)
         later = 0 if self.fraction is None else int(self.fraction.p) * depth // int(self.fraction.q)
         layers = [*range(min(depth, 1 + period)), *range(max(0, later), min(depth, later + period))]
-        return tuple(dict.fromkeys(self.position(layer, depth) for layer in sorted(layers)))
+        first: dict[tuple[Position, int], int] = {}
+        for layer in sorted(layers):
+            first.setdefault((self.position(layer, depth), layer % cycle), layer)
+        return tuple(first.values())
 
-    def positions(self, depth: int) -> tuple[tuple[Position, ...], tuple[int, ...]]:
-        """The different answers in a stack, and for each block which they are."""
-        return _positions(self, depth)
+    def blocks(self, depth: int, cycle: int = 1) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The layers of :meth:`different`, and for each block of the stack which of them is as it."""
+        return _blocks(self, depth, cycle)
 
 
 @lru_cache(maxsize=256)
-def _positions(questions: Questions, depth: int) -> tuple[tuple[Position, ...], tuple[int, ...]]:
-    answers = [questions.position(layer, depth) for layer in range(depth)]
-    places = {position: i for i, position in enumerate(dict.fromkeys(answers))}
-    return tuple(places), tuple(places[position] for position in answers)
+def _blocks(questions: Questions, depth: int, cycle: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    answers = [(questions.position(layer, depth), layer % cycle) for layer in range(depth)]
+    places = {answer: i for i, answer in enumerate(dict.fromkeys(answers))}
+    return questions.different(depth, cycle), tuple(places[answer] for answer in answers)

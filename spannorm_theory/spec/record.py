@@ -13,6 +13,7 @@ from .expressions import exact, require_usable
 from .graph import Branch, Norm, Sum, Trace, Value
 from .net import PLAIN_NORMS, Net, NormConstants
 from .position import MIDDLE, Position, Questions
+from .reach import OPEN, Reach
 from .scaling import ScalingRule
 
 
@@ -24,19 +25,21 @@ def record(
     options: Mapping[str, Any] | None = None,
     what: str = "the definition",
     norms: NormConstants = PLAIN_NORMS,
+    reach: Reach = OPEN,
 ) -> tuple[Trace, Questions]:
     """Call ``definition`` on ``streams`` symbolic streams; the trace, and what was asked.
 
     Args:
         what: the definition's name in messages.
         norms: constants of the norms.
+        reach: that of attention where the definition leaves it open.
 
     Raises:
         InputError: the definition raises an error, which is named with its place; returns something else than
             values of this trace, uses a branch twice, adds an element-wise function to a stream, norms what
             is always zero, or multiplies by something else than expressions in (l, L, d).
     """
-    net = Net(rule, position, norms)
+    net = Net(rule, position, norms, reach)
     inputs = tuple(net.stream(i) for i in range(streams))
     with calling(definition, what, f" on {'a stream' if streams == 1 else 'streams'}"):
         result = definition(inputs[0] if streams == 1 else inputs, net, **(options or {}))

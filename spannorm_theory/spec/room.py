@@ -9,7 +9,7 @@ from ..base.memory import gib
 from .architecture import Architecture
 
 #: the sizes that may be too large, and the least that is proposed
-SIZES = {"width": 1, "depth": 1, "tokens": 2, "vocabulary": 2, "experts": 1}
+SIZES = {"width": 1, "depth": 1, "tokens": 2, "batch": 1, "vocabulary": 2, "experts": 1}
 
 
 def require_room(
@@ -48,7 +48,8 @@ def fitting(arch: Architecture, needed: Callable[[Architecture], float], free: f
 
 def _halved(arch: Architecture, name: str) -> Iterator[Architecture]:
     """The architecture with one of its sizes halved again and again."""
-    size, unit = getattr(arch, name), arch.heads if name == "width" else 1
+    parted = name == "width" and arch.head_width is None  # among heads
+    size, unit = getattr(arch, name), arch.heads if parted else 1
     least = max(SIZES[name], unit)
     while size > least:
         size = max(least, size // 2 // unit * unit)

@@ -31,6 +31,7 @@ WEIGHTS = (
     "attn.key",
     "attn.value",
     "attn.output",
+    "attn.gate",
     "ffn.up",
     "ffn.gate",
     "ffn.down",

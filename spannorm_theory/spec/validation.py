@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isclose
 from typing import Any
 
 from ..base.errors import InputError
 from .attention_validation import Branches, check_attention
 from .fields import Fields
 from .graph import Norm, Trace
+from .layers import OF_EXPERTS
 from .scalings import SCALINGS
+from .token_law import LAWS
 from .values import MOST
+
+#: share by which a width from a ratio may miss a whole number: what the ratio is rounded by
+WHOLE = 1e-14
+_LAWS = " or ".join(repr(law) for law in LAWS)
+
+#: the fields that belong to token ids or to a head
+ONE_VOCABULARY = ("vocabulary", "head_gain", "logit_multiplier", "embedding_multiplier")
 
 
 def check_fields(arch: Fields, branches: Branches) -> dict[str, Any]:
@@ -22,16 +32,24 @@ def check_fields(arch: Fields, branches: Branches) -> dict[str, Any]:
     Raises:
         InputError: a value that no architecture has, or that has no effect with the other fields.
     """
-    if arch.width % arch.heads:
-        raise InputError(f"width must be divisible by heads, got width={arch.width}, heads={arch.heads}")
+    if arch.head_width is None and arch.width % arch.heads:
+        raise InputError(
+            f"width must be divisible by heads unless head_width is given, got width={arch.width}, "
+            f"heads={arch.heads}"
+        )
     if arch.norm == "layer" and arch.width == 1:
         raise InputError("norm='layer' of width=1 is always zero: it takes the mean away; use norm='rms'")
-    _check_hidden(arch)
     _check_inputs(arch)
     _check_vocabulary(arch)
     _check_experts(arch, branches)
     _check_logits(arch, branches)
-    return check_attention(arch, branches)
+    hidden = _hidden(arch)
+    return {
+        "ffn_ratio": hidden / arch.width,
+        "ffn_width": None,
+        "dense_ffn_width": _dense_ffn_width(arch, hidden),
+        **check_attention(arch, branches),
+    }
 
 
 def check_norms(arch: Fields, traces: Callable[[], Sequence[Trace]]) -> None:
@@ -49,13 +67,22 @@ def check_norms(arch: Fields, traces: Callable[[], Sequence[Trace]]) -> None:
             raise InputError(f"{name} has no effect on {arch.placement}, which norms no stream; leave it out")
 
 
-def _check_hidden(arch: Fields) -> None:
-    hidden = arch.ffn_ratio * arch.width
-    if hidden > MOST or hidden != round(hidden):
-        raise InputError(
-            f"ffn_ratio * width must be a whole number up to 2^53, got {arch.ffn_ratio} * {arch.width} = "
-            f"{hidden}"
-        )
+def _hidden(arch: Fields) -> int:
+    """The hidden width.
+
+    Raises:
+        InputError: the ratio makes no whole number.
+    """
+    ratio, hidden = arch.ffn_ratio, arch.ffn_width
+    if hidden is None:
+        product = ratio * arch.width
+        hidden = round(product)
+        if product > MOST or not hidden or not isclose(product, hidden, rel_tol=WHOLE):
+            raise InputError(
+                f"ffn_ratio * width must be a whole number up to 2^53, got {ratio} * {arch.width} = "
+                f"{product}; ffn_width says that number itself"
+            )
+    return hidden
 
 
 def _check_inputs(arch: Fields) -> None:
@@ -65,13 +92,13 @@ def _check_inputs(arch: Fields) -> None:
         raise InputError(
             f"input_cosine must lie in ({lowest:.4g}, 1) for {arch.tokens} tokens, got {cosine!r}"
         )
-    if arch.inputs == "zipf" and cosine:
+    if arch.reads_ids and cosine:
         raise InputError(
-            "input_cosine belongs to inputs='gaussian'; that of inputs='zipf' follows from vocabulary "
-            "and position_variance"
+            f"input_cosine belongs to inputs='gaussian'; that of inputs={arch.inputs!r} follows from "
+            "vocabulary and position_variance"
         )
-    if arch.inputs != "zipf" and arch.position_variance:
-        raise InputError("position_variance belongs to inputs='zipf'")
+    if not arch.reads_ids and arch.position_variance:
+        raise InputError(f"position_variance belongs to token ids, inputs={_LAWS}")
 
 
 def _check_logits(arch: Fields, branches: Branches) -> None:
@@ -89,20 +116,82 @@ def _check_logits(arch: Fields, branches: Branches) -> None:
 
 
 def _check_vocabulary(arch: Fields) -> None:
-    unused = arch.inputs != "zipf" and arch.loss != "cross-entropy"
-    if unused and arch.vocabulary != type(arch).vocabulary:
-        raise InputError("vocabulary belongs to inputs='zipf' and loss='cross-entropy'; neither is set")
+    """The fields of token ids, and of a head and its loss."""
+    head = arch.loss == "cross-entropy"
+    changed = {name for name in ONE_VOCABULARY if getattr(arch, name) != getattr(type(arch), name)}
+    if not arch.reads_ids and not head and "vocabulary" in changed:
+        raise InputError(
+            f"vocabulary belongs to token ids, inputs={_LAWS}, and to loss='cross-entropy'; neither is set"
+        )
+    for name in sorted(changed & {"head_gain", "logit_multiplier"}):
+        if not head:
+            raise InputError(f"{name} belongs to loss='cross-entropy', got loss={arch.loss!r}")
+    if "embedding_multiplier" in changed and not (head and arch.reads_ids):
+        raise InputError(
+            "embedding_multiplier multiplies the gradient of an embedding, which is predicted for token ids, "
+            f"inputs={_LAWS}, under loss='cross-entropy'; otherwise it has no effect beside input_variance"
+        )
 
 
 def _check_experts(arch: Fields, branches: Branches) -> None:
     if arch.top_k > arch.experts:
         raise InputError(f"top_k={arch.top_k} experts of experts={arch.experts} cannot be chosen")
     if arch.experts == 1:
-        for name in ("shared_experts", "gates"):
+        for name in OF_EXPERTS:
             if getattr(arch, name) != getattr(type(arch), name):
                 raise InputError(f"{name}={getattr(arch, name)!r} needs experts of at least 2, got experts=1")
-    elif any(b.inner_norm and b.kind == "ffn" for b in branches()):
+        return
+    if any(b.inner_norm and b.kind == "ffn" for b in branches()):
         raise InputError(
             f"{arch.placement} norms the hidden layer of its feed-forward branch, which is not modelled for "
             f"experts={arch.experts}; use another placement, or experts=1"
         )
+    if arch.shared_gate and not arch.shared_experts:
+        raise InputError("shared_gate has no effect without shared experts; set shared_experts")
+    _check_router(arch)
+    _check_groups(arch)
+
+
+def _check_router(arch: Fields) -> None:
+    if arch.top_k == 1 and arch.gates != "softmax":  # the one gate is 1
+        if arch.gates == "sigmoid":
+            raise InputError(
+                "gates='sigmoid' is 1 for one chosen expert; use top_k=2 or more, or leave it out"
+            )
+        if arch.router_gain is not None:
+            raise InputError(
+                "router_gain has no effect on the one renormalised gate of top_k=1, which is 1; leave it out"
+            )
+    if arch.router_gain is not None and "ffn.router" in SCALINGS[arch.scaling].multipliers("ffn").std:
+        raise InputError(
+            f"router_gain has no effect under the scaling rule {arch.scaling!r}, which states the standard "
+            "deviation of ffn.router; leave it out, or take another rule"
+        )
+
+
+def _check_groups(arch: Fields) -> None:
+    groups, taken = arch.expert_groups, arch.top_groups
+    if groups == taken == 1:
+        return
+    size = arch.experts // groups
+    if arch.experts % groups or size < 2:
+        raise InputError(
+            f"expert_groups must part experts={arch.experts} into equal groups of two or more, got {groups}"
+        )
+    if taken >= groups:
+        raise InputError(f"top_groups must be fewer than expert_groups={groups}, got {taken}")
+    if arch.top_k > taken * size:
+        raise InputError(
+            f"top_k={arch.top_k} experts are more than the {taken * size} in top_groups={taken} of {size}"
+        )
+
+
+def _dense_ffn_width(arch: Fields, hidden: int) -> int | None:
+    """The hidden width of dense blocks among blocks of experts; None where it is ``hidden``, an expert's."""
+    if arch.dense_layers >= arch.depth:
+        raise InputError(
+            f"dense_layers={arch.dense_layers} of depth={arch.depth} leave no block to experts; use experts=1"
+        )
+    if arch.dense_ffn_width is not None and not arch.dense_layers:
+        raise InputError("dense_ffn_width has no effect without dense blocks; set dense_layers")
+    return None if arch.dense_ffn_width == hidden else arch.dense_ffn_width

@@ -12,21 +12,23 @@ from ..base.arguments import choice, flag, number, real, whole
 from ..base.errors import InputError
 from ..base.names import plain
 from ..gaussian.activations import ACTIVATIONS
-from .fields import Fields
+from .fields import LOGIT_POWERS, Fields
 from .initialisation import NAMED_INITS
+from .reach import POSITIONS, plain_pattern
+from .token_law import LAWS
 
 #: the names that a field can have
 NAMES = {
     "mask": ("none", "causal"),
     "norm": ("rms", "layer"),
-    "inputs": ("gaussian", "zipf"),
+    "inputs": ("gaussian", *LAWS),
     "loss": ("probe", "mean", "last", "cross-entropy"),
-    "gates": ("renormalised", "softmax"),
-    "positions": ("none", "rope"),
-    "logit_scale": ("sqrt", "linear"),
+    "gates": ("renormalised", "softmax", "sigmoid"),
+    "positions": POSITIONS,
+    "draw": ("normal", "truncated", "uniform", "orthogonal"),
     "qk_norm_over": ("head", "width"),
 }
-FLAGS = ("qk_norm", "qkv_norm")
+FLAGS = ("qk_norm", "qkv_norm", "shared_gate", "sinks", "attention_gate")
 #: fields whose value is a name, and reads as one whatever it looks like
 TEXTS = ("placement", "scaling", "activation", *NAMES)
 #: the least value of the fields that count something
@@ -35,12 +37,19 @@ LEAST = {
     "width": 1,
     "heads": 1,
     "tokens": 2,
+    "batch": 1,
     "vocabulary": 2,
     "experts": 1,
     "top_k": 1,
     "shared_experts": 0,
+    "head_width": 1,
     "kv_heads": 1,
     "window": 2,
+    "ffn_width": 1,
+    "expert_groups": 1,
+    "top_groups": 1,
+    "dense_layers": 0,
+    "dense_ffn_width": 1,
 }
 #: the largest of them, up to which float64 counts
 MOST = 2**53
@@ -64,16 +73,24 @@ def plain_values(arch: Fields) -> dict[str, Any]:
         value = getattr(arch, name)
         optional = getattr(type(arch), name) is None
         values[name] = None if optional and value is None else _count(name, value, least)
-    for name in ("ffn_ratio", "input_variance"):
+    for name in ("ffn_ratio", "input_variance", "embedding_multiplier", "head_gain", "logit_multiplier"):
         values[name] = _size(name, getattr(arch, name))
     for name in ("dropout", "attention_dropout"):
         wanted = "a probability in [0, 1)"
         values[name] = real(name, getattr(arch, name), wanted, lambda x: 0 <= x < 1)
     values["norm_epsilon"] = _size("norm_epsilon", arch.norm_epsilon, zero=True)
     values["norm_gain"] = _size("norm_gain", arch.norm_gain, power=0.5)
+    values["rotary_base"] = real("rotary_base", arch.rotary_base, "a number of at least 1", lambda x: x >= 1)
+    wanted = "a share in (0, 1]"
+    values["rotary_share"] = real("rotary_share", arch.rotary_share, wanted, lambda x: 0 < x <= 1)
     values["position_variance"] = _size("position_variance", arch.position_variance, zero=True)
     values["input_cosine"] = real("input_cosine", arch.input_cosine)
-    values["init"] = _init(arch.init)
+    values["routed_scale"] = _size("routed_scale", arch.routed_scale, power=0.5)
+    if arch.router_gain is not None:
+        values["router_gain"] = _size("router_gain", arch.router_gain)
+    values["init"] = _name_or_size("init", arch.init, NAMED_INITS)
+    values["attention_pattern"] = plain_pattern(arch.attention_pattern)
+    values["logit_scale"] = _name_or_size("logit_scale", arch.logit_scale, tuple(LOGIT_POWERS))
     if arch.logit_variance is not None:
         values["logit_variance"] = _size("logit_variance", arch.logit_variance, zero=True)
     return values
@@ -98,8 +115,8 @@ def _size(name: str, value: Any, zero: bool = False, power: float = 1.0) -> floa
     return found
 
 
-def _init(value: Any) -> str | float:
-    """The name of an initialisation, or a standard deviation."""
+def _name_or_size(name: str, value: Any, known: tuple[str, ...]) -> str | float:
+    """One of the ``known`` names, or a positive number, the root of a second moment."""
     if isinstance(value, str):
-        return plain(choice("init", value, NAMED_INITS))
-    return _size("init", value, power=0.5)
+        return plain(choice(name, value, known))
+    return _size(name, value, power=0.5)

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..base.quantities import SPECTRAL, Key
+from ..base.quantities import OUTPUT, SPECTRAL, Key
 from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import largest_eigenvalue, rank_metrics
 from ..layers.experts import MixtureOfExperts
 from ..moments.branches import QUADRATIC_IN_DROP, feedforward_moments
+from ..softmax.rows import one_row
 from ..spec.architecture import Architecture
 
 
@@ -26,8 +27,8 @@ def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
     cosines = np.array([profiles[str(s), "layer_cosine"] for s in range(arch.definition.streams)])
     cosine = np.clip(np.nan_to_num(cosines, nan=1.0), -1, 1).min(axis=0)  # a stream that is zero has none
     values = arch.weights["attn.value"][1]
-    shared = 2 * (1 - cosine) ** 2 * (1 / values - 1 / arch.width)
-    return np.asarray(4 * (1 - cosine**2) / arch.width + shared)
+    shared = 2 * (1 - cosine) ** 2 * max(0.0, 1 / values - 1 / arch.width)
+    return np.asarray(4 * (1 - cosine**2) / arch.width + shared + _of_gate(arch, profiles))
 
 
 def fluctuations(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, Array]:
@@ -58,7 +59,9 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
     above = np.concatenate([np.cumsum(v[::-1])[::-1], [0.0]])
     floor = 2 / arch.width
     normed = any("query" in arch.normed(b) for t in arch.traces for b in t.branches if b.kind == "attention")
-    sphere = 3 / arch.head_width if normed and arch.qk_norm_over == "head" else 0.0
+    sphere = 3 / arch.head_size if normed and arch.qk_norm_over == "head" else 0.0
+    leaning = np.zeros(arch.depth + 1)
+    leaning[-1] = _of_head(arch, profiles)
     result: dict[Key, Array] = {}
     for (stream, quantity), profile in profiles.items():
         if quantity == "variance":
@@ -71,9 +74,9 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
             cosine = profiles[stream, "token_cosine"]
             result[stream, quantity] = _of_rank(arch, quantity, profile, cosine, below, floor)
         elif quantity == "grad_variance":
-            result[stream, quantity] = (floor + below[-1] / 2 + above)[: len(profile)]
+            result[stream, quantity] = (floor + below[-1] / 2 + above + leaning)[: len(profile)]
         elif quantity == "grad_token_cosine":
-            result[stream, quantity] = floor + (1 - np.abs(profile)) * (above + below[-1] / 2)
+            result[stream, quantity] = floor + (1 - np.abs(profile)) * (above + below[-1] / 2 + leaning)
         elif quantity == "layer_cosine":
             result[stream, quantity] = floor + (1 - profile**2) * (below[:-1] + v)
         elif quantity == "branch_share":
@@ -81,6 +84,8 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
         elif quantity == "load_imbalance":
             largest = arch.experts / arch.top_k - 1
             result[stream, quantity] = largest * floor + (largest - profile) * (below[:-1] + v)
+        elif stream == OUTPUT:
+            result[stream, quantity] = _of_log(arch, quantity, profiles, floor, below[-1:])
         elif stream in QUADRATIC_IN_DROP:
             result[stream, quantity] = floor + below[:-1] + above[:-1] + sphere
         else:
@@ -88,6 +93,35 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
             if quantity == "weight_grad_norm" and stream.startswith("ffn."):
                 result[stream, quantity] = result[stream, quantity] + _of_routing(arch, stream, profiles)
     return result
+
+
+def _of_head(arch: Architecture, profiles: Mapping[Key, Array]) -> float:
+    """Share by which the gradient of a cross-entropy at the model's output exceeds the wide limit's, as it
+    leans on that output: E (z.(P - e_label))^2 = [z2 (1 - P2)]^2 + z2 of logits z, over d z2 (1 + P2)."""
+    if (OUTPUT, "logit_second_moment") not in profiles:
+        return 0.0
+    size = float(np.exp(profiles[OUTPUT, "logit_second_moment"][0]))
+    p2 = one_row(size**0.5, arch.vocabulary).p2
+    return (size * (1 - p2) ** 2 + 1) / (1 + p2) / arch.width
+
+
+def _of_log(
+    arch: Architecture, quantity: str, profiles: Mapping[Key, Array], floor: float, whole: Array
+) -> Array:
+    """Allowance of what a training log holds, (1,), ``whole`` being V_L.
+
+    Logits have the fluctuation of the output, with whose second moment z2 a loss moves as (1 - P2) / 2. The
+    gradient's norm is the mean of a root, which is below the root of the mean by an eighth of a
+    variance, beside half of what the squares are allowed.
+    """
+    if quantity == "global_grad_norm":
+        routed = [_of_routing(arch, name, profiles) for name in arch.weights if name.startswith("ffn.")]
+        return np.asarray(floor + whole + max(np.max(share) for share in routed))
+    logits = floor + whole / 2
+    if quantity == "logit_second_moment":
+        return logits
+    size = np.exp(profiles[OUTPUT, "logit_second_moment"])
+    return np.asarray(size * (1 - one_row(float(np.sqrt(size[0])), arch.vocabulary).p2) / 2 * logits)
 
 
 def _of_routing(arch: Architecture, name: str, profiles: Mapping[Key, Array]) -> Array | float:
@@ -98,13 +132,35 @@ def _of_routing(arch: Architecture, name: str, profiles: Mapping[Key, Array]) ->
     remove the part of the gradient along the stream, which holds the experts' outputs: the router receives
     less by up to that share, in as far as it moves the size of the output.
     """
-    component = feedforward_moments(arch, None)
-    if not isinstance(component, MixtureOfExperts):
+    if arch.experts == 1:
         return 0.0
+    uneven, _, lean = _experts(arch).unevenness(arch.base_gains)
+    moved = {"ffn.router": lean, "ffn.shared_gate": 1.0}.get(name, 0.0)
+    return _branch_share(arch, profiles) * (uneven + moved)
+
+
+def _of_gate(arch: Architecture, profiles: Mapping[Key, Array]) -> Array | float:
+    """Variance of the logarithm of a token's squared norm by the one gate on the shared experts, (depth,): by
+    its logit's part that tokens have in common a network's branches are large or small as a whole."""
+    if not arch.shared_gate:
+        return 0.0
+    _, gate, _ = _experts(arch).unevenness(arch.base_gains)
     streams = range(arch.definition.streams)
-    share = np.max([profiles[str(s), "branch_share"] for s in streams], axis=0)
-    uneven, lean = component.unevenness()
-    return np.asarray(np.minimum(share, 1.0) * (uneven + (lean if name == "ffn.router" else 0.0)))
+    cosine = np.max([profiles[str(s), "token_cosine"][1:] for s in streams], axis=0)
+    cosine = np.clip(np.nan_to_num(cosine), 0, 1)
+    return np.asarray(_branch_share(arch, profiles) ** 2 * gate * (cosine + (1 - cosine) / arch.tokens))
+
+
+def _experts(arch: Architecture) -> MixtureOfExperts:
+    component = feedforward_moments(arch, None)
+    assert isinstance(component, MixtureOfExperts)
+    return component
+
+
+def _branch_share(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
+    """The largest share of a branch in a stream, at most 1, zero where blocks have no experts; (depth,)."""
+    share = np.max([profiles[str(s), "branch_share"] for s in range(arch.definition.streams)], axis=0)
+    return np.asarray(np.minimum(share, 1.0) * (np.arange(arch.depth) >= arch.dense_layers))
 
 
 def _of_rank(

@@ -101,7 +101,7 @@ class TestNumbers:
         arch = st.Architecture("pre-norm", activation="relu")
         aligned, independent = ends(arch)
         assert aligned == rounded((1.0, 0.5, 1.0, 0.5))
-        shape = arch.tokens, arch.head_width
+        shape = arch.tokens, arch.head_size
         picked = query_biases(1.0, 0.0, *shape).value / arch.width
         assert independent[0] == rounded(head_overlaps(1.0, 0.0, *shape).p2 + picked)
         assert independent[1::2] == rounded((0.5, 0.5))

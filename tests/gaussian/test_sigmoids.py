@@ -10,7 +10,7 @@ from numpy.polynomial.legendre import leggauss
 
 from spannorm_theory.gaussian.activations import ACTIVATIONS
 from spannorm_theory.gaussian.elementwise import one_token
-from spannorm_theory.gaussian.sigmoids import SigmoidKernel, tanh_kernel
+from spannorm_theory.gaussian.sigmoids import LOGISTIC, SigmoidKernel, tanh_kernel
 
 TANH = tanh_kernel()
 
@@ -52,6 +52,27 @@ def test_one_token_against_its_integral(q: float) -> None:
     assert TANH.value(q, q, q) == pytest.approx(known.value(q), rel=1e-9, abs=0)
     assert TANH.slope(q, q, q) == pytest.approx(known.slope(q), rel=1e-9, abs=0)
     assert TANH.drop(q, 0.5 * q)[0] == pytest.approx(known.value(q), rel=1e-9, abs=0)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("q", [0.01, 1.0, 9.0])
+def test_the_gate_is_a_sigmoid(q: float) -> None:
+    """One token and two at once, against a Gauss rule; slopes by Price's theorem."""
+    z, w = panels()
+    density = w * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    gate = 1 / (1 + np.exp(-np.sqrt(q) * z))
+    other = 1 / (1 + np.exp(-np.sqrt(q) * (0.6 * z[:, None] + 0.8 * z)))
+    one, two = density @ gate**2, (density * gate) @ other @ density
+    slopes = (
+        density @ (gate * (1 - gate)) ** 2,
+        (density * gate * (1 - gate)) @ (other * (1 - other)) @ density,
+    )
+    found = LOGISTIC.pair(np.array([q]), np.array([0.4 * q]))
+    assert [float(x[0]) for x in found] == pytest.approx([one, slopes[0], two, slopes[1]], rel=1e-9)
+    assert LOGISTIC.drop(q, 0.4 * q) == pytest.approx((one, one - two), rel=1e-9)
+    at = q, q, 0.6 * q
+    assert (LOGISTIC.value(*at), LOGISTIC.slope(*at)) == pytest.approx((two, slopes[1]), rel=1e-9)
+    assert LOGISTIC.drop(0.0, 0.0) == (0.25, 0.0)
 
 
 @pytest.mark.exact

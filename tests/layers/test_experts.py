@@ -7,24 +7,31 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import rounded
+from scipy.special import expit
 
 from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.gaussian.activations import ACTIVATIONS
 from spannorm_theory.layers.experts import MixtureOfExperts
 from spannorm_theory.layers.feedforward import FeedForward
-from spannorm_theory.softmax.top_k import top_gates
+from spannorm_theory.layers.shared_experts import SharedExperts
+from spannorm_theory.softmax.gates import Gates
 from spannorm_theory.softmax.top_k_table import gate_table
 
-GAINS = {"ffn.up": 1.3, "ffn.gate": 0.8, "ffn.down": 0.7, "ffn.router": 1.0}
-CASES = [(8, 2, True, 1.0), (8, 1, False, 1.0), (4, 3, False, 4.0), (16, 4, True, 0.3)]
+GAINS = {"ffn.up": 1.3, "ffn.gate": 0.8, "ffn.down": 0.7, "ffn.router": 1.0, "ffn.shared_gate": 1.6}
+CASES = [
+    (Gates(8, 2), 1.0),
+    (Gates(8, 1, "softmax"), 1.0),
+    (Gates(4, 3, "softmax"), 4.0),
+    (Gates(16, 4), 0.3),
+    (Gates(16, 4, "sigmoid"), 2.0),
+    (Gates(4, 3, "sigmoid"), 9.0),
+]
 
 
-def branch(experts: int, top_k: int, renormalised: bool = True, **changes: Any) -> MixtureOfExperts:
+def branch(experts: int, top_k: int, kind: str = "renormalised", **changes: Any) -> MixtureOfExperts:
     activation = ACTIVATIONS[changes.pop("activation", "gelu")]
-    options = {"shared": 0, "unit_logits": 1.0} | changes
-    return MixtureOfExperts(
-        activation, 64, 256, experts=experts, top_k=top_k, renormalised=renormalised, **options
-    )
+    options = {"unit_logits": 1.0} | changes
+    return MixtureOfExperts(activation, 64, 256, gates=Gates(experts, top_k, kind), **options)
 
 
 def distance(rho: Any) -> Any:
@@ -32,25 +39,28 @@ def distance(rho: Any) -> Any:
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize(("experts", "top_k", "renormalised", "v"), CASES)
+@pytest.mark.parametrize(("gates", "v"), CASES, ids=str)
 @pytest.mark.parametrize("rho", [0.0, 0.6, 0.98])
-def test_overlaps_against_sampled_pairs(
-    experts: int, top_k: int, renormalised: bool, v: float, rho: float
-) -> None:
+def test_overlaps_against_sampled_pairs(gates: Gates, v: float, rho: float) -> None:
     samples, random = 60_000, np.random.default_rng(1)
-    x, y = random.standard_normal((2, samples, experts))
-    first = top_gates(np.sqrt(v) * x, top_k, renormalised)
-    second = top_gates(np.sqrt(v) * (rho * x + np.sqrt(1 - rho**2) * y), top_k, renormalised)
-    eye = np.eye(experts)
-    jacobians = [g[:, :, None] * (eye - w[:, None, :]) for g, w, _ in (first, second)]
-    (g, _, chosen), (h, _, also) = first, second
+    x, y = random.standard_normal((2, samples, gates.experts))
+    first = gates(np.sqrt(v) * x)
+    second = gates(np.sqrt(v) * (rho * x + np.sqrt(1 - rho**2) * y))
+    eye = np.eye(gates.experts)
+    jacobians = [
+        one.gates[:, :, None]
+        * (eye - one.weights[:, None, :])
+        * np.broadcast_to(one.slopes, x.shape)[:, None, :]
+        for one in (first, second)
+    ]
+    (g, _, chosen, _), (h, _, also, _) = first, second
     sampled = {
         "own": (g**2).sum(1),
         "gap": ((g - h) ** 2).sum(1) / 2,
         "router": (jacobians[0] * jacobians[1]).sum((1, 2)),
-        "common": (chosen * also).sum(1) / top_k,
+        "common": (chosen * also).sum(1) / gates.top_k,
     }
-    table = gate_table(experts, top_k, renormalised, v)
+    table = gate_table(gates, v)
     at = table.at(v, distance(rho))
     found = {"own": at.own, "gap": at.gap, "router": at.router, "common": at.common}
     scale = {"own": 1.0, "gap": at.gap, "router": at.alone, "common": 1.0}
@@ -67,7 +77,7 @@ def test_overlaps_against_sampled_pairs(
 def test_coefficient_of_the_square_root(experts: int, top_k: int, coefficient: float) -> None:
     """1 - O/A ~ c sqrt(1 - rho) for equal gates; with 64 experts swaps add up singly only below 1 - rho =
     1e-5, and 1.19 is what one finds at 1e-3."""
-    table = gate_table(experts, top_k, True, 1e-6)
+    table = gate_table(Gates(experts, top_k), 1e-6)
     at = table.at(1e-6, distance(1 - np.array([1e-14, 1e-3])))
     assert at.own == pytest.approx(1 / top_k, rel=1e-4)
     c = at.gap[0] * top_k / 1e-7
@@ -79,25 +89,25 @@ def test_coefficient_of_the_square_root(experts: int, top_k: int, coefficient: f
 @pytest.mark.exact
 def test_two_experts_agree_on_the_angle() -> None:
     rho = np.array([-0.5, -0.3, 0.0, 0.5, 0.9, 0.999, 1.0])
-    at = gate_table(2, 1, True, 1.0).at(1.0, distance(rho))
+    at = gate_table(Gates(2, 1), 1.0).at(1.0, distance(rho))
     assert at.common == pytest.approx(1 - np.arccos(rho) / np.pi, abs=1e-6)  # what the table is right to
     assert at.router == pytest.approx(0, abs=1e-15)
 
 
 @pytest.mark.exact
 def test_limits() -> None:
-    for experts, top_k, renormalised, v in CASES:
-        table = gate_table(experts, top_k, renormalised, v)
+    for gates, v in CASES:
+        table = gate_table(gates, v)
         same, apart = table.at(v, 0.0), table.at(v, distance(0.0))
         assert same.gap == 0
         assert same.common == rounded(1)
-        assert abs(apart.common - top_k / experts) < 5 * table.unit.errors["common"]
+        assert abs(apart.common - gates.top_k / gates.experts) < 5 * table.unit.errors["common"]
     # gates of logits of size 1e-3 are equal up to the square of that; the table is sampled
-    flat = gate_table(8, 2, True, 1e-6).at(1e-6, distance(np.array([0.0, 1.0])))
-    assert abs(flat.own[0] - flat.gap[0] - 1 / 8) < 5 * gate_table(8, 2, True, 1e-6).unit.errors["gap"]
+    flat = gate_table(Gates(8, 2), 1e-6).at(1e-6, distance(np.array([0.0, 1.0])))
+    assert abs(flat.own[0] - flat.gap[0] - 1 / 8) < 5 * gate_table(Gates(8, 2), 1e-6).unit.errors["gap"]
     assert flat.router[1] == pytest.approx(1 / 4, rel=2e-6)  # (k - 1)/k^2
     t = np.append(np.linspace(0, 1, 7), 1e-6)
-    mixed, everyone = (gate_table(4, 4, renormalised, 2.0).at(2.0, t) for renormalised in (True, False))
+    mixed, everyone = (gate_table(Gates(4, 4, kind), 2.0).at(2.0, t) for kind in ("renormalised", "softmax"))
     assert mixed.own == pytest.approx(everyone.own, rel=1e-14)
     assert mixed.gap == pytest.approx(everyone.gap, abs=1e-12)
     assert mixed.gap[-1] < 1e-11  # nothing to choose: no square root
@@ -123,7 +133,7 @@ def test_all_experts_with_equal_gates_are_a_dense_branch_over_their_number(activ
 @pytest.mark.exact
 def test_shared_experts_add_their_own_branch() -> None:
     dense, q, delta = FeedForward(ACTIVATIONS["gelu"], 64, 256), 1.0, 0.3
-    alone, more = branch(8, 2), branch(8, 2, shared=3)
+    alone, more = branch(8, 2), branch(8, 2, shared=SharedExperts(3))
     expected = np.array(alone.forward(q, delta, GAINS)) + 3 * np.array(dense.forward(q, delta, GAINS))
     assert more.forward(q, delta, GAINS) == rounded(expected)
     difference = more.gain(q, q, 0.7, GAINS) - alone.gain(q, q, 0.7, GAINS)
@@ -131,10 +141,47 @@ def test_shared_experts_add_their_own_branch() -> None:
 
 
 @pytest.mark.exact
+def test_the_gate_of_shared_experts_is_a_kernel_beside_theirs() -> None:
+    """E of the product of two tokens' sigmoids, by quadrature; slopes by differences."""
+    dense, q, p, h = FeedForward(ACTIVATIONS["gelu"], 64, 256), 1.3, 0.5, 1e-5
+    alone, more = branch(8, 2), branch(8, 2, shared=SharedExperts(2, gated=True))
+    z, w = np.polynomial.hermite_e.hermegauss(80)
+    w, s = w / w.sum(), GAINS["ffn.shared_gate"]
+
+    def added(c: float) -> float:
+        u = np.sqrt(s * q) * z[:, None]
+        v = c / q * u + np.sqrt(s * (q - c * c / q)) * z
+        return float(2 * dense.output(q, q, c, GAINS) * (w @ (expit(u) * expit(v)) @ w))
+
+    difference = more.output(q, q, p, GAINS) - alone.output(q, q, p, GAINS)
+    assert difference == pytest.approx(added(p), rel=1e-9)
+    one, drop = np.array(more.forward(q, q - p, GAINS)) - alone.forward(q, q - p, GAINS)
+    assert (one, one - drop) == pytest.approx((added(q), added(p)), rel=1e-9)
+    slope = (added(p + h) - added(p - h)) / (2 * h)
+    assert more.gain(q, q, p, GAINS) - alone.gain(q, q, p, GAINS) == pytest.approx(slope, rel=1e-7)
+    at = [one.at(np.array([q]), np.array([q - p]), GAINS) for one in (more, alone)]
+    assert at[0].back[1] - at[1].back[1] == pytest.approx(slope, rel=1e-7)
+    responses = [one.response(x, np.ones(1)) for one, x in zip((more, alone), at, strict=True)]
+    assert responses[0] - responses[1] == pytest.approx(slope, rel=1e-7)
+
+
+@pytest.mark.exact
+def test_a_factor_of_the_chosen_experts_is_its_square_in_every_moment() -> None:
+    one, other, q, delta = branch(8, 2), branch(8, 2, factor=2.5), np.array([1.2]), np.array([0.3])
+    square = 2.5**2
+    assert other.forward(1.2, 0.3, GAINS) == rounded(square * np.array(one.forward(1.2, 0.3, GAINS)))
+    assert other.gain(1.2, 1.2, 0.9, GAINS) == rounded(square * one.gain(1.2, 1.2, 0.9, GAINS))
+    at, grad = [x.at(q, delta, GAINS) for x in (one, other)], np.array([[2.0, 0.5]])
+    for name, value in one.weight_grads(at[0], grad, 16).items():
+        assert other.weight_grads(at[1], grad, 16)[name] == rounded(square * value)
+    assert other.scatter(at[1], 0 * q) == rounded(square**2 * one.scatter(at[0], 0 * q))
+
+
+@pytest.mark.exact
 def test_drop_keeps_its_digits_when_tokens_collapse() -> None:
     experts = branch(8, 2)
     k = FeedForward(ACTIVATIONS["gelu"], 64, 256).forward(1, 0, GAINS)[0]
-    slope = float(gate_table(8, 2, True, 1.0).at(1.0, 1e-12).gap) / 1e-12
+    slope = float(gate_table(Gates(8, 2), 1.0).at(1.0, 1e-12).gap) / 1e-12
     # the dense drop is of order delta, which is the root of delta times that of routing
     for delta in (1e-6, 1e-9, 1e-12, 1e-20):
         q, drop = experts.forward(1.0, delta, GAINS)
@@ -146,8 +193,8 @@ def test_drop_keeps_its_digits_when_tokens_collapse() -> None:
 @pytest.mark.exact
 def test_response_and_bend_are_derivatives_of_the_covariance() -> None:
     """Against differences, of relative step h: right to h^2."""
-    experts, q, h = branch(8, 1, False), np.array([1.0]), 1e-3
-    table = gate_table(8, 1, False, 1.0)
+    experts, q, h = branch(8, 1, "softmax"), np.array([1.0]), 1e-3
+    table = gate_table(Gates(8, 1, "softmax"), 1.0)
     for delta in (0.9, 0.2, 0.02):
         step = h * delta
         low, high = (experts.output(1.0, 1.0, 1 - delta + s, GAINS) for s in (-step, step))
@@ -166,7 +213,7 @@ def test_scatter_and_loads_against_sampled_sequences(rho: float) -> None:
     experts = branch(8, 2)
     common = random.standard_normal((sequences, 1, 8))
     z = np.sqrt(rho) * common + np.sqrt(1 - rho) * random.standard_normal((sequences, tokens, 8))
-    g, _, chosen = top_gates(z, 2, True)
+    g, _, chosen, _ = Gates(8, 2)(z)
     s = g @ g.mT
     # residual of pairs around what either token explains, from disjoint quadruples
     a, b, c, d = (s[:, i::4, j::4] for i, j in ((0, 1), (0, 2), (3, 1), (3, 2)))
@@ -205,7 +252,7 @@ def test_other_logit_variances_are_interpolated() -> None:
 @pytest.mark.parametrize("t", [0.0, 1e-12, 0.04, 0.5, 1.0])
 def test_one_point_is_one_of_an_array(v: float, t: float) -> None:
     """The layer loop's polynomials against those of arrays: alone, and beside other logit variances."""
-    table = gate_table(8, 2, True, 1.0)
+    table = gate_table(Gates(8, 2), 1.0)
     beside = table.at(np.array([v, 1.0, 40.0]), np.full(3, t))
     alone = table.at(v, np.array([t]))
     found = table.forward(v, t, 0.0)
@@ -217,7 +264,7 @@ def test_one_point_is_one_of_an_array(v: float, t: float) -> None:
 
 @pytest.mark.exact
 def test_grams_of_like_tokens_agree_with_pairs() -> None:
-    n, q, rho, experts = 6, 1.4, 0.3, branch(8, 2, shared=1)
+    n, q, rho, experts = 6, 1.4, 0.3, branch(8, 2, shared=SharedExperts(1, gated=True), factor=1.5)
     gram, grad = (x * ((1 - r) * np.eye(n) + r) for x, r in ((q, rho), (2.0, 0.25)))
     pairs = np.full((n, 1), q), np.full((1, n), q)
     at = experts.at(np.array([q]), np.array([q * (1 - rho)]), GAINS)

@@ -126,6 +126,47 @@ def test_a_jumping_activation_is_refused() -> None:
 
 
 @pytest.mark.reference
+def test_squared_relu_against_integration() -> None:
+    """E of the square of one token's, times what is known of the other's: E (m + s z)_+^2."""
+    q1, q2, c = 1.3, 0.6, -0.4
+    s = np.sqrt(q2 - c * c / q1)
+    u = np.linspace(0, 12, 200_001) * np.sqrt(q1)
+    m = c / q1 * u
+    other = (m * m + s * s) * ndtr(m / s) + m * s * np.exp(-((m / s) ** 2) / 2) / np.sqrt(2 * np.pi)
+    density = np.exp(-u * u / 2 / q1) / np.sqrt(2 * np.pi * q1)
+    expected = np.trapezoid(u**2 * other * density, u)
+    assert KERNELS["relu2"].value(q1, q2, c) == pytest.approx(expected, rel=1e-8)
+    assert KERNELS["relu2"].value(2.0, 2.0, 2.0) == rounded(1.5 * 2.0**2)  # half of E u^4
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("norm", [None, "rms", "layer"])
+def test_an_offset_of_up_is_a_second_function(norm: str | None) -> None:
+    """Moments of two factors that are independent, and the slope of their product."""
+    ffn = FeedForward(ACTIVATIONS["swiglu-oss"], 64, 256, norm)
+    gains = {"ffn.up": 0.8, "ffn.gate": 1.3, "ffn.down": 0.7}
+    q, delta = 1.4, 0.5
+    kernel, p = ACTIVATIONS["quick-gelu"].kernel, q - delta
+    raw = [kernel.value(1.3 * q, 1.3 * q, 1.3 * c) * (0.8 * c + 1) for c in (q, p, 0.0)]
+    mean = raw[2] if norm == "layer" else 0.0
+    size = raw[0] - mean if norm else 1.0
+    own, drop = ffn.forward(q, delta, gains)
+    assert own == rounded(0.7 * (raw[0] - mean) / size)
+    assert own - drop == rounded(0.7 * (raw[1] - mean) / size)
+    at = ffn.at(np.array([q]), np.array([delta]), gains)
+    assert 0.7 * at.hidden[1][0] == rounded(own - drop)
+    h = 1e-6
+    slope = (ffn.output(q, q, p + h, gains) - ffn.output(q, q, p - h, gains)) / (2 * h)
+    assert at.back[1][0] == pytest.approx(slope, rel=1e-7)
+    assert ffn.gain(q, q, p, gains) == pytest.approx(slope, rel=1e-7)
+
+
+def test_an_offset_needs_a_gate() -> None:
+    with pytest.raises(InputError, match="is not gated, and has no up_offset"):
+        activation("bad", np.tanh, lambda x: x.tanh(), up_offset=1.0)
+
+
+@pytest.mark.reference
 def test_torch_and_numpy_activations_agree() -> None:
     import torch
 

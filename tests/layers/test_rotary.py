@@ -7,13 +7,14 @@ import pytest
 import torch
 from helpers import rounded
 
-from spannorm_theory.layers.rotary import coherence, frequencies, hidden, rotated
+from spannorm_theory.layers.rotary import Rotary, coherence, frequencies, hidden, rotated
 from spannorm_theory.layers.rotary_op import rotate
 
 
 @pytest.mark.exact
 def test_a_window_hides_what_is_ahead_and_what_is_far_behind() -> None:
     assert hidden(5, causal=False) is None
+    assert (hidden(5, causal=False, window=2) == (np.abs(np.subtract.outer(range(5), range(5))) >= 2)).all()
     for window in (None, 3):
         unseen = hidden(5, True, window)
         assert unseen is not None
@@ -42,6 +43,18 @@ def test_frequencies_are_the_published_ones() -> None:
     assert frequencies(64)[[0, 1, 31]] == pytest.approx([1.0, 10_000 ** (-1 / 32), 10_000 ** (-31 / 32)])
     apart = [coherence(np.array(i - j), 64) for i in range(64) for j in range(64) if i != j]
     assert np.mean(apart) == pytest.approx(0.627, abs=5e-4)
+
+
+@pytest.mark.exact
+def test_a_share_of_the_coordinates_rotates() -> None:
+    """40 % of heads of 80, at base 500: 16 pairs of their own frequencies, and 24 that stay."""
+    rotary = Rotary(500.0, 0.4)
+    assert frequencies(80, rotary) == rounded([*(500 ** (-2 * a / 32) for a in range(16)), *[0.0] * 24])
+    x = np.random.default_rng(0).standard_normal((6, 80))
+    turned, stays = rotated(x, rotary), np.r_[16:40, 56:80]
+    assert turned[:, stays] == rounded(x[:, stays])
+    one = np.exp(5j * 500 ** (-2 * 3 / 32)) * (x[5, 3] + 1j * x[5, 43])
+    assert (turned[5, 3], turned[5, 43]) == rounded((one.real, one.imag))
 
 
 @pytest.mark.statistical

@@ -10,16 +10,16 @@ import pytest
 from helpers import rounded
 
 from spannorm_theory.layers import softmax_gradients as softmax_paths
-from spannorm_theory.layers.rotary import rotated
+from spannorm_theory.layers.rotary import PUBLISHED, rotated
 from spannorm_theory.layers.softmax_gradients import dropout_grams, grams, rotated_grams
 
 N, SIZE, HEADS = 4, 6, 2
 
 
-def pieces(seed: int) -> dict[str, Any]:
+def pieces(seed: int, sink: float = 0.0) -> dict[str, Any]:
     random = np.random.default_rng(seed)
     logits = random.standard_normal((2, HEADS, N, N))
-    weights = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    weights = np.exp(logits) / (sink + np.exp(logits).sum(axis=-1, keepdims=True))
     values, grad = random.standard_normal((HEADS, N, 9)), random.standard_normal((N, 9))
     return {
         "a": weights,
@@ -59,11 +59,13 @@ def explicit(p: dict[str, Any], rate: float, rotate: bool) -> tuple[Any, Any]:
 
 @pytest.mark.exact
 @pytest.mark.parametrize("rate", [0.0, 0.3])
-def test_closed_sums_and_dropout(rate: float) -> None:
-    p = pieces(1)
+@pytest.mark.parametrize("sink", [0.0, 1.0])
+def test_closed_sums_and_dropout(rate: float, sink: float) -> None:
+    """Rows that a sink leaves less than one see what all values have in common, others do not."""
+    p = pieces(1, sink)
     centred = p["values"] - p["values"].mean(axis=-1, keepdims=True)
     centred = centred - centred.mean(axis=-2, keepdims=True)
-    found = grams(**{**p, "values": centred})
+    found = grams(**(p if sink else {**p, "values": centred}))
     sizes = rate / (1 - rate) * p["values"].diagonal(axis1=-2, axis2=-1)
     more = dropout_grams(p["a"], sizes, p["queries"], p["keys"], p["grad"])
     for closed, extra, expected in zip(found, more, explicit(p, rate, False), strict=True):
@@ -71,18 +73,19 @@ def test_closed_sums_and_dropout(rate: float) -> None:
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("rate", [0.0, 0.3])
+@pytest.mark.parametrize(("rate", "sink"), [(0.0, 0.0), (0.3, 0.0), (0.0, 1.0)])
 @pytest.mark.parametrize("mean", [0.0, 5.0])
 def test_rotated_draws_have_the_mean_of_the_sums(
-    rate: float, mean: float, monkeypatch: pytest.MonkeyPatch
+    rate: float, sink: float, mean: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The draws of dropout do not depend on PROBES: many calls average them."""
-    p = pieces(2)
+    p = pieces(2, sink)
     p["grad"] = p["grad"] + mean
     sizes = rate / (1 - rate) * p["values"].diagonal(axis1=-2, axis2=-1) if rate else None
     monkeypatch.setattr(softmax_paths, "PROBES", 30)
     random = np.random.default_rng(3)
-    samples = [rotated_grams(**p, random=random, sizes=sizes) for _ in range(400)]
+    more = {"rotary": PUBLISHED, "random": random, "sizes": sizes, "centred": not sink}
+    samples = [rotated_grams(**p, **more) for _ in range(400)]
     for path, expected in enumerate(explicit(p, rate, True)):
         draws = np.array([sample[path] for sample in samples])
         error = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))

@@ -258,6 +258,17 @@ def test_the_head_counts_where_a_loss_reads_it() -> None:
         assert f"a head of gain {64 * 0.02**2:.3g}" in features(read)
 
 
+def test_ids_go_through_the_embedding() -> None:
+    gpt2 = of("gpt2").arch
+    ids = st.from_config({**LLAMA, "model_type": "gpt2"}, 16, inputs="zipf")
+    assert (ids.arch.input_variance, ids.arch.position_variance) == (0.02**2, 0.02**2)
+    assert ids.arch.input_second_moment == gpt2.input_second_moment
+    assert ids.arch.vocabulary == 100
+    bert = st.from_config({**LLAMA, "model_type": "bert"}, 16, inputs="zipf")
+    assert bert.arch.input_second_moment == pytest.approx(1, abs=1e-8)
+    assert "an embedding that all tokens share" in features(bert)
+
+
 def test_facts_settle_one_after_the_other() -> None:
     core = {"placement": "pre-norm", "width": 12, "heads": 4}
     facts = [

@@ -22,8 +22,14 @@ CPU = torch.device("cpu")
 VARIANTS: list[dict[str, Any]] = [
     {"positions": "rope", "mask": "causal", "window": 3},
     {"kv_heads": 2, "logit_scale": "linear", "positions": "rope"},
+    {"window": 3, "positions": "rope", "attention_pattern": "window,full-nope,window-nope", "mask": "causal"},
+    {"window": 2, "attention_pattern": "full,window"},
     {"qk_norm": True, "qk_norm_over": "width", "kv_heads": 1},
+    {"head_width": 10, "heads": 5, "kv_heads": 1, "logit_scale": 0.7},
     {"qkv_norm": True, "positions": "rope"},
+    {"sinks": True, "mask": "causal", "attention_dropout": 0.3},
+    {"attention_gate": True, "kv_heads": 2, "head_width": 4},
+    {"positions": "rope", "rotary_base": 50.0, "rotary_share": 0.5, "head_width": 8},
     {"dropout": 0.3, "attention_dropout": 0.4},
 ]
 
@@ -32,21 +38,27 @@ def rms(x: Any) -> Any:
     return x / x.pow(2).mean(-1, keepdim=True).sqrt()
 
 
-def turned(x: Any, position: int) -> Any:
-    """Complex coordinates a + i b times e^{i omega position}."""
-    half = len(x) // 2
+def turned(x: Any, position: int, arch: Architecture) -> Any:
+    """Complex coordinates a + i b times e^{i omega position}; those beyond the share stay."""
+    half, turning = len(x) // 2, round(len(x) * arch.rotary_share) // 2
     pairs = torch.complex(x[:half], x[half:])
-    angle = position * torch.tensor([10_000 ** (-a / half) for a in range(half)], dtype=x.dtype)
+    omega = [arch.rotary_base ** (-a / turning) if a < turning else 0.0 for a in range(half)]
+    angle = position * torch.tensor(omega, dtype=x.dtype)
     pairs = pairs * torch.polar(torch.ones_like(angle), angle)
     return torch.cat([pairs.real, pairs.imag])
 
 
-def attention(x: Any, w: Any, arch: Architecture, kept: Any) -> Any:
+def attention(x: Any, w: Any, arch: Architecture, kept: Any, layer: int) -> Any:
     """Token by token and head by head."""
-    n, size, heads = len(x), arch.head_width, []
+    words = (arch.attention_pattern or ("window" if arch.window else "full")).split(",")
+    word = words[layer % len(words)]
+    window = arch.window if word.startswith("window") else None
+    rope = arch.positions == "rope" and not word.endswith("nope")
+    n, size, heads = len(x), arch.head_size, []
     q, k, v = (x @ w[f"attn.{name}"] for name in ("query", "key", "value"))
     if arch.qk_norm and arch.qk_norm_over == "width":
         q, k = rms(q), rms(k)
+    scales: dict[Any, Any] = {"sqrt": 1 / math.sqrt(size), "linear": 1 / size}
     sharing = arch.heads // (arch.kv_heads or arch.heads)
     for h in range(arch.heads):
         own = slice(h * size, (h + 1) * size)
@@ -54,28 +66,31 @@ def attention(x: Any, w: Any, arch: Architecture, kept: Any) -> Any:
         qh, kh, vh = q[:, own], k[:, group], v[:, group]
         if arch.qkv_norm:
             qh, kh, vh = rms(qh), rms(kh), rms(vh)
-        if arch.positions == "rope":
-            qh, kh = (torch.stack([turned(y[i], i) for i in range(n)]) for y in (qh, kh))
+        if rope:
+            qh, kh = (torch.stack([turned(y[i], i, arch) for i in range(n)]) for y in (qh, kh))
         rows = []
         for i in range(n):
-            first = max(0, i + 1 - arch.window) if arch.window else 0
-            last = i + 1 if arch.mask == "causal" else n
-            logits = kh[first:last] @ qh[i] / (size if arch.logit_scale == "linear" else math.sqrt(size))
-            weights = logits.softmax(0)
+            first = max(0, i + 1 - window) if window else 0
+            last = i + 1 if arch.mask == "causal" else min(n, i + window) if window else n
+            logits = kh[first:last] @ qh[i] * scales.get(arch.logit_scale, arch.logit_scale)
+            weights = logits.exp() / (logits.exp().sum() + arch.sinks)
             if arch.attention_dropout:
                 weights = weights * kept[Purpose.WEIGHT_DROPOUT].view(arch.heads, n, n)[h, i, first:last]
                 weights = weights / (1 - arch.attention_dropout)
             rows.append(weights @ vh[first:last])
         heads.append(torch.stack(rows))
-    return torch.cat(heads, -1) @ w["attn.output"]
+    context = torch.cat(heads, -1)
+    if arch.attention_gate:
+        context = context / (1 + torch.exp(-(x @ w["attn.gate"])))
+    return context @ w["attn.output"]
 
 
 def dropped(y: Any, arch: Architecture, kept: Any, purpose: Purpose) -> Any:
     return y * kept[purpose].view(y.shape) / (1 - arch.dropout) if arch.dropout else y
 
 
-def post_norm(x: Any, w: Any, arch: Architecture, kept: Any) -> Any:
-    x = rms(x + dropped(attention(x, w, arch, kept), arch, kept, Purpose.ATTENTION_DROPOUT))
+def post_norm(x: Any, w: Any, arch: Architecture, kept: Any, layer: int) -> Any:
+    x = rms(x + dropped(attention(x, w, arch, kept, layer), arch, kept, Purpose.ATTENTION_DROPOUT))
     y = torch.nn.functional.gelu(x @ w["ffn.up"]) @ w["ffn.down"]
     return rms(x + dropped(y, arch, kept, Purpose.FFN_DROPOUT))
 
@@ -93,7 +108,7 @@ def masks(arch: Architecture, random: Randomness, layer: int) -> dict[Purpose, A
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
 @pytest.mark.parametrize("segment", [1, 3])
 def test_against_autograd(changes: dict[str, Any], segment: int) -> None:
-    arch = Architecture("post-norm", depth=3, width=24, heads=4, tokens=6, init="xavier", **changes)
+    arch = Architecture("post-norm", depth=3, width=24, heads=4, tokens=6, init="xavier").with_(**changes)
     random = Randomness(5, range(1), dtype=torch.float64, device=CPU)
     stack = Stack(Program(arch), ExplicitWeights, random, segment)
     x = embedding(arch, random)[0].requires_grad_()
@@ -102,7 +117,7 @@ def test_against_autograd(changes: dict[str, Any], segment: int) -> None:
     for l in range(arch.depth):
         made = ExplicitWeights(stack.program.matrices(l), random, l)
         weights.append({name: made.matrix(name)[0].requires_grad_() for name in arch.weights})
-        y = post_norm(y, weights[-1], arch, masks(arch, random, l))
+        y = post_norm(y, weights[-1], arch, masks(arch, random, l), l)
     probe = random.normal(0, Purpose.LOSS, y.numel())[0].view_as(y)
     flat = [(name, l, w) for l, ws in enumerate(weights) for name, w in ws.items()]
     grads = torch.autograd.grad(y, [x, *(w for _, _, w in flat)], probe)

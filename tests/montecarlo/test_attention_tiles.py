@@ -18,6 +18,9 @@ FIELDS: list[dict[str, Any]] = [
     {},
     {"mask": "causal"},
     {"mask": "causal", "window": 2},
+    {"window": 3},
+    {"mask": "causal", "sinks": True},
+    {"mask": "causal", "window": 4, "attention_pattern": "window,full"},
     {"mask": "causal", "window": 4, "positions": "rope", "kv_heads": 2},
     {"positions": "rope", "qk_norm": True},
     {"mask": "causal", "qkv_norm": True, "positions": "rope", "kv_heads": 1, "logit_variance": 4.0},
@@ -37,27 +40,29 @@ def test_tiles_and_one_piece_agree(fields, rows, monkeypatch):
     options = {"networks": 2, "device": "cpu", "progress": False, "dtype": "float64"}
     whole = simulate(arch, **options).samples
     monkeypatch.setattr(attention_tiles, "TILE", rows * arch.heads * arch.tokens)
-    assert len(tiles(arch)) == -(-13 // rows)
+    assert len(tiles(arch, arch.window)) == -(-13 // rows)
     for key, sample in simulate(arch, **options).samples.items():
         np.testing.assert_allclose(sample, whole[key], rtol=1e-9, atol=1e-9, err_msg=str(key))
 
 
 @pytest.mark.parametrize("window", [None, 3])
-def test_tiles_have_every_row_once_and_the_keys_that_it_sees(window, monkeypatch):
-    arch = stack(mask="causal", window=window)
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_tiles_have_every_row_once_and_the_keys_that_it_sees(window, ahead, monkeypatch):
+    arch = stack(mask=["causal", "none"][ahead], window=window)
     monkeypatch.setattr(attention_tiles, "TILE", 5 * arch.heads * arch.tokens)
-    cut = tiles(arch)
+    cut = tiles(arch, arch.window)
     assert [row for tile in cut for row in tile.rows] == list(range(13))
     for tile in cut:
-        seen = {key for row in tile.rows for key in range(max(0, row + 1 - (window or 13)), row + 1)}
-        assert set(tile.keys) == seen
+        near = (window or 13) - 1
+        seen = {key for row in tile.rows for key in range(row - near, row + 1 + ahead * near)}
+        assert set(tile.keys) == seen & set(range(13))
     assert tile_weights(arch) >= arch.heads * max(len(tile.rows) * len(tile.keys) for tile in cut)
 
 
 def test_short_sequences_and_dropout_of_weights_are_not_cut(monkeypatch):
-    assert len(tiles(stack())) == 1
+    assert len(tiles(stack(), None)) == 1
     monkeypatch.setattr(attention_tiles, "TILE", 1)
-    assert len(tiles(stack(attention_dropout=0.1))) == 1
+    assert len(tiles(stack(attention_dropout=0.1), None)) == 1
 
 
 def test_tiles_of_long_sequences_are_small():

@@ -132,7 +132,8 @@ def test_calls_that_overlap_put_back_what_the_first_one_found():
 
     try:
         with ThreadPoolExecutor(2) as pool:
-            one, two = pool.submit(first), pool.submit(second)
+            one = pool.submit(first)
+            two = pool.submit(second)
             two.result()
         assert inside == [("highest", 1), threads + 1]
         assert reads() == before

@@ -15,9 +15,11 @@ from spannorm_theory.base.quantities import SPECTRAL
 from spannorm_theory.bounds.intervals import bounds
 from spannorm_theory.gaussian.head_norm import HeadNorm
 from spannorm_theory.layers.attention import Attention
+from spannorm_theory.layers.attention_gate import GatedAttention
 from spannorm_theory.layers.attention_gram import SampledAttention
 from spannorm_theory.prediction.exchangeable import predict_pair
 from spannorm_theory.prediction.fixed_points import alignment_map, fixed_points
+from spannorm_theory.prediction.positions import predict_positions
 from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.sampled import predict_gram, resolve
 
@@ -32,6 +34,9 @@ GAINS = {"attn.query": 1.5, "attn.key": 1.2, "attn.value": 1.3, "attn.output": 0
         {"attention_dropout": 0.4, "logit_variance": 4.0},
         {"dropout": 0.3, "placement": "post-norm"},
         {"logit_scale": "linear"},
+        {"logit_scale": 0.1},
+        {"attention_gate": True},
+        {"attention_gate": True, "placement": "sub-ln", "input_cosine": 0.5},
         {"qk_norm": True, "qk_norm_over": "width"},
     ],
     ids=str,
@@ -44,7 +49,7 @@ def test_pair_theory_is_the_position_resolved_one(changes: dict[str, Any]) -> No
     theory, pair = resolve(arch), predict_pair(arch)
     variance = arch.logit_variance or 1.0
     for key, profile in pair.profiles.items():
-        allowed = 4 * theory.errors[key] + variance / arch.head_width + 2 / arch.tokens / arch.head_width
+        allowed = 4 * theory.errors[key] + variance / arch.head_size + 2 / arch.tokens / arch.head_size
         predicted = np.isfinite(profile)
         assert predicted.all() or key[1] in (*SPECTRAL, "rank_residual")
         assert (np.abs(theory.profiles[key] - profile) < allowed)[predicted].all(), key
@@ -98,6 +103,66 @@ def test_a_window_of_uniform_attention() -> None:
     front = GAINS["attn.value"] * GAINS["attn.output"]
     assert output.diagonal() == pytest.approx(front * (rho + (1 - rho) / seen), rel=1e-8)
     assert output[-1, -1 - w] == pytest.approx(front * rho, rel=1e-8)  # no common key
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"placement": "post-norm", "input_cosine": 0.3, "loss": "mean"},
+        {"placement": "sub-ln", "mask": "causal", "attention_dropout": 0.0, "head_width": 16},
+        {"mask": "causal", "attention_dropout": 0.2, "kv_heads": 1},
+    ],
+    ids=str,
+)
+def test_networks_with_gates_agree(fields: dict[str, Any]) -> None:
+    arch = Architecture("pre-norm", depth=3, width=96, heads=4, tokens=16, attention_gate=True)
+    result = verify(arch.with_(**fields), networks=32, progress=False)
+    assert result.passed, result.summary()
+    assert not bounds(arch.with_(mask="causal"))
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"input_cosine": 0.5, "logit_variance": 4.0},
+        {"positions": "rope", "mask": "causal", "head_width": 32},
+        {"mask": "causal", "attention_dropout": 0.2, "attention_gate": True},
+    ],
+    ids=str,
+)
+def test_networks_with_sinks_agree(fields: dict[str, Any]) -> None:
+    arch = Architecture("pre-norm", depth=3, width=96, heads=4, tokens=8, sinks=True)
+    result = verify(arch.with_(**fields), networks=32, progress=False)
+    assert result.theory == "sampled"
+    assert result.passed, result.summary()
+
+
+@pytest.mark.exact
+def test_a_sink_is_one_more_key_whose_value_is_nothing() -> None:
+    """Uniform attention up to logits of size 1e-9: rows add up to n/(n + 1)."""
+    n, rho, front = 12, 0.3, GAINS["attn.value"] * GAINS["attn.output"]
+    uniform = {**GAINS, "attn.query": 1e-9, "attn.key": 1e-9}
+    branch = SampledAttention(10**9, False, (), "rms", None, sinks=True)
+    noise = np.random.default_rng(1).standard_normal((2, 2, n, 8))
+    output, open_rows = branch.forward((1 - rho) * np.eye(n) + rho, uniform, noise)
+    assert output == pytest.approx(front * (rho + (1 - rho) / n) * (n / (n + 1)) ** 2, rel=1e-7)
+    assert open_rows / n == pytest.approx(1 - 1 / (n + 1), rel=1e-7)
+    arch = SMALL.with_(sinks=True)
+    with pytest.raises(AssumptionError, match="with mask='none', sinks=True they are not alike"):
+        predict_pair(arch)
+    with pytest.raises(AssumptionError, match="sinks=True is derived with sampled heads alone"):
+        predict_positions(arch.with_(mask="causal"))
+    assert not bounds(arch)
+
+
+@pytest.mark.exact
+def test_a_gate_of_gain_zero_halves_what_attention_puts_out() -> None:
+    branch, gated = (cls(128, 16, 32, (), None) for cls in (Attention, GatedAttention))
+    q, drop = branch.forward(1.5, 0.4, GAINS)
+    assert gated.forward(1.5, 0.4, {**GAINS, "attn.gate": 0.0}) == rounded((q / 4, drop / 4))
+    assert gated.forward(0.0, 0.0, {**GAINS, "attn.gate": 1.0}) == (0.0, 0.0)
 
 
 @pytest.mark.exact
@@ -183,6 +248,29 @@ def test_networks_with_a_temperature_agree(fields: dict[str, Any]) -> None:
     arch = Architecture("pre-norm", depth=6, width=256, heads=8, tokens=24, qk_norm=True, logit_variance=4.0)
     result = verify(arch.with_(**fields), networks=32, progress=False)
     assert result.passed, result.summary()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "fields", [{}, {"head_width": 12, "mask": "causal", "placement": "sub-ln"}, {"logit_scale": 0.3}], ids=str
+)
+def test_networks_whose_heads_are_not_as_wide_as_the_stream_agree(fields: dict[str, Any]) -> None:
+    arch = Architecture("pre-norm", depth=3, width=70, heads=4, tokens=12, head_width=40, norm="layer")
+    result = verify(arch.with_(**fields), networks=32, progress=False)
+    assert result.passed, result.summary()
+
+
+@pytest.mark.exact
+def test_the_width_of_heads_reaches_the_output_projection_alone() -> None:
+    """But for the sampling over it, by which V and U move gradients, above all of queries and keys."""
+    own, wide = (predict_profiles(a).profiles for a in (SMALL, SMALL.with_(heads=12, head_width=32)))
+    for key, profile in own.items():
+        more = np.log(3) if key == ("attn.output", "weight_grad_norm") else 0.0
+        near = 0.02 if key[0] in ("attn.query", "attn.key") else 1e-3 if "grad" in key[1] else 1e-9
+        if key[1] not in SPECTRAL:
+            np.testing.assert_allclose(wide[key], profile + more, rtol=1e-9, atol=near)
+    init = SMALL.with_(init=0.02, heads=12, head_width=32).base_gains
+    assert init["attn.output"] == rounded(3 * init["attn.query"])
 
 
 @pytest.mark.statistical

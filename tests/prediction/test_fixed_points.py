@@ -11,6 +11,7 @@ import spannorm_theory as st
 from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.gaussian.activations import ACTIVATIONS
 from spannorm_theory.prediction.fixed_points import alignment_map, depth_of_cosine, fixed_points
+from spannorm_theory.softmax.gates import Gates
 from spannorm_theory.softmax.top_k_table import gate_table
 from spannorm_theory.spec.scalings import Multipliers
 
@@ -84,7 +85,7 @@ def _strong_attention(registries: None) -> None:
 @pytest.mark.parametrize(("top_k", "gates"), [(2, "renormalised"), (1, "softmax")])
 def test_experts_settle_at_the_square_of_the_branch_ratio(top_k: int, gates: str) -> None:
     """1 - rho* -> (c sigma_f^2 / sigma_a^2)^2 in PreNorm, c the coefficient of sqrt(1 - rho)."""
-    at = gate_table(8, top_k, gates == "renormalised", 1.0).at(1.0, 1e-9)
+    at = gate_table(Gates(8, top_k, gates), 1.0).at(1.0, 1e-9)
     sigma2 = float(at.own) * 0.4252214825702987
     c = float(at.gap) / 1e-9 / sqrt(2) / float(at.own)
     found = []

@@ -10,7 +10,7 @@ from helpers import rounded
 
 from spannorm_theory import Architecture, predict, simulate
 from spannorm_theory.prediction.runs import at_no_excess, average, balanced_ids
-from spannorm_theory.spec.token_law import collision_probability
+from spannorm_theory.spec.token_law import TokenLaw
 
 ZIPF = Architecture(
     "pre-norm", depth=4, width=256, heads=8, tokens=32, mask="causal", inputs="zipf", vocabulary=1000
@@ -22,7 +22,7 @@ def test_the_share_of_alike_pairs_is_counted() -> None:
     chosen, excess = balanced_ids(ZIPF, 8, np.random.default_rng(3))
     for row, found in zip(chosen, excess, strict=True):
         pairs = [a == b for a, b in combinations(row.tolist(), 2)]
-        assert found == pytest.approx(np.mean(pairs) - collision_probability(1000), abs=1e-12)
+        assert found == pytest.approx(np.mean(pairs) - ZIPF.token_law.collision, abs=1e-12)
     assert abs(excess.mean()) < 0.1 * excess.std()  # strata balance what single sequences differ by
 
 
@@ -54,7 +54,7 @@ def test_of_squared_norms_the_mean_is_that_of_the_norms_and_the_error_relative()
 def test_the_input_has_the_collision_probability_for_its_cosine(vocabulary: int) -> None:
     table = predict(ZIPF.with_(vocabulary=vocabulary, depth=1))
     first = table[(table["quantity"] == "token_cosine") & (table["layer"] == 0)]
-    assert first["value"].item() == pytest.approx(collision_probability(vocabulary), rel=1e-9)
+    assert first["value"].item() == pytest.approx(TokenLaw("zipf", vocabulary).collision, rel=1e-9)
     assert first["se"].item() < 1e-12
 
 

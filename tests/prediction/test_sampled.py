@@ -247,7 +247,7 @@ def test_pair_theory_without_a_mask(variance: float) -> None:
     )
     theory, pair = resolve(arch), predict_pair(arch)
     for key, profile in pair.profiles.items():
-        allowed = 4 * theory.errors[key] + variance / arch.head_width + 2 / arch.tokens / arch.head_width
+        allowed = 4 * theory.errors[key] + variance / arch.head_size + 2 / arch.tokens / arch.head_size
         predicted = np.isfinite(profile)  # spectra of saturated attention are not
         assert predicted.all() or key[1] in (*SPECTRAL, "rank_residual")
         assert (np.abs(theory.profiles[key] - profile) < allowed)[predicted].all(), key

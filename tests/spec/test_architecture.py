@@ -19,6 +19,10 @@ EXAMPLES = [
     Architecture(
         "pre-norm", "layer-index", activation="swiglu", norm="layer", qk_norm=True, logit_variance=4
     ),
+    Architecture("pre-norm", logit_scale=0.0625),
+    Architecture("pre-norm", positions="rope", rotary_base=5e5, rotary_share=0.25),
+    Architecture("pre-norm", window=9, positions="rope", attention_pattern="window,window-nope,full"),
+    Architecture("pre-norm", width=100, heads=3, head_width=64),
     Architecture("pre-norm", mask="causal", window=9, positions="rope", kv_heads=2, logit_scale="linear"),
     Architecture("pre-norm", dropout=0.1, attention_dropout=0.2, qk_norm=True, qk_norm_over="width"),
 ]
@@ -63,10 +67,17 @@ def test_default_options_leave_the_name_alone() -> None:
         ({"qk_norm": "yes"}, "qk_norm must be True or False"),
         ({"kv_heads": 3}, "kv_heads must divide heads.*kv_heads=3, heads=8"),
         ({"kv_heads": True}, "kv_heads must be an integer of at least 1, got True"),
-        ({"positions": "rope", "width": 24, "ffn_ratio": 1}, "even head width, got width / heads = 3"),
-        ({"window": 8}, "set mask='causal', got mask='none'"),
+        ({"positions": "rope", "width": 24, "ffn_ratio": 1}, "even head width, got 3"),
         ({"window": 1, "mask": "causal"}, "integer of at least 2"),
         ({"window": 64, "mask": "causal"}, "window=64 has no effect on 64 tokens"),
+        ({"rotary_base": 5e5}, "rotary_base needs positions='rope', got positions='none'"),
+        ({"rotary_share": 0.3, "positions": "rope"}, "an even number of a head's coordinates, got 0.3 of 32"),
+        ({"attention_pattern": "full,windw"}, "did you mean window"),
+        ({"attention_pattern": 3}, "words such as 'window,full', got 3"),
+        ({"attention_pattern": "full,window"}, "say how many tokens as window="),
+        ({"attention_pattern": "full", "window": 8}, "none of whose blocks have a window"),
+        ({"attention_pattern": "full,full-nope"}, "positions='none' leaves none"),
+        ({"attention_pattern": "full-nope", "positions": "rope"}, "positions='rope' has no effect"),
         ({"qk_norm_over": "width"}, "has no effect without norms on queries and keys"),
         ({"qk_norm_over": "width", "qk_norm": True, "heads": 1}, "has no effect with one head"),
         ({"dropout": 1.0}, r"dropout must be a probability in \[0, 1\), got 1.0"),
@@ -119,9 +130,11 @@ def test_as_many_key_heads_as_heads_is_the_default() -> None:
 
 
 def test_logit_variance_is_that_of_the_logits_however_they_are_scaled() -> None:
+    free = Architecture("post-norm", logit_variance=16, logit_scale=0.5).base_gains
+    assert free["attn.query"] * free["attn.key"] * 0.5**2 * 32 == rounded(16.0)
     arch = Architecture("post-norm", logit_variance=16, logit_scale="linear")
     gains = arch.base_gains
-    assert gains["attn.query"] * gains["attn.key"] / arch.head_width == rounded(16.0)
+    assert gains["attn.query"] * gains["attn.key"] / arch.head_size == rounded(16.0)
 
 
 def test_logit_variance_sets_query_and_key() -> None:

@@ -46,7 +46,7 @@ def test_a_rule_that_states_deviations_and_one_that_multiplies_are_both_heard() 
 
 @pytest.mark.exact
 def test_what_would_not_be_heard_is_refused() -> None:
-    with pytest.raises(InputError, match=r"both rules state the standard deviation of attn\.key, .*ffn\.up"):
+    with pytest.raises(InputError, match=r"both rules state the standard deviation of attn\.gate, .*ffn\.up"):
         Architecture("pre-norm", "small-init+wang")
     with pytest.raises(InputError, match="logit_variance has no effect under the scaling rule 'wang'"):
         Architecture("pre-norm", "wang", logit_variance=2.0)

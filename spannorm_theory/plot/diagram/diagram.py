@@ -28,6 +28,7 @@ MATRICES = {
     "attn.key": "W_K",
     "attn.value": "W_V",
     "attn.output": "W_O",
+    "attn.gate": r"W_{\mathrm{gate}}",
     "ffn.up": r"W_{\mathrm{up}}",
     "ffn.gate": r"W_{\mathrm{gate}}",
     "ffn.down": r"W_{\mathrm{down}}",
@@ -103,6 +104,7 @@ def _lines(node: Value, streams: int) -> tuple[str, ...]:
         lines.append("with QKV norm" if "value" in node.normed else "with QK norm")
     if node.inner_norm:
         lines.append("with inner norm")
+    lines += filter(None, [str(node.reach)])
     prefix = SUBLAYERS.get(node.kind, "")
     for matrix, gain in node.gains.items():
         if matrix.startswith(prefix) and gain != 1:

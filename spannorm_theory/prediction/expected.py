@@ -1,0 +1,63 @@
+"""``expected``: the values of a training monitor at step 0, to draw as reference lines in a dashboard."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from .._version import __version__
+from ..base.quantities import LOGGED, OUTPUT
+from ..gaussian.closed_forms import Array
+from ..spec.architecture import Architecture
+from ..spec.arguments import architecture
+from .predict import predict_profiles
+
+#: quantities of streams that a monitor shows as they are
+SHOWN = ("variance", "token_cosine", "branch_share")
+
+
+def expected(arch: Architecture | str, theory: str = "auto") -> dict[str, Any]:
+    """Values of a monitor before the first step, as plain numbers, lists and mappings, to be written as JSON.
+
+    Args:
+        arch: an architecture, or its text form.
+        theory: as of ``predict``.
+
+    Returns:
+        "architecture", "theory" and "version"; under a cross-entropy "loss", "logit_second_moment" and
+        "global_grad_norm" (:mod:`.logged`); and lists over layers, by stream "variance", "token_cosine",
+        "branch_share" and "grad_norm", the norm of the gradient at all entries of a stream, and by matrix
+        "weight_grad_norm", a norm as well. None stands for what the theory does not predict.
+
+    Raises:
+        InputError, AssumptionError: those of ``predict``.
+    """
+    arch = architecture(arch)
+    prediction = predict_profiles(arch, theory, progress=True)
+    profiles = prediction.profiles
+    result: dict[str, Any] = {"architecture": str(arch), "theory": prediction.theory, "version": __version__}
+    if arch.loss == "cross-entropy":
+        loss, *squares = (float(profiles[OUTPUT, name][0]) for name in LOGGED)
+        values = loss, *np.exp(squares).tolist()
+        result.update({name: _number(x) for name, x in zip(LOGGED, values, strict=True)})
+    for name in (*SHOWN, "grad_norm", "weight_grad_norm"):
+        result[name] = {}
+    entries = float(np.log(arch.tokens * arch.width))
+    for (of, quantity), x in profiles.items():
+        if quantity in SHOWN:
+            result[quantity][of] = _numbers(np.exp(x) if quantity == "variance" else x)
+        elif quantity == "grad_variance":
+            result["grad_norm"][of] = _numbers(np.exp((x + entries) / 2))
+        elif quantity == "weight_grad_norm":
+            result[quantity][of] = _numbers(np.exp(x / 2))
+    return result
+
+
+def _number(x: float) -> float | None:
+    return x if isfinite(x) else None
+
+
+def _numbers(x: Array) -> list[float | None]:
+    return [_number(entry) for entry in x.tolist()]

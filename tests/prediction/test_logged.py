@@ -1,0 +1,168 @@
+"""The numbers of a training log against networks written by hand, with their own random numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from spannorm_theory import Architecture, predict, verify
+from spannorm_theory.base.errors import AssumptionError
+from spannorm_theory.base.quantities import LOGGED
+from spannorm_theory.prediction.boundary import normed_output
+from spannorm_theory.softmax.rows import log_partition
+
+#: sizes of the hand-written network, whose width is large enough for deviations of a few per cent
+WIDTH, HEADS, TOKENS, DEPTH = 64, 4, 8, 2
+
+
+def rms(x: torch.Tensor) -> torch.Tensor:
+    return x / x.pow(2).mean(-1, keepdim=True).sqrt()
+
+
+def log_of(arch: Architecture, causal: bool, generator: torch.Generator) -> list[float]:
+    """Loss, second moment of the logits and norm of all gradients of one step of a pre-norm network."""
+
+    def matrix(rows: int, columns: int, gain: float = 1.0, fan: int | None = None) -> torch.Tensor:
+        entries = torch.randn(rows, columns, dtype=torch.float64, generator=generator)
+        return (entries * (gain / (fan or rows)) ** 0.5).requires_grad_()
+
+    d, types = WIDTH, arch.vocabulary
+    m_e, m_h = arch.embedding_multiplier, arch.logit_multiplier
+    table = matrix(types, d, arch.input_variance / m_e**2, 1)
+    head = matrix(d, types, arch.head_gain / m_h**2)
+    weights = [table, head]
+    if arch.inputs == "zipf":
+        law = 1 / torch.arange(1, types + 1, dtype=torch.float64)
+    else:
+        law = torch.ones(types, dtype=torch.float64)
+    count = 2 * arch.batch * TOKENS
+    drawn = torch.multinomial(law, count, replacement=True, generator=generator)
+    ids, labels = drawn.view(2, arch.batch, TOKENS)
+    x = m_e * table[ids]
+    if arch.position_variance:
+        weights.append(matrix(TOKENS, d, arch.position_variance, 1))
+        x = x + weights[-1]
+    for _ in range(DEPTH):
+        q, k, v, o, up = (matrix(d, columns) for columns in (d, d, d, d, 4 * d))
+        down = matrix(4 * d, d)
+        weights += [q, k, v, o, up, down]
+        h = rms(x)
+        heads = [(h @ w).view(arch.batch, TOKENS, HEADS, -1).transpose(1, 2) for w in (q, k, v)]
+        mixed = functional.scaled_dot_product_attention(*heads, is_causal=causal)
+        x = x + mixed.transpose(1, 2).reshape(x.shape) @ o
+        x = x + functional.gelu(rms(x) @ up) @ down
+    logits = m_h * rms(x) @ head
+    loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    grads = torch.autograd.grad(loss, weights)
+    norm = sum(g.square().sum() for g in grads) ** 0.5
+    return [loss.item(), logits.square().mean().item(), float(norm)]
+
+
+CASES = [
+    {"inputs": "uniform", "vocabulary": 100, "head_gain": 30.0, "mask": "causal"},
+    {"inputs": "uniform", "vocabulary": 100, "embedding_multiplier": 8.0, "input_variance": 0.1},
+    {"inputs": "uniform", "vocabulary": 100, "logit_multiplier": 0.25, "position_variance": 0.5},
+    {"inputs": "zipf", "vocabulary": 50, "head_gain": 0.3, "mask": "causal", "embedding_multiplier": 4.0},
+    {"inputs": "uniform", "vocabulary": 40, "head_gain": 4.0, "batch": 6},
+    {"inputs": "zipf", "vocabulary": 500, "mask": "causal", "position_variance": 0.5, "batch": 4},
+]
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("fields", CASES, ids=str)
+def test_the_log_of_networks_written_by_hand(fields: dict[str, object]) -> None:
+    arch = Architecture(
+        "pre-norm", depth=DEPTH, width=WIDTH, heads=HEADS, tokens=TOKENS, loss="cross-entropy", **fields
+    )
+    generator = torch.Generator().manual_seed(3)
+    sample = np.array([log_of(arch, arch.mask == "causal", generator) for _ in range(120)])
+    table = predict(arch).set_index("quantity").loc[list(LOGGED)]
+    assert (table["stream"] == "output").all()
+    theory = table["value"].to_numpy()
+    own = table["se"] * np.where(theory == theory[0], 1, theory) if "se" in table else 0.0  # of logarithms
+    mean, error = sample.mean(axis=0), np.hypot(sample.std(axis=0, ddof=1) / np.sqrt(len(sample)), own)
+    # of a loss, which moves with (1 - P2) / 2 of its logits' second moment, of that, and of the norm
+    width = np.array([theory[1] / 2, theory[1], theory[2]]) * 2 / WIDTH
+    assert (np.abs(mean - theory) < 4 * error + width).all(), (mean / theory, error / theory)
+
+
+@pytest.mark.reference
+def test_published_gradients_and_losses_of_three_heads() -> None:
+    shape = {"depth": 4, "width": 256, "heads": 4, "tokens": 32, "activation": "swiglu", "mask": "causal"}
+    arch = Architecture("pre-norm", **shape, inputs="uniform", loss="cross-entropy", vocabulary=2000)
+    for gain, gradient, loss in ((1.0, 1.111e-6, 8.10), (0.307, 3.41e-7, 7.75), (256.0, 5.03e-4, 55.2)):
+        table = predict(arch.with_(head_gain=gain))
+        rows = table[table["layer"].isin([0, 4])].set_index(["quantity", "stream", "layer"])["value"]
+        assert rows["grad_variance", "0", 4] == pytest.approx(gradient, rel=0.015)
+        assert rows["loss", "output", 0] == pytest.approx(loss, abs=0.05)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(("s", "keys"), [(0.0, 7), (1.0, 5), (3.0, 5), (20.0, 2), (2.0, 1000)])
+def test_the_mean_log_of_a_sum_of_exponentials(s: float, keys: int) -> None:
+    logits = s * np.random.default_rng(1).standard_normal((400_000 // keys, keys))
+    sample = np.logaddexp.reduce(logits, axis=1)
+    error = sample.std() / np.sqrt(len(sample))
+    assert abs(log_partition(s, keys) - sample.mean()) < 4 * error + 1e-9
+
+
+def test_a_log_needs_a_head_and_predicted_gradients() -> None:
+    shape = {"depth": 2, "width": 64, "heads": 4, "tokens": 32, "inputs": "zipf"}
+    assert not predict(Architecture("pre-norm", **shape))["quantity"].isin(LOGGED).any()
+    declined = Architecture("pre-norm", **shape, loss="cross-entropy")  # repeated ids, alike to attention
+    for theory, known in (("pair", False), ("sampled", True)):
+        table = predict(declined, theory=theory).set_index("quantity")
+        assert np.isfinite(table.loc["global_grad_norm", "value"]) == known
+        assert np.isfinite(table.loc["loss", "value"])
+
+
+@pytest.mark.exact
+def test_sequences_that_share_no_labels_add_up_as_independent_ones() -> None:
+    shape = {"depth": 2, "width": 64, "heads": 4, "tokens": 8}
+    for fields, theory in (({}, "pair"), ({"mask": "causal"}, "sampled"), ({"mask": "causal"}, "positions")):
+        arch = Architecture("pre-norm", **shape, **fields)
+        one, four = (predict(a, theory) for a in (arch, arch.with_(batch=4)))
+        ratio = one["value"] / four["value"]
+        weights = one["quantity"] == "weight_grad_norm"
+        np.testing.assert_allclose(ratio[weights], 4)
+        np.testing.assert_allclose(ratio[~weights].dropna(), 1)
+
+
+def test_only_sampled_heads_say_what_sequences_have_in_common() -> None:
+    arch = Architecture(
+        "pre-norm", depth=2, width=64, heads=4, tokens=16, loss="cross-entropy", vocabulary=99, batch=4
+    )
+    assert set(predict(arch)["theory"]) == {"sampled"}
+    for mask, theory in (("none", "pair"), ("causal", "positions")):
+        table = predict(arch.with_(mask=mask), theory)
+        learnt = table["quantity"].isin(["weight_grad_norm", "global_grad_norm"])
+        assert table["value"][learnt].isna().all()
+        assert table["value"][table["quantity"].isin(["loss", "grad_variance"])].notna().all()
+
+
+@pytest.mark.statistical
+def test_steps_of_several_sequences_pass() -> None:
+    shape = {"depth": 2, "width": 64, "heads": 4, "tokens": 8, "batch": 3}
+    for fields in (
+        {"loss": "cross-entropy", "vocabulary": 64, "experts": 4, "top_k": 2, "attention_dropout": 0.1},
+        {"loss": "mean", "input_cosine": 0.3, "mask": "causal", "dropout": 0.1},
+    ):
+        result = verify(Architecture("span-norm", **shape, **fields), networks=32, progress=False)
+        assert result.passed, result.summary()
+
+
+@pytest.mark.exact
+def test_a_gradient_that_leans_on_an_unnormed_output_is_refused() -> None:
+    heads = {"loss": "cross-entropy", "vocabulary": 2000, "width": 128, "heads": 4, "tokens": 24, "depth": 4}
+    for placement in ("pre-norm", "post-norm", "span-norm", "siamese-norm", "mix-ln", "residual"):
+        assert normed_output(Architecture(placement, **heads))
+        predict(Architecture(placement, **heads, head_gain=20.0), "pair")
+    for placement in ("no-norm", "dyt"):
+        assert not normed_output(Architecture(placement, **heads))
+    for mask in ("none", "causal"):
+        leaning = Architecture("no-norm", **heads, mask=mask)
+        with pytest.raises(AssumptionError, match=r"leans on an output that no norm holds.*width=512"):
+            predict(leaning)
+        predict(leaning.with_(scaling="depth-scaled-init"))
