@@ -1,125 +1,132 @@
-"""What a user's module shows of its architecture when it is looked at and run, beside its matrices."""
+"""Facts of a user's module beside the core of an architecture: fields where there are any, gaps else."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
 
-import torch
-from torch import nn
+from ..models.settle import Fact
+from .behaviour import activation_of
+from .structure import Structure
 
-from ..montecarlo.metrics import second_moments
-from .blocks import Blocks
-from .inputs import Feed, feed_of
-from .tape import tensors
-
-#: names of activation modules' classes, and what the toolkit calls them
-ACTIVATIONS = (
-    ("gelu", "gelu"),
-    ("silu", "silu"),
-    ("swish", "silu"),
-    ("relusquared", ""),
-    ("relu", "relu"),
-    ("tanh", "tanh"),
-)
-GATED = {"gelu": "geglu", "silu": "swiglu", "relu": "reglu"}
-
-#: sequences over which the stream in front of the first block is averaged
-SEQUENCES = 32
+#: what part of the second moment in front of a norm an epsilon must be to matter
+NOTICEABLE = 1e-4
 
 
-@dataclass(frozen=True)
-class Entrance:
-    """The stream in front of the first block: second moment and token cosine, the latter 0 where it is below
-    the noise of independent tokens."""
-
-    second_moment: float
-    cosine: float
-
-
-class _Reached(Exception):
-    """The first block was reached; nothing behind it is run."""
-
-    def __init__(self, stream: torch.Tensor) -> None:
-        self.stream = stream
-
-
-def entrance(model: nn.Module, blocks: Blocks, inputs: Any, seed: int, tokens: int) -> Entrance:
-    """Second moment and token cosine of what the first block reads."""
-
-    def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        raise _Reached(tensors([*args, *kwargs.values()])[0].detach())
-
-    feed = feed_of(inputs, model, seed, tokens, SEQUENCES)
-    hook = blocks.first.register_forward_pre_hook(stop, with_kwargs=True)
-    try:
-        with torch.no_grad():
-            feed(model)
-        raise AssertionError("the first block was not reached")
-    except _Reached as reached:
-        x = reached.stream
-    finally:
-        hook.remove()
-    q, rho = second_moments(x)
-    moment, cosine = float(q.mean()), float((rho * q).mean() / q.mean())
-    pairs = x.shape[-2] * (x.shape[-2] - 1) / 2
-    noise = (pairs * x.shape[-1]) ** -0.5
-    return Entrance(moment, cosine if abs(cosine) > 5 * noise else 0.0)
+#: roles that an architecture does not have: what they are, and what they do
+ROLES: Mapping[str, tuple[str, str]] = {
+    "attn.query_down": (
+        "latent queries",
+        "the logits' second moment has the gain of a product of two matrices",
+    ),
+    "attn.key_value_down": (
+        "latent keys and values",
+        "attention's second moment is off by the gain of a product of two matrices (266 % in one family)",
+    ),
+    "attn.gate": ("an output gate on attention", "attention's second moment is about a quarter with it"),
+    "ffn.shared_gate": ("a gate on the shared expert", "its second moment is about a quarter with it"),
+    "cross.query": ("cross-attention", "a second branch that reads another stream is not modelled"),
+}
 
 
-def with_another_end(ids_feed: Feed) -> Feed | None:
-    """Inputs with another last id; None where they are not ids."""
-    place = next((i for i, x in enumerate(ids_feed.args) if _are_ids(x)), None)
-    named = next((name for name, x in ids_feed.kwargs.items() if _are_ids(x)), None)
-    if place is not None:
-        args = list(ids_feed.args)
-        args[place] = _other_last(args[place])
-        return Feed(tuple(args), ids_feed.kwargs, ids_feed.shape)
-    if named is not None:
-        return Feed(
-            ids_feed.args, {**ids_feed.kwargs, named: _other_last(ids_feed.kwargs[named])}, ids_feed.shape
+def shape_facts(s: Structure) -> Iterator[Fact]:
+    """What the module's shapes say beside the core of an architecture, which its configuration says better
+    where there is one."""
+    heads, own = s.heads("attn.query") or s.sizes.heads, s.head_width
+    if heads is None or own is None:
+        yield Fact("the number of heads", "the module does not say it; pass heads=... to say it")
+    elif heads * own != s.width and "attn.query_down" not in s.roles:
+        yield Fact(
+            f"heads of width {own} where width / heads is {s.width / heads:g}",
+            f"with one std for all matrices attention's second moment is off by {heads * own / s.width:.3g}",
+            {"heads": heads, "head_width": own},
         )
-    return None
+    yield from _inner_norms(s)
+    if activation_of(s.blocks.modules[-1][1]) is None:
+        yield Fact("the activation", "no module or configuration says it; pass activation=... to say it")
+    for role, (feature, effect) in ROLES.items():
+        if role in s.roles:
+            yield Fact(feature, effect)
+    for role in s.roles:
+        have = len({m.layer for m in s.measured if m.role == role})
+        if have < len(s.called):
+            yield Fact(f"{role} in {have} of {len(s.called)} blocks", "blocks differ in kind")
+    if any(name.endswith("sinks") for name, _ in s.blocks.first.named_parameters()):
+        effect = "row sums of attention are below one, most at the first tokens"
+        yield Fact("attention sinks", effect, {"sinks": True})
 
 
-def _are_ids(x: Any) -> bool:
-    return isinstance(x, torch.Tensor) and x.dtype in (torch.int64, torch.int32)
+def _inner_norms(s: Structure) -> Iterator[Fact]:
+    query, value = s.norms_within("query"), s.norms_within("value")
+    if query:
+        over = {} if query[0].size == s.head_width else {"qk_norm_over": "width"}
+        name = "qkv_norm" if value else "qk_norm"
+        effect = "logits' second moments are off by those of queries and keys"
+        yield Fact("norms of queries and keys", effect, {name: True, **over})
 
 
-def _other_last(ids: torch.Tensor) -> torch.Tensor:
-    other = ids.clone()
-    other[..., -1] = torch.where(other[..., -1] > 0, other[..., -1] - 1, other[..., -1] + 1)
-    return other
+def tensor_facts(s: Structure) -> Iterator[Fact]:
+    """What the module's tensors say, and no configuration does."""
+    if s.streams > 1:
+        yield Fact(f"{s.streams} streams", "the placement must have as many")
+    if s.causal is None:
+        yield Fact("the mask", "it could not be tried on these inputs; pass mask='causal' if there is one")
+    yield from _norm_facts(s)
+    unknown = sorted({name for block in s.matrices for name in block.unknown})
+    guessed = sorted({name for block in s.matrices for name in block.guessed})
+    if unknown:
+        feature = f"parameters without a role: {', '.join(unknown[:6])}"
+        yield Fact(feature, "they are not in the architecture")
+    if guessed:
+        feature = f"roles of {', '.join(guessed[:6])} are taken from shape and order"
+        yield Fact(feature, "names say nothing of them")
+    copied = _copied(s)
+    if copied:
+        effect = "they are not independent: what passes them adds up, and no theory has that"
+        yield Fact(f"{', '.join(copied[:4])} hold the numbers of another block", effect)
+    biased = sorted({m.role for m in s.measured if m.bias > 1e-6})
+    if biased:
+        effect = "they add one vector to every token, and no theory has them"
+        yield Fact(f"biases on {', '.join(biased)}", effect)
 
 
-def is_causal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether the streams (sequences, tokens, width) behind the last block agree at all tokens but the last,
-    for inputs that differ in the last token alone."""
-    before = (one - other)[:, :-1].abs().max()
-    return bool(before <= 1e-5 * one.abs().max())
+def _copied(s: Structure) -> list[str]:
+    """Paths of blocks whose matrices are those of a block before."""
+    known: set[tuple[float, ...]] = set()
+    result = []
+    for layer, path in enumerate(s.called):
+        moments = tuple(x for m in s.measured if m.layer == layer for x in (m.second, m.fourth, m.largest))
+        if any(moments) and moments in known:
+            result.append(path)
+        known.add(moments)
+    return list(dict.fromkeys(result))
 
 
-def activation_of(block: nn.Module) -> str | None:
-    """The activation of a block's feed-forward branch by the class of its module, else as its configuration
-    calls it; None where neither says."""
-    names = [type(module).__name__.lower() for module in block.modules()]
-    for config in (getattr(module, "config", None) for module in block.modules()):
-        for word in ("hidden_act", "hidden_activation", "activation_function", "activation"):
-            value = getattr(config, word, None)
-            names += [value.lower()] if isinstance(value, str) else []
-    own = getattr(block, "activation", None)
-    names += [getattr(own, "__name__", "").lower()]
-    for name in names:
-        for word, known in ACTIVATIONS:
-            if word in name and "attention" not in name:
-                return known or None
-    return None
+def _norm_facts(s: Structure) -> Iterator[Fact]:
+    norms = s.stream_norms
+    shares = {n.name: n.epsilon / s.moments[n.name] for n in norms if s.moments.get(n.name)}
+    worst = max(norms, key=lambda n: shares.get(n.name, 0.0), default=None)
+    if worst is not None and shares.get(worst.name, 0.0) > NOTICEABLE:
+        epsilon = float(f"{worst.epsilon:.2g}")
+        effect = f"it is {_share(shares[worst.name])} the second moment in front of {worst.name}"
+        said = {} if "ffn.router" in s.roles else {"norm_epsilon": epsilon}  # no theory of experts has it
+        yield Fact(f"epsilon {epsilon:g} in norms", effect, said)
+    gains = [norm.gain for norm in norms]
+    if gains and max(abs(g - 1) for g in gains) > 1e-3:
+        if max(gains) - min(gains) < 1e-3 * max(gains):
+            gain = float(f"{gains[0]:.5g}")
+            effect = f"second moments of branches are off by {gain**2:.3g} times"
+            yield Fact(f"norms of gain {gain:g}", effect, {"norm_gain": gain})
+        else:
+            odd = [f"{n.name} ({n.gain:.3g})" for n in norms if abs(n.gain - 1) > 1e-3]
+            yield Fact(f"norms of different gains: {', '.join(odd[:4])}", "their branches are scaled by them")
+    if any(norm.bias > 1e-6 for norm in s.norms):
+        yield Fact("biases of norms", "they add one vector to every token")
+    if s.strange_norms:
+        yield Fact(
+            f"{', '.join(s.strange_norms[:4])}: called norms, and none of one tensor",
+            "left out of what is read",
+        )
 
 
-def has_rotary(model: nn.Module) -> bool:
-    """Whether a module or a buffer is called after rotary positions."""
-    words = ("rotary", "rope", "inv_freq", "freqs_cis")
-    names = [type(module).__name__.lower() for module in model.modules()]
-    names += [name.lower() for name, _ in model.named_buffers()]
-    names += [name.lower() for name, _ in model.named_modules()]
-    return any(word in name for name in names for word in words)
+def _share(share: float) -> str:
+    return f"{100 * share:.2g} % of" if share < 1 else f"{share:.3g} times"

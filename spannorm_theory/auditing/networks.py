@@ -79,6 +79,17 @@ def _takes_a_seed(build: Build) -> bool:
     return True
 
 
+def plain(model: nn.Module) -> nn.Module:
+    """The module inside one that torch.compile or data parallelism has put around it."""
+    for name in ("_orig_mod", "module"):
+        inner = getattr(model, name, None)
+        if isinstance(inner, nn.Module) and [id(p) for p in inner.parameters()] == [
+            id(p) for p in model.parameters()
+        ]:
+            return plain(inner)
+    return model
+
+
 def require_numbers(model: nn.Module) -> None:
     """Refuse a module whose parameters hold no numbers yet.
 

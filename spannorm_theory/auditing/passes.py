@@ -57,12 +57,13 @@ class Pass:
         self.readout = "the given loss"
         with in_mode(model, training), torch.enable_grad(), seeded(seed):
             leaves = {
-                name: nn.Parameter(p.detach()) if p.is_floating_point() else p
+                name: nn.Parameter(_numbers(p)) if p.is_floating_point() else p
                 for name, p in model.named_parameters()
             }
             buffers = {name: b.detach().clone() for name, b in model.named_buffers()}
             inside = {f"model.{name}": value for name, value in (*leaves.items(), *buffers.items())}
             functional_call(_Around(model), inside, (self._run,))
+        del self.model, self.feed, self.loss  # what is measured stays, not every network
 
     def _run(self) -> None:
         tape = Tape(self.blocks)
@@ -106,7 +107,8 @@ class Pass:
             before = after
 
     def _gradient_measures(self, tape: Tape, cut: Cut, count: int) -> None:
-        zero = torch.zeros(self.sequences, dtype=torch.float64, device=tape.calls[0].before[0].device)
+        home = cut(tape.calls[0].before[0])[0].device
+        zero = torch.zeros(self.sequences, dtype=torch.float64, device=home)
         found = [call.grads for call in tape.calls]
         for l, grads in enumerate([*found, tape.end_grads]):
             if not grads:
@@ -134,6 +136,11 @@ class Pass:
             grads = {name: p.grad for name, p in block.named_parameters()}
             norms = {role: square / share for role, square in squared_norms(matrices, grads).items()}
             self.record.weight_grads(l, norms, torch.zeros(1, dtype=torch.float64))
+
+
+def _numbers(parameter: torch.Tensor) -> torch.Tensor:
+    """The parameter's own numbers; a copy where they were made in inference mode, which autograd refuses."""
+    return parameter.clone() if parameter.is_inference() else parameter.detach()
 
 
 class _Around(nn.Module):

@@ -20,7 +20,7 @@ from ..montecarlo.global_state import arithmetic
 from ..montecarlo.statistics import estimates, summarise
 from .blocks import find_blocks
 from .inputs import feed_of
-from .networks import built, fingerprint, require_buildable, require_numbers, seeds_of
+from .networks import built, fingerprint, plain, require_buildable, require_numbers, seeds_of
 from .passes import Loss, Pass
 from .roles import BlockMatrices
 
@@ -134,6 +134,7 @@ def probe(
     with arithmetic():
         for number in tqdm(seeds, unit="network", delay=2, disable=progress is False, desc="probe"):
             model, given = (build, None) if isinstance(build, nn.Module) else built(build, number)
+            model = plain(model)
             require_numbers(model)
             _require_fresh(fingerprint(model), known)
             feed = feed_of(given if inputs is None else inputs, model, number, tokens, sequences)

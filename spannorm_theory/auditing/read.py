@@ -19,12 +19,14 @@ from ..models.settle import Fact, settle
 from ..spec.architecture import Architecture
 from ..spec.fields import Fields, require_fields
 from .blocks import find_blocks
+from .facts import shape_facts, tensor_facts
 from .matrices import outer_matrices, table_of
-from .networks import require_numbers
+from .networks import plain, require_numbers
 from .norms import NormFacts
-from .rules import Rule, in_words, observed, rules_of
+from .observed import observed
+from .rules import Rule, in_words, rules_of
 from .scheme import Scheme, scheme_of
-from .structure import Structure, fields_of, looked_at, shape_facts, tensor_facts
+from .structure import Structure, fields_of, looked_at
 
 
 @dataclass(frozen=True, repr=False)
@@ -128,6 +130,7 @@ def read(
         raise InputError(f"model must be a torch.nn.Module, got {shown(model)}")
     require_fields(fields)
     tokens, seed = arguments.whole("tokens", tokens, 2), arguments.seed(seed)
+    model = plain(model)
     require_numbers(model)
     listed = find_blocks(model, blocks)
     seen = looked_at(model, listed, inputs, tokens, seed)

@@ -8,79 +8,28 @@ write it. A role that nothing fits keeps its measured values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import floor, log, log10
+from math import floor, inf, log, log10
 
 import numpy as np
-from numpy.typing import NDArray
 from sympy import Eq, Expr, Integer, Piecewise, Rational, sqrt
 
 from ..base import symbols
-from ..spec.scaling import WEIGHTS
-from .matrices import Measured, gaussian_reach
-
-Array = NDArray[np.float64]
-
-#: standard errors that a layer may stray from a dependence, and a constant from its reading
-STRAY = 4.5
+from .observed import STRAY, Observed
 
 #: what it is worth to explain a role, in the units in which bases and factors cost
 WORTH = 6.0
 #: a base that explains less is as likely a chance
 LEAST = 3.5
+#: cost of another base in one initialisation, and of a number that was bound to fit
+ANOTHER, CHANCE = 1.5, 5.0
 
 #: the largest relative error of a constant that says which number was meant
 TELLING = 0.1
 
-l, L = symbols.layer, symbols.depth
-
-
-@dataclass(frozen=True)
-class Observed:
-    """The standard deviations of one role.
-
-    Attributes:
-        layers: the blocks that have it.
-        stds, errors: of each of these, and their relative standard errors.
-        reach: largest absolute value of a matrix over its standard deviation, the median over matrices; they
-        have
-            ``entries`` numbers.
-    """
-
-    role: str
-    inputs: int
-    outputs: int
-    layers: Array
-    stds: Array
-    errors: Array
-    reach: float
-    entries: int
-
-    @property
-    def law(self) -> str:
-        """In words, where entries are not Gaussian: uniform, or cut."""
-        if not self.reach or self.reach > 0.9 * gaussian_reach(self.entries):
-            return ""
-        slack = STRAY * float(self.errors.max())
-        for name, (bound, _) in CUTS.items():
-            if 0.97 - slack < self.reach / bound < 1.005 + slack:
-                return name
-        return f"cut at {self.reach:.2g} of its std"
-
-    @property
-    def constant_error(self) -> float:
-        """Relative standard error of a constant fitted to all layers."""
-        return float(np.square(self.errors).sum() ** 0.5 / len(self.errors))
-
-
-#: laws by what entries reach, in standard deviations of what is left, and the part that is left of the std
-CUTS = {
-    "uniform": (3**0.5, 1.0),
-    "cut at 2 std": (2 / 0.879626, 0.879626),
-    "cut at 3 std": (3.04080, 0.986579),
-}
+l, L, ZERO = symbols.layer, symbols.depth, Integer(0)
 
 
 @dataclass(frozen=True)
@@ -92,9 +41,6 @@ class Rule:
     std: Expr
     words: str
     known: bool
-
-
-ZERO = Integer(0)
 
 
 @dataclass(frozen=True)
@@ -150,35 +96,6 @@ FACTORS = (
 POWERS = (ZERO, _HALF, _QUARTER, Integer(-1))
 
 
-def observed(measured: Iterable[Measured]) -> list[Observed]:
-    """The roles of all blocks in an architecture's order, matrices of one role and layer taken together."""
-    groups: dict[str, dict[int, list[Measured]]] = {}
-    for matrix in measured:
-        if matrix.layer is not None:
-            groups.setdefault(matrix.role, {}).setdefault(matrix.layer, []).append(matrix)
-    result = []
-    for role, layers in groups.items():
-        every = [m for own in layers.values() for m in own]
-        entries = np.array([sum(m.entries for m in own) for own in layers.values()])
-        second = np.array([sum(m.entries * m.second for m in own) for own in layers.values()]) / entries
-        fourth = np.array([sum(m.entries * m.fourth for m in own) for own in layers.values()]) / entries
-        with np.errstate(invalid="ignore", divide="ignore"):
-            kurtosis = np.where(second > 0, fourth / second**2 - 1, 0)
-        result.append(
-            Observed(
-                role,
-                every[0].inputs,
-                every[0].shape[0],
-                np.array(list(layers), dtype=float),
-                np.sqrt(second),
-                np.sqrt(np.maximum(kurtosis, 1e-12) / entries) / 2,
-                float(np.median([m.reach for m in every if m.second] or [0.0])),
-                max(m.entries for m in every),
-            )
-        )
-    return sorted(result, key=lambda o: WEIGHTS.index(o.role) if o.role in WEIGHTS else len(WEIGHTS))
-
-
 @dataclass(frozen=True)
 class _Fitted:
     """A role whose standard deviation is a constant times a power of l + 1.
@@ -213,8 +130,9 @@ def rules_of(roles: Sequence[Observed], depth: int, width: int) -> dict[str, Rul
             found[one.role] = _by_layer(one)
         else:
             left[one.role] = fitted
+    readings = _readings(left, depth, width)
     while left:
-        base, explained = _best(left, depth, width)
+        base, explained = _best(left, readings)
         if base is None:
             break
         for role, factor in explained.items():
@@ -231,22 +149,40 @@ def _fitted(one: Observed) -> _Fitted | None:
     for power in POWERS:
         rest = logs - float(power) * np.log1p(one.layers)
         if (np.abs(rest - rest.mean()) / np.hypot(one.errors, error)).max() < STRAY:
-            left = CUTS[one.law][1] if one.law in CUTS else 1.0
-            return _Fitted(one, power, float(np.exp(rest.mean())), error, left)
+            return _Fitted(one, power, float(np.exp(rest.mean())), error, one.left)
     return None
 
 
-def _best(left: dict[str, _Fitted], depth: int, width: int) -> tuple[Base | None, dict[str, Factor]]:
-    """The base that explains the most, and with which factor each role."""
-    best: tuple[float, Base | None, dict[str, Factor]] = (LEAST, None, {})
-    for base in _bases(left.values(), depth):
-        explained = {}
-        worth = -base.cost
-        for role, one in left.items():
+def _readings(roles: Mapping[str, _Fitted], depth: int, width: int) -> list[tuple[Base, dict[str, Factor]]]:
+    """Every base, with the cheapest factor of each role that it reads. A factor so odd that another base
+    alone is cheaper counts as none: at some depth any two numbers are alike."""
+    result = []
+    for base in _bases(roles.values(), depth):
+        read = {}
+        for role, one in roles.items():
             fitting = [f for f in _factors(one.power) if one.is_read(base, f, depth, width)]
             if fitting:
-                explained[role] = min(fitting, key=lambda f: f.cost)
-                worth += WORTH - explained[role].cost
+                read[role] = min(fitting, key=lambda f: f.cost)
+        result.append((base, read))
+    alone = {
+        role: min(base.cost + r[role].cost for base, r in result if role in r)
+        for _, r in result
+        for role in r
+    }
+    return [
+        (base, {role: factor for role, factor in read.items() if factor.cost <= alone[role] + ANOTHER})
+        for base, read in result
+    ]
+
+
+def _best(
+    left: Mapping[str, _Fitted], readings: Sequence[tuple[Base, dict[str, Factor]]]
+) -> tuple[Base | None, dict[str, Factor]]:
+    """The base that explains the most, and with which factor each role."""
+    best: tuple[float, Base | None, dict[str, Factor]] = (LEAST, None, {})
+    for base, read in readings:
+        explained = {role: factor for role, factor in read.items() if role in left}
+        worth = sum(WORTH - factor.cost for factor in explained.values()) - base.cost
         if explained and worth > best[0]:
             best = worth, base, explained
     return best[1], best[2]
@@ -269,9 +205,11 @@ def _bases(roles: Iterable[_Fitted], depth: int) -> list[Base]:
             continue
         for factor in _factors(one.power):
             constant = one.constant / _at_first(factor, depth) / one.left
-            for digits, cost in ((1, 0.0), (2, 2.0)):
+            for digits, cost in enumerate((0.0, 2.0, 3.0), start=1):
                 number = _rounded(constant, digits)
-                numbers[number] = min(cost, numbers.get(number, cost))
+                step = 10.0 ** (floor(log10(number)) - digits + 1) / number
+                chance = min(2 * STRAY * one.error / step, 1.0)  # that some number of so many digits fits
+                numbers[number] = min(cost + CHANCE * chance, numbers.get(number, inf))
     return [*FORMULAS, *(_number(number, cost) for number, cost in sorted(numbers.items()))]
 
 

@@ -16,7 +16,8 @@ from ..spec.architecture import Architecture
 from ..spec.expressions import over_layers
 from ..spec.scaling import WEIGHTS, Multipliers
 from ..spec.scalings import SCALINGS, scaling
-from .rules import Observed, Rule
+from .observed import Observed
+from .rules import Rule
 
 #: initialisations that are tried by name, before the round numbers of the rules
 INITS = ("fan-in", "xavier")
@@ -57,8 +58,9 @@ def scheme_of(arch: Architecture, rules: Mapping[str, Rule], roles: Mapping[str,
                 continue
             if _follows(found, rules, roles):
                 return scheme
-    router = rules.get("ffn.router")
-    init = float(router.std) if router is not None and router.std.is_number and router.std > 0 else "fan-in"
+    init = "fan-in"
+    if "ffn.router" in rules:  # for which no rule states a standard deviation
+        init = float(over_layers(rules["ffn.router"].std, arch, np.zeros(1))[0]) or "fan-in"
     stated = {name: rules[name] for name in arch.weights if name in rules and name in WEIGHTS}
     return Scheme(_registered(stated), init)
 

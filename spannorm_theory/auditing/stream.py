@@ -49,8 +49,8 @@ def stream_count(tape: Tape, blocks: Blocks) -> int:
 
 
 def cut_of(calls: list[Call], block: nn.Module, shape: tuple[int, int] | None) -> Cut:
-    """How a stream is cut into its parts of shape (sequences, tokens, width); four dimensions are several
-    streams side by side.
+    """How a stream is cut into its parts of shape (sequences, tokens, width), all on the device of the first
+    block where that has float64; four dimensions are several streams side by side.
 
     Args:
         shape: (sequences, tokens) of the ids, where the inputs are ids.
@@ -58,6 +58,12 @@ def cut_of(calls: list[Call], block: nn.Module, shape: tuple[int, int] | None) -
     Raises:
         InputError: tokens cannot be told from sequences, or are fewer than two.
     """
+    parts, device = _parts_of(calls, block, shape), calls[0].before[0].device
+    home = device if device.type in ("cpu", "cuda") else torch.device("cpu")
+    return lambda x: [part.to(home) for part in parts(x)]
+
+
+def _parts_of(calls: list[Call], block: nn.Module, shape: tuple[int, int] | None) -> Cut:
     found = tuple(calls[0].before[0].shape)
     if len(found) == 2:
         _require_tokens(found[0])

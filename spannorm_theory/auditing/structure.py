@@ -1,8 +1,8 @@
-"""The fields of an architecture that a user's module shows, and what it has beside them."""
+"""A user's module, looked at and run, and the fields of an architecture that it shows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import gcd
@@ -12,9 +12,7 @@ import torch
 from torch import nn
 
 from ..base.callables import calling
-from ..models.settle import Fact
-from .blocks import Blocks
-from .facts import (
+from .behaviour import (
     GATED,
     Entrance,
     activation_of,
@@ -23,6 +21,7 @@ from .facts import (
     is_causal,
     with_another_end,
 )
+from .blocks import Blocks
 from .inputs import feed_of
 from .matrices import Measured, block_matrices
 from .norms import NormFacts, norms_of
@@ -31,9 +30,6 @@ from .roles import BlockMatrices, matrices_of
 from .sizes import AttentionSizes, attention_sizes
 from .stream import cut_of, stream_count
 from .tape import Tape
-
-#: what part of the second moment in front of a norm an epsilon must be to matter
-NOTICEABLE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -197,110 +193,6 @@ def _attribute(s: Structure, words: Sequence[str]) -> int | None:
     owners = [*block.modules(), *(getattr(m, "config", None) for m in (*block.modules(), s.model))]
     found = (getattr(owner, word, None) for owner in owners for word in words)
     return next((x for x in found if isinstance(x, int) and not isinstance(x, bool)), None)
-
-
-def _inner_norms(s: Structure) -> Iterator[Fact]:
-    query, value = s.norms_within("query"), s.norms_within("value")
-    if query:
-        over = {} if query[0].size == s.head_width else {"qk_norm_over": "width"}
-        name = "qkv_norm" if value else "qk_norm"
-        effect = "logits' second moments are off by those of queries and keys"
-        yield Fact("norms of queries and keys", effect, {name: True, **over})
-
-
-#: roles that an architecture does not have: what they are, and what they do
-ROLES: Mapping[str, tuple[str, str]] = {
-    "attn.query_down": (
-        "latent queries",
-        "the logits' second moment has the gain of a product of two matrices",
-    ),
-    "attn.key_value_down": (
-        "latent keys and values",
-        "attention's second moment is off by the gain of a product of two matrices (266 % in one family)",
-    ),
-    "attn.gate": ("an output gate on attention", "attention's second moment is about a quarter with it"),
-    "ffn.shared_gate": ("a gate on the shared expert", "its second moment is about a quarter with it"),
-    "cross.query": ("cross-attention", "a second branch that reads another stream is not modelled"),
-}
-
-
-def shape_facts(s: Structure) -> Iterator[Fact]:
-    """What the module's shapes say beside the core of an architecture, which its configuration says better
-    where there is one."""
-    heads, own = s.heads("attn.query") or s.sizes.heads, s.head_width
-    if heads is None or own is None:
-        yield Fact("the number of heads", "the module does not say it; pass heads=... to say it")
-    elif heads * own != s.width and "attn.query_down" not in s.roles:
-        yield Fact(
-            f"heads of width {own} where width / heads is {s.width / heads:g}",
-            f"with one std for all matrices attention's second moment is off by {heads * own / s.width:.3g}",
-            {"heads": heads, "head_width": own},
-        )
-    yield from _inner_norms(s)
-    if activation_of(s.blocks.modules[-1][1]) is None:
-        yield Fact("the activation", "no module or configuration says it; pass activation=... to say it")
-    for role, (feature, effect) in ROLES.items():
-        if role in s.roles:
-            yield Fact(feature, effect)
-    for role in s.roles:
-        have = len({m.layer for m in s.measured if m.role == role})
-        if have < len(s.called):
-            yield Fact(f"{role} in {have} of {len(s.called)} blocks", "blocks differ in kind")
-    if any(name.endswith("sinks") for name, _ in s.blocks.first.named_parameters()):
-        effect = "row sums of attention are below one, most at the first tokens"
-        yield Fact("attention sinks", effect, {"sinks": True})
-
-
-def tensor_facts(s: Structure) -> Iterator[Fact]:
-    """What the module's tensors say, and no configuration does."""
-    if s.streams > 1:
-        yield Fact(f"{s.streams} streams", "the placement must have as many")
-    if s.causal is None:
-        yield Fact("the mask", "it could not be tried on these inputs; pass mask='causal' if there is one")
-    yield from _norm_facts(s)
-    unknown = sorted({name for block in s.matrices for name in block.unknown})
-    guessed = sorted({name for block in s.matrices for name in block.guessed})
-    if unknown:
-        feature = f"parameters without a role: {', '.join(unknown[:6])}"
-        yield Fact(feature, "they are not in the architecture")
-    if guessed:
-        feature = f"roles of {', '.join(guessed[:6])} are taken from shape and order"
-        yield Fact(feature, "names say nothing of them")
-    biased = sorted({m.role for m in s.measured if m.bias > 1e-6})
-    if biased:
-        effect = "they add one vector to every token, and no theory has them"
-        yield Fact(f"biases on {', '.join(biased)}", effect)
-
-
-def _norm_facts(s: Structure) -> Iterator[Fact]:
-    norms = s.stream_norms
-    shares = {n.name: n.epsilon / s.moments[n.name] for n in norms if s.moments.get(n.name)}
-    worst = max(norms, key=lambda n: shares.get(n.name, 0.0), default=None)
-    if worst is not None and shares.get(worst.name, 0.0) > NOTICEABLE:
-        epsilon = float(f"{worst.epsilon:.2g}")
-        effect = f"it is {_share(shares[worst.name])} the second moment in front of {worst.name}"
-        said = {} if "ffn.router" in s.roles else {"norm_epsilon": epsilon}  # no theory of experts has it
-        yield Fact(f"epsilon {epsilon:g} in norms", effect, said)
-    gains = [norm.gain for norm in norms]
-    if gains and max(abs(g - 1) for g in gains) > 1e-3:
-        if max(gains) - min(gains) < 1e-3 * max(gains):
-            gain = float(f"{gains[0]:.5g}")
-            effect = f"second moments of branches are off by {gain**2:.3g} times"
-            yield Fact(f"norms of gain {gain:g}", effect, {"norm_gain": gain})
-        else:
-            odd = [f"{n.name} ({n.gain:.3g})" for n in norms if abs(n.gain - 1) > 1e-3]
-            yield Fact(f"norms of different gains: {', '.join(odd[:4])}", "their branches are scaled by them")
-    if any(norm.bias > 1e-6 for norm in s.norms):
-        yield Fact("biases of norms", "they add one vector to every token")
-    if s.strange_norms:
-        yield Fact(
-            f"{', '.join(s.strange_norms[:4])}: called norms, and none of one tensor",
-            "left out of what is read",
-        )
-
-
-def _share(share: float) -> str:
-    return f"{100 * share:.2g} % of" if share < 1 else f"{share:.3g} times"
 
 
 def _moments(model: nn.Module, norms: list[NormFacts], kept: dict[str, float]) -> ExitStack:

@@ -105,6 +105,18 @@ def test_bfloat16_is_measured_in_float64_of_what_the_module_holds() -> None:
 
 
 @pytest.mark.exact
+def test_what_stands_around_a_module_and_how_its_numbers_were_made_are_of_no_matter() -> None:
+    with torch.inference_mode():
+        torch.manual_seed(0)
+        frozen = Model()
+    torch.manual_seed(0)
+    table = one(Model())
+    pd.testing.assert_frame_equal(one(frozen), table)
+    torch.manual_seed(0)
+    pd.testing.assert_frame_equal(one(nn.DataParallel(Model())), table)
+
+
+@pytest.mark.exact
 def test_sequences_of_a_batch_are_averaged() -> None:
     torch.manual_seed(0)
     model = Model()

@@ -15,8 +15,9 @@ from torch import nn
 import spannorm_theory as st
 from spannorm_theory.auditing.matrices import measured
 from spannorm_theory.auditing.norms import norms_of
+from spannorm_theory.auditing.observed import Observed
 from spannorm_theory.auditing.roles import BlockMatrices, matrices_of
-from spannorm_theory.auditing.rules import Observed, rules_of
+from spannorm_theory.auditing.rules import rules_of
 from spannorm_theory.auditing.scheme import stds_of
 from spannorm_theory.auditing.sizes import AttentionSizes
 from spannorm_theory.base import symbols
@@ -132,12 +133,14 @@ SHAPES = {
 }
 
 
-def drawn(stds: dict[str, Callable[[int], float]], seed: int = 0) -> list[Observed]:
+def drawn(
+    stds: dict[str, Callable[[int], float]], seed: int = 0, shapes: dict[str, tuple[int, int]] = SHAPES
+) -> list[Observed]:
     """Roles whose measured standard deviations have the noise of their number of entries."""
     generator, layers = np.random.default_rng(seed), np.arange(float(DEPTH))
     result = []
     for role, std in stds.items():
-        inputs, outputs = SHAPES[role]
+        inputs, outputs = shapes[role]
         error = np.full(DEPTH, (2 * inputs * outputs) ** -0.5)
         measured = np.array([std(int(l)) for l in layers]) * (1 + error * generator.standard_normal(DEPTH))
         result.append(Observed(role, inputs, outputs, layers, measured, error, 5.0, inputs * outputs))
@@ -147,6 +150,7 @@ def drawn(stds: dict[str, Callable[[int], float]], seed: int = 0) -> list[Observ
 RULES = {
     "0.02": lambda inputs, l: 0.02,
     "0.006": lambda inputs, l: 0.006,
+    "0.0134": lambda inputs, l: 0.0134,
     "0.02/√(2L)": lambda inputs, l: 0.02 / (2 * DEPTH) ** 0.5,
     "0.02/√(2(l+1))": lambda inputs, l: 0.02 / (2 * (l + 1)) ** 0.5,
     "1/√inputs": lambda inputs, l: inputs**-0.5,
@@ -176,6 +180,14 @@ def test_a_rule_is_found_from_noisy_standard_deviations(words: str) -> None:
         assert found["attn.output"].words == words
         assert found["ffn.up"].words == base
         assert all(rule.known for rule in found.values())
+
+
+@pytest.mark.exact
+def test_a_number_is_not_read_as_an_odd_factor_of_depth() -> None:
+    roles = {"attn.query": lambda l: 1 / 16, "ffn.router": lambda l: 0.02}  # 1/16 (8 L)^(-1/4) at 12 blocks
+    shapes = {"attn.query": (256, 256), "ffn.router": (256, 8)}
+    found = rules_of(drawn(roles, shapes=shapes), DEPTH, 256)
+    assert [found[role].words for role in roles] == ["1/√inputs", "0.02"]
 
 
 @pytest.mark.exact
@@ -330,6 +342,15 @@ def test_what_the_architecture_lacks_is_a_gap() -> None:
     assert "parameters without a role: extra.weight" in gaps
     assert "the placement of the norms" in gaps
     assert "pass activation=" in gaps["the activation"]
+
+
+@pytest.mark.exact
+def test_a_block_that_was_copied_is_a_gap() -> None:
+    torch.manual_seed(0)
+    model = Model(depth=4)
+    model.blocks[2].load_state_dict(model.blocks[0].state_dict())
+    features = [gap.feature for gap in st.read(model, tokens=4).gaps]
+    assert "blocks.2 hold the numbers of another block" in features
 
 
 @pytest.mark.exact
