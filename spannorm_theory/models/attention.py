@@ -94,7 +94,7 @@ def _latent(config: Config) -> Iterator[Fact]:
 
 
 def _logits(config: Config, row: Family, head: int) -> Iterator[Fact]:
-    """What multiplies q.k, where it is not one over the root of the head width."""
+    """The factor on q.k, where it is not one over the root of the head width."""
     plain = 1 / sqrt(head)
     scale = config.size("attention_multiplier", plain)
     if config.value("query_pre_attn_scalar") is not None:

@@ -1,4 +1,4 @@
-"""What each model type builds from its configuration, as rows of a table.
+"""Model types, and what each builds from its configuration, as rows of a table.
 
 A row says what the configuration does not: where the norms stand, what the embedding adds up, which values
 keys have that a file leaves out. ``when`` are the keys that change a row.

@@ -67,12 +67,12 @@ def _ratio(hidden: int, width: int) -> float:
 
 
 def _theirs(config: Config, row: Family) -> str:
-    """What the library calls the activation."""
+    """The activation, as the library calls it."""
     return str(config.value("activation", row.activation))
 
 
 def _activation(config: Config, row: Family) -> str | None:
-    """What we call it; None if it is not registered."""
+    """The registered activation; None if there is none."""
     theirs = _theirs(config, row)
     names = NAMES.get(theirs, ((theirs,), ()))[row.gated]
     return next((name for name in names if name in ACTIVATIONS), None)

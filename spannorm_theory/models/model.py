@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from html import escape
 from typing import Any
 
 from ..spec.architecture import Architecture
+from ..spec.fields import Fields
+
+#: the fields that are said whatever they are
+ALWAYS = ("placement", "scaling", "depth", "width", "heads", "tokens")
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Model:
-    """What :func:`.reader.from_config` and :func:`.registry.model` return.
+    """The result of :func:`.reader.from_config` and :func:`.registry.model`.
 
     Attributes:
         arch: the architecture, as far as one can say it.
@@ -50,11 +54,19 @@ class Model:
         }
 
     def text(self) -> str:
-        """The text form of the architecture, and a line for each gap and note."""
-        lines = [f"{self.name}: {self.source}", f"  {self.arch}"]
-        lines += [f"  not modelled: {gap}" for gap in self.gaps]
-        lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        """The fields that are not the default, each gap and note, and the text form of the architecture."""
+        lines = [f"{self.name}: {self.source}"]
+        lines += [f"  {name:18s} {value}" for name, value in self.said.items()]
+        lines += [f"not modelled: {gap}" for gap in self.gaps]
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join([*lines, str(self.arch)])
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """Placement and scaling, and the fields that are not the default."""
+        standard = {f.name: f.default for f in fields(Fields)}
+        values = self.arch.to_dict()
+        return {name: value for name, value in values.items() if value != standard[name] or name in ALWAYS}
 
     def _repr_html_(self) -> str:
         """The fields of the architecture, and the gaps below them."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 from ..base.files import write_file
 from ..spec.architecture import Architecture
-from ..spec.fields import Fields
 from .model import Model
 from .registry import GRADES, Published, published
 
@@ -58,7 +56,7 @@ def _row(entry: Published, found: Model) -> str:
         _norms(arch),
         _attention(arch),
         _feedforward(arch),
-        _more(arch),
+        _more(found),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -84,15 +82,13 @@ def _feedforward(arch: Architecture) -> str:
     return text
 
 
-def _more(arch: Architecture) -> str:
-    """The fields that no other column is about and that are not the default."""
-    standard = {f.name: f.default for f in fields(Fields)}
-    values = {name: value for name, value in arch.to_dict().items() if name not in SHOWN}
-    return ", ".join(f"{name}={value}" for name, value in values.items() if value != standard[name])
+def _more(found: Model) -> str:
+    """The fields that no other column is about."""
+    return ", ".join(f"{name}={value}" for name, value in found.said.items() if name not in SHOWN)
 
 
 def _gaps(found: list[Model]) -> Iterator[str]:
-    """What each model has that its architecture has not; what many share, once."""
+    """A line for each gap, with the models that have it."""
     shared = Counter(gap for model in found for gap in model.gaps)
     often = {gap for gap, times in shared.items() if times > 1}
     for gap in sorted(often, key=lambda gap: (-shared[gap], gap.feature)):

@@ -1,5 +1,5 @@
-"""What a configuration says becomes fields of an architecture, one fact after the other; what an architecture
-does not take is a gap."""
+"""Facts of a configuration become fields of an architecture, one after the other; those that no architecture
+takes are gaps."""
 
 from __future__ import annotations
 

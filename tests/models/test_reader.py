@@ -159,7 +159,9 @@ def test_experts() -> None:
     assert (arch.experts, arch.top_k, arch.shared_experts, arch.gates) == (8, 2, 3, "softmax")
     assert arch.hidden == 32
     assert of("qwen2_moe", **keys, norm_topk_prob=True).arch.gates == "renormalised"
-    assert "a gate on the shared experts" in features(qwen)
+    assert (
+        qwen.to_dict()["fields"].get("shared_gate", "a gate on the shared experts" in features(qwen)) is True
+    )
     assert "2 blocks are dense" in features(of("qwen3_moe", **keys, decoder_sparse_step=2))
     one = of("hunyuan_v1_moe", num_experts=1)  # its expert and the shared one are one wide branch
     assert (one.arch.experts, one.arch.hidden) == (1, 2 * 176)
@@ -291,7 +293,10 @@ def test_facts_settle_one_after_the_other() -> None:
 
 def test_a_model_shows_itself() -> None:
     model = of("nemotron")
-    assert model.text().splitlines()[1] == f"  {model.arch}"
+    lines = model.text().splitlines()
+    assert lines[-1] == str(model.arch)
+    assert lines[1].split() == ["placement", "pre-norm"]
+    assert {"scaling", "norm", "mask"} <= {line.split()[0] for line in lines}
     assert model.to_dict()["gaps"][0].keys() == {"feature", "effect"}
     assert json.dumps(model.to_dict())
     assert all(gap.feature in model._repr_html_() for gap in model.gaps if "'" not in gap.feature)
