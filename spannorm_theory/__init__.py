@@ -37,6 +37,8 @@ _HOME = {
     "probe": "auditing.probe",
     "Probe": "auditing.probe",
     "identify": "auditing.identify",
+    "audit": "auditing.audit",
+    "Audit": "auditing.audit",
     "Identification": "auditing.identify",
     "read": "auditing.read",
     "Reading": "auditing.read",
@@ -64,6 +66,8 @@ _HOME = {
 if TYPE_CHECKING:
     from .atlases import Atlas as Atlas
     from .atlases import atlas as atlas
+    from .auditing.audit import Audit as Audit
+    from .auditing.audit import audit as audit
     from .auditing.identify import Identification as Identification
     from .auditing.identify import identify as identify
     from .auditing.probe import Probe as Probe

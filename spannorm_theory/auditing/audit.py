@@ -16,7 +16,7 @@ from ..models.model import Gap
 from ..prediction.predict import predict_profiles
 from ..spec.architecture import Architecture
 from ..verification.outcome import DISAGREES, UNDECIDED, Verification
-from .deviations import Deviation, as_found, deviations
+from .deviations import Deviation, as_found, deviations, not_shown
 from .expectation import expectation
 from .identify import held, identified
 from .networks import built, require_buildable
@@ -33,14 +33,11 @@ class Audit:
     """What :func:`audit` returns.
 
     Attributes:
-        reading: what the tensors say.
-        probe: what the networks do.
-        expected: the architecture that the module should be.
-        source: where that comes from, in words.
-        deviations: single things in which the module is not as expected, by its tensors and its input.
-        arch: the expected architecture with these things as they were found.
-        verification: the theory of ``arch`` against the networks.
-        suspect: where theory and networks disagree, the single change that restores agreement; None where they
+        reading: what the tensors say. probe: what the networks do. expected: the architecture that the module
+        should be. source: where that comes from, in words. deviations: single things in which the module is
+        not as expected, by its tensors and its input. arch: the expected architecture with these things as
+        they were found. verification: the theory of ``arch`` against the networks. suspect: where theory and
+        networks disagree, the single change that restores agreement; None where they
             agree, or no change of the list does.
     """
 
@@ -149,10 +146,10 @@ def audit(
     forward and backward pass against the theory.
 
     Args:
-        build: a function of a seed that makes a fresh network, or it and its inputs.
-        inputs, tokens, blocks, seed, progress: those of :func:`.probe.probe`.
-        networks: how many to measure, at least 3; 32 decide.
-        expected: what the module should be: an architecture, its text form, the name of a published model, or the
+        build: a function of a seed that makes a fresh network, or it and its inputs. inputs, tokens, blocks,
+        seed, progress: those of :func:`.probe.probe`. networks: how many to measure, at least 3; 32 decide.
+        expected: what the module should be: an architecture, its text form, the name of a published model, or
+        the
             path of a configuration. None takes the module's own configuration, and where there is none the
             placement that fits best with the initialisation that was read: then only what the networks do is
             tested, and the summary has the rule in words.
@@ -179,6 +176,9 @@ def audit(
         wanted = _best(reading, measured), "the rule that was read"
     arch, source = wanted[0].with_(**fields), wanted[1]
     _require_sizes(arch, measured)
+    if unseen := not_shown(arch, reading.shown):
+        stated = {"placement": arch.placement, **unseen, **fields}
+        reading = read(model, inputs=given if inputs is None else inputs, **options, **stated)
     assert reading.arch is not None
     moment = float(measured.table.query("quantity == 'variance' and layer == 0")["value"].iloc[0])
     found = deviations(reading.table, reading.arch, arch, source, moment)
@@ -220,7 +220,8 @@ def first_departure(verification: Verification) -> int | None:
     if layers:
         return max(0, int(min(layers)))
     matrices = table[table["quantity"] == "weight_grad_norm"]
-    return None if matrices.empty else int(matrices.loc[matrices["gate"].idxmax(), "layer"])
+    worst = matrices.sort_values("gate")["layer"]
+    return None if worst.empty else int(worst.iloc[-1])
 
 
 def _explanation(arch: Architecture, verification: Verification, measured: Probe) -> Suspect | None:

@@ -1,4 +1,5 @@
-"""Single things in which a module, as its tensors and its run show it, is not the architecture that is expected."""
+"""Single things in which a module, as its tensors and its run show it, is not the architecture that is
+expected."""
 
 from __future__ import annotations
 
@@ -122,7 +123,8 @@ def _matrix(role: str, part: pd.DataFrame, expected: Array, rule: str) -> Deviat
         return None
     layers, by_layer = tuple(sorted(set(ratio.index[off]))), ratio[off].groupby(level=0).mean()
     low, high = by_layer.min(), by_layer.max()
-    how = _times(float(by_layer.mean())) if high < (1 + COUNTS) * low else f"{low:.2g} to {high:.2g} times"
+    alike = np.log(high / low) < max(COUNTS, 2 * BEYOND * float(error.max()))
+    how = _times(float(by_layer.mean())) if alike else f"{low:.2g} to {high:.2g} times"
     count = part["layer"].nunique()
     return Deviation(role, layers, f"{role} of {_blocks(layers, count)}: {how} the std of {rule}")
 
@@ -140,6 +142,17 @@ def _blocks(layers: Sequence[int], count: int) -> str:
     if list(layers) == list(range(layers[0], layers[-1] + 1)):
         return f"blocks {layers[0]} to {layers[-1]}"
     return f"blocks {', '.join(map(str, layers))}"
+
+
+def not_shown(expected: Architecture, shown: frozenset[str]) -> dict[str, Any]:
+    """The fields that are expected to be other than the default, or have none that is likelier than others,
+    and of which a module shows nothing: they are taken as expected."""
+    plain = {field.name: field.default for field in fields(Fields)}
+    return {
+        name: value
+        for name, value in expected.to_dict().items()
+        if name not in shown and name not in NOT_SHOWN and (value != plain[name] or name == "activation")
+    }
 
 
 def as_found(shown: Architecture, found: Sequence[Deviation]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ def expectation(expected: Any, model: nn.Module, tokens: int) -> tuple[Architect
     """The expected architecture at ``tokens``, and where it comes from in words; None where nothing says it.
 
     Args:
-        expected: an architecture, its text form, the name of a published model, the path of a configuration, or
+        expected: an architecture, its text form, the name of a published model, the path of a configuration,
+        or
             None for the module's own ``config``.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from ..models.settle import Fact
 from .behaviour import activation_of
@@ -28,12 +28,13 @@ ROLES: Mapping[str, tuple[str, str]] = {
 }
 
 
-def shape_facts(s: Structure) -> Iterator[Fact]:
+def shape_facts(s: Structure, given: Container[str]) -> Iterator[Fact]:
     """What the module's shapes say beside the core of an architecture, which its configuration says better
-    where there is one."""
+    where there is one; fields that the user has ``given`` are no question."""
     heads, own = s.heads("attn.query") or s.sizes.heads, s.head_width
     if heads is None or own is None:
-        yield Fact("the number of heads", "the module does not say it; pass heads=... to say it")
+        if "heads" not in given:
+            yield Fact("the number of heads", "the module does not say it; pass heads=... to say it")
     elif heads * own != s.width and "attn.query_down" not in s.roles:
         yield Fact(
             f"heads of width {own} where width / heads is {s.width / heads:g}",
@@ -41,7 +42,7 @@ def shape_facts(s: Structure) -> Iterator[Fact]:
             {"heads": heads, "head_width": own},
         )
     yield from _inner_norms(s)
-    if activation_of(s.blocks.modules[-1][1]) is None:
+    if "activation" not in given and activation_of(s.blocks.modules[-1][1]) is None:
         yield Fact("the activation", "no module or configuration says it; pass activation=... to say it")
     for role, (feature, effect) in ROLES.items():
         if role in s.roles:

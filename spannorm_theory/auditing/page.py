@@ -1,4 +1,5 @@
-"""The page of an audit: verdict, what departs, and theory against networks, in one file that reads offline."""
+"""The page of an audit: verdict, what departs, and theory against networks, in one file that reads
+offline."""
 
 from __future__ import annotations
 
@@ -62,12 +63,18 @@ def _list(lines: Iterable[str]) -> str:
 
 def _rows(audit: Audit) -> str:
     rows = [
-        [
-            row["quantity"], row["stream"], str(row["layer"]), f"{row['theory']:.4g}", f"{row['estimate']:.4g}",
-            f"{row['se']:.2g}", f"{row['z']:.1f}", row["verdict"],
-        ]
+        (
+            row["quantity"],
+            row["stream"],
+            str(row["layer"]),
+            f"{row['theory']:.4g}",
+            f"{row['estimate']:.4g}",
+            f"{row['se']:.2g}",
+            f"{row['z']:.1f}",
+            row["verdict"],
+        )
         for row in audit.verification.worst().to_dict("records")
-    ]  # fmt: skip
+    ]
     return table(COLUMNS, [[escape(cell) for cell in row] for row in rows], frozenset(range(2, 7)))
 
 
@@ -79,7 +86,7 @@ def _figure(audit: Audit) -> str:
     figure.savefig(image, format="png", dpi=200, bbox_inches="tight")
     source = "data:image/png;base64," + b64encode(image.getvalue()).decode()
     caption = (
-        f"Networks less theory in standard errors, layers rising within each row; {audit.probe.networks} networks, "
-        f"{audit.probe.depth} blocks, width {audit.probe.width}, {audit.probe.tokens} tokens."
+        f"Networks less theory in standard errors, layers rising within each row; {audit.probe.networks} "
+        f"networks, {audit.probe.depth} blocks, width {audit.probe.width}, {audit.probe.tokens} tokens."
     )
     return tag("figure", f'<img alt="{escape(caption)}" src="{source}">' + tag("figcaption", escape(caption)))

@@ -59,6 +59,11 @@ class Reading:
     given: Mapping[str, Any] = field(compare=False)
     scheme: Scheme
 
+    @property
+    def shown(self) -> frozenset[str]:
+        """The fields of an architecture that the module, or its configuration, says."""
+        return frozenset(self.core).union(*(fact.fields for fact in self.facts))
+
     def architecture(self, placement: str) -> Architecture:
         """The architecture with its norms placed otherwise, and the gains of the tensors.
 
@@ -177,7 +182,7 @@ def _facts(
     own = {name: value for name, value in fields_of(seen).items() if name not in given}
     known = configured(model, seen.tokens)
     if known is None:
-        return own, (*shape_facts(seen), *tensor_facts(seen)), ()
+        return own, (*shape_facts(seen, given), *tensor_facts(seen)), ()
     core = known.arch.to_dict()
     core |= {name: value for name, value in own.items() if name in SEEN}
     plain = {f.name: f.default for f in dataclasses.fields(Fields)}

@@ -52,7 +52,7 @@ def suspects(arch: Architecture, first: int) -> Iterator[Suspect]:
 
 Change = Callable[[Architecture], dict[str, Any]]
 
-#: sentences, and the fields that change
+#: sentences, and the fields that change; the embedding's size is measured
 _CHANGES: tuple[tuple[str, Change], ...] = (
     ("logits are not divided by the root of the head width", lambda a: {"logit_scale": 1.0}),
     ("logits are divided by the head width, not by its root", lambda a: {"logit_scale": "linear"}),
@@ -62,9 +62,7 @@ _CHANGES: tuple[tuple[str, Change], ...] = (
     ("queries and keys are not normed", lambda a: {"qk_norm": False}),
     ("norms have gain 2", lambda a: {"norm_gain": 2 * a.norm_gain}),
     ("norms have epsilon 1e-3", lambda a: {"norm_epsilon": 1e-3}),
-    ("the embedding is multiplied by the root of the width", lambda a: {"input_variance": a.input_variance * a.width}),
-    ("the embedding is not multiplied by the root of the width", lambda a: {"input_variance": a.input_variance / a.width}),
-)  # fmt: skip
+)
 
 
 def _without_norms(arch: Architecture, block: int | None) -> Iterator[Suspect]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .ends import require_encodable
 from .flags import Commands, field_flags, fields
 from .given import require_read
+from .loading import loaded
 from .profiles import PLUS_MINUS, print_table
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from ..auditing.probe import Probe
     from ..auditing.read import Reading
 
-#: the parts of an audit, in their order
+#: the parts of an audit that can be had alone, in their order
 PARTS = ("read", "probe", "identify")
 #: flags that a part reads beside its own
 COMMON = ("only", "tokens", "blocks", "seed")
@@ -25,14 +24,20 @@ COMMON = ("only", "tokens", "blocks", "seed")
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    text = "Read a torch module's initialisation, measure it, and say which placement it has."
+    text = "Check a torch module before it is trained: exit status 1 unless it is healthy."
     parser = commands.add("audit", text, _run)
     parser.add_argument(
-        "build", metavar="FILE.py:NAME", help="a module, or a function of a seed that makes one"
+        "build",
+        metavar="FILE.py:NAME",
+        help="a function of a seed that makes a module (for a part alone also a module), or config.json",
     )
-    parser.add_argument("--only", metavar="PART", help="read, probe or identify (default: all)")
+    parser.add_argument("--only", metavar="PART", help="read, probe or identify (default: an audit)")
+    parser.add_argument(
+        "--expected", help="what it should be: a text form, a model's name or a configuration's path"
+    )
+    parser.add_argument("--html", metavar="FILE", help="write the audit as a page")
     parser.add_argument("--blocks", metavar="PATH", help="of the list of blocks in the module")
-    parser.add_argument("--networks", type=int, default=16, help="to measure (default: 16)")
+    parser.add_argument("--networks", type=int, default=32, help="to measure (default: 32)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--placement", help="of the norms, where the module does not say it")
@@ -41,7 +46,6 @@ def add(commands: Commands) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from ..base import arguments
-    from ..base.errors import InputError
 
     if args.only is not None:
         arguments.choice("part", args.only, PARTS)
@@ -52,21 +56,46 @@ def _run(args: argparse.Namespace) -> int:
         require_read(args, "--only read", (*COMMON, *stated))
     if args.only == "probe":
         require_read(args, "--only probe", (*COMMON, "networks"))
+    if args.only == "identify":
+        require_read(args, "--only identify", (*COMMON, "networks", *stated))
     if not args.json:
         require_encodable("√" + PLUS_MINUS)
     build = loaded(args.build)
-    reading = measured = found = None
-    if args.only != "probe":
-        reading = _reading(build, args, stated)
-    if args.only != "read":
-        measured = _measured(build, args)
-    if reading is not None and measured is not None and measured.networks > 2:
+    return _audited(build, args, stated) if args.only is None else _part(build, args, stated)
+
+
+def _audited(build: Any, args: argparse.Namespace, stated: dict[str, Any]) -> int:
+    from ..auditing.audit import HEALTHY, audit
+    from ..base.files import require_file
+
+    require_file(args.html)
+    progress = False if args.quiet else None
+    options = {"networks": args.networks, "expected": args.expected, "progress": progress, **_options(args)}
+    found = audit(build, **options, **stated)
+    if args.html is not None:
+        found.write_html(args.html)
+    if args.json:
+        from ..base.jsontext import to_json
+
+        print(to_json(found.to_dict()))
+    else:
+        print(found.summary())
+    return 0 if found.verdict == HEALTHY else 1
+
+
+def _part(build: Any, args: argparse.Namespace, stated: dict[str, Any]) -> int:
+    from ..base.errors import InputError
+
+    reading = _reading(build, args, stated) if args.only != "probe" else None
+    measured = _measured(build, args) if args.only != "read" else None
+    found = None
+    if reading is not None and measured is not None:
         from ..auditing.identify import identified
 
+        if measured.networks < 3:
+            raise InputError("identify needs at least 3 networks of a function of the seed")
         found = identified(reading, measured)
-    elif args.only == "identify":
-        raise InputError("identify needs at least 3 networks of a function of the seed; NAME is one module")
-    _show(args, reading, measured, found)
+    _show(args, reading if found is None else None, measured if found is None else None, found)
     return 0
 
 
@@ -112,40 +141,8 @@ def _show(
         return
     if reading is not None:
         print(reading.text())
-    if measured is not None and args.only != "identify":
+    if measured is not None:
         print(measured)
         print_table(measured.table)
     if found is not None:
         print(f"placement: {found.words()}")
-
-
-def loaded(text: str) -> Any:
-    """The object ``NAME`` of a Python file, given as ``FILE.py:NAME``; NAME is ``build`` where it is left
-    out.
-
-    Raises:
-        InputError: no such file or name, or a file that fails.
-    """
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    from ..base.callables import calling
-    from ..base.errors import InputError, UnknownNameError
-
-    file, _, name = text.rpartition(":") if ":" in text else (text, "", "")
-    path = Path(file)
-    if path.suffix != ".py" or not path.is_file():
-        raise InputError(f"expected FILE.py:NAME of a file that exists, got {text!r}")
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.path.insert(0, str(path.parent))
-    try:
-        with calling(spec.loader.exec_module, str(path)):
-            spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.parent))
-    known = {key: value for key, value in vars(module).items() if not key.startswith("_") and callable(value)}
-    if (name or "build") not in known:
-        raise UnknownNameError(f"name in {path.name}", name or "build", known)
-    return known[name or "build"]
