@@ -1,4 +1,4 @@
-r"""Allowances: how far a finite network's mean may be from the wide limit, leading order (T9.10 to T9.13).
+r"""Allowances: how far a finite network's mean may be from the wide limit, leading order (T9.10 to T9.14).
 
 A block whose skip keeps the cosine c adds to the logarithm of a token's squared norm a fluctuation of
 variance v_l = 4 (1 - c_l^2) / d, and 2 (1 - c)^2 (1/d_kv - 1/d) where heads share keys and values of d_kv
@@ -97,7 +97,7 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
 
 def _of_head(arch: Architecture, profiles: Mapping[Key, Array]) -> float:
     """Share by which the gradient of a cross-entropy at the model's output exceeds the wide limit's, as it
-    leans on that output: E (z.(P - e_label))^2 = [z2 (1 - P2)]^2 + z2 of logits z, over d z2 (1 + P2)."""
+    leans on that output (T9.14): E (z.(P - e_label))^2 = [z2 (1 - P2)]^2 + z2, over d z2 (1 + P2)."""
     if (OUTPUT, "logit_second_moment") not in profiles:
         return 0.0
     size = float(np.exp(profiles[OUTPUT, "logit_second_moment"][0]))
@@ -108,7 +108,7 @@ def _of_head(arch: Architecture, profiles: Mapping[Key, Array]) -> float:
 def _of_log(
     arch: Architecture, quantity: str, profiles: Mapping[Key, Array], floor: float, whole: Array
 ) -> Array:
-    """Allowance of what a training log holds, (1,), ``whole`` being V_L.
+    """Allowance of what a training log holds, (1,), ``whole`` being V_L (T9.14).
 
     Logits have the fluctuation of the output, with whose second moment z2 a loss moves as (1 - P2) / 2. The
     gradient's norm is the mean of a root, which is below the root of the mean by an eighth of a
