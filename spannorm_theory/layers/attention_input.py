@@ -59,8 +59,8 @@ class AttentionInput:
 
     @cached_property
     def drop(self) -> Array:
-        """1 - rho, (layers,), rho the token cosine of keys, behind norms where they have them; that of queries
-        differs by a fifth of the inverse of the keys' width at most, and is taken as the same."""
+        """1 - rho, (layers,), rho the token cosine of keys, behind norms where they have them; that of
+        queries differs by a fifth of the inverse of the keys' width at most, and is taken as the same."""
         norm = self._norm("key")
         return self._apart if norm is None else self._behind(norm)[0]
 
