@@ -159,7 +159,8 @@ def _any_weights(moments: Attention, gains: dict[str, float], u: float, kept: fl
     n = moments.tokens
     size, back = {}, {}
     for name in ("query", "key", "value"):
-        kernel = moments.head_norm if name in moments.normed else None
+        normed = moments.head_norm is not None and name in moments.normed
+        kernel = moments.head_norm.of(name) if moments.head_norm is not None and normed else None
         size[name] = gains[f"attn.{name}"] * u if kernel is None else 1.0
         back[name] = gains[f"attn.{name}"] if kernel is None else float(kernel.slope(1.0)) / u
     output = gains["attn.output"] / kept

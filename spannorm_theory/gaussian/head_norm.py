@@ -38,13 +38,14 @@ NODES = 16
 
 
 class HeadNorm:
-    """Kernel of a norm over ``size`` independent Gaussian coordinates.
+    """Kernel of a norm over ``size`` independent Gaussian coordinates, those of queries; and of one over
+    ``shared``, those of keys and values where heads share them.
 
     Raises:
         AssumptionError: fewer than three are free, where the norm's gradient has no second moment.
     """
 
-    def __init__(self, size: int, kind: str) -> None:
+    def __init__(self, size: int, kind: str, shared: int | None = None) -> None:
         self.size = size - (kind == "layer")
         if self.size < 3:
             raise AssumptionError(
@@ -52,6 +53,11 @@ class HeadNorm:
                 "coordinates per head"
             )
         self._table = _table(self.size)
+        self._shared = None if shared is None else HeadNorm(shared, kind)
+
+    def of(self, name: str) -> HeadNorm:
+        """The kernel of "query", "key" or "value"."""
+        return self if name == "query" or self._shared is None else self._shared
 
     def value(self, rho: Any) -> Any:
         """K(rho), the mean cosine of two normalised vectors."""

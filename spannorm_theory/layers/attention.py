@@ -89,7 +89,8 @@ class Attention:
     def transfer(self) -> Transfer:
         """Function from the input (q, delta) and the gains in the order of :attr:`takes` to the branch's
         (q, delta), for the loop over layers."""
-        norm = self.head_norm.drop if self.head_norm is not None and "query" in self.normed else None
+        normed_keys = self.head_norm is not None and "key" in self.normed
+        norm = self.head_norm.of("key").drop if self.head_norm is not None and normed_keys else None
         normed_values, inner_norm, rows = "value" in self.normed, self.inner_norm, self.rows.forward
         width, factor, masked = self.width, self.logit_factor, self._masked
 

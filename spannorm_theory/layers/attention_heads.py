@@ -106,14 +106,14 @@ class SampledHeads:
         """Gram of queries, keys or values at gain 1, per coordinate, behind their norm."""
         if name not in self.normed or self.head_norm is None:
             return gram
-        return np.asarray(self.head_norm.value(gram / token_scales(gram)))
+        return np.asarray(self.head_norm.of(name).value(gram / token_scales(gram)))
 
     def before_norm(self, name: str, gram: Array, gains: Gains) -> Array | float:
         """Element-wise factor from the gradient Gram behind a projection's norm to that in front of it."""
         if name not in self.normed or self.head_norm is None:
             return 1.0
         scale = token_scales(gram)
-        return np.asarray(self.head_norm.slope(gram / scale) / (gains[f"attn.{name}"] * scale))
+        return np.asarray(self.head_norm.of(name).slope(gram / scale) / (gains[f"attn.{name}"] * scale))
 
     def gain(self, name: str, gains: Gains) -> float:
         """Second moment of queries, keys or values over that at gain 1: s_W, which a norm takes away."""

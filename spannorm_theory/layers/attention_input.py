@@ -40,23 +40,29 @@ class AttentionInput:
 
     def _norm(self, name: str) -> HeadNorm | None:
         """The norm behind a projection."""
-        return self.head_norm if name in self.normed else None
+        return self.head_norm.of(name) if self.head_norm is not None and name in self.normed else None
 
     @cached_property
     def _apart(self) -> Array:
         """1 - rho of the input, (layers,); tokens that are zero are equal."""
         return np.divide(self.delta, self.q, out=np.zeros_like(self.q), where=self.q > 0)
 
+    def _behind(self, norm: HeadNorm) -> Array:
+        """1 - K, K' and K'(1) - K' behind a norm, (3, layers): :meth:`HeadNorm.all` of the input."""
+        if norm not in self._known:
+            self._known[norm] = norm.all(self._apart)
+        return self._known[norm]
+
     @cached_property
-    def _behind(self) -> Array:
-        """1 - K, K' and K'(1) - K' behind the norm, (3, layers): :meth:`HeadNorm.all` of the input."""
-        assert self.head_norm is not None
-        return self.head_norm.all(self._apart)
+    def _known(self) -> dict[HeadNorm, Array]:
+        return {}
 
     @cached_property
     def drop(self) -> Array:
-        """1 - rho, (layers,), rho the token cosine of queries and keys, behind norms where they have them."""
-        return self._behind[0] if self._norm("query") else self._apart
+        """1 - rho, (layers,), rho the token cosine of keys, behind norms where they have them; that of
+        queries differs by a fifth of the inverse of the keys' width at most, and is taken as the same."""
+        norm = self._norm("key")
+        return self._apart if norm is None else self._behind(norm)[0]
 
     def projected(self, name: str) -> tuple[Any, Any]:
         """Second moment of a query, key or value coordinate, and its drop between tokens."""
@@ -72,11 +78,12 @@ class AttentionInput:
         if norm is None:
             return 1.0, 1.0
         size = self.gains[f"attn.{name}"] * self.q
-        return norm.slope(1.0) / size, self._behind[1] / size
+        return norm.slope(1.0) / size, self._behind(norm)[1] / size
 
     def fall(self, name: str) -> Any:
         """The difference of the two factors of :meth:`back`, without cancellation; zero without a norm."""
-        return self._behind[2] / (self.gains[f"attn.{name}"] * self.q) if self._norm(name) else 0.0
+        norm = self._norm(name)
+        return 0.0 if norm is None else self._behind(norm)[2] / (self.gains[f"attn.{name}"] * self.q)
 
     @cached_property
     def logit_variance(self) -> Array:

@@ -86,7 +86,7 @@ class PositionRows:
         """p, (m, m), and q, (m,), of queries, keys or values at gain 1, behind their norm."""
         gram = self.gram
         if name in self.law.normed and self.law.head_norm is not None:
-            gram = self.law.head_norm.value(gram / scales(gram))
+            gram = self.law.head_norm.of(name).value(gram / scales(gram))
         return gram[:, :-1], gram[:, -1]
 
     def before_norm(self, name: str) -> Array | float:
@@ -94,7 +94,8 @@ class PositionRows:
         if name not in self.law.normed or self.law.head_norm is None:
             return 1.0
         size = scales(self.gram)
-        return np.asarray(self.law.head_norm.slope(self.gram / size) / (self.gains[f"attn.{name}"] * size))
+        slope = self.law.head_norm.of(name).slope(self.gram / size)
+        return np.asarray(slope / (self.gains[f"attn.{name}"] * size))
 
     def _seen(self, name: str) -> tuple[Array, Array]:
         """p and q of queries or keys as logits see them, which rotary embedding turns away from each

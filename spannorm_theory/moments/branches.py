@@ -134,16 +134,19 @@ def _rotary(seen: Attends, arch: Architecture) -> Rotary | None:
 
 
 def _head_norm(branch: Branch, arch: Architecture) -> HeadNorm | None:
-    """The norm on the branch's queries and keys, if any.
+    """The norms on the branch's queries, keys and values, if any.
 
     Raises:
-        AssumptionError: it runs over another width for keys than for queries.
+        AssumptionError: they run over one head for keys, and over all for queries.
     """
-    if arch.qk_norm_over == "width" and arch.kv_heads is not None:
-        raise AssumptionError(
-            f"norms over the width of kv_heads={arch.kv_heads} shared heads are not derived; use "
-            "qk_norm_over='head', or kv_heads=None"
-        )
     if not arch.normed(branch):
         return None
-    return HeadNorm(arch.heads_width if arch.qk_norm_over == "width" else arch.head_size, arch.norm)
+    if arch.qk_norm_over == "head":
+        return HeadNorm(arch.head_size, arch.norm)
+    if arch.kv_heads == 1:
+        raise AssumptionError(
+            "norms over the width of kv_heads=1 hold keys to a sphere and not queries, which is not derived; "
+            "use qk_norm_over='head', or more kv_heads"
+        )
+    shared = None if arch.kv_heads is None else arch.kv_heads * arch.head_size
+    return HeadNorm(arch.heads_width, arch.norm, shared)

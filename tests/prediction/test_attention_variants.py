@@ -200,11 +200,27 @@ def test_positions_need_the_position_resolved_theory() -> None:
 
 
 @pytest.mark.exact
-def test_norms_over_the_width_of_shared_heads_are_declined() -> None:
-    arch = SMALL.with_(qk_norm=True, qk_norm_over="width", kv_heads=2)
+def test_norms_over_the_width_of_one_shared_head_are_declined() -> None:
+    arch = SMALL.with_(qk_norm=True, qk_norm_over="width", kv_heads=1)
     for theory in (predict_pair, predict_gram):
-        with pytest.raises(AssumptionError, match="kv_heads=2"):
+        with pytest.raises(AssumptionError, match="kv_heads=1"):
             theory(arch)
+
+
+@pytest.mark.exact
+def test_norms_of_shared_heads_run_over_their_own_coordinates() -> None:
+    norm = HeadNorm(128, "rms", 16)
+    assert [norm.of(name).slope(1.0) for name in ("query", "key", "value")] == rounded(
+        [127 / 126, 15 / 14, 15 / 14]
+    )
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("fields", [{}, {"mask": "causal", "qkv_norm": True, "qk_norm": False}], ids=str)
+def test_networks_with_norms_over_the_width_of_shared_heads_agree(fields: dict[str, Any]) -> None:
+    arch = SMALL.with_(qk_norm=True, qk_norm_over="width", kv_heads=2)
+    result = verify(arch.with_(**fields), networks=32, progress=False)
+    assert result.passed, result.summary()
 
 
 @pytest.mark.exact
