@@ -102,11 +102,6 @@ def feedforward_moments(arch: Architecture, inner_norm: str | None, only_normed:
     """
     if arch.experts == 1:
         return FeedForward(arch.nonlinearity, arch.width, arch.hidden, inner_norm)
-    if arch.expert_groups > 1:
-        raise AssumptionError(
-            f"the choice of top_groups={arch.top_groups} among expert_groups={arch.expert_groups} is not "
-            "derived; use expert_groups=1 and top_groups=1, or simulate(...)"
-        )
     gates = gates_of(arch)
     if only_normed and not arch.shared_experts and gates.kind == "softmax":
         gates = replace(gates, kind="renormalised")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, log_expit
 
 from ..gaussian.closed_forms import Array
@@ -54,9 +55,11 @@ class Gates:
         return np.asarray(log_expit(logits)) if self.kind == "sigmoid" else logits
 
     def __call__(self, logits: Array) -> Routed:
-        """Gates of logits of shape (..., experts), without groups."""
-        least = np.partition(logits, self.experts - self.top_k, axis=-1)
-        chosen = logits >= least[..., self.experts - self.top_k, None]
+        """Gates of logits of shape (..., experts)."""
+        among = logits if self.groups == 1 else np.where(self._allowed(logits), logits, -np.inf)
+        chosen = logits >= _largest(among, self.top_k)
+        if self.groups > 1:
+            chosen &= among > -np.inf
         score = self.log_score(logits)
         w = np.exp(score - score.max(axis=-1, keepdims=True))
         if self.among_chosen:
@@ -64,3 +67,18 @@ class Gates:
         w /= w.sum(axis=-1, keepdims=True)
         slopes = expit(-logits) if self.kind == "sigmoid" else 1.0
         return Routed(w * chosen, w, chosen.astype(float), slopes)
+
+    def _allowed(self, logits: Array) -> NDArray[np.bool_]:
+        """Mask of the experts in a token's own groups: those with the largest sum of two scores under
+        "sigmoid", and else with the largest logit."""
+        parts = logits.reshape(*logits.shape[:-1], self.groups, -1)
+        two = self.kind == "sigmoid"
+        size = np.sort(expit(parts), axis=-1)[..., -2:].sum(axis=-1) if two else parts.max(axis=-1)
+        own = size >= _largest(size, self.top_groups)
+        return np.broadcast_to(own[..., None], parts.shape).reshape(logits.shape)
+
+
+def _largest(values: Array, count: int) -> Array:
+    """The last of the ``count`` largest values, (..., 1)."""
+    place = values.shape[-1] - count
+    return np.asarray(np.partition(values, place, axis=-1)[..., place, None])

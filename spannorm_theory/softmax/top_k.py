@@ -17,9 +17,9 @@ Method. Points of a circle z(a) = w_1 cos a + w_2 sin a, w_1 and w_2 standard Ga
 correlation cos(a - b): M equidistant points of one circle give M samples of a token and M samples of a pair
 for each of M/2 correlations, and every change of places on the way round is met. Multiples of the roots of
 primes, modulo one and shifted at random (Richtmyer, 1951), take the place of random w. Gaps are
-(A + A')/2 - O of the same samples; h(0) is computed apart. U_S comes from four tokens at a time, at
-correlations from 0 to 1; it is taken as constant below 0. ``errors`` are standard errors over independent
-shifts.
+(A + A')/2 - O of the same samples; h(0) is computed apart, or with groups sampled. U_S comes from four tokens
+at a time, at correlations from 0 to 1; it is taken as constant below 0. ``errors`` are standard errors over
+independent shifts.
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ SHIFTS, SIZE = 8, 1 << 17
 
 #: points of a shift, at least, for what one token alone decides: A, of which all others are shares
 SINGLE = 1 << 13
+
+#: t of the nearest tokens that are sampled where h(0) is not known, and such pairs on a circle
+NEAR, NEIGHBOURS = 0.005, 16
 
 #: logit variances beyond which gates are equal, or one-hot but for near ties whose share falls as 1/sqrt(v)
 SMALLEST_V, LARGEST_V = 1e-6, 1e4
@@ -152,6 +155,8 @@ class GateStatistics:
         experts, k = self.experts, self.top_k
         if k == experts:
             return 0.0
+        if self.gates.groups > 1:
+            return self._slope_near_one(logit_variance)
         x = np.linspace(-8.5, 8.5, 171)
         above, below = log_ndtr(-x), log_ndtr(x)
         front = gammaln(experts + 1) - gammaln(k) - gammaln(experts - k)
@@ -173,6 +178,20 @@ class GateStatistics:
         elif not among_chosen:
             gate = np.full_like(x, 0.25)
         return float(2 / np.sqrt(np.pi) * (density @ gate))
+
+    def _slope_near_one(self, logit_variance: float) -> float:
+        """h(0), on the line through h at ``NEAR`` and at twice that, from neighbours on circles: two groups
+        that change places take many experts with them."""
+        angle = 2 * np.arcsin(NEAR) * np.arange(NEIGHBOURS + 1)
+        basis = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        shape = 16 * SIZE // (NEIGHBOURS * self.experts), 2, self.experts
+        found = []
+        for seed in range(SHIFTS):
+            w = np.random.default_rng((seed, self.experts, self.top_k)).standard_normal(shape)
+            g = self.gates(np.sqrt(logit_variance) * (basis @ w)).gates
+            near, far = (np.square(g[:, lag:] - g[:, :-lag]).sum(axis=-1).mean() for lag in (1, 2))
+            found.append((2 * near - far / 2) / (2 * NEAR))
+        return float(max(np.mean(found), 0.0))
 
     def _scatter(self, logit_variance: float) -> Array:
         """U_S/t at each knot: swaps of experts make U_S proportional to t near rho = 1."""

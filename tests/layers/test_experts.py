@@ -25,6 +25,8 @@ CASES = [
     (Gates(16, 4), 0.3),
     (Gates(16, 4, "sigmoid"), 2.0),
     (Gates(4, 3, "sigmoid"), 9.0),
+    (Gates(16, 4, "sigmoid", 4, 2), 1.0),
+    (Gates(16, 3, "softmax", 8, 3), 2.0),
 ]
 
 
@@ -68,6 +70,29 @@ def test_overlaps_against_sampled_pairs(gates: Gates, v: float, rho: float) -> N
         error = np.hypot(values.std() / np.sqrt(samples), table.unit.errors[name] * scale[name])
         assert abs(found[name] - values.mean()) < 5 * error, name
         assert error < 0.03 * scale[name], name
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("kind", ["sigmoid", "softmax"])
+def test_a_choice_of_groups_against_one_by_hand(kind: str) -> None:
+    logits = np.random.default_rng(0).standard_normal((50, 2, 12))
+    found = Gates(12, 4, kind, 4, 2)(logits)
+    for z, g, chosen in zip(*(x.reshape(100, 12) for x in (logits, found.gates, found.chosen)), strict=True):
+        scores = expit(z) if kind == "sigmoid" else np.exp(z)
+        sizes = [sum(sorted(scores[3 * i : 3 * i + 3])[-2 if kind == "sigmoid" else -1 :]) for i in range(4)]
+        allowed = [e for i in np.argsort(sizes)[-2:] for e in range(3 * i, 3 * i + 3)]
+        best = sorted(allowed, key=lambda e: -z[e])[:4]
+        assert set(np.flatnonzero(chosen)) == set(best)
+        total = scores[best].sum() if kind == "sigmoid" else scores.sum()
+        assert g[best] == rounded(scores[best] / total)
+        assert g.sum() == rounded(scores[best].sum() / total)
+
+
+@pytest.mark.reference
+def test_the_root_of_groups_is_sampled_where_it_is_known_without() -> None:
+    for gates, v in ((Gates(8, 2), 1.0), (Gates(64, 8, "sigmoid"), 4.0)):
+        statistics = gate_table(gates, v).unit
+        assert statistics._slope_near_one(v) == pytest.approx(statistics.values[0, 0], rel=0.03)
 
 
 @pytest.mark.reference

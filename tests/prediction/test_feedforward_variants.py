@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from spannorm_theory import Architecture, predict, simulate, verify
-from spannorm_theory.base.errors import AssumptionError
+from spannorm_theory import Architecture, verify
 
 EIGHT: dict[str, Any] = {"experts": 8, "top_k": 3, "ffn_width": 96}
 SMALL = Architecture("pre-norm", depth=4, width=256, heads=4, tokens=16)
@@ -28,16 +27,10 @@ SMALL = Architecture("pre-norm", depth=4, width=256, heads=4, tokens=16)
         {**EIGHT, "gates": "softmax", "shared_experts": 4, "shared_gate": True, "activation": "swiglu"},
         {**EIGHT, "shared_experts": 2, "shared_gate": True, "mask": "causal", "router_gain": 0.1},
         {**EIGHT, "shared_experts": 4, "shared_gate": True, "placement": "post-norm", "input_cosine": 0.5},
+        {**EIGHT, "gates": "sigmoid", "expert_groups": 4, "top_groups": 2, "input_cosine": 0.5},
     ],
     ids=str,
 )
 def test_theory_is_what_networks_do(changes: dict[str, Any]) -> None:
     found = verify(SMALL.with_(**changes), networks=64, progress=False)
     assert found.passed, found
-
-
-def test_a_choice_of_groups_is_left_to_networks() -> None:
-    arch = SMALL.with_(**EIGHT, gates="sigmoid", expert_groups=4, top_groups=2)
-    with pytest.raises(AssumptionError, match="top_groups=2 among expert_groups=4 is not derived"):
-        predict(arch)
-    assert len(simulate(arch, 2, progress=False).table)
