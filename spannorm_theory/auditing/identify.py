@@ -107,9 +107,10 @@ class Identification:
         alike = self._alike
         if not alike:
             nearest = self.candidates[0]
+            gaps = "; ".join(gap.feature for gap in self.reading.gaps[:3])
             return (
                 f"none of these: the nearest, {nearest.placement}, is {nearest.distance:.3g} standard errors "
-                f"away; {_worst(nearest)}"
+                f"away; {_worst(nearest)}{f'; not modelled: {gaps}' if gaps else ''}"
             )
         first, *others = alike
         equal = f" (equal at initialisation: {', '.join(first.ties)})" if first.ties else ""

@@ -48,9 +48,9 @@ class Observed:
     @property
     def law(self) -> str:
         """In words, where entries are not Gaussian: uniform, or cut."""
-        if not self.reach or self.reach > 0.9 * gaussian_reach(self.entries):
-            return ""
         slack = STRAY * float(self.errors.max())
+        if not self.reach or self.reach > (0.9 - slack) * gaussian_reach(self.entries):
+            return ""
         for name, (bound, _) in CUTS.items():
             if 0.97 - slack < self.reach / bound < 1.005 + slack:
                 return name

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from sympy import Expr
 
-from ..base.errors import SpannormError
+from ..base.errors import InputError, SpannormError
 from ..spec.architecture import Architecture
 from ..spec.expressions import over_layers
 from ..spec.scaling import WEIGHTS, Multipliers
 from ..spec.scalings import SCALINGS, scaling
-from .observed import Observed
+from .observed import STRAY, Observed
 from .rules import Rule
 
 #: initialisations that are tried by name, before the round numbers of the rules
@@ -28,14 +28,25 @@ SAME = 1e-5
 
 @dataclass(frozen=True)
 class Scheme:
-    """Fields of an architecture that draw every matrix as the tensors are."""
+    """Fields of an architecture that draw every matrix as the tensors are.
+
+    Attributes:
+        router_gain: where ``init`` gives another, or None.
+    """
 
     scaling: str
     init: str | float
+    router_gain: float | None = None
 
     def of(self, arch: Architecture) -> Architecture:
         """The architecture with this initialisation."""
-        return arch.with_(scaling=self.scaling, init=self.init)
+        found = arch.with_(scaling=self.scaling, init=self.init)
+        if self.router_gain is None:
+            return found
+        try:
+            return found.with_(router_gain=self.router_gain)
+        except InputError:  # of the one gate of top_k=1, which is 1 whatever the router says
+            return found
 
 
 def scheme_of(arch: Architecture, rules: Mapping[str, Rule], roles: Mapping[str, Observed]) -> Scheme:
@@ -57,12 +68,24 @@ def scheme_of(arch: Architecture, rules: Mapping[str, Rule], roles: Mapping[str,
             except SpannormError:  # a field that has no effect under this rule
                 continue
             if _follows(found, rules, roles):
-                return scheme
-    init = "fan-in"
-    if "ffn.router" in rules:  # for which no rule states a standard deviation
-        init = float(over_layers(rules["ffn.router"].std, arch, np.zeros(1))[0]) or "fan-in"
+                return replace(scheme, router_gain=_router_gain(found, rules, roles))
     stated = {name: rules[name] for name in arch.weights if name in rules and name in WEIGHTS}
-    return Scheme(_registered(stated), init)
+    scheme = Scheme(_registered(stated), "fan-in")
+    return replace(scheme, router_gain=_router_gain(scheme.of(arch), rules, roles))
+
+
+def _router_gain(
+    arch: Architecture, rules: Mapping[str, Rule], roles: Mapping[str, Observed]
+) -> float | None:
+    """sigma_W^2 of the router where it is another than the architecture's; it is one for all blocks."""
+    if "ffn.router" not in rules or "ffn.router" not in arch.weights:
+        return None
+    router = roles["ffn.router"]
+    std = float(over_layers(rules["ffn.router"].std, arch, router.layers[:1])[0])
+    own = (arch.base_gains["ffn.router"] / router.inputs) ** 0.5
+    if abs(std / own - 1) < STRAY * router.constant_error:
+        return None
+    return float(f"{router.inputs * std**2:.7g}")
 
 
 def restated(arch: Architecture, std: Mapping[str, Expr]) -> Architecture:
@@ -100,7 +123,7 @@ def _follows(arch: Architecture, rules: Mapping[str, Rule], roles: Mapping[str, 
     """Whether the architecture draws every matrix as the rules say."""
     own = stds_of(arch)
     for name in arch.weights:
-        if name not in rules:
+        if name not in rules or name not in WEIGHTS:
             continue
         one, rule = roles[name], rules[name]
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -39,7 +39,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], str]] = {
             "vocab_size": VOCABULARY,
             "layer_norm_epsilon": 1e-12,
         },
-        "pre-norm gpt2 norm=layer mask=causal init=0.02",
+        "pre-norm gpt2 norm=layer mask=causal activation=gelu-tanh init=0.02",
     ),
     "llama": (
         {**GROUPED, "rms_norm_eps": 1e-12},
