@@ -20,6 +20,7 @@ from .deviations import Deviation, as_found, deviations, not_shown
 from .expectation import expectation
 from .identify import held, identified
 from .networks import built, require_buildable
+from .page import page
 from .probe import Probe, probe
 from .read import Reading, read
 from .scheme import restated
@@ -82,16 +83,14 @@ class Audit:
         )
         lines.append(f"  networks against {name}: {self.verification.outcome()}")
         if self.verification.verdict == DISAGREES:
-            lines.append(self._departure())
+            lines.append(f"  {self._departure()}")
         lines += [f"  not modelled: {gap}" for gap in self.gaps]
         return "\n".join(lines)
 
     def _departure(self) -> str:
         block = self.first_block
         where = (
-            "  the gradient departs, the stream does not"
-            if block is None
-            else f"  block {block} departs first"
+            "  the gradient departs, the stream does not" if block is None else f"block {block} departs first"
         )
         if self.suspect is None:
             return f"{where}; no single change of the list restores agreement"
@@ -125,9 +124,12 @@ class Audit:
 
     def write_html(self, path: str | Path) -> Path:
         """Write the audit as one page that reads offline; returns its path."""
-        from .page import page
-
-        return write_file(path, page(self))
+        departures = [str(one) for one in self.deviations]
+        if self.verification.verdict == DISAGREES:
+            departures.append(self._departure())
+        title = f"Audit of {self.probe.name}: {self.verdict}"
+        parts = self.source, self.expected, departures, self.verification, self.probe, self.reading
+        return write_file(path, page(title, *parts))
 
 
 def audit(
