@@ -56,6 +56,8 @@ MOST = 2**53
 
 #: the smallest and largest second moment of a field but zero: Monte Carlo holds its root in float32
 SMALLEST, LARGEST = 1e-60, 1e60
+#: the largest epsilon of norms: what a few blocks take away by it is a float64 still
+LARGEST_EPSILON = 1e12
 
 
 def plain_values(arch: Fields) -> dict[str, Any]:
@@ -78,7 +80,13 @@ def plain_values(arch: Fields) -> dict[str, Any]:
     for name in ("dropout", "attention_dropout"):
         wanted = "a probability in [0, 1)"
         values[name] = real(name, getattr(arch, name), wanted, lambda x: 0 <= x < 1)
-    values["norm_epsilon"] = _size("norm_epsilon", arch.norm_epsilon, zero=True)
+    wanted = f"0, or a number in [{SMALLEST:.0e}, {LARGEST_EPSILON:.0e}]"
+    values["norm_epsilon"] = real(
+        "norm_epsilon",
+        arch.norm_epsilon,
+        wanted,
+        lambda x: x == 0 or SMALLEST <= x <= LARGEST_EPSILON,
+    )
     values["norm_gain"] = _size("norm_gain", arch.norm_gain, power=0.5)
     values["rotary_base"] = real("rotary_base", arch.rotary_base, "a number of at least 1", lambda x: x >= 1)
     wanted = "a share in (0, 1]"
