@@ -15,6 +15,7 @@ from ..base.files import write_file
 from ..models.model import Gap
 from ..prediction.predict import predict_profiles
 from ..spec.architecture import Architecture
+from ..spec.placements import PLACEMENTS
 from ..verification.outcome import DISAGREES, UNDECIDED, Verification
 from .deviations import Deviation, as_found, deviations, not_shown
 from .expectation import expectation
@@ -227,14 +228,18 @@ def first_departure(verification: Verification) -> int | None:
 
 
 def _explanation(arch: Architecture, verification: Verification, measured: Probe) -> Suspect | None:
-    """The single change that restores agreement best; None where none does."""
-    best: tuple[float, Suspect | None] = (float("inf"), None)
-    for suspect in suspects(arch, first_departure(verification) or 0):
-        try:
-            found = held(suspect.arch, predict_profiles(suspect.arch, "auto", False), measured)
-        except SpannormError:  # the theory declines it
-            continue
-        misfit = float(found.worst()["gate"].pow(2).mean())
-        if found.verdict != DISAGREES and misfit < best[0]:
-            best = misfit, suspect
-    return best[1]
+    """The single change that restores agreement best; None where none does. Its placement stays registered."""
+    best, least = None, float("inf")
+    with PLACEMENTS.temporarily():
+        for suspect in suspects(arch, first_departure(verification) or 0):
+            try:
+                found = held(suspect.arch, predict_profiles(suspect.arch, "auto", False), measured)
+            except SpannormError:  # the theory declines it
+                continue
+            misfit = float(found.worst()["gate"].pow(2).mean())
+            if found.verdict != DISAGREES and misfit < least:
+                best, least = (suspect, suspect.arch.definition), misfit
+    if best is None:
+        return None
+    PLACEMENTS.add(best[1], replace=True)
+    return best[0]

@@ -28,10 +28,7 @@ class Suspect:
 
 def suspects(arch: Architecture, first: int) -> Iterator[Suspect]:
     """The changes in the order in which they are tried: those of a whole stack, then those of its block
-    ``first``, the first that departs.
-
-    Placements that they need are registered, and stay so.
-    """
+    ``first``, the first that departs. The placements that they need are registered."""
     for sentence, change in _CHANGES:
         try:
             yield Suspect(sentence, arch.with_(**change(arch)))
@@ -40,7 +37,7 @@ def suspects(arch: Architecture, first: int) -> Iterator[Suspect]:
     yield from _without_norms(arch, None)
     if arch.depth <= LONGEST_PERIOD:
         yield from _without_norms(arch, first)
-    for name in PLACEMENTS:
+    for name in tuple(PLACEMENTS):
         if PLACEMENTS[name].streams == 1 and name != arch.name and "-without-norm-" not in name:
             try:
                 yield Suspect(

@@ -1,4 +1,4 @@
-"""Tests of a user's module draw from torch's global generator, and leave it as it was."""
+"""Tests of a user's module draw from torch's global generator and register rules, and leave both as they were."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def _own_generator() -> Iterator[None]:
+def _own_state(registries: None) -> Iterator[None]:
     with torch.random.fork_rng():
         yield

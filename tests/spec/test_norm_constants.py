@@ -11,6 +11,8 @@ from spannorm_theory.base.errors import InputError
 from spannorm_theory.bounds.intervals import bounds
 from spannorm_theory.spec.placements import placement
 
+pytestmark = pytest.mark.usefixtures("registries")
+
 SIZES = {"depth": 3, "width": 128, "heads": 4, "tokens": 16}
 
 
