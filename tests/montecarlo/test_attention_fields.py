@@ -25,6 +25,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"window": 3, "positions": "rope", "attention_pattern": "window,full-nope,window-nope", "mask": "causal"},
     {"window": 2, "attention_pattern": "full,window"},
     {"qk_norm": True, "qk_norm_over": "width", "kv_heads": 1},
+    {"qkv_norm": True, "qk_norm_over": "width", "kv_heads": 2},
     {"head_width": 10, "heads": 5, "kv_heads": 1, "logit_scale": 0.7},
     {"qkv_norm": True, "positions": "rope"},
     {"sinks": True, "mask": "causal", "attention_dropout": 0.3},
