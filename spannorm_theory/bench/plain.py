@@ -139,10 +139,12 @@ class PlainStack(nn.Module):
         super().__init__()
         scaled = any(multiplier not in (0, 1) for trace in arch.traces for multiplier in trace.multipliers)
         normed = arch.qk_norm or arch.qkv_norm
-        if arch.placement not in BLOCKS or scaled or normed or arch.special_attention:
+        special = arch.special_attention or arch.experts > 1 or arch.draw != "normal"
+        if arch.placement not in BLOCKS or scaled or normed or special:
             raise InputError(
                 f"there is no module of {arch} to compare with; use one of {', '.join(BLOCKS)}, a scaling "
-                "rule that scales weights only, no norm inside attention, and plain attention"
+                "rule that scales weights only, no norm inside attention, plain attention, dense blocks and "
+                "normal draws"
             )
         self.arch = arch
         block = BLOCKS[arch.placement]

@@ -25,6 +25,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"window": 3, "positions": "rope", "attention_pattern": "window,full-nope,window-nope", "mask": "causal"},
     {"window": 2, "attention_pattern": "full,window"},
     {"qk_norm": True, "qk_norm_over": "width", "kv_heads": 1},
+    {"qkv_norm": True, "qk_norm_over": "width", "kv_heads": 2},
     {"head_width": 10, "heads": 5, "kv_heads": 1, "logit_scale": 0.7},
     {"qkv_norm": True, "positions": "rope"},
     {"sinks": True, "mask": "causal", "attention_dropout": 0.3},
@@ -56,15 +57,16 @@ def attention(x: Any, w: Any, arch: Architecture, kept: Any, layer: int) -> Any:
     rope = arch.positions == "rope" and not word.endswith("nope")
     n, size, heads = len(x), arch.head_size, []
     q, k, v = (x @ w[f"attn.{name}"] for name in ("query", "key", "value"))
-    if arch.qk_norm and arch.qk_norm_over == "width":
-        q, k = rms(q), rms(k)
+    over_width = arch.qk_norm_over == "width"
+    if over_width:
+        q, k, v = rms(q), rms(k), rms(v) if arch.qkv_norm else v
     scales: dict[Any, Any] = {"sqrt": 1 / math.sqrt(size), "linear": 1 / size}
     sharing = arch.heads // (arch.kv_heads or arch.heads)
     for h in range(arch.heads):
         own = slice(h * size, (h + 1) * size)
         group = slice(h // sharing * size, (h // sharing + 1) * size)
         qh, kh, vh = q[:, own], k[:, group], v[:, group]
-        if arch.qkv_norm:
+        if arch.qkv_norm and not over_width:
             qh, kh, vh = rms(qh), rms(kh), rms(vh)
         if rope:
             qh, kh = (torch.stack([turned(y[i], i, arch) for i in range(n)]) for y in (qh, kh))
