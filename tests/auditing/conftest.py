@@ -1,4 +1,4 @@
-"""Tests of a user's module draw from torch's global generator and register rules, and leave both as they were."""
+"""Tests of a user's module draw from torch's generator and register rules; both are left as they were."""
 
 from __future__ import annotations
 
