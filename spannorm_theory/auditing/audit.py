@@ -228,7 +228,8 @@ def first_departure(verification: Verification) -> int | None:
 
 
 def _explanation(arch: Architecture, verification: Verification, measured: Probe) -> Suspect | None:
-    """The single change that restores agreement best; None where none does. Its placement stays registered."""
+    """The single change that restores agreement best, whose placement stays registered; None where none
+    does."""
     best, least = None, float("inf")
     with PLACEMENTS.temporarily():
         for suspect in suspects(arch, first_departure(verification) or 0):
