@@ -11,6 +11,8 @@ from torch import nn
 from ..montecarlo.metrics import second_moments
 from .blocks import Blocks
 from .inputs import Feed, feed_of
+from .observed import STRAY
+from .stream import Cut
 from .tape import tensors
 
 #: names of activation modules' classes, and what the toolkit calls them
@@ -30,11 +32,26 @@ SEQUENCES = 32
 
 @dataclass(frozen=True)
 class Entrance:
-    """The stream in front of the first block: second moment and token cosine, the latter 0 where it is below
-    the noise of independent tokens."""
+    """The stream in front of the first block.
+
+    Attributes:
+        second_moment, cosine: means over sequences; the cosine is 0 where it is below the noise of
+            independent tokens.
+        tokens, width: of the stream.
+    """
 
     second_moment: float
     cosine: float
+    tokens: int
+    width: int
+
+    def may_be(self, moment: float, cosine: float) -> bool:
+        """Whether one network's embedding may show these numbers if its law has the given ones: positions and
+        kinds have one vector each in all sequences."""
+        apart = abs(self.second_moment / moment - 1)
+        shared = cosine * (1 - cosine) * (2 / self.width) ** 0.5
+        allowed = STRAY * (2 / (self.tokens * self.width)) ** 0.5
+        return bool(apart < allowed and abs(self.cosine - cosine) < allowed + STRAY * shared)
 
 
 class _Reached(Exception):
@@ -44,7 +61,7 @@ class _Reached(Exception):
         self.stream = stream
 
 
-def entrance(model: nn.Module, blocks: Blocks, inputs: Any, seed: int, tokens: int) -> Entrance:
+def entrance(model: nn.Module, blocks: Blocks, inputs: Any, seed: int, tokens: int, cut: Cut) -> Entrance:
     """Second moment and token cosine of what the first block reads."""
 
     def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -60,11 +77,12 @@ def entrance(model: nn.Module, blocks: Blocks, inputs: Any, seed: int, tokens: i
         x = reached.stream
     finally:
         hook.remove()
+    x = cut(x)[0]
     q, rho = second_moments(x)
     moment, cosine = float(q.mean()), float((rho * q).mean() / q.mean())
     pairs = x.shape[-2] * (x.shape[-2] - 1) / 2
     noise = (pairs * x.shape[-1]) ** -0.5
-    return Entrance(moment, cosine if abs(cosine) > 5 * noise else 0.0)
+    return Entrance(moment, cosine if abs(cosine) > STRAY * noise else 0.0, x.shape[-2], x.shape[-1])
 
 
 def with_another_end(ids_feed: Feed) -> Feed | None:

@@ -118,7 +118,7 @@ def looked_at(model: nn.Module, blocks: Blocks, inputs: Any, tokens: int, seed: 
                 other(model)
             changed = cut(again.calls[-1].after[0])[0].double()
             causal = is_causal(last, changed) if changed.shape == last.shape else None
-        start = entrance(model, blocks, inputs, seed, tokens)
+        start = entrance(model, blocks, inputs, seed, tokens, cut)
     width = last.shape[-1]
     sizes = attention_sizes(model, blocks.first, width)
     called = tuple(call.path for call in tape.calls)

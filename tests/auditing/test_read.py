@@ -354,6 +354,28 @@ def test_what_the_architecture_lacks_is_a_gap() -> None:
 
 
 @pytest.mark.exact
+def test_the_stream_of_a_module_whose_sequences_come_second() -> None:
+    torch.manual_seed(0)
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.kind = nn.Embedding(5000, 32), nn.Parameter(torch.randn(32))
+            layer = nn.TransformerEncoderLayer(32, 4, 64, norm_first=True)
+            self.encoder = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.encoder((self.embed(ids) + self.kind).transpose(0, 1))
+
+    model = Encoder()
+    arch = st.read(model, tokens=16, placement="pre-norm", activation="relu").arch
+    shared = float(model.kind.detach().square().mean())
+    assert arch is not None
+    assert (arch.depth, arch.tokens, arch.heads, arch.mask, arch.norm) == (3, 16, 4, "none", "layer")
+    assert arch.input_cosine == pytest.approx(shared / (1 + shared), abs=0.03)
+
+
+@pytest.mark.exact
 def test_a_block_that_was_copied_is_a_gap() -> None:
     torch.manual_seed(0)
     model = Model(depth=4)
