@@ -17,14 +17,23 @@ from .tape import tensors
 
 #: names of activation modules' classes, and what the toolkit calls them
 ACTIVATIONS = (
+    ("quickgelu", "quick-gelu"),
+    ("quick_gelu", "quick-gelu"),
+    ("newgelu", "gelu-tanh"),
+    ("gelu_new", "gelu-tanh"),
+    ("fastgelu", "gelu-tanh"),
+    ("gelutanh", "gelu-tanh"),
+    ("gelu_pytorch_tanh", "gelu-tanh"),
     ("gelu", "gelu"),
     ("silu", "silu"),
     ("swish", "silu"),
-    ("relusquared", ""),
+    ("relusquared", "relu2"),
+    ("relu2", "relu2"),
     ("relu", "relu"),
     ("tanh", "tanh"),
 )
-GATED = {"gelu": "geglu", "silu": "swiglu", "relu": "reglu"}
+#: those of one factor, as the gated activations that they are part of
+GATED = {"gelu": "geglu", "gelu-tanh": "geglu-tanh", "silu": "swiglu", "relu": "reglu"}
 
 #: sequences over which the stream in front of the first block is averaged
 SEQUENCES = 32
@@ -117,21 +126,20 @@ def is_causal(one: torch.Tensor, other: torch.Tensor) -> bool:
     return bool(before <= 1e-5 * one.abs().max())
 
 
-def activation_of(block: nn.Module) -> str | None:
+def activation_of(block: nn.Module, gated: bool) -> str | None:
     """The activation of a block's feed-forward branch by the class of its module, else as its configuration
-    calls it; None where neither says."""
-    names = [type(module).__name__.lower() for module in block.modules()]
-    for config in (getattr(module, "config", None) for module in block.modules()):
+    calls it; None where neither says, or where no gated one has it."""
+    modules = list(block.modules())
+    names = [type(module).__name__ for module in modules]
+    names += ["gelutanh" for m in modules if isinstance(m, nn.GELU) and m.approximate == "tanh"]
+    names += [getattr(getattr(block, "activation", None), "__name__", "")]
+    for config in (getattr(module, "config", None) for module in modules):
         for word in ("hidden_act", "hidden_activation", "activation_function", "activation"):
             value = getattr(config, word, None)
-            names += [value.lower()] if isinstance(value, str) else []
-    own = getattr(block, "activation", None)
-    names += [getattr(own, "__name__", "").lower()]
-    for name in names:
-        for word, known in ACTIVATIONS:
-            if word in name and "attention" not in name:
-                return known or None
-    return None
+            names += [value] if isinstance(value, str) else []
+    lower = [name.lower() for name in names if "attention" not in name.lower()]
+    found = next((known for word, known in ACTIVATIONS if any(word in name for name in lower)), None)
+    return GATED.get(found or "") if gated else found
 
 
 def has_rotary(model: nn.Module) -> bool:
