@@ -11,18 +11,29 @@ from torch import nn
 from ..montecarlo.metrics import second_moments
 from .blocks import Blocks
 from .inputs import Feed, feed_of
+from .observed import STRAY
+from .stream import Cut
 from .tape import tensors
 
 #: names of activation modules' classes, and what the toolkit calls them
 ACTIVATIONS = (
+    ("quickgelu", "quick-gelu"),
+    ("quick_gelu", "quick-gelu"),
+    ("newgelu", "gelu-tanh"),
+    ("gelu_new", "gelu-tanh"),
+    ("fastgelu", "gelu-tanh"),
+    ("gelutanh", "gelu-tanh"),
+    ("gelu_pytorch_tanh", "gelu-tanh"),
     ("gelu", "gelu"),
     ("silu", "silu"),
     ("swish", "silu"),
-    ("relusquared", ""),
+    ("relusquared", "relu2"),
+    ("relu2", "relu2"),
     ("relu", "relu"),
     ("tanh", "tanh"),
 )
-GATED = {"gelu": "geglu", "silu": "swiglu", "relu": "reglu"}
+#: those of one factor, as the gated activations that they are part of
+GATED = {"gelu": "geglu", "gelu-tanh": "geglu-tanh", "silu": "swiglu", "relu": "reglu"}
 
 #: sequences over which the stream in front of the first block is averaged
 SEQUENCES = 32
@@ -30,11 +41,26 @@ SEQUENCES = 32
 
 @dataclass(frozen=True)
 class Entrance:
-    """The stream in front of the first block: second moment and token cosine, the latter 0 where it is below
-    the noise of independent tokens."""
+    """The stream in front of the first block.
+
+    Attributes:
+        second_moment, cosine: means over sequences; the cosine is 0 where it is below the noise of
+            independent tokens.
+        tokens, width: of the stream.
+    """
 
     second_moment: float
     cosine: float
+    tokens: int
+    width: int
+
+    def may_be(self, moment: float, cosine: float) -> bool:
+        """Whether one network's embedding may show these numbers if its law has the given ones: positions and
+        kinds have one vector each in all sequences."""
+        apart = abs(self.second_moment / moment - 1)
+        shared = cosine * (1 - cosine) * (2 / self.width) ** 0.5
+        allowed = STRAY * (2 / (self.tokens * self.width)) ** 0.5
+        return bool(apart < allowed and abs(self.cosine - cosine) < allowed + STRAY * shared)
 
 
 class _Reached(Exception):
@@ -44,7 +70,7 @@ class _Reached(Exception):
         self.stream = stream
 
 
-def entrance(model: nn.Module, blocks: Blocks, inputs: Any, seed: int, tokens: int) -> Entrance:
+def entrance(model: nn.Module, blocks: Blocks, inputs: Any, seed: int, tokens: int, cut: Cut) -> Entrance:
     """Second moment and token cosine of what the first block reads."""
 
     def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -60,11 +86,12 @@ def entrance(model: nn.Module, blocks: Blocks, inputs: Any, seed: int, tokens: i
         x = reached.stream
     finally:
         hook.remove()
+    x = cut(x)[0]
     q, rho = second_moments(x)
     moment, cosine = float(q.mean()), float((rho * q).mean() / q.mean())
     pairs = x.shape[-2] * (x.shape[-2] - 1) / 2
     noise = (pairs * x.shape[-1]) ** -0.5
-    return Entrance(moment, cosine if abs(cosine) > 5 * noise else 0.0)
+    return Entrance(moment, cosine if abs(cosine) > STRAY * noise else 0.0, x.shape[-2], x.shape[-1])
 
 
 def with_another_end(ids_feed: Feed) -> Feed | None:
@@ -99,21 +126,20 @@ def is_causal(one: torch.Tensor, other: torch.Tensor) -> bool:
     return bool(before <= 1e-5 * one.abs().max())
 
 
-def activation_of(block: nn.Module) -> str | None:
+def activation_of(block: nn.Module, gated: bool) -> str | None:
     """The activation of a block's feed-forward branch by the class of its module, else as its configuration
-    calls it; None where neither says."""
-    names = [type(module).__name__.lower() for module in block.modules()]
-    for config in (getattr(module, "config", None) for module in block.modules()):
+    calls it; None where neither says, or where no gated one has it."""
+    modules = list(block.modules())
+    names = [type(module).__name__ for module in modules]
+    names += ["gelutanh" for m in modules if isinstance(m, nn.GELU) and m.approximate == "tanh"]
+    names += [getattr(getattr(block, "activation", None), "__name__", "")]
+    for config in (getattr(module, "config", None) for module in modules):
         for word in ("hidden_act", "hidden_activation", "activation_function", "activation"):
             value = getattr(config, word, None)
-            names += [value.lower()] if isinstance(value, str) else []
-    own = getattr(block, "activation", None)
-    names += [getattr(own, "__name__", "").lower()]
-    for name in names:
-        for word, known in ACTIVATIONS:
-            if word in name and "attention" not in name:
-                return known or None
-    return None
+            names += [value] if isinstance(value, str) else []
+    lower = [name.lower() for name in names if "attention" not in name.lower()]
+    found = next((known for word, known in ACTIVATIONS if any(word in name for name in lower)), None)
+    return GATED.get(found or "") if gated else found
 
 
 def has_rotary(model: nn.Module) -> bool:

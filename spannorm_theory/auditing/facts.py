@@ -42,7 +42,7 @@ def shape_facts(s: Structure, given: Container[str]) -> Iterator[Fact]:
             {"heads": heads, "head_width": own},
         )
     yield from _inner_norms(s)
-    if "activation" not in given and activation_of(s.blocks.modules[-1][1]) is None:
+    if "activation" not in given and activation_of(s.blocks.modules[-1][1], "ffn.gate" in s.roles) is None:
         yield Fact("the activation", "no module or configuration says it; pass activation=... to say it")
     for role, (feature, effect) in ROLES.items():
         if role in s.roles:

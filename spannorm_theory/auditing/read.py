@@ -184,6 +184,8 @@ def _facts(
     if known is None:
         return own, (*shape_facts(seen, given), *tensor_facts(seen)), ()
     core = known.arch.to_dict()
+    if seen.start.may_be(known.arch.input_second_moment, known.arch.input_cosine):
+        own = {name: value for name, value in own.items() if not name.startswith("input_")}
     core |= {name: value for name, value in own.items() if name in SEEN}
     plain = {f.name: f.default for f in dataclasses.fields(Fields)}
     tried = {name: core.pop(name) for name in TRIED if name in core}

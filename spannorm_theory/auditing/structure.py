@@ -13,7 +13,6 @@ from torch import nn
 
 from ..base.callables import calling
 from .behaviour import (
-    GATED,
     Entrance,
     activation_of,
     entrance,
@@ -118,7 +117,7 @@ def looked_at(model: nn.Module, blocks: Blocks, inputs: Any, tokens: int, seed: 
                 other(model)
             changed = cut(again.calls[-1].after[0])[0].double()
             causal = is_causal(last, changed) if changed.shape == last.shape else None
-        start = entrance(model, blocks, inputs, seed, tokens)
+        start = entrance(model, blocks, inputs, seed, tokens, cut)
     width = last.shape[-1]
     sizes = attention_sizes(model, blocks.first, width)
     called = tuple(call.path for call in tape.calls)
@@ -174,9 +173,9 @@ def _ffn(s: Structure) -> dict[str, Any]:
     if hidden:
         up = hidden[-1]  # of stacks that begin with dense blocks, an expert's
         values["ffn_ratio"] = up.shape[0] / s.width
-    plain = activation_of(s.blocks.modules[-1][1])
-    if plain is not None:
-        values["activation"] = GATED.get(plain, plain) if "ffn.gate" in s.roles else plain
+    activation = activation_of(s.blocks.modules[-1][1], "ffn.gate" in s.roles)
+    if activation is not None:
+        values["activation"] = activation
     if router is not None:
         values["experts"] = router.shape[0]
         top_k = _attribute(s, ("num_experts_per_tok", "top_k", "moe_top_k", "num_selected_experts"))

@@ -13,6 +13,7 @@ from modules import HEADS, HIDDEN, WIDTH, Model, Norm
 from torch import nn
 
 import spannorm_theory as st
+from spannorm_theory.auditing.behaviour import activation_of
 from spannorm_theory.auditing.matrices import measured
 from spannorm_theory.auditing.norms import norms_of
 from spannorm_theory.auditing.observed import Observed, observed
@@ -351,6 +352,47 @@ def test_what_the_architecture_lacks_is_a_gap() -> None:
     assert "parameters without a role: extra.weight" in gaps
     assert "the placement of the norms" in gaps
     assert "pass activation=" in gaps["the activation"]
+
+
+@pytest.mark.exact
+def test_the_stream_of_a_module_whose_sequences_come_second() -> None:
+    torch.manual_seed(0)
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.kind = nn.Embedding(5000, 32), nn.Parameter(torch.randn(32))
+            layer = nn.TransformerEncoderLayer(32, 4, 64, norm_first=True)
+            self.encoder = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.encoder((self.embed(ids) + self.kind).transpose(0, 1))
+
+    model = Encoder()
+    arch = st.read(model, tokens=16, placement="pre-norm", activation="relu").arch
+    shared = float(model.kind.detach().square().mean())
+    assert arch is not None
+    assert (arch.depth, arch.tokens, arch.heads, arch.mask, arch.norm) == (3, 16, 4, "none", "layer")
+    assert arch.input_cosine == pytest.approx(shared / (1 + shared), abs=0.03)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("module", "gated", "name"),
+    [
+        (nn.GELU(), False, "gelu"),
+        (nn.GELU(approximate="tanh"), True, "geglu-tanh"),
+        (nn.SiLU(), True, "swiglu"),
+        (nn.ReLU(), False, "relu"),
+        (type("ReLUSquared", (nn.Module,), {})(), False, "relu2"),
+        (type("ReLUSquared", (nn.Module,), {})(), True, None),
+        (nn.Identity(), False, None),
+    ],
+)
+def test_the_activation_is_that_of_the_blocks_module(
+    module: nn.Module, gated: bool, name: str | None
+) -> None:
+    assert activation_of(nn.Sequential(nn.Linear(2, 2), module), gated) == name
 
 
 @pytest.mark.exact

@@ -77,8 +77,7 @@ def test_a_model_is_read_and_measured_as_its_architecture(family: str) -> None:
     reading = st.read(transformers.AutoModelForCausalLM.from_config(config), tokens=TOKENS)
     moment = 2 * 0.02**2 if family == "gpt2" else 0.02**2  # its positions are drawn alike
     assert reading.arch is not None
-    assert reading.arch.input_variance == pytest.approx(moment, rel=0.03)  # the rows of 384 ids
-    assert reading.arch.with_(input_variance=1.0, input_cosine=0.0, norm_epsilon=0.0) == expected
+    assert reading.arch.with_(norm_epsilon=0.0) == expected.with_(input_variance=moment)
     measured = st.probe(
         lambda seed: transformers.AutoModelForCausalLM.from_config(config),
         tokens=TOKENS,
@@ -91,6 +90,16 @@ def test_a_model_is_read_and_measured_as_its_architecture(family: str) -> None:
     assert len(both) == len(own)
     both["z"] = (both["value"] - both["value_own"]) / np.hypot(both["se"], both["se_own"])
     assert both["z"].abs().max() < 5, both.loc[both["z"].abs().idxmax()]
+
+
+@pytest.mark.parametrize(("factor", "moment"), [(1.0, 4e-4), (8.0, 64 * 4e-4)])
+def test_an_embedding_that_is_not_the_familys_is_seen(factor: float, moment: float) -> None:
+    torch.manual_seed(0)
+    model = transformers.AutoModel.from_config(config_of("llama"))
+    model.embed_tokens.weight.data.mul_(factor)
+    arch = st.read(model, tokens=TOKENS).arch
+    assert arch is not None
+    assert arch.input_variance == pytest.approx(moment, rel=0 if factor == 1 else 0.03)
 
 
 def test_a_depth_factor_on_the_wrong_matrix_is_seen_in_words() -> None:
