@@ -14,6 +14,7 @@ Logits of a row differ even between equal tokens, by v (1 - rho mbar), mbar the 
 from __future__ import annotations
 
 from functools import lru_cache
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,9 +41,8 @@ PUBLISHED = Rotary()
 def beyond(behind: Any, causal: bool, window: int | None) -> Any:
     """Whether a key that is so many tokens behind a row's, an array or tensor, is hidden from it: ahead of it
     under a causal mask, or ``window`` or more away."""
-    if window is None:
-        return behind < 0 if causal else behind != behind
-    return (behind < 0 if causal else behind <= -window) | (behind >= window)
+    reach = inf if window is None else window
+    return (behind < (0 if causal else 1 - reach)) | (behind >= reach)
 
 
 def hidden(tokens: int, causal: bool, window: int | None = None, sequences: int = 1) -> Array | None:

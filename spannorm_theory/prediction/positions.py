@@ -111,8 +111,11 @@ def _unlike(arch: Architecture, profiles: dict[Key, Array]) -> NDArray[np.bool_]
     streams = [str(s) for s in range(arch.definition.streams)]
     forward = np.max([profiles[s, "token_cosine"][:-1] for s in streams], axis=0)
     unlike = 1 - forward > COLLAPSED
-    back = np.nanmax([profiles[s, "grad_token_cosine"][1:] for s in streams], axis=0)
-    return np.asarray(unlike & (~_rotated(arch) | ((forward < ALIKE) & (forward * back < IN_COMMON))))
+    rotated = _rotated(arch)
+    if rotated.any():
+        back = np.nanmax([profiles[s, "grad_token_cosine"][1:] for s in streams], axis=0)
+        unlike &= ~rotated | ((forward < ALIKE) & (forward * back < IN_COMMON))
+    return np.asarray(unlike)
 
 
 def _rotated(arch: Architecture) -> NDArray[np.bool_]:

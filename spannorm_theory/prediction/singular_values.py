@@ -4,9 +4,9 @@ Where tokens are exchangeable, the eigenvalues of X X^T / d follow the laws of
 :mod:`spannorm_theory.gaussian.rank_metrics` and :mod:`spannorm_theory.gaussian.marchenko_pastur`: n - 1 of
 them around the drop delta, and one of the token mean outside of these, at (1 + theta)(1 + y/theta) delta with
 y = (n-1) V, where theta = n p / delta > sqrt(y); below that, all n are one law. The i-th of m eigenvalues is
-the law's quantile at (i - 1/2) / m. Under a mask, X is Gaussian with the token Gram of the position-resolved
-theory, and its singular values are averaged over draws of d columns; left out is that covariances vary beyond
-1/d, which widens the bulk further.
+the law's quantile at (i - 1/2) / m. Where they are not, X is Gaussian with the token Gram of the
+position-resolved theory, and its singular values are averaged over draws of d columns; left out is that
+covariances vary beyond 1/d, which widens the bulk further.
 """
 
 from __future__ import annotations

@@ -95,10 +95,10 @@ def test_a_users_placement_is_drawn_like_the_others() -> None:
 
     def parallel(x, net):
         n = net.norm(x)
-        return x + net.attention(n) + net.ffn(n) * 2
+        return x + net.attention(n, window=8, positions="none") + net.ffn(n) * 2
 
     PLACEMENTS.add(Placement("parallel-test", "Parallel", "", parallel, lambda x, net: x))
     ax = block_diagram("parallel-test")
     layout = arrange(trace_of("parallel-test"), {})
-    assert {"Attention", "FFN", r"$\times 2$"} <= set(texts(ax))
+    assert {"Attention", "window 8, no positions", "FFN", r"$\times 2$"} <= set(texts(ax))
     assert len({box.x for box in layout.boxes.values()}) > 1

@@ -68,6 +68,12 @@ def test_a_spectrum_is_declined_with_the_rank_metrics() -> None:
     np.testing.assert_array_equal(np.isnan(found).all(axis=1), declined)
 
 
+@pytest.mark.exact
+def test_tokens_that_positions_tell_apart_have_a_spectrum() -> None:
+    found = singular_values(ARCH.with_(positions="rope"), [4])["0"]
+    assert np.square(found).sum() == pytest.approx(1, rel=0.01)  # means of roots lose their variance
+
+
 def test_bad_layers_and_networks_are_refused() -> None:
     with pytest.raises(InputError, match="from 0 to 4"):
         spectra(ARCH, [5])
