@@ -23,6 +23,15 @@ def registries() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def own_generator() -> Iterator[None]:
+    """A test draws from torch's global generator, and leaves it as it was."""
+    import torch
+
+    with torch.random.fork_rng():
+        yield
+
+
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One small result of each kind that public functions return."""

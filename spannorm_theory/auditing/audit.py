@@ -17,7 +17,7 @@ from ..prediction.predict import predict_profiles
 from ..spec.architecture import Architecture
 from ..spec.placements import PLACEMENTS
 from ..verification.outcome import DISAGREES, UNDECIDED, Verification
-from .deviations import Deviation, as_found, deviations, not_shown
+from .deviations import EQUAL, Deviation, as_found, deviations, not_shown
 from .expectation import expectation
 from .identify import held, identified
 from .networks import built, require_buildable
@@ -94,7 +94,9 @@ class Audit:
             "  the gradient departs, the stream does not" if block is None else f"block {block} departs first"
         )
         if self.suspect is None:
-            return f"{where}; no single change of the list restores agreement"
+            copied = any(one.what == EQUAL for one in self.deviations)
+            reason = "as blocks are copies" if copied else "no single change of the list restores agreement"
+            return f"{where}; {reason}"
         return f"{where}: {self.suspect.sentence}; with that, theory and networks agree"
 
     def __repr__(self) -> str:
@@ -188,7 +190,9 @@ def audit(
     std = {one.what: reading.rules[one.what].std for one in found if one.what in arch.weights}
     as_it_is = restated(arch.with_(**as_found(reading.arch, found)), std)
     verification = held(as_it_is, predict_profiles(as_it_is, "auto", progress is not False), measured)
-    suspect = _explanation(as_it_is, verification, measured) if verification.verdict == DISAGREES else None
+    # copies are no independent draws, which no architecture says
+    open_question = verification.verdict == DISAGREES and all(one.what != EQUAL for one in found)
+    suspect = _explanation(as_it_is, verification, measured) if open_question else None
     return Audit(reading, measured, arch, source, tuple(found), as_it_is, verification, suspect)
 
 

@@ -20,6 +20,9 @@ Array = NDArray[np.float64]
 #: relative difference of a standard deviation that counts, and standard errors that it must be beyond
 COUNTS, BEYOND = 0.03, 4.5
 
+#: the name of the deviation of blocks that hold the same numbers
+EQUAL = "equal blocks"
+
 #: fields that a module's parts do not show, or that matrices show one by one
 NOT_SHOWN = (
     "placement", "scaling", "init", "logit_variance", "inputs", "input_variance", "input_cosine",
@@ -32,7 +35,7 @@ class Deviation:
     """One thing that is not as expected.
 
     Attributes:
-        what: a role of matrices, as "ffn.down", a field of the architecture, "input", or "equal blocks".
+        what: a role of matrices, as "ffn.down", a field of the architecture, "input", or ``EQUAL``.
         layers: the blocks that have it; empty for the whole stack.
         sentence: in words, with the numbers.
     """
@@ -74,7 +77,7 @@ def _copies(table: pd.DataFrame) -> Iterator[Deviation]:
             f"{_blocks(layers, len(columns))} hold the same numbers: they were copied from one, and are not "
             "independent draws"
         )
-        yield Deviation("equal blocks", layers, sentence[0].upper() + sentence[1:])
+        yield Deviation(EQUAL, layers, sentence[0].upper() + sentence[1:])
 
 
 def _input(moment: float, expected: Architecture) -> Iterator[Deviation]:

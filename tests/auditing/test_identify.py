@@ -12,6 +12,8 @@ from modules import Model
 import spannorm_theory as st
 from spannorm_theory.base.errors import SpannormError
 
+pytestmark = pytest.mark.usefixtures("registries", "own_generator")
+
 
 def identified(networks: int = 24, **options: Any) -> st.Identification:
     return st.identify(

@@ -16,6 +16,8 @@ from torch import nn
 import spannorm_theory as st
 from spannorm_theory.base.errors import InputError, SpannormError
 
+pytestmark = pytest.mark.usefixtures("registries", "own_generator")
+
 SIZES = {"depth": 3, "width": WIDTH, "heads": HEADS, "tokens": 8, "ffn_ratio": HIDDEN / WIDTH}
 #: rows of one comparison, each of which may stray by this many standard errors
 ROWS_STRAY = 4.5

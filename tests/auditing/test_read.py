@@ -24,6 +24,8 @@ from spannorm_theory.auditing.sizes import AttentionSizes
 from spannorm_theory.base import symbols
 from spannorm_theory.base.errors import InputError, SpannormError
 
+pytestmark = pytest.mark.usefixtures("registries", "own_generator")
+
 SIZES = AttentionSizes(heads=4, kv_heads=2, head_width=8)
 
 # --- roles ----------------------------------------------------------------------------------------
@@ -284,7 +286,9 @@ def test_the_architecture_of_a_module(options: dict[str, Any], expected: str) ->
     own = reading.arch.with_(input_variance=1.0, input_cosine=0.0)
     assert own == arch
     assert reading.arch.input_variance == pytest.approx(1, abs=4 * (2 / (32 * 8 * WIDTH)) ** 0.5)
-    assert [gap.feature for gap in reading.gaps] == ["the activation"]
+    assert not reading.gaps
+    unknown = st.read(Model(**options), tokens=8, placement="pre-norm").gaps
+    assert [gap.feature for gap in unknown] == ["the activation"]
 
 
 @pytest.mark.exact

@@ -13,7 +13,7 @@ from torch import nn
 import spannorm_theory as st
 
 transformers = pytest.importorskip("transformers")
-pytestmark = pytest.mark.models
+pytestmark = [pytest.mark.models, pytest.mark.usefixtures("registries", "own_generator")]
 
 WIDTH, DEPTH, HEADS, TOKENS, VOCABULARY = 64, 3, 4, 12, 4000
 SIZES = {

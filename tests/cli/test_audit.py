@@ -45,11 +45,13 @@ def file(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_both_parts_are_shown(file: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["audit", file, "--tokens", "6", "--networks", "3", "--quiet"]) == 0
+def test_parts_are_shown(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", f"{file}:both", "--only", "read"]) == 0
     out = capsys.readouterr().out
     assert "std 0.02 on ffn.up, ffn.down" in out
     assert "not in the architecture: the placement of the norms: " in out
+    assert main(["audit", file, "--tokens", "6", "--networks", "3", "--quiet", "--only", "probe"]) == 0
+    out = capsys.readouterr().out
     assert "Probe: 3 networks of Sequential (3 blocks of '1', width 16, 1 x 6 tokens" in out
     assert "weight_grad_norm[ffn.down]" in out
 
@@ -69,7 +71,7 @@ def test_parts_are_strict_json(file: str, capsys: pytest.CaptureFixture[str]) ->
     ("words", "message"),
     [
         ("FILE:bild", "unknown name in mine.py 'bild'; did you mean build?"),
-        ("nope.py", "expected FILE.py:NAME of a file that exists, got 'nope.py'"),
+        ("nope.py", "expected FILE.py:NAME or a configuration, of a file that exists"),
         ("FILE --only raed", "unknown part 'raed'; did you mean read?"),
         ("FILE --only read --networks 3", "audit --only read does not read --networks; leave it out"),
         ("FILE --only probe --placement pre-norm", "audit --only probe does not read --placement"),

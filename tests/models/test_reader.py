@@ -292,11 +292,11 @@ def test_facts_settle_one_after_the_other() -> None:
 
 
 def test_a_model_shows_itself() -> None:
-    model = of("nemotron")
+    model = of("deepseek_v3")
     lines = model.text().splitlines()
     assert lines[-1] == str(model.arch)
-    assert lines[1].split() == ["placement", "pre-norm"]
-    assert {"scaling", "norm", "mask"} <= {line.split()[0] for line in lines}
+    assert ["placement", "pre-norm"] in [line.split() for line in lines]
+    assert {"scaling", "mask"} <= {line.split()[0] for line in lines}
     assert model.to_dict()["gaps"][0].keys() == {"feature", "effect"}
     assert json.dumps(model.to_dict())
     assert all(gap.feature in model._repr_html_() for gap in model.gaps if "'" not in gap.feature)
