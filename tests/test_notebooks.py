@@ -29,7 +29,7 @@ def show(value: object) -> None:
 
 
 @names
-@pytest.mark.usefixtures("registries")
+@pytest.mark.usefixtures("registries", "own_generator")
 def test_a_notebook_runs_at_its_small_size(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "SPANNORM_SIZE", "small")
     monkeypatch.chdir(HERE)

@@ -292,7 +292,7 @@ def test_facts_settle_one_after_the_other() -> None:
 
 
 def test_a_model_shows_itself() -> None:
-    model = of("deepseek_v3")
+    model = of("bloom")
     lines = model.text().splitlines()
     assert lines[-1] == str(model.arch)
     assert ["placement", "pre-norm"] in [line.split() for line in lines]
