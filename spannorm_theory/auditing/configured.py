@@ -32,7 +32,7 @@ def builder(path: str | Path) -> Callable[[int], nn.Module]:
         config = AutoConfig.for_model(kind, **values)
 
     def build(seed: int) -> nn.Module:
-        model: nn.Module = AutoModel.from_config(config, attn_implementation="eager")  # type: ignore[no-untyped-call]
+        model: nn.Module = AutoModel.from_config(config, attn_implementation="eager")
         return model
 
     return build
