@@ -15,12 +15,11 @@ import numpy as np
 
 from ..base import arguments
 from ..base.errors import InputError, shown
-from ..gaussian.activations import ACTIVATIONS, Activation
 from .expressions import over_layers
 from .fields import Fields, require_fields
 from .graph import Branch, Trace
-from .initialisation import matrix_gains
 from .layers import changes_at
+from .matrices import Matrices
 from .net import NormConstants
 from .placements import PLACEMENTS, Placement
 from .position import Questions
@@ -34,7 +33,7 @@ __all__ = ["Architecture", "parse_placement"]
 
 
 @dataclass(frozen=True)
-class Architecture(Fields):
+class Architecture(Matrices):
     """Everything that fixes the law of a randomly initialised stack.
 
     Args:
@@ -157,11 +156,6 @@ class Architecture(Fields):
         return PLACEMENTS[self.name]
 
     @property
-    def nonlinearity(self) -> Activation:
-        """The registry entry of the activation."""
-        return ACTIVATIONS[self.activation]
-
-    @property
     def exchangeable(self) -> bool:
         """Whether all that a token sees is alike: neither mask, window nor positions tell tokens apart,
         and no sink is among them."""
@@ -187,16 +181,6 @@ class Architecture(Fields):
         return not (plain and alike) or self.dropout + self.attention_dropout > 0
 
     @property
-    def hidden(self) -> int:
-        """Hidden width of the feed-forward branch."""
-        return round(self.ffn_ratio * self.width)
-
-    @property
-    def heads_width(self) -> int:
-        """Coordinates of all heads together, H d_h."""
-        return self.heads * self.head_size
-
-    @property
     def input_second_moment(self) -> float:
         """q_0, positions and the scaling rule's factor on the embedding included."""
         return sum(self.embedding_moments)
@@ -209,48 +193,10 @@ class Architecture(Fields):
         return self.input_variance * square, self.position_variance * square
 
     @property
-    def weights(self) -> dict[str, tuple[int, int]]:
-        """Each kind of weight matrix of a block with its shape (inputs, outputs)."""
-        d, m = self.width, self.hidden
-        shared = (self.kv_heads or self.heads) * self.head_size
-        shapes = {"attn.query": (d, self.heads_width), "attn.key": (d, shared), "attn.value": (d, shared)}
-        shapes["attn.output"] = (self.heads_width, d)
-        if self.attention_gate:
-            shapes["attn.gate"] = (d, self.heads_width)
-        shapes["ffn.up"] = (d, m)
-        if self.nonlinearity.gated:
-            shapes["ffn.gate"] = (d, m)
-        shapes["ffn.down"] = (m, d)
-        if self.experts > 1:
-            shapes["ffn.router"] = (d, self.experts)
-        if self.shared_gate:
-            shapes["ffn.shared_gate"] = (d, 1)
-        return shapes
-
-    @property
     def learnt(self) -> tuple[str, ...]:
         """All that has a gradient in a block: its weight matrices, and the multipliers that it learns."""
         gains = dict.fromkeys(gain.name for trace in self.traces for gain in trace.gains)
         return (*self.weights, *gains)
-
-    def copies(self, name: str) -> int:
-        """Number of a block's matrices that go by ``name``: of those of an expert, one for each."""
-        expert = self.experts > 1 and name in ("ffn.up", "ffn.gate", "ffn.down")
-        return self.experts + self.shared_experts if expert else 1
-
-    @property
-    def base_gains(self) -> dict[str, float]:
-        """sigma_W^2 = inputs x variance of an entry, for each matrix, before the scaling rule."""
-        product = None if self.logit_variance is None else self.logit_variance / self.logit_square
-        gains = matrix_gains(self.init, self.weights, self.nonlinearity, product)
-        return gains if self.router_gain is None else {**gains, "ffn.router": self.router_gain}
-
-    def logit_factor(self, normed: tuple[str, ...]) -> float:
-        """The square of what multiplies q.k over the root of the head width, where the projections ``normed``
-        carry a norm: under QK norm that of a temperature, else what ``logit_scale`` says."""
-        if "query" in normed and self.logit_variance is not None:
-            return self.logit_variance
-        return self.logit_square
 
     def block(self, layer: int) -> Trace:
         """The traced definition of block ``layer`` under the scaling rule.
