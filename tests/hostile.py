@@ -154,7 +154,7 @@ GOOD: dict[str, Values] = {
     "dense_layers": draw.sampled_from([0, 1]),
     "dense_ffn_width": draw.sampled_from([None, 4, 7]),
     "gates": draw.sampled_from(["renormalised", "softmax", "sigmoid"]),
-    "router_gain": draw.sampled_from([None, 0.5, 4.0, 1e-12, 1e12]),
+    "router_gain": draw.sampled_from([None, 0.5, 4.0, 1e-12, 1e5, 1e12]),
     "routed_scale": draw.sampled_from([1.0, 2.5, 1e-12]),
     "shared_gate": draw.booleans(),
     "expert_groups": draw.sampled_from([1, 2]),

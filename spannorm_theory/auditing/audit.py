@@ -16,9 +16,10 @@ from ..models.model import Gap
 from ..prediction.predict import predict_profiles
 from ..spec.architecture import Architecture
 from ..spec.placements import PLACEMENTS
+from ..spec.scaling import WEIGHTS
 from ..verification.outcome import DISAGREES, UNDECIDED, Verification
 from .deviations import EQUAL, Deviation, as_found, deviations, not_shown
-from .expectation import expectation
+from .expectation import expectation, stated
 from .identify import held, identified
 from .networks import built, require_buildable
 from .page import page
@@ -35,12 +36,15 @@ class Audit:
     """What :func:`audit` returns.
 
     Attributes:
-        reading: what the tensors say. probe: what the networks do. expected: the architecture that the module
-        should be. source: where that comes from, in words. deviations: single things in which the module is
-        not as expected, by its tensors and its input. arch: the expected architecture with these things as
-        they were found. verification: the theory of ``arch`` against the networks. suspect: where theory and
-        networks disagree, the single change that restores agreement; None where they
-            agree, or no change of the list does.
+        reading: what the tensors say.
+        probe: what the networks do.
+        expected: the architecture that the module should be.
+        source: where that comes from, in words.
+        deviations: single things in which the module is not as expected, by its tensors and its input.
+        arch: the expected architecture with these things as they were found.
+        verification: the theory of ``arch`` against the networks.
+        suspect: where theory and networks disagree, the single change that restores agreement; None where
+            they agree, or no change of the list does.
     """
 
     reading: Reading
@@ -93,6 +97,8 @@ class Audit:
         where = (
             "  the gradient departs, the stream does not" if block is None else f"block {block} departs first"
         )
+        if self.suspect is not None and self.suspect.block is None:
+            return f"{self.suspect.sentence}; with that, theory and networks agree"
         if self.suspect is None:
             copied = any(one.what == EQUAL for one in self.deviations)
             reason = "as blocks are copies" if copied else "no single change of the list restores agreement"
@@ -151,13 +157,13 @@ def audit(
     forward and backward pass against the theory.
 
     Args:
-        build: a function of a seed that makes a fresh network, or it and its inputs. inputs, tokens, blocks,
-        seed, progress: those of :func:`.probe.probe`. networks: how many to measure, at least 3; 32 decide.
+        build: a function of a seed that makes a fresh network, or it and its inputs.
+        inputs, tokens, blocks, seed, progress: those of :func:`.probe.probe`.
+        networks: how many to measure, at least 3; 32 decide.
         expected: what the module should be: an architecture, its text form, the name of a published model, or
-        the
-            path of a configuration. None takes the module's own configuration, and where there is none the
-            placement that fits best with the initialisation that was read: then only what the networks do is
-            tested, and the summary has the rule in words.
+            the path of a configuration. Its loss and its batch are not asked for. None takes the module's own
+            configuration, and where there is none the placement that fits best with the initialisation that
+            was read: then only what the networks do is tested, and the summary has the rule in words.
         fields: fields of an architecture that the module does not show.
 
     Raises:
@@ -171,24 +177,29 @@ def audit(
             "st.probe take a module"
         )
     networks = arguments.whole("networks", networks, 3, why="for a standard error")
+    if expected is not None:
+        stated(expected)  # refused before anything is measured
     options: dict[str, Any] = {"tokens": tokens, "blocks": blocks, "seed": seed}
     measured = probe(build, inputs, networks, progress=progress, **options)
     model, given = built(build, measured.seeds[0])
     wanted = expectation(expected, model, measured.tokens)
-    known = {} if wanted is None else {"placement": wanted[0].placement}
-    reading = read(model, inputs=given if inputs is None else inputs, **options, **{**known, **fields})
+
+    def reading_with(**known: Any) -> Reading:
+        return read(model, inputs=given if inputs is None else inputs, **options, **{**known, **fields})
+
+    reading = reading_with(**({} if wanted is None else {"placement": wanted[0].placement}))
     if wanted is None:
         wanted = _best(reading, measured), "the rule that was read"
     arch, source = wanted[0].with_(**fields), wanted[1]
     _require_sizes(arch, measured)
-    if unseen := not_shown(arch, reading.shown):
-        stated = {"placement": arch.placement, **unseen, **fields}
-        reading = read(model, inputs=given if inputs is None else inputs, **options, **stated)
+    unseen = not_shown(arch, reading.shown)
+    if unseen or reading.arch is None:
+        reading = reading_with(placement=arch.placement, **unseen)
     assert reading.arch is not None
     moment = float(measured.table.query("quantity == 'variance' and layer == 0")["value"].iloc[0])
     found = deviations(reading.table, reading.arch, arch, source, moment)
-    std = {one.what: reading.rules[one.what].std for one in found if one.what in arch.weights}
-    as_it_is = restated(arch.with_(**as_found(reading.arch, found)), std)
+    std = {one.what: reading.rules[one.what].std for one in found if one.what in WEIGHTS}
+    as_it_is = restated(arch.with_(**as_found(reading.table, reading.arch, found)), std)
     verification = held(as_it_is, predict_profiles(as_it_is, "auto", progress is not False), measured)
     # copies are no independent draws, which no architecture says
     open_question = verification.verdict == DISAGREES and all(one.what != EQUAL for one in found)

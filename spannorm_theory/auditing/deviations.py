@@ -23,6 +23,12 @@ COUNTS, BEYOND = 0.03, 4.5
 #: the name of the deviation of blocks that hold the same numbers
 EQUAL = "equal blocks"
 
+#: fields whose default is no likelier than other values
+NO_LIKELIER = ("activation", "heads")
+
+#: the matrix whose gain is a field of its own
+ROUTER = "ffn.router"
+
 #: fields that a module's parts do not show, or that matrices show one by one
 NOT_SHOWN = (
     "placement", "scaling", "init", "logit_variance", "inputs", "input_variance", "input_cosine",
@@ -154,14 +160,16 @@ def not_shown(expected: Architecture, shown: frozenset[str]) -> dict[str, Any]:
     return {
         name: value
         for name, value in expected.to_dict().items()
-        if name not in shown and name not in NOT_SHOWN and (value != plain[name] or name == "activation")
+        if name not in (*shown, *NOT_SHOWN) and (value != plain[name] or name in NO_LIKELIER)
     }
 
 
-def as_found(shown: Architecture, found: Sequence[Deviation]) -> dict[str, Any]:
+def as_found(table: pd.DataFrame, shown: Architecture, found: Sequence[Deviation]) -> dict[str, Any]:
     """The fields of an architecture, but for its initialisation, in which one that is shown deviates."""
     names = {field.name for field in fields(Fields)}
     changed = {one.what: getattr(shown, one.what) for one in found if one.what in names}
     if any(one.what == "input" for one in found):
         changed["input_variance"] = shown.input_variance
+    if any(one.what == ROUTER for one in found):
+        changed["router_gain"] = float(table.loc[table["role"] == ROUTER, "gain"].mean())
     return changed

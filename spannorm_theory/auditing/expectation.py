@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from ..base.errors import InputError, SpannormError, shown
+from ..base.errors import InputError, SpannormError, UnknownNameError, shown
 from ..models.named import named
 from ..models.reader import from_config
 from ..models.registry import published
 from ..spec.architecture import Architecture
+from ..spec.fields import Fields
+from ..spec.placements import PLACEMENTS
 
 
 def expectation(expected: Any, model: nn.Module, tokens: int) -> tuple[Architecture, str] | None:
@@ -19,25 +22,14 @@ def expectation(expected: Any, model: nn.Module, tokens: int) -> tuple[Architect
 
     Args:
         expected: an architecture, its text form, the name of a published model, the path of a configuration,
-        or
-            None for the module's own ``config``.
+            or None for the module's own ``config``.
 
     Raises:
         InputError: nothing that says an architecture.
     """
-    if isinstance(expected, Architecture):
-        return expected.with_(tokens=tokens), _rule(expected)
-    if isinstance(expected, str):
-        if expected in published() or Path(expected).exists():
-            found = named(expected, tokens)
-            return found.arch, found.name
-        arch = Architecture.parse(expected)
-        return arch.with_(tokens=tokens), _rule(arch)
     if expected is not None:
-        raise InputError(
-            "expected must be an Architecture, its text form, the name of a published model or the path of a "
-            f"configuration, got {shown(expected)}"
-        )
+        arch, source = stated(expected)
+        return _as_probed(arch.with_(tokens=tokens)), source
     config = getattr(model, "config", None)
     if not hasattr(config, "to_dict"):
         return None
@@ -46,6 +38,40 @@ def expectation(expected: Any, model: nn.Module, tokens: int) -> tuple[Architect
     except SpannormError:  # a family that is not known
         return None
     return read.arch, f"{read.name}'s configuration"
+
+
+def stated(expected: Any) -> tuple[Architecture, str]:
+    """The architecture that is stated, and how it is called in words.
+
+    Raises:
+        InputError: nothing that says an architecture.
+    """
+    if isinstance(expected, Architecture):
+        return expected, _rule(expected)
+    if not isinstance(expected, str):
+        raise InputError(
+            "expected must be an Architecture, its text form, the name of a published model or the path of a "
+            f"configuration, got {shown(expected)}"
+        )
+    if expected in published() or Path(expected).exists():
+        found = named(expected)
+        return found.arch, found.name
+    try:
+        arch = Architecture.parse(expected)
+    except UnknownNameError:
+        if " " in expected.strip():
+            raise
+        raise UnknownNameError("placement or model", expected, [*PLACEMENTS, *published()]) from None
+    return arch, _rule(arch)
+
+
+def _as_probed(arch: Architecture) -> Architecture:
+    """The architecture with the loss that a probe has: one sequence, and a random gradient at the output."""
+    plain = {f.name: f.default for f in fields(Fields)}
+    of_loss = ["loss", "batch", "head_gain", "logit_multiplier", "embedding_multiplier"]
+    if not arch.reads_ids:
+        of_loss.append("vocabulary")
+    return arch.with_(**{name: plain[name] for name in of_loss})
 
 
 def _rule(arch: Architecture) -> str:

@@ -12,6 +12,9 @@ from .structure import Structure
 NOTICEABLE = 1e-4
 
 
+#: the feature of a module whose parts do not show its heads
+UNKNOWN_HEADS = "the number of heads"
+
 #: roles that an architecture does not have: what they are, and what they do
 ROLES: Mapping[str, tuple[str, str]] = {
     "attn.query_down": (
@@ -34,7 +37,7 @@ def shape_facts(s: Structure, given: Container[str]) -> Iterator[Fact]:
     heads, own = s.heads("attn.query") or s.sizes.heads, s.head_width
     if heads is None or own is None:
         if "heads" not in given:
-            yield Fact("the number of heads", "the module does not say it; pass heads=... to say it")
+            yield Fact(UNKNOWN_HEADS, "the module does not say it; pass heads=... to say it")
     elif heads * own != s.width and "attn.query_down" not in s.roles:
         yield Fact(
             f"heads of width {own} where width / heads is {s.width / heads:g}",

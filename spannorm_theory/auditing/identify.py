@@ -13,7 +13,7 @@ from torch import nn
 
 from ..base import arguments
 from ..base.errors import InputError, SpannormError
-from ..base.quantities import QUANTITIES, Key
+from ..base.quantities import QUANTITIES, SPECTRAL, Key
 from ..montecarlo.ensemble import Ensemble
 from ..prediction.predict import predict_profiles
 from ..prediction.prediction import Prediction
@@ -186,7 +186,8 @@ def identified(reading: Reading, measured: Probe) -> Identification:
 
 
 def held(arch: Architecture, prediction: Prediction, measured: Probe) -> Verification:
-    """A prediction judged by the networks of a module, on the quantities that both have.
+    """A prediction judged by the networks of a module, on the quantities that both have; metrics of spectra,
+    whose theory is the first to leave its errors at small widths, are no evidence for or against a module.
 
     Raises:
         InputError: they have another number of streams.
@@ -199,7 +200,7 @@ def held(arch: Architecture, prediction: Prediction, measured: Probe) -> Verific
     both = {
         key: sample
         for key, sample in measured.samples.items()
-        if key in prediction.profiles and not np.isnan(sample).any()
+        if key in prediction.profiles and key[1] not in SPECTRAL and not np.isnan(sample).any()
     }
     ensemble = Ensemble(
         arch, measured.networks, 0, "", "module", f"networks of {measured.name}", "as built", both

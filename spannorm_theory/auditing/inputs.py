@@ -82,7 +82,11 @@ def uniform_ids(model: nn.Module, tokens: int, sequences: int) -> torch.Tensor:
             "tensor, a mapping of keyword arguments, or a function of the seed"
         )
     padding = embedding.padding_idx
-    drawn = torch.randint(embedding.num_embeddings - (padding is not None), (sequences, tokens))
+    types = embedding.num_embeddings - (padding is not None)
+    if types < tokens:  # some must repeat
+        drawn = torch.randint(types, (sequences, tokens))
+    else:
+        drawn = torch.stack([torch.randperm(types)[:tokens] for _ in range(sequences)])
     return drawn if padding is None else drawn + (drawn >= padding)
 
 

@@ -54,7 +54,7 @@ class Pass:
     ) -> None:
         self.model, self.blocks, self.feed, self.loss, self.seed = model, blocks, feed, loss, seed
         self.record = Record()
-        self.readout = "the given loss"
+        self.readout = "loss that was given"
         with in_mode(model, training), torch.enable_grad(), seeded(seed):
             leaves = {
                 name: nn.Parameter(_numbers(p)) if p.is_floating_point() else p

@@ -19,7 +19,7 @@ from ..models.settle import Fact, settle
 from ..spec.architecture import Architecture
 from ..spec.fields import Fields, require_fields
 from .blocks import find_blocks
-from .facts import shape_facts, tensor_facts
+from .facts import UNKNOWN_HEADS, shape_facts, tensor_facts
 from .matrices import outer_matrices, table_of
 from .networks import plain, require_numbers
 from .norms import NormFacts
@@ -62,7 +62,8 @@ class Reading:
     @property
     def shown(self) -> frozenset[str]:
         """The fields of an architecture that the module, or its configuration, says."""
-        return frozenset(self.core).union(*(fact.fields for fact in self.facts))
+        unknown = {"heads"} if any(fact.feature == UNKNOWN_HEADS for fact in self.facts) else set()
+        return frozenset(self.core).union(*(fact.fields for fact in self.facts)) - unknown
 
     def architecture(self, placement: str) -> Architecture:
         """The architecture with its norms placed otherwise, and the gains of the tensors.

@@ -20,10 +20,12 @@ class Suspect:
     Attributes:
         sentence: what is then the case, in words.
         arch: the architecture with the change.
+        block: the one block that it is of; None for the whole stack.
     """
 
     sentence: str
     arch: Architecture
+    block: int | None = None
 
 
 def suspects(arch: Architecture, first: int) -> Iterator[Suspect]:
@@ -57,6 +59,8 @@ _CHANGES: tuple[tuple[str, Change], ...] = (
     ("attention has a causal mask", lambda a: {"mask": "causal"}),
     ("queries and keys are normed", lambda a: {"qk_norm": True}),
     ("queries and keys are not normed", lambda a: {"qk_norm": False}),
+    ("queries and keys are rotated", lambda a: {"positions": "rope"}),
+    ("queries and keys are not rotated", lambda a: {"positions": "none"}),
     ("norms have gain 2", lambda a: {"norm_gain": 2 * a.norm_gain}),
     ("norms have epsilon 1e-3", lambda a: {"norm_epsilon": 1e-3}),
 )
@@ -72,7 +76,9 @@ def _without_norms(arch: Architecture, block: int | None) -> Iterator[Suspect]:
         try:
             if name not in PLACEMENTS:
                 _register(name, arch, index, block)
-            yield Suspect(f"{_place(norm, trace.nodes)} {where} is missing", arch.with_(placement=name))
+            yield Suspect(
+                f"{_place(norm, trace.nodes)} {where} is missing", arch.with_(placement=name), block
+            )
         except SpannormError:  # what is left is no block
             continue
 

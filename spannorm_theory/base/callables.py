@@ -29,7 +29,7 @@ def calling(function: Callable[..., Any], what: str, hint: str = "") -> Iterator
         yield
     except (SpannormError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which the theory does not import
             raise
         place = _place(function, error)
@@ -48,7 +48,7 @@ def require_callable(function: Any, what: str, wanted: str) -> None:
         raise InputError(f"{what} must be {wanted}, got {shown(function)}")
 
 
-def _place(function: Callable[..., Any], error: Exception) -> str:
+def _place(function: Callable[..., Any], error: BaseException) -> str:
     """File and line of the innermost step in the function's own file, or of its definition."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:

@@ -78,6 +78,8 @@ def _core(config: Config, family: Family, given: Mapping[str, Any]) -> dict[str,
         "loss": Fields.loss,
         **shape(config, family, known),
     }
+    if "width" in given and "ffn_width" in core and not {"ffn_ratio", "ffn_width"} & set(given):
+        core["ffn_width"] = max(1, round(core["ffn_width"] / width * given["width"]))
     if {"ffn_ratio", "ffn_width"} & set(given):
         core = {key: value for key, value in core.items() if key not in ("ffn_ratio", "ffn_width")}
     if given.get("inputs", "gaussian") != "gaussian":  # ids, through an embedding

@@ -107,6 +107,12 @@ def _check_logits(arch: Fields, branches: Branches) -> None:
             "logit_variance=0 is a temperature of zero under norms on queries and keys, for which even "
             "attention has no use; take the norms away, or a small temperature"
         )
+    chosen = arch.logit_variance is not None and arch.logit_scale != "sqrt"
+    if chosen and any("query" in arch.normed(b) for b in branches()):
+        raise InputError(
+            f"logit_scale={arch.logit_scale!r} has no effect beside logit_variance under norms on queries "
+            "and keys, where that is the square of what logits are multiplied by; leave one of them out"
+        )
     stated = {"attn.query", "attn.key"} & set(SCALINGS[arch.scaling].multipliers("attention").std)
     if arch.logit_variance is not None and stated:
         raise InputError(

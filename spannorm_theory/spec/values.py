@@ -56,6 +56,8 @@ MOST = 2**53
 
 #: the smallest and largest second moment of a field but zero: Monte Carlo holds its root in float32
 SMALLEST, LARGEST = 1e-60, 1e60
+#: the largest gain of a router: beyond, choices are maxima whose near ties the theory does not resolve
+LARGEST_ROUTER = 1e5
 #: the largest epsilon of norms: what a few blocks take away by it is a float64 still
 LARGEST_EPSILON = 1e12
 
@@ -95,7 +97,10 @@ def plain_values(arch: Fields) -> dict[str, Any]:
     values["input_cosine"] = real("input_cosine", arch.input_cosine)
     values["routed_scale"] = _size("routed_scale", arch.routed_scale, power=0.5)
     if arch.router_gain is not None:
-        values["router_gain"] = _size("router_gain", arch.router_gain)
+        wanted = f"a positive number up to {LARGEST_ROUTER:.0e}"
+        values["router_gain"] = real(
+            "router_gain", arch.router_gain, wanted, lambda x: SMALLEST <= x <= LARGEST_ROUTER
+        )
     values["init"] = _name_or_size("init", arch.init, NAMED_INITS)
     values["attention_pattern"] = plain_pattern(arch.attention_pattern)
     values["logit_scale"] = _name_or_size("logit_scale", arch.logit_scale, tuple(LOGIT_POWERS))

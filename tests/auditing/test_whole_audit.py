@@ -186,3 +186,46 @@ def test_deviations_need_more_than_noise() -> None:
     assert reading.arch is not None
     found = deviations(reading.table, reading.arch, reading.arch, "itself", reading.arch.input_variance)
     assert found == []
+
+
+def test_the_expected_loss_and_batch_are_not_asked_for() -> None:
+    expected = "pre-norm depth=3 width=32 heads=4 ffn_ratio=2.0 inputs=uniform loss=cross-entropy batch=4"
+    found = st.audit(
+        lambda seed: Model(depth=3),
+        networks=24,
+        tokens=12,
+        expected=expected + " vocabulary=4000",
+        progress=False,
+    )
+    assert found.verdict == "healthy", found.summary()
+
+
+def test_heads_that_a_module_does_not_show_are_as_expected() -> None:
+    def build(seed: int) -> nn.Module:
+        model = Model(depth=3)
+        for block in model.blocks:
+            del block.attn.num_heads
+        return model
+
+    expected = "pre-norm depth=3 width=32 heads=4 ffn_ratio=2.0"
+    found = st.audit(build, networks=24, tokens=12, expected=expected, progress=False)
+    assert found.verdict == "healthy", found.summary()
+
+
+def test_a_vocabulary_of_few_types_is_no_fault() -> None:
+    class Few(Model):
+        def __init__(self) -> None:
+            super().__init__(depth=3, head="none")
+            self.embed = nn.Embedding(14, 32)
+
+    expected = "pre-norm depth=3 width=32 heads=4 ffn_ratio=2.0"
+    found = st.audit(lambda seed: Few(), networks=24, tokens=12, expected=expected, progress=False)
+    assert found.verdict == "healthy", found.summary()
+
+
+def test_words_that_say_no_model_are_refused_before_anything_is_measured() -> None:
+    def build(seed: int) -> nn.Module:
+        raise AssertionError
+
+    with pytest.raises(InputError, match="did you mean llama-3-8b"):
+        st.audit(build, expected="llama-3-8")
