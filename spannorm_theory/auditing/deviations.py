@@ -32,7 +32,7 @@ ROUTER = "ffn.router"
 #: fields that a module's parts do not show, or that matrices show one by one
 NOT_SHOWN = (
     "placement", "scaling", "init", "logit_variance", "inputs", "input_variance", "input_cosine",
-    "position_variance", "loss", "vocabulary", "dropout", "attention_dropout", "gates",
+    "position_variance", "loss", "vocabulary", "dropout", "attention_dropout", "gates", "router_gain",
 )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ registry, and a test holds it to that.
 A configuration says what a library builds from it, not how a laboratory trained. Matrices are drawn with one
 standard deviation (`std`) unless a rule says otherwise; *q₀* is the second moment of what the first block
 reads. Windows and patterns are for texts that fill them, here {tokens:,} tokens. `spannorm list` has the
-placements and rules are, [limitations.md](limitations.md) what no architecture has.
+placements and rules; [limitations.md](limitations.md) says what no architecture has.
 """
 
 
