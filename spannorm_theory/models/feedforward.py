@@ -26,6 +26,10 @@ NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "silu": (("silu",), ("swiglu",)),
     "swish": (("silu",), ("swiglu",)),
 }
+#: model types that always have experts, whose number the library sets where a file does not say it
+MIXTURES = frozenset(
+    {"mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v3", "gpt_oss", "granitemoe", "glm4_moe"}
+)
 #: what stands for an activation that is not registered
 STAND_INS = ("relu", "reglu")
 
@@ -55,7 +59,7 @@ def _hidden(config: Config) -> int:
 
 def _experts(config: Config) -> int:
     """The number of experts among which a router chooses; 0 for a dense branch."""
-    experts = config.whole("experts", 0, 0)
+    experts = config.whole("experts") if config.model_type in MIXTURES else config.whole("experts", 0, 0)
     return experts if experts > 1 else 0
 
 

@@ -14,6 +14,7 @@ import pytest
 import spannorm_theory as st
 from spannorm_theory.base.errors import InputError, UnknownNameError
 from spannorm_theory.models.families import FAMILIES, SAME
+from spannorm_theory.models.feedforward import MIXTURES
 from spannorm_theory.models.gaussian_means import clamped_gate, sigmoid_square
 from spannorm_theory.models.keys import ALIASES, LAYERED
 from spannorm_theory.models.settle import Fact, settle
@@ -113,6 +114,8 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model_type", [*FAMILIES, *SAME])
 def test_every_family_has_an_architecture_that_its_text_form_gives_back(model_type: str) -> None:
     more = {"num_experts_per_tok": 2, "kv_lora_rank": 16} if model_type in ("deepseek_v2",) else {}
+    if model_type in MIXTURES:
+        more = {"num_experts": 4, "num_experts_per_tok": 2}
     model = of(model_type, qk_nope_head_dim=8, qk_rope_head_dim=8, v_head_dim=16, **more)
     assert st.Architecture.parse(str(model.arch)) == model.arch
     assert model.name == model_type
@@ -286,6 +289,12 @@ def test_facts_settle_one_after_the_other() -> None:
     assert "needs an even head width" in gaps[0].effect
     assert gaps[1].effect == "much"
     assert notes == ("no field",)
+
+
+@pytest.mark.parametrize("model_type", sorted(MIXTURES))
+def test_a_mixture_says_how_many_experts_it_has(model_type: str) -> None:
+    with pytest.raises(InputError, match=f"a {model_type} configuration needs .*experts"):
+        of(model_type)
 
 
 # --- how it shows itself ----------------------------------------------------------------------------
