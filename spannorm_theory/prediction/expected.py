@@ -29,7 +29,7 @@ def expected(arch: Architecture | str, theory: str = "auto") -> dict[str, Any]:
         "architecture", "theory" and "version"; under a cross-entropy "loss", "logit_second_moment" and
         "global_grad_norm" (:mod:`.logged`); and lists over layers, by stream "variance", "token_cosine",
         "branch_share" and "grad_norm", the norm of the gradient at all entries of a stream, and by matrix
-        "weight_grad_norm", a norm as well. None stands for what the theory does not predict.
+        "matrix_grad_norm" (the tables' ``weight_grad_norm`` is its square). None stands for what the theory does not predict.
 
     Raises:
         InputError, AssumptionError: those of ``predict``.
@@ -42,7 +42,7 @@ def expected(arch: Architecture | str, theory: str = "auto") -> dict[str, Any]:
         loss, *squares = (float(profiles[OUTPUT, name][0]) for name in LOGGED)
         values = loss, *np.exp(squares).tolist()
         result.update({name: _number(x) for name, x in zip(LOGGED, values, strict=True)})
-    for name in (*SHOWN, "grad_norm", "weight_grad_norm"):
+    for name in (*SHOWN, "grad_norm", "matrix_grad_norm"):
         result[name] = {}
     entries = float(np.log(arch.tokens * arch.width))
     for (of, quantity), x in profiles.items():
@@ -51,7 +51,7 @@ def expected(arch: Architecture | str, theory: str = "auto") -> dict[str, Any]:
         elif quantity == "grad_variance":
             result["grad_norm"][of] = _numbers(np.exp((x + entries) / 2))
         elif quantity == "weight_grad_norm":
-            result[quantity][of] = _numbers(np.exp(x / 2))
+            result["matrix_grad_norm"][of] = _numbers(np.exp(x / 2))
     return result
 
 

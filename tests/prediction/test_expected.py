@@ -35,7 +35,7 @@ def test_expected_values_are_those_of_predict_as_norms(capsys: pytest.CaptureFix
         norms = np.sqrt(table.loc["grad_variance", stream] * 64 * 8)
         np.testing.assert_allclose(values["grad_norm"][stream], norms)
     norms = np.sqrt(table.loc["weight_grad_norm", "ffn.down"])
-    np.testing.assert_allclose(values["weight_grad_norm"]["ffn.down"], norms)
+    np.testing.assert_allclose(values["matrix_grad_norm"]["ffn.down"], norms)
     assert Architecture.parse(values["architecture"]) == ARCH
     fields = ["--depth", "3", "--width", "64", "--heads", "4", "--tokens", "8", "--inputs", "uniform"]
     assert main(["expected", "siamese-norm", *fields, "--vocabulary", "99", "--loss", "cross-entropy"]) == 0
@@ -45,4 +45,4 @@ def test_expected_values_are_those_of_predict_as_norms(capsys: pytest.CaptureFix
 def test_no_loss_is_expected_without_a_head_and_nothing_where_nothing_is_predicted() -> None:
     values = expected(ARCH.with_(loss="probe", tokens=64))
     assert "loss" not in values
-    assert values["weight_grad_norm"]["attn.value"] == [None] * 3  # many ids repeat
+    assert values["matrix_grad_norm"]["attn.value"] == [None] * 3  # many ids repeat
