@@ -29,7 +29,8 @@ def expected(arch: Architecture | str, theory: str = "auto") -> dict[str, Any]:
         "architecture", "theory" and "version"; under a cross-entropy "loss", "logit_second_moment" and
         "global_grad_norm" (:mod:`.logged`); and lists over layers, by stream "variance", "token_cosine",
         "branch_share" and "grad_norm", the norm of the gradient at all entries of a stream, and by matrix
-        "matrix_grad_norm" (the tables' ``weight_grad_norm`` is its square). None stands for what the theory does not predict.
+        "matrix_grad_norm" (the tables' ``weight_grad_norm`` is its square). None stands for what the theory
+        does not predict.
 
     Raises:
         InputError, AssumptionError: those of ``predict``.
