@@ -92,7 +92,8 @@ class Architecture(Matrices):
             independently over ``vocabulary`` types by "zipf" (Zipf's law) or "uniform" (all alike).
         input_variance: q of a Gaussian input, or of the embedding as the stack reads it.
         input_cosine: rho of a Gaussian input, in (-1/(tokens - 1), 1).
-        position_variance: second moment of learned positions that are added to an embedding of ids.
+        position_variance: second moment of learned positions that are added to an embedding of ids: q_0 is
+            the sum of both.
         embedding_multiplier: a number that the embedding's rows are multiplied by, within
             ``input_variance``: the gradient of the embedding is as much larger.
         batch: independent sequences of a step, over whose losses weights receive the gradient of the mean.

@@ -120,7 +120,8 @@ def _pattern(arch: Fields) -> str | None:
     """The pattern; None if its blocks are alike, as the other fields say."""
     if arch.attention_pattern is None:
         return None
-    reaches = [WORDS[word] for word in arch.attention_pattern.split(",")]
+    words = arch.attention_pattern.split(",")[: arch.depth]  # the others stand nowhere
+    reaches = [WORDS[word] for word in words]
     windows, nowhere = ([getattr(r, name) for r in reaches] for name in ("window", "positions"))
     if None in windows and arch.window is None:
         raise InputError("attention_pattern has blocks with a window: say how many tokens as window=")
@@ -139,7 +140,7 @@ def _pattern(arch: Fields) -> str | None:
             f"positions={arch.positions!r} has no effect under attention_pattern={arch.attention_pattern!r}, "
             "all of whose blocks are without; use positions='none'"
         )
-    return None if len(reaches) == 1 else arch.attention_pattern
+    return None if len(reaches) == 1 else ",".join(words)
 
 
 def _check_norm_over_width(arch: Fields, branches: Branches) -> None:

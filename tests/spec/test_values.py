@@ -229,3 +229,11 @@ def test_every_field_is_plain_or_refused(fields: dict[str, Any]) -> None:
         return
     assert st.Architecture.parse(str(arch)) == arch
     assert {type(value) for value in arch.to_dict().values()} <= {str, int, float, bool, type(None)}
+
+
+def test_a_pattern_longer_than_the_stack_is_cut() -> None:
+    sizes = {"width": 64, "heads": 4, "tokens": 16, "mask": "causal", "window": 4}
+    long = st.Architecture("pre-norm", depth=2, attention_pattern="full,window,full", **sizes)
+    assert long == st.Architecture("pre-norm", depth=2, attention_pattern="full,window", **sizes)
+    with pytest.raises(InputError, match="window=4 has no effect"):
+        st.Architecture("pre-norm", depth=2, attention_pattern="full,full,window", **sizes)
