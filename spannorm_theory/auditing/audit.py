@@ -94,9 +94,7 @@ class Audit:
 
     def _departure(self) -> str:
         block = self.first_block
-        where = (
-            "  the gradient departs, the stream does not" if block is None else f"block {block} departs first"
-        )
+        where = "only the stream's gradient departs" if block is None else f"block {block} departs first"
         if self.suspect is not None and self.suspect.block is None:
             return f"{self.suspect.sentence}; with that, theory and networks agree"
         if self.suspect is None:

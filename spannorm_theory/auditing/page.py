@@ -18,6 +18,7 @@ from .probe import Probe
 from .read import Reading
 
 COLUMNS = (
+    "verdict",
     "quantity",
     "of",
     "worst layer",
@@ -25,7 +26,6 @@ COLUMNS = (
     "networks",
     "standard error",
     "difference / SE",
-    "verdict",
 )
 
 
@@ -69,6 +69,7 @@ def _list(lines: Iterable[str]) -> str:
 def _rows(verification: Verification) -> str:
     rows = [
         (
+            row["verdict"],
             row["quantity"],
             row["stream"],
             str(row["layer"]),
@@ -76,11 +77,10 @@ def _rows(verification: Verification) -> str:
             f"{row['estimate']:.4g}",
             f"{row['se']:.2g}",
             f"{row['z']:.1f}",
-            row["verdict"],
         )
         for row in verification.worst().to_dict("records")
     ]
-    return table(COLUMNS, [[escape(cell) for cell in row] for row in rows], frozenset(range(2, 7)))
+    return table(COLUMNS, [[escape(cell) for cell in row] for row in rows], frozenset(range(3, 8)))
 
 
 def _figure(verification: Verification, probe: Probe) -> str:

@@ -31,6 +31,7 @@ class Suspect:
 def suspects(arch: Architecture, first: int) -> Iterator[Suspect]:
     """The changes in the order in which they are tried: those of a whole stack, then those of its block
     ``first``, the first that departs. The placements that they need are registered."""
+    others = [name for name in PLACEMENTS if PLACEMENTS[name].streams == 1 and name != arch.name]
     for sentence, change in _CHANGES:
         try:
             yield Suspect(sentence, arch.with_(**change(arch)))
@@ -39,14 +40,11 @@ def suspects(arch: Architecture, first: int) -> Iterator[Suspect]:
     yield from _without_norms(arch, None)
     if arch.depth <= LONGEST_PERIOD:
         yield from _without_norms(arch, first)
-    for name in tuple(PLACEMENTS):
-        if PLACEMENTS[name].streams == 1 and name != arch.name and "-without-norm-" not in name:
-            try:
-                yield Suspect(
-                    f"norms stand as in {name}, not as in {arch.placement}", arch.with_(placement=name)
-                )
-            except SpannormError:
-                continue
+    for name in others:
+        try:
+            yield Suspect(f"norms stand as in {name}, not as in {arch.placement}", arch.with_(placement=name))
+        except SpannormError:
+            continue
 
 
 Change = Callable[[Architecture], dict[str, Any]]
