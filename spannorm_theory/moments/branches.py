@@ -77,6 +77,7 @@ def sampled_attention(branch: Branch, arch: Architecture, only_normed: bool = Fa
         sinks=arch.sinks,
         dropout=arch.attention_dropout,
         breadth=arch.heads_width / arch.width,
+        latents=_latents(branch, arch),
     )
 
 
@@ -92,6 +93,7 @@ def position_attention(branch: Branch, arch: Architecture, grid: PositionGrid) -
         rotary=_rotary(seen, arch),
         logit_factor=arch.logit_factor(normed),
         over_width=arch.qk_norm_over == "width",
+        latents=_latents(branch, arch),
     )
     return PositionAttention(law, arch.width, branch.inner_norm, arch.heads_width / arch.width)
 
