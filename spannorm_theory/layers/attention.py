@@ -266,7 +266,7 @@ class Attention:
         if self.latents.names:
             through = self._projections(at, "branch", pair_variance, grad, maps)
             for name in self.latents.names:
-                back = at.gains[f"attn.{name}"] * through[name]
+                back = at.gains[f"attn.{name}"] / at.gains[down(name)] * through[name]
                 result[down(name)] = result.get(down(name), 0.0) + back
         n, front = self.tokens, self.width**2 * self.tokens
         p2, p11, *_ = at.overlaps

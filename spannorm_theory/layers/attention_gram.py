@@ -131,7 +131,7 @@ class SampledAttention(SampledHeads):
             stream += own * back * found
             norm = squared(name, back * gram, pair_variance)
             if self.latents.of(name) is not None:
-                norms[down(name)] = norms.get(down(name), 0.0) + own * norm
+                norms[down(name)] = norms.get(down(name), 0.0) + own / gains[down(name)] * norm
                 v = pair_variance + self.latents.fresh(name)
                 norm = self.latents.share(name, self.width) * squared(name, self.read(name, gram), v)
             norms[f"attn.{name}"] = norm

@@ -95,7 +95,7 @@ class PositionAttention:
             stream = stream + own * back * moments
             norm = squared(name, back * gram, pair_variance)
             if latents.of(name) is not None:
-                norms[down(name)] = norms.get(down(name), 0.0) + own * norm
+                norms[down(name)] = norms.get(down(name), 0.0) + own / gains[down(name)] * norm
                 v = pair_variance + latents.fresh(name)
                 norm = latents.share(name, self.width) * squared(name, at.rows.read(name), v)
             norms[f"attn.{name}"] = norm
