@@ -119,7 +119,7 @@ class GainBox:
         inside = moments.inner_norm or moments.latents.names
         if arch.attention_dropout or inside or arch.attention_gate or arch.sinks:
             raise AssumptionError(
-                "no bound of dropout, sinks, a gate, a latent or a norm inside attention for tokens that differ"
+                "no bound of dropout, sinks, a gate or norms inside attention for tokens that differ"
             )
         return _any_weights(moments, gains, u, kept)
 

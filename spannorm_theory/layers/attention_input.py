@@ -98,8 +98,8 @@ class AttentionInput:
         return norm.slope(1.0) / size, self._behind(norm)[1] / size
 
     def reading(self, name: str, inner: bool) -> tuple[Any, Any, Any, Any, Any]:
-        """Second moment of what a matrix reads and its drop, the factors of :meth:`back` and their difference:
-        of the projection's own (``inner``), or of the one in front of its latent."""
+        """Second moment of what a matrix reads and its drop, the factors of :meth:`back`, and their
+        difference: of the projection's own (``inner``), or of the one in front of its latent."""
         if inner and self.latents.of(name) is not None:
             return *self.read(name), 1.0, 1.0, 0.0
         return self.q, self.delta, *self.back(name), self.fall(name)

@@ -119,7 +119,8 @@ class HeadGrams:
         values, grid = self.rows.values, self.rows.law.grid
         logits = joined(*self.rows.logits)
         own = joined(
-            np.zeros_like(values.p), self.rows.open_values * self.rows.one.value_bias / self.rows.law.read_width
+            np.zeros_like(values.p),
+            self.rows.open_values * self.rows.one.value_bias / self.rows.law.read_width,
         )
         return (
             doubled(values.common + values.level)

@@ -103,8 +103,8 @@ def _latent(config: Config, row: Family, head: int, one_std: bool) -> Iterator[F
     yield Fact(feature, ROTATED_PART, {"logit_scale": scale, "rotary_share": min(1.0, 2 * pairs / head)})
     yield Fact(
         "keys whose rotating part is one for all heads, and has no latent",
-        f"squared gradients of attn.key are {whole / still:.3g} times the model's, and those of attn.key_down "
-        "have as much more of keys; the rest is as it is",
+        f"squared gradients of attn.key are {whole / still:.3g} times the model's, and what those of "
+        "attn.key_down have by keys; the rest is as it is",
     )
 
 

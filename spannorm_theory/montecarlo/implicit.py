@@ -72,11 +72,10 @@ class ImplicitWeights(Weights):
     def __init__(self, matrices: Mapping[str, Matrix], random: Randomness, layer: int) -> None:
         super().__init__(matrices, random, layer)
         numbers = list(dict.fromkeys(name.partition(".")[2].partition(".")[2] for name in matrices))
-        stems = (tuple(f"{name}.{i}" if i else name for name in group) for group in GROUPS for i in numbers)
         latent = [own for down, own in LATENT if down in matrices]
-        read = {name for own in latent for name in own}
-        stems = [*(tuple(name for name in group if name not in read) for group in stems), *latent]
-        groups = (tuple(name for name in group if name in matrices) for group in stems)
+        others = set(matrices).difference(*latent)
+        stems = (tuple(f"{name}.{i}" if i else name for name in group) for group in GROUPS for i in numbers)
+        groups = [*(tuple(name for name in group if name in others) for group in stems), *latent]
         self._groups = [group for group in groups if group]
         #: outputs that are drawn and not yet asked for, each with its input
         self._pending: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}

@@ -43,9 +43,8 @@ class Architecture(Matrices):
         width, heads, tokens: d, H and n; d must be divisible by H, unless ``head_width`` is given.
         head_width: d_h, coordinates of a head; None for d/H.
         kv_heads: key and value heads, each shared by heads / kv_heads query heads; None for one each.
-        latent_queries, latent_keys: queries, or keys and values, are projected from as many coordinates, those
-            of a down projection of what attention reads, behind a norm without epsilon; None for from that
-            itself.
+        latent_queries, latent_keys: coordinates from which queries, or keys and values, are projected: a
+            down projection of what attention reads, normed without epsilon; None for that itself.
         mask: "none" (every token sees every token) or "causal".
         window: a token sees itself and window - 1 tokens before it; without a mask as many behind it, too.
             None for all.
