@@ -97,7 +97,8 @@ def _latent(config: Config, row: Family, head: int, one_std: bool) -> Iterator[F
     ratio = (config.whole("width") / keys if one_std else 1.0) * row.gain**2
     whole = still + turned * ratio
     factor = logit_stretch(config) if row.positions == "rope" else 1.0
-    scale = factor * sqrt(whole / (still + turned) / head)
+    times = factor * sqrt(whole / (still + turned))  # one over the root of the head width
+    scale = "sqrt" if abs(times - 1) < 1e-6 else float(f"{times / sqrt(head):.7g}")
     pairs = max(1, round(turned * ratio / whole * head / 2))
     feature = f"queries and keys with {still} coordinates that do not rotate and {turned} that do"
     yield Fact(feature, ROTATED_PART, {"logit_scale": scale, "rotary_share": min(1.0, 2 * pairs / head)})
