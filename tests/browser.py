@@ -25,8 +25,20 @@ class Browser:
     def __init__(self, profile: Path) -> None:
         assert CHROMIUM is not None
         (theirs, self._send), (self._receive, mine) = os.pipe(), os.pipe()
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
-        command = [CHROMIUM, *flags, "--remote-debugging-pipe", f"--user-data-dir={profile}"]
+        flags = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+        ]
+        command = [
+            CHROMIUM,
+            *flags,
+            "--hide-scrollbars",
+            "--remote-debugging-pipe",
+            f"--user-data-dir={profile}",
+        ]
         # the protocol wants the file numbers 3 and 4
         shell = ["bash", "-c", f'exec "$@" 3<&{theirs} 4>&{mine}', "bash", *command]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -20,6 +20,8 @@ from .verdict import regime
 #: laws whose text is longer are opened by a click
 LONGEST = 90
 
+DASH, NOTHING = Markup("–"), Markup("")
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -36,10 +38,10 @@ class Shown:
         note: what else there is to say.
     """
 
-    numbers: Markup = Markup("–")
+    numbers: Markup = DASH
     values: tuple[Markup, ...] = ()
     since: str = ""
-    formula: Markup = Markup("")
+    formula: Markup = NOTHING
     long: bool = False
     key: float | str = ""
     kind: str = ""

@@ -17,8 +17,8 @@ def page(outcomes: Sequence[Outcome], simulated: bool, menu: Sequence[tuple[str,
     """The document.
 
     Args:
-        simulated: whether random networks were run for these outcomes; else those of the recorded run stand in
-            where its checks are the same.
+        simulated: whether random networks were run for these outcomes; else those of the recorded run stand
+            in where its checks are the same.
         menu: links at the side, as address and text.
     """
     shown = list(outcomes) if simulated else [with_evidence(outcome) for outcome in outcomes]

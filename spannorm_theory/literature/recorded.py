@@ -1,4 +1,4 @@
-"""The run of all claims that travels with the package: evidence by Monte Carlo, where it is that of today's claims."""
+"""The run of all claims that travels with the package: Monte Carlo where today's claims ask for the same."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,10 +60,11 @@ def document(template: str, **values: object) -> str:
     """A page that reads offline: all that it shows is in it.
 
     Args:
-        template: a file of ``templates/``, which says what it reads. Every page reads a title, and a menu: pairs
-            of address and text of the links that stand at its side, or none.
+        template: a file of ``templates/``, which says what it reads. Every page reads a title, and a menu:
+            pairs of address and text of the links that stand at its side, or none. Below the one that leads
+            ``here`` stand the page's parts, titles by anchor.
     """
-    return _environment().get_template(template).render(**{"menu": ()} | values)
+    return _environment().get_template(template).render(**{"menu": (), "here": "", "parts": {}} | values)
 
 
 @lru_cache(maxsize=1)
@@ -79,6 +81,7 @@ def _environment() -> Environment:
     )
     found.globals["data_uri"] = _data_uri
     found.filters["source"] = link
+    found.filters["prose"] = prose
     return found
 
 
@@ -106,6 +109,11 @@ def link(source: str) -> Markup:
     if source.startswith("https://"):
         return anchor(source, source.removeprefix("https://"))
     return escape(source)
+
+
+def prose(docstring: str) -> Markup:
+    """A docstring's text, with what stands between double backticks as code."""
+    return Markup(re.sub(r"``(.+?)``", r"<code>\1</code>", str(escape(docstring))))
 
 
 def anchor(address: str, text: str) -> Markup:
