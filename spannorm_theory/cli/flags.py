@@ -148,7 +148,7 @@ def architecture(args: argparse.Namespace) -> Architecture:
         name: getattr(args, name) for name in ("placement", "scaling") if getattr(args, name) is not None
     }
     if args.like is not None:
-        return _like(args, {**named, **_given(args)})
+        return _like(args, {**named, **given_fields(args)})
     if args.placement is None:
         from ..base.errors import InputError
 
@@ -156,16 +156,16 @@ def architecture(args: argparse.Namespace) -> Architecture:
             f"{args.command} needs a placement (see: spannorm list), or --like and the name of a model (see: "
             "spannorm model)"
         )
-    return Architecture(**named, **_given(args))
+    return Architecture(**named, **given_fields(args))
 
 
 def fields(args: argparse.Namespace) -> dict[str, Any]:
     """The architecture fields beside placement and scaling that flags say, those of --like included."""
     if args.like is None:
-        return _given(args)
+        return given_fields(args)
     from ..spec.fields import Fields
 
-    values = _like(args, _given(args)).to_dict()
+    values = _like(args, given_fields(args)).to_dict()
     return {
         name: value
         for name, value in values.items()
@@ -189,7 +189,7 @@ def _like(args: argparse.Namespace, given: dict[str, Any]) -> Architecture:
     return found.arch
 
 
-def _given(args: argparse.Namespace) -> dict[str, Any]:
+def given_fields(args: argparse.Namespace) -> dict[str, Any]:
     """The architecture fields that flags have set."""
     values: dict[str, Any] = {}
     for name, kind, _ in chain.from_iterable(FIELDS.values()):
