@@ -42,7 +42,7 @@ def profiles(cells: Sequence[Cell], folder: Path) -> Picture | None:
     with paper():
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     caption = (
-        "Theory (lines), Monte Carlo with standard errors (points), bounds for any token correlation (shade): "
+        "Theory (lines), Monte Carlo with standard errors (points), bounds for any tokens (shade): "
         + sizes(cells)
     )
     return Picture.of(figure, caption, folder, f"profiles-{slug(placement)}")

@@ -98,8 +98,8 @@ def power_of_ten(log: float) -> Markup:
     exponent = log / 2.302585092994046
     if -3 <= exponent < 5:
         return Markup(f"{10**exponent:.3g}" if exponent < 3 else f"{10**exponent:.0f}")
-    whole = int(exponent // 1)
-    return Markup(f"{10 ** (exponent - whole):.2f}×10<sup>{whole}</sup>".replace("-", "−"))
+    mantissa, _, carried = f"{10 ** (exponent % 1):.2e}".partition("e")
+    return Markup(f"{mantissa}×10<sup>{exponent // 1 + int(carried):.0f}</sup>".replace("-", "−"))
 
 
 def link(source: str) -> Markup:
