@@ -166,11 +166,21 @@ def fields(args: argparse.Namespace) -> dict[str, Any]:
     from ..spec.fields import Fields
 
     values = _like(args, given_fields(args)).to_dict()
+    sizes = {name for name, _, _ in FIELDS["sizes"]}
     return {
         name: value
         for name, value in values.items()
-        if name not in ("placement", "scaling") and value != getattr(Fields, name)
+        if name in sizes or (name not in ("placement", "scaling") and value != getattr(Fields, name))
     }
+
+
+def like_scaling(args: argparse.Namespace) -> str:
+    """The scaling rule of --like; "unit" without it."""
+    if args.like is None:
+        return "unit"
+    from ..models.named import named
+
+    return named(args.like).arch.scaling
 
 
 def _like(args: argparse.Namespace, given: dict[str, Any]) -> Architecture:

@@ -26,13 +26,14 @@ def laws(arch: Architecture) -> dict[str, str | float]:
     columns: dict[str, str | float] = {}
     for name in QUANTITIES:
         found = cell.found.get(name)
-        columns[f"{name}_law"] = f"{NONE}: {cell.problem}" if found is None else _text(found)
+        columns[f"{name}_law"] = f"{NONE}: {cell.problem}" if found is None else text_of(found)
         late = found is None or found.law is None or found.since is None
         columns[f"{name}_from"] = float("nan") if late or found is None else float(found.since or 0)
     return columns
 
 
-def _text(found: Found) -> str:
+def text_of(found: Found) -> str:
+    """A law's numbers, or that there is none, with what was fitted."""
     if found.law is not None:
         return str(found.trend)
     return NONE if found.trend is None else f"{NONE} (fitted: {found.trend})"

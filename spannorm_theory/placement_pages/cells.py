@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -101,20 +103,26 @@ def architectures(
     width: int,
     heads: int,
     tokens: int,
+    **fields: Any,
 ) -> list[Architecture]:
-    """Every placement under every scaling; None takes the eight standard placements.
+    """Every placement under every scaling; None takes those of the eight standard placements that have these
+    fields.
 
     Raises:
-        InputError: a name or size that no architecture can have.
+        InputError: a name, size or field that no architecture can have.
     """
     names = STANDARD if placements is None else dict.fromkeys(arguments.names("placements", placements))
-    found = [
-        Architecture(placement, scaling, depth=depth, width=width, heads=heads, tokens=tokens)
-        for placement in names
-        for scaling in dict.fromkeys(arguments.names("scalings", scalings))
-    ]
+    sizes = {"depth": depth, "width": width, "heads": heads, "tokens": tokens}
+    found, refused = [], None
+    for placement, scaling in product(names, dict.fromkeys(arguments.names("scalings", scalings))):
+        try:
+            found.append(Architecture(placement, scaling, **sizes, **fields))
+        except InputError as error:
+            if placements is not None:
+                raise
+            refused = refused or error
     if not found:
-        raise InputError("a report and its figures need at least one placement and one scaling")
+        raise refused or InputError("a report and its figures need at least one placement and one scaling")
     return found
 
 

@@ -47,16 +47,22 @@ class Routed:
 
 
 def compute(archs: Sequence[Architecture], networks: int, seed: int) -> list[Routed]:
-    """Verify the variants of the report's PostNorm and PreNorm; nothing if it has neither."""
+    """Verify the variants of the report's PostNorm and PreNorm; nothing if it has neither, or experts of its
+    own, or a mask."""
     found = []
     for name in PLACEMENTS:
-        base = next((arch for arch in archs if arch.placement == name), None)
+        base = next((arch for arch in archs if arch.placement == name and _plain(arch)), None)
         for variant, fields in VARIANTS if base is not None else ():
             assert base is not None
             arch = base.with_(scaling="unit", depth=min(base.depth, DEPTH), **fields)
             result = verify(arch, networks=networks, seed=seed, progress=False)
             found.append(_routed(variant, result))
     return found
+
+
+def _plain(arch: Architecture) -> bool:
+    """Whether an architecture is one that experts can be put into, and its tokens are alike."""
+    return arch.experts == 1 and arch.exchangeable
 
 
 def _routed(variant: str, result: Verification) -> Routed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -47,6 +48,7 @@ def write_report(
     seed: int = 0,
     progress: bool = True,
     full: bool = False,
+    **fields: Any,
 ) -> Path:
     """Derive, verify and draw the comparison of placements, and write it as one folder.
 
@@ -68,6 +70,8 @@ def write_report(
         full: simulate the checks of all claims, which are derived only otherwise, and add phase diagrams.
             Their cells are kept in ``out``/sweeps, also when this is interrupted. Workers are started for
             them, so a script needs ``if __name__ == "__main__":``.
+        fields: further fields of :class:`~spannorm_theory.Architecture`; standard placements that cannot have
+            them are left out.
 
     Returns:
         the folder.
@@ -77,7 +81,7 @@ def write_report(
     """
     out, seed = arguments.path("out", out), arguments.seed(seed)
     networks = arguments.whole("networks", networks, 3, why="for a standard error")
-    archs = architectures(placements, scalings, depth, width, heads, tokens)
+    archs = architectures(placements, scalings, depth, width, heads, tokens, **fields)
     with replacing(out, RECORD, STORE) as folder:
         bar = tqdm(total=len(archs) + 3, desc="report", disable=not progress)
         cells: list[Cell] = []
