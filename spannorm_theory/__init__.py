@@ -42,6 +42,11 @@ _HOME = {
     "Identification": "auditing.identify",
     "read": "auditing.read",
     "Reading": "auditing.read",
+    "compare": "comparing",
+    "Comparison": "comparing",
+    "reduces_to": "moments.reductions",
+    "value_at": "base.lookups",
+    "depth_where": "base.lookups",
     "claims": "literature.run",
     "ClaimsReport": "literature.run",
     "write_report": "report",
@@ -75,6 +80,10 @@ if TYPE_CHECKING:
     from .auditing.read import Reading as Reading
     from .auditing.read import read as read
     from .base.errors import SpannormError as SpannormError
+    from .base.lookups import depth_where as depth_where
+    from .base.lookups import value_at as value_at
+    from .comparing import Comparison as Comparison
+    from .comparing import compare as compare
     from .gaussian.activations import activation as activation
     from .literature.run import ClaimsReport as ClaimsReport
     from .literature.run import claims as claims
@@ -83,6 +92,7 @@ if TYPE_CHECKING:
     from .models.reader import from_config as from_config
     from .models.registry import model as model
     from .models.registry import published as published
+    from .moments.reductions import reduces_to as reduces_to
     from .montecarlo.ensemble import Ensemble as Ensemble
     from .montecarlo.ensemble import simulate as simulate
     from .prediction.expected import expected as expected

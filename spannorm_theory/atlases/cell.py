@@ -49,10 +49,11 @@ def limited(seconds: float) -> Iterator[None]:
 
 
 def compute(arch: Architecture, depths: Sequence[int], seconds: float) -> Cell:
-    """Derive, check and predict one cell; what takes longer than ``seconds`` is reported, not awaited."""
+    """Derive, check and predict one cell; what takes longer than ``seconds`` is reported, not awaited.
+    Without ``depths`` there are laws alone."""
     try:
         with limited(seconds):
-            return _compute(arch, depths)
+            return _compute(arch, depths) if depths else Cell(arch, _laws(arch)[0])
     except _TooLong:
         return Cell(arch, {}, problem=f"not computed: it took more than {seconds:g} s of CPU time")
     except ZeroDivisionError:
@@ -61,7 +62,11 @@ def compute(arch: Architecture, depths: Sequence[int], seconds: float) -> Cell:
         return Cell(arch, {}, problem=f"not computed: {error}")
 
 
-def _compute(arch: Architecture, depths: Sequence[int]) -> Cell:
+def _laws(
+    arch: Architecture,
+) -> tuple[dict[str, Found], int, tuple[str, ...], bool]:
+    """Laws and fits of each quantity, the stream that grows most, what could not be computed, and whether
+    stacks of the branches' own gains are out of range."""
     recurrence = Recurrence.of(arch.placement, arch.scaling)
     real = None if keeps_sizes(recurrence) else Stacks(arch, aligned=True)
     found, stream, problems = known(recurrence, *ends(arch, real.sizes(DEPTHS[-1]) if real else ONES))
@@ -69,10 +74,14 @@ def _compute(arch: Architecture, depths: Sequence[int]) -> Cell:
     for name in set(found) - {"identity"}:  # the skip path has no branch
         held = _held(found[name], real.logs(name, stream, DEPTHS)) if real else found[name]
         found[name] = placed(held, name, stream, own)
+    return found, stream, problems, real is not None and not real.logs("forward", stream, DEPTHS)
+
+
+def _compute(arch: Architecture, depths: Sequence[int]) -> Cell:
+    found, stream, problems, beyond = _laws(arch)
     shares, declined, closed = _shares(arch, depths, stream)
     limits = _limits(arch.with_(depth=depths[0]), stream)
     problem = "; ".join(dict.fromkeys([*problems, *declined]))
-    beyond = real is not None and not real.logs("forward", stream, DEPTHS)
     caveats = tuple(_caveats(arch, found, limits, closed, beyond))
     return Cell(arch, found, stream, shares, limits, problem, caveats)
 

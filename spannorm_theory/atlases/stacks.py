@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from ..base.errors import SpannormError
 from ..base.quantities import INPUT, Key
 from ..derivation.recurrence import Recurrence
@@ -19,6 +21,13 @@ from ..prediction.forward import forward
 from ..prediction.predict import predict_profiles
 from ..prediction.stack import Stack
 from ..spec.architecture import Architecture
+from ..spec.fields import Fields
+
+#: fields of what tells tokens apart, and of a head, which stacks beside a law have at their defaults
+LEFT_OUT = (
+    *("mask", "window", "attention_pattern", "positions", "rotary_base", "rotary_share", "sinks"),
+    *("loss", "head_gain", "logit_multiplier", "embedding_multiplier", "batch"),
+)
 
 #: 1 - rho of aligned tokens: small enough that their differences stay linear, and large beside rounding
 APART = 1e-9
@@ -41,12 +50,9 @@ class Stacks:
     def __init__(self, arch: Architecture, *, aligned: bool) -> None:
         """``aligned``: tokens and their gradients start as good as equal, else as the architecture has it."""
         equal = {"inputs": "gaussian", "position_variance": 0.0, "input_cosine": 1 - APART, "loss": "mean"}
-        self._arch = arch.with_(
-            mask="none",
-            positions="none",
-            window=None,
-            **(equal if aligned else {"loss": "probe"}),
-        )
+        own = LEFT_OUT if arch.reads_ids and not aligned else (*LEFT_OUT, "vocabulary")
+        plain = {name: getattr(Fields, name) for name in own}
+        self._arch = arch.with_(**{**plain, **(equal if aligned else {})})
         self._found: dict[int, Mapping[tuple[str, int], float]] = {}
 
     def _of_depth(self, depth: int) -> Architecture:
@@ -79,7 +85,8 @@ class Stacks:
         """The quantities of one stack, by name and stream; none where the theory declines it."""
         if depth not in self._found:
             try:
-                self._found[depth] = self._ends(predict_profiles(self._of_depth(depth)).profiles)
+                with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64's range is no value
+                    self._found[depth] = self._ends(predict_profiles(self._of_depth(depth)).profiles)
             except SpannormError:
                 self._found[depth] = {}
         return self._found[depth]

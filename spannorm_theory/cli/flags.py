@@ -154,7 +154,7 @@ def architecture(args: argparse.Namespace) -> Architecture:
         name: getattr(args, name) for name in ("placement", "scaling") if getattr(args, name) is not None
     }
     if args.like is not None:
-        return _like(args, {**named, **_given(args)})
+        return _like(args, {**named, **given_fields(args)})
     if args.placement is None:
         from ..base.errors import InputError
 
@@ -162,21 +162,31 @@ def architecture(args: argparse.Namespace) -> Architecture:
             f"{args.command} needs a placement (see: spannorm list), or --like and the name of a model (see: "
             "spannorm model)"
         )
-    return Architecture(**named, **_given(args))
+    return Architecture(**named, **given_fields(args))
 
 
 def fields(args: argparse.Namespace) -> dict[str, Any]:
     """The architecture fields beside placement and scaling that flags say, those of --like included."""
     if args.like is None:
-        return _given(args)
+        return given_fields(args)
     from ..spec.fields import Fields
 
-    values = _like(args, _given(args)).to_dict()
+    values = _like(args, given_fields(args)).to_dict()
+    sizes = {name for name, _, _ in FIELDS["sizes"]}
     return {
         name: value
         for name, value in values.items()
-        if name not in ("placement", "scaling") and value != getattr(Fields, name)
+        if name in sizes or (name not in ("placement", "scaling") and value != getattr(Fields, name))
     }
+
+
+def like_scaling(args: argparse.Namespace) -> str:
+    """The scaling rule of --like; "unit" without it."""
+    if args.like is None:
+        return "unit"
+    from ..models.named import named
+
+    return named(args.like).arch.scaling
 
 
 def _like(args: argparse.Namespace, given: dict[str, Any]) -> Architecture:
@@ -195,7 +205,7 @@ def _like(args: argparse.Namespace, given: dict[str, Any]) -> Architecture:
     return found.arch
 
 
-def _given(args: argparse.Namespace) -> dict[str, Any]:
+def given_fields(args: argparse.Namespace) -> dict[str, Any]:
     """The architecture fields that flags have set."""
     values: dict[str, Any] = {}
     for name, kind, _ in chain.from_iterable(FIELDS.values()):

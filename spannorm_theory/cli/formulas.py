@@ -29,13 +29,16 @@ def _list(args: argparse.Namespace) -> int:
 
 def _derive(args: argparse.Namespace) -> int:
     from ..base.jsontext import to_json
+    from ..base.waiting import clock
     from ..render.recursion import derive
 
     if args.json:
         require_read(args, "--json", ("scaling", "activation"))
-    recursion = derive(args.placement, args.scaling, activation=args.activation)
-    if args.json:
-        print(to_json(recursion.to_dict(), indent=1))
-    else:
-        print(recursion.latex() if args.latex else recursion.text())
+    with clock(f"derive {args.placement}"):
+        recursion = derive(args.placement, args.scaling, activation=args.activation)
+        if args.json:
+            text = to_json(recursion.to_dict(), indent=1)
+        else:
+            text = recursion.latex() if args.latex else recursion.text()
+    print(text)
     return 0

@@ -41,3 +41,24 @@ def loaded(text: str) -> Any:
     if (name or "build") not in known:
         raise UnknownNameError(f"name in {path.name}", name or "build", known)
     return known[name or "build"]
+
+
+def placement_of(text: str) -> str:
+    """The name of the placement that a function of a file defines, given as ``FILE.py:NAME``: the one that it
+    is registered under, or else its own, with dashes.
+
+    Raises:
+        InputError: no such file or function, or one that is no block.
+    """
+    from ..base.errors import InputError
+    from ..spec.placement import PLACEMENTS, placement
+
+    if ":" not in text:
+        raise InputError(f"expected FILE.py:NAME, NAME a placement's function, got {text!r}")
+    function = loaded(text)
+    known = next((entry.name for entry in PLACEMENTS.values() if entry.function is function), None)
+    if known is not None:
+        return known
+    name = text.rpartition(":")[2].replace("_", "-")
+    placement(name, title=name, source=text)(function)
+    return name

@@ -1,4 +1,4 @@
-"""The ``spannorm`` command: list, derive, predict, simulate, verify, model, claims, report, atlas, ...
+"""The ``spannorm`` command: list, derive, predict, simulate, verify, compare, model, report, ...
 
 Exit status 0: good; 1: a check failed; 2: bad input, or output that could not be written, with one line on
 stderr; 130 and 143: interrupted or terminated.
@@ -13,13 +13,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import atlas, audit, bench, claims, formulas, model, profiles, report, sweep
+from . import atlas, audit, bench, claims, compare, formulas, model, profiles, report, sweep
 from .ends import ended
 from .flags import Commands
 from .parser import Parser, require_command
 
 #: in the order of ``--help``
-GROUPS = (formulas, profiles, model, audit, claims, report, sweep, atlas, bench)
+GROUPS = (formulas, profiles, compare, model, audit, claims, report, sweep, atlas, bench)
 
 
 def parser() -> Parser:

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from .flags import Commands
+from .flags import Commands, field_flags, fields, like_scaling
 from .given import require_read
 
 
@@ -22,6 +22,7 @@ def add(commands: Commands) -> None:
     _set_flags(report)
     text = "The standard set of figures for a paper, each with its recipe."
     figures = commands.add("figures", text, _figures)
+    figures.add_argument("name", nargs="?", help="one figure of the set, as comparison (default: all)")
     figures.add_argument("--from", dest="recipe", metavar="FILE.json", help="make one figure again")
     figures.add_argument("--out", help="folder to write (default: figures, or that of FILE.json)")
     figures.add_argument("--style", default="icml", help="neurips, icml, iclr, tmlr, talk or house")
@@ -29,26 +30,21 @@ def add(commands: Commands) -> None:
 
 
 def _set_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--placements", nargs="+", help="default: the eight standard ones")
-    parser.add_argument("--scalings", nargs="+", default=["unit", "depth-scaled-init"])
-    for flag, default in (
-        ("--depth", 48),
-        ("--width", 1024),
-        ("--heads", 16),
-        ("--tokens", 32),
-        ("--networks", None),
-    ):
-        parser.add_argument(flag, type=int, default=default)
+    parser.add_argument("--placements", nargs="+", help="default: of the eight standard ones all that can")
+    parser.add_argument("--scalings", nargs="+", help="default: unit, or that of --like; depth-scaled-init")
+    parser.add_argument("--networks", type=int, help="random networks of each architecture (default: 40)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    field_flags(parser)
 
 
 def _set_options(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("placements", "scalings", "depth", "width", "heads", "tokens", "seed")
-    options = {name: getattr(args, name) for name in names}
+    """Arguments of ``write_report`` and ``write_figures``; sizes have their defaults there."""
+    options = {"placements": args.placements, "seed": args.seed, "progress": not args.quiet, **fields(args)}
+    rules = args.scalings or list(dict.fromkeys([like_scaling(args), "depth-scaled-init"]))
     if args.networks is not None:
         options["networks"] = args.networks
-    return {**options, "progress": not args.quiet}
+    return {**options, "scalings": rules}
 
 
 def _report(args: argparse.Namespace) -> int:
@@ -72,7 +68,8 @@ def _figures(args: argparse.Namespace) -> int:
     from ..report.figure_set import Recipe, remake, write_figures
 
     if args.recipe is None:
-        files = write_figures(args.out or "figures", style=args.style, **_set_options(args))
+        options = _set_options(args)
+        files = write_figures(args.out or "figures", style=args.style, names=args.name, **options)
     else:
         require_read(args, "--from", ("recipe", "out"))
         for change in Recipe.read(args.recipe).changes():

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..base.errors import AssumptionError, PositionsError
 from ..base.quantities import SPECTRAL, Key
+from ..base.waiting import blocks_bar
 from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import log_rank_residual
 from ..layers.position_grid import position_grid
@@ -70,8 +71,9 @@ def declined(arch: Architecture) -> str:
     return ""
 
 
-def predict_positions(arch: Architecture) -> Prediction:
-    """Profiles with positions as a coordinate. Metrics of spectra are not predicted (NaN).
+def predict_positions(arch: Architecture, progress: bool = False) -> Prediction:
+    """Profiles with positions as a coordinate. Metrics of spectra are not predicted (NaN). ``progress`` says
+    whether a bar is shown after two seconds.
 
     Raises:
         AssumptionError: the architecture is not of this kind (:func:`declined`), its logits are too large,
@@ -83,8 +85,12 @@ def predict_positions(arch: Architecture) -> Prediction:
     try:
         grid = position_grid(arch.tokens, arch.narrowest)
         tokens = PositionTokens(arch, grid)
-        with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64's range is refused by name
-            run = GramRun(tokens, input_gram(tokens), input_pair_variance(arch))
+        with (
+            np.errstate(over="ignore", invalid="ignore"),  # what leaves float64's range is refused by name
+            blocks_bar(2 * arch.depth, progress) as bar,
+        ):
+            start = input_gram(tokens), input_pair_variance(arch)
+            run = GramRun(tokens, *start, at_block=bar.update)
     except PositionsError as error:
         raise PositionsError(f"{error}; {advice}") from None
     profiles = dict(run.profiles)

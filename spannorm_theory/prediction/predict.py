@@ -22,10 +22,10 @@ from .room import require_predictable
 from .sampled import predict_gram
 
 #: the theories by name
-THEORIES: dict[str, Callable[[Architecture], Prediction]] = {
-    "pair": predict_pair,
+THEORIES: dict[str, Callable[[Architecture, bool], Prediction]] = {
+    "pair": lambda arch, _: predict_pair(arch),
     "positions": predict_positions,
-    "sampled": predict_gram,
+    "sampled": lambda arch, progress: predict_gram(arch, progress=progress),
 }
 
 Profiles = dict[Key, Array]
@@ -46,7 +46,7 @@ def fitting(arch: Architecture) -> str:
 
 def predict_profiles(arch: Architecture, theory: str = "auto", progress: bool = False) -> Prediction:
     """Profiles of a theory, of the one that fits the architecture for "auto"; ``progress`` says whether
-    sampled heads, which take long, show a bar.
+    those that take long, sampled heads and positions, show a bar.
 
     Raises:
         UnknownNameError: there is no such theory.
@@ -63,9 +63,7 @@ def predict_profiles(arch: Architecture, theory: str = "auto", progress: bool = 
 
 def _of(arch: Architecture, theory: str, progress: bool) -> Prediction:
     require_predictable(arch, theory)
-    if theory == "sampled":
-        return predict_gram(arch, progress=progress)
-    return THEORIES[theory](arch)
+    return THEORIES[theory](arch, progress)
 
 
 def predict(

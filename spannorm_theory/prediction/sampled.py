@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from ..base.errors import InputError
 from ..base.interrupts import Halt
 from ..base.quantities import SPECTRAL, Key
+from ..base.waiting import blocks_bar
 from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import rank_metrics_gram
 from ..moments.sampled_tokens import SampledTokens
@@ -83,14 +84,12 @@ def resolve(
         for batch in range(BATCHES)
     ]
     # small matrix products: BLAS threads would only wait for each other
-    from tqdm.auto import tqdm
-
     blocks = 2 * arch.depth * BATCHES
     with (
         threadpool_limits(1, "blas"),
         ThreadPoolExecutor() as pool,
         Halt() as halt,
-        tqdm(total=blocks, desc="predict", unit="block", delay=2, leave=False, disable=not progress) as bar,
+        blocks_bar(blocks, progress) as bar,
     ):
 
         def at_block() -> None:

@@ -236,7 +236,8 @@ def _device_kind(name: str) -> str:
 
 
 def grid(values: Mapping[str, Any]) -> list[Architecture]:
-    """Every combination of the given values, the last field varying fastest.
+    """Every combination of the given values, the last field varying fastest; ``like``, of a published model
+    or the file of a configuration, says the fields that are not given.
 
     Raises:
         InputError: an unknown field, or a combination that no architecture can have.
@@ -244,13 +245,20 @@ def grid(values: Mapping[str, Any]) -> list[Architecture]:
     from ..spec.architecture import Architecture
     from ..spec.fields import require_fields
 
+    values = dict(values)
+    like = values.pop("like", None)
     require_fields(values)
     axes = [
         arguments.items(name, v, "values") if isinstance(v, Iterable) and not isinstance(v, str) else [v]
         for name, v in values.items()
     ]
     _require_few(math.prod(map(len, axes)))
-    return [Architecture.from_dict(dict(zip(values, c, strict=True))) for c in itertools.product(*axes)]
+    cells = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*axes)]
+    if like is None:
+        return [Architecture.from_dict(cell) for cell in cells]
+    from ..models.named import named
+
+    return [named(like, **cell).arch for cell in cells]
 
 
 #: what a specification file may hold beside ``grid`` and ``architecture``

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.transforms import Bbox
 from tqdm import tqdm
@@ -12,11 +14,11 @@ from ...base import arguments
 from ...base.files import make_folder, write_file
 from ...base.interrupts import whole_results
 from ...base.jsontext import to_json
+from ...placement_pages.cells import architectures
+from ...placement_pages.pictures import slug
 from ...plot.canvas.paper import RC, STYLES, paper, save
 from ...render.latex_table import write_latex
 from ...spec.architecture import Architecture
-from ..cells import architectures
-from ..figures import slug
 from ..write import NETWORKS
 from .kinds import Results, make
 from .recipe import Recipe
@@ -48,6 +50,25 @@ def standard_set(archs: Sequence[Architecture], style: str, networks: int, seed:
         yield recipe(f"block-{slug(arch.placement)}-{slug(arch.scaling)}", "block", [arch])
 
 
+def cost(recipes: Sequence[Recipe]) -> str:
+    """The networks that a set simulates, in words; figures of one architecture share them, but spectra draw
+    their own."""
+    verified: set[Architecture] = set()
+    drawn: set[Architecture] = set()
+    for recipe in recipes:
+        if recipe.kind != "block":
+            (drawn if recipe.kind == "spectra" else verified).update(recipe.architectures)
+    count = (len(verified) + len(drawn)) * recipes[0].networks if recipes else 0
+    if not count:
+        return f"{len(recipes)} figure(s) without random networks"
+    sizes = {(arch.depth, arch.width, arch.tokens) for arch in verified | drawn}
+    words = " and ".join(f"depth {L}, width {d}, {n} tokens" for L, d, n in sorted(sizes))
+    return (
+        f"{len(recipes)} figure(s) of {len(verified | drawn)} architectures simulate {count:,} networks of "
+        f"{words}, most of them for the first figure"
+    )
+
+
 @whole_results()
 def write_figures(
     out: str | Path,
@@ -61,6 +82,8 @@ def write_figures(
     seed: int = 0,
     style: str = "icml",
     progress: bool = True,
+    names: Sequence[str] | str | None = None,
+    **fields: Any,
 ) -> list[Path]:
     """Write the standard set for a venue: each figure as PDF, SVG and PNG, and its recipe as JSON.
 
@@ -71,6 +94,10 @@ def write_figures(
         out: a folder, made if it does not exist; files of the same names are replaced.
         placements: registered names; None takes the eight standard ones.
         style: "neurips", "icml", "iclr", "tmlr", "talk" or "house".
+        progress: say what the set costs, and show a bar.
+        names: of figures of the set, as "comparison" or "rank-collapse"; None makes all, and the table.
+        fields: further fields of :class:`~spannorm_theory.Architecture`; standard placements that cannot have
+            them are left out.
 
     Returns:
         the files.
@@ -83,12 +110,22 @@ def write_figures(
         arguments.choice("style", style, STYLES),
         arguments.whole("networks", networks, 3, why="for a standard error"),
     )
-    archs = architectures(placements, scalings, depth, width, heads, tokens)
+    archs = architectures(placements, scalings, depth, width, heads, tokens, **fields)
     recipes = list(standard_set(archs, style, networks, seed))
+    if names is not None:
+        known = {recipe.name: recipe for recipe in recipes}
+        recipes = [
+            known[arguments.choice("figure", name, known)]
+            for name in dict.fromkeys(arguments.names("names", names))
+        ]
     folder = make_folder(out)
     results, files = Results(), []
+    if progress:
+        print(f"spannorm: {cost(recipes)}", file=sys.stderr)
     for recipe in tqdm(recipes, desc="figures", disable=not progress):
         files += write(recipe, folder, results)
+    if names is not None:
+        return files
     found = [cell.verification for cell in results.cells(recipes[1]) if cell.verification is not None]
     return [*files, write_latex(found, folder / "verification.tex")]
 

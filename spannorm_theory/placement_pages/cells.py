@@ -1,10 +1,12 @@
-"""The cells of the report: derivation and verification of each placement under each scaling rule."""
+"""Cells: derivation and verification of each placement under each scaling rule."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +19,7 @@ from ..prediction.predict import predict
 from ..render.recursion import Recursion, derive
 from ..spec.architecture import Architecture
 from ..spec.placements import STANDARD, Placement
-from ..verification.outcome import DISAGREES, Verification
+from ..verification.outcome import DISAGREES, UNDECIDED, Verification
 from ..verification.verification import verify
 
 
@@ -67,6 +69,12 @@ class Cell:
         return f"{len(self.verification.failures)} of {len(self.table)} rows off"
 
     @property
+    def tone(self) -> str:
+        """The class of the verdict on a page: "good", "open" where nothing was decided, or "bad"."""
+        undecided = self.verification is None or self.verification.verdict == UNDECIDED
+        return "good" if self.passed else "open" if undecided else "bad"
+
+    @property
     def worst_z(self) -> float:
         """The largest |z| of all rows."""
         return _largest(self.verification, "z")
@@ -95,20 +103,26 @@ def architectures(
     width: int,
     heads: int,
     tokens: int,
+    **fields: Any,
 ) -> list[Architecture]:
-    """Every placement under every scaling; None takes the eight standard placements.
+    """Every placement under every scaling; None takes those of the eight standard placements that have these
+    fields.
 
     Raises:
-        InputError: a name or size that no architecture can have.
+        InputError: a name, size or field that no architecture can have.
     """
     names = STANDARD if placements is None else dict.fromkeys(arguments.names("placements", placements))
-    found = [
-        Architecture(placement, scaling, depth=depth, width=width, heads=heads, tokens=tokens)
-        for placement in names
-        for scaling in dict.fromkeys(arguments.names("scalings", scalings))
-    ]
+    sizes: dict[str, Any] = {"depth": depth, "width": width, "heads": heads, "tokens": tokens}
+    found, refused = [], None
+    for placement, scaling in product(names, dict.fromkeys(arguments.names("scalings", scalings))):
+        try:
+            found.append(Architecture(placement, scaling, **sizes, **fields))
+        except InputError as error:
+            if placements is not None:
+                raise
+            refused = refused or error
     if not found:
-        raise InputError("a report and its figures need at least one placement and one scaling")
+        raise refused or InputError("a report and its figures need at least one placement and one scaling")
     return found
 
 

@@ -1,0 +1,113 @@
+"""Questions to a tidy table: a value at a layer, the first layer where something holds, a whole curve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .arguments import choice, real, whole
+from .arguments import stream as stream_name
+from .arguments import table as table_of
+from .errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .arguments import Result
+
+#: columns of values: of predictions and simulations, and of verifications, theory first
+VALUES = ("value", "theory")
+
+#: columns that a question can choose by
+KEYS = ("placement", "scaling", "depth", "width", "tokens", "position")
+
+
+def value_at(
+    table: pd.DataFrame | Result, quantity: str, layer: int = -1, *, stream: str | int = "0", **keys: Any
+) -> float:
+    """The value of a quantity at one layer.
+
+        st.value_at(st.predict("pre-norm unit depth=24"), "token_cosine", layer=8)
+
+    Args:
+        table: what predict, simulate or verify return, or their table; of a verification, its theory.
+        quantity: a name in the table's column ``quantity``.
+        layer: from 0; negative ones count from the last.
+        stream: a stream, or for weight gradients a matrix.
+        keys: values of placement, scaling, depth, width, tokens or position, where there are several.
+
+    Returns:
+        the value; NaN is what the theory does not predict.
+
+    Raises:
+        InputError: no such table, quantity, stream or layer, or several architectures are in question.
+    """
+    values = curve(table, quantity, stream=stream, **keys)
+    layers = values.index.tolist()
+    last = int(max(layers))
+    layer = whole("layer", layer, -last - 1, last)
+    return float(values.loc[layers[layer] if layer < 0 else layer])
+
+
+def depth_where(
+    table: pd.DataFrame | Result,
+    quantity: str,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    stream: str | int = "0",
+    **keys: Any,
+) -> int | None:
+    """The first layer at which a quantity is above, or below, a number.
+
+        st.depth_where(st.predict("post-norm unit depth=24"), "token_cosine", above=0.9)
+
+    Args:
+        above, below: the number; one of the two, or both for a value between.
+        table, quantity, stream, keys: those of :func:`value_at`.
+
+    Returns:
+        the layer, which is the number of blocks in front of it; None where there is none.
+
+    Raises:
+        InputError: that of :func:`value_at`, or no number.
+    """
+    if above is None and below is None:
+        raise InputError("say above= or below= which number; depth_where looks for the first layer there")
+    values = curve(table, quantity, stream=stream, **keys)
+    held = values.notna()
+    if above is not None:
+        held &= values > real("above", above)
+    if below is not None:
+        held &= values < real("below", below)
+    layers: list[int] = values.index[held].tolist()
+    return min(layers, default=None)
+
+
+def curve(
+    table: pd.DataFrame | Result, quantity: str, *, stream: str | int = "0", **keys: Any
+) -> pd.Series[float]:
+    """A quantity over the layers of one stream, as a series whose index is the layer.
+
+    Args:
+        table, quantity, stream, keys: those of :func:`value_at`.
+
+    Raises:
+        InputError: that of :func:`value_at`.
+    """
+    source = "what predict, simulate or verify return, or its table"
+    found = table_of("the table", table, ("quantity", "stream", "layer"), source)
+    column = next((name for name in VALUES if name in found and found[name].dtype.kind == "f"), None)
+    if column is None:
+        raise InputError(f"the table must be {source}; this one has no column of values")
+    found = found[found["quantity"] == choice("quantity", quantity, set(found["quantity"]))]
+    found = found[found["stream"] == choice("stream", stream_name(stream), set(found["stream"]))]
+    for name, value in keys.items():
+        if name not in KEYS or name not in found:
+            raise UnknownNameError("column", name, [key for key in KEYS if key in found])
+        found = found[found[name] == value]
+        if found.empty:
+            raise InputError(f"the table has no {quantity} of {name}={value!r}")
+    if found["layer"].duplicated().any():
+        several = [name for name in KEYS if name in found and len(set(found[name])) > 1]
+        raise InputError(f"the table has several curves of {quantity}: say which {' and '.join(several)}")
+    return found.set_index("layer")[column]

@@ -1,0 +1,49 @@
+"""Bars of what takes longer than two seconds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+#: seconds after which a bar is shown
+DELAY = 2.0
+
+
+def blocks_bar(blocks: int, progress: bool) -> tqdm[Any]:
+    """A bar of a prediction's blocks, there and back; to be used as a context."""
+    from tqdm.auto import tqdm
+
+    return tqdm(total=blocks, desc="predict", unit="block", delay=DELAY, leave=False, disable=not progress)
+
+
+@contextmanager
+def clock(what: str, progress: bool = True) -> Iterator[None]:
+    """The time that has passed, beside ``what``, while a block of unknown length runs; on a terminal only."""
+    import sys
+
+    from tqdm.auto import tqdm
+
+    if not progress or not sys.stderr.isatty():
+        yield
+        return
+    done = threading.Event()
+
+    def tick() -> None:
+        if done.wait(DELAY):
+            return
+        with tqdm(desc=what, bar_format="{desc}: {elapsed}", leave=False) as bar:
+            while not done.wait(1):
+                bar.refresh()
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,83 @@
+"""``spannorm compare``: which of several architectures, in numbers, in words and as a figure."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .ends import require_encodable
+from .flags import Commands, field_flags, given_fields
+from .profiles import PLUS_MINUS
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    text = (
+        "Candidates side by side: gradient, collapse, loss at step 0 and laws, sorted, with a sentence each."
+    )
+    parser = commands.add("compare", text, _run)
+    parser.add_argument(
+        "candidates",
+        nargs="+",
+        metavar="CANDIDATE",
+        help="PLACEMENT, PLACEMENT@RULE, or FILE.py:NAME of a placement's function (rule: that of --like)",
+    )
+    parser.add_argument(
+        "--sort",
+        default="gradient",
+        metavar="NAME",
+        help="gradient, collapse, variance, branch_share, loss, global_gradient_norm, given, or a column "
+        "(default: gradient)",
+    )
+    parser.add_argument("--networks", type=int, help="random networks of each candidate (default: none)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--theory", default="auto", help="auto, pair, positions or sampled")
+    parser.add_argument("--no-laws", action="store_true", help="leave out laws, which take seconds each")
+    parser.add_argument("--figure", metavar="FILE", help="write the figure as .pdf, .svg or .png")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    field_flags(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from ..base.jsontext import to_json
+    from ..comparing import compare
+
+    if args.figure and not args.figure.endswith((".pdf", ".svg", ".png")):
+        from ..base.errors import InputError
+
+        raise InputError(f"figures are saved as .pdf, .svg or .png, got {args.figure!r}")
+    if args.networks and not args.json:
+        require_encodable(PLUS_MINUS)
+    options: dict[str, Any] = given_fields(args)
+    found = compare(
+        [_named(text) for text in args.candidates],
+        like=args.like,
+        sort_by=args.sort,
+        networks=args.networks,
+        seed=args.seed,
+        theory=args.theory,
+        laws=not args.no_laws,
+        progress=False if args.quiet else None,
+        **options,
+    )
+    if args.figure:
+        from ..plot.canvas.paper import save
+
+        save(found.figure(), args.figure)
+    if args.json:
+        rows = found.table.assign(sentence=found.sentences)
+        print(to_json(rows))
+    else:
+        print(found.summary())
+    return 0
+
+
+def _named(text: str) -> str:
+    """A candidate whose placement is registered, that of FILE.py:NAME included."""
+    from .loading import placement_of
+
+    head, at, rule = text.rpartition("@")
+    placement = head if at else rule
+    if ".py" not in placement:
+        return text
+    return f"{placement_of(placement)}@{rule}" if at else placement_of(placement)

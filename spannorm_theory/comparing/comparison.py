@@ -1,0 +1,168 @@
+"""``compare``: which of several architectures, in numbers, in words and as a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..base import arguments
+from ..base.interrupts import whole_results
+from ..prediction.predict import THEORIES
+from ..spec.architecture import Architecture
+from .candidates import Candidate, candidates
+from .laws import laws as laws_of
+from .measures import Measures, measures
+from .page import html, text
+from .simulated import Samples, simulated
+from .sorting import ordered, require_order
+from .words import sentence
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: steps of the bar for a candidate: the theory, its laws, and two ensembles
+STEPS = {"theory": 1, "laws": 1, "networks": 2}
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """What :func:`compare` returns; rows, sentences and curves are in one order, the best first.
+
+    Attributes:
+        table: a row for each candidate; :func:`compare` says its columns.
+        sentences: one for each.
+        sort_by: what they are sorted by.
+        networks: random networks behind the columns of Monte Carlo; 0 where there are none.
+    """
+
+    table: pd.DataFrame
+    sentences: tuple[str, ...]
+    sort_by: str
+    networks: int
+    _measures: tuple[Measures, ...] = field(compare=False)
+    _samples: tuple[Samples, ...] = field(compare=False)
+
+    @property
+    def architectures(self) -> tuple[Architecture, ...]:
+        """The candidates."""
+        return tuple(found.candidate.arch for found in self._measures)
+
+    def figure(self, *, width: float | None = None) -> Figure:
+        """The squared gradient norm and the token cosine against the block, of the first five candidates,
+        each named at the end of its curve; Monte Carlo as points.
+
+        Args:
+            width: in inches; None for a column of the style in force.
+        """
+        from .figure import figure
+
+        return figure(self._measures, self._samples, self.networks, width)
+
+    def summary(self) -> str:
+        """The table's main columns and the sentences, for a terminal."""
+        return text(self.table, self.sentences)
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        return html(self.table, self.sentences)
+
+
+@whole_results()
+def compare(
+    archs: Architecture | str | Sequence[Architecture | str],
+    *,
+    like: str | None = None,
+    sort_by: str = "gradient",
+    networks: int | None = None,
+    seed: int = 0,
+    theory: str = "auto",
+    laws: bool = True,
+    progress: bool | None = None,
+    **fields: Any,
+) -> Comparison:
+    """Candidates side by side: what becomes of signal and gradient at initialisation, in numbers.
+
+        st.compare(["pre-norm", "span-norm@depth-scaled-init"], like="llama-3-8b", depth=200)
+
+    Args:
+        archs: architectures, their text forms, or ``placement[@rule]``; without a rule that of ``like``, or
+            "unit".
+        like: a published model (:func:`~spannorm_theory.published`), or the file of a configuration, whose
+            fields a ``placement[@rule]`` takes.
+        sort_by: "gradient" (by its largest ratio between layers), "collapse" (by the token cosine at the
+            top), "variance", "branch_share" (the largest first), "loss", "global_gradient_norm", "given", or
+            any column of numbers.
+        networks: random networks of each candidate, at least 3; None for none.
+        seed: of these.
+        theory: that of :func:`~spannorm_theory.predict`; "auto" takes positions as a coordinate under a
+            causal mask of any length, for which sampled heads take minutes in deep stacks.
+        laws: derive large-depth laws, which takes seconds a placement.
+        progress: False shows no bar; otherwise there is one after two seconds.
+        fields: fields of :class:`~spannorm_theory.Architecture` that go over those of all.
+
+    Returns:
+        a :class:`Comparison`. Columns of its table: candidate, placement, scaling, depth, width, tokens;
+        squared_gradient, the squared norm of the gradient at the embedding over that at the model's output;
+        gradient_ratio, the largest ratio of squared gradient norms between two layers; cosine_above_0.5 and
+        cosine_above_0.9, the first layer whose token cosine is above (NaN where none is); token_cosine,
+        variance and branch_share (relative update of the last block) at the top; loss, logit_variance (second
+        moment of the logits) and global_gradient_norm, a norm, before the first step of training under a
+        cross-entropy; "weight_ratio MATRIX", the squared norm of the last block's weight gradient over that
+        of the first; forward_law and gradient_law with forward_from and gradient_from
+        (:mod:`spannorm_theory.comparing.laws`); log_X, the natural logarithm of what may leave float64's
+        range; with networks X_mc and X_se; theory, and problem, why there are no numbers. NaN is what the
+        theory does not predict.
+
+    Raises:
+        InputError: no candidate, one twice, or a name or field that no architecture can have.
+    """
+    found = candidates(archs, like, fields)
+    count = 0 if networks is None else arguments.whole("networks", networks, 3, why="for a standard error")
+    seed, laws = arguments.seed(seed), arguments.flag("laws", laws)
+    theory = arguments.choice("theory", theory, ("auto", *THEORIES))
+    require_order(sort_by, [candidate.arch for candidate in found])
+    from tqdm.auto import tqdm
+
+    steps = STEPS["theory"] + STEPS["laws"] * laws + STEPS["networks"] * bool(count)
+    measured, samples, rows = [], [], []
+    with tqdm(
+        total=steps * len(found), desc="compare", delay=2, leave=False, disable=progress is False
+    ) as bar:
+        for candidate in found:
+            own = measures(candidate, theory, progress is not False)
+            bar.update()
+            row = _row(candidate, own)
+            if laws:
+                row |= laws_of(candidate.arch)
+                bar.update()
+            drawn: Samples = {}
+            if count:
+                columns, drawn = simulated(own, count, seed, bar.update)
+                row |= columns
+            measured.append(own)
+            samples.append(drawn)
+            rows.append(row | {"theory": own.theory, "problem": own.problem})
+    table = _arranged(pd.DataFrame(rows))
+    best = ordered(table, sort_by)
+    order = best.index.tolist()
+    chosen = tuple(measured[i] for i in order)
+    sentences = tuple(map(sentence, chosen))
+    return Comparison(
+        best.reset_index(drop=True), sentences, sort_by, count, chosen, tuple(samples[i] for i in order)
+    )
+
+
+def _row(candidate: Candidate, own: Measures) -> dict[str, Any]:
+    return {"candidate": candidate.name, **candidate.arch.labels, **own.numbers}
+
+
+def _arranged(table: pd.DataFrame) -> pd.DataFrame:
+    """Laws and remarks behind all numbers, which not every row has."""
+    names: list[str] = table.columns.tolist()
+    last = [name for name in names if name.endswith(("_law", "_from")) or name in ("theory", "problem")]
+    return table[[*(name for name in names if name not in last), *last]]

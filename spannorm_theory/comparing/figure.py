@@ -1,0 +1,135 @@
+"""The figure of a comparison: squared gradient norm and token cosine against the block, curves with names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from ..base.errors import AssumptionError
+from ..gaussian.closed_forms import Array
+from ..plot.canvas.draw import thin
+from ..plot.canvas.marks import Style, placement_style, sequence_style
+from ..plot.canvas.paper import new_figure, paper, venue
+from ..verification.estimators import log_mean, mean
+from .measures import Measures
+from .simulated import Samples
+
+#: curves of a panel, at most
+MOST = 5
+
+#: height of a line of a name over the size of its letters, and letters from which on a rule has its own line
+APART, WIDEST = 1.15, 14
+
+
+def figure(
+    found: Sequence[Measures], samples: Sequence[Samples], networks: int, width: float | None
+) -> Figure:
+    """Both panels, of the first ``MOST`` candidates that have numbers.
+
+    Raises:
+        AssumptionError: none has.
+    """
+    shown = [(one, own) for one, own in zip(found, samples, strict=True) if one.theory][:MOST]
+    if not shown:
+        raise AssumptionError(f"no candidate of the comparison is predicted: {found[0].problem}")
+    styles = _styles([one for one, _ in shown])
+    relative = len({one.candidate.arch.depth for one, _ in shown}) > 1
+    with paper():
+        drawn = new_figure(width, (1.15 * (venue().column if width is None else width)))
+        axes = drawn.subplots(2, 1, sharex=True)
+        panels: tuple[tuple[Axes, str, str, Callable[[Measures], Array]], ...] = (
+            (axes[0], "grad_variance", "squared gradient norm,\nof that at the output", _tens),
+            (axes[1], "token_cosine", "token cosine", lambda one: one.cosine),
+        )
+        for ax, quantity, label, curve in panels:
+            ends = []
+            for (one, own), style in zip(shown, styles, strict=True):
+                y, scale = curve(one), one.candidate.arch.depth if relative else 1
+                ax.plot(np.arange(len(y)) / scale, y, **style.line)
+                stream = one.stream if quantity == "grad_variance" else one.apart
+                _points(ax, own.get((stream, quantity)), quantity, style, scale)
+                ends.append((len(y) - 1) / scale)
+            ax.set_ylabel(label)
+            ax.margins(x=0.02)
+            _name(
+                ax,
+                [
+                    (x, curve(one)[-1], one.candidate.name, style)
+                    for x, (one, _), style in zip(ends, shown, styles, strict=True)
+                ],
+            )
+        axes[0].yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes[0].yaxis.set_major_formatter(FuncFormatter(lambda y, _: rf"$10^{{{y:.0f}}}$"))
+        axes[1].set_ylim(min(-0.03, axes[1].get_ylim()[0]), 1.03)
+        axes[1].set_xlabel("relative depth $l/L$" if relative else "block $l$")
+        axes[1].xaxis.set_major_locator(MaxNLocator(5, integer=not relative))
+        axes[0].set_title(_caption([one for one, _ in shown], networks, len(found)), loc="left")
+    return drawn
+
+
+def _styles(found: Sequence[Measures]) -> list[Style]:
+    """Those of the placements; where one placement comes twice, those of a sequence."""
+    names = [one.candidate.arch.placement for one in found]
+    if len(set(names)) == len(names):
+        return [placement_style(name) for name in names]
+    return [sequence_style(i) for i in range(len(names))]
+
+
+def _tens(one: Measures) -> Array:
+    return np.asarray(one.gradient / np.log(10))
+
+
+def _points(ax: Axes, sample: Array | None, quantity: str, style: Style, scale: float) -> None:
+    """Monte Carlo at about ten layers, with standard errors."""
+    if sample is None:
+        return
+    if quantity == "grad_variance":
+        middle, error = (x / np.log(10) for x in log_mean(sample))
+    else:
+        middle, error = mean(sample)
+    shown = thin(len(middle), style.order)
+    bars = ax.errorbar(shown / scale, middle[shown], error[shown], **style.points, elinewidth=0.8)
+    bars.lines[0].set_gid("monte-carlo")
+
+
+def _name(ax: Axes, ends: Sequence[tuple[float, float, str, Style]]) -> None:
+    """Write names behind the ends of curves, moved apart where they would lie on each other."""
+    size = mpl.rcParams["legend.fontsize"]
+    texts = [text if len(text) <= WIDEST else text.replace("@", "\n@", 1) for _, _, text, _ in ends]
+    room = [APART * size * (1 + text.count("\n")) for text in texts]
+    points = 72 / ax.figure.dpi
+    heights = [points * float(ax.transData.transform((0, y))[1]) for _, y, _, _ in ends]
+    order = [int(i) for i in np.argsort(heights, kind="stable")]
+    places = dict(zip(order, (heights[i] for i in order), strict=True))
+    for _ in order:  # each pass moves neighbours by half of what they lack
+        for below, above in pairwise(order):
+            lack = (room[below] + room[above]) / 2 - (places[above] - places[below])
+            if lack > 0:
+                places[below], places[above] = places[below] - lack / 2, places[above] + lack / 2
+    for i, (x, y, _, style) in enumerate(ends):
+        ax.annotate(
+            texts[i],
+            (x, y),
+            xytext=(5, places[i] - heights[i]),
+            textcoords="offset points",
+            va="center",
+            color=style.colour,
+            fontsize=size,
+            annotation_clip=False,
+        )
+
+
+def _caption(found: Sequence[Measures], networks: int, count: int) -> str:
+    """The sizes that all have in common."""
+    archs = [one.candidate.arch for one in found]
+    sizes = {"L": {a.depth for a in archs}, "d": {a.width for a in archs}, "n": {a.tokens for a in archs}}
+    parts = [rf"${name}={next(iter(x)):,}$".replace(",", "{,}") for name, x in sizes.items() if len(x) == 1]
+    parts += [f"{networks} networks"] if networks else []
+    parts += [f"the first {len(found)} of {count}"] if len(found) < count else []
+    return ", ".join(parts)

@@ -1,0 +1,82 @@
+"""A comparison as text for a terminal, and as HTML for a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from math import isnan, log
+from typing import Any
+
+import pandas as pd
+
+from .words import number
+
+#: columns that are shown, with their heads
+SHOWN = {
+    "squared_gradient": "grad^2",
+    "gradient_ratio": "ratio",
+    "cosine_above_0.5": "cos>0.5",
+    "cosine_above_0.9": "cos>0.9",
+    "variance": "variance",
+    "branch_share": "share",
+    "logit_variance": "logits",
+    "loss": "loss",
+    "global_gradient_norm": "grad norm",
+    "gradient_law": "gradient law",
+    "gradient_from": "from",
+    "forward_law": "forward law",
+    "forward_from": "from",
+}
+
+#: what the heads mean, below the table
+LEGEND = (
+    "grad^2: squared gradient norm at the embedding over that at the output; ratio: its largest between two "
+    "layers; cos>c: first layer with a token cosine above c; variance, share (the last block's squared "
+    "update over it), logits (second moment): at the top; loss, grad norm (of all weights): at step 0; from: "
+    "depth from which the law's shape holds"
+)
+
+
+def cells(table: pd.DataFrame) -> list[list[str]]:
+    """Heads, then a row for each candidate."""
+    shown = [name for name in SHOWN if name in table]
+    rows = [["candidate", *(SHOWN[name] for name in shown)]]
+    for row in table.to_dict("records"):
+        rows.append([str(row["candidate"]), *(_cell(row, name) for name in shown)])
+    return rows
+
+
+def _cell(row: Mapping[Any, Any], name: str) -> str:
+    value = row[name]
+    if isinstance(value, str):
+        return value
+    if f"log_{name}" in row:
+        shown = "-" if isnan(row[f"log_{name}"]) else number(row[f"log_{name}"])
+    elif isnan(value):
+        return "never" if name.startswith("cosine_above") and not row["problem"] else "-"
+    else:
+        shown = number(log(value)) if value > 0 else f"{value:.3g}"
+    measured = row.get(f"{name}_mc")
+    if measured is None or isnan(measured):
+        return shown
+    return f"{shown} ({measured:.3g} ± {row[f'{name}_se']:.1g})"
+
+
+def text(table: pd.DataFrame, sentences: Sequence[str]) -> str:
+    """Table, its legend, and the sentences."""
+    rows = cells(table)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, LEGEND, "", *sentences])
+
+
+def html(table: pd.DataFrame, sentences: Sequence[str]) -> str:
+    """The same as a table and a list."""
+    head, *rows = cells(table)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in rows)
+    heads = "".join(f"<th>{escape(c)}</th>" for c in head)
+    said = "".join(f"<li>{escape(one)}</li>" for one in sentences)
+    return (
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+        f"<p>{escape(LEGEND)}</p><ul>{said}</ul>"
+    )

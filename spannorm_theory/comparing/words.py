@@ -1,0 +1,122 @@
+"""The numbers of a candidate in one sentence.
+
+A curve is flat where it stays within the factor ``FLAT``. What a sentence says of a gradient are squared
+norms over that at the embedding, read upwards from the first block.
+"""
+
+from __future__ import annotations
+
+from math import exp, isfinite, isnan, log, log10
+
+import numpy as np
+
+from ..gaussian.closed_forms import Array
+from .measures import MARKS, Measures
+
+#: largest ratio between layers of what is called flat
+FLAT = 2.0
+
+#: share of a change, in logarithms, by the block that is named where it comes early
+MOST = 2 / 3
+
+#: share of the blocks that a flat part must have to be worth saying
+LONG = 0.5
+
+
+def sentence(found: Measures) -> str:
+    """One sentence, its parts separated by semicolons."""
+    name = found.candidate.name
+    if not found.theory:
+        return f"{name}: not predicted: {found.problem}."
+    parts = [gradient(found.gradient), tokens(found.cosine), _top(found)]
+    return f"{name}: {'; '.join(part for part in parts if part)}."
+
+
+def gradient(logs: Array) -> str:
+    """How the squared gradient norm changes from the embedding upwards."""
+    if not np.isfinite(logs).all():
+        return "no gradient reaches some layer"
+    depth = len(logs) - 1
+    change = logs - logs[0]
+    if np.ptp(logs) <= log(FLAT):
+        return f"squared gradient flat, within a factor of {exp(np.ptp(logs)):.2g}"
+    settled = _settled(logs)
+    if settled <= LONG * depth:
+        level = float(np.median(change[settled:]))
+        return f"squared gradient {_moved(level)} by block {settled}, then is flat"
+    kept = depth - _settled(logs[::-1])
+    if kept >= LONG * depth:
+        return f"squared gradient flat up to block {kept}, then {_moved(change[-1])} at the top"
+    peak = int(np.argmax(np.abs(change)))
+    if abs(change[peak]) > abs(change[-1]) + log(FLAT):
+        return (
+            f"squared gradient {_moved(change[peak])} by block {peak} and is {times(change[-1])} at the top"
+        )
+    if 0.4 <= change[depth // 2] / change[-1] <= 0.6:
+        per = exp(change[-1] / depth)
+        return f"squared gradient {_moved(change[-1])} at the top, by a factor of {per:.3g} a block"
+    most = int(np.argmax(np.abs(change) >= MOST * abs(change[-1])))
+    return f"squared gradient {_moved(change[most])} by block {most} and {times(change[-1])} at the top"
+
+
+def tokens(cosine: Array) -> str:
+    """Where tokens become alike."""
+    if not np.isfinite(cosine).any():
+        return ""
+    last = float(cosine[-1])
+    above = [next((i for i, c in enumerate(cosine) if c > mark), None) for mark in MARKS]
+    if above[1] is not None:
+        return f"tokens are one vector from block {above[1]} (cosine above {MARKS[1]})"
+    if above[0] is not None:
+        return f"token cosine passes {MARKS[0]} at block {above[0]} and is {last:.2f} at the top"
+    return f"tokens stay apart (cosine {last:.2g} at the top)"
+
+
+def _top(found: Measures) -> str:
+    numbers = found.numbers
+    size, share = number(numbers["log_variance"]), numbers["branch_share"]
+    if not isfinite(share):
+        return f"variance {size} at the top"
+    return f"variance {size} at the top, the last block's squared update {_percent(share)} it"
+
+
+def _settled(logs: Array) -> int:
+    """The first layer from which on a curve is flat."""
+    high = np.maximum.accumulate(logs[::-1])[::-1]
+    low = np.minimum.accumulate(logs[::-1])[::-1]
+    return int(np.argmax(high - low <= log(FLAT)))
+
+
+def _moved(change: float) -> str:
+    return f"falls to {times(change)}" if change < 0 else f"grows to {times(change)}"
+
+
+def times(change: float) -> str:
+    """A ratio from its logarithm: "1/40", "30 times", or a power of ten."""
+    if abs(change) > log(1e4):
+        return f"10^{change / log(10):.0f}" + (" times" if change > 0 else "")
+    if change < 0:
+        return f"1/{_short(exp(-change))}"
+    return f"{_short(exp(change))} times"
+
+
+def number(log_value: float) -> str:
+    """A positive number from its logarithm, to three digits."""
+    if isnan(log_value):
+        return "unknown"
+    tens = log_value / log(10)
+    if not -5 < tens < 6:
+        return "0" if tens == -np.inf else f"10^{tens:.0f}"
+    return _short(exp(log_value), 3)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} % of" if share < 0.995 else f"{share:.2g} times"
+
+
+def _short(x: float, digits: int = 2) -> str:
+    if x == 0:
+        return "0"
+    places = digits - 1 - int(np.floor(log10(x)))
+    rounded = round(x, places)
+    return f"{rounded:,.0f}" if places <= 0 else f"{rounded:.{places}f}".rstrip("0").rstrip(".")

@@ -1,0 +1,156 @@
+"""Comparisons: their numbers against tables of ``predict`` read with pandas, order, names and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isnan
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import spannorm_theory as st
+from spannorm_theory.atlases.records import Found
+from spannorm_theory.atlases.trend import Trend
+from spannorm_theory.base.errors import InputError, UnknownNameError
+from spannorm_theory.comparing.laws import text_of
+
+SIZE = {"depth": 24, "width": 64, "heads": 4, "tokens": 8}
+THREE = ["pre-norm", "post-norm", "span-norm@depth-scaled-init"]
+
+
+@pytest.fixture(scope="module")
+def found() -> st.Comparison:
+    return st.compare(THREE, sort_by="given", laws=False, **SIZE)
+
+
+def profile(table: pd.DataFrame, quantity: str, stream: str = "0") -> np.ndarray:
+    rows = table[(table["quantity"] == quantity) & (table["stream"] == stream)]
+    return rows.sort_values("layer")["value"].to_numpy()
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("place", range(3))
+def test_a_row_is_what_pandas_reads_of_predictions(found: st.Comparison, place: int) -> None:
+    name, _, rule = THREE[place].partition("@")
+    row, arch = found.table.iloc[place], st.Architecture(name, rule or "unit", **SIZE)
+    table = st.predict(arch)
+    gradient, cosine = profile(table, "grad_variance"), profile(table, "token_cosine")
+    assert row["squared_gradient"] == pytest.approx(gradient[0], rel=1e-9)
+    assert row["gradient_ratio"] == pytest.approx(gradient.max() / gradient.min(), rel=1e-9)
+    for mark in (0.5, 0.9):
+        first = next((layer for layer, c in enumerate(cosine) if c > mark), None)
+        value = row[f"cosine_above_{mark}"]
+        assert isnan(value) if first is None else value == first
+    assert row["token_cosine"] == cosine[-1]
+    assert row["variance"] == pytest.approx(profile(table, "variance")[-1], rel=1e-9)
+    assert row["branch_share"] == profile(table, "branch_share")[-1]
+    for matrix in ("attn.query", "ffn.down"):
+        norms = profile(table, "weight_grad_norm", matrix)
+        assert row[f"weight_ratio {matrix}"] == pytest.approx(norms[-1] / norms[0], rel=1e-9)
+    logged = st.expected(arch.with_(loss="cross-entropy"))
+    assert row["loss"] == pytest.approx(logged["loss"], rel=1e-9)
+    assert row["logit_variance"] == pytest.approx(logged["logit_second_moment"], rel=1e-9)
+    assert row["global_gradient_norm"] == pytest.approx(logged["global_grad_norm"], rel=1e-9)
+    assert (row["candidate"], row["theory"]) == (f"{name}@{rule or 'unit'}", "pair")
+
+
+def test_the_order_is_what_is_asked_for(found: st.Comparison) -> None:
+    names = [text.partition("@")[0] for text in THREE]
+
+    def order(sort_by: str) -> list[str]:
+        return st.compare(THREE, sort_by=sort_by, laws=False, **SIZE).table["placement"].tolist()
+
+    ratios = dict(zip(names, found.table["gradient_ratio"], strict=True))
+    assert order("gradient") == sorted(names, key=lambda name: ratios[name])
+    shares = dict(zip(names, found.table["branch_share"], strict=True))
+    assert order("branch_share") == sorted(names, key=lambda name: -shares[name])
+    ends = dict(zip(names, found.table["weight_ratio ffn.up"], strict=True))
+    assert order("weight_ratio ffn.up") == sorted(names, key=lambda name: ends[name])
+    assert [text.partition("@")[0] for text in found.sentences] == names
+
+
+def test_sentences_say_the_numbers(found: st.Comparison) -> None:
+    pre, post, span = found.sentences
+    row = found.table.iloc[1]
+    assert f"tokens are one vector from block {row['cosine_above_0.9']:.0f} (cosine above 0.9)" in post
+    assert pre.startswith("pre-norm@unit: squared gradient falls to 1/")
+    assert "squared gradient flat, within a factor of 1" in span
+    assert f"variance {found.table['variance'][0]:.1f} at the top" in pre
+    assert found.summary().endswith("\n".join(found.sentences))
+    assert "<li>post-norm@unit" in found._repr_html_()
+
+
+@pytest.mark.statistical
+def test_networks_agree_with_the_theory() -> None:
+    found = st.compare(
+        "span-norm@depth-scaled-init", networks=24, laws=False, **{**SIZE, "depth": 3, "width": 256}
+    )
+    row = found.table.iloc[0]
+    for name in ("squared_gradient", "token_cosine", "branch_share", "loss", "logit_variance"):
+        assert abs(row[f"{name}_mc"] - row[name]) < 4.5 * row[f"{name}_se"], name
+    assert row["global_gradient_norm_mc"] == pytest.approx(row["global_gradient_norm"], rel=0.05)
+    assert 0 < row["global_gradient_norm_se"] < 0.05 * row["global_gradient_norm"]
+    assert found.networks == 24
+
+
+@pytest.mark.reference
+def test_laws_are_those_of_the_atlas() -> None:
+    found = st.compare("post-norm", **SIZE).table.iloc[0]
+    cell = st.atlas("post-norm", "unit", **SIZE).table.iloc[0]
+    assert found["gradient_law"] == cell["gradient"] != ""
+    assert found["gradient_from"] == cell["gradient_from"]
+    assert found["forward_law"] == cell["forward"]
+
+
+def test_no_law_is_said_with_what_was_fitted() -> None:
+    assert text_of(Found(None, "no closed form", Trend(power=0.97, fitted=True))) == "no law (fitted: L^0.97)"
+    assert text_of(Found(None, "no closed form", None)) == "no law"
+
+
+def test_a_model_gives_its_fields_rule_and_head() -> None:
+    found = st.compare(["pre-norm", "post-norm@unit"], like="gpt2", laws=False, depth=2, tokens=8)
+    assert set(found.table["candidate"]) == {"pre-norm@gpt2", "post-norm@unit"}
+    assert set(found.table["width"]) == {768}
+    assert set(found.table["theory"]) == {"positions"}  # sampled heads would take longer
+    trained = st.model("gpt2", depth=2, tokens=8, loss="cross-entropy").arch
+    row = found.table[found.table["placement"] == "pre-norm"].iloc[0]
+    assert row["loss"] == pytest.approx(st.expected(trained)["loss"], rel=2e-3)
+
+
+def test_candidates_that_share_a_placement_are_told_apart() -> None:
+    archs = [st.Architecture("pre-norm", **{**SIZE, "depth": depth}) for depth in (3, 6)]
+    found = st.compare(
+        [*archs, archs[0].with_(loss="cross-entropy", inputs="uniform", vocabulary=500)], laws=False
+    )
+    assert "pre-norm@unit depth=6 inputs=gaussian vocabulary=32000" in set(found.table["candidate"])
+    assert found.figure().axes[1].get_xlabel() == "relative depth $l/L$"
+
+
+def test_what_is_not_predicted_is_said_and_comes_last() -> None:
+    blocks = {"depth": 400, "width": 64, "heads": 4, "tokens": 8}
+    found = st.compare(["no-norm", "pre-norm"], laws=False, init=0.9, **blocks)
+    assert found.table["placement"].tolist() == ["pre-norm", "no-norm"]
+    assert "float64's range" in found.table["problem"][1]
+    assert found.sentences[1].startswith("no-norm@unit: not predicted: the forward variance leaves")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: st.compare([]), InputError, "expected at least one candidate"),
+        (lambda: st.compare("pre-nrm"), UnknownNameError, "did you mean pre-norm"),
+        (lambda: st.compare("pre-norm@gpt3"), UnknownNameError, "did you mean gpt2"),
+        (lambda: st.compare(["pre-norm", "pre-norm@unit"]), InputError, "given twice"),
+        (lambda: st.compare("pre-norm", sort_by="los"), UnknownNameError, "did you mean loss"),
+        (lambda: st.compare("pre-norm", like="llama-3"), UnknownNameError, "did you mean llama-3"),
+        (lambda: st.compare("pre-norm", layers=3), InputError, "depth"),
+        (lambda: st.compare("pre-norm", scaling="unit"), InputError, "leave scaling= out"),
+        (lambda: st.compare("pre-norm", networks=2), InputError, "networks must be"),
+        (lambda: st.compare([3]), InputError, "expected a candidate"),
+        (lambda: st.compare("pre-norm", like=3), InputError, "name of a model"),
+    ],
+)
+def test_bad_candidates_are_named(call: Callable[[], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
