@@ -141,9 +141,10 @@ def _equations(cells: Sequence[Cell]) -> Mapping[str, list[str]]:
     """What a block computes, with where it does: of rules that change its matrices alone it is one line."""
     found: dict[str, list[str]] = {}
     for cell in cells:
-        found.setdefault(str(cell.recursion.block.trace), []).append(cell.arch.scaling)
-    for cell in cells:
-        found.setdefault(str(cell.recursion.first.trace), []).append(f"{cell.arch.scaling}, first block")
+        block, first = str(cell.recursion.block.trace), str(cell.recursion.first.trace)
+        found.setdefault(block, []).append(cell.arch.scaling)
+        if first != block:
+            found.setdefault(first, []).append(f"{cell.arch.scaling}, first block")
     return found
 
 
