@@ -106,7 +106,7 @@ def architectures(
         InputError: a name, size or field that no architecture can have.
     """
     names = STANDARD if placements is None else dict.fromkeys(arguments.names("placements", placements))
-    sizes = {"depth": depth, "width": width, "heads": heads, "tokens": tokens}
+    sizes: dict[str, Any] = {"depth": depth, "width": width, "heads": heads, "tokens": tokens}
     found, refused = [], None
     for placement, scaling in product(names, dict.fromkeys(arguments.names("scalings", scalings))):
         try:
