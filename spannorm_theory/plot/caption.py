@@ -1,0 +1,109 @@
+"""The caption of a figure: what its marks are, at which sizes, and what a gradient is measured in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..base import arguments
+from ..base.quantities import QUANTITIES, SPECTRAL
+from ..spec.architecture import Architecture
+from ..spec.arguments import architecture
+from .curves import Tables, curves, join, listed, view
+
+#: quantities that are gradients, or squares of them
+GRADIENTS = ("grad_variance", "weight_grad_norm", "global_grad_norm")
+
+#: by the loss of an architecture, what a gradient is measured in
+UNITS = {
+    "probe": "Gradients are for a gradient of unit second moment per coordinate at the model's output.",
+    "mean": "Gradients are for a loss of the mean token, with unit second moment at the model's output.",
+    "last": "Gradients are for a loss of the last token, with unit second moment at the model's output, "
+    "averaged over tokens.",
+    "cross-entropy": "Gradients are those of a sequence's mean cross-entropy.",
+}
+
+SPECTRA_END = (
+    "The theory of spectra ends where covariances differ so much between pairs of tokens that its next order "
+    "in n (V - 1/d) is no longer small."
+)
+END = "A theory that ends in mid-panel (|) is declined beyond, where what it leaves out is no longer small."
+
+
+def caption(tables: Tables, quantities: Sequence[str] | str | None = None) -> str:
+    """Sentences for under a figure: marks, depth, width, tokens, networks, L/d, and the unit of gradients.
+
+        st.plot.caption(st.verify("span-norm unit depth=12", networks=16), "grad_variance")
+
+    Args:
+        tables: what the figure was drawn from.
+        quantities: those that are drawn, or "rank_collapse"; by default all, and none is named.
+
+    Raises:
+        InputError: nothing to draw, or an unknown quantity.
+    """
+    parts, joined = listed(tables), join(tables)
+    shown = [] if quantities is None else [view(q) for q in arguments.names("quantities", quantities)]
+    drawn = joined[joined["quantity"].isin([one.quantity for one in shown])] if shown else joined
+    sentences = [_sentence("; ".join(one.label for one in shown))] if shown else []
+    sentences += [marks(drawn), sizes(joined)]
+    if set(drawn["quantity"]) & set(GRADIENTS):
+        sentences.append(unit_of_gradients(parts))
+    return " ".join([*sentences, *_ends(drawn)])
+
+
+def marks(rows: pd.DataFrame) -> str:
+    """What lines, points and bars are, of a joined table."""
+    theory = bool(rows["theory"].notna().any() or rows["log_theory"].notna().any())
+    if not rows["estimate"].notna().any():
+        return "Lines: theory."
+    counts = _range(rows.loc[rows["networks"] > 0, "networks"])
+    logarithmic = any(QUANTITIES[name].logarithmic for name in set(rows["quantity"]))
+    law = "; of the logarithm for second moments and squared norms" if logarithmic else ""
+    points = f"oints: means over N = {counts} random networks, with 95% intervals (Student's{law})."
+    return f"Lines: theory; p{points}" if theory else f"P{points}"
+
+
+def sizes(rows: pd.DataFrame) -> str:
+    """Depth, width, tokens and L/d of the architectures in a table."""
+    ratio = rows["depth"] / rows["width"]
+    span = f"{ratio.min():.2g}" + (f" to {ratio.max():.2g}" if ratio.max() > ratio.min() else "")
+    return (
+        f"Depth L = {_range(rows['depth'])} blocks, width d = {_range(rows['width'])}, "
+        f"n = {_range(rows['tokens'])} tokens; L/d = {span}."
+    )
+
+
+def unit_of_gradients(parts: Iterable[Any]) -> str:
+    """What gradients are measured in; a bare table, which does not say its loss, counts as the default."""
+    losses = dict.fromkeys(_loss(part) for part in parts)
+    return " ".join(UNITS[loss] for loss in losses)
+
+
+def _loss(part: Any) -> str:
+    if isinstance(part, str):
+        return architecture(part).loss
+    arch = part if isinstance(part, Architecture) else getattr(part, "arch", None)
+    return arch.loss if isinstance(arch, Architecture) else "probe"
+
+
+def _ends(rows: pd.DataFrame) -> list[str]:
+    """Why theory stops, where it does."""
+    found = set()
+    for name in dict.fromkeys(rows["quantity"]):
+        if any(curve.stop is not None for curve in curves(rows, view(name), "all")):
+            found.add(SPECTRA_END if name in SPECTRAL else END)
+    return sorted(found)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _range(values: pd.Series) -> str:
+    """Numbers that differ, in words."""
+    known = [f"{value:g}" for value in np.unique(values.to_numpy())]
+    return known[0] if len(known) == 1 else f"{', '.join(known[:-1])} and {known[-1]}"
