@@ -54,7 +54,7 @@ def weight_gradients(table: Tables, *, per: str = "placement", width: float | No
         for at, (name, ax, found) in enumerate(zip(matrices, axes, grid, strict=False)):
             _fill([ax], [found], what, per)
             ax.set_title(name)
-            ax.set_ylabel(what.label.replace("squared weight-gradient norm ", "") if at % columns == 0 else "")
+            ax.set_ylabel(r"squared norm $\Vert\partial_W\Vert_F^2$" if at % columns == 0 else "")
             below = at + columns >= len(matrices)
             ax.tick_params(labelbottom=below)
             if not below:
