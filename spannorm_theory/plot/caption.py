@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from .curves import Tables, curves, join, listed, view
 
 #: quantities that are gradients, or squares of them
 GRADIENTS = ("grad_variance", "weight_grad_norm", "global_grad_norm")
+
+#: different numbers that are all named, at most
+SHOWN = 4
 
 #: by the loss of an architecture, what a gradient is measured in
 UNITS = {
@@ -33,26 +37,81 @@ SPECTRA_END = (
 END = "A theory that ends in mid-panel (|) is declined beyond, where what it leaves out is no longer small."
 
 
-def caption(tables: Tables, quantities: Sequence[str] | str | None = None) -> str:
-    """Sentences for under a figure: marks, depth, width, tokens, networks, L/d, and the unit of gradients.
+@dataclass(frozen=True)
+class Words:
+    """What a kind of figure says of itself.
+
+    Attributes:
+        sentence: what it shows.
+        quantities: those that it draws where none are named.
+        marks: whether its lines and points are those of a depth profile.
+    """
+
+    sentence: str
+    quantities: tuple[str, ...] = ()
+    marks: bool = True
+
+
+#: by figure function
+FIGURES = {
+    "comparison": Words("Each panel has a value axis of its own."),
+    "depth_profile": Words(""),
+    "weight_gradients": Words(
+        "Squared Frobenius norm of the gradient of each weight matrix, each panel with a value axis of its own.",
+        ("weight_grad_norm",),
+    ),
+    "residuals": Words(
+        "Residuals z = (Monte Carlo - theory) / SE. In each row layers go from the input (top) to the output "
+        "(bottom); bar: their mean; band: 19 of 20 residuals of a correct theory; ring: beyond the k standard "
+        "errors of the verification (dashed, where in sight) by no more than the width allows; cross: fails.",
+        marks=False,
+    ),
+    "spectrum": Words(
+        "Singular values of the matrix of all tokens over its Frobenius norm, in falling order.", ("effective_rank",)
+    ),
+    "position_profile": Words("Second moments against the position of a token under a causal mask."),
+    "finite_width": Words(
+        "Monte Carlo over theory. Full points: means over networks, which the theory predicts; hollow points: "
+        "geometric means, a typical network; lines: exp(-V/2), with the variance V of the logarithm over networks "
+        "that the width implies. Points of one L/d are moved apart. Bars: 95% intervals (log-normal).",
+        ("grad_variance",),
+        marks=False,
+    ),
+    "against_law": Words(
+        "Left: with the law of large depth (dotted), which goes through the theory's deepest point; right: divided "
+        "by it, flat where its shape holds.",
+    ),
+}
+
+
+def caption(
+    tables: Tables, quantities: Sequence[str] | str | None = None, *, figure: str = "depth_profile"
+) -> str:
+    """Sentences for under a figure: what it shows, marks, depth, width, tokens, networks, L/d, and what
+    gradients are measured in.
 
         st.plot.caption(st.verify("span-norm unit depth=12", networks=16), "grad_variance")
 
     Args:
         tables: what the figure was drawn from.
-        quantities: those that are drawn, or "rank_collapse"; by default all, and none is named.
+        quantities: those that are drawn, or "rank_collapse"; by default those of the kind of figure, or all.
+        figure: the function that draws it.
 
     Raises:
-        InputError: nothing to draw, or an unknown quantity.
+        InputError: nothing to draw, or an unknown quantity or figure.
     """
+    words = FIGURES[arguments.choice("figure with a caption", figure, FIGURES)]
     parts, joined = listed(tables), join(tables)
-    shown = [] if quantities is None else [view(q) for q in arguments.names("quantities", quantities)]
-    drawn = joined[joined["quantity"].isin([one.quantity for one in shown])] if shown else joined
-    sentences = [_sentence("; ".join(one.label for one in shown))] if shown else []
-    sentences += [marks(drawn), sizes(joined)]
+    asked = [] if quantities is None else arguments.names("quantities", quantities)
+    names = [view(name).quantity for name in (asked or words.quantities)]
+    drawn = joined[joined["quantity"].isin(names)] if names else joined
+    sentences = [_sentence("; ".join(view(name).label for name in asked))] if asked else []
+    sentences += [words.sentence] if words.sentence else []
+    sentences += [marks(drawn)] if words.marks else [_networks(drawn)]
+    sentences.append(sizes(joined))
     if set(drawn["quantity"]) & set(GRADIENTS):
         sentences.append(unit_of_gradients(parts))
-    return " ".join([*sentences, *_ends(drawn)])
+    return " ".join([*sentences, *(_ends(drawn) if words.marks else [])])
 
 
 def marks(rows: pd.DataFrame) -> str:
@@ -60,11 +119,19 @@ def marks(rows: pd.DataFrame) -> str:
     theory = bool(rows["theory"].notna().any() or rows["log_theory"].notna().any())
     if not rows["estimate"].notna().any():
         return "Lines: theory."
-    counts = _range(rows.loc[rows["networks"] > 0, "networks"])
+    counts = _counts(rows)
     logarithmic = any(QUANTITIES[name].logarithmic for name in set(rows["quantity"]))
     law = "; of the logarithm for second moments and squared norms" if logarithmic else ""
     points = f"oints: means over N = {counts} random networks, with 95% intervals (Student's{law})."
     return f"Lines: theory; p{points}" if theory else f"P{points}"
+
+
+def _networks(rows: pd.DataFrame) -> str:
+    return f"N = {_counts(rows)} random networks each."
+
+
+def _counts(rows: pd.DataFrame) -> str:
+    return _range(rows.loc[rows["networks"] > 0, "networks"])
 
 
 def sizes(rows: pd.DataFrame) -> str:
@@ -92,7 +159,9 @@ def _loss(part: Any) -> str:
 
 def _ends(rows: pd.DataFrame) -> list[str]:
     """Why theory stops, where it does."""
-    found = set()
+    found: set[str] = set()
+    if "position" in rows:
+        return []
     for name in dict.fromkeys(rows["quantity"]):
         if any(curve.stop is not None for curve in curves(rows, view(name), "all")):
             found.add(SPECTRA_END if name in SPECTRAL else END)
@@ -106,4 +175,6 @@ def _sentence(text: str) -> str:
 def _range(values: pd.Series) -> str:
     """Numbers that differ, in words."""
     known = [f"{value:g}" for value in np.unique(values.to_numpy())]
+    if len(known) > SHOWN:
+        return f"{known[0]} to {known[-1]}"
     return known[0] if len(known) == 1 else f"{', '.join(known[:-1])} and {known[-1]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -110,18 +110,25 @@ def _ends(rows: pd.DataFrame, quantity: str) -> dict[str, pd.DataFrame]:
         whole = rows[rows["stream"] == INPUT[0]]  # of several streams
         rows = pd.concat([whole, rows[(rows["stream"] == "0") & ~rows["placement"].isin(whole["placement"])]])
     else:
-        rows = rows[(rows["layer"] == rows["depth"]) & (rows["stream"] == "0")]
+        rows = rows[rows["layer"] == rows["depth"]]
     if rows.empty:
         raise InputError(f"the table has no {quantity} at the end of a stack")
-    if rows["scaling"].nunique() > 1:
-        raise InputError("a law belongs to one scaling rule; select the rows of one")
-    order = dict.fromkeys(rows["placement"])
-    return {str(name): rows[rows["placement"] == name].sort_values("depth") for name in order}
+    for column in ("scaling", "width", "tokens"):
+        if rows[column].nunique() > 1:
+            known = ", ".join(map(str, rows[column].unique()))
+            raise InputError(f"the curves of a law differ in depth alone, and not in {column} ({known})")
+    return {str(name): _of_one(rows[rows["placement"] == name]) for name in dict.fromkeys(rows["placement"])}
 
 
-def _draw(
-    plain: Axes, divided: Axes, rows: pd.DataFrame, law: Law, look: Look
-) -> tuple[float, float]:
+def _of_one(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one placement by depth; of several streams the one that is largest, as laws have it."""
+    rows = rows.sort_values("depth", kind="stable")
+    deepest = rows[rows["depth"] == rows["depth"].max()]
+    largest = deepest["log_theory"].fillna(deepest["log_estimate"]).idxmax()
+    return rows[rows["stream"] == rows.loc[largest, "stream"]]
+
+
+def _draw(plain: Axes, divided: Axes, rows: pd.DataFrame, law: Law, look: Look) -> tuple[float, float]:
     """Both curves of a placement; returns the last point of the first."""
     theory = rows[np.isfinite(rows["log_theory"])].drop_duplicates("depth")
     known = theory if len(theory) else rows[np.isfinite(rows["log_estimate"])]

@@ -13,27 +13,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..plot.canvas.paper import new_figure, paper, render, save, venue
+from ..plot.canvas.series import meaning
+from ..plot.caption import caption
 from ..plot.diagram.diagram import block_diagram
 from ..plot.multiples import comparison, weight_gradients
+from ..plot.panels import named
 from ..plot.profiles import depth_profile
-from .cells import Cell
+from .cells import Cell, groups
 
-#: quantity, file name and caption of the figures that stand alone
-QUANTITIES: tuple[tuple[str, str, str], ...] = (
-    ("variance", "forward-variance", "Second moment per coordinate of each stream, before block l."),
-    (
-        "grad_variance",
-        "gradient-variance",
-        "Second moment per coordinate of the loss gradient at each stream: the whole gradient, skip path and "
-        "branches together.",
-    ),
-    ("token_cosine", "token-cosine", "Cosine between the representations of two tokens."),
-    (
-        "rank_collapse",
-        "rank-collapse",
-        "One minus the token cosine: zero would mean that all tokens have become the same vector.",
-    ),
-)
+#: what is compared between placements: one of the token cosine and 1 minus it
+QUANTITIES = ("variance", "grad_variance", "token_cosine")
 
 
 @dataclass(frozen=True)
@@ -72,23 +61,17 @@ def slug(text: str) -> str:
 
 
 def comparisons(cells: Sequence[Cell], folder: Path) -> Iterator[Picture]:
-    """The figures in which all placements stand side by side."""
-    tables = [cell.table for cell in cells if not cell.table.empty]
-    if not tables:
-        return
-    scalings = list(dict.fromkeys(str(table["scaling"].iloc[0]) for table in tables))
-    names = [quantity for quantity, _, _ in QUANTITIES]
-    grid = comparison(tables, names, scalings)
-    yield Picture.of(
-        grid, folder, "comparison", "Placements side by side; the panels of a row share their value axis."
-    )
-    for quantity, name, caption in QUANTITIES:
-        figure = comparison(tables, [quantity], scalings, shared=False, height=3.3)
-        yield Picture.of(figure, folder, name, caption)
-    for scaling in scalings:
-        chosen = [table for table in tables if table["scaling"].iloc[0] == scaling]
-        caption = f"Squared Frobenius norm of the gradient of each weight matrix, scaling {scaling}."
-        yield Picture.of(weight_gradients(chosen), folder, f"weight-gradients-{slug(scaling)}", caption)
+    """The figures in which placements stand side by side, at most five curves in a panel."""
+    known = {cell.arch: cell.table for cell in cells if not cell.table.empty}
+    for end, archs in groups(list(known)):
+        tables = [known[arch] for arch in archs]
+        figure = comparison(tables, QUANTITIES)
+        yield Picture.of(figure, folder, f"comparison{end}", caption(tables, QUANTITIES, figure="comparison"))
+        for scaling in dict.fromkeys(arch.scaling for arch in archs):
+            chosen = [known[arch] for arch in archs if arch.scaling == scaling]
+            words = f"Scaling {scaling}. {caption(chosen, figure='weight_gradients')}"
+            name = f"weight-gradients-{slug(scaling)}{end}"
+            yield Picture.of(weight_gradients(chosen), folder, name, words)
 
 
 def profiles(cells: Sequence[Cell], folder: Path) -> Picture | None:
@@ -102,19 +85,17 @@ def profiles(cells: Sequence[Cell], folder: Path) -> Picture | None:
         figure = new_figure(venue().full, 2.1 * len(streams))
         axes = figure.subplots(len(streams), 3, squeeze=False, sharex=True)
     for row, stream in zip(axes, streams, strict=True):
-        for ax, quantity in zip(row, ("variance", "grad_variance", "token_cosine"), strict=True):
-            depth_profile(tables, quantity, stream=stream, ax=ax, per="scaling", names=False)
+        for ax, quantity in zip(row, QUANTITIES, strict=True):
+            depth_profile(tables, quantity, stream=stream, ax=ax, per="scaling", bounds=True, names=False)
             if stream != streams[-1]:
                 ax.set_xlabel("")
         if len(streams) > 1:
             row[0].set_title(f"stream {stream}", loc="left")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    handles = [*named(axes[0, 0]), *meaning(list(axes.flat))]
     with paper():
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-    caption = (
-        "Theory (lines), Monte Carlo with standard errors (points), bounds for any token correlation (shade)."
-    )
-    return Picture.of(figure, folder, f"profiles-{slug(placement)}", caption)
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    words = f"{caption(tables, QUANTITIES)} Shade: bounds for any token correlation."
+    return Picture.of(figure, folder, f"profiles-{slug(placement)}", words)
 
 
 def diagrams(cells: Sequence[Cell], folder: Path) -> Iterator[Picture]:

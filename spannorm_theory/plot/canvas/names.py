@@ -33,6 +33,7 @@ def name_ends(ax: Axes, looks: Sequence[Look], ends: Sequence[tuple[float, float
         ends: the last point of each curve, in coordinates of the data.
     """
     heights = _heights(ax, looks)
+    ax.get_xlim(), ax.get_ylim()  # what was drawn decides them when they are asked for
     at = ax.transAxes.inverted().transform(ax.transData.transform(np.array(ends, dtype=float)))
     wanted = np.clip(np.nan_to_num(at[:, 1], nan=0.5), 0.0, 1.0)
     size = mpl.rcParams["legend.fontsize"]

@@ -18,6 +18,7 @@ from .paper import venue
 
 #: what keys say of all curves at once
 THEORY, MEASURED, ENDS = "theory", "Monte Carlo, 95% interval", "end of what the theory predicts"
+LAW = "law, through the deepest point"
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,18 @@ def handle(look: Look, theory: bool = True, measured: bool = True) -> Line2D:
 
 
 def meaning(axes: Sequence[Axes]) -> list[Line2D]:
-    """Handles that say in grey what lines, points and ends are, of those that the axes have."""
+    """Handles that say in grey what lines, points, ends and laws are, of those that the axes have."""
     there = {line.get_gid() for ax in axes for line in ax.lines}
     grey: dict[str, Any] = {"color": "0.35"}
     points = {"linestyle": "none", "marker": "o", "markersize": 3.4 * venue().scale}
     line = {"linewidth": 1.1 * venue().scale}
-    looks = (("theory", line, THEORY), ("monte-carlo", points, MEASURED), ("end", _end(), ENDS))
+    dots = {**line, "linestyle": ":"}
+    looks = (
+        ("theory", line, THEORY),
+        ("monte-carlo", points, MEASURED),
+        ("end", _end(), ENDS),
+        ("law", dots, LAW),
+    )
     return [Line2D([], [], **grey, **look, label=text) for gid, look, text in looks if gid in there]
 
 
