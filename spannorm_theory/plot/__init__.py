@@ -1,4 +1,4 @@
-"""Figures of the theory and its checks: profiles, comparisons, laws, maps, spectra, residuals, block diagrams."""
+"""Figures of the theory and its checks: profiles, comparisons, laws, maps, spectra, residuals, diagrams."""
 
 from .canvas.marks import placement_style
 from .canvas.paper import save, style

@@ -57,29 +57,30 @@ FIGURES = {
     "comparison": Words("Each panel has a value axis of its own."),
     "depth_profile": Words(""),
     "weight_gradients": Words(
-        "Squared Frobenius norm of the gradient of each weight matrix, each panel with a value axis of its own.",
+        "Squared Frobenius norm of each weight matrix's gradient, each panel with a value axis of its own.",
         ("weight_grad_norm",),
     ),
     "residuals": Words(
         "Residuals z = (Monte Carlo - theory) / SE. In each row layers go from the input (top) to the output "
-        "(bottom); bar: their mean; band: 19 of 20 residuals of a correct theory; ring: beyond the k standard "
-        "errors of the verification (dashed, where in sight) by no more than the width allows; cross: fails.",
+        "(bottom); bar: their mean; band: 19 of 20 residuals of a correct theory; ring: beyond the k SE of "
+        "the verification (dashed, where in sight) by no more than the width allows; cross: fails.",
         marks=False,
     ),
     "spectrum": Words(
-        "Singular values of the matrix of all tokens over its Frobenius norm, in falling order.", ("effective_rank",)
+        "Singular values of the matrix of all tokens over its Frobenius norm, in falling order.",
+        ("effective_rank",),
     ),
     "position_profile": Words("Second moments against the position of a token under a causal mask."),
     "finite_width": Words(
-        "Monte Carlo over theory. Full points: means over networks, which the theory predicts; hollow points: "
-        "geometric means, a typical network; lines: exp(-V/2), with the variance V of the logarithm over networks "
-        "that the width implies. Points of one L/d are moved apart. Bars: 95% intervals (log-normal).",
+        "Monte Carlo over theory. Full points: means over networks, which the theory predicts; hollow: "
+        "geometric means, a typical network; lines: exp(-V/2), with the variance V of the logarithm over "
+        "networks that the width implies. Points of one L/d are moved apart. Bars: log-normal 95% intervals.",
         ("grad_variance",),
         marks=False,
     ),
     "against_law": Words(
-        "Left: with the law of large depth (dotted), which goes through the theory's deepest point; right: divided "
-        "by it, flat where its shape holds.",
+        "Left: with the law of large depth (dotted), which goes through the theory's deepest point; right: "
+        "divided by it, flat where its shape holds.",
     ),
 }
 
@@ -135,8 +136,10 @@ def _counts(rows: pd.DataFrame) -> str:
 
 
 def sizes(rows: pd.DataFrame) -> str:
-    """Depth, width, tokens and L/d of the architectures in a table."""
-    ratio = rows["depth"] / rows["width"]
+    """Depth, width, tokens of the architectures in a table; and L/d, of those measured if any were."""
+    measured = rows[rows["networks"] > 0]
+    some = rows if measured.empty else measured
+    ratio = some["depth"] / some["width"]
     span = f"{ratio.min():.2g}" + (f" to {ratio.max():.2g}" if ratio.max() > ratio.min() else "")
     return (
         f"Depth L = {_range(rows['depth'])} blocks, width d = {_range(rows['width'])}, "

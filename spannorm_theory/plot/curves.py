@@ -1,4 +1,4 @@
-"""Read architectures, and the tidy tables of predictions, simulations and verifications, as curves over depth.
+"""Read architectures, and the tables of predictions, simulations and verifications, as curves over depth.
 
 Ordinates of quantities that live on a log axis are natural logarithms from here on, so that values
 beyond float64's range are drawn like any others.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,7 @@ def listed(tables: Tables) -> list[Drawn]:
         InputError: no list of such things, or an empty one.
     """
     one = isinstance(tables, (pd.DataFrame, str)) or not isinstance(tables, Iterable)
-    parts = [tables] if one else arguments.items("tables", tables, SOURCES)
+    parts: list[Any] = [tables] if one else arguments.items("tables", tables, SOURCES)
     if not parts:
         raise InputError("there is no table to draw; pass an architecture, or what predict or verify return")
     return parts
@@ -137,7 +138,7 @@ def _unified(table: pd.DataFrame) -> pd.DataFrame:
     """Columns log_theory, theory, log_estimate, estimate, relative_se, se, low, high beside the keys."""
     out = table[[*KEYS, "layer", *(["position"] if "position" in table else []), "quantity"]].copy()
     missing = pd.Series(np.nan, index=table.index)
-    out["networks"] = table["networks"] if "networks" in table else 0
+    out["networks"] = table.get("networks", 0)
     if "estimate" in table:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             shift = np.log1p(table["relative_error"])
@@ -232,11 +233,10 @@ def interval(errors: pd.Series, networks: pd.Series) -> Array:
 def _logarithmic(group: pd.DataFrame, what: View) -> tuple[Array, ...]:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         if what.complement or not QUANTITIES[what.quantity].logarithmic:  # no log-normal: a plain interval
-            turned = (lambda x: 1 - x) if what.complement else (lambda x: x)
-            theory = np.log(_resolved(turned(_column(group, "theory"))))
-            value, half = _resolved(turned(_column(group, "estimate"))), _half(group, "se")
+            theory, value = (_shown(_column(group, name), what) for name in ("theory", "estimate"))
+            half = _half(group, "se")
             ends = np.maximum(value - half, LEAST_END * value), value + half
-            estimate, lower, upper = np.log(value), np.log(ends[0]), np.log(ends[1])
+            theory, estimate, lower, upper = (np.log(x) for x in (theory, value, *ends))
         else:
             theory, estimate = _column(group, "log_theory"), _column(group, "log_estimate")
             half = _half(group, "relative_se")
@@ -248,6 +248,7 @@ def _logarithmic(group: pd.DataFrame, what: View) -> tuple[Array, ...]:
         return theory, estimate, lower, upper, low, high
 
 
-def _resolved(distance: Array) -> Array:
-    """Numbers that are more than rounding, else NaN."""
-    return np.where(distance > 1e-14, distance, np.nan)
+def _shown(values: Array, what: View) -> Array:
+    """Values, or one minus them, where that is more than rounding; else NaN."""
+    shown = 1 - values if what.complement else values
+    return np.where(shown > 1e-14, shown, np.nan)

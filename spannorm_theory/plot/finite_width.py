@@ -1,4 +1,4 @@
-"""The ratio of Monte Carlo to theory against L/d, and the law by which a typical network departs from the mean."""
+"""The ratio of Monte Carlo to theory against L/d, and the law by which a typical network leaves the mean."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def finite_width(
 ) -> Axes:
     r"""Draw Monte Carlo over theory against L/d, of networks of several widths or depths.
 
-    Full points are means over networks, which the theory predicts: they belong on the line at 1. Hollow points
-    are geometric means, a typical network: they belong on the line of their placement, exp(-V/2) with the
-    variance V of the logarithm over networks that the width implies (T9.10, T9.11), 2/d + V_l of a second
+    Full points are means over networks, which the theory predicts: they belong on the line at 1. Hollow
+    points are geometric means, a typical network: they belong on the line of their placement, exp(-V/2) with
+    the variance V of the logarithm over networks that the width implies (T9.10, T9.11), 2/d + V_l of a second
     moment and 2/d + V_L + W_l of a gradient. Bars are 95% intervals.
 
     Args:
@@ -64,9 +64,11 @@ def finite_width(
         raise InputError("a ratio of Monte Carlo to theory needs at least one verification")
     groups: dict[tuple[str, str, int], list[Verification]] = {}
     for one in shown:
-        arguments.choice("stream", stream, [name for name, known in one.ensemble.samples if known == quantity])
+        arguments.choice(
+            "stream", stream, [name for name, known in one.ensemble.samples if known == quantity]
+        )
         groups.setdefault((one.arch.placement, one.arch.scaling, one.arch.depth), []).append(one)
-    at = None if layer is None else [_layer(one, quantity, layer) for one in shown][0]
+    at = None if layer is None else min(_layer(one, quantity, layer) for one in shown)
     with paper():
         axes = new_axes() if ax is None else ax
         axes.axhline(1.0, color="0.6", linewidth=0.6 * venue().scale, zorder=1)

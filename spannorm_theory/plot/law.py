@@ -22,6 +22,8 @@ from .canvas.scales import FLOAT_RANGE, Ordinate, dress_value_axis
 from .canvas.series import Look, columns_that_fit, draw_line, draw_points, handle, meaning
 from .curves import Tables, interval, join
 
+#: depth from which a law in ln ln L is a number
+LEAST = 2
 
 
 class Law(Protocol):
@@ -40,10 +42,12 @@ def against_law(
 
         cells = st.atlas(["pre-norm", "post-norm"], "unit").cells
         laws = {cell.arch.placement: cell.found["gradient"].trend for cell in cells}
-        st.plot.against_law([f"{p} unit depth={2**k}" for p in laws for k in range(2, 10)], "grad_variance", laws)
+        stacks = [f"{name} unit depth={2**k}" for name in laws for k in range(2, 10)]
+        st.plot.against_law(stacks, "grad_variance", laws)
 
     Args:
-        tables: architectures of several depths; what ``predict``, ``simulate`` or ``verify`` return of such.
+        tables: architectures of several depths, from 2 blocks on; what ``predict``, ``simulate`` or
+            ``verify`` return of such.
         quantity: "variance", at the output; or "grad_variance", at the embedding.
         laws: by placement.
         width: of the figure, in inches.
@@ -104,7 +108,7 @@ def formula(law: Law) -> str:
 
 def _ends(rows: pd.DataFrame, quantity: str) -> dict[str, pd.DataFrame]:
     """By placement, a row for each depth: the quantity at the output, or of gradients at the embedding."""
-    rows = rows[rows["quantity"] == quantity]
+    rows = rows[(rows["quantity"] == quantity) & (rows["depth"] >= LEAST)]
     if quantity == "grad_variance":
         rows = rows[rows["layer"] == 0]
         whole = rows[rows["stream"] == INPUT[0]]  # of several streams
@@ -114,9 +118,9 @@ def _ends(rows: pd.DataFrame, quantity: str) -> dict[str, pd.DataFrame]:
     if rows.empty:
         raise InputError(f"the table has no {quantity} at the end of a stack")
     for column in ("scaling", "width", "tokens"):
-        if rows[column].nunique() > 1:
-            known = ", ".join(map(str, rows[column].unique()))
-            raise InputError(f"the curves of a law differ in depth alone, and not in {column} ({known})")
+        if len(known := {str(value) for value in rows[column]}) > 1:
+            found = ", ".join(sorted(known))
+            raise InputError(f"the curves of a law differ in depth alone, and not in {column} ({found})")
     return {str(name): _of_one(rows[rows["placement"] == name]) for name in dict.fromkeys(rows["placement"])}
 
 
@@ -125,7 +129,7 @@ def _of_one(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.sort_values("depth", kind="stable")
     deepest = rows[rows["depth"] == rows["depth"].max()]
     largest = deepest["log_theory"].fillna(deepest["log_estimate"]).idxmax()
-    return rows[rows["stream"] == rows.loc[largest, "stream"]]
+    return rows[rows["stream"] == str(rows["stream"][largest])]
 
 
 def _draw(plain: Axes, divided: Axes, rows: pd.DataFrame, law: Law, look: Look) -> tuple[float, float]:
@@ -147,9 +151,11 @@ def _draw(plain: Axes, divided: Axes, rows: pd.DataFrame, law: Law, look: Look) 
             draw_line(ax, depth, _exp(logs - base(depth)), look)
         if len(measured):
             y = _exp(measured["log_estimate"].to_numpy() - base(x))
-            draw_points(ax, x, y, y * np.stack([-np.expm1(-half), np.expm1(half)]), look, named=not len(theory))
-    line = {"color": look.style.colour, "linewidth": 0.8 * venue().scale, "linestyle": ":", "zorder": 2.5}
-    (drawn,) = plain.plot(depth, _exp(over(depth)), **line, label="_law")
+            draw_points(
+                ax, x, y, y * np.stack([-np.expm1(-half), np.expm1(half)]), look, named=not len(theory)
+            )
+    line = {**look.style.line, "linewidth": 0.8 * venue().scale, "linestyle": ":"}
+    (drawn,) = plain.plot(depth, _exp(over(depth)), **line, zorder=2.5, label="_law")
     drawn.set_gid("law")
     return float(depth[-1]), float(_exp(logs)[-1])
 

@@ -109,7 +109,9 @@ def comparison(
         )
         everything = [curve for row in grid for found in row for curve in found]
         in_last = _labels(grid[0][-1]) >= _labels(everything)
-        at_ends = in_last and all(fits_at_ends(ax, _looks(row[-1])) for ax, row in zip(axes[:, -1], grid, strict=True))
+        at_ends = in_last and all(
+            fits_at_ends(ax, _looks(row[-1])) for ax, row in zip(axes[:, -1], grid, strict=True)
+        )
         for row, what, panels in zip(axes, views, grid, strict=True):
             ordinates = _fill(row, panels, what, "placement", shared=shared, bounds=bounds)
             row[0].set_ylabel(what.label)

@@ -24,8 +24,8 @@ from .canvas.scales import LN10
 #: tick labels on one axis, at most, and contours
 TICKS, CONTOURS = 5, 7
 NUMBERS = "theory", "estimate"
-#: a ratio of ends from which on a positive parameter is on a log axis; a share of the axes without a label; and
-#: a share of the largest value up to which negative ones are noise around zero
+#: a ratio of ends from which on a positive parameter is on a log axis; a share of the axes without a label;
+#: and a share of the largest value up to which negative ones are noise around zero
 WIDE, EDGE, NOISE = 8.0, 0.07, 0.1
 
 
@@ -86,7 +86,7 @@ def phase_diagram(
         right.tick_params(labelleft=False)
         _bar(mesh, [left, right], names["value"], "horizontal")
         if title:
-            left.get_figure(root=True).suptitle(title, fontsize=8)  # type: ignore[union-attr]
+            left.get_figure(root=True).suptitle(title, fontsize=8)
     return left, right
 
 
@@ -132,7 +132,8 @@ def phase_map(
                 axis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlim(values[0][0], values[0][-1])
         axes.set_ylim(values[1][0], values[1][-1])
-        _contours(axes, *(np.asarray(v, dtype=float) for v in values), grid)
+        columns, rows = (np.asarray(v, dtype=float) for v in values)
+        _contours(axes, columns, rows, grid)
         axes.set_xlabel(names.get(x, x))
         axes.set_ylabel(names.get(y, y))
         axes.set_title(title)
@@ -229,7 +230,9 @@ def _contours(panel: Axes, columns: Array, rows: Array, grid: Array) -> None:
     if len(np.unique(masked.compressed())) < 2:
         return
     levels = MaxNLocator(CONTOURS).tick_values(float(masked.min()), float(masked.max()))
-    lines = panel.contour(columns, rows, masked, levels=levels, colors="black", linewidths=0.6, linestyles="-")
+    lines = panel.contour(
+        columns, rows, masked, levels=levels, colors="black", linewidths=0.6, linestyles="-"
+    )
     lines.set_gid("contours")
     for text in panel.clabel(lines, fontsize=6, inline=False, fmt=lambda v: f"{v:g}".replace("-", "−")):
         text.set_path_effects([withStroke(linewidth=1.6, foreground="white")])

@@ -64,7 +64,7 @@ def residuals(
         if ax is None:
             width = max(venue().column, COLUMN) if len(shown) == 1 else venue().full
             figure = new_figure(width, (ROW * len(rows) + FRAME) * venue().scale)
-            axes = list(
+            axes: list[Axes] = list(
                 figure.subplots(
                     1, len(shown), sharey=True, squeeze=False, subplot_kw={"axes_class": PaperAxes}
                 ).flat
@@ -134,11 +134,17 @@ def _draw(ax: Axes, one: Verification, rows: list[str], limit: float) -> None:
         bad = part["verdict"].isin(["off", "out of bounds"]).to_numpy()
         far = (np.abs(z) > one.threshold) & ~bad
         ax.plot(seen, place, color=style.colour, linewidth=0.5 * scale, alpha=0.35, gid="layers")
-        for mask, look, gid in ((~far & ~bad, points, "within"), (far, ring, "allowed"), (bad, cross, "failed")):
+        for mask, look, gid in (
+            (~far & ~bad, points, "within"),
+            (far, ring, "allowed"),
+            (bad, cross, "failed"),
+        ):
             ax.plot(seen[mask], place[mask], **look, gid=gid)
         middle = float(np.clip(z.mean(), -limit, limit))
         ends = rows.index(row) + 0.5 * SPREAD * np.array([-1.0, 1.0])
-        ax.plot([middle, middle], ends, color="black", linewidth=1.4 * scale, solid_capstyle="butt", gid="mean")
+        ax.plot(
+            [middle, middle], ends, color="black", linewidth=1.4 * scale, solid_capstyle="butt", gid="mean"
+        )
         if np.abs(z).max() > limit:
             _beyond(ax, float(z[np.abs(z).argmax()]), rows.index(row))
     _dress(ax, rows, limit)

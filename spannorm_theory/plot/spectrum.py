@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -34,7 +35,7 @@ def spectrum(
 ) -> Axes:
     """Draw s_i / |X|_F against i, a curve for each layer: one large value over a small rest is rank collapse.
 
-    Layers at which the theory is declined have points alone, and say so.
+    Layers that the theory declines have points alone, and say so.
 
     Args:
         table: of :func:`spannorm_theory.spectra`, of one architecture; or an architecture or its text form,
@@ -63,13 +64,13 @@ def spectrum(
         handles = []
         for at, layer in enumerate(layers):
             curve = rows[rows["layer"] == layer].sort_values("index")
-            declined = curve["theory"].isna().all()
-            label = f"$l={layer}$" + (", no theory" if declined else "")
-            look = Look(layer_style(at, len(layers)), label)
+            look = Look(layer_style(at, len(layers)), f"$l={layer}$")
             handles.append(_draw(axes, curve, look))
         axes.set_xlim(left=min(1, axes.get_xlim()[1]) - 0.03 * float(rows["index"].max()))
         last = int(rows["index"].max())
-        axes.set_xticks([1, *(tick for tick in MaxNLocator(4, integer=True).tick_values(1, last) if 1 < tick <= last)])
+        axes.set_xticks(
+            [1, *(tick for tick in MaxNLocator(4, integer=True).tick_values(1, last) if 1 < tick <= last)]
+        )
         axes.set_xlabel("index $i$")
         axes.set_ylabel(r"singular value $s_i/\Vert X\Vert_F$")
         if names:
@@ -85,4 +86,18 @@ def _draw(ax: Axes, curve: pd.DataFrame, look: Look) -> Line2D:
         points = curve.iloc[np.union1d(thin(len(curve), look.style.order), [0])]
         half = interval(points["se"], points["networks"])
         draw_points(ax, points["index"], points["estimate"], half, look, named=not known)
+        if not known:
+            _say_declined(ax, points.iloc[len(points) // 2], look)
     return handle(look, known, measured)
+
+
+def _say_declined(ax: Axes, point: pd.Series, look: Look) -> None:
+    """Write at points without a line that the theory declines the layer."""
+    ax.annotate(
+        f"no theory at {look.label}",
+        (point["index"], point["estimate"]),
+        xytext=(4, 5),
+        textcoords="offset points",
+        color=look.style.colour,
+        fontsize=mpl.rcParams["xtick.labelsize"],
+    )

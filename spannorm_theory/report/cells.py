@@ -116,8 +116,8 @@ def architectures(
 
 
 def groups(archs: Sequence[Architecture]) -> list[tuple[str, list[Architecture]]]:
-    """Architectures by placements that have at most ``CURVES`` streams together, each group with what the names
-    of its figures end in: nothing for the first, then "-2", ..."""
+    """Architectures by placements that have at most ``CURVES`` streams together, each group with what the
+    names of its figures end in: nothing for the first, then "-2", ..."""
     found: list[list[str]] = []
     room = 0
     for name, streams in {arch.placement: arch.definition.streams for arch in archs}.items():

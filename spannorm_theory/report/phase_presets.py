@@ -120,7 +120,6 @@ FINE_SCALES = tuple(np.geomspace(0.1, 2.5, 33).tolist())
 PLACES = ("no-norm", "pre-norm", "post-norm", "span-norm", "hybrid-norm", "siamese-norm")
 
 
-
 def depth_branch(placement: str) -> Preset:
     """The plane of depth and branch scale of a placement.
 

@@ -63,8 +63,8 @@ def section(images: Sequence[Picture]) -> str:
             tag("h2", "Phase diagrams", id="phases"),
             paragraph(
                 "A quantity of the output over a plane of architectures: theory on the left, Monte "
-                "Carlo means on the right, both on one scale of colours and under the contours of the theory, which "
-                "are drawn from more points than there are cells."
+                "Carlo means on the right, both on one scale of colours and under contours of the theory, "
+                "which are drawn from more points than there are cells."
             ),
             *(image.html() for image in images),
         ]

@@ -170,7 +170,11 @@ def _own_style(name: str) -> Style:
     """The look of a placement of the user's own."""
     registered = [one for one in PLACEMENTS if one not in _PLACEMENTS and one not in _OTHERS]
     _own.extend(one for one in dict.fromkeys([*registered, name]) if one not in _own)
-    number = _own.index(name)
+    return own_look(_own.index(name))
+
+
+def own_look(number: int) -> Style:
+    """The look of the ``number``-th placement of the user's own."""
     return Style(
         _OWN_COLOURS[number % len(_OWN_COLOURS)],
         _OWN_MARKERS[number % len(_OWN_MARKERS)],

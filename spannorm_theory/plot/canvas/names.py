@@ -22,7 +22,7 @@ BESIDE = 9.0
 
 def fits_at_ends(ax: Axes, looks: Sequence[Look]) -> bool:
     """Whether there is room beside the axes for the names of so many curves."""
-    return 1 < len(looks) <= MOST and float(_heights(ax, looks).sum()) <= 1.0
+    return 0 < len(looks) <= MOST and float(_heights(ax, looks).sum()) <= 1.0
 
 
 def name_ends(ax: Axes, looks: Sequence[Look], ends: Sequence[tuple[float, float]]) -> None:
@@ -33,7 +33,7 @@ def name_ends(ax: Axes, looks: Sequence[Look], ends: Sequence[tuple[float, float
         ends: the last point of each curve, in coordinates of the data.
     """
     heights = _heights(ax, looks)
-    ax.get_xlim(), ax.get_ylim()  # what was drawn decides them when they are asked for
+    ax.autoscale_view()  # what was drawn decides the limits, unless they are set
     at = ax.transAxes.inverted().transform(ax.transData.transform(np.array(ends, dtype=float)))
     wanted = np.clip(np.nan_to_num(at[:, 1], nan=0.5), 0.0, 1.0)
     size = mpl.rcParams["legend.fontsize"]
@@ -94,4 +94,4 @@ def _heights(ax: Axes, looks: Sequence[Look]) -> NDArray[np.float64]:
     """Height of each name, as a share of the axes'."""
     tall = LEFT * ax.get_window_extent().height / ax.get_figure(root=True).dpi * 72  # type: ignore[union-attr]
     lines = np.array([1 + wrapped(look.label).count("\n") for look in looks], dtype=float)
-    return LINE * mpl.rcParams["legend.fontsize"] * lines / tall
+    return np.asarray(LINE * float(mpl.rcParams["legend.fontsize"]) * lines / tall)

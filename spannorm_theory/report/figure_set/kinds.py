@@ -83,9 +83,7 @@ def _comparison(recipe: Recipe, results: Results) -> Drawing:
 
 def _weight_gradients(recipe: Recipe, results: Results) -> Drawing:
     tables = results.tables(recipe)
-    return Drawing(
-        weight_gradients(tables, **recipe.options), caption(tables, figure="weight_gradients")
-    )
+    return Drawing(weight_gradients(tables, **recipe.options), caption(tables, figure="weight_gradients"))
 
 
 def _block(recipe: Recipe, results: Results) -> Drawing:
@@ -107,16 +105,17 @@ def _spectra(recipe: Recipe, results: Results) -> Drawing:
 
     drawings = {placement_title(arch.placement): partial(draw, arch) for arch in recipe.architectures}
     words = caption(results.tables(recipe), figure="spectrum")
-    return Drawing(panels(drawings, share="xy", **recipe.options), words)
+    return Drawing(panels(drawings, share="x", **recipe.options), words)
 
 
 def _overview(recipe: Recipe, results: Results) -> Drawing:
     found = results.verifications(recipe)
     first = found[recipe.options.get("first", 0)].arch
+    title = placement_title(first.placement)
     words = (
-        f"(a) A block of {placement_title(first.placement)}. (b) Gradient and (c) rank collapse against depth. (d) "
-        f"Singular values and (e) residuals of {placement_title(first.placement)}: in each row from the input (top) "
-        "to the output, with their mean (bar); 19 of 20 of a correct theory lie in the band. "
+        f"(a) A block of {title}. (b) Gradient and (c) rank collapse against depth. (d) Singular values and "
+        f"(e) residuals z = (Monte Carlo - theory) / SE of {title}: in each row from the input (top) to the "
+        "output, with their mean (bar); 19 of 20 of a correct theory lie in the band. "
     )
     words += caption(found, ["grad_variance", "rank_collapse"])
     return Drawing(overview_figure(found, **recipe.options), words)
@@ -139,8 +138,8 @@ def _positions(recipe: Recipe, results: Results) -> Drawing:
 def _branch_map(recipe: Recipe, results: Results) -> Drawing:
     (arch,) = recipe.architectures
     words = (
-        f"Theory of {placement_title(arch.placement)}, scaling {arch.scaling}, over depth and a factor on every branch; "
-        f"width d = {arch.width}, n = {arch.tokens} tokens."
+        f"Theory of {placement_title(arch.placement)}, scaling {arch.scaling}, over depth and a factor on "
+        f"every branch; width d = {arch.width}, n = {arch.tokens} tokens."
     )
     return Drawing(_figure(branch_map(arch, **recipe.options)), words)
 

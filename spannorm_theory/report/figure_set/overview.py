@@ -35,7 +35,9 @@ def overview_figure(found: Sequence[Verification], first: int = 0) -> Figure:
         rank_collapse(tables, ax=axes["collapse"])
         spectrum(spectra(arch, networks=ensemble.networks, seed=ensemble.seed), ax=axes["spectrum"])
         residuals(shown, ax=axes["residuals"], names=False)
-        for letter, name in zip("abcde", ("block", "gradient", "collapse", "spectrum", "residuals"), strict=True):
+        for letter, name in zip(
+            "abcde", ("block", "gradient", "collapse", "spectrum", "residuals"), strict=True
+        ):
             axes[name].set_title(f"({letter})", loc="left")
         figure.legend(handles=meaning(figure.axes), loc="outside upper right", ncols=2)
     return figure

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -42,5 +43,5 @@ def positions_figure(archs: Sequence[Architecture], networks: int, seed: int) ->
     return figure, caption(tables, list(QUANTITIES), figure="position_profile")
 
 
-def _draw(tables: list[object], quantity: str, ax: Axes) -> None:
-    position_profile(tables, quantity, ax=ax)  # type: ignore[arg-type]
+def _draw(tables: list[pd.DataFrame], quantity: str, ax: Axes) -> None:
+    position_profile(tables, quantity, ax=ax)

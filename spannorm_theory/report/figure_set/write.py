@@ -76,7 +76,7 @@ def _narrower(arch: Architecture) -> list[Architecture]:
 
 def _shallower(arch: Architecture) -> list[Architecture]:
     """An architecture at shares of its depth."""
-    return [arch.with_(depth=depth) for depth in sorted({max(1, arch.depth // share) for share in SHARES})]
+    return [arch.with_(depth=depth) for depth in sorted({max(2, arch.depth // share) for share in SHARES})]
 
 
 @whole_results()
@@ -95,8 +95,8 @@ def write_figures(
 ) -> list[Path]:
     """Write the standard set for a venue: each figure as PDF, SVG and PNG, and its recipe as JSON.
 
-    The recipe (architectures, seed, versions) and the caption are in each file's metadata too. ``verification.tex`` holds
-    the outcome of every comparison, ready for LaTeX.
+    The recipe (architectures, seed, versions) and the caption are in each file's metadata too.
+    ``verification.tex`` holds the outcome of every comparison, ready for LaTeX.
 
     Args:
         out: a folder, made if it does not exist; files of the same names are replaced.
