@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from .arguments import choice, real, whole
 from .arguments import stream as stream_name
 from .arguments import table as table_of
-from .errors import InputError, UnknownNameError
+from .errors import InputError, UnknownNameError, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,9 +105,10 @@ def curve(
     for name, value in keys.items():
         if name not in KEYS or name not in found:
             raise UnknownNameError("column", name, [key for key in KEYS if key in found])
-        found = found[found[name] == value]
+        plain = isinstance(value, (str, Real))
+        found = found[found[name] == value] if plain else found[:0]
         if found.empty:
-            raise InputError(f"the table has no {quantity} of {name}={value!r}")
+            raise InputError(f"the table has no {quantity} of {name}={shown(value)}")
     if found["layer"].duplicated().any():
         several = [name for name in KEYS if name in found and len(set(found[name])) > 1]
         raise InputError(f"the table has several curves of {quantity}: say which {' and '.join(several)}")

@@ -22,6 +22,7 @@ def add(commands: Commands) -> None:
     job.add_argument("--status", action="store_true", help="say what is done, running and failed")
     job.add_argument("--export", metavar="FILE", help="write the store's table as .parquet or .csv")
     job.add_argument("--merge", metavar="STORE", help="take over the cells of another store")
+    parser.add_argument("--placement", help="of the preset depth-branch (default: post-norm)")
     parser.add_argument("--store", default="results", help="folder of the results (default: results)")
     parser.add_argument("--workers", type=int, help="processes (default: one for each core or CUDA device)")
     parser.add_argument(
@@ -76,13 +77,13 @@ def _run(args: argparse.Namespace) -> int:
     if args.preset and args.specification:
         raise InputError("a preset is a specification of its own; leave out the file")
     if args.specification:
-        require_read(args, "of a specification", args.given - {"out"})
+        require_read(args, "of a specification", args.given - {"out", "placement"})
     with opened(args.executor, args.store, args.workers, args.address, args.job) as executor:
         options |= {"executor": executor, "workers": args.workers if executor is None else None}
         if args.preset:
             from ..report.phase_presets import run_preset
 
-            result, figures = run_preset(args.preset, args.out, overrides, options)
+            result, figures = run_preset(args.preset, args.out, overrides, options, args.placement)
         else:
             result, figures = run(read_specification(args.specification, **overrides), **options), []
     return _finish(result, args.json, figures)

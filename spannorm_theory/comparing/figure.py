@@ -65,12 +65,17 @@ def figure(
                 ],
             )
         axes[0].yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes[0].yaxis.set_major_formatter(FuncFormatter(lambda y, _: rf"$10^{{{y:.0f}}}$"))
+        axes[0].yaxis.set_major_formatter(FuncFormatter(_power))
         axes[1].set_ylim(min(-0.03, axes[1].get_ylim()[0]), 1.03)
         axes[1].set_xlabel("relative depth $l/L$" if relative else "block $l$")
         axes[1].xaxis.set_major_locator(MaxNLocator(5, integer=not relative))
         axes[0].set_title(_caption([one for one, _ in shown], networks, len(found)), loc="left")
     return drawn
+
+
+def _power(tens: float, _: int) -> str:
+    """A power of ten, as a number where it is no whole one: of curves within a decade."""
+    return rf"$10^{{{tens:.0f}}}$" if tens == round(tens) else f"{10**tens:.2g}"
 
 
 def _styles(found: Sequence[Measures]) -> list[Style]:

@@ -17,7 +17,7 @@ import numpy as np
 from ..base.errors import AssumptionError, PositionsError
 from ..base.quantities import INPUT, LOGGED, OUTPUT
 from ..gaussian.closed_forms import Array
-from ..prediction.positions import declined
+from ..prediction.positions import declined, sampled_seconds
 from ..prediction.predict import fitting, predict_profiles
 from ..prediction.prediction import Prediction
 from ..spec.architecture import Architecture
@@ -25,6 +25,9 @@ from .candidates import Candidate
 
 #: token cosines whose depths are given
 MARKS = (0.5, 0.9)
+
+#: processor seconds that sampled heads may take in place of positions that do not carry a stack
+PATIENCE = 120.0
 
 #: columns of a training log, in the order of ``LOGGED``
 OF_HEAD = ("loss", "logit_variance", "global_gradient_norm")
@@ -97,7 +100,7 @@ def measures(candidate: Candidate, theory: str, progress: bool = False) -> Measu
 
 def predicted(arch: Architecture, theory: str, progress: bool = False) -> Prediction:
     """The prediction of the theory that :func:`theory_of` names, or where "auto" asks for it and it declines,
-    of the one that :func:`~spannorm_theory.predict` takes then.
+    that of sampled heads if they take less than ``PATIENCE``.
 
     Raises:
         AssumptionError: that of the theory.
@@ -105,7 +108,7 @@ def predicted(arch: Architecture, theory: str, progress: bool = False) -> Predic
     try:
         return predict_profiles(arch, theory_of(arch, theory), progress)
     except PositionsError:
-        if theory != "auto":
+        if theory != "auto" or sampled_seconds(arch) > PATIENCE:
             raise
         return predict_profiles(arch, "sampled", progress)
 

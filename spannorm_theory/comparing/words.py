@@ -34,12 +34,14 @@ def sentence(found: Measures) -> str:
 
 def gradient(logs: Array) -> str:
     """How the squared gradient norm changes from the embedding upwards."""
+    if np.isneginf(logs[-1]):  # of a stream that the model's output does not read
+        logs = logs[: np.flatnonzero(~np.isneginf(logs))[-1] + 1] if not np.isneginf(logs).all() else logs
     if not np.isfinite(logs).all():
-        return "no gradient reaches some layer"
+        return "no gradient reaches some block"
     depth = len(logs) - 1
     change = logs - logs[0]
     if np.ptp(logs) <= log(FLAT):
-        return f"squared gradient flat, within a factor of {exp(np.ptp(logs)):.2g}"
+        return f"squared gradient flat, within a factor of {exp(np.ptp(logs)):.3g}"
     settled = _settled(logs)
     if settled <= LONG * depth:
         level = float(np.median(change[settled:]))

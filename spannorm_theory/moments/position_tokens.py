@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..base.errors import PositionsError
 from ..gaussian.closed_forms import Array
 from ..layers.attention_positions import PositionAttention
 from ..layers.position_grid import PositionGrid
@@ -15,6 +16,9 @@ from ..spec.graph import Branch
 from .algebra import POSITIONS
 from .branches import position_attention
 from .tokens import Gains, Pairs, TokenGrams
+
+#: share by which a cosine on the grid may pass 1: ten blocks after it is ten times as large
+BEYOND = 1e-3
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,18 @@ class PositionTokens(TokenGrams):
     def attend(
         self, attention: PositionAttention, gram: Array, gains: Gains, layer: int
     ) -> tuple[Array, float]:
-        """Gram of a branch of attention, and its rows of weights that are more than a maximum."""
+        """Gram of a branch of attention, and its rows of weights that are more than a maximum.
+
+        Raises:
+            PositionsError: cosines of two positions are beyond one, as errors of the grid have grown from
+                block to block.
+        """
+        first, second, both = self.of_pairs(gram)
+        if (both**2 > (1 + BEYOND) ** 2 * first * second).any():
+            raise PositionsError(
+                f"cosines of positions pass 1 at layer {layer}: errors of the grid of positions grow from "
+                "block to block in this stack; predict a shallower stack, or fewer tokens"
+            )
         return attention.forward(gram, gains)
 
     def attend_back(

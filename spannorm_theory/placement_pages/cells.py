@@ -22,6 +22,9 @@ from ..spec.placements import STANDARD, Placement
 from ..verification.outcome import DISAGREES, UNDECIDED, Verification
 from ..verification.verification import verify
 
+#: curves of a panel, at most
+CURVES = 5
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -124,6 +127,23 @@ def architectures(
     if not found:
         raise refused or InputError("a report and its figures need at least one placement and one scaling")
     return found
+
+
+def groups(archs: Sequence[Architecture]) -> list[tuple[str, list[Architecture]]]:
+    """Architectures by placements that have at most ``CURVES`` streams together, each group with what the
+    names of its figures end in: nothing for the first, then "-2", ..."""
+    found: list[list[str]] = []
+    room = 0
+    for name, streams in {arch.placement: arch.definition.streams for arch in archs}.items():
+        room -= streams
+        if room < 0 or not found:
+            found.append([])
+            room = CURVES - streams
+        found[-1].append(name)
+    return [
+        (f"-{at}" if at > 1 else "", [arch for arch in archs if arch.placement in names])
+        for at, names in enumerate(found, 1)
+    ]
 
 
 def compute(archs: Sequence[Architecture], networks: int, seed: int) -> Iterator[Cell]:

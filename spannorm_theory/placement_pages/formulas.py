@@ -25,8 +25,6 @@ class Derived:
     """
 
     scaling: str
-    block: str
-    first: str
     recursion: list[Formula]
     start: str
     closed: list[Formula]
@@ -37,12 +35,9 @@ class Derived:
 
 def derived(cell: Cell) -> Derived:
     """The formulas of a cell."""
-    block, first = str(cell.recursion.block.trace), str(cell.recursion.first.trace)
     forward, backward = equations(cell.recursion)
     return Derived(
         cell.arch.scaling,
-        block,
-        "" if first == block else first,
         [Formula.of(mathml.equation(one), str(one), mathml.inline(one.lhs)) for one in (*forward, *backward)],
         str(cell.closed.start) if cell.closed.start else "",
         list(_closed(cell)),

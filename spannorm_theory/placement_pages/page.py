@@ -119,6 +119,7 @@ def _values(subject: Subject) -> dict[str, Any]:
         "streams": entry.streams,
         "words": [(laws.arch.scaling, raised(verdict(laws)), laws.caveats) for laws in subject.laws],
         "blocks": subject.blocks,
+        "equations": _equations(cells),
         "definition": _definition(cells[0]),
         "cover": cover and (subject.pages[cover.placement], placement_title(cover.placement), cover.blocks),
         "derived": [derived(cell) for cell in cells],
@@ -134,6 +135,17 @@ def _values(subject: Subject) -> dict[str, Any]:
             for one in subject.simpler
         ],
     }
+
+
+def _equations(cells: Sequence[Cell]) -> Mapping[str, list[str]]:
+    """What a block computes, with where it does: of rules that change its matrices alone it is one line."""
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        block, first = str(cell.recursion.block.trace), str(cell.recursion.first.trace)
+        found.setdefault(block, []).append(cell.arch.scaling)
+        if first != block:
+            found.setdefault(first, []).append(f"{cell.arch.scaling}, first block")
+    return found
 
 
 def _row(laws: Laws, name: str) -> tuple[str, ...]:

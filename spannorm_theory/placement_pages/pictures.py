@@ -11,9 +11,15 @@ from matplotlib.figure import Figure
 
 from ..plot.canvas.paper import new_figure, paper, venue
 from ..plot.canvas.picture import Picture
+from ..plot.canvas.series import meaning
+from ..plot.caption import caption
 from ..plot.diagram.diagram import block_diagram
+from ..plot.panels import named
 from ..plot.profiles import depth_profile
 from .cells import Cell
+
+#: what is drawn of every layer: one of the token cosine and 1 minus it
+QUANTITIES = ("variance", "grad_variance", "token_cosine")
 
 
 def slug(text: str) -> str:
@@ -32,30 +38,17 @@ def profiles(cells: Sequence[Cell], folder: Path) -> Picture | None:
         figure = new_figure(venue().full, 2.1 * len(streams))
         axes = figure.subplots(len(streams), 3, squeeze=False, sharex=True)
     for row, stream in zip(axes, streams, strict=True):
-        for ax, quantity in zip(row, ("variance", "grad_variance", "token_cosine"), strict=True):
-            depth_profile(tables, quantity, stream=stream, ax=ax, per="scaling", names=False)
+        for ax, quantity in zip(row, QUANTITIES, strict=True):
+            depth_profile(tables, quantity, stream=stream, ax=ax, per="scaling", bounds=True, names=False)
             if stream != streams[-1]:
                 ax.set_xlabel("")
         if len(streams) > 1:
             row[0].set_title(f"stream {stream}", loc="left")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    handles = [*named(axes[0, 0]), *meaning(list(axes.flat))]
     with paper():
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-    caption = (
-        "Theory (lines), Monte Carlo with standard errors (points), bounds for any tokens (shade): "
-        + sizes(cells)
-    )
-    return Picture.of(figure, caption, folder, f"profiles-{slug(placement)}")
-
-
-def sizes(cells: Sequence[Cell]) -> str:
-    """What was simulated, as a sentence of a caption."""
-    arch = cells[0].arch
-    networks = next((c.verification.ensemble.networks for c in cells if c.verification is not None), 0)
-    return (
-        f"L = {arch.depth} blocks of width d = {arch.width}, n = {arch.tokens} tokens, {networks} networks, "
-        f"L/d = {arch.depth / arch.width:.2g}."
-    )
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    words = f"{caption(tables, QUANTITIES)} Shade: bounds for any token correlation."
+    return Picture.of(figure, words, folder, f"profiles-{slug(placement)}")
 
 
 def diagrams(cells: Sequence[Cell], folder: Path) -> Iterator[Picture]:

@@ -1,4 +1,4 @@
-"""Read the tidy tables of predictions, simulations and verifications as curves over depth.
+"""Read architectures, and the tables of predictions, simulations and verifications, as curves over depth.
 
 Ordinates of quantities that live on a log axis are natural logarithms from here on, so that values
 beyond float64's range are drawn like any others.
@@ -8,23 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from ..base import arguments
 from ..base.arguments import Result
 from ..base.errors import InputError, UnknownNameError
 from ..base.quantities import INPUT, QUANTITIES
+from ..prediction.predict import predict
+from ..spec.architecture import Architecture
+from ..spec.arguments import architecture
 
 Array = NDArray[np.float64]
 
+#: an architecture or its text form, which is predicted; or a table of predict, simulate, verify or sweep, or
+#: their result
+Drawn = Architecture | str | pd.DataFrame | Result
 
-#: what figures are drawn from: a table of predict, simulate, verify or sweep, or their result; or several
-Tables = pd.DataFrame | Result | Iterable[pd.DataFrame | Result]
+#: what figures are drawn from
+Tables = Drawn | Iterable[Drawn]
 
-SOURCES = "what predict, simulate, verify or sweep return, or their tables"
+SOURCES = "an architecture, or what predict, simulate, verify or sweep return, or their tables"
+
+#: probability with which an error bar holds the mean over all networks
+INTERVAL = 0.95
+
+#: least end of an error bar on a log axis, as a share of its value, where the interval holds zero
+LEAST_END = 0.05
 
 #: what can tell two curves of one quantity apart
 KEYS = ("placement", "scaling", "depth", "width", "tokens", "stream")
@@ -53,14 +67,27 @@ def view(name: str) -> View:
     return View(name, quantity.logarithmic or name == "branch_share", f"{quantity.label} ${quantity.latex}$")
 
 
+def listed(tables: Tables) -> list[Drawn]:
+    """What is drawn, as a list; one stands for a list of one.
+
+    Raises:
+        InputError: no list of such things, or an empty one.
+    """
+    one = isinstance(tables, (pd.DataFrame, str)) or not isinstance(tables, Iterable)
+    parts: list[Any] = [tables] if one else arguments.items("tables", tables, SOURCES)
+    if not parts:
+        raise InputError("there is no table to draw; pass an architecture, or what predict or verify return")
+    return parts
+
+
 @dataclass(frozen=True)
 class Curve:
     """One quantity of one architecture over its layers; NaN where a table has no value.
 
     Attributes:
         theory, estimate: ordinates.
-        lower, upper: estimate minus and plus one standard error (that of the logarithm, se / estimate, where
-            ordinates are logarithms).
+        lower, upper: ends of the interval that holds the mean over all networks with probability
+            ``INTERVAL``: Student's, of the logarithm for squared norms, which are log-normal over networks.
         low, high: bounds.
     """
 
@@ -83,26 +110,35 @@ class Curve:
         """The theory where there is one, else the estimate."""
         return np.where(np.isfinite(self.theory), self.theory, self.estimate)
 
+    @property
+    def stop(self) -> int | None:
+        """Index of the last layer that the theory predicts, where it declines those above."""
+        known = np.flatnonzero(~np.isnan(self.theory))
+        return int(known[-1]) if len(known) and known[-1] < len(self.theory) - 1 else None
+
 
 def join(tables: Tables) -> pd.DataFrame:
-    """One table in the form of a verification's, from tables of any of the three kinds, or their results.
+    """One table in the form of a verification's, from anything that figures are drawn from.
 
     Raises:
-        InputError: there is none, or something else is among them.
+        InputError: there is nothing, or something else is among it.
+        AssumptionError: an architecture that the theory does not cover.
     """
-    one = isinstance(tables, pd.DataFrame) or not isinstance(tables, Iterable)
-    parts = [tables] if one else arguments.items("tables", tables, SOURCES)
-    if not parts:
-        raise InputError("there is no table to draw; pass one of predict, simulate or verify")
+    return pd.concat([_unified(_table(part)) for part in listed(tables)], ignore_index=True)
+
+
+def _table(part: Drawn) -> pd.DataFrame:
+    if isinstance(part, (Architecture, str)):
+        return predict(architecture(part))
     columns = (*KEYS, "layer", "quantity")
-    found = [arguments.table("the table of a figure", part, columns, f"one of {SOURCES}") for part in parts]
-    return pd.concat([_unified(table) for table in found], ignore_index=True)
+    return arguments.table("the table of a figure", part, columns, f"one of {SOURCES}")
 
 
 def _unified(table: pd.DataFrame) -> pd.DataFrame:
     """Columns log_theory, theory, log_estimate, estimate, relative_se, se, low, high beside the keys."""
     out = table[[*KEYS, "layer", *(["position"] if "position" in table else []), "quantity"]].copy()
     missing = pd.Series(np.nan, index=table.index)
+    out["networks"] = table.get("networks", 0)
     if "estimate" in table:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             shift = np.log1p(table["relative_error"])
@@ -177,24 +213,42 @@ def _column(group: pd.DataFrame, name: str) -> Array:
 
 
 def _plain(group: pd.DataFrame) -> tuple[Array, ...]:
-    theory, estimate, se = (_column(group, name) for name in ("theory", "estimate", "se"))
-    return theory, estimate, estimate - se, estimate + se, _column(group, "low"), _column(group, "high")
+    theory, estimate = _column(group, "theory"), _column(group, "estimate")
+    half = _half(group, "se")
+    return theory, estimate, estimate - half, estimate + half, _column(group, "low"), _column(group, "high")
+
+
+def _half(group: pd.DataFrame, error: str) -> Array:
+    return interval(group[error], group["networks"])
+
+
+def interval(errors: pd.Series, networks: pd.Series) -> Array:
+    """Half of the interval that holds a mean with probability ``INTERVAL``: Student's quantile times the
+    standard error; NaN of fewer than two networks."""
+    degrees = networks.to_numpy(dtype=float) - 1
+    quantile = stdtrit(np.where(degrees > 0, degrees, np.nan), (1 + INTERVAL) / 2)
+    return np.asarray(quantile * errors.to_numpy(dtype=float))
 
 
 def _logarithmic(group: pd.DataFrame, what: View) -> tuple[Array, ...]:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        if what.complement:
-            theory = np.log(_resolved(1 - _column(group, "theory")))
-            distance = _resolved(1 - _column(group, "estimate"))
-            estimate, relative = np.log(distance), _column(group, "se") / distance
-            low = high = np.full_like(theory, np.nan)
+        if what.complement or not QUANTITIES[what.quantity].logarithmic:  # no log-normal: a plain interval
+            theory, value = (_shown(_column(group, name), what) for name in ("theory", "estimate"))
+            half = _half(group, "se")
+            ends = np.maximum(value - half, LEAST_END * value), value + half
+            theory, estimate, lower, upper = (np.log(x) for x in (theory, value, *ends))
         else:
             theory, estimate = _column(group, "log_theory"), _column(group, "log_estimate")
-            relative = _column(group, "relative_se")
+            half = _half(group, "relative_se")
+            lower, upper = estimate - half, estimate + half
+        if what.complement:
+            low = high = np.full_like(theory, np.nan)
+        else:
             low, high = np.log(_column(group, "low")), np.log(_column(group, "high"))
-        return theory, estimate, estimate - relative, estimate + relative, low, high
+        return theory, estimate, lower, upper, low, high
 
 
-def _resolved(distance: Array) -> Array:
-    """1 - cosine where the difference is more than rounding, else NaN."""
-    return np.where(distance > 1e-14, distance, np.nan)
+def _shown(values: Array, what: View) -> Array:
+    """Values, or one minus them, where that is more than rounding; else NaN."""
+    shown = 1 - values if what.complement else values
+    return np.where(shown > 1e-14, shown, np.nan)

@@ -1,11 +1,10 @@
-"""Small multiples: weight gradients by matrix, and the comparison grid of quantities and scalings."""
+"""Small multiples: the comparison grid of quantities and scalings, and weight gradients by matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -14,20 +13,27 @@ from ..base import arguments
 from ..base.errors import InputError
 from ..spec.scaling import WEIGHTS
 from .canvas.crop import crop_limits
-from .canvas.draw import columns_that_fit, draw, handle
+from .canvas.draw import curve_ends, draw
+from .canvas.names import fits_at_ends, name_ends
 from .canvas.paper import new_figure, paper, venue
-from .canvas.scales import LAYER_LABELS, choose_ordinate
+from .canvas.scales import Ordinate, choose_ordinate
+from .canvas.series import Look, columns_that_fit, handle, meaning
 from .curves import Curve, Tables, View, curves, join, view
 from .profiles import looks
 
-#: the matrices that act through attention logits
-LOGITS = ("attn.query", "attn.key")
+#: one number under two names
+SAME = {"token_cosine", "rank_collapse"}
 
 
 def weight_gradients(table: Tables, *, per: str = "placement", width: float | None = None) -> Figure:
-    """Squared weight-gradient norms against depth, one panel for each matrix and learnt multiplier.
+    """Squared weight-gradient norms against depth, one panel for each matrix and learnt multiplier, each on a
+    value axis of its own.
 
-    Queries and keys, which vanish as tokens become alike, share one value axis, all others another.
+    Args:
+        table: an architecture or its text form; what ``predict``, ``simulate`` or ``verify`` return, or their
+            tables; or several.
+        per: the column that colours tell apart, as of ``depth_profile``.
+        width: of the figure, in inches.
 
     Raises:
         InputError: the table has no weight gradients, or curves that could not be told apart.
@@ -41,37 +47,22 @@ def weight_gradients(table: Tables, *, per: str = "placement", width: float | No
     what = view("weight_grad_norm")
     columns = 3 if len(matrices) <= 6 else 4
     rows = -(-len(matrices) // columns)
-    panels = {name: curves(joined, what, name) for name in matrices}
+    grid = [curves(joined, what, name) for name in matrices]
     with paper():
         figure = new_figure(venue().full if width is None else width, (0.5 + 1.55 * rows) * venue().scale)
-        grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
-        axes = dict(zip(matrices, grid.flat, strict=False))
-        for logits in (True, False):
-            _share([(axes[name], panels[name]) for name in matrices if (name in LOGITS) is logits], what, per)
-        for at, (name, ax) in enumerate(axes.items()):
+        axes = list(figure.subplots(rows, columns, sharex=True, squeeze=False).flat)
+        for at, (name, ax, found) in enumerate(zip(matrices, axes, grid, strict=False)):
+            _fill([ax], [found], what, per)
             ax.set_title(name)
-            ax.set_xlabel("")
-            beside = matrices[at - 1] if at % columns else None
-            ax.tick_params(labelleft=beside is None or (beside in LOGITS) != (name in LOGITS))
-            ax.tick_params(labelbottom=at + columns >= len(matrices))
-        for ax in list(grid.flat)[len(matrices) :]:
+            ax.set_ylabel(r"squared norm $\Vert\partial_W\Vert_F^2$" if at % columns == 0 else "")
+            below = at + columns >= len(matrices)
+            ax.tick_params(labelbottom=below)
+            if not below:
+                ax.set_xlabel("")
+        for ax in axes[len(matrices) :]:
             ax.set_axis_off()
-        found = [curve for panel in panels.values() for curve in panel]
-        figure.supylabel(what.label, fontsize=mpl.rcParams["axes.labelsize"])
-        figure.supxlabel(
-            LAYER_LABELS[len({curve.depth for curve in found}) > 1], fontsize=mpl.rcParams["axes.labelsize"]
-        )
-        _legend(figure, found, per)
+        figure.legend(**_legend(figure, axes, [curve for found in grid for curve in found], per))
     return figure
-
-
-def _share(pairs: Sequence[tuple[Axes, list[Curve]]], what: View, per: str) -> None:
-    """Draw panels on one value axis."""
-    if pairs:
-        axes = [ax for ax, _ in pairs]
-        for ax in axes[1:]:
-            ax.sharey(axes[0])
-        _fill(axes, [panel for _, panel in pairs], what, per)
 
 
 def comparison(
@@ -79,73 +70,95 @@ def comparison(
     quantities: Sequence[str] | str,
     scalings: Sequence[str] | str | None = None,
     *,
-    shared: bool = True,
+    shared: bool = False,
     bounds: bool = False,
     width: float | None = None,
     height: float | None = None,
 ) -> Figure:
     """Placements side by side: a row of panels for each quantity, a column for each scaling rule.
 
-    Every stream is drawn. All panels share the layer axis; one legend stands above.
+    Every stream is drawn. Curves are named at their ends in the last column, or in a legend above where there
+    are too many for that; three to five can be told apart at the width of a page.
 
     Args:
-        tables: what ``predict``, ``simulate`` or ``verify`` return, or their tables.
+        tables: architectures or their text forms; what ``predict``, ``simulate`` or ``verify`` return, or
+            their tables.
         quantities: one or several names in ``QUANTITIES``, or "rank_collapse".
         scalings: which scaling rules, in order; None takes those of the tables.
-        shared: panels of a row share their value axis.
+        shared: panels of a row share their value axis, so that rules can be compared by height.
         bounds: shade what the bounds allow.
         width, height: of the figure, in inches.
 
     Raises:
-        InputError: a panel would be empty.
+        InputError: a panel would be empty, or two rows would show one number.
     """
     joined = join(tables)
     rules = arguments.names("scalings", dict.fromkeys(joined["scaling"]) if scalings is None else scalings)
     quantities = arguments.names("quantities", quantities)
     if not rules or not quantities:
         raise InputError("a comparison needs at least one quantity and one scaling")
+    if set(quantities) >= SAME:
+        raise InputError("rank_collapse is 1 - token_cosine: leave out one of the two")
     views = [view(name) for name in quantities]
     grid = [[curves(joined[joined["scaling"] == rule], what, "all") for rule in rules] for what in views]
     with paper():
-        tall = (0.75 + 1.75 * len(views)) * venue().scale if height is None else height
+        tall = (0.6 + 1.75 * len(views)) * venue().scale if height is None else height
         figure = new_figure(venue().full if width is None else width, tall)
         axes = figure.subplots(
             len(views), len(rules), sharex=True, sharey="row" if shared else False, squeeze=False
         )
+        everything = [curve for row in grid for found in row for curve in found]
+        in_last = _labels(grid[0][-1]) >= _labels(everything)
+        at_ends = in_last and all(
+            fits_at_ends(ax, _looks(row[-1])) for ax, row in zip(axes[:, -1], grid, strict=True)
+        )
         for row, what, panels in zip(axes, views, grid, strict=True):
-            _fill(row, panels, what, "placement", shared=shared, bounds=bounds)
+            ordinates = _fill(row, panels, what, "placement", shared=shared, bounds=bounds)
             row[0].set_ylabel(what.label)
+            if at_ends:
+                name_ends(row[-1], _looks(panels[-1]), curve_ends(row[-1], panels[-1], ordinates[-1]))
         for ax, rule in zip(axes[0], rules, strict=True):
             ax.set_title(f"scaling: {rule}")
         for ax in axes[:-1].flat:
             ax.set_xlabel("")
-        _legend(figure, [c for row in grid for panel in row for c in panel], "placement")
+        named = [] if at_ends else everything
+        figure.legend(**_legend(figure, list(axes.flat), named, "placement"))
     return figure
 
 
+def _looks(found: Sequence[Curve], per: str = "placement") -> list[Look]:
+    look = looks(found, per)
+    return [look(curve) for curve in found]
+
+
+def _labels(found: Sequence[Curve]) -> set[tuple[str, str]]:
+    """What tells curves apart in a panel."""
+    return {(curve.placement, curve.stream) for curve in found}
+
+
 def _fill(
-    axes: Iterable[Axes],
+    axes: Sequence[Axes],
     panels: Sequence[list[Curve]],
     what: View,
     per: str,
     *,
-    shared: bool = True,
+    shared: bool = False,
     bounds: bool = False,
-) -> None:
-    """Draw panels; those that share a value axis get one kind of it."""
+) -> list[Ordinate]:
+    """Draw panels; those that share a value axis get one kind of it. Returns the kind of each."""
     pairs = list(zip(axes, panels, strict=True))
     relative = len({curve.depth for panel in panels for curve in panel}) > 1
+    ordinates = []
     for group in [pairs] if shared else [[pair] for pair in pairs]:
         limits = crop_limits([found for _, found in group]) if what.logarithmic else None
         visible = [c for _, found in group for c in found if limits is None or c.placement != limits.leaver]
         ordinate = choose_ordinate(visible, what.logarithmic)
         for ax, found in group:
             ax.grid(visible=True, color="0.92", linewidth=0.5)
-            look = looks(found, per)
             draw(
                 ax,
                 found,
-                look,
+                looks(found, per),
                 logarithmic=what.logarithmic,
                 relative=relative,
                 bounds=bounds,
@@ -153,21 +166,20 @@ def _fill(
             )
             if limits is not None:
                 limits.apply(ax, found, ordinate)
+            ordinates.append(ordinate)
+    return ordinates
 
 
-def _legend(figure: Figure, found: Sequence[Curve], per: str) -> None:
-    """One legend above all panels: every curve once, then what lines and points mean."""
+def _legend(figure: Figure, axes: Sequence[Axes], found: Sequence[Curve], per: str) -> dict[str, Any]:
+    """One legend above all panels: every curve once, then what lines, points and ends mean."""
     entries: dict[str, Line2D] = {}
     matrices = any(curve.stream in WEIGHTS for curve in found)
     for panel in _alike(found, matrices):
-        look = looks(panel, per)
-        for curve in panel:
-            one = look(curve)
+        for one in _looks(panel, per):
             entries.setdefault(one.label, handle(one))
-    for label, line in _meaning(found):
-        entries[label] = line
+    entries |= {str(line.get_label()): line for line in meaning(axes)}
     columns = columns_that_fit(list(entries), figure.get_figwidth() * 72)
-    figure.legend(handles=list(entries.values()), loc="outside upper center", ncols=columns)
+    return {"handles": list(entries.values()), "loc": "outside upper center", "ncols": columns}
 
 
 def _alike(found: Sequence[Curve], matrices: bool) -> list[list[Curve]]:
@@ -176,14 +188,3 @@ def _alike(found: Sequence[Curve], matrices: bool) -> list[list[Curve]]:
     for curve in found:
         groups.setdefault((curve.scaling, curve.stream if matrices else ""), []).append(curve)
     return list(groups.values())
-
-
-def _meaning(found: Sequence[Curve]) -> list[tuple[str, Line2D]]:
-    keys = []
-    if any(np.isfinite(curve.theory).any() for curve in found):
-        keys.append(("theory", Line2D([], [], color="0.35", linewidth=1.1, label="theory")))
-    if any(np.isfinite(curve.estimate).any() for curve in found):
-        label = "Monte Carlo ± SE"
-        point = Line2D([], [], color="0.35", linestyle="none", marker="o", markersize=3.4, label=label)
-        keys.append((label, point))
-    return keys

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 
 from ..base import arguments
 from ..base.errors import InputError
-from .canvas.draw import columns_that_fit
 from .canvas.paper import LARGEST, PaperFigure, new_figure, paper, venue
+from .canvas.series import columns_that_fit
 
 
 def panels(

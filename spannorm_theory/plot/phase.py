@@ -1,4 +1,4 @@
-"""Phase diagrams: a quantity over a plane of two parameters, theory beside Monte Carlo."""
+"""Phase diagrams: a quantity over a plane of two parameters, theory and Monte Carlo as equal cells."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
-from matplotlib.colors import Normalize, TwoSlopeNorm
-from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
+from matplotlib.colors import CenteredNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ..base import arguments
 from ..base.errors import InputError, shown
-from ..base.quantities import QUANTITIES
+from ..base.quantities import QUANTITIES, Array, Quantity
 from .canvas.marks import placement_label
-from .canvas.paper import COLUMN, axes_or_none, new_figure, paper
+from .canvas.paper import COLUMN, PaperAxes, axes_or_none, new_figure, paper, venue
 from .canvas.scales import LN10
 
 #: tick labels on one axis, at most, and contours
 TICKS, CONTOURS = 5, 7
 NUMBERS = "theory", "estimate"
+#: a ratio of ends from which on a positive parameter is on a log axis; a share of the axes without a label;
+#: and a share of the largest value up to which negative ones are noise around zero
+WIDE, EDGE, NOISE = 8.0, 0.07, 0.1
 
 
 def phase_diagram(
@@ -31,19 +35,22 @@ def phase_diagram(
     y: str,
     quantity: str,
     *,
+    finer: pd.DataFrame | None = None,
     labels: Mapping[str, str] | None = None,
     title: str = "",
     ax: Sequence[Axes] | None = None,
 ) -> tuple[Axes, Axes]:
-    """Draw theory as contours and, beside it, Monte Carlo as a heat map under the same contours.
+    """Draw theory and, beside it, Monte Carlo as cells of one colour scale, under the contours of the theory.
 
-    Both share one colour scale, so that agreement is equality of colours. Values of the parameters are
-    evenly spaced. Placements, which have no order, get a heat map of theory instead of contours.
+    Agreement is equality of colours. Values of the parameters are evenly spaced. Placements, which have no
+    order, get no contours.
 
     Args:
         table: one row for each point: the columns ``x``, ``y``, "theory" and "estimate"; natural
             logarithms where ``quantity`` is logarithmic.
         quantity: a name in ``QUANTITIES``; logarithmic ones are shown as powers of ten.
+        finer: theory at more points, ``x``, ``y`` and "theory", from which contours are drawn; without one
+            they are interpolated between the cells.
         labels: what figures call ``x`` and ``y``, and "value" for the colour bar.
         ax: two axes of one figure to draw on.
 
@@ -51,57 +58,104 @@ def phase_diagram(
         InputError: a column is missing, points are not a full plane, or there are not two axes.
     """
     what = QUANTITIES[arguments.choice("quantity", quantity, QUANTITIES)]
-    wanted = "a table with a row for each point, and the columns x, y, theory and estimate"
-    if not isinstance(table, pd.DataFrame):
-        raise InputError(f"a phase diagram is drawn from {wanted}; got {arguments.described(table)}")
-    grids, values = _planes(table, x, y)
-    names = {"value": f"{what.label} ${what.latex}$", **(labels or {})}
-    if what.logarithmic:
-        grids = {name: grid / LN10 for name, grid in grids.items()}
-        names["value"] = rf"$\log_{{10}}$ {names['value']}"
+    grids, values = _planes(table, x, y, NUMBERS, what)
+    names = _names(what, labels)
     given = None if ax is None else [axes_or_none(one) for one in arguments.items("ax", ax, "two axes")]
     if given is not None and (len(given) != 2 or None in given):
         raise InputError(f"a phase diagram needs two axes, got {arguments.described(list(ax or ()))}")
     ordered = not any(isinstance(v, str) for v in [*values[0], *values[1]])
     with paper():
         if given is None:
-            height = 2.05 + (0.16 if title else 0)
-            left, right = new_figure(COLUMN, height).subplots(1, 2, sharey=True)
+            height = (2.05 + (0.16 if title else 0)) * venue().scale
+            left, right = new_figure(max(COLUMN, venue().column), height).subplots(1, 2, sharey=True)
         else:
             left, right = given
         norm, colours = _colours(list(grids.values()))
-        mesh: QuadMesh | None = None
         for panel, name, text in ((left, "theory", "theory"), (right, "estimate", "Monte Carlo")):
-            grid = grids[name]
-            if name == "estimate" or not ordered:
-                mesh = panel.pcolormesh(grid, norm=norm, cmap=colours, linewidth=0, rasterized=True)
-                mesh.set_gid(name)
+            mesh = panel.pcolormesh(grids[name], norm=norm, cmap=colours, linewidth=0, rasterized=True)
+            mesh.set_gid(name)
             panel.set_title(text, pad=3)
             panel.set_xlabel(names.get(x, x), labelpad=2)
             _ticks(panel, values)
         if ordered:
-            _contours(left, right, grids["theory"], norm, colours)
+            points, grid = _over_cells(grids["theory"], values, finer, x, y, what)
+            for panel in (left, right):
+                _contours(panel, *points, grid)
+                panel.set(xlim=(0, len(values[0])), ylim=(0, len(values[1])))
         left.set_ylabel(names.get(y, y), labelpad=2)
         right.tick_params(labelleft=False)
-        assert mesh is not None
-        figure: Any = left.figure
-        bar = figure.colorbar(
-            mesh, ax=[left, right], orientation="horizontal", aspect=38, pad=0.03, fraction=0.05
-        )
-        bar.set_label(names["value"], labelpad=2)
-        bar.outline.set_linewidth(0.4)
-        bar.locator = MaxNLocator(6)
-        bar.update_ticks()
+        _bar(mesh, [left, right], names["value"], "horizontal")
         if title:
-            figure.suptitle(title, fontsize=8)
+            left.get_figure(root=True).suptitle(title, fontsize=8)
     return left, right
 
 
+def phase_map(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    quantity: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a plane of theory alone, with its contours; parameters that span much are on log axes.
+
+    Args:
+        table: one row for each point: the columns ``x``, ``y`` and "theory"; natural logarithms where
+            ``quantity`` is logarithmic.
+        quantity, labels, title: those of :func:`phase_diagram`.
+        ax: draw here instead of on a figure of its own.
+
+    Raises:
+        InputError: a column is missing, points are not a full plane of numbers, or have no values.
+    """
+    what, ax = QUANTITIES[arguments.choice("quantity", quantity, QUANTITIES)], axes_or_none(ax)
+    grids, values = _planes(table, x, y, ("theory",), what)
+    if any(isinstance(value, str) for value in [*values[0], *values[1]]):
+        raise InputError(f"a map needs numbers along {x} and {y}; use phase_diagram for names")
+    names, grid = _names(what, labels), grids["theory"]
+    with paper():
+        axes = new_figure().add_subplot(axes_class=PaperAxes) if ax is None else ax
+        norm, colours = _colours([grid])
+        mesh = axes.pcolormesh(*values, grid, norm=norm, cmap=colours, shading="gouraud", rasterized=True)
+        mesh.set_gid("theory")
+        for axis, found, set_scale in (
+            (axes.xaxis, values[0], axes.set_xscale),
+            (axes.yaxis, values[1], axes.set_yscale),
+        ):
+            if found[0] > 0 and found[-1] >= WIDE * found[0]:
+                set_scale("log", base=2)
+                axis.set_major_locator(LogLocator(base=2, numticks=8))
+                axis.set_minor_locator(NullLocator())
+                axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set_xlim(values[0][0], values[0][-1])
+        axes.set_ylim(values[1][0], values[1][-1])
+        columns, rows = (np.asarray(v, dtype=float) for v in values)
+        _contours(axes, columns, rows, grid)
+        axes.set_xlabel(names.get(x, x))
+        axes.set_ylabel(names.get(y, y))
+        axes.set_title(title)
+        _bar(mesh, [axes], names["value"], "vertical")
+    return axes
+
+
+def _names(what: Quantity, labels: Mapping[str, str] | None) -> dict[str, str]:
+    names = {"value": f"{what.label} ${what.latex}$", **(labels or {})}
+    if what.logarithmic:
+        names["value"] = rf"$\log_{{10}}$ {names['value']}"
+    return names
+
+
 def _planes(
-    table: pd.DataFrame, x: str, y: str
-) -> tuple[dict[str, NDArray[np.float64]], tuple[list[Any], list[Any]]]:
-    """Each number as an array (y, x), and the parameters' values in order."""
-    for column in (x, y, *NUMBERS):
+    table: pd.DataFrame, x: str, y: str, numbers: Sequence[str], what: Quantity
+) -> tuple[dict[str, Array], tuple[list[Any], list[Any]]]:
+    """Each number as an array (y, x), logarithms to the base of ten, and the parameters' values in order."""
+    if not isinstance(table, pd.DataFrame):
+        wanted = f"a table with a row for each point, and the columns x, y, {', '.join(numbers)}"
+        raise InputError(f"a phase diagram is drawn from {wanted}; got {arguments.described(table)}")
+    for column in (x, y, *numbers):
         if not isinstance(column, str) or column not in table:
             known = ", ".join(map(str, table.columns))
             raise InputError(f"the table has no column {shown(column)}; it has {known}")
@@ -120,42 +174,82 @@ def _planes(
         name: table.pivot_table(index=y, columns=x, values=name, dropna=False, sort=False)
         .reindex(index=values[1], columns=values[0])
         .to_numpy(dtype=float)
-        for name in NUMBERS
+        / (LN10 if what.logarithmic else 1.0)
+        for name in numbers
     }
     return grids, (values[0], values[1])
 
 
-def _colours(grids: Sequence[NDArray[np.float64]]) -> tuple[Normalize, str]:
-    """One scale for both panels: diverging around zero where values have both signs."""
+def _colours(grids: Sequence[Array]) -> tuple[Normalize, str]:
+    """One scale for all panels: diverging around zero where values have both signs, beyond noise."""
     finite = np.concatenate([grid[np.isfinite(grid)] for grid in grids])
     if not len(finite):
         raise InputError("nothing to draw: no point of the plane has a number")
     low, high = float(finite.min()), float(finite.max())
-    if low < 0 < high:
-        return TwoSlopeNorm(0.0, low, high), "RdBu_r"
+    if low < -NOISE * high < 0:
+        return CenteredNorm(0.0, max(-low, high)), "RdBu_r"
     return Normalize(low, high if high > low else low + 1), "viridis"
 
 
-def _contours(left: Axes, right: Axes, grid: NDArray[np.float64], norm: Normalize, colours: str) -> None:
-    """Filled contours of theory on the left, its lines on both; coordinates are the cells' centres."""
-    # to the edges of the outer cells, so that both panels show the same area
-    rows, columns = (np.concatenate([[0], np.arange(size) + 0.5, [size]]) for size in grid.shape)
-    masked = np.ma.masked_invalid(np.pad(grid, 1, mode="edge"))
+def _over_cells(
+    grid: Array,
+    values: tuple[list[Any], list[Any]],
+    finer: pd.DataFrame | None,
+    x: str,
+    y: str,
+    what: Quantity,
+) -> tuple[tuple[Array, Array], Array]:
+    """Coordinates and theory for contours over cells whose centres are at 1/2, 3/2, ...; without finer theory
+    that of the cells, which goes on to the edges of the outer ones."""
+    sizes = grid.shape[1], grid.shape[0]
+    if finer is not None:
+        grids, fine = _planes(finer, x, y, ("theory",), what)
+        columns, rows = (_placed(v, cells) for v, cells in zip(fine, values, strict=True))
+        return (columns, rows), grids["theory"]
+    columns, rows = (np.concatenate([[0.0], np.arange(size) + 0.5, [float(size)]]) for size in sizes)
+    return (columns, rows), np.pad(grid, 1, mode="edge")
+
+
+def _placed(fine: list[float], cells: list[float]) -> Array:
+    """Where values lie among cells and, in steps of the outer ones, beyond; by logarithms where all are
+    positive."""
+    centres = np.arange(len(cells)) + 0.5
+    if len(cells) < 2:
+        return np.linspace(0.0, 1.0, len(fine))
+    logarithmic = cells[0] > 0 and fine[0] > 0
+    at, known = (np.log(v) if logarithmic else np.asarray(v, dtype=float) for v in (fine, cells))
+    below = (at - known[0]) / (known[1] - known[0]) + centres[0]
+    above = (at - known[-1]) / (known[-1] - known[-2]) + centres[-1]
+    within = np.interp(at, known, centres)
+    return np.asarray(np.where(at < known[0], below, np.where(at > known[-1], above, within)))
+
+
+def _contours(panel: Axes, columns: Array, rows: Array, grid: Array) -> None:
+    """Lines of theory with their numbers, but for numbers that the edge would cut."""
+    masked = np.ma.masked_invalid(grid)
     if len(np.unique(masked.compressed())) < 2:
-        left.pcolormesh(grid, norm=norm, cmap=colours).set_gid("theory")
         return
-    fine = np.linspace(float(masked.min()), float(masked.max()), 60)
-    filled = left.contourf(columns, rows, masked, levels=fine, norm=norm, cmap=colours, extend="both")
-    filled.set_gid("theory")
-    filled.set_rasterized(True)  # bands that are drawn as paths show the seams between them
     levels = MaxNLocator(CONTOURS).tick_values(float(masked.min()), float(masked.max()))
-    for panel in (left, right):
-        lines = panel.contour(
-            columns, rows, masked, levels=levels, colors="black", linewidths=0.6, linestyles="-"
-        )
-        lines.set_gid("contours")
-        if panel is left:
-            panel.clabel(lines, fontsize=6, inline_spacing=1, fmt="%g")
+    lines = panel.contour(
+        columns, rows, masked, levels=levels, colors="black", linewidths=0.6, linestyles="-"
+    )
+    lines.set_gid("contours")
+    for text in panel.clabel(lines, fontsize=6, inline=False, fmt=lambda v: f"{v:g}".replace("-", "−")):
+        text.set_path_effects([withStroke(linewidth=1.6, foreground="white")])
+        x, y = panel.transAxes.inverted().transform(text.get_transform().transform(text.get_position()))
+        if min(x, y, 1 - x, 1 - y) < EDGE:
+            text.remove()
+
+
+def _bar(mesh: QuadMesh, axes: list[Axes], label: str, orientation: Any) -> None:
+    figure = axes[0].get_figure(root=True)
+    assert isinstance(figure, Figure)
+    sizes = {"aspect": 38, "pad": 0.03, "fraction": 0.05} if orientation == "horizontal" else {"aspect": 28}
+    bar: Any = figure.colorbar(mesh, ax=axes, orientation=orientation, **sizes)
+    bar.set_label(label, labelpad=2)
+    bar.outline.set_linewidth(0.4)
+    bar.locator = MaxNLocator(6)
+    bar.update_ticks()
 
 
 def _ticks(panel: Axes, values: tuple[list[Any], list[Any]]) -> None:

@@ -12,11 +12,12 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from ..base import arguments
 from ..base.errors import InputError
-from .canvas.draw import Look, apart, handle, name_at
 from .canvas.marks import layer_style
-from .canvas.paper import axes_or_none, new_axes, paper, venue
+from .canvas.names import fits_at_ends, name_ends
+from .canvas.paper import axes_or_none, new_axes, paper
 from .canvas.scales import Ordinate, dress_value_axis
-from .curves import Tables, join, view
+from .canvas.series import Look, draw_line, draw_points, handle
+from .curves import Tables, interval, join, view
 
 #: layers that are drawn where none are asked for, at most
 LAYERS = 4
@@ -40,7 +41,7 @@ def position_profile(
         layers: those to draw; by default the first, the last and two between.
         stream: "0", "1", ...
         ax: draw here instead of on a figure of its own.
-        names: write the layers at the ends of their curves, or in a legend where these meet.
+        names: write the layers at the ends of their curves.
 
     Raises:
         InputError: a table without positions, several architectures, or nothing to draw.
@@ -74,24 +75,16 @@ def position_profile(
         ends = [(float(part["position"].iloc[-1]), _last(part)) for part in parts]
         axes.set_xlabel("position $t$")
         axes.set_ylabel(what.label)
-        if names:
-            _name(axes, looks, ends, handles)
+        if names and fits_at_ends(axes, looks):
+            name_ends(axes, looks, ends)
+        elif names:
+            axes.legend(handles=handles, loc="best", handletextpad=0.5, labelspacing=0.3)
     return axes
 
 
 def _last(rows: pd.DataFrame) -> float:
     """The value at the last position."""
     return float(rows["theory"].fillna(rows["estimate"]).iloc[-1])
-
-
-def _name(
-    ax: Axes, looks: Sequence[Look], ends: Sequence[tuple[float, float]], handles: Sequence[Line2D]
-) -> None:
-    if not apart(ax, ends):
-        ax.legend(handles=handles, loc="best", handletextpad=0.5, labelspacing=0.3)
-        return
-    for look, (x, y) in zip(looks, ends, strict=True):
-        name_at(ax, look, x, y)
 
 
 def _spread(layers: Sequence[int]) -> list[int]:
@@ -103,17 +96,9 @@ def _spread(layers: Sequence[int]) -> list[int]:
 def _draw(ax: Axes, rows: pd.DataFrame, look: Look) -> Line2D:
     theory, measured = (rows[rows[name].notna()] for name in ("theory", "estimate"))
     if len(theory):
-        (line,) = ax.plot(theory["position"], theory["theory"], **look.style.line, label=look.label)
-        line.set_gid("theory")
+        draw_line(ax, theory["position"], theory["theory"], look)
     if len(measured):
-        bars = ax.errorbar(
-            measured["position"],
-            measured["estimate"],
-            yerr=measured["se"].fillna(0.0),  # no standard error from one network
-            **look.style.points,
-            elinewidth=0.8 * venue().scale,
-        )
-        bars.lines[0].set_gid("monte-carlo")
-        if not len(theory):
-            bars.lines[0].set_label(look.label)
+        half = np.expm1(interval(measured["relative_se"], measured["networks"]))
+        errors = measured["estimate"].to_numpy() * np.stack([half / (1 + half), half])
+        draw_points(ax, measured["position"], measured["estimate"], errors, look, named=not len(theory))
     return handle(look, bool(len(theory)), bool(len(measured)))

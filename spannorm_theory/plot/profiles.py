@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 
 from ..base import arguments
 from ..base.errors import InputError
-from .canvas.draw import Look, draw, name_curves
+from .canvas.draw import draw, name_curves
 from .canvas.marks import layer_style, placement_label, placement_style, sequence_style
 from .canvas.paper import axes_or_none, new_axes, paper, venue
+from .canvas.series import Look
 from .curves import Curve, Tables, curves, join, view
 
 #: columns that may tell curves apart by colour
@@ -64,14 +65,16 @@ def depth_profile(
     stream: str = "0",
     ax: Axes | None = None,
     per: str = "placement",
-    bounds: bool = True,
+    bounds: bool | None = None,
     names: bool = True,
 ) -> Axes:
-    """Draw a quantity against depth: theory as line, Monte Carlo as points with standard errors, bounds
-    as shade.
+    """Draw a quantity against depth: theory as line, Monte Carlo as points with 95% intervals.
+
+        st.plot.depth_profile(["pre-norm unit depth=48", "post-norm unit depth=48"], "grad_variance")
 
     Args:
-        table: what ``predict``, ``simulate`` or ``verify`` return, or their tables, or several of them.
+        table: an architecture or its text form, of which the theory is drawn; what ``predict``, ``simulate``
+            or ``verify`` return, or their tables; or several of these.
         quantity: a name in ``QUANTITIES``, or "rank_collapse" for 1 - token cosine. Squared norms and
             second moments are shown on a log axis; beyond float64's range the axis has powers of ten
             for coordinates.
@@ -79,8 +82,8 @@ def depth_profile(
         ax: draw here instead of on a figure of its own.
         per: the column that colours tell apart: "placement", "scaling", "width" or "tokens". Several
             depths share an axis l/L.
-        bounds: shade what the bounds allow, where a table has any.
-        names: write the curves' names at their ends or in a legend.
+        bounds: shade what the bounds allow, where a table has any; None does so for one curve alone.
+        names: write the curves' names at their ends, or in a legend where they do not fit there.
 
     Raises:
         InputError: nothing to draw, or curves that could not be told apart.
@@ -91,6 +94,7 @@ def depth_profile(
     with paper():
         axes = new_axes() if ax is None else ax
         relative = len({curve.depth for curve in found}) > 1
+        bounds = len(found) == 1 if bounds is None else arguments.flag("bounds", bounds)
         ordinate = draw(axes, found, look, logarithmic=what.logarithmic, relative=relative, bounds=bounds)
         axes.set_ylabel(what.label)
         if names:

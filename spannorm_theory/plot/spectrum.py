@@ -6,25 +6,40 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ..base import arguments
 from ..base.errors import InputError, UnknownNameError
-from .canvas.draw import Look, handle, thin
+from ..spec.architecture import Architecture
+from ..spec.arguments import architecture
+from ..verification.spectra import spectra
+from .canvas.draw import thin
 from .canvas.marks import layer_style
-from .canvas.paper import axes_or_none, new_axes, paper, venue
+from .canvas.paper import axes_or_none, new_axes, paper
 from .canvas.scales import Ordinate, dress_value_axis
+from .canvas.series import Look, draw_line, draw_points, handle
+from .curves import interval
 
 #: of the table of spectra
 KEYS = ("placement", "scaling", "depth", "width", "tokens")
-COLUMNS = (*KEYS, "layer", "stream", "index", "theory", "estimate", "se")
+COLUMNS = (*KEYS, "layer", "stream", "index", "theory", "estimate", "se", "networks")
 
 
-def spectrum(table: pd.DataFrame, *, stream: str = "0", ax: Axes | None = None, names: bool = True) -> Axes:
+def spectrum(
+    table: pd.DataFrame | Architecture | str,
+    *,
+    stream: str = "0",
+    ax: Axes | None = None,
+    names: bool = True,
+) -> Axes:
     """Draw s_i / |X|_F against i, a curve for each layer: one large value over a small rest is rank collapse.
 
+    Layers that the theory declines have points alone, and say so.
+
     Args:
-        table: of :func:`spannorm_theory.spectra`, of one architecture.
+        table: of :func:`spannorm_theory.spectra`, of one architecture; or an architecture or its text form,
+            whose theory is drawn.
         stream: "0" or "1".
         ax: draw here instead of on a figure of its own.
         names: a legend of the layers.
@@ -32,7 +47,9 @@ def spectrum(table: pd.DataFrame, *, stream: str = "0", ax: Axes | None = None, 
     Raises:
         InputError: several architectures in the table, or no such stream.
     """
-    table = arguments.table("table", table, COLUMNS, "what spectra returns")
+    if isinstance(table, (Architecture, str)):
+        table = spectra(architecture(table))
+    table = arguments.table("table", table, COLUMNS, "what spectra returns, or an architecture")
     stream, ax = arguments.stream(stream), axes_or_none(ax)
     rows = table[table["stream"] == stream]
     if rows.empty:
@@ -49,7 +66,11 @@ def spectrum(table: pd.DataFrame, *, stream: str = "0", ax: Axes | None = None, 
             curve = rows[rows["layer"] == layer].sort_values("index")
             look = Look(layer_style(at, len(layers)), f"$l={layer}$")
             handles.append(_draw(axes, curve, look))
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set_xlim(left=min(1, axes.get_xlim()[1]) - 0.03 * float(rows["index"].max()))
+        last = int(rows["index"].max())
+        axes.set_xticks(
+            [1, *(tick for tick in MaxNLocator(4, integer=True).tick_values(1, last) if 1 < tick <= last)]
+        )
         axes.set_xlabel("index $i$")
         axes.set_ylabel(r"singular value $s_i/\Vert X\Vert_F$")
         if names:
@@ -57,21 +78,26 @@ def spectrum(table: pd.DataFrame, *, stream: str = "0", ax: Axes | None = None, 
     return axes
 
 
-def _draw(ax: Axes, curve: pd.DataFrame, look: Look) -> mpl.lines.Line2D:
-    index, theory = curve["index"].to_numpy(), curve["theory"].to_numpy()
-    known, measured = bool(np.isfinite(theory).any()), bool(curve["estimate"].notna().any())
+def _draw(ax: Axes, curve: pd.DataFrame, look: Look) -> Line2D:
+    known, measured = bool(curve["theory"].notna().any()), bool(curve["estimate"].notna().any())
     if known:
-        (line,) = ax.plot(index, theory, **look.style.line, label=look.label)
-        line.set_gid("theory")
+        draw_line(ax, curve["index"], curve["theory"], look)
     if measured:
-        shown = np.union1d(thin(len(curve), look.style.order), [0])
-        points = curve.iloc[shown]
-        bars = ax.errorbar(
-            points["index"],
-            points["estimate"],
-            yerr=points["se"],
-            **look.style.points,
-            elinewidth=0.8 * venue().scale,
-        )
-        bars.lines[0].set_gid("monte-carlo")
+        points = curve.iloc[np.union1d(thin(len(curve), look.style.order), [0])]
+        half = interval(points["se"], points["networks"])
+        draw_points(ax, points["index"], points["estimate"], half, look, named=not known)
+        if not known:
+            _say_declined(ax, points.iloc[len(points) // 2], look)
     return handle(look, known, measured)
+
+
+def _say_declined(ax: Axes, point: pd.Series, look: Look) -> None:
+    """Write at points without a line that the theory declines the layer."""
+    ax.annotate(
+        f"no theory at {look.label}",
+        (point["index"], point["estimate"]),
+        xytext=(4, 5),
+        textcoords="offset points",
+        color=look.style.colour,
+        fontsize=mpl.rcParams["xtick.labelsize"],
+    )

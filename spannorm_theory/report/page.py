@@ -9,7 +9,7 @@ from typing import Any
 from sympy import Symbol
 
 from ..atlases.records import Cell as Laws
-from ..atlases.shown import shown
+from ..atlases.shown import raised, shown
 from ..base.letters import LETTERS
 from ..comparing.comparison import Comparison
 from ..placement_pages.cells import Cell
@@ -56,7 +56,7 @@ def index(
         undecided=sum(cell.tone == "open" for cell in cells),
         count=len(cells),
         rows=list(_ranked(cells, laws, ranking)),
-        sentences=ranking.sentences,
+        sentences=list(map(raised, ranking.sentences)),
         figure=figure,
         same=[
             (_address(name), placement_title(name), _address(other), placement_title(other), where)

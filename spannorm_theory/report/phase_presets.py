@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from sympy import Expr, Rational, root
 
-from ..base.errors import AssumptionError, UnknownNameError
+from ..base.errors import AssumptionError, InputError, UnknownNameError
 from ..base.files import make_folder, require_folder
 from ..base.quantities import QUANTITIES
 from ..spec.architecture import Architecture
@@ -66,6 +66,7 @@ class Preset:
         x, y: names of the axes; ``labels`` says how figures call them.
         points: (x, y) to architecture, y varying fastest.
         quantity, layer: what is drawn; layer -1 is the last.
+        finer: theory at more points, from which contours are drawn.
     """
 
     name: str
@@ -76,7 +77,8 @@ class Preset:
     points: Mapping[tuple[Any, Any], Architecture]
     quantity: str
     layer: int
-    networks: int = 32
+    networks: int = 16
+    finer: Callable[[], pd.DataFrame] | None = None
 
     def table(self, measured: pd.DataFrame) -> pd.DataFrame:
         """One row for each point: x, y, theory and estimate of the quantity with its se, all in the units
@@ -108,27 +110,46 @@ def _plane(
     return {(x, y): make(x, y) for x in xs for y in ys}
 
 
-SMALL: dict[str, Any] = {"width": 128, "heads": 4, "tokens": 16}
+SIZES: dict[str, Any] = {"width": 512, "heads": 8, "tokens": 16}
 DEPTHS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 COSINES = tuple(float(c) for c in np.round(np.linspace(0.0, 0.9, 10), 2))
 LOGITS = tuple(2.0**k for k in range(-3, 7))
+#: of the contours, a little beyond the outer cells
+FINE_DEPTHS = tuple(sorted(set(np.geomspace(1, 60, 34).round().astype(int).tolist())))
+FINE_SCALES = tuple(np.geomspace(0.1, 2.5, 33).tolist())
 PLACES = ("no-norm", "pre-norm", "post-norm", "span-norm", "hybrid-norm", "siamese-norm")
+
+
+def depth_branch(placement: str) -> Preset:
+    """The plane of depth and branch scale of a placement.
+
+    Raises:
+        InputError: no such placement.
+    """
+    arch = Architecture(placement, **SIZES)
+
+    def finer() -> pd.DataFrame:
+        from ..plot.plane import branch_plane
+
+        return branch_plane(arch, FINE_DEPTHS, FINE_SCALES, "token_cosine")
+
+    return Preset(
+        "depth-branch",
+        f"{placement}: token cosine of the output",
+        "depth",
+        "branch_scale",
+        {"depth": "depth $L$", "branch_scale": "branch scale"},
+        _plane(DEPTHS, BRANCH_SCALES, lambda x, y: arch.with_(scaling=f"branch-scale-{y}", depth=x)),
+        "token_cosine",
+        -1,
+        finer=finer,
+    )
+
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset(
-            "depth-branch",
-            "post-norm: token cosine of the output",
-            "depth",
-            "branch_scale",
-            {"depth": "depth $L$", "branch_scale": "branch scale"},
-            _plane(
-                DEPTHS, BRANCH_SCALES, lambda x, y: Architecture("post-norm", f"branch-scale-{y}", x, **SMALL)
-            ),
-            "token_cosine",
-            -1,
-        ),
+        depth_branch("post-norm"),
         Preset(
             "cosine-logits",
             "pre-norm, 8 blocks: token cosine of the output",
@@ -138,7 +159,7 @@ PRESETS: dict[str, Preset] = {
             _plane(
                 COSINES,
                 LOGITS,
-                lambda x, y: Architecture("pre-norm", depth=8, input_cosine=x, logit_variance=y, **SMALL),
+                lambda x, y: Architecture("pre-norm", depth=8, input_cosine=x, logit_variance=y, **SIZES),
             ),
             "token_cosine",
             -1,
@@ -153,7 +174,7 @@ PRESETS: dict[str, Preset] = {
                 BALANCES,
                 PLACES,
                 lambda x, y: Architecture(
-                    y, f"balance-{x}", 16, activation="relu", init="unit-branch", **SMALL
+                    y, f"balance-{x}", 16, activation="relu", init="unit-branch", **SIZES
                 ),
             ),
             "token_cosine",
@@ -163,15 +184,20 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def preset(name: str) -> Preset:
-    """The preset called ``name``.
+def preset(name: str, placement: str | None = None) -> Preset:
+    """The preset called ``name``; with a ``placement`` that of depth and branch scale, of any placement.
 
     Raises:
         UnknownNameError: there is none.
+        InputError: a placement for another preset.
     """
     if name not in PRESETS:
         raise UnknownNameError("preset", name, PRESETS)
-    return PRESETS[name]
+    if placement is None:
+        return PRESETS[name]
+    if name != "depth-branch":
+        raise InputError(f"a placement goes with the preset depth-branch; {name} has its own")
+    return depth_branch(placement)
 
 
 def measure(chosen: Preset, overrides: Mapping[str, Any], options: Mapping[str, Any]) -> Sweep:
@@ -197,6 +223,7 @@ def draw(chosen: Preset, table: pd.DataFrame) -> Figure:
         chosen.y,
         labels=chosen.labels,
         quantity=chosen.quantity,
+        finer=None if chosen.finer is None else chosen.finer(),
         title=chosen.title,
     )
     figure = axes[0].figure
@@ -205,13 +232,17 @@ def draw(chosen: Preset, table: pd.DataFrame) -> Figure:
 
 
 def run_preset(
-    name: str, out: str | Path, overrides: Mapping[str, Any], options: Mapping[str, Any]
+    name: str,
+    out: str | Path,
+    overrides: Mapping[str, Any],
+    options: Mapping[str, Any],
+    placement: str | None = None,
 ) -> tuple[Sweep, list[Path]]:
     """Sweep a preset's plane and draw it; returns the sweep and the figure's files, PDF and PNG in the folder
-    ``out``. Else as :func:`measure`."""
+    ``out``. Else as :func:`preset` and :func:`measure`."""
     from ..plot import save
 
-    chosen = preset(name)
+    chosen = preset(name, placement)
     require_folder(out)
     result = measure(chosen, overrides, options)
     if not result.passed:

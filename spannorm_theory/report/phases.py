@@ -39,13 +39,15 @@ def phases(folder: Path, store: Path, progress: bool) -> Iterator[Picture]:
 
 def _caption(chosen: Preset, table: pd.DataFrame) -> str:
     """The measured cells, and where theory and Monte Carlo are farthest apart."""
-    sizes = next(iter(chosen.points.values()))
+    archs = list(chosen.points.values())
+    deepest = max(archs, key=lambda arch: arch.depth / arch.width)
     row = table.iloc[int((table["theory"] - table["estimate"]).abs().argmax())]
     values = ((name, row[name]) for name in (chosen.x, chosen.y))
     at = (f"{name.replace('_', ' ')} {v if isinstance(v, str) else format(v, 'g')}" for name, v in values)
     return (
         f"{chosen.title[0].upper()}{chosen.title[1:]}, over {len(table)} architectures of width "
-        f"{sizes.width} with {sizes.tokens} tokens, {int(row['networks'])} networks each. The largest "
+        f"{deepest.width} with {deepest.tokens} tokens and up to {deepest.depth} blocks (L/d up to "
+        f"{deepest.depth / deepest.width:.2g}), {int(row['networks'])} networks each. The largest "
         f"difference is at {' and '.join(at)}: theory {row['theory']:.3f}, Monte Carlo {row['estimate']:.3f} "
         f"± {row['se']:.3f}."
     )

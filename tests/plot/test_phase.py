@@ -10,8 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 
 from spannorm_theory.base.errors import InputError, UnknownNameError
-from spannorm_theory.plot import phase_diagram
+from spannorm_theory.plot import branch_map, phase_diagram
 from spannorm_theory.plot.canvas.paper import COLUMN, new_figure
+from spannorm_theory.plot.plane import branch_plane
+from spannorm_theory.prediction.predict import predict
+from spannorm_theory.spec.architecture import Architecture
+from spannorm_theory.spec.scalings import SCALINGS
 
 XS, YS = [2, 4, 8, 16], [0.25, 0.5, 1.0]
 
@@ -31,11 +35,12 @@ def mesh(ax: Axes, gid: str) -> QuadMesh:
 
 
 @pytest.mark.exact
-def test_the_heat_map_holds_the_estimates() -> None:
+def test_both_heat_maps_hold_the_numbers_of_the_table() -> None:
     table = plane().sample(frac=1, random_state=0)  # rows in any order
-    _, right = phase_diagram(table, "depth", "scale", "token_cosine")
-    expected = plane().pivot_table(index="scale", columns="depth", values="estimate").to_numpy()
-    np.testing.assert_allclose(np.asarray(mesh(right, "estimate").get_array()), expected, rtol=1e-12)
+    axes = phase_diagram(table, "depth", "scale", "token_cosine")
+    for ax, name in zip(axes, ("theory", "estimate"), strict=True):
+        expected = plane().pivot_table(index="scale", columns="depth", values=name).to_numpy()
+        np.testing.assert_allclose(np.asarray(mesh(ax, name).get_array()), expected, rtol=1e-12)
 
 
 @pytest.mark.exact
@@ -51,7 +56,48 @@ def test_contours_of_theory_lie_on_both_panels() -> None:
     levels = [np.asarray(panel[0].levels) for panel in found]
     np.testing.assert_array_equal(*levels)
     assert len(levels[0]) > 3
+    texts = [text.get_position() for text in left.texts]
+    assert texts
+    assert all(0.25 < x < 3.75 and 0.2 < y < 2.8 for x, y in texts)  # none that the edge would cut
     assert left.get_ylim() == right.get_ylim() == (0, 3)
+
+
+@pytest.mark.exact
+def test_contours_of_finer_theory_pass_where_it_has_their_level() -> None:
+    """Theory log2(x) + 4 y over cells at 2, 4, 8, 16: between cells, contours follow the theory."""
+    xs, ys = np.geomspace(1.5, 24, 41), np.linspace(0.2, 1.3, 23)
+    finer = pd.DataFrame([(x, y, np.log2(x)) for x in xs for y in ys], columns=["depth", "scale", "theory"])
+    for ax in phase_diagram(plane(), "depth", "scale", "token_cosine", finer=finer):
+        assert ax.get_xlim() == (0, 4)
+        (lines,) = [c for c in ax.collections if c.get_gid() == "contours"]
+        for level, path in zip(lines.levels, lines.get_paths(), strict=True):
+            if len(path.vertices):  # log2 of 2, 4, ... is at 0.5, 1.5, ...
+                np.testing.assert_allclose(path.vertices[:, 0], level - 0.5, atol=1e-9)
+
+
+@pytest.mark.exact
+def test_a_map_of_any_placement_holds_the_theory_of_stacks_with_scaled_branches() -> None:
+    ax = branch_map("post-norm unit width=64 heads=4 tokens=8", depths=(2, 8), scales=(0.5, 2.0), points=3)
+    (found,) = [c for c in ax.collections if isinstance(c, QuadMesh)]
+    assert (ax.get_xlim(), ax.get_ylim()) == ((2, 8), (0.5, 2))
+    table = predict(Architecture("post-norm", depth=8, width=64, heads=4, tokens=8))
+    rows = table[(table["quantity"] == "token_cosine") & (table["stream"] == "0")].set_index("layer")
+    values = np.asarray(found.get_array()).reshape(3, 3)
+    np.testing.assert_allclose(values[1], rows["value"][[2, 4, 8]], rtol=1e-12)  # at scale 1
+    assert (np.diff(values, axis=0) > 0).all()
+
+
+@pytest.mark.exact
+def test_gradients_of_a_map_are_those_at_the_embedding_and_rules_are_kept() -> None:
+    names = set(SCALINGS)
+    arch = Architecture("pre-norm", "gpt2", width=64, heads=4, tokens=8)
+    plane = branch_plane(arch, [4], [1.0, 2.0], "grad_variance")
+    table = predict(arch.with_(depth=4)).query("quantity == 'grad_variance' and layer == 0")
+    assert plane["theory"][0] == pytest.approx(float(table["log_value"].iloc[0]), rel=1e-12)
+    assert plane["theory"][1] > plane["theory"][0]
+    assert set(SCALINGS) == names
+    with pytest.raises(InputError, match="the number of depths"):
+        branch_map(arch, depths=(2, 4, 8))
 
 
 def test_placements_have_no_contours_and_keep_their_order() -> None:

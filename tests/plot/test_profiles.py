@@ -8,11 +8,14 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
+from scipy import stats
 
 from spannorm_theory.base.errors import InputError
 from spannorm_theory.base.quantities import tidy
 from spannorm_theory.montecarlo.ensemble import simulate
-from spannorm_theory.plot import comparison, depth_profile, rank_collapse, weight_gradients
+from spannorm_theory.plot import caption, comparison, depth_profile, rank_collapse, weight_gradients
+from spannorm_theory.plot.canvas.names import spread
+from spannorm_theory.plot.canvas.series import ENDS, MEASURED
 from spannorm_theory.plot.curves import curves, join, view
 from spannorm_theory.prediction.predict import predict
 from spannorm_theory.spec.architecture import Architecture
@@ -52,10 +55,11 @@ def bars(ax: Axes) -> np.ndarray:
 
 
 @pytest.mark.exact
-def test_error_bars_are_one_standard_error(verified: Tables) -> None:
+def test_error_bars_hold_the_mean_with_95_per_cent(verified: Tables) -> None:
     found = rows(verified["pre-norm"], "token_cosine")
+    quantile = stats.t.ppf(0.975, 3)  # of 4 networks
     drawn = bars(depth_profile(verified["pre-norm"], "token_cosine"))
-    np.testing.assert_allclose(drawn[:, 1] - drawn[:, 0], 2 * found["se"], rtol=1e-9)
+    np.testing.assert_allclose(drawn[:, 1] - drawn[:, 0], 2 * quantile * found["se"], rtol=1e-9)
     np.testing.assert_allclose(drawn.mean(axis=1), found["estimate"], rtol=1e-9, atol=1e-12)
 
 
@@ -63,7 +67,7 @@ def test_error_bars_are_one_standard_error(verified: Tables) -> None:
 def test_error_bars_on_a_log_axis_are_those_of_the_logarithm(verified: Tables) -> None:
     found = rows(verified["pre-norm"], "grad_variance")
     drawn = bars(depth_profile(verified["pre-norm"], "grad_variance"))
-    half = (found["se"] / found["estimate"]).to_numpy()
+    half = (stats.t.ppf(0.975, 3) * found["se"] / found["estimate"]).to_numpy()
     np.testing.assert_allclose(np.log(drawn[:, 1] / drawn[:, 0]), 2 * half, rtol=1e-9)
 
 
@@ -76,9 +80,11 @@ def test_bounds_are_shaded_between_low_and_high(verified: Tables) -> None:
     for name in ("low", "high"):
         for point in found[["layer", name]].to_numpy():
             assert np.isclose(corners, point, rtol=1e-9, atol=0).all(axis=1).any()
-    assert not [
-        c for c in depth_profile(table, "variance", bounds=False).collections if isinstance(c, PolyCollection)
-    ]
+    two = [table, verified["span-norm"]]
+    for ax in (depth_profile(table, "variance", bounds=False), depth_profile(two, "variance")):
+        assert not [c for c in ax.collections if isinstance(c, PolyCollection)]
+    drawn = depth_profile(two, "variance", bounds=True).collections
+    assert len([c for c in drawn if isinstance(c, PolyCollection)]) == 2
 
 
 @pytest.mark.exact
@@ -172,10 +178,19 @@ def test_figures_take_what_simulate_and_verify_return() -> None:
     )
     assert np.array_equal(own, by_table)
     depth_profile([verify(arch, networks=8, progress=False), predict(arch.with_(depth=4))], "variance")
-    with pytest.raises(InputError, match=r"predict, simulate, verify or sweep return.*got Architecture"):
-        depth_profile([arch], "variance")
+    with pytest.raises(InputError, match=r"predict, simulate, verify or sweep return.*got 7"):
+        depth_profile([7], "variance")
     with pytest.raises(InputError, match="no table to draw"):
         depth_profile([], "variance")
+
+
+@pytest.mark.exact
+def test_an_architecture_and_its_text_are_drawn_by_their_theory() -> None:
+    arch = Architecture("pre-norm", **SMALL)
+    expected = lines(depth_profile(predict(arch), "grad_variance"), "theory")[0]
+    for given in (arch, str(arch), [arch], [str(arch)]):
+        assert np.array_equal(lines(depth_profile(given, "grad_variance"), "theory")[0], expected)
+    assert len(comparison(arch, "variance").axes) == len(weight_gradients(arch).axes) - 5 == 1
 
 
 def test_axes_that_are_passed_in_are_used_and_globals_are_left_alone(verified: Tables) -> None:
@@ -189,14 +204,53 @@ def test_axes_that_are_passed_in_are_used_and_globals_are_left_alone(verified: T
 def test_comparison_has_a_row_for_each_quantity_and_a_column_for_each_scaling() -> None:
     names = ("pre-norm", "span-norm")
     tables = [predict(Architecture(p, s, **SMALL)) for s in ("unit", "gpt2") for p in names]
-    figure = comparison(tables, ["variance", "rank_collapse", "token_cosine"], ["gpt2", "unit"])
+    figure = comparison(tables, ["variance", "rank_collapse", "grad_variance"], ["gpt2", "unit"])
     assert len(figure.axes) == 6
     assert [ax.get_title() for ax in figure.axes[:2]] == ["scaling: gpt2", "scaling: unit"]
-    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
-    assert len(figure.legends) == 1
+    assert figure.axes[0].get_ylim() != figure.axes[1].get_ylim()
+    together = comparison(tables, ["variance"], shared=True)
+    assert together.axes[0].get_ylim() == together.axes[1].get_ylim()
+    with pytest.raises(InputError, match="rank_collapse is 1 - token_cosine"):
+        comparison(tables, ["rank_collapse", "token_cosine"])
+
+
+def names(ax: Axes) -> list[str]:
+    return sorted(text.get_text().replace("\n", " ") for text in ax.texts if text.get_gid() == "name")
+
+
+def test_a_comparison_names_every_curve_at_the_ends_or_in_its_legend(verified: Tables) -> None:
+    few = comparison(list(verified.values()), ["variance", "grad_variance"])
+    curves_of = ["PreNorm", "SiameseNorm, stream 0", "SiameseNorm, stream 1", "SpanNorm"]
+    assert [names(ax) for ax in few.axes] == [curves_of, curves_of]
+    assert [text.get_text() for text in few.legends[0].texts] == ["theory", MEASURED]
+    scalings = {"pre-norm": "gpt2", "span-norm": "unit"}  # the last column lacks a curve: none is at the ends
+    figure = comparison([Architecture(p, s, **SMALL) for p, s in scalings.items()], ["variance"])
+    assert [names(ax) for ax in figure.axes] == [[], []]
     assert [text.get_text() for text in figure.legends[0].texts] == ["PreNorm", "SpanNorm", "theory"]
-    apart = comparison(tables, ["variance"], shared=False)
-    assert apart.axes[0].get_ylim() != apart.axes[1].get_ylim()
+
+
+@pytest.mark.exact
+def test_names_move_as_little_as_keeps_them_apart_and_inside() -> None:
+    wanted, heights = np.array([0.5, 0.5, 0.52, 0.99, 0.1]), np.full(5, 0.1)
+    places = spread(wanted, heights)
+    assert (np.diff(np.sort(places)) >= 0.1 - 1e-12).all()
+    np.testing.assert_allclose(places[[3, 4]], [0.99, 0.1])
+    np.testing.assert_allclose(places[:3].mean(), wanted[:3].mean())
+    crowded = spread(np.ones(4), np.full(4, 0.25))
+    np.testing.assert_allclose(np.sort(crowded), [0.25, 0.5, 0.75, 1.0])
+
+
+def test_a_theory_that_stops_has_a_mark_there_which_legend_and_caption_explain() -> None:
+    arch = Architecture("post-norm", depth=12, width=32, heads=4, tokens=16)
+    table = predict(arch)
+    known = rows(table, "effective_rank")["value"].notna().to_numpy()
+    (end,) = lines(depth_profile(table, "effective_rank"), "end")
+    assert end[0, 0] == np.flatnonzero(known)[-1] < 12
+    legend = comparison(table, "effective_rank").legends[0]
+    assert ENDS in [text.get_text() for text in legend.texts]
+    assert "The theory of spectra ends" in caption(table, "effective_rank")
+    assert lines(depth_profile(table, "variance"), "end") == []
+    assert "ends" not in caption(table, "variance")
 
 
 def test_a_curve_that_explodes_does_not_flatten_the_others() -> None:
@@ -206,7 +260,7 @@ def test_a_curve_that_explodes_does_not_flatten_the_others() -> None:
     (ax,) = comparison(tables, ["variance"]).axes
     assert 5 < ax.get_ylim()[1] < 50
     assert ax.get_yscale() == "log"
-    assert [text.get_text() for text in ax.texts] == ["No norm: to $10^{521}$"]
+    assert [text.get_text() for text in ax.texts if text.get_gid() != "name"] == ["No norm: to $10^{521}$"]
 
 
 def test_weight_gradients_has_a_panel_for_each_matrix(verified: Tables) -> None:

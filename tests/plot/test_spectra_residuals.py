@@ -97,12 +97,46 @@ def test_a_spectrum_draws_a_line_for_each_layer() -> None:
 
 
 @pytest.mark.exact
-def test_residuals_hold_every_tested_row(verified: Verification) -> None:
+def test_residuals_hold_every_tested_row_and_its_mean_on_a_plain_axis(verified: Verification) -> None:
     ax = residuals(verified)
+    assert ax.get_xscale() == "linear"
     points = np.concatenate([p for gid in ("within", "allowed", "failed") for p in drawn(ax, gid)])
     tested = verified.table[np.isfinite(verified.table["z"])]
     np.testing.assert_allclose(np.sort(points[:, 0]), np.sort(tested["z"]), rtol=1e-12)
     assert not np.concatenate(drawn(ax, "failed")).size
+    means = tested.groupby(["quantity", "stream"], sort=False)["z"].mean()
+    np.testing.assert_allclose([bar[0, 0] for bar in drawn(ax, "mean")], means, rtol=1e-9, atol=1e-12)
+
+
+def test_several_residuals_have_a_panel_each(verified: Verification) -> None:
+    other = verify(ARCH.with_(placement="pre-norm"), networks=6, progress=False)
+    axes = residuals([verified, other]).get_figure(root=True).axes
+    assert [ax.get_title() for ax in axes] == ["SpanNorm", "PreNorm"]
+    assert [len(drawn(ax, "layers")) for ax in axes] == [16, 16]
+    with pytest.raises(InputError, match="one axes shows the residuals of one verification, got 2"):
+        residuals([verified, other], ax=axes[0])
+
+
+def test_what_lies_beyond_the_axis_of_residuals_stands_at_its_edge(verified: Verification) -> None:
+    wrong = compare(predict_pair(ARCH.with_(logit_variance=64.0, activation="relu")), verified.ensemble)
+    ax = residuals(wrong)
+    largest = float(wrong.table["z"].abs().max())
+    assert largest > 2 * wrong.threshold
+    assert ax.get_xlim()[1] < 2 * wrong.threshold
+    assert f"to {largest:.0f}" in [text.get_text().replace("−", "") for text in ax.texts]
+
+
+def test_layers_that_the_theory_declines_are_named_like_the_others() -> None:
+    arch = Architecture("post-norm", depth=12, width=32, heads=4, tokens=16)
+    table = spectra(arch, networks=3)
+    ax = spectrum(table)
+    declined = [layer for layer, part in table.groupby("layer") if part["theory"].isna().all()]
+    assert declined
+    layers = [f"$l={layer}$" for layer in (0, 3, 12)]
+    assert [text.get_text() for text in ax.get_legend().texts] == layers
+    assert [text.get_text() for text in ax.texts] == [f"no theory at $l={layer}$" for layer in declined]
+    figure = panels({"PostNorm": lambda ax: spectrum(table, ax=ax, names=False)})
+    assert [text.get_text() for text in figure.legends[0].texts] == layers
 
 
 @pytest.mark.exact

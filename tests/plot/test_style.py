@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pytest
 
 from spannorm_theory.base.errors import InputError, UnknownNameError
 from spannorm_theory.plot import block_diagram, comparison, depth_profile, placement_style, save, style
+from spannorm_theory.plot.canvas.marks import own_look
 from spannorm_theory.prediction.predict import predict
 from spannorm_theory.spec.architecture import Architecture
-from spannorm_theory.spec.placements import PLACEMENTS, STANDARD
+from spannorm_theory.spec.placements import PLACEMENTS, STANDARD, placement
 
 SMALL = {"depth": 4, "width": 32, "heads": 4, "tokens": 8}
 
@@ -39,13 +40,32 @@ def test_a_placement_looks_the_same_in_every_figure() -> None:
     assert colour(["span-norm"]) == colour(["pre-norm", "span-norm", "post-norm"]) == expected
 
 
-def test_unknown_placements_look_the_same_in_every_process() -> None:
-    code = "from spannorm_theory.plot import placement_style; print(placement_style('my-norm'))"
-    other = {**os.environ, "PYTHONHASHSEED": "7"}
-    printed = subprocess.run(
-        [sys.executable, "-c", code], env=other, capture_output=True, check=True, text=True
+def own_block(x: Any, net: Any) -> Any:
+    return net.norm(net.add(x, net.ffn(x)))
+
+
+@pytest.mark.usefixtures("registries")
+def test_own_placements_look_like_none_of_the_toolkits_and_like_no_other() -> None:
+    toolkit = [placement_style(name) for name in PLACEMENTS]
+    for at in range(4):
+        placement(f"own-look-{at}", title=f"Own {at}", source="a test")(own_block)
+    own = [placement_style(f"own-look-{at}") for at in (2, 0, 3, 1)] + [placement_style("read-from-a-file")]
+    assert not {style.colour for style in own} & {style.colour for style in toolkit}
+    assert not {style.marker for style in own} & {style.marker for style in toolkit}
+    assert len({(style.colour, style.marker) for style in own}) == 5
+    assert own[1] == placement_style("own-look-0")
+
+
+def test_own_placements_have_their_looks_in_the_order_of_their_registration() -> None:
+    code = (
+        "import spannorm_theory as st\n"
+        "for name in ('first-own', 'second-own'):\n"
+        "    own = st.placement(name, title=name, source='a test')\n"
+        "    own(lambda x, net: net.norm(net.add(x, net.ffn(x))))\n"
+        "print(st.plot.placement_style('second-own'), st.plot.placement_style('first-own'))"
     )
-    assert printed.stdout == f"{placement_style('my-norm')}\n"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert printed.stdout == f"{own_look(1)} {own_look(0)}\n"
 
 
 def test_options_keep_the_colour_of_their_placement() -> None:

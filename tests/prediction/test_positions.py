@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spannorm_theory import Architecture, Multipliers, predict, scaling, simulate
-from spannorm_theory.base.errors import AssumptionError, InputError, UnknownNameError
+from spannorm_theory.base.errors import AssumptionError, InputError, PositionsError, UnknownNameError
 from spannorm_theory.base.quantities import QUANTITIES
 from spannorm_theory.layers import position_grid as grids
 from spannorm_theory.prediction.positions import predict_positions, sampled_seconds
@@ -98,6 +98,14 @@ def test_positions_agree_with_monte_carlo() -> None:
 
 
 @pytest.mark.exact
+@pytest.mark.long  # 160 blocks, until errors of the grid have grown
+def test_a_stack_that_outgrows_the_grid_is_refused() -> None:
+    deep = CAUSAL.with_(placement="post-norm", depth=220, width=4096, heads=32, tokens=2048)
+    deep = deep.with_(kv_heads=8, activation="swiglu", positions="rope", init=0.02, input_variance=4e-4)
+    with pytest.raises(PositionsError, match="cosines of positions pass 1 at layer"):
+        predict_positions(deep)
+
+
 def test_a_real_context_takes_about_a_second() -> None:
     """48 blocks of 4,096 tokens: 0.6 s of a processor when it was measured, and not more with more tokens."""
     arch = CAUSAL.with_(depth=48, width=4096, heads=32, tokens=4096, positions="rope", activation="swiglu")

@@ -10,9 +10,11 @@ from PIL import Image
 
 from spannorm_theory.base.errors import InputError
 from spannorm_theory.cli.main import main
+from spannorm_theory.placement_pages.cells import architectures, groups
 from spannorm_theory.report.figure_set import Recipe, remake, write_figures
-from spannorm_theory.report.figure_set.write import FORMS
+from spannorm_theory.report.figure_set.write import FORMS, standard_set
 from spannorm_theory.spec.architecture import Architecture
+from spannorm_theory.spec.placements import STANDARD
 
 SIZES = ["--depth", "3", "--width", "32", "--heads", "2", "--tokens", "8", "--networks", "3"]
 
@@ -21,7 +23,7 @@ SIZES = ["--depth", "3", "--width", "32", "--heads", "2", "--tokens", "8", "--ne
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("figures")
     write_figures(
-        path, ["pre-norm", "span-norm"], ["unit"], 3, 32, 2, 8, networks=3, style="tmlr", progress=False
+        path, ["pre-norm", "span-norm"], ["unit"], 3, 64, 2, 8, networks=3, style="tmlr", progress=False
     )
     return path
 
@@ -35,6 +37,10 @@ def test_the_set_is_complete_in_every_form(folder: Path) -> None:
         "weight-gradients-unit",
         "residuals-unit",
         "spectra-unit",
+        "finite-width",
+        "laws",
+        "positions",
+        "branch-map",
         "block-pre-norm-unit",
         "block-span-norm-unit",
     }
@@ -54,8 +60,31 @@ def test_each_file_carries_its_recipe(folder: Path) -> None:
     assert "architectures" in (folder / "comparison.svg").read_text()
 
 
+def test_captions_say_the_sizes_that_a_reader_needs(folder: Path) -> None:
+    for path in folder.glob("*.json"):
+        words = json.loads(path.read_text())["caption"]
+        if path.stem.startswith("block") or path.stem == "branch-map":
+            continue
+        assert "N = 3 random networks" in words, path.stem
+        assert "n = 8 tokens; L/d = 0.0" in words, path.stem
+    words = json.loads((folder / "comparison.json").read_text())["caption"]
+    assert "Depth L = 3 blocks, width d = 64" in words
+    assert "a gradient of unit second moment per coordinate at the model's output" in words
+    assert "with 95% intervals" in words
+
+
+def test_panels_have_at_most_five_curves() -> None:
+    archs = architectures(None, ["unit", "gpt2"], 4, 32, 2, 8)
+    found = [(end, list(dict.fromkeys(arch.placement for arch in some))) for end, some in groups(archs)]
+    assert found == [("", list(STANDARD)[:5]), ("-2", list(STANDARD)[5:])]
+    for recipe in standard_set(archs, "icml", 4, 0):
+        if recipe.kind in ("comparison", "weight-gradients", "residuals"):
+            streams = {arch.placement: arch.definition.streams for arch in recipe.architectures}
+            assert sum(streams.values()) <= 5
+
+
 @pytest.mark.exact
-@pytest.mark.parametrize("name", ["overview", "weight-gradients-unit", "block-span-norm-unit"])
+@pytest.mark.parametrize("name", ["overview", "finite-width", "block-span-norm-unit"])
 def test_a_recipe_makes_the_same_bytes(folder: Path, tmp_path: Path, name: str) -> None:
     files = remake(folder / f"{name}.json", tmp_path)
     assert len(files) == 4

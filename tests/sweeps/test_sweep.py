@@ -236,18 +236,20 @@ def test_a_failed_sweep_exits_one(tmp_path, capsys, monkeypatch):
 def test_a_preset_is_measured_and_drawn(tmp_path, one, monkeypatch):
     whole = presets.PRESETS["depth-branch"]
     few = {
-        point: arch for point, arch in whole.points.items() if point[0] in (2, 4) and point[1] in (0.25, 2.0)
+        point: arch.with_(width=128, heads=4)
+        for point, arch in whole.points.items()
+        if point[0] in (2, 4) and point[1] in (0.25, 2.0)
     }
     from dataclasses import replace
 
-    monkeypatch.setitem(presets.PRESETS, "depth-branch", replace(whole, points=few))
+    monkeypatch.setitem(presets.PRESETS, "depth-branch", replace(whole, points=few, finer=None))
     options = {"store": tmp_path / "s", "executor": one, "progress": False}
     result, figures = presets.run_preset(
         "depth-branch", tmp_path / "f", {"networks": 8, "device": "cpu"}, options
     )
     assert [path.name for path in figures] == ["phase-depth-branch.pdf", "phase-depth-branch.png"]
     assert all(path.stat().st_size > 1000 for path in figures)
-    table = whole.table(result.table)
+    table = presets.PRESETS["depth-branch"].table(result.table)
     assert len(table) == 4
     assert ((table["theory"] - table["estimate"]).abs() < 0.1).all()
 
@@ -270,6 +272,13 @@ def test_every_preset_is_a_plane():
     for preset in presets.PRESETS.values():
         xs, ys = ({point[i] for point in preset.points} for i in (0, 1))
         assert len(preset.points) == len(xs) * len(ys) == len({str(arch) for arch in preset.points.values()})
+
+
+def test_the_plane_of_depth_and_branch_scale_is_of_any_placement():
+    chosen = presets.preset("depth-branch", "span-norm")
+    assert {arch.placement for arch in chosen.points.values()} == {"span-norm"}
+    with pytest.raises(InputError, match="goes with the preset depth-branch"):
+        presets.preset("balance", "span-norm")
 
 
 def test_a_pool_of_ones_own_is_an_executor(tmp_path):

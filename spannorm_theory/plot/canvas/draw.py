@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import ceil
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ..curves import Curve
-from .marks import Style
-from .paper import venue
+from .names import fits_at_ends, name_ends
 from .scales import Ordinate, choose_ordinate, dress_layer_axis, dress_value_axis, widen
+from .series import Look, columns_that_fit, draw_end, draw_line, draw_points, handle
 
 #: Monte Carlo points on one curve, at most
 POINTS = 10
-
-
-@dataclass(frozen=True)
-class Look:
-    """A curve's style and its name in the legend."""
-
-    style: Style
-    label: str
 
 
 def draw(
@@ -62,27 +51,18 @@ def _draw_one(
         ax.fill_between(x, low, high, color=style.colour, alpha=0.13, linewidth=0, zorder=1 + 0.01 * index)
         for edge in (low, high):
             ax.plot(x, edge, color=style.colour, linewidth=0.4, alpha=0.5, zorder=1.5)
-    if np.isfinite(curve.theory).any():
-        (line,) = ax.plot(x, ordinate(curve.theory), **style.line, zorder=height, label=look.label)
-        line.set_gid("theory")
+    predicted = bool(np.isfinite(curve.theory).any())
+    if predicted:
+        draw_line(ax, x, ordinate(curve.theory), look, zorder=height)
+        if curve.stop is not None:
+            draw_end(ax, x[curve.stop], float(ordinate(curve.theory)[curve.stop]), look)
     measured = np.flatnonzero(np.isfinite(curve.estimate))
     if len(measured) == 0:
         return
     shown = measured[thin(len(measured), style.order)]
     middle = ordinate(curve.estimate[shown])
     errors = np.abs(np.stack([ordinate(curve.lower[shown]), ordinate(curve.upper[shown])]) - middle)
-    errors = np.where(np.isfinite(errors), errors, 0.0)  # no SE from one network
-    bars = ax.errorbar(
-        x[shown],
-        middle,
-        yerr=errors,
-        **style.points,
-        elinewidth=0.8 * venue().scale,
-        zorder=height + 0.5,
-    )
-    bars.lines[0].set_gid("monte-carlo")
-    if not np.isfinite(curve.theory).any():
-        bars.lines[0].set_label(look.label)
+    draw_points(ax, x[shown], middle, errors, look, named=not predicted, zorder=height + 0.5)
 
 
 def thin(count: int, order: int) -> NDArray[np.intp]:
@@ -92,25 +72,15 @@ def thin(count: int, order: int) -> NDArray[np.intp]:
     return np.arange((order * 3) % step if step > 1 else 0, count, step)
 
 
-def handle(look: Look, theory: bool = True, measured: bool = True) -> Line2D:
-    """The handle of a curve in a legend."""
-    line = {**look.style.points, **(look.style.line if theory else {})}
-    if not measured:
-        line["marker"] = ""
-    return Line2D([], [], **line, label=look.label)
-
-
 def name_curves(ax: Axes, found: Sequence[Curve], look: Callable[[Curve], Look], ordinate: Ordinate) -> int:
-    """Write each curve's name at its end; where names would collide, a legend above the axes.
+    """Write each curve's name at its end; where names do not fit there, a legend above the axes.
 
     Returns:
         the number of rows that the legend takes, 0 where there is none.
     """
     looks = [look(curve) for curve in found]
-    ends = [_end(curve, ordinate) for curve in found]
-    if len(found) > 1 and apart(ax, ends):
-        for curve, one, (x, y) in zip(found, looks, ends, strict=True):
-            name_at(ax, one, x / curve.depth if "L" in ax.get_xlabel() else x, y)
+    if fits_at_ends(ax, looks):
+        name_ends(ax, looks, curve_ends(ax, found, ordinate))
         return 0
     handles = [
         handle(one, bool(np.isfinite(c.theory).any()), bool(np.isfinite(c.estimate).any()))
@@ -123,45 +93,13 @@ def name_curves(ax: Axes, found: Sequence[Curve], look: Callable[[Curve], Look],
     return ceil(len(looks) / columns)
 
 
-def name_at(ax: Axes, look: Look, x: float, y: float) -> None:
-    """Write a curve's name behind its end."""
-    ax.annotate(
-        look.label,
-        (x, y),
-        xytext=(5, 0),
-        textcoords="offset points",
-        va="center",
-        color=look.style.colour,
-        fontsize=mpl.rcParams["legend.fontsize"],
-        annotation_clip=False,
-    )
-
-
-def columns_that_fit(labels: Sequence[str], points: float) -> int:
-    """Number of a legend's columns, filled column by column, that fit into ``points`` points."""
-    size = mpl.rcParams["legend.fontsize"]
-    widths = [(0.47 * len(label.replace("$", "")) + 4.8) * size for label in labels]
-    for columns in range(len(labels), 1, -1):
-        rows = ceil(len(labels) / columns)
-        filled = ceil(len(labels) / rows)
-        if (
-            filled == columns
-            and sum(max(widths[i : i + rows]) for i in range(0, len(widths), rows)) <= points
-        ):
-            return columns
-    return 1
-
-
-def _end(curve: Curve, ordinate: Ordinate) -> tuple[float, float]:
-    last = np.flatnonzero(np.isfinite(curve.best))
-    at = int(last[-1]) if len(last) else -1
-    return float(curve.layer[at]), float(ordinate(curve.best)[at])
-
-
-def apart(ax: Axes, ends: Sequence[tuple[float, float]]) -> bool:
-    """Whether labels at these heights keep a line's distance from each other."""
-    heights = np.sort(ax.transData.transform([(0, y) for _, y in ends])[:, 1])
-    return bool(
-        np.isfinite(heights).all()
-        and (np.diff(heights) / ax.figure.dpi * 72 > 1.2 * mpl.rcParams["legend.fontsize"]).all()
-    )
+def curve_ends(ax: Axes, found: Sequence[Curve], ordinate: Ordinate) -> list[tuple[float, float]]:
+    """The last point of each curve, in coordinates of the axes' data."""
+    relative = "L" in ax.get_xlabel()
+    ends = []
+    for curve in found:
+        last = np.flatnonzero(np.isfinite(curve.best))
+        at = int(last[-1]) if len(last) else -1
+        x = curve.layer[at] / (curve.depth if relative else 1)
+        ends.append((float(x), float(ordinate(curve.best)[at])))
+    return ends

@@ -18,6 +18,7 @@ from ...spec.placements import PLACEMENTS
 from .paper import venue
 
 Dash = tuple[float, tuple[float, ...]] | str
+Marker = str | tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Style:
     """
 
     colour: str
-    marker: str
+    marker: Marker
     dash: Dash
     second_dash: Dash = (0, (1.6, 1.4))
-    second_marker: str = "*"
+    second_marker: Marker = "*"
     hollow: bool = False
     order: int = 0
 
@@ -67,16 +68,17 @@ class Style:
     def points(self) -> dict[str, Any]:
         """Keywords of markers without a line."""
         scale = venue().scale
-        size = (5.0 if self.marker == "*" else 3.4) * scale
+        size = (5.0 if self.marker == "*" or isinstance(self.marker, tuple) else 3.4) * scale
         face = "white" if self.hollow else self.colour
+        thin = self.marker in ("x", "+")
         return {
             "color": self.colour,
             "linestyle": "none",
             "marker": self.marker,
             "markersize": size,
             "markerfacecolor": face,
-            "markeredgewidth": (0.8 if self.hollow or self.marker in "x+" else 0.3) * scale,
-            "markeredgecolor": self.colour if self.hollow or self.marker in "x+" else "white",
+            "markeredgewidth": (0.8 if self.hollow or thin else 0.3) * scale,
+            "markeredgecolor": self.colour if self.hollow or thin else "white",
         }
 
 
@@ -122,28 +124,63 @@ _SPARE_MARKERS = ("h", "d", ">", "p", "8", "H", "X")
 _SPARE_DASHES: tuple[Dash, ...] = ("-", (0, (5, 1.5)), (0, (2.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
 
 
-def placement_style(placement: str) -> Style:
-    """The look of a placement, the same in every figure and every process.
+#: of placements that are not the toolkit's own: colours, markers and dashes that none of the toolkit's has;
+#: their numbers have no common factor, so that they make 15 pairs
+_OWN_COLOURS = ("#000000", "#0000ff", "#c08a4e")
+_OWN_MARKERS: tuple[Marker, ...] = ((4, 1, 0), (3, 1, 0), (6, 1, 0), (5, 1, 180), (3, 1, 180))
+_OWN_DASHES: tuple[Dash, ...] = ((0, (3, 1)), "-", (0, (8, 1.2, 1, 1.2)), (0, (1, 0.8)))
 
-    A placement without a style of its own gets one from a checksum of its name. Options keep the colour
-    of the placement and change marker and dash, with hollow markers.
+#: placements of the user's, in the order in which they were registered or first drawn
+_own: list[str] = []
+
+
+def placement_style(placement: str) -> Style:
+    """The look of a placement, the same in every figure.
+
+    A placement of the user's own gets a colour and a marker that none of the toolkit's has, in the order
+    in which they are registered. Options keep the colour of the placement and change marker and dash, with
+    hollow markers.
     """
     name, options = parse_placement(named(placement))
-    known = _PLACEMENTS.get(name)
-    number = _OTHERS.index(name) if name in _OTHERS else crc32(name.encode())
-    if known is None:
-        known = Style(
-            _SPARE_COLOURS[number % len(_SPARE_COLOURS)],
-            _SPARE_MARKERS[number % len(_SPARE_MARKERS)],
-            _SPARE_DASHES[number // 6 % len(_SPARE_DASHES)],
-            order=number % 8,
-        )
+    if name in _PLACEMENTS:
+        known = _PLACEMENTS[name]
+    elif name in _OTHERS:
+        known = _spare(_OTHERS.index(name))
+    else:
+        known = _own_style(name)
     if not options:
         return known
     number = crc32(repr(sorted(options.items())).encode())
     marker = _SPARE_MARKERS[number % len(_SPARE_MARKERS)]
     dash = _SPARE_DASHES[1 + number // 7 % (len(_SPARE_DASHES) - 1)]
     return replace(known, marker=marker, dash=dash, hollow=True, order=known.order + 3)
+
+
+def _spare(number: int) -> Style:
+    """The look of the ``number``-th of the placements beside the eight."""
+    return Style(
+        _SPARE_COLOURS[number % len(_SPARE_COLOURS)],
+        _SPARE_MARKERS[number % len(_SPARE_MARKERS)],
+        _SPARE_DASHES[number // 6 % len(_SPARE_DASHES)],
+        order=number % 8,
+    )
+
+
+def _own_style(name: str) -> Style:
+    """The look of a placement of the user's own."""
+    registered = [one for one in PLACEMENTS if one not in _PLACEMENTS and one not in _OTHERS]
+    _own.extend(one for one in dict.fromkeys([*registered, name]) if one not in _own)
+    return own_look(_own.index(name))
+
+
+def own_look(number: int) -> Style:
+    """The look of the ``number``-th placement of the user's own."""
+    return Style(
+        _OWN_COLOURS[number % len(_OWN_COLOURS)],
+        _OWN_MARKERS[number % len(_OWN_MARKERS)],
+        _OWN_DASHES[number % len(_OWN_DASHES)],
+        order=number % 8,
+    )
 
 
 def placement_title(placement: str) -> str:

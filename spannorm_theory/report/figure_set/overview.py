@@ -8,9 +8,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ...plot import block_diagram, depth_profile, rank_collapse, residuals, spectrum
-from ...plot.canvas.draw import columns_that_fit
 from ...plot.canvas.paper import new_figure, paper, venue
-from ...plot.panels import named
+from ...plot.canvas.series import meaning
 from ...verification.outcome import Verification
 from ...verification.spectra import spectra
 
@@ -30,13 +29,15 @@ def overview_figure(found: Sequence[Verification], first: int = 0) -> Figure:
     mosaic: Any = MOSAIC
     with paper():
         figure = new_figure(venue().full, 4.6 * venue().scale)
-        axes: Any = figure.subplot_mosaic(mosaic, width_ratios=[0.75, 1.1, 1], height_ratios=[1, 1.35])
+        axes: Any = figure.subplot_mosaic(mosaic, width_ratios=[0.75, 1.15, 1.05], height_ratios=[1, 1.3])
         block_diagram(arch.placement, scaling=arch.scaling, ax=axes["block"])
-        depth_profile(tables, "grad_variance", ax=axes["gradient"], names=False, bounds=False)
-        rank_collapse(tables, ax=axes["collapse"], names=False)
+        depth_profile(tables, "grad_variance", ax=axes["gradient"])
+        rank_collapse(tables, ax=axes["collapse"])
         spectrum(spectra(arch, networks=ensemble.networks, seed=ensemble.seed), ax=axes["spectrum"])
         residuals(shown, ax=axes["residuals"], names=False)
-        entries = {str(line.get_label()): line for line in named(axes["gradient"])}
-        columns = columns_that_fit(list(entries), figure.get_figwidth() * 72)
-        figure.legend(handles=list(entries.values()), loc="outside upper right", ncols=columns)
+        for letter, name in zip(
+            "abcde", ("block", "gradient", "collapse", "spectrum", "residuals"), strict=True
+        ):
+            axes[name].set_title(f"({letter})", loc="left")
+        figure.legend(handles=meaning(figure.axes), loc="outside upper right", ncols=2)
     return figure

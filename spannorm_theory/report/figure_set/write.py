@@ -14,9 +14,10 @@ from ...base import arguments
 from ...base.files import make_folder, write_file
 from ...base.interrupts import whole_results
 from ...base.jsontext import to_json
-from ...placement_pages.cells import architectures
+from ...placement_pages.cells import architectures, groups
 from ...placement_pages.pictures import slug
 from ...plot.canvas.paper import RC, STYLES, paper, save
+from ...prediction.positions import declined
 from ...render.latex_table import write_latex
 from ...spec.architecture import Architecture
 from ..write import NETWORKS
@@ -26,26 +27,45 @@ from .recipe import Recipe
 FORMS = ("pdf", "svg", "png")
 
 
+#: placements of a figure of laws, and of one of widths or positions, at most
+FEW, FEWER = 4, 2
+
+#: shares of the depth, and of the width, at which further networks are measured
+SHARES = (4, 2, 1)
+
+
 def standard_set(archs: Sequence[Architecture], style: str, networks: int, seed: int) -> Iterator[Recipe]:
-    """The recipes of the comparison, rank collapse, weight gradients, residuals, spectra and blocks."""
+    """The recipes of every kind of figure: those of several placements have at most five curves a panel, and
+    are as many as that takes."""
 
     def recipe(name: str, kind: str, chosen: Sequence[Architecture], **options: object) -> Recipe:
         return Recipe(name, kind, style, tuple(chosen), networks, seed, options)
 
     scalings = list(dict.fromkeys(arch.scaling for arch in archs))
-    quantities = ["variance", "grad_variance", "token_cosine"]
-    plain = [arch for arch in archs if arch.scaling == scalings[0] and arch.name != "no-norm"] or archs
-    closely = next((at for at, arch in enumerate(plain) if arch.name == "span-norm"), 0)
-    yield recipe("overview", "overview", plain, first=closely)
-    yield recipe("comparison", "comparison", archs, quantities=quantities)
-    collapse = ["rank_collapse", "effective_rank"]
-    yield recipe("rank-collapse", "comparison", archs, quantities=collapse)
-    for scaling in scalings:
-        chosen = [arch for arch in archs if arch.scaling == scaling]
-        yield recipe(f"weight-gradients-{slug(scaling)}", "weight-gradients", chosen)
-        yield recipe(f"residuals-{slug(scaling)}", "residuals", chosen)
-        columns = {1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3}.get(len(chosen), 4)
-        yield recipe(f"spectra-{slug(scaling)}", "spectra", chosen, columns=columns)
+    plain = [arch for arch in archs if arch.scaling == scalings[0] and arch.name != "no-norm"] or list(archs)
+    few = plain[:FEW]
+    closely = next((at for at, arch in enumerate(few) if arch.name == "span-norm"), 0)
+    yield recipe("overview", "overview", few, first=closely)
+    for end, some in groups(archs):
+        quantities = ["variance", "grad_variance", "token_cosine"]
+        yield recipe(f"comparison{end}", "comparison", some, quantities=quantities)
+        yield recipe(
+            f"rank-collapse{end}", "comparison", some, quantities=["rank_collapse", "effective_rank"]
+        )
+        for scaling in scalings:
+            chosen = [arch for arch in some if arch.scaling == scaling]
+            yield recipe(f"weight-gradients-{slug(scaling)}{end}", "weight-gradients", chosen)
+            yield recipe(f"residuals-{slug(scaling)}{end}", "residuals", chosen)
+            columns = {1: 1, 2: 2, 3: 3, 4: 2}.get(len(chosen), 3)
+            yield recipe(f"spectra-{slug(scaling)}{end}", "spectra", chosen, columns=columns)
+    nearest = [few[closely], *(arch for arch in few if arch is not few[closely])][:FEWER]
+    yield recipe("finite-width", "finite-width", [one for arch in nearest for one in _narrower(arch)])
+    yield recipe("laws", "laws", [one for arch in few for one in _shallower(arch)])
+    causal = [arch.with_(mask="causal") for arch in nearest]
+    covered = [arch for arch in causal if not declined(arch)]
+    if covered:
+        yield recipe("positions", "positions", covered)
+    yield recipe("branch-map", "branch-map", nearest[:1])
     for arch in archs:
         yield recipe(f"block-{slug(arch.placement)}-{slug(arch.scaling)}", "block", [arch])
 
@@ -69,6 +89,17 @@ def cost(recipes: Sequence[Recipe]) -> str:
     )
 
 
+def _narrower(arch: Architecture) -> list[Architecture]:
+    """An architecture at shares of its width that its heads divide."""
+    widths = [arch.width // share for share in SHARES if arch.width % (share * arch.heads) == 0]
+    return [arch.with_(width=width) for width in widths]
+
+
+def _shallower(arch: Architecture) -> list[Architecture]:
+    """An architecture at shares of its depth."""
+    return [arch.with_(depth=depth) for depth in sorted({max(2, arch.depth // share) for share in SHARES})]
+
+
 @whole_results()
 def write_figures(
     out: str | Path,
@@ -87,8 +118,8 @@ def write_figures(
 ) -> list[Path]:
     """Write the standard set for a venue: each figure as PDF, SVG and PNG, and its recipe as JSON.
 
-    The recipe (architectures, seed, versions) is in each file's metadata too. ``verification.tex`` holds
-    the outcome of every comparison, ready for LaTeX.
+    The recipe (architectures, seed, versions) and the caption are in each file's metadata too.
+    ``verification.tex`` holds the outcome of every comparison, ready for LaTeX.
 
     Args:
         out: a folder, made if it does not exist; files of the same names are replaced.
@@ -140,7 +171,8 @@ def remake(path: str | Path, out: str | Path | None = None) -> list[Path]:
 
 def write(recipe: Recipe, folder: Path, results: Results | None = None) -> list[Path]:
     """The files of one recipe."""
-    figure = make(recipe, results)
+    drawing = make(recipe, results)
+    figure, record = drawing.figure, {**recipe.to_dict(), "caption": drawing.caption}
     # the layout is the same in all forms: solve it once, where text is as wide as on paper
     figure.set_dpi(RC["savefig.dpi"])
     with paper():
@@ -148,6 +180,6 @@ def write(recipe: Recipe, folder: Path, results: Results | None = None) -> list[
     figure.set_layout_engine("none")
     for axes in figure.axes:  # the solver's last bits differ from run to run, and name clip paths in SVG
         axes.set_position(Bbox(axes.get_position(original=True).get_points().round(9)))
-    files = [save(figure, folder / f"{recipe.name}.{form}", recipe.line) for form in FORMS]
-    text = to_json(recipe.to_dict(), indent=1) + "\n"
-    return [*files, write_file(folder / f"{recipe.name}.json", text)]
+    line = to_json(record, separators=(",", ":"))
+    files = [save(figure, folder / f"{recipe.name}.{form}", line) for form in FORMS]
+    return [*files, write_file(folder / f"{recipe.name}.json", to_json(record, indent=1) + "\n")]

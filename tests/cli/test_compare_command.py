@@ -1,0 +1,128 @@
+"""``spannorm compare``, and the flags of an architecture on report and figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import spannorm_theory as st
+from spannorm_theory.cli.main import main
+
+SMALL = ["--depth", "3", "--width", "32", "--heads", "2", "--tokens", "8", "--quiet"]
+TINY = ["--depth", "2", "--width", "32", "--heads", "2", "--tokens", "8", "--networks", "3", "--quiet"]
+
+MINE = """
+def my_norm(x, net):
+    y = net.norm(net.add(x, net.attention(x)))
+    return net.add(y, net.ffn(net.norm(y)))
+"""
+
+REGISTERED = """
+from spannorm_theory import placement
+
+@placement("two-streams", title="Two", source="here", streams=2, readout=lambda s, net: net.norm(s[0]))
+def mine(streams, net):
+    x, y = streams
+    x = net.add(x, net.attention(net.norm(y)))
+    return x, net.add(y, net.ffn(net.norm(x)))
+"""
+
+
+def test_the_table_the_sentences_and_the_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], registries: None
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "other.py").write_text(REGISTERED)
+    mine, other = f"{tmp_path / 'mine.py'}:my_norm", f"{tmp_path / 'other.py'}:mine"
+    figure = tmp_path / "f.png"
+    names = ["pre-norm", f"{mine}@gpt2", other]
+    assert main(["compare", *names, "--no-laws", "--figure", str(figure), *SMALL]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("candidate")
+    for name in ("pre-norm@unit", "my-norm@gpt2", "two-streams@unit"):
+        assert f"\n{name}: squared gradient" in text
+    assert figure.stat().st_size > 10_000
+
+
+def test_json_is_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["compare", "post-norm", "pre-norm", "--sort", "given", "--no-laws", "--json", *SMALL]
+    assert main(command) == 0
+    rows = json.loads(capsys.readouterr().out)
+    found = st.compare(
+        ["post-norm", "pre-norm"], sort_by="given", laws=False, depth=3, width=32, heads=2, tokens=8
+    )
+    assert [row["candidate"] for row in rows] == ["post-norm@unit", "pre-norm@unit"]
+    assert rows[1]["squared_gradient"] == found.table["squared_gradient"][1]
+    assert rows[0]["sentence"] == found.sentences[0]
+    assert rows[1]["cosine_above_0.9"] is None
+
+
+def test_a_model_and_any_field(capsys: pytest.CaptureFixture[str]) -> None:
+    fields = ["--like", "llama-3-8b", "--depth", "2", "--width", "64", "--heads", "4", "--kv-heads", "2"]
+    assert main(["compare", "pre-norm", "--no-laws", "--json", "--quiet", *fields]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["depth"], row["width"], row["theory"]) == (2, 64, "positions")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pre-nrm"], "did you mean pre-norm"),
+        (["pre-norm@gpt3"], "did you mean gpt2"),
+        (["nowhere.py:f"], "of a file that exists"),
+        (["nowhere.py"], "expected FILE.py:NAME"),
+        (["pre-norm", "--sort", "los"], "did you mean loss"),
+        (["pre-norm", "--figure", "f.gif"], ".pdf, .svg or .png"),
+        (["pre-norm", "--like", "llama-3-8"], "did you mean llama-3-8b"),
+    ],
+)
+def test_bad_candidates_are_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_one_figure_of_the_set_with_any_field(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fields = ["--like", "llama-3-8b", "--kv-heads", "1", "--placements", "pre-norm", "--out", str(tmp_path)]
+    assert main(["figures", "rank-collapse", *TINY, *fields]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"rank-collapse.{form}" for form in ("json", "pdf", "png", "svg")
+    ]
+    recipe = json.loads((tmp_path / "rank-collapse.json").read_text())
+    archs = recipe["architectures"]
+    assert {(a["activation"], a["mask"], a["kv_heads"], a["scaling"]) for a in archs} == {
+        ("swiglu", "causal", 1, "unit"),
+        ("swiglu", "causal", 1, "depth-scaled-init"),
+    }
+    assert main(["figures", "rank-colapse", *TINY, *fields]) == 2
+    assert "did you mean rank-collapse" in capsys.readouterr().err
+
+
+def test_a_set_says_what_it_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    st.write_figures(
+        tmp_path, "pre-norm", "unit", depth=2, width=32, heads=2, tokens=8, networks=3, names="comparison"
+    )
+    said = capsys.readouterr().err.splitlines()[0]
+    assert said == (
+        "spannorm: 1 figure(s) of 1 architectures simulate 3 networks of depth 2, width 32, 8 tokens, "
+        "most of them for the first figure"
+    )
+
+
+def test_standard_placements_that_cannot_have_a_field_are_left_out() -> None:
+    from spannorm_theory.base.errors import InputError
+    from spannorm_theory.placement_pages.cells import architectures
+
+    size = {"depth": 2, "width": 32, "heads": 2, "tokens": 8}
+    found = architectures(None, "unit", **size, norm_epsilon=1e-5)
+    assert len(found) == 7
+    assert "no-norm" not in {arch.placement for arch in found}
+    with pytest.raises(InputError, match="no-norm, which norms no stream"):
+        architectures("no-norm", "unit", **size, norm_epsilon=1e-5)
+    with pytest.raises(InputError, match="divisible"):
+        architectures(None, "unit", **{**size, "heads": 3})
