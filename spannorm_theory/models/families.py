@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..base.errors import UnknownNameError
+from ..base.errors import InputError, UnknownNameError
 from .config import Config
 
 When = tuple[tuple[str, Any, dict[str, Any]], ...]
@@ -213,8 +213,11 @@ def family_of(model_type: Any) -> Family:
     """The row of a model type.
 
     Raises:
+        InputError: there is none.
         UnknownNameError: naming the nearest.
     """
+    if model_type is None:
+        raise InputError(f"the configuration has no model_type; known: {', '.join(FAMILIES)}")
     name = SAME.get(model_type, model_type) if isinstance(model_type, str) else model_type
     if not isinstance(name, str) or name not in FAMILIES:
         raise UnknownNameError("model type", model_type, [*FAMILIES, *SAME])

@@ -135,7 +135,7 @@ def test_what_no_single_change_explains_is_said_to_be() -> None:
 
 def test_without_an_expectation_the_networks_are_held_against_what_was_read() -> None:
     found = st.audit(lambda seed: Model(depth=3), networks=24, tokens=12, activation="gelu", progress=False)
-    assert found.source == "the rule that was read"
+    assert found.source == "no expectation, only the theory of what was read"
     assert found.arch.placement == "pre-norm"
     assert found.deviations == ()
 
