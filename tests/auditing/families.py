@@ -17,66 +17,79 @@ from torch import nn
 
 import spannorm_theory as st
 
-WIDTH, DEPTH, HEADS, TOKENS, TYPES = 256, 12, 4, 32, 8000
-
-_SIZES = {"hidden_size": WIDTH, "num_attention_heads": HEADS}
-_PLAIN = {**_SIZES, "intermediate_size": 4 * WIDTH}
-_GATED = {**_SIZES, "intermediate_size": 704, "num_key_value_heads": 2, "head_dim": WIDTH // HEADS}
-_LATENT = {"q_lora_rank": 96, "kv_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16}
-#: what a configuration says beside its depth
-CONFIGS: dict[str, dict[str, Any]] = {
-    "gpt2": {"n_embd": WIDTH, "n_head": HEADS},
-    "llama": _GATED,
-    "mistral": {**_GATED, "sliding_window": 8},
-    "qwen3": _GATED,
-    "gemma2": {**_GATED, "query_pre_attn_scalar": WIDTH // HEADS, "sliding_window": 8},
-    "olmo2": {**_GATED, "num_key_value_heads": HEADS},
-    "cohere2": {**_GATED, "sliding_window": 8},
-    "mixtral": {**_GATED, "num_experts_per_tok": 2, "num_local_experts": 8},
-    "granite": {**_GATED, "embedding_multiplier": 12.0, "residual_multiplier": 0.22},
-    "nemotron": _GATED,
-    "phi": _PLAIN,
-    "gpt_neox": _PLAIN,
-    "bert": _PLAIN,
-    "minicpm3": {**_SIZES, **_LATENT, "intermediate_size": 704, "num_key_value_heads": HEADS},
-    "deepseek_v3": {
-        **_SIZES,
-        **_LATENT,
-        "v_head_dim": 48,
-        "intermediate_size": 704,
-        "num_key_value_heads": HEADS,
-        "moe_intermediate_size": 256,
-        "n_routed_experts": 8,
-        "num_experts_per_tok": 2,
-        "n_group": 1,
-        "topk_group": 1,
-        "first_k_dense_replace": 1,
-    },
-}
+WIDTH, DEPTH, HEADS, TOKENS = 256, 12, 4, 32
 WAYS = ("own", "fan-in")
 
 #: what a correct theory may differ by beside three standard errors: a share of variance and gradient
 ALLOWED = {"variance": 0.06, "token_cosine": 0.03, "grad_variance": 0.12}
 
 
+def configs(width: int) -> dict[str, dict[str, Any]]:
+    """What the configuration of each family says beside its depth."""
+    plain = {"hidden_size": width, "num_attention_heads": HEADS, "intermediate_size": 4 * width}
+    head = width // HEADS
+    gated = {**plain, "intermediate_size": 11 * width // 4, "num_key_value_heads": 2, "head_dim": head}
+    whole = {**plain, "intermediate_size": 11 * width // 4, "num_key_value_heads": HEADS}
+    latent = {"q_lora_rank": 3 * width // 8, "kv_lora_rank": width // 4}
+    latent |= {"qk_nope_head_dim": head // 2, "qk_rope_head_dim": head // 4}
+    experts = {"moe_intermediate_size": width, "num_experts_per_tok": 2}
+    return {
+        "gpt2": {"n_embd": width, "n_head": HEADS},
+        "llama": gated,
+        "mistral": {**gated, "sliding_window": 8},
+        "qwen3": gated,
+        "gemma2": {**gated, "query_pre_attn_scalar": head, "sliding_window": 8},
+        "olmo2": whole,
+        "cohere2": {**gated, "sliding_window": 8},
+        "mixtral": {**gated, "num_experts_per_tok": 2, "num_local_experts": 8},
+        "granite": {**gated, "embedding_multiplier": 12.0, "residual_multiplier": 0.22},
+        "nemotron": gated,
+        "phi": plain,
+        "gpt_neox": plain,
+        "bert": plain,
+        "minicpm3": {**whole, **latent},
+        "deepseek_v3": {
+            **whole,
+            **latent,
+            **experts,
+            "v_head_dim": 3 * head // 4,
+            "n_routed_experts": 8,
+            "n_group": 1,
+            "topk_group": 1,
+            "first_k_dense_replace": 1,
+        },
+    }
+
+
+#: the families that a table has
+FAMILIES = tuple(configs(WIDTH))
+
+
 def builder(
-    family: str, fault: Callable[[Any], object] | None = None, depth: int = DEPTH, **more: Any
+    family: str,
+    fault: Callable[[Any], object] = lambda model: None,
+    depth: int = DEPTH,
+    width: int = WIDTH,
+    **more: Any,
 ) -> Callable[[int], nn.Module]:
-    """A function of a seed that makes a family's model, with ``fault`` done to it."""
+    """A function of a seed that makes a family's model, with ``fault`` done to it.
+
+    Args:
+        more: of its configuration, or all of it where the family has no row.
+    """
     import transformers
 
     transformers.logging.set_verbosity_error()
+    known = configs(width).get(family, {})
     ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    values = {"num_hidden_layers": depth, "vocab_size": TYPES, **ids, **CONFIGS[family], **more}
-    if family == "gpt2":
-        values["n_layer"] = values.pop("num_hidden_layers")
+    layers = "n_layer" if "n_embd" in {**known, **more} else "num_hidden_layers"
+    values = {"vocab_size": 8000, layers: depth, **ids, **known, **more}
     config = transformers.AutoConfig.for_model(family, **values)
 
     def build(seed: int) -> nn.Module:
         model: nn.Module = transformers.AutoModel.from_config(config, attn_implementation="eager")
-        if fault is not None:
-            with torch.no_grad():
-                fault(model)
+        with torch.no_grad():
+            fault(model)
         return model
 
     return build
@@ -122,14 +135,14 @@ class Row:
 def rows(family: str, way: str, networks: int, **sizes: Any) -> list[Row]:
     """The worst layer of each quantity: the theory of the family's configuration, or of what is read of a
     network with fan-in draws, against the mean of networks."""
-    build = builder(family, fan_in if way == "fan-in" else None, **sizes)
+    build = builder(family, fan_in, **sizes) if way == "fan-in" else builder(family, **sizes)
     measured = st.probe(build, tokens=TOKENS, networks=networks, progress=False)
     torch.manual_seed(0)
     model: Any = build(0)
     found = st.from_config(model.config, TOKENS) if way == "own" else st.read(model, tokens=TOKENS)
     assert found.arch is not None
-    columns = ["layer", "stream", "quantity"]
-    both = measured.table.merge(st.predict(found.arch), on=columns, suffixes=("", "_theory"))
+    columns, theory = ["layer", "stream", "quantity"], st.predict(found.arch)
+    both = measured.table.merge(theory, on=columns, suffixes=("", "_theory"))
     gaps = tuple(gap.feature for gap in found.gaps)
     result = []
     for quantity, allowance in ALLOWED.items():
@@ -161,4 +174,4 @@ if __name__ == "__main__":
     parser.add_argument("families", nargs="*", help="all of them by default")
     parser.add_argument("--networks", type=int, default=64)
     args = parser.parse_args()
-    table(args.families or CONFIGS, args.networks)
+    table(args.families or FAMILIES, args.networks)
