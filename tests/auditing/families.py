@@ -108,7 +108,7 @@ def fan_in(model: Any) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """One family drawn in one way, and the worst layer of one quantity.
+    """One family drawn in one way, and the worst layer of one quantity by what is allowed there.
 
     Attributes:
         off: theory less what was measured; as a share of it but for cosines.
@@ -163,7 +163,7 @@ def table(families: Iterable[str], networks: int) -> None:
     for family in families:
         for way in WAYS:
             found = rows(family, way, networks)
-            cells = [f"{r.off:+.3f} ± {r.error:.3f} of {r.allowed:.3f} ({r.layer})" for r in found]
+            cells = [f"{r.off:+.3f} ± {r.error:.3f} ({r.allowed:.3f})" for r in found]
             verdict = "agrees" if all(r.agrees for r in found) else "departs"
             said = "; ".join((verdict, *found[0].gaps))
             print(f"| {family} | {way} | {' | '.join(cells)} | {said} |", flush=True)
