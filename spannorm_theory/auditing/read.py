@@ -186,7 +186,7 @@ def _facts(
     it.
     """
     own = {name: value for name, value in fields_of(seen).items() if name not in given}
-    known = configured(model, seen.tokens)
+    known = configured(model, seen.tokens, **_drawn(seen))
     if known is None:
         return own, (*shape_facts(seen, given), *tensor_facts(seen)), ()
     core = known.arch.to_dict()
@@ -206,12 +206,20 @@ def _facts(
 SEEN = ("depth", "width", "tokens", "mask", "norm", "input_variance", "input_cosine")
 
 
-def configured(model: nn.Module, tokens: int) -> Model | None:
+def _drawn(seen: Structure) -> dict[str, str]:
+    """How matrices are drawn, on which the size of keys that rotate depends beside those from a latent."""
+    turned, still = seen.first("attn.rotary_key"), seen.first("attn.key")
+    if turned is None or still is None or abs(turned.gain / still.gain - 1) > 0.2:
+        return {}
+    return {"init": "fan-in"}
+
+
+def configured(model: nn.Module, tokens: int, **fields: Any) -> Model | None:
     """The model of the module's own configuration; None where it has none, or one of a type that is not
     known."""
     config = getattr(model, "config", None)
     try:
-        return None if config is None else from_config(config, tokens)
+        return None if config is None else from_config(config, tokens, **fields)
     except InputError:
         return None
 
