@@ -12,7 +12,7 @@ from torch import nn
 from ..base import arguments
 from ..base.errors import InputError, SpannormError
 from ..base.files import write_file
-from ..models.model import Gap
+from ..models.model import Gap, Model
 from ..prediction.predict import predict_profiles
 from ..spec.architecture import Architecture
 from ..spec.placements import PLACEMENTS
@@ -24,11 +24,15 @@ from .identify import held, identified
 from .networks import built, require_buildable
 from .page import page
 from .probe import Probe, probe
+from .probed import require_probed
 from .read import Reading, read
 from .scheme import restated
 from .suspects import Suspect, suspects
 
 HEALTHY, DEPARTS, OPEN = "healthy", "departs", "undecided"
+
+#: the source of an architecture that nobody stated and no configuration says
+UNSTATED = "no expectation, only the theory of what was read"
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,14 +87,18 @@ class Audit:
             f"  {self.reading.words()}",
         ]
         lines += [f"  {one}" for one in self.deviations]
-        name = (
-            "the expected architecture" if not self.deviations else "the theory with these as they were found"
-        )
-        lines.append(f"  networks against {name}: {self.verification.outcome()}")
+        lines.append(f"  networks against {self._theory}: {self.verification.outcome()}")
         if self.verification.verdict == DISAGREES:
             lines.append(f"  {self._departure()}")
         lines += [f"  not modelled: {gap}" for gap in self.gaps]
         return "\n".join(lines)
+
+    @property
+    def _theory(self) -> str:
+        """What the networks are held against, in words."""
+        if self.deviations:
+            return "the theory with these as they were found"
+        return "what was read" if self.source == UNSTATED else "the expected architecture"
 
     def _departure(self) -> str:
         block = self.first_block
@@ -144,7 +152,7 @@ def audit(
     inputs: Any = None,
     networks: int = 32,
     *,
-    expected: Architecture | str | None = None,
+    expected: Architecture | Model | str | None = None,
     tokens: int = 64,
     blocks: str | None = None,
     seed: int = 0,
@@ -158,17 +166,20 @@ def audit(
         build: a function of a seed that makes a fresh network, or it and its inputs.
         inputs, tokens, blocks, seed, progress: those of :func:`.probe.probe`.
         networks: how many to measure, at least 3; 32 decide.
-        expected: what the module should be: an architecture, its text form, the name of a published model, or
-            the path of a configuration. Its loss and its batch are not asked for. None takes the module's own
-            configuration, and where there is none the placement that fits best with the initialisation that
-            was read: then only what the networks do is tested, and the summary has the rule in words.
-        fields: fields of an architecture that the module does not show.
+        expected: what the module should be: an architecture, its text form, a published model or its name, or
+            the path of a configuration. Its loss, batch and dropout are not asked for. None takes the
+            module's own configuration, and where there is none the placement that fits best with the
+            initialisation that was read: then only what the networks do is tested, which the summary says,
+            with the rule in words.
+        fields: fields of an architecture that the module does not show, but for those of a loss or of
+            dropout.
 
     Raises:
         InputError: what ``read`` and ``probe`` refuse, or sizes that are not those of ``expected``.
         NonFiniteError: a measurement is infinite or undefined.
     """
     require_buildable(build)
+    require_probed(fields)
     if isinstance(build, nn.Module):
         raise InputError(
             "audit needs standard errors: pass a function of the seed that makes fresh networks; st.read and "
@@ -187,7 +198,7 @@ def audit(
 
     reading = reading_with(**({} if wanted is None else {"placement": wanted[0].placement}))
     if wanted is None:
-        wanted = _best(reading, measured), "the rule that was read"
+        wanted = _best(reading, measured), UNSTATED
     arch, source = wanted[0].with_(**fields), wanted[1]
     _require_sizes(arch, measured)
     unseen = not_shown(arch, reading.shown)
@@ -211,9 +222,7 @@ def _best(reading: Reading, measured: Probe) -> Architecture:
         return reading.arch
     found = identified(reading, measured)
     if not found.candidates:
-        raise InputError(
-            "no placement could be held against this module; pass expected=... to say what it is"
-        )
+        raise InputError("no placement could be held against this module; say what it is expected to be")
     return found.candidates[0].arch
 
 

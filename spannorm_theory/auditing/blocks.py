@@ -51,8 +51,8 @@ def find_blocks(model: nn.Module, path: str | None = None) -> Blocks:
     found = sorted(_candidates(model), key=_size, reverse=True)
     if not found:
         raise InputError(
-            f"{_title(model)} has no list of at least two blocks of one class; name the module whose calls "
-            "are the blocks, as blocks='path.to.module'"
+            f"{_title(model)} has no list of at least two blocks of one class; give as blocks the path of "
+            "the module whose calls are the blocks"
         )
     best = found[0]
     for other in found[1:]:
@@ -60,7 +60,7 @@ def find_blocks(model: nn.Module, path: str | None = None) -> Blocks:
         if not nested and _size(other) >= RIVAL * _size(best):
             raise InputError(
                 f"{_title(model)} has more than one list of blocks: {_listed(best)} and {_listed(other)}; "
-                f"say which the stream is of, as blocks={best.path!r}"
+                f"give as blocks the path of the one that the stream is of"
             )
     return best
 

@@ -9,19 +9,21 @@ from typing import Any
 from torch import nn
 
 from ..base.errors import InputError, SpannormError, UnknownNameError, shown
+from ..models.model import Model
 from ..models.named import named
 from ..models.reader import from_config
 from ..models.registry import published
 from ..spec.architecture import Architecture
 from ..spec.fields import Fields
 from ..spec.placements import PLACEMENTS
+from .probed import OF_TRAINING
 
 
 def expectation(expected: Any, model: nn.Module, tokens: int) -> tuple[Architecture, str] | None:
     """The expected architecture at ``tokens``, and where it comes from in words; None where nothing says it.
 
     Args:
-        expected: an architecture, its text form, the name of a published model, the path of a configuration,
+        expected: an architecture, its text form, a published model or its name, the path of a configuration,
             or None for the module's own ``config``.
 
     Raises:
@@ -48,10 +50,12 @@ def stated(expected: Any) -> tuple[Architecture, str]:
     """
     if isinstance(expected, Architecture):
         return expected, _rule(expected)
+    if isinstance(expected, Model):
+        return expected.arch, expected.name
     if not isinstance(expected, str):
         raise InputError(
-            "expected must be an Architecture, its text form, the name of a published model or the path of a "
-            f"configuration, got {shown(expected)}"
+            "expected must be an Architecture, its text form, a published model or its name, or the path of "
+            f"a configuration, got {shown(expected)}"
         )
     if expected in published() or Path(expected).exists():
         found = named(expected)
@@ -66,12 +70,10 @@ def stated(expected: Any) -> tuple[Architecture, str]:
 
 
 def _as_probed(arch: Architecture) -> Architecture:
-    """The architecture with the loss that a probe has: one sequence, and a random gradient at the output."""
+    """The architecture as a probe measures it: one sequence, a random gradient at the output, no dropout."""
     plain = {f.name: f.default for f in fields(Fields)}
-    of_loss = ["loss", "batch", "head_gain", "logit_multiplier", "embedding_multiplier"]
-    if not arch.reads_ids:
-        of_loss.append("vocabulary")
-    return arch.with_(**{name: plain[name] for name in of_loss})
+    unread = OF_TRAINING if arch.reads_ids else (*OF_TRAINING, "vocabulary")
+    return arch.with_(**{name: plain[name] for name in unread})
 
 
 def _rule(arch: Architecture) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from ..models.settle import Fact
 from .behaviour import activation_of
+from .norms import NormFacts
+from .repeats import equal_pieces, frozen, shared
 from .structure import Structure
 
 #: what part of the second moment in front of a norm an epsilon must be to matter
@@ -33,7 +35,7 @@ def shape_facts(s: Structure, given: Container[str]) -> Iterator[Fact]:
     heads, own = s.heads("attn.query") or s.sizes.heads, s.head_width
     if heads is None or own is None:
         if "heads" not in given:
-            yield Fact(UNKNOWN_HEADS, "the module does not say it; pass heads=... to say it")
+            yield Fact(UNKNOWN_HEADS, "the module does not say it: state heads")
     elif heads * own != s.width:
         yield Fact(
             f"heads of width {own} where width / heads is {s.width / heads:g}",
@@ -43,7 +45,7 @@ def shape_facts(s: Structure, given: Container[str]) -> Iterator[Fact]:
     yield from _latents(s)
     yield from _inner_norms(s)
     if "activation" not in given and activation_of(s.blocks.modules[-1][1], "ffn.gate" in s.roles) is None:
-        yield Fact("the activation", "no module or configuration says it; pass activation=... to say it")
+        yield Fact("the activation", "no module or configuration says it: state activation")
     for role, (feature, effect) in ROLES.items():
         if role in s.roles:
             yield Fact(feature, effect)
@@ -79,24 +81,49 @@ def tensor_facts(s: Structure) -> Iterator[Fact]:
     if s.streams > 1:
         yield Fact(f"{s.streams} streams", "the placement must have as many")
     if s.causal is None:
-        yield Fact("the mask", "it could not be tried on these inputs; pass mask='causal' if there is one")
+        yield Fact("the mask", "it could not be tried on these inputs: state mask")
     yield from _norm_facts(s)
     unknown = sorted({name for block in s.matrices for name in block.unknown})
     guessed = sorted({name for block in s.matrices for name in block.guessed})
     if unknown:
-        feature = f"parameters without a role: {', '.join(unknown[:6])}"
+        feature = f"parameters without a role: {_listed(unknown)}"
         yield Fact(feature, "they are not in the architecture")
     if guessed:
-        feature = f"roles of {', '.join(guessed[:6])} are taken from shape and order"
+        feature = f"roles of {_listed(guessed)} are taken from shape and order"
         yield Fact(feature, "names say nothing of them")
     copied = _copied(s)
     if copied:
         effect = "they are not independent: what passes them adds up, and no theory has that"
-        yield Fact(f"{', '.join(copied[:4])} hold the numbers of another block", effect)
+        yield Fact(f"{_listed(copied)} hold the numbers of another block", effect)
+    yield from _not_drawn(s)
     biased = sorted({m.role for m in s.measured if m.bias > 1e-6})
     if biased:
         effect = "they add one vector to every token, and no theory has them"
         yield Fact(f"biases on {', '.join(biased)}", effect)
+
+
+def _not_drawn(s: Structure) -> Iterator[Fact]:
+    """Parameters that are not drawn on their own, or not trained; outside the blocks without effect."""
+    equal = equal_pieces(s)
+    if equal:
+        effect = "they are not independent draws: what passes them adds up, and no theory has that"
+        yield Fact(f"{_listed(equal)} hold the same numbers", effect)
+    twice, outside = shared(s.model, s.blocks)
+    if twice:
+        yield Fact(f"one parameter: {_listed(twice)}", "matrices are not independent, and no theory has that")
+    if outside:
+        yield Fact(f"one parameter: {_listed(outside)}")
+    inside, others = frozen(s.model, s.blocks)
+    if inside:
+        effect = "weight gradients are predicted and measured that training does not have"
+        yield Fact(f"without gradient: {_listed(inside)}", effect)
+    if others:
+        yield Fact(f"without gradient: {_listed(others)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"{', '.join(names[:4])}{more}"
 
 
 def _copied(s: Structure) -> list[str]:
@@ -120,6 +147,11 @@ def _norm_facts(s: Structure) -> Iterator[Fact]:
         effect = f"it is {_share(shares[worst.name])} the second moment in front of {worst.name}"
         said = {} if "ffn.router" in s.roles else {"norm_epsilon": epsilon}  # no theory of experts has it
         yield Fact(f"epsilon {epsilon:g} in norms", effect, said)
+        others = [n for n in norms if _differs(n, worst.epsilon, s.moments.get(n.name))]
+        if others:
+            odd = [f"{n.name} ({n.epsilon:.2g})" for n in others]
+            effect = f"theory has {epsilon:.2g} in all, that of {worst.name}"
+            yield Fact(f"norms of different epsilons: {_listed(odd)}", effect)
     gains = [norm.gain for norm in norms]
     if gains and max(abs(g - 1) for g in gains) > 1e-3:
         if max(gains) - min(gains) < 1e-3 * max(gains):
@@ -128,14 +160,22 @@ def _norm_facts(s: Structure) -> Iterator[Fact]:
             yield Fact(f"norms of gain {gain:g}", effect, {"norm_gain": gain})
         else:
             odd = [f"{n.name} ({n.gain:.3g})" for n in norms if abs(n.gain - 1) > 1e-3]
-            yield Fact(f"norms of different gains: {', '.join(odd[:4])}", "their branches are scaled by them")
+            yield Fact(f"norms of different gains: {_listed(odd)}", "their branches are scaled by them")
     if any(norm.bias > 1e-6 for norm in s.norms):
         yield Fact("biases of norms", "they add one vector to every token")
     if s.strange_norms:
         yield Fact(
-            f"{', '.join(s.strange_norms[:4])}: called norms, and none of one tensor",
+            f"{_listed(s.strange_norms)}: called norms, and none of one tensor",
             "left out of what is read",
         )
+
+
+def _differs(norm: NormFacts, epsilon: float, moment: float | None) -> bool:
+    """Whether another epsilon would change what a norm puts out, by more than errors of either."""
+    if not moment:
+        return False
+    apart = abs(norm.epsilon - epsilon)
+    return apart / moment > NOTICEABLE and apart > 0.05 * max(norm.epsilon, epsilon)
 
 
 def _share(share: float) -> str:

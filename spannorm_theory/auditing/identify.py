@@ -24,6 +24,7 @@ from ..verification.outcome import DISAGREES, Verification
 from ..verification.verification import compare
 from .networks import built, require_buildable
 from .probe import Probe, probe
+from .probed import require_probed
 from .read import Reading, read
 
 #: relative difference of predictions up to which two designs are one at initialisation
@@ -154,6 +155,7 @@ def identify(
             "identify needs standard errors: pass a function of the seed that makes fresh networks"
         )
     require_fields(fields)
+    require_probed(fields)
     networks = arguments.whole("networks", networks, 3, why="for a standard error")
     options: dict[str, Any] = {"tokens": tokens, "blocks": blocks, "seed": seed}
     measured = probe(build, inputs, networks, progress=progress, **options)

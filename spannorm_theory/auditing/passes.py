@@ -63,7 +63,7 @@ class Pass:
             buffers = {name: b.detach().clone() for name, b in model.named_buffers()}
             inside = {f"model.{name}": value for name, value in (*leaves.items(), *buffers.items())}
             functional_call(_Around(model), inside, (self._run,))
-        del self.model, self.feed, self.loss  # what is measured stays, not every network
+        del self.model, self.blocks, self.feed, self.loss  # what is measured stays, not every network
 
     def _run(self) -> None:
         tape = Tape(self.blocks)

@@ -37,6 +37,7 @@ class Reading:
         name: of the module's class.
         arch: the architecture, with the gains of the tensors; None where the placement is not known.
         gaps: what matters and is not in ``arch``, each with its effect.
+        notes: what is not in ``arch`` and changes nothing that is predicted: an embedding that is the head.
         table: a row for each matrix (:func:`.matrices.table_of`).
         norms: a row for each norm: name, size, kind, gain, epsilon, bias, and what it is a norm of.
         rules: of each role's standard deviations, by role.
@@ -50,6 +51,7 @@ class Reading:
     name: str
     arch: Architecture | None
     gaps: tuple[Gap, ...]
+    notes: tuple[str, ...]
     table: pd.DataFrame = field(compare=False)
     norms: pd.DataFrame = field(compare=False)
     rules: Mapping[str, Rule] = field(compare=False)
@@ -80,12 +82,13 @@ class Reading:
         return in_words(self.rules.values())
 
     def text(self) -> str:
-        """The module, its rules in words, its architecture, and a line for each gap."""
+        """The module, its rules in words, its architecture, and a line for each gap and note."""
         blocks = self.table["layer"].max() + 1
         lines = [f"{self.name}: {blocks} blocks in {self.blocks!r}", f"  {self.words()}"]
         if self.arch is not None:
             lines.append(f"  {self.arch}")
         lines += [f"  not in the architecture: {gap}" for gap in self.gaps]
+        lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -99,6 +102,7 @@ class Reading:
             "words": self.words(),
             "architecture": None if self.arch is None else str(self.arch),
             "gaps": [{"feature": gap.feature, "effect": gap.effect} for gap in self.gaps],
+            "notes": list(self.notes),
             "table": self.table,
             "norms": self.norms,
         }
@@ -146,7 +150,7 @@ def read(
     named = "placement" in {**core, **fields}
     stand_in = {} if named else {"placement": "pre-norm"}  # the initialisation is the same for all
     stated = {**fields, **stand_in}
-    arch, more, _ = settle({**core, **stated}, facts, stated)
+    arch, more, notes = settle({**core, **stated}, facts, stated)
     scheme = scheme_of(arch, rules, roles)
     if {"init", "scaling"} & set(fields):
         scheme = Scheme(arch.scaling, arch.init)
@@ -155,6 +159,7 @@ def read(
         type(model).__name__,
         scheme.of(arch) if named else None,
         gaps,
+        notes,
         table_of([*seen.measured, *outer_matrices(model, listed)]),
         pd.DataFrame(seen.norms, columns=list(NormFacts.__dataclass_fields__)),
         rules,
@@ -166,7 +171,7 @@ def read(
     )
 
 
-_UNNAMED = Gap("the placement of the norms", "the module does not say it; pass placement=... to say it")
+_UNNAMED = Gap("the placement of the norms", "the module does not say it: state placement")
 
 #: fields that not every placement takes, which are tried one by one
 TRIED = ("qkv_norm", "qk_norm", "norm_epsilon", "norm_gain")
@@ -181,7 +186,7 @@ def _facts(
     it.
     """
     own = {name: value for name, value in fields_of(seen).items() if name not in given}
-    known = configured(model, seen.tokens)
+    known = configured(model, seen.tokens, **_drawn(seen))
     if known is None:
         return own, (*shape_facts(seen, given), *tensor_facts(seen)), ()
     core = known.arch.to_dict()
@@ -201,12 +206,20 @@ def _facts(
 SEEN = ("depth", "width", "tokens", "mask", "norm", "input_variance", "input_cosine")
 
 
-def configured(model: nn.Module, tokens: int) -> Model | None:
+def _drawn(seen: Structure) -> dict[str, str]:
+    """How matrices are drawn, on which the size of keys that rotate depends beside those from a latent."""
+    turned, still = seen.first("attn.rotary_key"), seen.first("attn.key")
+    if turned is None or still is None or abs(turned.gain / still.gain - 1) > 0.2:
+        return {}
+    return {"init": "fan-in"}
+
+
+def configured(model: nn.Module, tokens: int, **fields: Any) -> Model | None:
     """The model of the module's own configuration; None where it has none, or one of a type that is not
     known."""
     config = getattr(model, "config", None)
     try:
-        return None if config is None else from_config(config, tokens)
+        return None if config is None else from_config(config, tokens, **fields)
     except InputError:
         return None
 

@@ -26,8 +26,8 @@ def stream_count(tape: Tape, blocks: Blocks) -> int:
     calls = tape.calls
     if not calls:
         raise InputError(
-            f"{blocks.path!r} was not called on these inputs; give inputs that pass it, or name another list "
-            "with blocks=..."
+            f"{blocks.path!r} was not called on these inputs; give inputs that pass it, or as blocks the "
+            "path of another list"
         )
     count = min(len(calls[-1].after), len(calls[-1].before))
     for l, call in enumerate(calls):
@@ -40,8 +40,7 @@ def stream_count(tape: Tape, blocks: Blocks) -> int:
         if not count:
             raise InputError(
                 f"the output of {call.path} (block {l}) is not the input of {after.path}, so {blocks.path!r} "
-                "is not where one residual stream passes; name the module that it passes, as "
-                "blocks='path.to.list'"
+                "is not where one residual stream passes; give as blocks the path of the list that it passes"
             )
     if not count:
         raise InputError(f"{calls[-1].path} puts out nothing of the shape of its input; name other blocks")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ..auditing.probed import NOT_READ
 from .ends import require_encodable
-from .flags import Commands, field_flags, fields
+from .flags import Commands, field_flags, fields, like
 from .given import require_read
 from .loading import loaded
 from .profiles import PLUS_MINUS, print_table
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ..auditing.identify import Identification
     from ..auditing.probe import Probe
     from ..auditing.read import Reading
+    from ..models.model import Model
 
 #: the parts of an audit that can be had alone, in their order
 PARTS = ("read", "probe", "identify")
@@ -33,7 +35,8 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--only", metavar="PART", help="read, probe or identify (default: an audit)")
     parser.add_argument(
-        "--expected", help="what it should be: a text form, a model's name or a configuration's path"
+        "--expected",
+        help="what it should be: a text form, a model's name or a configuration's path; or --like and flags",
     )
     parser.add_argument("--html", metavar="FILE", help="write the audit as a page")
     parser.add_argument("--blocks", metavar="PATH", help="of the list of blocks in the module")
@@ -41,7 +44,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--placement", help="of the norms, where the module does not say it")
-    field_flags(parser)
+    field_flags(parser, NOT_READ)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -49,6 +52,8 @@ def _run(args: argparse.Namespace) -> int:
 
     if args.only is not None:
         arguments.choice("part", args.only, PARTS)
+    if args.only is None and args.like is not None:
+        return _audited(args, _expected_like(args), {})
     stated = {name: value for name, value in fields(args).items() if name != "tokens"}
     if args.placement is not None:
         stated["placement"] = args.placement
@@ -58,20 +63,34 @@ def _run(args: argparse.Namespace) -> int:
         require_read(args, "--only probe", (*COMMON, "networks"))
     if args.only == "identify":
         require_read(args, "--only identify", (*COMMON, "networks", *stated))
+    if args.only is None:
+        return _audited(args, args.expected, stated)
+    return _part(_build(args), args, stated)
+
+
+def _build(args: argparse.Namespace) -> Any:
     if not args.json:
         require_encodable("√" + PLUS_MINUS)
-    build = loaded(args.build)
-    return _audited(build, args, stated) if args.only is None else _part(build, args, stated)
+    return loaded(args.build)
 
 
-def _audited(build: Any, args: argparse.Namespace, stated: dict[str, Any]) -> int:
+def _expected_like(args: argparse.Namespace) -> Model:
+    """The model that a module should be, by --like and flags."""
+    from ..base.errors import InputError
+
+    if args.expected is not None:
+        raise InputError("audit takes --expected or --like, not both; flags go over the fields of either")
+    return like(args, {} if args.placement is None else {"placement": args.placement})
+
+
+def _audited(args: argparse.Namespace, expected: Model | str | None, stated: dict[str, Any]) -> int:
     from ..auditing.audit import HEALTHY, audit
     from ..base.files import require_file
 
     require_file(args.html)
     progress = False if args.quiet else None
-    options = {"networks": args.networks, "expected": args.expected, "progress": progress, **_options(args)}
-    found = audit(build, **options, **stated)
+    options = {"networks": args.networks, "expected": expected, "progress": progress, **_options(args)}
+    found = audit(_build(args), **options, **stated)
     if args.html is not None:
         found.write_html(args.html)
     if args.json:

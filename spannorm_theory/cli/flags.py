@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .given import prepare
 
 if TYPE_CHECKING:
+    from ..models.model import Model
     from ..spec.architecture import Architecture
 
 Run = Callable[[argparse.Namespace], int]
@@ -127,14 +129,17 @@ def architecture_flags(parser: argparse.ArgumentParser) -> None:
     field_flags(parser)
 
 
-def field_flags(parser: argparse.ArgumentParser) -> None:
-    """A model, and one flag for each field, in groups, that go over its own."""
+def field_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    """A model, and one flag for each field but those ``without``, in groups, that go over its own."""
     parser.add_argument(
         "--like", metavar="NAME", help="a published model (see: spannorm model), or a configuration's file"
     )
     for title, rows in FIELDS.items():
+        offered = [row for row in rows if row[0] not in without]
+        if not offered:
+            continue
         group = parser.add_argument_group(title)
-        for name, kind, text in rows:
+        for name, kind, text in offered:
             flag = "--" + name.replace("_", "-")
             if kind is bool:
                 group.add_argument(flag, action="store_true", help=text)
@@ -154,7 +159,7 @@ def architecture(args: argparse.Namespace) -> Architecture:
         name: getattr(args, name) for name in ("placement", "scaling") if getattr(args, name) is not None
     }
     if args.like is not None:
-        return _like(args, {**named, **given_fields(args)})
+        return like(args, named).arch
     if args.placement is None:
         from ..base.errors import InputError
 
@@ -171,7 +176,7 @@ def fields(args: argparse.Namespace) -> dict[str, Any]:
         return given_fields(args)
     from ..spec.fields import Fields
 
-    values = _like(args, given_fields(args)).to_dict()
+    values = like(args).arch.to_dict()
     sizes = {name for name, _, _ in FIELDS["sizes"]}
     return {
         name: value
@@ -189,27 +194,28 @@ def like_scaling(args: argparse.Namespace) -> str:
     return named(args.like).arch.scaling
 
 
-def _like(args: argparse.Namespace, given: dict[str, Any]) -> Architecture:
-    """The architecture of --like with fields that go over its own; standard error says what it leaves out."""
+def like(args: argparse.Namespace, over: Mapping[str, Any] = MappingProxyType({})) -> Model:
+    """The model of --like, over whose fields those go that are given, and flags; standard error says what it
+    leaves out."""
     import sys
 
     from ..models.named import named
 
-    found = named(args.like, **given)
+    found = named(args.like, **{**over, **given_fields(args)})
     if found.gaps and not getattr(args, "quiet", False):
         features = "; ".join(gap.feature for gap in found.gaps)
         print(
             f"spannorm: not modelled of {found.name}: {features} (spannorm model {args.like})",
             file=sys.stderr,
         )
-    return found.arch
+    return found
 
 
 def given_fields(args: argparse.Namespace) -> dict[str, Any]:
     """The architecture fields that flags have set."""
     values: dict[str, Any] = {}
     for name, kind, _ in chain.from_iterable(FIELDS.values()):
-        value = getattr(args, name)
+        value = getattr(args, name, None)  # not every command has every flag
         if value is not None and not (kind is bool and value is False):
             values[name] = value
     for name in {"init", "logit_scale"} & set(values):

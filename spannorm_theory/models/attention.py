@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import sqrt
+from typing import Any
 
+from ..spec.fields import Fields
 from .config import Config
 from .effects import ALIBI, LATENT, ROTATED_PART, SHORT, SINK
 from .families import Family
@@ -13,35 +15,32 @@ from .settle import Fact
 from .stream import embedding
 
 
-def attention(
-    config: Config, row: Family, tokens: int, variance: float, one_std: bool = True
-) -> Iterator[Fact]:
+def attention(config: Config, row: Family, given: Mapping[str, Any], variance: float) -> Iterator[Fact]:
     """The facts of attention, in the order in which an architecture takes them.
 
     Args:
-        tokens: of the text.
+        given: fields that go over the configuration's; of these, tokens, heads and init count.
         variance: of a matrix's product with a normed token.
-        one_std: whether all matrices have one standard deviation, and not one by their shape.
     """
     width, heads = config.whole("width"), config.whole("heads")
     latent = config.value("latent_keys") is not None
     word = "v_head_dim" if latent else "head_width"
     head = config.whole(word, row.head or max(1, width // heads))
-    yield from _heads(config, width, heads, head)
+    yield from _heads(config, width, heads, head, given.get("heads"))
     if row.positions == "rope":
         yield Fact("rotary positions", SHORT, {"positions": "rope"})
     if row.positions == "alibi":
         yield Fact("ALiBi", ALIBI)
     yield from _norms(config, row, variance**2)
-    yield from layers(config, row, tokens)
+    yield from layers(config, row, given.get("tokens", Fields.tokens))
     if row.positions == "rope":
         yield from rotary(config, row, head)
-    yield from _latent(config, row, head, one_std) if latent else _logits(config, row, head)
+    yield from _latent(config, row, head, not isinstance(given.get("init"), str)) if latent else _logits(config, row, head)
     if row.sinks:
         yield Fact("an attention sink in every head", SINK, {"sinks": True})
 
 
-def _heads(config: Config, width: int, heads: int, head: int) -> Iterator[Fact]:
+def _heads(config: Config, width: int, heads: int, head: int, asked: int | None) -> Iterator[Fact]:
     if head * heads != width:
         yield Fact(
             f"heads of width {head}, where width / heads is {width / heads:.4g}",
@@ -55,8 +54,14 @@ def _heads(config: Config, width: int, heads: int, head: int) -> Iterator[Fact]:
         yield Fact(
             f"{groups} heads of keys and values for {heads} of queries",
             "tokens become alike a little slower without",
-            {"kv_heads": groups},
+            {"kv_heads": groups if asked is None else _as_shared(groups / heads, asked)},
         )
+
+
+def _as_shared(share: float, heads: int) -> int:
+    """The divisor of another number of query heads that is nearest to this share of them."""
+    divisors = [k for k in range(1, heads + 1) if heads % k == 0]
+    return min(divisors, key=lambda k: abs(k - share * heads))
 
 
 def _norms(config: Config, row: Family, logits: float) -> Iterator[Fact]:

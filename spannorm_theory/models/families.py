@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..base.errors import UnknownNameError
+from ..base.errors import InputError, UnknownNameError
 from .config import Config
 
 When = tuple[tuple[str, Any, dict[str, Any]], ...]
@@ -66,48 +66,50 @@ class Family:
     when: When = ()
 
 
-_PARALLEL = {"placement": "parallel-pre"}
-_PRE = {"placement": "pre-norm"}
-_HEADS = {"qk_norm": "head"}
+_PARALLEL: dict[str, Any] = {"placement": "parallel-pre"}
+_HEADS: dict[str, Any] = {"qk_norm": "head"}
 _TOP_K: When = (("norm_topk_prob", True, {"gates": "renormalised"}),)
-_DEEPSEEK = Family(gates="sigmoid", shared_experts=1, when=(("norm_topk_prob", False, {"gates": "none"}),))
-_BERT = Family(
-    "post-norm",
-    norm="layer",
+
+# the kinds that rows are variations of; the second has a larger epsilon
+_LLAMA = Family()
+_COARSE = replace(_LLAMA, epsilon=1e-5)
+_LAYER = replace(_COARSE, norm="layer")
+_GPT = replace(_LAYER, gated=False, activation="gelu")
+_SANDWICH = replace(_LLAMA, placement="sandwich")
+_OLMO2 = replace(_COARSE, placement="olmo2", qk_norm="width")
+_GEMMA = replace(
+    _LLAMA,
+    activation="gelu_pytorch_tanh",
+    embedding="sqrt-width",
+    head=256,
+    when=(("use_bidirectional_attention", True, {"mask": "none"}),),
+)
+_DEEPSEEK = replace(
+    _LLAMA, gates="sigmoid", shared_experts=1, when=(("norm_topk_prob", False, {"gates": "none"}),)
+)
+_BERT = replace(
+    _GPT,
+    placement="post-norm",
     mask="none",
     epsilon=1e-12,
-    gated=False,
-    activation="gelu",
     positions="learned",
     rows=3,
     shared=1,
     embedding="norm",
     when=(("is_decoder", True, {"mask": "causal"}),),
 )
-_GEMMA = Family(
-    activation="gelu_pytorch_tanh",
-    embedding="sqrt-width",
-    head=256,
-    when=(("use_bidirectional_attention", True, {"mask": "none"}),),
-)
-_COHERE = Family("parallel-pre", norm="layer", epsilon=1e-5, base=5e5, when=(("use_qk_norm", True, _HEADS),))
+_COHERE = replace(_LAYER, **_PARALLEL, base=5e5, when=(("use_qk_norm", True, _HEADS),))
 
 FAMILIES: dict[str, Family] = {
     "bert": _BERT,
-    "bloom": Family(
-        norm="layer", epsilon=1e-5, gated=False, activation="gelu", positions="alibi", embedding="norm"
-    ),
+    "bloom": replace(_GPT, positions="alibi", embedding="norm"),
     "cohere": _COHERE,
     "cohere2": replace(_COHERE, base=1e4, window=3, period=4, unpositioned="full", when=()),
-    "deepseek_v2": Family(gates="softmax", shared_experts=2),
+    "deepseek_v2": replace(_LLAMA, gates="softmax", shared_experts=2),
     "deepseek_v3": _DEEPSEEK,
-    "exaone4": Family("olmo2", epsilon=1e-5, qk_norm="head", window=3, period=4, unpositioned="full"),
-    "falcon": Family(
-        "pre-norm",
-        norm="layer",
-        epsilon=1e-5,
-        gated=False,
-        activation="gelu",
+    "exaone4": replace(_OLMO2, qk_norm="head", window=3, period=4, unpositioned="full"),
+    "falcon": replace(
+        _GPT,
         when=(
             ("parallel_attn", True, _PARALLEL),
             ("new_decoder_architecture", True, _PARALLEL),
@@ -117,38 +119,24 @@ FAMILIES: dict[str, Family] = {
     "gemma": _GEMMA,
     "gemma2": replace(_GEMMA, placement="sandwich", window=1, period=2),
     "gemma3_text": replace(_GEMMA, placement="sandwich", qk_norm="head", window=5, period=6),
-    "glm": Family(epsilon=1.5625e-7, share=0.5),
-    "glm4": Family("sandwich", epsilon=1.5625e-7, share=0.5),
+    "glm": replace(_LLAMA, epsilon=1.5625e-7, share=0.5),
+    "glm4": replace(_SANDWICH, epsilon=1.5625e-7, share=0.5),
     "glm4_moe": replace(
         _DEEPSEEK, epsilon=1e-5, share=0.5, when=(*_DEEPSEEK.when, ("use_qk_norm", True, _HEADS))
     ),
-    "gpt2": Family(
-        scaling="gpt2",
-        norm="layer",
-        epsilon=1e-5,
-        gated=False,
-        activation="gelu_new",
-        positions="learned",
-        rows=2,
+    "gpt2": replace(_GPT, scaling="gpt2", activation="gelu_new", positions="learned", rows=2),
+    "gpt_neox": replace(
+        _GPT, **_PARALLEL, share=0.25, when=(("use_parallel_residual", False, {"placement": "pre-norm"}),)
     ),
-    "gpt_neox": Family(
-        "parallel-pre",
-        norm="layer",
-        epsilon=1e-5,
-        gated=False,
-        activation="gelu",
-        share=0.25,
-        when=(("use_parallel_residual", False, _PRE),),
-    ),
-    "gpt_oss": Family(head=64, epsilon=1e-5, base=1.5e5, window=1, period=2, gate="swiglu-oss", sinks=True),
-    "gptj": Family("parallel-pre", norm="layer", epsilon=1e-5, gated=False, activation="gelu_new"),
-    "granite": Family(),
-    "granitemoe": Family(),
-    "hunyuan_v1_dense": Family(epsilon=1e-5, qk_norm="head"),
-    "hunyuan_v1_moe": Family(epsilon=1e-5, qk_norm="head", shared_experts=1),
-    "llama": Family(),
-    "llama4_text": Family(
-        epsilon=1e-5,
+    "gpt_oss": replace(_COARSE, head=64, base=1.5e5, window=1, period=2, gate="swiglu-oss", sinks=True),
+    "gptj": replace(_GPT, **_PARALLEL, activation="gelu_new"),
+    "granite": _LLAMA,
+    "granitemoe": _LLAMA,
+    "hunyuan_v1_dense": replace(_COARSE, **_HEADS),
+    "hunyuan_v1_moe": replace(_COARSE, **_HEADS, shared_experts=1),
+    "llama": _LLAMA,
+    "llama4_text": replace(
+        _COARSE,
         base=5e5,
         qk_norm="rope",
         unpositioned="listed",
@@ -158,51 +146,38 @@ FAMILIES: dict[str, Family] = {
         shared_experts=1,
         when=(("use_qk_norm", False, {"qk_norm": "none"}),),
     ),
-    "minicpm3": Family(epsilon=1e-5, std=0.1),
-    "mistral": Family(window=1),
-    "mixtral": Family(epsilon=1e-5, base=1e6, window=1),
-    "mpt": Family(norm="layer", epsilon=1e-5, gated=False, activation="gelu", positions="alibi"),
-    "nemotron": Family(
-        norm="layer", gain=2.0, epsilon=1e-5, std=0.0134, gated=False, activation="relu2", share=0.5
-    ),
-    "olmo": Family(norm="layer", epsilon=1e-5),
-    "olmo2": Family("olmo2", epsilon=1e-5, qk_norm="width"),
-    "olmo3": Family("olmo2", epsilon=1e-5, base=5e5, qk_norm="width", window=3, period=4),
-    "olmoe": Family(epsilon=1e-5, qk_norm="width", gates="softmax", when=_TOP_K),
-    "opt": Family(
-        norm="layer",
-        epsilon=1e-5,
-        gated=False,
+    "minicpm3": replace(_COARSE, std=0.1),
+    "mistral": replace(_LLAMA, window=1),
+    "mixtral": replace(_COARSE, base=1e6, window=1),
+    "mpt": replace(_GPT, positions="alibi"),
+    "nemotron": replace(_GPT, gain=2.0, std=0.0134, activation="relu2", share=0.5),
+    "olmo": _LAYER,
+    "olmo2": _OLMO2,
+    "olmo3": replace(_OLMO2, base=5e5, window=3, period=4),
+    "olmoe": replace(_COARSE, qk_norm="width", gates="softmax", when=_TOP_K),
+    "opt": replace(
+        _GPT,
         activation="relu",
         positions="learned",
         rows=2,
         when=(("do_layer_norm_before", False, {"placement": "post-norm"}),),
     ),
-    "phi": Family(
-        "parallel-pre",
-        norm="layer",
-        epsilon=1e-5,
-        gated=False,
-        activation="gelu_new",
-        share=0.5,
-        when=(("qk_layernorm", True, _HEADS),),
+    "phi": replace(
+        _GPT, **_PARALLEL, activation="gelu_new", share=0.5, when=(("qk_layernorm", True, _HEADS),)
     ),
-    "phi3": Family(epsilon=1e-5, window=1),
-    "qwen2": Family(),
-    "qwen2_moe": Family(gates="softmax", when=_TOP_K),
-    "qwen3": Family(head=128, qk_norm="head"),
-    "qwen3_moe": Family(qk_norm="head", gates="softmax", when=_TOP_K),
+    "phi3": replace(_COARSE, window=1),
+    "qwen2": _LLAMA,
+    "qwen2_moe": replace(_LLAMA, gates="softmax", when=_TOP_K),
+    "qwen3": replace(_LLAMA, **_HEADS, head=128),
+    "qwen3_moe": replace(_LLAMA, **_HEADS, gates="softmax", when=_TOP_K),
     "roberta": _BERT,
-    "smollm3": Family(base=2e6, unpositioned="listed"),
-    "stablelm": Family(
-        norm="layer",
-        epsilon=1e-5,
+    "smollm3": replace(_LLAMA, base=2e6, unpositioned="listed"),
+    "stablelm": replace(
+        _LAYER,
         share=0.25,
         when=(("use_parallel_residual", True, _PARALLEL), ("qk_layernorm", True, _HEADS)),
     ),
-    "starcoder2": Family(
-        norm="layer", epsilon=1e-5, std=0.018042, gated=False, activation="gelu_pytorch_tanh", window=1
-    ),
+    "starcoder2": replace(_GPT, std=0.018042, activation="gelu_pytorch_tanh", window=1),
 }
 
 #: model types that build what another row says
@@ -213,8 +188,11 @@ def family_of(model_type: Any) -> Family:
     """The row of a model type.
 
     Raises:
+        InputError: there is none.
         UnknownNameError: naming the nearest.
     """
+    if model_type is None:
+        raise InputError(f"the configuration has no model_type; known: {', '.join(FAMILIES)}")
     name = SAME.get(model_type, model_type) if isinstance(model_type, str) else model_type
     if not isinstance(name, str) or name not in FAMILIES:
         raise UnknownNameError("model type", model_type, [*FAMILIES, *SAME])

@@ -88,11 +88,10 @@ def _core(config: Config, family: Family, given: Mapping[str, Any]) -> dict[str,
 
 
 def _facts(config: Config, family: Family, core: Mapping[str, Any], given: Mapping[str, Any]) -> list[Fact]:
-    tokens = given.get("tokens", Fields.tokens)
     variance = core["width"] * (core["init"] * family.gain) ** 2
     facts = [
         *stream(config, family),
-        *attention(config, family, tokens, variance, not isinstance(given.get("init", 0.0), str)),
+        *attention(config, family, given, variance),
         *feedforward(config, family, variance),
     ]
     of_ids, loss = given.get("inputs", "gaussian") != "gaussian", given.get("loss") == "cross-entropy"

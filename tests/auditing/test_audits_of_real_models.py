@@ -6,106 +6,156 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
 from torch import nn
 
 import spannorm_theory as st
 
+pytest.importorskip("transformers")
+from families import FAMILIES, builder
+
 pytestmark = [pytest.mark.models, pytest.mark.usefixtures("registries", "own_generator")]
-transformers = pytest.importorskip("transformers")
 
-DEPTH = 4
-SIZES = {
-    "hidden_size": 128,
-    "intermediate_size": 352,
-    "num_hidden_layers": DEPTH,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 4000,
+WIDTH, DEPTH, TOKENS = 128, 4, 16
+PLAIN = {"hidden_size": WIDTH, "num_attention_heads": 4, "intermediate_size": 4 * WIDTH}
+GATED = {**PLAIN, "intermediate_size": 352, "num_key_value_heads": 2, "head_dim": 32}
+EXPERTS = {**GATED, "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": WIDTH}
+#: twenty families without gaps; the sizes of the first are in ``families.py``
+HEALTHY: dict[str, dict[str, Any]] = {
+    **{name: {} for name in FAMILIES if name not in ("olmo2", "mixtral", "minicpm3", "deepseek_v3")},
+    **{name: GATED for name in ("qwen2", "gemma", "phi3", "stablelm", "olmo", "glm", "smollm3")},
+    "starcoder2": {**PLAIN, "num_key_value_heads": 2},
+    "gptj": {"n_embd": WIDTH, "n_head": 4, "rotary_dim": 16},
 }
-CONFIGS: dict[str, dict[str, Any]] = {
-    "llama": SIZES,
-    "gemma2": {**SIZES, "head_dim": 32, "sliding_window": 6},
-    "cohere2": {**SIZES, "sliding_window": 6},
-    "nemotron": {**SIZES, "head_dim": 32},
-    "granite": SIZES,
-    "gpt2": {"n_embd": 128, "n_layer": DEPTH, "n_head": 4, "vocab_size": 4000, "n_positions": 32},
-}
+#: what an author means who puts GPT-2's depth factor on a Llama
+SCALED = {"scaling": "gpt2"}
 
 
-def audited(family: str, fault: Callable[[Any], object] = lambda model: None) -> st.Audit:
-    config = transformers.AutoConfig.for_model(family, **CONFIGS[family])
-
-    def build(seed: int) -> nn.Module:
-        model: nn.Module = transformers.AutoModel.from_config(config, attn_implementation="eager")
-        with torch.no_grad():
-            fault(model)
-        return model
-
-    return st.audit(build, networks=32, tokens=16, progress=False)
+def audited(
+    family: str,
+    fault: Callable[[Any], object] = lambda model: None,
+    sizes: dict[str, Any] = {},  # noqa: B006
+    **fields: Any,
+) -> st.Audit:
+    build = builder(family, fault, DEPTH, WIDTH, **sizes)
+    return st.audit(build, networks=32, tokens=TOKENS, progress=False, **fields)
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.statistical
+@pytest.mark.parametrize("family", HEALTHY)
 def test_a_family_as_it_comes_is_healthy(family: str) -> None:
-    found = audited(family)
+    found = audited(family, sizes=HEALTHY[family])
     assert found.verdict == "healthy", found.summary()
 
 
-def scaled(factor: float, *names: str) -> Callable[[Any], object]:
-    """A factor on matrices of every block, by how their names end."""
+def scaled(**factors: float) -> Callable[[Any], object]:
+    """Factors on matrices of every block, by how their names end; "__" stands for a point."""
 
     def fault(model: Any) -> None:
         for name, parameter in model.named_parameters():
-            if name.endswith(tuple(f"{one}.weight" for one in names)):
-                parameter.mul_(factor)
+            for end, factor in factors.items():
+                if name.endswith(f"{end.replace('__', '.')}.weight"):
+                    parameter.mul_(factor)
 
     return fault
 
 
 def gains(model: Any) -> None:
     for name, parameter in model.named_parameters():
-        if "norm" in name:
+        if parameter.ndim == 1 and name.endswith("weight") and "q_norm" not in name and "k_norm" not in name:
             parameter.fill_(2)
 
 
 def epsilons(model: Any) -> None:
     for module in model.modules():
-        if hasattr(module, "variance_epsilon"):
-            module.variance_epsilon = 1e-3
+        for name in ("variance_epsilon", "eps"):
+            if hasattr(module, name):
+                setattr(module, name, 1e-3)
 
 
 def copies(model: Any) -> None:
-    for layer in model.layers[1:]:
-        layer.load_state_dict(model.layers[0].state_dict())
+    blocks = model.h if hasattr(model, "h") else model.layers
+    for block in blocks[1:]:
+        block.load_state_dict(blocks[0].state_dict())
 
 
-@pytest.mark.parametrize(
-    ("family", "fault", "whats"),
-    [
-        ("gpt2", scaled(3, "mlp.c_proj"), ["ffn.down"]),
-        ("gpt2", scaled(2**0.5, "c_proj"), ["attn.output", "ffn.down"]),
-        ("gpt2", scaled(0.5, "c_attn"), ["attn.query", "attn.key", "attn.value"]),
-        ("gpt2", scaled(40, "wte"), ["input"]),
-        ("llama", scaled(0.3, "gate_proj"), ["ffn.gate"]),
-        ("llama", scaled(0.5, "layers.2.mlp.down_proj"), ["ffn.down"]),
-        ("llama", gains, ["norm_gain"]),
-        ("llama", epsilons, ["norm_epsilon"]),
-        ("llama", copies, ["equal blocks"]),
+def unmultiplied(model: Any) -> None:
+    """The embedding's factor left out."""
+    if hasattr(model, "embedding_multiplier"):
+        model.embedding_multiplier = 1.0
+    else:
+        model.embed_tokens.embed_scale.fill_(1.0)
+
+
+def without(path: str) -> Callable[[Any], object]:
+    return lambda model: model.set_submodule(path, nn.Identity())
+
+
+DEEP = (2 * DEPTH) ** -0.5
+QKV = ["attn.query", "attn.key", "attn.value"]
+OUT = ["attn.output", "ffn.down"]
+GPT_OUT = {"c_proj": 1 / DEEP}
+LLAMA_OUT = {"o_proj": DEEP, "down_proj": DEEP}
+
+#: eleven faults on two families each: family, fault, fields of what is expected, and what must be named
+FAULTS: dict[str, list[tuple[str, Callable[[Any], object], dict[str, Any], list[str]]]] = {
+    "depth factor on gate or up, not on down": [
+        ("llama", scaled(o_proj=DEEP, gate_proj=DEEP), SCALED, ["ffn.gate", "ffn.down"]),
+        ("gpt2", scaled(mlp__c_proj=1 / DEEP, c_fc=DEEP), {}, ["ffn.up", "ffn.down"]),
     ],
+    "output projections unscaled": [("gpt2", scaled(**GPT_OUT), {}, OUT), ("qwen3", scaled(), SCALED, OUT)],
+    "scaled by L, not 2 L": [
+        ("gpt2", scaled(c_proj=2**0.5), {}, OUT),
+        ("llama", scaled(o_proj=DEPTH**-0.5, down_proj=DEPTH**-0.5), SCALED, OUT),
+    ],
+    "factor on queries, keys and values too": [
+        ("gpt2", scaled(c_attn=DEEP), {}, QKV),
+        ("llama", scaled(q_proj=DEEP, k_proj=DEEP, v_proj=DEEP, **LLAMA_OUT), SCALED, QKV),
+    ],
+    "norm gain 2": [("llama", gains, {}, ["norm_gain"]), ("gpt2", gains, {}, ["norm_gain"])],
+    "epsilon 1e-3": [("llama", epsilons, {}, ["norm_epsilon"]), ("gpt2", epsilons, {}, ["norm_epsilon"])],
+    "embedding not multiplied": [
+        ("gemma2", unmultiplied, {}, ["input"]),
+        ("granite", unmultiplied, {}, ["input"]),
+    ],
+    "router x 10": [
+        ("mixtral", scaled(mlp__gate=10), {}, ["ffn.router"]),
+        ("qwen3_moe", scaled(mlp__gate=10), {}, ["ffn.router"]),
+    ],
+    "copied blocks": [("llama", copies, {}, ["equal blocks"]), ("gpt2", copies, {}, ["equal blocks"])],
+    "wrong fan-in on a fused matrix": [
+        ("gpt2", scaled(c_attn=3**-0.5), {}, QKV),
+        ("gpt_neox", scaled(query_key_value=3**-0.5), {}, QKV),
+    ],
+    "one block's matrix": [
+        ("llama", scaled(layers__2__mlp__down_proj=0.5), {}, ["ffn.down"]),
+        ("qwen3", scaled(layers__2__mlp__down_proj=3), {}, ["ffn.down"]),
+    ],
+}
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    ("family", "fault", "fields", "whats"),
+    [pytest.param(*one, id=f"{fault}-{one[0]}") for fault, both in FAULTS.items() for one in both],
 )
 def test_a_fault_that_tensors_show_is_named(
-    family: str, fault: Callable[[Any], object], whats: list[str]
+    family: str, fault: Callable[[Any], object], fields: dict[str, Any], whats: list[str]
 ) -> None:
-    found = audited(family, fault)
+    found = audited(family, fault, EXPERTS if family == "qwen3_moe" else {}, **fields)
     assert [one.what for one in found.deviations] == whats, found.summary()
     assert found.verdict == "departs"
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize(
     ("family", "path", "branch"),
-    [("gpt2", "h.2.ln_1", "attention"), ("llama", "layers.1.post_attention_layernorm", "ffn")],
+    [
+        ("gpt2", "h.2.ln_1", "attention"),
+        ("llama", "layers.1.post_attention_layernorm", "ffn"),
+        ("qwen3", "layers.2.input_layernorm", "attention"),
+    ],
 )
 def test_a_norm_that_is_not_there_is_named(family: str, path: str, branch: str) -> None:
-    found = audited(family, lambda model: model.set_submodule(path, nn.Identity()))
+    found = audited(family, without(path))
     assert found.suspect is not None, found.summary()
     assert found.suspect.sentence == f"the norm in front of {branch} of block {path.split('.')[1]} is missing"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -408,3 +410,19 @@ def test_a_build_that_returns_one_network_again_is_refused() -> None:
     model = Model()
     with pytest.raises(InputError, match="with the weights of an earlier one"):
         st.probe(lambda seed: model, networks=2, tokens=4, progress=False)
+
+
+@pytest.mark.exact
+def test_networks_do_not_outlive_their_measurement() -> None:
+    alive: weakref.WeakSet[Model] = weakref.WeakSet()
+    counts = []
+
+    def build(seed: int) -> Model:
+        gc.collect()
+        counts.append(len(alive))
+        model = Model()
+        alive.add(model)
+        return model
+
+    st.probe(build, networks=4, tokens=4, progress=False)
+    assert max(counts) <= 1

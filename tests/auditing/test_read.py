@@ -355,7 +355,7 @@ def test_what_the_architecture_lacks_is_a_gap() -> None:
     assert "biases on attn.output" in gaps
     assert "parameters without a role: extra.weight" in gaps
     assert "the placement of the norms" in gaps
-    assert "pass activation=" in gaps["the activation"]
+    assert "state activation" in gaps["the activation"]
 
 
 @pytest.mark.exact
@@ -439,3 +439,71 @@ def test_what_cannot_be_read_is_refused_in_one_line(call: Callable[[], object], 
         call()
     assert "\n" not in str(error.value)
     assert isinstance(error.value, InputError)
+
+
+def test_heads_and_experts_with_the_same_numbers_are_a_gap() -> None:
+    model = Model()
+    key = model.blocks[1].attn.k_proj.weight.data.view(HEADS, -1)
+    key[2] = key[0]
+    gap = next(gap for gap in read_plain(model).gaps if "the same numbers" in gap.feature)
+    assert gap.feature == "heads of attn.key hold the same numbers"
+
+    class Experts(nn.Module):
+        def __init__(self, block: Any, equal: bool) -> None:
+            super().__init__()
+            self.attn, self.norm1, self.norm2 = block.attn, block.norm1, block.norm2
+            self.gate = nn.Linear(WIDTH, 3, bias=False)
+            self.experts = nn.ModuleList(Model().blocks[0].ffn for _ in range(3))
+            if equal:
+                self.experts[2].load_state_dict(self.experts[0].state_dict())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x + self.attn(self.norm1(x))
+            y = self.norm2(x)
+            shares = self.gate(y).softmax(-1)
+            return x + sum(shares[..., i : i + 1] * expert(y) for i, expert in enumerate(self.experts))
+
+    for equal in (False, True):
+        model = Model()
+        model.blocks = nn.ModuleList(Experts(block, equal) for block in model.blocks)
+        features = [gap.feature for gap in read_plain(model).gaps]
+        assert ("experts of ffn.up, experts of ffn.down hold the same numbers" in features) is equal
+        assert not any("heads of" in feature for feature in features)
+
+
+def read_plain(model: nn.Module) -> st.Reading:
+    return st.read(model, tokens=4, placement="pre-norm", activation="gelu")
+
+
+def test_frozen_and_tied_parameters_are_named() -> None:
+    model = Model()
+    model.lm_head.weight = model.embed.weight
+    model.norm.weight.requires_grad_(False)
+    found = read_plain(model)
+    assert found.notes == ("one parameter: embed.weight and lm_head.weight", "without gradient: norm.weight")
+    assert found.gaps == read_plain(Model()).gaps
+    assert "note: one parameter: embed.weight and lm_head.weight" in found.text()
+    for block in model.blocks:
+        block.ffn.requires_grad_(False)
+    model.blocks[0].attn.k_proj.weight = model.blocks[0].attn.q_proj.weight
+    features = [gap.feature for gap in read_plain(model).gaps]
+    assert (
+        "without gradient: blocks.0.ffn.fc1.weight, blocks.0.ffn.fc2.weight, blocks.1.ffn.fc1.weight, "
+        in ("".join(features))
+    )
+    assert "one parameter: blocks.0.attn.q_proj.weight and blocks.0.attn.k_proj.weight" in features
+
+
+@pytest.mark.parametrize(("epsilon", "named"), [(1e-3, True), (1e-12, False), (1.02e-3, False)])
+def test_norms_of_different_epsilons_are_told_apart(epsilon: float, named: bool) -> None:
+    """The largest counts for all; another is named where it changes what its norm puts out."""
+    model = Model()
+    for norm in model.modules():
+        if isinstance(norm, Norm):
+            norm.epsilon = 1e-3 if epsilon > 1e-12 else 1e-12
+    model.blocks[1].norm2.epsilon = 1e-8 if named else epsilon
+    found = read_plain(model)
+    odd = [gap.feature for gap in found.gaps if "different epsilons" in gap.feature]
+    assert odd == (["norms of different epsilons: blocks.1.norm2 (1e-08)"] if named else [])
+    assert found.arch is not None
+    assert found.arch.norm_epsilon == pytest.approx(1e-3 if epsilon > 1e-12 else 0, rel=0.03)

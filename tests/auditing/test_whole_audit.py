@@ -135,7 +135,8 @@ def test_what_no_single_change_explains_is_said_to_be() -> None:
 
 def test_without_an_expectation_the_networks_are_held_against_what_was_read() -> None:
     found = st.audit(lambda seed: Model(depth=3), networks=24, tokens=12, activation="gelu", progress=False)
-    assert found.source == "the rule that was read"
+    assert "against no expectation, only the theory of what was read" in found.summary().splitlines()[0]
+    assert "networks against what was read: " in found.summary()
     assert found.arch.placement == "pre-norm"
     assert found.deviations == ()
 
@@ -169,6 +170,29 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert page.exists()
 
 
+def test_a_model_with_flags_over_it_is_an_expectation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from modules import Model\n"
+        "def build(seed):\n    return Model(depth=3)\n"
+    )
+    flags = ["--tokens", "12", "--quiet", "--networks", "3", "--like", "gpt2"]
+    build = f"{tmp_path / 'mine.py'}:build"
+    assert main(["audit", build, *flags]) == 2
+    assert "the module has depth=3, and depth=12 is expected" in capsys.readouterr().err
+    assert main(["audit", build, *flags, "--depth", "3", "--width", "32", "--heads", "4"]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("Model: DEPARTS, against gpt2\n")
+    assert "mask is 'none' where 'causal' is expected" in said
+    assert main(["audit", build, *flags, "--expected", "pre-norm"]) == 2
+    assert "takes --expected or --like, not both" in capsys.readouterr().err
+    for unread in ("--loss", "--inputs", "--vocabulary", "--dropout"):
+        assert main(["audit", build, unread, "1"]) == 2
+        assert f"unknown flag of audit '{unread}'" in capsys.readouterr().err
+
+
 def test_refusals(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="audit needs standard errors"):
         st.audit(Model())
@@ -176,6 +200,8 @@ def test_refusals(capsys: pytest.CaptureFixture[str]) -> None:
         st.audit(lambda seed: Model(depth=3), networks=3, tokens=12, expected="pre-norm width=32 heads=4")
     with pytest.raises(InputError, match="expected must be an Architecture"):
         st.audit(lambda seed: Model(depth=3), networks=3, tokens=12, expected=7)
+    with pytest.raises(InputError, match="without dropout; leave out loss, dropout"):
+        st.audit(lambda seed: Model(depth=3), networks=3, loss="mean", dropout=0.1)
     assert main(["audit", "nothing.py:build"]) == 2
     assert "of a file that exists" in capsys.readouterr().err
 

@@ -76,7 +76,8 @@ def test_of_a_model_with_several_towers_the_text_is_read() -> None:
     ("config", "message"),
     [
         ({**LLAMA, "model_type": "lama"}, "unknown model type 'lama'; did you mean llama"),
-        ({**LLAMA, "model_type": None}, "unknown model type None"),
+        ({**LLAMA, "model_type": None}, "the configuration has no model_type; known: bert, bloom, "),
+        ({}, "the configuration has no model_type; known: bert, bloom, "),
         (
             {"model_type": "gpt2"},
             "a gpt2 configuration needs hidden_size or n_embd or d_model; this one has none",
@@ -394,3 +395,12 @@ def test_odd_values_of_any_key_are_read_or_refused(model_type: str) -> None:
         for value in HOSTILE:
             with suppress(InputError):
                 assert st.from_config({**sound, "rope_parameters": {"type": "yarn", key: value}}).arch.depth
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 1), (8, 2), (16, 4), (12, 3), (14, 2)])
+def test_other_heads_share_keys_and_values_in_the_same_groups(heads: int, kv_heads: int) -> None:
+    config = {**LLAMA, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}
+    found = st.from_config(config, heads=heads, width=heads * 16)
+    assert (found.arch.heads, found.arch.kv_heads) == (heads, kv_heads)
+    assert found.gaps == ()
+    assert st.from_config(config, heads=8, width=64, kv_heads=4).arch.kv_heads == 4
