@@ -71,7 +71,7 @@ def test_the_folder_holds_page_figures_tables_and_record(folder: Path) -> None:
         "tables/overview.csv",
         "tables/laws.csv",
     } <= names
-    for stem in ("comparison", "comparison-2"):
+    for stem in ("comparison",):
         assert {f"figures/{stem}.pdf", f"figures/{stem}.png"} <= names
     for stem in (
         "weight-gradients-depth-scaled-init",
