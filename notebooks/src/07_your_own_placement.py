@@ -67,7 +67,7 @@ st.plot.residuals(result)
 tables = [result.table]
 for name in ("pre-norm", "post-norm", "span-norm"):
     tables.append(st.verify(arch.with_(placement=name), networks=NETWORKS).table)
-st.plot.comparison(tables, ["variance", "grad_variance", "rank_collapse"], height=5.2)
+st.plot.comparison(tables, ["variance", "grad_variance", "rank_collapse"])
 
 # %% [markdown]
 # ## A scaling rule of your own

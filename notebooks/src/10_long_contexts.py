@@ -46,7 +46,7 @@ few[few["layer"].isin(layers)].pivot_table("value", ["quantity", "position"], "l
 # ## Against Monte Carlo
 #
 # Left, theory at 4,096 tokens and 48 blocks. Right, fewer blocks and tokens, where random networks can be
-# simulated: points are means over networks with standard errors, lines the theory. $q$ is the second moment
+# simulated: points are means over networks with 95 % intervals, lines the theory. $q$ is the second moment
 # of the stream per coordinate, $\gamma$ that of the loss gradient, 1 at the model's output.
 
 # %%

@@ -16,9 +16,9 @@ import spannorm_theory as st
 from spannorm_theory.base import symbols
 from spannorm_theory.derivation.rank_collapse import collapse_factor
 from spannorm_theory.gaussian.activations import ACTIVATIONS
-from spannorm_theory.plot.canvas.draw import Look, handle
 from spannorm_theory.plot.canvas.marks import placement_style, placement_title
 from spannorm_theory.plot.canvas.paper import new_figure, paper
+from spannorm_theory.plot.canvas.series import Look, handle
 
 #: inches of text that a figure has
 WIDTH = 6.5

@@ -55,7 +55,7 @@ QUANTITIES: dict[str, Quantity] = {
         Quantity("layer_cosine", "cosine across a block", r"\cos(x_l, x_{l+1})", per_block=True),
         Quantity(
             "branch_share",
-            "relative update of a block",
+            "squared relative update",
             r"\Vert\Delta x\Vert^2/\Vert x\Vert^2",
             per_block=True,
         ),

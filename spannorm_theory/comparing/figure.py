@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import matplotlib as mpl
@@ -14,17 +14,22 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..plot.canvas.draw import thin
-from ..plot.canvas.marks import Style, placement_style, sequence_style
+from ..plot.canvas.marks import Style, placement_style
 from ..plot.canvas.paper import new_figure, paper, venue
 from ..verification.estimators import log_mean, mean
 from .measures import Measures
 from .simulated import Samples
 
+#: quantity of each panel, and its label
+PANELS = {"grad_variance": "squared gradient norm,\nof that at the output", "token_cosine": "token cosine"}
+
+TEN = float(np.log(10))
+
 #: curves of a panel, at most
 MOST = 5
 
 #: height of a line of a name over the size of its letters, and letters from which on a rule has its own line
-APART, WIDEST = 1.15, 14
+APART, WIDEST = 1.2, 14
 
 
 def figure(
@@ -38,56 +43,63 @@ def figure(
     shown = [(one, own) for one, own in zip(found, samples, strict=True) if one.theory][:MOST]
     if not shown:
         raise AssumptionError(f"no candidate of the comparison is predicted: {found[0].problem}")
-    styles = _styles([one for one, _ in shown])
-    relative = len({one.candidate.arch.depth for one, _ in shown}) > 1
+    measured, networks_of = zip(*shown, strict=True)
+    styles = _styles(measured)
+    relative = len({one.candidate.arch.depth for one in measured}) > 1
     with paper():
-        drawn = new_figure(width, (1.15 * (venue().column if width is None else width)))
+        drawn = new_figure(width, 1.15 * (venue().column if width is None else width))
         axes = drawn.subplots(2, 1, sharex=True)
-        panels: tuple[tuple[Axes, str, str, Callable[[Measures], Array]], ...] = (
-            (axes[0], "grad_variance", "squared gradient norm,\nof that at the output", _tens),
-            (axes[1], "token_cosine", "token cosine", lambda one: one.cosine),
-        )
-        for ax, quantity, label, curve in panels:
-            ends = []
-            for (one, own), style in zip(shown, styles, strict=True):
-                y, scale = curve(one), one.candidate.arch.depth if relative else 1
-                ax.plot(np.arange(len(y)) / scale, y, **style.line)
-                stream = one.stream if quantity == "grad_variance" else one.apart
-                _points(ax, own.get((stream, quantity)), quantity, style, scale)
-                ends.append((len(y) - 1) / scale)
-            ax.set_ylabel(label)
-            ax.margins(x=0.02)
-            _name(
-                ax,
+        ends = []
+        for ax, quantity in zip(axes, PANELS, strict=True):
+            ends.append(
                 [
-                    (x, curve(one)[-1], one.candidate.name, style)
-                    for x, (one, _), style in zip(ends, shown, styles, strict=True)
-                ],
+                    _draw(ax, *each, quantity, relative)
+                    for each in zip(measured, networks_of, styles, strict=True)
+                ]
             )
-        axes[0].yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes[0].yaxis.set_major_formatter(FuncFormatter(_power))
-        axes[1].set_ylim(min(-0.03, axes[1].get_ylim()[0]), 1.03)
-        axes[1].set_xlabel("relative depth $l/L$" if relative else "block $l$")
-        axes[1].xaxis.set_major_locator(MaxNLocator(5, integer=not relative))
-        axes[0].set_title(_caption([one for one, _ in shown], networks, len(found)), loc="left")
+        _dress(axes, relative)
+        axes[0].set_title(_caption(measured, networks, len(found)), loc="left")
+        drawn.draw_without_rendering()  # axes have their sizes, which say how far names are apart
+        for ax, own in zip(axes, ends, strict=True):
+            _name(ax, own)
     return drawn
 
 
-def _power(tens: float, _: int) -> str:
-    """A power of ten, as a number where it is no whole one: of curves within a decade."""
-    return rf"$10^{{{tens:.0f}}}$" if tens == round(tens) else f"{10**tens:.2g}"
+def _draw(
+    ax: Axes, one: Measures, own: Samples, style: Style, quantity: str, relative: bool
+) -> tuple[float, float, str, Style]:
+    """A candidate's curve and points; returns its end, with its name and style."""
+    gradient = quantity == "grad_variance"
+    y, scale = one.gradient / TEN if gradient else one.cosine, one.candidate.arch.depth if relative else 1
+    ax.plot(np.arange(len(y)) / scale, y, **style.line)
+    _points(ax, own.get((one.stream if gradient else one.apart, quantity)), quantity, style, scale)
+    last = int(np.flatnonzero(np.isfinite(y))[-1])
+    return last / scale, float(y[last]), one.candidate.name, style
+
+
+def _dress(axes: Sequence[Axes], relative: bool) -> None:
+    """Labels and scales of both panels; one decade of the gradient is the least that is shown."""
+    gradient, cosine = axes
+    for ax, label in zip(axes, PANELS.values(), strict=True):
+        ax.set_ylabel(label)
+        ax.margins(x=0.02)
+    low, high = gradient.get_ylim()
+    lack = max(0.0, 1 - (high - low)) / 2
+    gradient.set_ylim(low - lack, high + lack)
+    gradient.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    gradient.yaxis.set_major_formatter(FuncFormatter(lambda y, _: rf"$10^{{{y:.0f}}}$"))
+    cosine.set_ylim(min(-0.03, cosine.get_ylim()[0]), 1.03)
+    cosine.set_xlabel("relative depth $l/L$" if relative else "block $l$")
+    cosine.xaxis.set_major_locator(MaxNLocator(5, integer=not relative))
 
 
 def _styles(found: Sequence[Measures]) -> list[Style]:
-    """Those of the placements; where one placement comes twice, those of a sequence."""
+    """Those of the placements; candidates of one placement are told apart by shade and dash."""
     names = [one.candidate.arch.placement for one in found]
-    if len(set(names)) == len(names):
-        return [placement_style(name) for name in names]
-    return [sequence_style(i) for i in range(len(names))]
-
-
-def _tens(one: Measures) -> Array:
-    return np.asarray(one.gradient / np.log(10))
+    return [
+        placement_style(name).of_depth(names[: i + 1].count(name) - 1, names.count(name))
+        for i, name in enumerate(names)
+    ]
 
 
 def _points(ax: Axes, sample: Array | None, quantity: str, style: Style, scale: float) -> None:
@@ -95,7 +107,7 @@ def _points(ax: Axes, sample: Array | None, quantity: str, style: Style, scale: 
     if sample is None:
         return
     if quantity == "grad_variance":
-        middle, error = (x / np.log(10) for x in log_mean(sample))
+        middle, error = (x / TEN for x in log_mean(sample))
     else:
         middle, error = mean(sample)
     shown = thin(len(middle), style.order)
@@ -124,6 +136,7 @@ def _name(ax: Axes, ends: Sequence[tuple[float, float, str, Style]]) -> None:
             xytext=(5, places[i] - heights[i]),
             textcoords="offset points",
             va="center",
+            linespacing=1.0,
             color=style.colour,
             fontsize=size,
             annotation_clip=False,

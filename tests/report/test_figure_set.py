@@ -83,6 +83,14 @@ def test_panels_have_at_most_five_curves() -> None:
             assert sum(streams.values()) <= 5
 
 
+def test_what_takes_long_or_cannot_be_is_left_out_of_the_set() -> None:
+    causal = [Architecture("pre-norm", depth=8, width=64, heads=2, tokens=16, mask="causal", window=4)]
+    assert not {"laws", "branch-map"} & {recipe.kind for recipe in standard_set(causal, "icml", 4, 0)}
+    routed = [Architecture("pre-norm", depth=8, width=64, heads=2, tokens=16, experts=4, dense_layers=4)]
+    (laws,) = [recipe for recipe in standard_set(routed, "icml", 4, 0) if recipe.kind == "laws"]
+    assert [arch.depth for arch in laws.architectures] == [8]  # fewer blocks would leave none of experts
+
+
 @pytest.mark.exact
 @pytest.mark.parametrize("name", ["overview", "finite-width", "block-span-norm-unit"])
 def test_a_recipe_makes_the_same_bytes(folder: Path, tmp_path: Path, name: str) -> None:

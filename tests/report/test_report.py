@@ -76,7 +76,7 @@ def test_the_folder_holds_page_figures_tables_and_record(folder: Path) -> None:
         "tables/overview.csv",
         "tables/laws.csv",
     } <= names
-    for stem in ("ranking", "comparison", "comparison-2"):
+    for stem in ("ranking", "comparison"):
         assert {f"figures/{stem}.pdf", f"figures/{stem}.png"} <= names
     for stem in (
         "weight-gradients-depth-scaled-init",

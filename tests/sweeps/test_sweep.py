@@ -11,7 +11,7 @@ from helpers import rounded
 from measures import deadly, draw, failing
 
 import spannorm_theory as st
-from spannorm_theory.base.errors import InputError, StoreError
+from spannorm_theory.base.errors import InputError, StoreError, UnknownNameError
 from spannorm_theory.cli.main import main
 from spannorm_theory.report import phase_presets as presets
 from spannorm_theory.sweeps.cells import grid, specify
@@ -287,3 +287,20 @@ def test_a_pool_of_ones_own_is_an_executor(tmp_path):
     spec = specify(grid(ARCHS), networks=4, device="cpu")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         assert run(spec, tmp_path / "s", pool, measure=draw, progress=False, bundle=2).computed == 2
+
+
+def test_a_grid_takes_a_model_for_what_it_leaves_open() -> None:
+    found = grid(
+        {"like": "llama-3-8b", "placement": ["pre-norm", "post-norm"], "depth": 2, "heads": [16, 32]}
+    )
+    assert [(arch.placement, arch.heads) for arch in found] == [
+        ("pre-norm", 16),
+        ("pre-norm", 32),
+        ("post-norm", 16),
+        ("post-norm", 32),
+    ]
+    assert {(arch.depth, arch.width, arch.kv_heads, arch.activation) for arch in found} == {
+        (2, 4096, 8, "swiglu")
+    }
+    with pytest.raises(UnknownNameError, match="did you mean llama-3-8b"):
+        grid({"like": "llama-3-8", "placement": "pre-norm"})

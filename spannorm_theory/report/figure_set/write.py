@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from matplotlib.transforms import Bbox
 from tqdm import tqdm
 
 from ...base import arguments
+from ...base.errors import InputError
 from ...base.files import make_folder, write_file
 from ...base.interrupts import whole_results
 from ...base.jsontext import to_json
@@ -18,6 +21,7 @@ from ...placement_pages.cells import architectures, groups
 from ...placement_pages.pictures import slug
 from ...plot.canvas.paper import RC, STYLES, paper, save
 from ...prediction.positions import declined
+from ...prediction.predict import fitting
 from ...render.latex_table import write_latex
 from ...spec.architecture import Architecture
 from ..write import NETWORKS
@@ -60,12 +64,14 @@ def standard_set(archs: Sequence[Architecture], style: str, networks: int, seed:
             yield recipe(f"spectra-{slug(scaling)}{end}", "spectra", chosen, columns=columns)
     nearest = [few[closely], *(arch for arch in few if arch is not few[closely])][:FEWER]
     yield recipe("finite-width", "finite-width", [one for arch in nearest for one in _narrower(arch)])
-    yield recipe("laws", "laws", [one for arch in few for one in _shallower(arch)])
+    quick = [arch for arch in few if fitting(arch) == "pair"]  # else a plane or 1024 blocks take too long
+    if quick:
+        yield recipe("laws", "laws", [one for arch in quick for one in _shallower(arch)])
+        yield recipe("branch-map", "branch-map", [arch for arch in nearest if arch in quick][:1] or quick[:1])
     causal = [arch.with_(mask="causal") for arch in nearest]
     covered = [arch for arch in causal if not declined(arch)]
     if covered:
         yield recipe("positions", "positions", covered)
-    yield recipe("branch-map", "branch-map", nearest[:1])
     for arch in archs:
         yield recipe(f"block-{slug(arch.placement)}-{slug(arch.scaling)}", "block", [arch])
 
@@ -92,12 +98,21 @@ def cost(recipes: Sequence[Recipe]) -> str:
 def _narrower(arch: Architecture) -> list[Architecture]:
     """An architecture at shares of its width that its heads divide."""
     widths = [arch.width // share for share in SHARES if arch.width % (share * arch.heads) == 0]
-    return [arch.with_(width=width) for width in widths]
+    return _possible(arch, "width", widths)
 
 
 def _shallower(arch: Architecture) -> list[Architecture]:
     """An architecture at shares of its depth."""
-    return [arch.with_(depth=depth) for depth in sorted({max(2, arch.depth // share) for share in SHARES})]
+    return _possible(arch, "depth", sorted({max(2, arch.depth // share) for share in SHARES}))
+
+
+def _possible(arch: Architecture, field: str, values: Sequence[int]) -> list[Architecture]:
+    """An architecture with each value of a field that its other fields allow."""
+    found = []
+    for value in values:
+        with suppress(InputError):
+            found.append(arch.with_(**{field: value}))
+    return found
 
 
 @whole_results()
@@ -157,8 +172,8 @@ def write_figures(
         files += write(recipe, folder, results)
     if names is not None:
         return files
-    found = [cell.verification for cell in results.cells(recipes[1]) if cell.verification is not None]
-    return [*files, write_latex(found, folder / "verification.tex")]
+    everything = replace(recipes[0], name="verification", architectures=tuple(archs))
+    return [*files, write_latex(results.verifications(everything), folder / "verification.tex")]
 
 
 @whole_results()
