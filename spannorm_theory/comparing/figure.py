@@ -87,10 +87,15 @@ def _dress(axes: Sequence[Axes], relative: bool) -> None:
     lack = max(0.0, 1 - (high - low)) / 2
     gradient.set_ylim(low - lack, high + lack)
     gradient.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    gradient.yaxis.set_major_formatter(FuncFormatter(lambda y, _: rf"$10^{{{y:.0f}}}$"))
+    gradient.yaxis.set_major_formatter(FuncFormatter(_power))
     cosine.set_ylim(min(-0.03, cosine.get_ylim()[0]), 1.03)
     cosine.set_xlabel("relative depth $l/L$" if relative else "block $l$")
     cosine.xaxis.set_major_locator(MaxNLocator(5, integer=not relative))
+
+
+def _power(tens: float, _: int) -> str:
+    """A power of ten; a plain number where it is no whole one, as within a decade."""
+    return rf"$10^{{{tens:.0f}}}$" if tens == round(tens) else f"{10**tens:.2g}"
 
 
 def _styles(found: Sequence[Measures]) -> list[Style]:

@@ -19,6 +19,7 @@ from ..plot.canvas.picture import Picture
 from ..render import mathml
 from ..render.html import Cell as Entry
 from ..render.html import document, power_of_ten
+from ..verification.outcome import UNDECIDED
 from .experts import Routed
 from .site import FIGURES, INDEX, NOTATION, PLACEMENTS
 
@@ -123,7 +124,7 @@ def side_by_side(
     parts |= {"phases": "Phase diagrams"} if planes else {}
     rows = [
         [
-            Entry(r.verdict, None, "good" if r.passed else "bad"),
+            Entry(r.verdict, None, "good" if r.passed else "open" if r.verdict == UNDECIDED else "bad"),
             placement_title(r.arch.placement),
             r.variant,
             f"{r.cosine:.4f}",

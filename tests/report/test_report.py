@@ -344,3 +344,8 @@ def test_overview_has_the_gradient_of_several_streams(folder: Path) -> None:
     laws = pd.read_csv(folder / "tables" / "overview.csv").set_index("placement")["gradient_law"]
     assert laws["pre-norm"].startswith("Theta(1)")
     assert laws["siamese-norm"].startswith("Theta(1)")
+
+
+def test_captions_are_text(pages: dict[str, str]) -> None:
+    assert "gradient variance γ; token cosine ρ" in pages["figures.html"]
+    assert "$" not in re.sub(r"<script>.*</script>", "", pages["figures.html"], flags=re.DOTALL)

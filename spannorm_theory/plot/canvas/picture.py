@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from .paper import paper, render, save
+
+#: letters that captions have
+GREEK = {"gamma": "γ", "rho": "ρ"}
 
 
 @dataclass(frozen=True)
@@ -36,4 +40,9 @@ class Picture:
             for suffix in ("pdf", "png"):
                 save(figure, folder / f"{name}.{suffix}")
         uri = "data:image/svg+xml;base64," + b64encode(render(figure, "svg")).decode()
-        return cls(caption, uri, float(figure.get_figwidth()), name)
+        return cls(_plain(caption), uri, float(figure.get_figwidth()), name)
+
+
+def _plain(caption: str) -> str:
+    r"""A caption with letters in place of their LaTeX: ``$\gamma$`` as γ."""
+    return re.sub(r"\$\\?(\w+)\$", lambda found: GREEK.get(found[1], found[1]), caption)
