@@ -122,6 +122,8 @@ GOOD: dict[str, Values] = {
     "qk_norm_over": draw.sampled_from(["head", "width"]),
     "head_width": draw.sampled_from([None, None, 1, 2, 6]),
     "kv_heads": draw.sampled_from([None, 1, 2]),
+    "latent_queries": draw.sampled_from([None, None, 4, 9]),
+    "latent_keys": draw.sampled_from([None, None, 5, 40]),
     "positions": draw.sampled_from(["none", "rope"]),
     "rotary_base": draw.sampled_from([1e4, 1, 5e5, 0.5]),
     "rotary_share": draw.sampled_from([1.0, 1, 0.5, 0.3]),

@@ -74,8 +74,11 @@ class Atlas:
             text += f"; Monte Carlo agrees in {agree} of {len(sampled)} cells"
         return text
 
-    def write(self, out: str | os.PathLike[str]) -> Path:
+    def write(self, out: str | os.PathLike[str], menu: Sequence[tuple[str, str]] = ()) -> Path:
         """Write atlas.html, atlas.csv and atlas.tex into the folder ``out``; other files in it stay.
+
+        Args:
+            menu: links at the side of the page, as address and text.
 
         Returns:
             the folder's path.
@@ -84,7 +87,7 @@ class Atlas:
         """
         folder = make_folder(arguments.path("out", out))
         contents = {
-            "atlas.html": page(self.cells, self.depths, self.summary()),
+            "atlas.html": page(self.cells, self.depths, self.summary(), menu),
             "atlas.csv": self.table.to_csv(index=False),
             "atlas.tex": longtable(self.cells),
         }

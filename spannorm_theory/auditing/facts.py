@@ -17,13 +17,9 @@ UNKNOWN_HEADS = "the number of heads"
 
 #: roles that an architecture does not have: what they are, and what they do
 ROLES: Mapping[str, tuple[str, str]] = {
-    "attn.query_down": (
-        "latent queries",
-        "the logits' second moment has the gain of a product of two matrices",
-    ),
-    "attn.key_value_down": (
-        "latent keys and values",
-        "attention's second moment is off by the gain of a product of two matrices (266 % in one family)",
+    "attn.rotary_key": (
+        "keys whose rotating part is one for all heads, and has no latent",
+        "logits have another variance, and squared gradients of keys are more than the model's",
     ),
     "attn.gate": ("an output gate on attention", "attention's second moment is about a quarter with it"),
     "ffn.shared_gate": ("a gate on the shared expert", "its second moment is about a quarter with it"),
@@ -38,12 +34,13 @@ def shape_facts(s: Structure, given: Container[str]) -> Iterator[Fact]:
     if heads is None or own is None:
         if "heads" not in given:
             yield Fact(UNKNOWN_HEADS, "the module does not say it; pass heads=... to say it")
-    elif heads * own != s.width and "attn.query_down" not in s.roles:
+    elif heads * own != s.width:
         yield Fact(
             f"heads of width {own} where width / heads is {s.width / heads:g}",
             f"with one std for all matrices attention's second moment is off by {heads * own / s.width:.3g}",
             {"heads": heads, "head_width": own},
         )
+    yield from _latents(s)
     yield from _inner_norms(s)
     if "activation" not in given and activation_of(s.blocks.modules[-1][1], "ffn.gate" in s.roles) is None:
         yield Fact("the activation", "no module or configuration says it; pass activation=... to say it")
@@ -57,6 +54,15 @@ def shape_facts(s: Structure, given: Container[str]) -> Iterator[Fact]:
     if any(name.endswith("sinks") for name, _ in s.blocks.first.named_parameters()):
         effect = "row sums of attention are below one, most at the first tokens"
         yield Fact("attention sinks", effect, {"sinks": True})
+
+
+def _latents(s: Structure) -> Iterator[Fact]:
+    for name, rank in s.latents.items():
+        feature = f"{name.replace('_', ' ')} of {rank} coordinates"
+        if any(norm.size == rank for norm in s.norms):
+            yield Fact(feature, "second moments are off by the gain of one matrix", {name: rank})
+        else:
+            yield Fact(f"{feature} without a norm", "second moments have the gain of one more matrix")
 
 
 def _inner_norms(s: Structure) -> Iterator[Fact]:

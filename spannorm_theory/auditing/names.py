@@ -10,10 +10,15 @@ import re
 
 #: roles that an architecture has
 QUERY, KEY, VALUE, OUTPUT = "attn.query", "attn.key", "attn.value", "attn.output"
+QUERY_DOWN, KEY_DOWN = "attn.query_down", "attn.key_down"
 UP, GATE, DOWN, ROUTER = "ffn.up", "ffn.gate", "ffn.down", "ffn.router"
 
-#: several roles in one matrix: queries, keys and values as three pieces or group by group; gate and up
+#: several roles in one matrix: queries, keys and values as three pieces or group by group; gate and up; what
+#: keys and values are projected from, with keys that have no latent behind it; keys and values head by head
 STACKED, GROUPED, GATE_UP = "qkv stacked", "qkv grouped", "gate and up"
+LATENT, FROM_LATENT = "latent and key", "keys and values from a latent"
+#: the part of keys that has no latent, which no architecture has
+ROTARY_KEY = "attn.rotary_key"
 
 #: the last word of a path, and the role that it says anywhere
 ANYWHERE: dict[str, str] = {
@@ -30,10 +35,12 @@ ANYWHERE: dict[str, str] = {
     **dict.fromkeys(("gate_proj", "wi_0"), GATE),
     **dict.fromkeys(("gate_up_proj", "up_gate_proj", "w12"), GATE_UP),
     **dict.fromkeys(("router", "gate_linear", "switch"), ROUTER),
-    **dict.fromkeys(("q_a_proj", "wq_a"), "attn.query_down"),
-    **dict.fromkeys(("q_b_proj", "wq_b"), "attn.query_up"),
-    **dict.fromkeys(("kv_a_proj_with_mqa", "kv_a_proj", "wkv_a"), "attn.key_value_down"),
-    **dict.fromkeys(("kv_b_proj", "wkv_b"), "attn.key_value_up"),
+    **dict.fromkeys(("q_a_proj", "wq_a"), QUERY_DOWN),
+    **dict.fromkeys(("q_b_proj", "wq_b"), QUERY),
+    **dict.fromkeys(("kv_a_proj_with_mqa", "kv_a_proj", "wkv_a"), LATENT),
+    **dict.fromkeys(("kv_b_proj", "wkv_b"), FROM_LATENT),
+    **dict.fromkeys(("k_b_proj", "wk_b"), KEY),
+    **dict.fromkeys(("v_b_proj", "wv_b"), VALUE),
     "shared_expert_gate": "ffn.shared_gate",
 }
 

@@ -3,15 +3,13 @@ offline."""
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Iterable, Sequence
-from html import escape
-from io import BytesIO
+from collections.abc import Iterator, Sequence
 
 from matplotlib.figure import Figure
 
+from ..plot.canvas.picture import Picture
 from ..plot.residuals import residuals
-from ..render.html import document, paragraph, table, tag
+from ..render.html import document
 from ..spec.architecture import Architecture
 from ..verification.outcome import Verification
 from .probe import Probe
@@ -44,31 +42,25 @@ def page(
         source: where ``expected`` comes from, in words.
         departures: what is not as expected, in words.
     """
-    body = [
-        tag("h1", escape(title)),
-        paragraph(f"Expected: {source}."),
-        tag("p", tag("code", escape(str(expected)))),
-        tag("h2", "What departs"),
-        _list(departures) if departures else paragraph("Nothing is other than expected."),
-        tag("h2", "Theory against networks"),
-        paragraph(verification.outcome()),
-        _rows(verification),
-        _figure(verification, probe),
-        tag("h2", "What the tensors say"),
-        paragraph(reading.words()),
-    ]
-    if reading.gaps:
-        body += [tag("h2", "What is not modelled"), _list(map(str, reading.gaps))]
-    return document(title, body)
+    return document(
+        "audit.html",
+        title=title,
+        source=source,
+        expected=str(expected),
+        departures=departures,
+        outcome=verification.outcome(),
+        head=COLUMNS,
+        rows=list(_rows(verification)),
+        numeric=range(3, len(COLUMNS)),
+        image=_figure(verification, probe),
+        reading=reading.words(),
+        gaps=[str(gap) for gap in reading.gaps],
+    )
 
 
-def _list(lines: Iterable[str]) -> str:
-    return tag("ul", "".join(tag("li", escape(line)) for line in lines))
-
-
-def _rows(verification: Verification) -> str:
-    rows = [
-        (
+def _rows(verification: Verification) -> Iterator[Sequence[str]]:
+    for row in verification.worst().to_dict("records"):
+        yield (
             row["verdict"],
             row["quantity"],
             row["stream"],
@@ -78,20 +70,14 @@ def _rows(verification: Verification) -> str:
             f"{row['se']:.2g}",
             f"{row['z']:.1f}",
         )
-        for row in verification.worst().to_dict("records")
-    ]
-    return table(COLUMNS, [[escape(cell) for cell in row] for row in rows], frozenset(range(3, 8)))
 
 
-def _figure(verification: Verification, probe: Probe) -> str:
+def _figure(verification: Verification, probe: Probe) -> Picture:
     axes = residuals(verification)
     figure = axes.figure
     assert isinstance(figure, Figure)
-    image = BytesIO()
-    figure.savefig(image, format="png", dpi=200, bbox_inches="tight")
-    source = "data:image/png;base64," + b64encode(image.getvalue()).decode()
     caption = (
         f"Networks less theory in standard errors, layers rising within each row; {probe.networks} "
         f"networks, {probe.depth} blocks, width {probe.width}, {probe.tokens} tokens."
     )
-    return tag("figure", f'<img alt="{escape(caption)}" src="{source}">' + tag("figcaption", escape(caption)))
+    return Picture.of(figure, caption)

@@ -13,7 +13,24 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .names import DOWN, GATE, GATE_UP, GROUPED, KEY, OUTPUT, QUERY, ROUTER, STACKED, UP, VALUE, role_by_name
+from .names import (
+    DOWN,
+    FROM_LATENT,
+    GATE,
+    GATE_UP,
+    GROUPED,
+    KEY,
+    KEY_DOWN,
+    LATENT,
+    OUTPUT,
+    QUERY,
+    ROTARY_KEY,
+    ROUTER,
+    STACKED,
+    UP,
+    VALUE,
+    role_by_name,
+)
 from .sizes import AttentionSizes
 
 #: modules that keep (inputs, outputs), where torch keeps (outputs, inputs)
@@ -146,7 +163,7 @@ def _by_shape(
     wide = [name for name in nameless if shapes[name][1] == width and shapes[name][0] > width]
     narrow = [name for name in nameless if shapes[name][0] == width and shapes[name][1] > width]
     given: dict[str, str] = {}
-    if not known & {QUERY, KEY, VALUE, OUTPUT, STACKED, GROUPED}:
+    if not known & {QUERY, KEY, VALUE, OUTPUT, STACKED, GROUPED, LATENT}:
         if len(square) == 4:
             given |= dict(zip(square, (QUERY, KEY, VALUE, OUTPUT), strict=True))
         elif len(square) == 1 and len(triple) == 1:
@@ -179,11 +196,14 @@ def _rows(
         if any(known in type(owner).__name__ for known in ALTERNATING):
             return {GATE: index[0::2], UP: index[1::2]}
         return {GATE: index[: outputs // 2], UP: index[outputs // 2 :]}
-    if word == QUERY and sizes.head_width is not None:
-        mixed = next((shapes[n][1] for n, w in words.items() if w == OUTPUT), None)
-        if mixed is not None and outputs == 2 * mixed:  # an output gate beside each head's query
-            pairs = torch.arange(outputs).view(-1, 2, sizes.head_width)
-            return {QUERY: pairs[:, 0].reshape(-1), "attn.gate": pairs[:, 1].reshape(-1)}
+    mixed = next((shapes[n][1] for n, w in words.items() if w == OUTPUT), None)
+    if word in (LATENT, FROM_LATENT):
+        rank = next((shapes[n][1] for n, w in words.items() if w in (FROM_LATENT, KEY, VALUE)), outputs)
+        return _latent(outputs, rank) if word == LATENT else _from_latent(outputs, sizes.heads, mixed)
+    doubled = mixed is not None and outputs == 2 * mixed and LATENT not in words.values()
+    if word == QUERY and sizes.head_width is not None and doubled:  # an output gate beside each head's query
+        pairs = torch.arange(outputs).view(-1, 2, sizes.head_width)
+        return {QUERY: pairs[:, 0].reshape(-1), "attn.gate": pairs[:, 1].reshape(-1)}
     return {word: None}
 
 
@@ -205,6 +225,23 @@ def _heads(word: str, outputs: int, sizes: AttentionSizes, width: int) -> dict[s
     cut = index.view(groups, heads // groups + 2, size)
     query, key, value = cut[:, :-2], cut[:, -2], cut[:, -1]
     return {QUERY: query.reshape(-1), KEY: key.reshape(-1), VALUE: value.reshape(-1)}
+
+
+def _latent(outputs: int, rank: int) -> dict[str, torch.Tensor | None]:
+    """What keys and values are projected from, and behind it the part of keys that is not."""
+    if outputs <= rank:
+        return {KEY_DOWN: None}
+    index = torch.arange(outputs)
+    return {KEY_DOWN: index[:rank], ROTARY_KEY: index[rank:]}
+
+
+def _from_latent(outputs: int, heads: int | None, mixed: int | None) -> dict[str, torch.Tensor | None]:
+    """Keys and values, head by head; ``mixed`` are the inputs of the output projection, the values'."""
+    if heads is None or mixed is None or outputs % heads or mixed % heads or outputs <= mixed:
+        return {}
+    cut = torch.arange(outputs).view(heads, -1)
+    keys = (outputs - mixed) // heads
+    return {KEY: cut[:, :keys].reshape(-1), VALUE: cut[:, keys:].reshape(-1)}
 
 
 def squared_norms(

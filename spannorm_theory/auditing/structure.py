@@ -70,19 +70,33 @@ class Structure:
 
     @property
     def head_width(self) -> int | None:
-        """d_h, where the module says it."""
+        """d_h, where the module says it; behind latents, where queries and keys may be wider, that of
+        values."""
+        output = self.first("attn.output")
+        if self.latents and self.sizes.heads and output is not None:
+            return output.shape[1] // self.sizes.heads
         return self.sizes.head_width
+
+    @property
+    def latents(self) -> dict[str, int]:
+        """Ranks of what queries, or keys and values, are projected from, by the field that says it."""
+        fields = {"latent_queries": "attn.query_down", "latent_keys": "attn.key_down"}
+        found = {name: self.first(role) for name, role in fields.items()}
+        return {name: matrix.shape[0] for name, matrix in found.items() if matrix is not None}
 
     def heads(self, role: str) -> int | None:
         """Heads of queries or keys, by the outputs of their matrix."""
         matrix = self.first(role)
+        if self.latents:
+            return self.sizes.heads
         if matrix is None or not self.head_width:
             return None
         return matrix.shape[0] // self.head_width
 
     def norms_within(self, of: str) -> list[NormFacts]:
-        """Norms of queries, keys or values in the blocks."""
-        return [norm for norm in self.norms if norm.of == of]
+        """Norms of queries, keys or values in the blocks, not those of what these are projected from."""
+        ranks = self.latents.values()
+        return [norm for norm in self.norms if norm.of == of and norm.size not in ranks]
 
     @property
     def stream_norms(self) -> list[NormFacts]:

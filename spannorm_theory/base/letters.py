@@ -116,6 +116,12 @@ ATTENTION = (
     Letter(r"\text{tilt}", "tilt", "E r J11(r) over the cosine r of two queries", "T6.12"),
     Letter(r"\text{swing}", "swing", "E (r - rho) J11(r), the part of it that varying r adds", "T6.12"),
     Letter(r"K(\rho)", "HeadNorm", "mean cosine of two tokens behind a norm over a head", "T6.13"),
+    Letter(
+        "d_c",
+        "rank",
+        "coordinates of a latent, from which queries, or keys and values, are projected",
+        "T6.19",
+    ),
     Letter("x", "along_key", "share of a key's gradient along it, over that of a random direction", "T6.14"),
     Letter(
         "k", "kept", "what a norm leaves of a key's gradient, over what it leaves of a random one", "T6.14"

@@ -116,9 +116,10 @@ class GainBox:
         arch = self._arch
         if known and arch.exchangeable:
             return _all_cosines(moments, tuple(gains.items()), u, min(0.0, arch.input_cosine), kept)
-        if arch.attention_dropout or moments.inner_norm or arch.attention_gate or arch.sinks:
+        inside = moments.inner_norm or moments.latents.names
+        if arch.attention_dropout or inside or arch.attention_gate or arch.sinks:
             raise AssumptionError(
-                "no bound of dropout, sinks, a gate or a norm inside attention for tokens that differ"
+                "no bound of dropout, sinks, a gate or norms inside attention for tokens that differ"
             )
         return _any_weights(moments, gains, u, kept)
 

@@ -27,6 +27,12 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
     "attention": (
         ("head_width", int, "coordinates of a head, unless width / heads"),
         ("kv_heads", int, "heads of keys and values, shared by groups of query heads"),
+        (
+            "latent_queries",
+            int,
+            "rank of queries: they read so many coordinates, a normed down projection",
+        ),
+        ("latent_keys", int, "rank of keys and values, likewise"),
         ("mask", str, "none or causal"),
         ("window", int, "tokens that a token sees, itself included: before it, and behind it without a mask"),
         ("attention_pattern", str, "full, window, full-nope, window-nope: cycled over the blocks"),

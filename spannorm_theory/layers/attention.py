@@ -29,6 +29,7 @@ from ..gaussian.head_norm import HeadNorm
 from ..softmax.overlap_variance import overlap_spread
 from ..softmax.row_statistics import RowStatistics
 from .attention_input import AttentionInput
+from .latents import NO_LATENTS, Latents, down
 
 Gains = Mapping[str, Any]
 
@@ -49,6 +50,7 @@ class Attention:
             width.
         dropout: p_a, the rate of dropout on attention weights.
         breadth: H d_h / d, coordinates of all heads over those of the stream.
+        latents: those that queries, or keys and values, are projected from.
     """
 
     width: int
@@ -62,6 +64,7 @@ class Attention:
     over_width: bool = False
     dropout: float = 0.0
     breadth: float = 1.0
+    latents: Latents = NO_LATENTS
 
     @cached_property
     def _sphere(self) -> int:
@@ -92,13 +95,21 @@ class Attention:
         normed_keys = self.head_norm is not None and "key" in self.normed
         norm = self.head_norm.of("key").drop if self.head_norm is not None and normed_keys else None
         normed_values, inner_norm, rows = "value" in self.normed, self.inner_norm, self.rows.forward
-        width, factor, masked = self.width, self.logit_factor, self._masked
+        width, factor, masked = self._read_width, self.logit_factor, self._masked
+        latent_queries, latent_keys = self.latents.queries is not None, self.latents.keys
 
         def branch(
             q: float, delta: float, query: float, key: float, values: float, output: float
         ) -> tuple[float, float]:
             if norm is None:
-                v, drop = factor * query * key * q * q, delta / q if q else 0.0
+                if latent_queries or latent_keys:
+                    _require_input(q)
+                read = q if latent_keys is None else 1.0
+                v = factor * query * key * read * (1.0 if latent_queries else q)
+                drop = delta / q if q else 0.0
+                if latent_keys is not None:
+                    q, drop = 1.0, latent_keys.drop(drop)
+                    delta = drop
             else:
                 _require_input(query * key * q)
                 v, drop = factor, norm(delta / q)
@@ -142,10 +153,16 @@ class Attention:
             self.rows,
             self.normed,
             self.head_norm,
-            self.width,
+            self._read_width,
             self.logit_factor,
             self._masked,
+            self.latents,
         )
+
+    @property
+    def _read_width(self) -> int:
+        """Free coordinates of what keys and values read."""
+        return self.latents.width("key", self.width)
 
     def undecided(self, at: AttentionInput) -> Array:
         """1 - P2: the share of attention rows that are more than a maximum, at each layer."""
@@ -161,8 +178,9 @@ class Attention:
             for "attn.query", "attn.key" and "attn.value" the map to that projection's output, behind its
             norm, and for "stream" their sum at the input; (layers, 2, 2) each.
         """
-        n, gains = self.tokens, at.gains
+        n, gains, turning = self.tokens, at.gains, self._turning(at, pair_variance)
         p2, p11, j, j11, tilt, _, at_key, mean = at.overlaps
+        pair_variance = pair_variance + self.latents.fresh("key")
         finite = (1 - p2) ** 2 * pair_variance
         q_v, delta_v = at.projected("value")
         output = gains["attn.output"] * self._shrunk(at)
@@ -184,7 +202,7 @@ class Attention:
         query = rows(one, zero, zero, delta_k * delta_v * (j11 + finite))
         q_q = self.logit_factor * q_q
         alone = q_q * (delta_v + single) * at.jacobian_growth
-        alike = (n - 1) * q_q * delta_v * (tilt + self._turning(at, pair_variance))
+        alike = (n - 1) * q_q * delta_v * (tilt + turning)
         key = rows(alone * at_key, alike, alone * (at.drop * mean - at_key) / (n - 1), -alike / (n - 1))
         maps = {"attn.value": value, "attn.query": query, "attn.key": key}
         maps = {name: np.asarray(output)[..., None, None] * m for name, m in maps.items()}
@@ -194,9 +212,11 @@ class Attention:
             stream += np.stack(np.broadcast_arrays(one, two, zero)[:2], axis=-1)[..., None] * m
         return {**maps, "stream": stream}
 
-    def _turning(self, at: AttentionInput, pair_variance: Any) -> Array:
+    def _turning(self, at: AttentionInput, pair_variance: Any, inner: bool = True) -> Array:
         """Part of E r J11(r) that is due to tokens whose covariance is not the mean: (1 - rho)^2 V times its
-        slope in the cosine r of queries (T6.15), which is the swing over (1 - rho^2)^2 / d_h."""
+        slope in the cosine r of queries (T6.15), which is the swing over (1 - rho^2)^2 / d_h; V is that of
+        the queries' latent where ``inner``."""
+        pair_variance = pair_variance + inner * self.latents.fresh("query")
         per_head = (self._sphere or self.head_width) / np.square(1 + np.maximum(1 - at.drop, 0))
         return np.asarray(pair_variance * per_head * at.overlaps[5])
 
@@ -212,11 +232,18 @@ class Attention:
         """Variance over pairs of tokens of the branch's covariance beside the sampling by its last matrix,
         (layers,): V_f of (T9.3) times ``drop``^2, of the values' d coordinates and of the heads' rows."""
         overlaps = overlap_spread(at.row_variance, self.tokens, self.head_width)
-        return self._sampling(drop) * (1 + overlaps * self.head_width)
+        answer = Attention.response(self, at, drop) * at.delta  # to the queries' latent
+        rows = self._sampling(drop) * (1 + overlaps * self.head_width)
+        return np.asarray(rows + answer**2 * self.latents.fresh("query"))
 
     def _sampling(self, drop: Array) -> Array:
         """Variance over pairs of tokens by the sampling of all heads' coordinates alone, (layers,)."""
         return np.asarray(np.square(drop) / (self.breadth * self.width))
+
+    def matrices(self, at: AttentionInput) -> Any:
+        """Fresh matrices of d outputs that the mean mode passes: the output projection, that of values, and
+        the one in front of a latent, whose norm leaves it the share of what tokens do not have in common."""
+        return 1 + 1 / self.breadth + np.square(at.drop) * self.width * self.latents.fresh("value")
 
     def gating(self, at: AttentionInput) -> tuple[Any, Any]:
         """What an output gate leaves of a covariance between two tokens, and the branch's slope in that of
@@ -233,47 +260,72 @@ class Attention:
             grad: (gamma, c) at the branch output, (layers, 2).
             maps: the result of :meth:`backward`.
         """
-        n, q, delta, gains = self.tokens, at.q, at.delta, at.gains
-        p, front = q - delta, self.width**2 * n
-        p2, p11, *_, mean = at.overlaps
+        shares = {name: self.latents.share(name, self.width) for name in ("query", "key", "value")}
+        own = self._projections(at, "matrix", pair_variance, grad, maps)
+        result = {f"attn.{name}": shares[name] * norm for name, norm in own.items()}
+        if self.latents.names:
+            through = self._projections(at, "branch", pair_variance, grad, maps)
+            for name in self.latents.names:
+                back = at.gains[f"attn.{name}"] / at.gains[down(name)] * through[name]
+                result[down(name)] = result.get(down(name), 0.0) + back
+        n, front = self.tokens, self.width**2 * self.tokens
+        p2, p11, *_ = at.overlaps
+        q_v, delta_v = at.projected("value")
+        single = self._masked * q_v
+        mixed, drop = q_v - delta_v * (1 - p2) + single * p2, delta_v * (p2 - p11) + single * p2
+        plain = front * (mixed * grad[:, 0] + (n - 1) * (mixed - drop) * grad[:, 1])
+        biased = front * q_v * at.value_bias * self._leaning(at, grad)
+        result["attn.output"] = self.breadth * (plain + biased) * self._shrunk(at)
+        return result
+
+    def _leaning(self, at: AttentionInput, grad: Array) -> Array:
+        """What rows that are biased towards similar keys see of the gradient."""
+        return np.asarray(grad[:, 0] + (self.tokens - 1) * (1 - at.drop) * grad[:, 1])
+
+    def _projections(
+        self, at: AttentionInput, of: str, pair_variance: Any, grad: Array, maps: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """Squared gradients of the "matrix" of queries, keys and values by name, for d inputs; or, where a
+        latent stands in front of it, of one in front of that, which reads what the "branch" does, over the
+        matrix's gain."""
+        n, inner = self.tokens, of == "matrix"
+        front = self.width**2 * n
+        p2, _, j, *_, mean = at.overlaps
         rho = 1 - at.drop
         result = {}
-        for name in ("attn.query", "attn.value"):
-            at_projection = np.einsum("lij,lj->li", maps[name], grad)
-            one, two = at.back(name.removeprefix("attn."))
-            g, c = at_projection[:, 0] * one, at_projection[:, 1] * two
-            result[name] = front * (q * g + (n - 1) * p * c)
+        for name in ("query", "value"):
+            at_projection = np.einsum("lij,lj->li", maps[f"attn.{name}"], grad)
+            q, delta, one, two, _ = at.reading(name, inner)
+            result[name] = front * (
+                q * at_projection[:, 0] * one + (n - 1) * (q - delta) * at_projection[:, 1] * two
+            )
         # weight gradients see sample correlations that those of the stream do not, of queries and of keys
         q_v, delta_v = at.projected("value")
         q_q, _ = at.projected("query")
         _, delta_k = at.projected("key")
-        shrunk = self._shrunk(at)
-        output = gains["attn.output"] * shrunk
-        one, _ = at.back("query")
+        output = at.gains["attn.output"] * self._shrunk(at)
+        q, _, one, *_ = at.reading("query", inner)
         size = self.logit_factor * output * delta_k * delta_v * one * q
-        turning = (n - 1) * self._turning(at, pair_variance) * grad[:, 1]
-        result["attn.query"] = result["attn.query"] + front * size * turning
-        _, two = at.back("key")
+        turning = (n - 1) * self._turning(at, pair_variance, inner) * grad[:, 1]
+        result["query"] = result["query"] + front * size * turning
+        q, delta, _, two, fall = at.reading("key", inner)
         # the token mean of the gradient at keys vanishes, or nearly: no cancellation where tokens collapse
-        apart = front * (delta * two + q * at.fall("key"))
+        apart = front * (delta * two + q * fall)
         at_keys = np.einsum("lj,lj->l", maps["attn.key"][:, 0], grad)
         size = self.logit_factor * output * q_q
         single = self._masked * q_v
         left = size * (delta_v + single) * at.jacobian_growth * at.drop * mean * grad[:, 0]
-        common = front * p * two
-        growth = at.jacobian_growth
-        own = at.overlaps[2] * growth * (growth - 1) + at.chance * pair_variance
-        others = (1 - p2) ** 2 * pair_variance * (n - 1) * rho
-        result["attn.key"] = (
+        common = front * (q - delta) * two
+        growth, v = at.jacobian_growth, pair_variance + inner * self.latents.fresh("key")
+        own = j * growth * (growth - 1) + at.chance * v
+        others = (1 - p2) ** 2 * v * (n - 1) * rho
+        result["key"] = (
             apart * (at_keys + size * delta_v * (own * grad[:, 0] + others * grad[:, 1])) + common * left
         )
         # rows biased towards similar keys add to what values receive, as to what they give
-        biased = front * at.value_bias * (grad[:, 0] + (n - 1) * rho * grad[:, 1])
-        one, _ = at.back("value")
-        result["attn.value"] = result["attn.value"] + output * one * q * biased
-        mixed, drop = q_v - delta_v * (1 - p2) + single * p2, delta_v * (p2 - p11) + single * p2
-        plain = front * (mixed * grad[:, 0] + (n - 1) * (mixed - drop) * grad[:, 1])
-        result["attn.output"] = self.breadth * (plain + q_v * biased) * shrunk
+        q, _, one, *_ = at.reading("value", inner)
+        bias = at.value_bias * (1.0 if inner else self._read_width / self.width)
+        result["value"] = result["value"] + output * one * q * front * bias * self._leaning(at, grad)
         return result
 
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from ..gaussian.closed_forms import Array
 from .attention_heads import Gains, SampledHeads, token_scales
+from .latents import down
 from .rotary import rotated
 from .softmax_gradients import (
     diagonal,
@@ -116,15 +117,24 @@ class SampledAttention(SampledHeads):
                 along = gain * self._along(name, a, self._grams_seen(values), queries, keys, g) / m
                 # the isotropic share is in the norm's kernel
                 at_output[name] = found + np.diag((found.diagonal() / m - along) / (1 - 1 / m))
-        stream, norms = np.zeros_like(gram), {}
-        for name, found in at_output.items():
-            back = self.before_norm(name, gram, gains)
-            stream += gains[f"attn.{name}"] * back * found
+        norms: dict[str, float] = {}
+        stream, twice = np.zeros_like(gram), gain * g * self._read_twice(a, values, queries, gram, gains)
+
+        def squared(name: str, read: Array, v: float) -> float:
             # gradients at keys have no token mean, unless each is turned by an angle of its own
-            read = self._grams_seen(back * gram) if name == "key" and self.rotary is None else back * gram
-            norms[f"attn.{name}"] = self.width**2 * float((pairs * read * found).sum())
-        twice = gain * self._read_twice(a, self._grams_seen(values), queries, gram, gains)
-        norms["attn.key"] += self.width**2 * pair_variance * float((pairs * g * twice).sum())
+            seen = self._grams_seen(read) if name == "key" and self.rotary is None else read
+            more = v * twice if name == "key" else 0.0
+            return self.width**2 * float((pairs * (seen * at_output[name] + more)).sum())
+
+        for name, found in at_output.items():
+            own, back = gains[f"attn.{name}"], self.before_norm(name, gram, gains)
+            stream += own * back * found
+            norm = squared(name, back * gram, pair_variance)
+            if self.latents.of(name) is not None:
+                norms[down(name)] = norms.get(down(name), 0.0) + own / gains[down(name)] * norm
+                v = pair_variance + self.latents.fresh(name)
+                norm = self.latents.share(name, self.width) * squared(name, self.read(name, gram), v)
+            norms[f"attn.{name}"] = norm
         # a projection that starts at zero has a gradient, but no output to tell what it reads
         read = (
             output / gains["attn.output"]
@@ -196,6 +206,7 @@ class SampledAttention(SampledHeads):
         """t_i t_k q_i.q_k / d_h, (tokens, tokens), in the units of the keys' weight gradient over that at the
         branch output: it reads X twice, and gains V times this (T10.3). Under rotation the parts of t keep
         the angles of their keys."""
+        values = self._grams_seen(values)
         at_keys = a * (diagonal(values)[:, None, :] - a @ values)
         if self.rotary is not None:
             # sum_j t_ij R_{i-j} q_i: R_j^T of the rotated query, coordinate pair by coordinate pair

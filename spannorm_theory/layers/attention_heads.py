@@ -17,6 +17,7 @@ import numpy as np
 
 from ..gaussian.closed_forms import Array
 from ..gaussian.head_norm import HeadNorm
+from .latents import NO_LATENTS, Latents
 from .rotary import Rotary, hidden, rotated
 from .softmax_gradients import diagonal, root, second_moments, tokens_centred, transposed
 
@@ -45,6 +46,7 @@ class SampledHeads:
         sinks: whether each row has one more logit, of 0, whose value is nothing: rows of weights then add up
             to less than one, and see what all keys or values have in common.
         sequences: how many sequences of one length the tokens are, that do not see each other.
+        latents: those that queries, or keys and values, are projected from.
     """
 
     width: int
@@ -58,6 +60,12 @@ class SampledHeads:
     over_width: bool = False
     sinks: bool = False
     sequences: int = 1
+    latents: Latents = NO_LATENTS
+
+    def read(self, name: str, gram: Array) -> Array:
+        """Gram of what a projection reads: that of the branch's input, or behind the norm of a latent."""
+        latent = self.latents.of(name)
+        return gram if latent is None else np.asarray(latent.value(gram / token_scales(gram)))
 
     def draw(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, Array, Array, Array]:
         """Keys at gain 1, then queries and keys as the logits read them, (heads, tokens, head width);
@@ -68,7 +76,7 @@ class SampledHeads:
         """
         if not all(gains[f"attn.{name}"] * gram.diagonal().all() for name in self.normed):
             raise ZeroDivisionError
-        query, key = root(gram) @ noise
+        query, key = (root(self.read(x, gram)) @ z for x, z in zip(("query", "key"), noise, strict=True))
         plain = self._normalised("key", key, gram)
         queries = np.sqrt(self.gain("query", gains)) * self._normalised("query", query, gram)
         keys = np.sqrt(self.gain("key", gains)) * plain
@@ -86,7 +94,7 @@ class SampledHeads:
     def values(self, plain: Array, gram: Array) -> Array:
         """G_V at gain 1 given the keys, (heads, tokens, tokens): the part that is not seen through the keys
         is rescaled for each token, so that its second moment stays."""
-        w = plain.shape[-1] / (self.width + plain.shape[-1])
+        w = plain.shape[-1] / (self.latents.width("key", self.width) + plain.shape[-1])
         mean, key = self.unit("value", gram), self.unit("key", gram).diagonal()
         size = mean.diagonal()
         seen = second_moments(np.sqrt(w * _ratio(size, key))[:, None] * plain)
@@ -105,11 +113,15 @@ class SampledHeads:
     def unit(self, name: str, gram: Array) -> Array:
         """Gram of queries, keys or values at gain 1, per coordinate, behind their norm."""
         if name not in self.normed or self.head_norm is None:
-            return gram
+            return self.read(name, gram)
         return np.asarray(self.head_norm.of(name).value(gram / token_scales(gram)))
 
     def before_norm(self, name: str, gram: Array, gains: Gains) -> Array | float:
-        """Element-wise factor from the gradient Gram behind a projection's norm to that in front of it."""
+        """Element-wise factor from the gradient Gram behind a projection's norm to that in front of it, or
+        through the norm of its latent."""
+        if (latent := self.latents.of(name)) is not None:
+            scale = token_scales(gram)
+            return np.asarray(latent.slope(gram / scale) / scale)
         if name not in self.normed or self.head_norm is None:
             return 1.0
         scale = token_scales(gram)

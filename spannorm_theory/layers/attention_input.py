@@ -12,6 +12,7 @@ import numpy as np
 from ..gaussian.closed_forms import Array
 from ..gaussian.head_norm import HeadNorm
 from ..softmax.row_statistics import RowStatistics
+from .latents import Latents
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,10 @@ class AttentionInput:
         gains: sigma_W^2 of each matrix, floats or of that shape.
         rows: statistics of rows of weights.
         normed, head_norm: projections that carry a norm over each head, and its kernel.
-        width: coordinates of the stream.
+        width: free coordinates of what keys and values read.
         logit_factor: factor of the logits' second moments beside the gains.
         masked: e = p_a / (1 - p_a), by which dropout raises second moments of weights, key by key.
+        latents: those that projections read.
     """
 
     q: Array
@@ -37,10 +39,19 @@ class AttentionInput:
     width: int
     logit_factor: float
     masked: float
+    latents: Latents
 
-    def _norm(self, name: str) -> HeadNorm | None:
+    def _head_norm(self, name: str) -> HeadNorm | None:
         """The norm behind a projection."""
         return self.head_norm.of(name) if self.head_norm is not None and name in self.normed else None
+
+    def _norm(self, name: str) -> HeadNorm | None:
+        """The norm behind a projection, or in front of it."""
+        return self._head_norm(name) or self.latents.of(name)
+
+    def _front(self, name: str) -> Any:
+        """Second moment in front of the norm of a projection at gain 1 of the matrix that stands there."""
+        return self.gains[f"attn.{name}"] * self.q if self._head_norm(name) else self.q
 
     @cached_property
     def _apart(self) -> Array:
@@ -66,31 +77,45 @@ class AttentionInput:
 
     def projected(self, name: str) -> tuple[Any, Any]:
         """Second moment of a query, key or value coordinate, and its drop between tokens."""
-        if self._norm(name):
+        if self._head_norm(name):
             return 1.0, self.drop
-        gain = self.gains[f"attn.{name}"]
-        return gain * self.q, gain * self.delta
+        gain, (q, delta) = self.gains[f"attn.{name}"], self.read(name)
+        return gain * q, gain * delta
+
+    def read(self, name: str) -> tuple[Any, Any]:
+        """Second moment of what a projection reads, and its drop between tokens."""
+        latent = self.latents.of(name)
+        return (self.q, self.delta) if latent is None else (np.ones_like(self.q), self._behind(latent)[0])
 
     def back(self, name: str) -> tuple[Any, Any]:
         """Factors from (gamma, c) behind a projection's norm to (gamma, c) in front of it: 1 without a norm,
-        or K'(1) and K'(rho) over the projection's second moment; its gain more is that at the stream."""
+        or K'(1) and K'(rho) over the second moment there; its gain more is that at the stream. The norm of a
+        latent counts as one."""
         norm = self._norm(name)
         if norm is None:
             return 1.0, 1.0
-        size = self.gains[f"attn.{name}"] * self.q
+        size = self._front(name)
         return norm.slope(1.0) / size, self._behind(norm)[1] / size
+
+    def reading(self, name: str, inner: bool) -> tuple[Any, Any, Any, Any, Any]:
+        """Second moment of what a matrix reads and its drop, the factors of :meth:`back`, and their
+        difference: of the projection's own (``inner``), or of the one in front of its latent."""
+        if inner and self.latents.of(name) is not None:
+            return *self.read(name), 1.0, 1.0, 0.0
+        return self.q, self.delta, *self.back(name), self.fall(name)
 
     def fall(self, name: str) -> Any:
         """The difference of the two factors of :meth:`back`, without cancellation; zero without a norm."""
         norm = self._norm(name)
-        return 0.0 if norm is None else self._behind(norm)[2] / (self.gains[f"attn.{name}"] * self.q)
+        return 0.0 if norm is None else self._behind(norm)[2] / self._front(name)
 
     @cached_property
     def logit_variance(self) -> Array:
         """v, the logit variance of uncorrelated tokens (T6.4); (layers,)."""
-        if self._norm("query"):
+        if self._head_norm("query"):
             return np.full_like(self.q, self.logit_factor)
-        return np.asarray(self.logit_factor * self.gains["attn.query"] * self.gains["attn.key"] * self.q**2)
+        sizes = self.projected("query")[0] * self.projected("key")[0]
+        return np.asarray(self.logit_factor * sizes)
 
     @cached_property
     def row_variance(self) -> Array:

@@ -38,8 +38,14 @@ def attention_forward(
 
     size, groups = arch.head_size, arch.heads // (arch.kv_heads or arch.heads)
 
+    def compressed(name: str, rank: int | None) -> torch.Tensor:
+        return x if rank is None else normalise(linear(x, f"attn.{name}_down"), arch.norm)
+
+    keys_read = compressed("key", arch.latent_keys)
+    read = {"query": compressed("query", arch.latent_queries), "key": keys_read, "value": keys_read}
+
     def project(name: str) -> torch.Tensor:
-        y = linear(x, f"attn.{name}")
+        y = linear(read[name], f"attn.{name}")
         if name in normed and arch.qk_norm_over == "width":
             y = normalise(y, arch.norm)
         y = y.reshape(-1, arch.tokens, y.shape[-1] // size, size).transpose(1, 2)

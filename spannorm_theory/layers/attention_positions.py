@@ -21,6 +21,7 @@ from functools import cached_property
 import numpy as np
 
 from ..gaussian.closed_forms import Array
+from .latents import down
 from .position_rows import Gains, PositionRows, RowLaw
 from .smooth_gram import doubled, joined, open_share, scales
 
@@ -74,19 +75,30 @@ class PositionAttention:
         if self.inner_norm:
             g = g / (at.rows.gain("value") * scales(at.mixed))
         found = {
-            "query": at.rows.gain("value") * at.at_queries(g, pair_variance),
+            "query": at.rows.gain("value") * at.at_queries(g, pair_variance + self.law.latents.fresh("key")),
             "key": at.rows.gain("value") * at.at_keys(g),
             "value": at.at_values(g),
         }
-        stream, norms, front = np.zeros_like(gram), {}, self.width**2
-        for name, moments in found.items():
-            back = at.rows.before_norm(name)
-            stream = stream + gains[f"attn.{name}"] * back * moments
-            read = back * gram
-            if name == "key" and self.law.rotary is None:  # gradients at keys have no token mean
+        norms: dict[str, float] = {}
+        stream, front, latents = np.zeros_like(gram), self.width**2, self.law.latents
+
+        def squared(name: str, read: Array, v: float) -> float:
+            if name != "key":
+                return front * float((pairs * read * found[name]).sum())
+            more = at.rows.gain("value") * at.key_correlations(g, read, v)
+            if self.law.rotary is None:  # gradients at keys have no token mean
                 read = read - float((pairs * read).sum()) / self.law.grid.tokens**2
-            norms[f"attn.{name}"] = front * float((pairs * read * moments).sum())
-        norms["attn.key"] += front * at.rows.gain("value") * at.key_correlations(g, pair_variance)
+            return front * (float((pairs * read * found[name]).sum()) + more)
+
+        for name, moments in found.items():
+            own, back = gains[f"attn.{name}"], at.rows.before_norm(name)
+            stream = stream + own * back * moments
+            norm = squared(name, back * gram, pair_variance)
+            if latents.of(name) is not None:
+                norms[down(name)] = norms.get(down(name), 0.0) + own / gains[down(name)] * norm
+                v = pair_variance + latents.fresh(name)
+                norm = latents.share(name, self.width) * squared(name, at.rows.read(name), v)
+            norms[f"attn.{name}"] = norm
         norms["attn.output"] = self.breadth * front * float((pairs * self._mixed(at) * grad).sum())
         return stream, norms
 
@@ -107,7 +119,8 @@ class HeadGrams:
         values, grid = self.rows.values, self.rows.law.grid
         logits = joined(*self.rows.logits)
         own = joined(
-            np.zeros_like(values.p), self.rows.open_values * self.rows.one.value_bias / self.rows.law.width
+            np.zeros_like(values.p),
+            self.rows.open_values * self.rows.one.value_bias / self.rows.law.read_width,
         )
         return (
             doubled(values.common + values.level)
@@ -143,7 +156,7 @@ class HeadGrams:
     def _growth(self) -> Array:
         """Factor on J by the keys that a query picks, (m,) (T6.15)."""
         j = np.where(self.rows.one.query > 0, self.rows.one.query, 1.0)
-        return np.asarray(np.exp(self.rows.one.jacobian_bias / (j * self.rows.law.width)))
+        return np.asarray(np.exp(self.rows.one.jacobian_bias / (j * self.rows.law.read_width)))
 
     def at_values(self, grad: Array) -> Array:
         """Gradient Gram at the values from ``grad`` behind the head."""
@@ -192,10 +205,10 @@ class HeadGrams:
         one = one + (smooth + self._over_rows_apart(more)).diagonal()
         return self._turned_back(joined(smooth - self._over_rows(rest), one))
 
-    def key_correlations(self, grad: Array, pair_variance: float) -> float:
-        """Addition of V and of keys that queries pick to the keys' weight gradient over d^2."""
+    def key_correlations(self, grad: Array, read: Array, pair_variance: float) -> float:
+        """Addition of V and of keys that queries pick to the squared gradient, over d^2, of a matrix of keys
+        in front of which the Gram is ``read``."""
         grid, (p, q) = self.rows.law.grid, self.rows.queries
-        read = self.rows.before_norm("key") * self.rows.gram
         open_ = self.rows.open_values * open_share(grid, read[:, :-1], read[:, -1])
         closed, growth = 1 - self.rows.one.p2, self._growth
         both = p * np.sqrt(np.outer(open_, open_)) * np.outer(closed, closed) * pair_variance

@@ -23,6 +23,7 @@ import numpy as np
 from ..gaussian.closed_forms import Array
 from ..gaussian.head_norm import HeadNorm
 from ..softmax.row_lengths import RowLengthTable, RowsOfLengths, row_length_table
+from .latents import NO_LATENTS, Latents
 from .position_grid import PositionGrid, rotary_sums
 from .rotary import Rotary
 from .smooth_gram import Smooth, joined, open_share, scales
@@ -43,6 +44,7 @@ class RowLaw:
         rotary: how queries and keys are rotated by their positions; None where they are not.
         logit_factor: factor on the logits' second moments beside the gains.
         over_width: whether the norms run over all heads.
+        latents: those that queries, or keys and values, are projected from.
     """
 
     grid: PositionGrid
@@ -53,6 +55,12 @@ class RowLaw:
     rotary: Rotary | None = None
     logit_factor: float = 1.0
     over_width: bool = False
+    latents: Latents = NO_LATENTS
+
+    @property
+    def read_width(self) -> int:
+        """Free coordinates of what keys and values read."""
+        return self.latents.width("key", self.width)
 
     @property
     def varying(self) -> int | None:
@@ -84,13 +92,22 @@ class PositionRows:
 
     def unit(self, name: str) -> tuple[Array, Array]:
         """p, (m, m), and q, (m,), of queries, keys or values at gain 1, behind their norm."""
-        gram = self.gram
+        gram = self.read(name)
         if name in self.law.normed and self.law.head_norm is not None:
             gram = self.law.head_norm.of(name).value(gram / scales(gram))
         return gram[:, :-1], gram[:, -1]
 
+    def read(self, name: str) -> Array:
+        """Gram of what a projection reads, (m, m + 1): that of the input, or behind the norm of a latent."""
+        latent = self.law.latents.of(name)
+        return self.gram if latent is None else np.asarray(latent.value(self.gram / scales(self.gram)))
+
     def before_norm(self, name: str) -> Array | float:
-        """Element-wise factor from the gradient Gram behind a projection's norm to that in front of it."""
+        """Element-wise factor from the gradient Gram behind a projection's norm to that in front of it, or
+        through the norm of its latent."""
+        if (latent := self.law.latents.of(name)) is not None:
+            size = scales(self.gram)
+            return np.asarray(latent.slope(self.gram / size) / size)
         if name not in self.law.normed or self.law.head_norm is None:
             return 1.0
         size = scales(self.gram)

@@ -35,8 +35,8 @@ class Checked:
         return ("not " if self.check.negated else "") + text
 
     @property
-    def row(self) -> dict[str, Any]:
-        """The check and its outcome as plain values."""
+    def settings(self) -> dict[str, Any]:
+        """What is measured, and against what, as plain values."""
         check = self.check
         archs = list(dict.fromkeys(str(term.arch) for term in check.measure.terms))
         return {
@@ -44,12 +44,18 @@ class Checked:
             "measure": check.text,
             "architecture": archs[0] if len(archs) < 3 else f"{archs[0]} … {archs[-1]}",
             "relation": ("not " if check.negated else "") + check.relation,
+            "networks": self.networks,
+            "seed": check.seed,
+        }
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The check and its outcome as plain values."""
+        return self.settings | {
             "low": self.low,
             "high": self.high,
             "estimate": self.estimate,
             "se": self.error,
-            "networks": self.networks,
-            "seed": check.seed,
             "outcome": self.outcome,
         }
 

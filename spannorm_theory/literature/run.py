@@ -16,7 +16,7 @@ from ..base.jsontext import to_json
 from .claim import load_claims
 from .judge import Laboratory, judge
 from .outcomes import Outcome
-from .page import page, section
+from .page import page
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,9 @@ class ClaimsReport:
         """Write :meth:`to_dict` as JSON."""
         write_file(path, to_json(self.to_dict(), indent=1) + "\n")
 
-    def write_page(self, path: str | Path, before: str = "") -> None:
-        """Write a page of its own, readable offline, with markup ``before`` the claims."""
-        write_file(path, page(self.outcomes, self.simulated, before))
-
-    def html(self) -> str:
-        """The section of a report."""
-        return section(self.outcomes, self.simulated)
+    def write_page(self, path: str | Path, menu: Sequence[tuple[str, str]] = ()) -> None:
+        """Write a page of its own, readable offline; ``menu`` are links at its side, as address and text."""
+        write_file(path, page(self.outcomes, self.simulated, menu))
 
 
 @whole_results()

@@ -8,17 +8,20 @@ from math import sqrt
 from .config import Config
 from .effects import ALIBI, LATENT, ROTATED_PART, SHORT, SINK
 from .families import Family
-from .positions import layers, rotary, rotary_factor
+from .positions import layers, logit_stretch, rotary, rotary_factor
 from .settle import Fact
 from .stream import embedding
 
 
-def attention(config: Config, row: Family, tokens: int, variance: float) -> Iterator[Fact]:
+def attention(
+    config: Config, row: Family, tokens: int, variance: float, one_std: bool = True
+) -> Iterator[Fact]:
     """The facts of attention, in the order in which an architecture takes them.
 
     Args:
         tokens: of the text.
         variance: of a matrix's product with a normed token.
+        one_std: whether all matrices have one standard deviation, and not one by their shape.
     """
     width, heads = config.whole("width"), config.whole("heads")
     latent = config.value("latent_keys") is not None
@@ -33,7 +36,7 @@ def attention(config: Config, row: Family, tokens: int, variance: float) -> Iter
     yield from layers(config, row, tokens)
     if row.positions == "rope":
         yield from rotary(config, row, head)
-    yield from _latent(config) if latent else _logits(config, row, head)
+    yield from _latent(config, row, head, one_std) if latent else _logits(config, row, head)
     if row.sinks:
         yield Fact("an attention sink in every head", SINK, {"sinks": True})
 
@@ -78,18 +81,31 @@ def _norms(config: Config, row: Family, logits: float) -> Iterator[Fact]:
         yield Fact("no norms on queries and keys of layers without positions", effect)
 
 
-def _latent(config: Config) -> Iterator[Fact]:
-    keys = config.whole("latent_keys")
-    queries = config.whole("latent_queries", 0, 0)
+def _latent(config: Config, row: Family, head: int, one_std: bool) -> Iterator[Fact]:
+    """Queries, keys and values through latents, and the part of keys that rotates, which has none.
+
+    Logits are sums over coordinates of two sizes; heads as wide as values, with another scale and another
+    share that rotates, have logits of the same law.
+    """
+    keys, queries = config.whole("latent_keys"), config.whole("latent_queries", 0, 0)
     told = f", queries through one of {queries}" if queries else ""
     fields = {"latent_keys": keys} | ({"latent_queries": queries} if queries else {})
     yield Fact(f"keys and values through a normed latent of {keys}{told}", LATENT, fields)
     still, turned = config.whole("qk_nope_head_dim"), config.whole("qk_rope_head_dim")
     config.ignore("head_width", "qk_head_dim")  # which follow from these
+    # second moment of a key's coordinate that rotates over one of those that do not
+    ratio = (config.whole("width") / keys if one_std else 1.0) * row.gain**2
+    whole = still + turned * ratio
+    factor = logit_stretch(config) if row.positions == "rope" else 1.0
+    times = factor * sqrt(whole / (still + turned))  # one over the root of the head width
+    scale = "sqrt" if abs(times - 1) < 1e-6 else float(f"{times / sqrt(head):.7g}")
+    pairs = max(1, round(turned * ratio / whole * head / 2))
+    feature = f"queries and keys with {still} coordinates that do not rotate and {turned} that do"
+    yield Fact(feature, ROTATED_PART, {"logit_scale": scale, "rotary_share": min(1.0, 2 * pairs / head)})
     yield Fact(
-        f"queries and keys with {still} coordinates that do not rotate and {turned} that do, of one key for "
-        "all heads",
-        ROTATED_PART,
+        "keys whose rotating part is one for all heads, and has no latent",
+        f"squared gradients of attn.key are {whole / still:.3g} times the model's, and what those of "
+        "attn.key_down have by keys; the rest is as it is",
     )
 
 

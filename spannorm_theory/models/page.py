@@ -91,7 +91,7 @@ def _gaps(found: list[Model]) -> Iterator[str]:
     """A line for each gap, with the models that have it."""
     shared = Counter(gap for model in found for gap in model.gaps)
     often = {gap for gap, times in shared.items() if times > 1}
-    for gap in sorted(often, key=lambda gap: (-shared[gap], gap.feature)):
+    for gap in sorted(often, key=lambda gap: (-shared[gap], gap.feature, gap.effect)):
         names = ", ".join(model.name for model in found if gap in model.gaps)
         yield f"- {gap.feature} ({names}): {gap.effect}."
     for model in found:

@@ -98,6 +98,15 @@ def rotary_factor(config: Config) -> float:
     return table.size("attention_factor", factor)
 
 
+def logit_stretch(config: Config) -> float:
+    """The factor on logits that stretched frequencies come with where queries and keys have none."""
+    table, _ = _tables(config)
+    size = table.size("mscale_all_dim", 0.0) if table.value("mscale_all_dim") else 0.0
+    if table.value("rope_kind") != "yarn" or not size:
+        return 1.0
+    return (0.1 * size * log(max(1.0, table.size("factor", 1.0))) + 1) ** 2
+
+
 def _tables(config: Config) -> tuple[Config, Config]:
     """The tables of rotary embeddings: of layers that see all tokens, and of those with a window."""
     both = config.within("rotary")

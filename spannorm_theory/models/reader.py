@@ -92,7 +92,7 @@ def _facts(config: Config, family: Family, core: Mapping[str, Any], given: Mappi
     variance = core["width"] * (core["init"] * family.gain) ** 2
     facts = [
         *stream(config, family),
-        *attention(config, family, tokens, variance),
+        *attention(config, family, tokens, variance, not isinstance(given.get("init", 0.0), str)),
         *feedforward(config, family, variance),
     ]
     of_ids, loss = given.get("inputs", "gaussian") != "gaussian", given.get("loss") == "cross-entropy"

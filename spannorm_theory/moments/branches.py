@@ -12,6 +12,7 @@ from ..layers.attention_gram import SampledAttention
 from ..layers.attention_positions import PositionAttention
 from ..layers.experts import MixtureOfExperts, gates_of
 from ..layers.feedforward import FeedForward
+from ..layers.latents import Latent, Latents
 from ..layers.pointwise import Pointwise
 from ..layers.position_grid import PositionGrid, seeing
 from ..layers.position_rows import RowLaw
@@ -49,6 +50,7 @@ def branch_moments(
         over_width=over_width,
         dropout=arch.attention_dropout,
         breadth=arch.heads_width / arch.width,
+        latents=_latents(branch, arch),
     )
 
 
@@ -75,6 +77,7 @@ def sampled_attention(branch: Branch, arch: Architecture, only_normed: bool = Fa
         sinks=arch.sinks,
         dropout=arch.attention_dropout,
         breadth=arch.heads_width / arch.width,
+        latents=_latents(branch, arch),
     )
 
 
@@ -90,6 +93,7 @@ def position_attention(branch: Branch, arch: Architecture, grid: PositionGrid) -
         rotary=_rotary(seen, arch),
         logit_factor=arch.logit_factor(normed),
         over_width=arch.qk_norm_over == "width",
+        latents=_latents(branch, arch),
     )
     return PositionAttention(law, arch.width, branch.inner_norm, arch.heads_width / arch.width)
 
@@ -126,6 +130,22 @@ def of_each_token(branch: Branch, arch: Architecture, only_normed: bool) -> Feed
 def _rotary(seen: Attends, arch: Architecture) -> Rotary | None:
     """The rotary embedding of a branch's queries and keys, if any."""
     return Rotary(arch.rotary_base, arch.rotary_share) if seen.positions == "rope" else None
+
+
+def _latents(branch: Branch, arch: Architecture) -> Latents:
+    """The latents of the branch.
+
+    Raises:
+        AssumptionError: there are norms behind its projections, too.
+    """
+    ranks = arch.latent_queries, arch.latent_keys
+    if ranks != (None, None) and arch.normed(branch):
+        raise AssumptionError(
+            "norms on queries and keys behind latents are not derived; use qk_norm=False and a placement "
+            "without, latent_queries=None and latent_keys=None, or simulate(...)"
+        )
+    queries, keys = (None if rank is None else Latent(rank, arch.norm) for rank in ranks)
+    return Latents(queries, keys)
 
 
 def _head_norm(branch: Branch, arch: Architecture) -> HeadNorm | None:

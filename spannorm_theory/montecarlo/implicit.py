@@ -49,13 +49,16 @@ from .weights import Matrix, Weights
 
 #: matrices that read the same input; experts number theirs, and each expert's are a group of their own
 GROUPS = (
-    ("attn.query", "attn.key", "attn.value", "attn.gate"),
+    ("attn.query", "attn.key", "attn.value", "attn.gate", "attn.query_down", "attn.key_down"),
     ("attn.output",),
     ("ffn.gate", "ffn.up"),
     ("ffn.down",),
     ("ffn.router",),
     ("ffn.shared_gate",),
 )
+
+#: matrices that read what a down projection puts out, where there is one
+LATENT = (("attn.query_down", ("attn.query",)), ("attn.key_down", ("attn.key", "attn.value")))
 
 #: scale of a row of zeros; its square is zero too
 ZERO = 1e-200
@@ -69,11 +72,13 @@ class ImplicitWeights(Weights):
     def __init__(self, matrices: Mapping[str, Matrix], random: Randomness, layer: int) -> None:
         super().__init__(matrices, random, layer)
         numbers = list(dict.fromkeys(name.partition(".")[2].partition(".")[2] for name in matrices))
+        latent = [own for down, own in LATENT if down in matrices]
+        others = set(matrices).difference(*latent)
         stems = (tuple(f"{name}.{i}" if i else name for name in group) for group in GROUPS for i in numbers)
-        groups = (tuple(name for name in group if name in matrices) for group in stems)
+        groups = [*(tuple(name for name in group if name in others) for group in stems), *latent]
         self._groups = [group for group in groups if group]
-        self._pending: dict[str, torch.Tensor] = {}
-        self._source: torch.Tensor | None = None
+        #: outputs that are drawn and not yet asked for, each with its input
+        self._pending: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self._draws: dict[Purpose, tuple[torch.Tensor, ...]] = {}
 
     def _apply(self, x: torch.Tensor, name: str) -> torch.Tensor:
@@ -81,16 +86,13 @@ class ImplicitWeights(Weights):
             position = next(i for i, group in enumerate(self._groups) if name in group)
             group = self._groups[position]
             outputs = ImplicitProduct.apply(x, self, position)  # type: ignore[no-untyped-call]
-            self._source = x
-            self._pending.update(zip(group, outputs, strict=True))
-        elif x is not self._source:
+            self._pending.update({own: (y, x) for own, y in zip(group, outputs, strict=True)})
+        y, source = self._pending.pop(name)  # a graph that reaches this object must not be reachable from it
+        if x is not source:
             raise InputError(
                 f"{name} reads another input than the matrices that are drawn together with it; use "
                 "engine='explicit'"
             )
-        y = self._pending.pop(name)
-        if not self._pending:
-            self._source = None  # a graph that reaches this object must not be reachable from it
         return y
 
     def group(self, position: int) -> tuple[str, ...]:

@@ -72,8 +72,8 @@ class _Deviations:
             if isinstance(component, Pointwise):  # an element-wise function draws nothing
                 continue
             share = _share(gradients[i + 1 :], values[i + 1 :], source, m[source])
-            matrices = 1 + 1 / component.breadth if isinstance(component, Attention) else 1
-            own = 2 * matrices / width
+            at = moments.branches[i]
+            own = 2 * (component.matrices(at) if isinstance(component, Attention) else 1) / width
             noise = own + 4 / width * (1 - share) / np.where(share > 0, share, np.inf)
             moved_q[source, 2 + i] += m[source] * np.sqrt(np.maximum(noise, 0))
         dq, dd = (_along(gradient, moved) for gradient in gradients[branches])
@@ -125,6 +125,9 @@ def _response(moments: BlockMoments, branch: int, dq: Array, dd: Array) -> tuple
         dd, dq = dd - drop / q * dq, np.zeros_like(dq)
     else:
         scale = gains["attn.output"] * gains["attn.value"]
+        if "value" in component.latents.names:
+            scale = scale / q
+            dd, dq = dd - drop / q * dq, np.zeros_like(dq)
     # mean modes of values pass as they are; differences go on in proportion, and a gate by its slope
     kept, by_gate = component.gating(moments.branches[branch])
     scale = scale * kept

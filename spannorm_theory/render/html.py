@@ -1,95 +1,121 @@
-"""The few pieces that pages are made of, and a whole page that needs no other file."""
+"""Pages from the templates beside this file, and the few pieces of markup that are made in Python."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
+import re
+from base64 import b64encode
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
-from math import isfinite
+from math import isfinite, isnan
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 #: formulas with a longer text than this are folded
 FOLD = 400
 
 
-def document(title: str, body: Sequence[str], *, css: str = "", script: str = "", kind: str = "") -> str:
-    """A page of markup that reads offline.
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table that sorts.
+
+    Attributes:
+        text: what is shown; what is not markup is escaped.
+        key: what it sorts by; the text where it is None, and last where it is empty.
+        kind: its class. title: its tooltip.
+    """
+
+    text: str
+    key: float | str | None = None
+    kind: str = ""
+    title: str = ""
+
+    @classmethod
+    def number(cls, value: float, form: str) -> Cell:
+        """A number in a form; a dash that sorts last where there is none."""
+        return cls("–", "") if isnan(value) else cls(format(value, form).replace("-", "−"), value)
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A formula on a line of its own, under a name where it is folded away."""
+
+    markup: Markup
+    name: Markup
+    folded: bool
+
+    @classmethod
+    def of(cls, markup: Markup, text: str, name: str) -> Formula:
+        """A formula that is folded where its text is long; ``name`` is markup."""
+        if len(text) <= FOLD:
+            return cls(markup, Markup(""), False)
+        return cls(markup, Markup(f"{name} (long: {len(text)} characters)"), True)
+
+
+def document(template: str, **values: object) -> str:
+    """A page that reads offline: all that it shows is in it.
 
     Args:
-        css: rules beside those that all pages share.
-        kind: class of the body, for these rules.
+        template: a file of ``templates/``, which says what it reads. Every page reads a title, and a menu:
+            pairs of address and text of the links that stand at its side, or none. Below the one that leads
+            ``here`` stand the page's parts, titles by anchor.
     """
-    shared = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
-    opened = f'<body class="{kind}">' if kind else "<body>"
-    last = [f"<script>\n{script}</script>"] if script else []
-    lines = [
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title>",
-        f"<style>\n{shared}{css}</style>\n</head>\n{opened}",
-        *filter(None, body),
-        *last,
-        "</body>\n</html>\n",
-    ]
-    return "\n".join(lines)
+    return _environment().get_template(template).render(**{"menu": (), "here": "", "parts": {}} | values)
 
 
-def tag(name: str, inner: str, **attributes: str) -> str:
-    """An element around markup; ``class_`` stands for the attribute class."""
-    text = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
-    return f"<{name}{text}>{inner}</{name}>"
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-
-def paragraph(text: str, **attributes: str) -> str:
-    """Plain text as a paragraph."""
-    return tag("p", escape(text), **attributes)
-
-
-def maths(formulas: Iterable[str]) -> str:
-    """Formulas, each on its own line, in a box that scrolls where the screen is narrower."""
-    return "".join(tag("div", formula, class_="maths") for formula in formulas)
-
-
-def folded(formula: str, text: str, name: str) -> str:
-    """A formula on its own line, folded away where its text is long."""
-    line = maths([formula])
-    if len(text) <= FOLD:
-        return line
-    return tag("details", tag("summary", f"{name} (long: {len(text)} characters)") + line)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: frozenset[int] = frozenset()) -> str:
-    """A table of markup; a row whose first cell is not empty starts a group."""
-
-    def line(kind: str, values: Sequence[str], group: bool) -> str:
-        cells = "".join(
-            f'<{kind} class="n">{value}</{kind}>' if i in numeric else f"<{kind}>{value}</{kind}>"
-            for i, value in enumerate(values)
-        )
-        return f'<tr class="first">{cells}</tr>' if group else f"<tr>{cells}</tr>"
-
-    body = "\n".join(line("td", row, bool(row[0])) for row in rows)
-    return tag(
-        "div",
-        f"<table><thead>{line('th', head, False)}</thead><tbody>\n{body}\n</tbody></table>",
-        class_="wide",
+    found = Environment(
+        loader=PackageLoader("spannorm_theory.render"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
+    found.globals["data_uri"] = _data_uri
+    found.filters["source"] = link
+    found.filters["prose"] = prose
+    return found
 
 
-def power_of_ten(log: float) -> str:
+@lru_cache(maxsize=4)
+def _data_uri(name: str, kind: str) -> str:
+    content = resources.files(__package__).joinpath("templates", name).read_bytes()
+    return f"data:{kind};base64,{b64encode(content).decode()}"
+
+
+def power_of_ten(log: float) -> Markup:
     """exp(log) to three digits, as a number or as m x 10^k."""
     if not isfinite(log):
-        return "0" if log < 0 else "–"
+        return Markup("0" if log < 0 else "–")
     exponent = log / 2.302585092994046
     if -3 <= exponent < 5:
-        return f"{10**exponent:.3g}" if exponent < 3 else f"{10**exponent:.0f}"
-    whole = int(exponent // 1)
-    return f"{10 ** (exponent - whole):.2f}×10<sup>{whole}</sup>".replace("-", "−")
+        return Markup(f"{10**exponent:.3g}" if exponent < 3 else f"{10**exponent:.0f}")
+    mantissa, _, carried = f"{10 ** (exponent % 1):.2e}".partition("e")
+    return Markup(f"{mantissa}×10<sup>{exponent // 1 + int(carried):.0f}</sup>".replace("-", "−"))
 
 
-def link(source: str) -> str:
+def link(source: str) -> Markup:
     """A source as a link where it is an address or an arXiv number, else as text."""
     if source.startswith("arXiv:"):
-        return tag("a", escape(source), href="https://arxiv.org/abs/" + source.removeprefix("arXiv:"))
+        return anchor("https://arxiv.org/abs/" + source.removeprefix("arXiv:"), source)
     if source.startswith("https://"):
-        return tag("a", escape(source.removeprefix("https://")), href=source)
+        return anchor(source, source.removeprefix("https://"))
     return escape(source)
+
+
+def prose(docstring: str) -> Markup:
+    """A docstring's text, with what stands between double backticks as code."""
+    return Markup(re.sub(r"``(.+?)``", r"<code>\1</code>", str(escape(docstring))))
+
+
+def anchor(address: str, text: str) -> Markup:
+    """Text that leads to an address."""
+    return Markup('<a href="{}">{}</a>').format(address, text)

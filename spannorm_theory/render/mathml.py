@@ -6,12 +6,13 @@ import re
 from html import escape, unescape
 from typing import Any
 
+from markupsafe import Markup
 from sympy import Add, Eq, Expr, Integer, Mul, Pow, Rational, Symbol, fraction, together
 from sympy.printing.mathml import MathMLPresentationPrinter
 
 from ..asymptotics.eigenvalue import named
 from ..asymptotics.growth import Growth
-from ..asymptotics.laws import COLLAPSE
+from ..asymptotics.laws import BALANCED, COLLAPSE, EMBEDDING
 
 _GREEK = {
     "sigma": "σ",
@@ -152,33 +153,43 @@ def markup(expression: Expr) -> str:
     return re.sub(r"&(?!lt;|gt;|amp;|#)\w+;", lambda match: unescape(match[0]), text)
 
 
-def inline(expression: Expr) -> str:
+def inline(expression: Expr) -> Markup:
     """An expression inside a line of text."""
-    return f"<math>{markup(expression)}</math>"
+    return Markup(f"<math>{markup(expression)}</math>")
 
 
-def display(left: str, relation: str, right: str) -> str:
+def display(left: str, relation: str, right: str) -> Markup:
     """A formula on a line of its own, from markup of both sides."""
-    return f'<math display="block"><mrow>{left}<mo>{escape(relation)}</mo>{right}</mrow></math>'
+    return Markup(f'<math display="block"><mrow>{left}<mo>{escape(relation)}</mo>{right}</mrow></math>')
 
 
-def equation(eq: Eq) -> str:
+def equation(eq: Eq) -> Markup:
     """An equation on a line of its own."""
     return display(markup(eq.lhs), "=", markup(eq.rhs))
 
 
+_AT_EMBEDDING = "<msub><mi>γ</mi><mn>0</mn></msub>"
+
+
 def quantity(name: str) -> str:
-    """Markup of the name of a closed form or law: moments as symbols, gains in words."""
+    """Markup of the name of a closed form or law: moments as symbols, gains in words.
+
+    The gradient at the embedding is gamma_0: it is given for a unit gradient at the model's output.
+    """
     if name == "gamma_0/gamma_L":
         first, last = (f"<msub><mi>γ</mi><mi>{at}</mi></msub>" for at in "0L")
         return f"<mrow>{first}<mo>/</mo>{last}</mrow>"
+    if name == EMBEDDING:
+        return _AT_EMBEDDING
+    if name == BALANCED:
+        return f"<mrow>{_AT_EMBEDDING}<mtext>&#160;at&#160;</mtext><mi>ω</mi><mo>=</mo><mi>σ</mi></mrow>"
     if name.startswith(COLLAPSE):
         stream = name.removeprefix(COLLAPSE).strip()  # none where there is one
         places = (
             f"<mrow><mn>{stream}</mn><mo>,</mo><mi>{at}</mi></mrow>" if stream else f"<mi>{at}</mi>"
             for at in "0L"
         )
-        first, last = (f"<mn>1</mn><mo>-</mo><msub><mi>ρ</mi>{at}</msub>" for at in places)
+        first, last = (f"<mn>1</mn><mo>−</mo><msub><mi>ρ</mi>{at}</msub>" for at in places)
         return f"<mrow><mo>(</mo>{last}<mo>)</mo><mo>/</mo><mo>(</mo>{first}<mo>)</mo></mrow>"
     head, _, at = name.partition(" at l=")
     base, _, index = head.partition("_")
@@ -190,12 +201,17 @@ def quantity(name: str) -> str:
     return f"<msub><mi>{_GREEK.get(base, escape(base))}</mi>{where}</msub>"
 
 
-def theta(law: Growth) -> str:
+def name(quantity_: str) -> Markup:
+    """The name of a closed form or law, inside a line of text."""
+    return Markup(f"<math>{quantity(quantity_)}</math>")
+
+
+def theta(law: Growth) -> Markup:
     """The order of a law, Θ(...), inside a line of text; p stands for a largest eigenvalue."""
-    return f"<math><mi>Θ</mi><mo>(</mo>{markup(named(law.shape)[0])}<mo>)</mo></math>"
+    return Markup(f"<math><mi>Θ</mi><mo>(</mo>{markup(named(law.shape)[0])}<mo>)</mo></math>")
 
 
-def law_equation(name: str, law: Growth) -> str:
+def law_equation(name: str, law: Growth) -> Markup:
     """A law with its constant, on a line of its own, and the matrices of eigenvalues in it on others."""
     (shape, eigenvalues), constant = named(law.shape), law.prefactor
     if shape == 1:
@@ -210,4 +226,4 @@ def law_equation(name: str, law: Growth) -> str:
     largest = "<msub><mi>λ</mi><mi>max</mi></msub>"
     for p, value in eigenvalues.items():
         lines.append(display(markup(p), "=", f"<mrow>{largest}{markup(value.matrix)}</mrow>"))
-    return "".join(lines)
+    return Markup("").join(lines)

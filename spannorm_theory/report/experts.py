@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
-from ..plot.canvas.marks import placement_title
 from ..prediction.fixed_points import fixed_points
-from ..render.html import paragraph, table, tag
 from ..spec.architecture import Architecture
 from ..verification.outcome import Verification
 from ..verification.verification import verify
@@ -83,47 +80,4 @@ def _routed(variant: str, result: Verification) -> Routed:
         1 - attracting[-1] if attracting else float("nan"),
         result.verdict,
         result.passed,
-    )
-
-
-def section(routed: Sequence[Routed]) -> str:
-    """The comparison as markup; empty if there is none."""
-    if not routed:
-        return ""
-    rows = []
-    for r in routed:
-        verdict = tag("span", r.verdict, class_="good" if r.passed else "bad")
-        rows.append(
-            [
-                escape(placement_title(r.arch.placement)),
-                escape(r.variant),
-                f"{r.cosine:.4f}",
-                f"{r.estimate:.4f} ± {r.error:.4f}",
-                f"{r.settled:.2g}",
-                f"{r.imbalance:.2f}",
-                verdict,
-            ]
-        )
-    arch = routed[0].arch
-    head = [
-        "Placement",
-        "Branch",
-        f"Token cosine at l = {arch.depth}, theory",
-        "Monte Carlo",
-        "1 - rho where the mean settles",
-        "Load imbalance",
-        "Theory",
-    ]
-    text = (
-        "Aligned tokens choose the same experts, nearly aligned ones do not: the share of experts that two "
-        "tokens have in common falls by the square root of 1 - rho, so that in the mean over pairs and "
-        "networks full alignment repels, where a dense branch lets tokens collapse. Pairs that are routed "
-        "apart become rare, though: deep stacks with few tokens still collapse in a typical network, and "
-        "experts delay it. Load imbalance is the squared coefficient of variation of the experts' loads "
-        f"in the last block. No scaling, width {arch.width}, {arch.tokens} tokens."
-    )
-    return (
-        tag("h2", "Dense and Mixture-of-Experts", id="experts")
-        + table(head, rows, frozenset({2, 3, 4, 5}))
-        + (paragraph(text, class_="note"))
     )

@@ -1,152 +1,157 @@
-"""The page: overview, figures, one section for each placement, everything inline."""
+"""The report's own pages: the ranking with which it starts, all placements side by side, and the notation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
-from math import isnan
+from collections.abc import Iterator, Mapping, Sequence
+from math import isnan, log
+from typing import Any
 
 from sympy import Symbol
 
-from ..asymptotics.growth import Growth
-from ..asymptotics.laws import COLLAPSE, EMBEDDING
+from ..atlases.records import Cell as Laws
+from ..atlases.shown import shown
 from ..base.letters import LETTERS
+from ..comparing.comparison import Comparison
+from ..placement_pages.cells import Cell
+from ..placement_pages.pictures import slug
 from ..plot.canvas.marks import placement_title
+from ..plot.canvas.picture import Picture
 from ..render import mathml
-from ..render.html import document, paragraph, table, tag
-from .cells import Cell
-from .figures import Picture, slug
+from ..render.html import Cell as Entry
+from ..render.html import document, power_of_ten
+from .experts import Routed
+from .site import FIGURES, INDEX, NOTATION, PLACEMENTS
 
 TITLE = "Signal and gradient propagation by norm placement"
 
+Menu = Sequence[tuple[str, str]]
 
-def page(
-    groups: Mapping[str, Sequence[Cell]],
-    networks: int,
+
+def index(
+    cells: Sequence[Cell],
+    laws: Sequence[Laws],
+    ranking: Comparison,
+    figure: Picture | None,
+    same: Mapping[str, tuple[str, str]],
     seed: int,
-    comparisons: Sequence[Picture],
-    sections: Mapping[str, str],
-    routed: str,
-    phases: str,
+    menu: Menu,
 ) -> str:
-    """The whole document.
+    """The first page: which placement does what, in numbers.
 
     Args:
-        groups: cells by placement.
-        comparisons: the figures that show all placements.
-        sections: each placement's part, as markup.
-        routed: the comparison with experts, as markup; may be empty.
-        phases: the phase diagrams, as markup; may be empty.
+        ranking: of the cells' architectures, without those of ``same``.
+        same: placements that are another one at initialisation, with that one and where they are it.
     """
-    body = [
-        tag("h1", escape(TITLE)),
-        _introduction(groups, networks, seed),
-        _contents(groups, bool(routed), bool(phases)),
-        tag("h2", "Overview", id="overview"),
-        _overview(groups),
-        tag("h2", "Side by side", id="figures"),
-        paragraph("Lines are theory, points are Monte Carlo means with one standard error."),
-        *(image.html() for image in comparisons),
-        phases,
-        routed,
-        *sections.values(),
-        tag("h2", "Notation", id="notation"),
-        _notation(),
-    ]
-    return document(TITLE, body)
-
-
-def _introduction(groups: Mapping[str, Sequence[Cell]], networks: int, seed: int) -> str:
-    cells = [cell for group in groups.values() for cell in group]
     arch = cells[0].arch
-    agree = sum(cell.passed for cell in cells)
-    engine = next((c.verification.ensemble for c in cells if c.verification is not None), None)
-    how = f" ({engine.engine} engine, {engine.dtype}, {engine.device})" if engine else ""
-    sizes = f"depth {arch.depth}, width {arch.width}, {arch.heads} heads, {arch.tokens} tokens"
-    return paragraph(
-        "For each placement of the norms in a transformer block, the moments of the residual streams and of "
-        "the loss gradient are derived from the block's definition and compared, layer by layer, with random "
-        f"networks at initialisation: {sizes}, {arch.activation} feed-forward branches of ratio "
-        f"{arch.ffn_ratio:g}; {networks} independent networks each, seed {seed}{how}. Theory and Monte Carlo "
-        f"agree in {agree} of {len(cells)} cases.",
-        class_="lead",
+    ensemble = next((c.verification.ensemble for c in cells if c.verification is not None), None)
+    return document(
+        "index.html",
+        title=TITLE,
+        menu=menu,
+        here=INDEX,
+        arch=arch,
+        ensemble=ensemble,
+        seed=seed,
+        agree=sum(cell.passed for cell in cells),
+        undecided=sum(cell.tone == "open" for cell in cells),
+        count=len(cells),
+        rows=list(_ranked(cells, laws, ranking)),
+        sentences=ranking.sentences,
+        figure=figure,
+        same=[
+            (_address(name), placement_title(name), _address(other), placement_title(other), where)
+            for name, (other, where) in same.items()
+        ],
+        gradient=mathml.name("gamma at l=0"),
+        variance=mathml.name("q at l=L"),
     )
 
 
-def _contents(groups: Mapping[str, Sequence[Cell]], routed: bool, phases: bool) -> str:
-    entries = [("#overview", "Overview"), ("#figures", "Side by side")]
-    entries += [("#phases", "Phase diagrams")] if phases else []
-    entries += [("#experts", "Dense and Mixture-of-Experts")] if routed else []
-    entries += [("#" + slug(name), placement_title(name)) for name in groups]
-    entries += [
-        ("#notation", "Notation"),
-        ("atlas.html", "Atlas: all laws as one table, checked"),
-        ("claims.html", "Claims of papers, decided"),
-    ]
-    items = "".join(f'<li><a href="{anchor}">{escape(text)}</a></li>' for anchor, text in entries)
-    return tag("nav", tag("ul", items))
+def _address(placement: str) -> str:
+    return f"{PLACEMENTS}/{slug(placement)}.html"
 
 
-def _overview(groups: Mapping[str, Sequence[Cell]]) -> str:
-    rows = []
-    for name, cells in groups.items():
-        for i, cell in enumerate(cells):
-            anchor = f'<a href="#{slug(name)}">{escape(placement_title(name))}</a>' if i == 0 else ""
-            streams = cell.entry.streams
-            variance = ["q"] if streams == 1 else [f"q_{s}{s}" for s in range(streams)]
-            gains = ["identity gain"] if streams == 1 else [f"identity gain {s}" for s in range(streams)]
-            collapses = [COLLAPSE] if streams == 1 else [f"{COLLAPSE} {s}" for s in range(streams)]
-            rows.append(
-                [
-                    anchor,
-                    escape(cell.arch.scaling),
-                    _orders(cell, [f"{moment} at l=L" for moment in variance]),
-                    _orders(cell, [EMBEDDING]),
-                    _orders(cell, collapses),
-                    _orders(cell, gains),
-                    tag("span", escape(cell.verdict), class_="good" if cell.passed else "bad"),
-                    _number(cell.worst_z, ".1f"),
-                    _number(cell.worst_gate, ".0%"),
-                ]
-            )
-    embedding = f"<math>{mathml.quantity('gamma at l=0')}</math>"
-    last = f"<math>{mathml.quantity('q at l=L')}</math>"
-    collapse = f"<math>{mathml.quantity(COLLAPSE)}</math>"
-    head = [
-        "Placement",
-        "Scaling",
-        f"Variance {last}",
-        f"Gradient {embedding}",
-        f"Token alignment {collapse}",
-        "Identity gain",
-        "Theory",
-        "worst |z|",
-        "gate",
-    ]
-    legend = (
-        "Laws in the depth L for constant branch gains; two values are the two streams. The gradient is that "
-        "at the embedding, for a unit gradient at the model's output; a dash marks what has no law here (the "
-        "section says why), p the largest "
-        "eigenvalue of a matrix (given there). z is in standard errors, over all rows; the gate is the "
-        "largest difference as a share of what standard error and finite width together allow."
-    )
-    return table(head, rows, frozenset({6, 7})) + paragraph(legend, class_="note")
+def _ranked(cells: Sequence[Cell], laws: Sequence[Laws], ranking: Comparison) -> Iterator[dict[str, Any]]:
+    """A row for each candidate, the best first."""
+    found = {cell.arch: cell for cell in cells}
+    law = {one.arch: one for one in laws}
+    rows = ranking.table.to_dict("records")
+    for arch, row in zip(ranking.architectures, rows, strict=True):
+        cell = found[arch]
+        numbers: Mapping[Any, Any] = row
+        yield {
+            "address": _address(arch.placement),
+            "title": placement_title(arch.placement),
+            "scaling": arch.scaling,
+            "verdict": cell.verdict,
+            "tone": cell.tone,
+            "cells": [
+                _number(numbers, "gradient_ratio"),
+                _number(numbers, "squared_gradient"),
+                _layer(numbers, "cosine_above_0.5"),
+                _layer(numbers, "cosine_above_0.9"),
+                _number(numbers, "variance"),
+                _number(numbers, "branch_share"),
+            ],
+            "law": shown(law[arch].found.get("gradient")),
+        }
 
 
-def _orders(cell: Cell, names: Sequence[str]) -> str:
-    found = [cell.laws.get(name) for name in names]
-    return ", ".join(mathml.theta(law) if isinstance(law, Growth) else "–" for law in found)
+def _number(row: Mapping[Any, Any], name: str) -> Entry:
+    """A positive number, by its logarithm where the table has that."""
+    value = row[f"log_{name}"] if f"log_{name}" in row else log(row[name]) if row[name] > 0 else float("nan")
+    return Entry("–", "") if isnan(value) else Entry(power_of_ten(value), value)
 
 
-def _number(value: float, form: str) -> str:
-    return "–" if isnan(value) else format(value, form)
+def _layer(row: Mapping[Any, Any], name: str) -> Entry:
+    """The layer from which on tokens are that close; "never" sorts last, as the best of the deepest."""
+    value = row[name]
+    if isnan(value):
+        return Entry("–" if row["problem"] else "never", "" if row["problem"] else float("inf"))
+    return Entry(f"{value:.0f}", value)
 
 
-def _notation() -> str:
+def side_by_side(
+    comparisons: Sequence[Picture],
+    routed: Sequence[Routed],
+    planes: Sequence[Picture],
+    menu: Menu,
+) -> str:
+    """The figures of all placements, experts against dense branches, and phase diagrams."""
+    parts = {"figures": "Layer by layer"}
+    parts |= {"experts": "Dense and Mixture-of-Experts"} if routed else {}
+    parts |= {"phases": "Phase diagrams"} if planes else {}
     rows = [
-        [mathml.inline(letter.written), f"<code>{escape(letter.code)}</code>", escape(letter.meaning)]
+        [
+            Entry(r.verdict, None, "good" if r.passed else "bad"),
+            placement_title(r.arch.placement),
+            r.variant,
+            f"{r.cosine:.4f}",
+            f"{r.estimate:.4f} ± {r.error:.4f}",
+            f"{r.settled:.2g}",
+            f"{r.imbalance:.2f}",
+        ]
+        for r in routed
+    ]
+    return document(
+        "figures.html",
+        title="Placements side by side",
+        menu=menu,
+        here=FIGURES,
+        parts=parts,
+        comparisons=comparisons,
+        arch=routed[0].arch if routed else None,
+        rows=rows,
+        planes=planes,
+    )
+
+
+def notation(menu: Menu) -> str:
+    """The letters of all pages."""
+    rows = [
+        (mathml.inline(letter.written), letter.code, letter.meaning)
         for letters in LETTERS.values()
         for letter in letters
         if isinstance(letter.written, Symbol)
     ]
-    return table(["Symbol", "Name in tables", "Meaning"], rows)
+    return document("notation.html", title="Notation", menu=menu, here=NOTATION, rows=rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,7 @@ import pandas as pd
 
 from ..base.errors import InputError
 from ..base.files import write_file
-from ..render.html import paragraph, tag
-from .figures import Picture
+from ..plot.canvas.picture import Picture
 
 if TYPE_CHECKING:
     from .phase_presets import Preset
@@ -34,7 +33,7 @@ def phases(folder: Path, store: Path, progress: bool) -> Iterator[Picture]:
         table = chosen.table(result.table)
         write_file(folder / "tables" / f"phase-{name}.csv", table.to_csv(index=False))
         yield Picture.of(
-            presets.draw(chosen, table), folder / "figures", f"phase-{name}", _caption(chosen, table)
+            presets.draw(chosen, table), _caption(chosen, table), folder / "figures", f"phase-{name}"
         )
 
 
@@ -49,20 +48,4 @@ def _caption(chosen: Preset, table: pd.DataFrame) -> str:
         f"{sizes.width} with {sizes.tokens} tokens, {int(row['networks'])} networks each. The largest "
         f"difference is at {' and '.join(at)}: theory {row['theory']:.3f}, Monte Carlo {row['estimate']:.3f} "
         f"± {row['se']:.3f}."
-    )
-
-
-def section(images: Sequence[Picture]) -> str:
-    """The figures, under a heading; empty without any."""
-    if not images:
-        return ""
-    return "\n".join(
-        [
-            tag("h2", "Phase diagrams", id="phases"),
-            paragraph(
-                "A quantity of the output over a plane of architectures: theory on the left, Monte "
-                "Carlo means on the right, both on one scale of colours and under the contours of the theory."
-            ),
-            *(image.html() for image in images),
-        ]
     )

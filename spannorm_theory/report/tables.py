@@ -14,7 +14,7 @@ from ..asymptotics.growth import Growth
 from ..asymptotics.laws import COLLAPSE, EMBEDDING
 from ..base.files import write_file
 from ..literature import ClaimsReport
-from .cells import Cell
+from ..placement_pages.cells import Cell
 
 LIBRARIES = ("numpy", "scipy", "sympy", "pandas", "torch", "matplotlib")
 

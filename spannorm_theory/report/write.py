@@ -1,4 +1,4 @@
-"""``write_report``: from names and sizes to a folder with page, figures, tables and record."""
+"""``write_report``: from names and sizes to a folder with pages, figures, tables and record."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from ..base import arguments
 from ..base.files import write_file
 from ..base.interrupts import whole_results
 from ..base.jsontext import to_json
-from ..literature import claims
-from . import experts, phases
-from .cells import Cell, architectures, compute
-from .figures import comparisons, diagrams, profiles
+from ..comparing.comparison import compare
+from ..literature import ClaimsReport, claims
+from ..placement_pages.cells import Cell, architectures, compute
+from ..placement_pages.page import Subject
+from ..placement_pages.page import page as placement_page
+from ..placement_pages.pictures import slug
+from ..plot.canvas.paper import venue
+from ..plot.canvas.picture import Picture
+from . import experts, page, phases
+from .figures import comparisons
 from .folder import replacing
-from .page import page
-from .sections import section
+from .site import CLAIMS, FIGURES, INDEX, NOTATION, PLACEMENTS, menu
 from .tables import record, write_tables
 
 #: networks of each architecture, as many as decide for two streams of 48 blocks: with 32 k would be above 6
@@ -28,7 +33,6 @@ NETWORKS = 40
 RECORD = "report.json"
 #: the store of the phase diagrams, inside the report's folder
 STORE = "sweeps"
-BACK = '<nav><a href="index.html">Report</a></nav>\n'
 
 
 @whole_results()
@@ -48,10 +52,12 @@ def write_report(
 ) -> Path:
     """Derive, verify and draw the comparison of placements, and write it as one folder.
 
-    The folder holds index.html (one file, readable offline), atlas.html (the laws of all cases as one
-    table, with its CSV and LaTeX), claims.html (what papers say, decided), figures/ (PDF and PNG), tables/
-    (CSV) and report.json (versions, architectures, seeds, verdicts). It is written beside ``out`` and renamed
-    when complete, so an earlier report stays whole until then. Equal inputs give equal files.
+    The folder holds index.html (the placements ranked in numbers), placements/ (a page for each),
+    figures.html (all side by side), atlas.html (the laws of all cases as one table, with its CSV and LaTeX),
+    claims.html (what papers say, decided), notation.html, figures/ (PDF and PNG), tables/ (CSV) and
+    report.json (versions, architectures, seeds, verdicts). Each page needs no other file to be read. The
+    folder is written beside ``out`` and renamed when complete, so an earlier report stays whole until then.
+    Equal inputs give equal files.
 
     Args:
         out: the folder to write; an earlier report there is replaced.
@@ -83,27 +89,52 @@ def write_report(
             cells.append(cell)
             bar.set_postfix_str(f"{cell.arch.placement} {cell.arch.scaling}: {cell.verdict}", refresh=False)
             bar.update()
-        groups: dict[str, list[Cell]] = {}
-        for cell in cells:
-            groups.setdefault(cell.arch.placement, []).append(cell)
-        for name in ("figures", "tables"):
+        for name in ("figures", "tables", PLACEMENTS):
             (folder / name).mkdir()
-        figures = list(comparisons(cells, folder / "figures"))
-        bar.update()
-        sections = {
-            name: section(group, diagrams(group, folder / "figures"), profiles(group, folder / "figures"))
-            for name, group in groups.items()
-        }
-        write_tables(cells, folder / "tables")
-        Atlas(tuple(atlas_cell(arch, DEPTHS, SECONDS) for arch in archs), DEPTHS).write(folder)
-        routed = experts.section(experts.compute(archs, networks, seed))
+        laws = [atlas_cell(arch, DEPTHS, SECONDS) for arch in archs]
+        routed = experts.compute(archs, networks, seed)
         bar.update()
         decided = claims(full=True, simulated=full)
-        decided.write_page(folder / "claims.html", before=BACK)
+        bar.update()
+        planes = list(phases.phases(folder, out / STORE, progress)) if full else []
+        _write_pages(folder, cells, Atlas(tuple(laws), DEPTHS), decided, routed, planes, seed)
+        write_tables(cells, folder / "tables")
+        write_file(folder / RECORD, to_json(record(cells, networks, seed, decided), indent=1) + "\n")
         bar.update()
         bar.close()
-        planes = list(phases.phases(folder, out / STORE, progress)) if full else []
-        text = page(groups, networks, seed, figures, sections, routed, phases.section(planes))
-        write_file(folder / "index.html", text)
-        write_file(folder / RECORD, to_json(record(cells, networks, seed, decided), indent=1) + "\n")
     return out
+
+
+def _write_pages(
+    folder: Path,
+    cells: Sequence[Cell],
+    atlas: Atlas,
+    decided: ClaimsReport,
+    routed: Sequence[experts.Routed],
+    planes: Sequence[Picture],
+    seed: int,
+) -> None:
+    """All pages of the report, with their figures."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.arch.placement, []).append(cell)
+    links, figures = menu(list(groups)), folder / "figures"
+    pages = {name: f"{slug(name)}.html" for name in groups}
+    same = {}
+    for name, group in groups.items():
+        laws = [one for one in atlas.cells if one.arch.placement == name]
+        subject = Subject.of(group, laws, figures, pages)
+        if subject.cover is not None:
+            same[name] = subject.cover.placement, subject.cover.blocks
+        text = placement_page(subject, menu(list(groups), "../"), "../")
+        write_file(folder / PLACEMENTS / pages[name], text)
+    shown = [cell for cell in cells if cell.arch.placement not in same]
+    ranking = compare([cell.arch for cell in shown], laws=False, progress=False)
+    caption = "The best of the ranking: squared gradient norm and token cosine against the block, in theory."
+    drawn = Picture.of(ranking.figure(width=venue().full), caption, figures, "ranking")
+    write_file(folder / INDEX, page.index(cells, atlas.cells, ranking, drawn, same, seed, links))
+    side_by_side = page.side_by_side(list(comparisons(shown, figures)), routed, planes, links)
+    write_file(folder / FIGURES, side_by_side)
+    write_file(folder / NOTATION, page.notation(links))
+    atlas.write(folder, links)
+    decided.write_page(folder / CLAIMS, links)

@@ -43,6 +43,8 @@ class Architecture(Matrices):
         width, heads, tokens: d, H and n; d must be divisible by H, unless ``head_width`` is given.
         head_width: d_h, coordinates of a head; None for d/H.
         kv_heads: key and value heads, each shared by heads / kv_heads query heads; None for one each.
+        latent_queries, latent_keys: coordinates from which queries, or keys and values, are projected: a
+            down projection of what attention reads, normed without epsilon; None for that itself.
         mask: "none" (every token sees every token) or "causal".
         window: a token sees itself and window - 1 tokens before it; without a mask as many behind it, too.
             None for all.
@@ -176,8 +178,9 @@ class Architecture(Matrices):
     @property
     def special_attention(self) -> bool:
         """Whether attention is more than softmax(mask(Q K^T / sqrt(d_h))) V, or there is dropout."""
-        own = (self.head_width, self.kv_heads, self.logit_scale, self.sinks, self.attention_gate)
-        plain = own == (None, None, "sqrt", False, False)
+        own = (self.head_width, self.kv_heads, self.latent_queries, self.latent_keys)
+        changed = (self.logit_scale != "sqrt", self.sinks, self.attention_gate)
+        plain = own == (None,) * 4 and not any(changed)
         alike = all(seen == Attends() for seen in self.attentions)
         return not (plain and alike) or self.dropout + self.attention_dropout > 0
 

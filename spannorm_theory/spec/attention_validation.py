@@ -14,6 +14,7 @@ from ..base.errors import InputError
 from .fields import LOGIT_POWERS, Fields
 from .graph import Branch
 from .reach import WORDS
+from .scalings import SCALINGS
 
 #: relative difference up to which two logit scales are one
 SAME = 1e-12
@@ -32,6 +33,7 @@ def check_attention(arch: Fields, branches: Branches) -> dict[str, Any]:
     if arch.qk_norm_over == "width":
         _check_norm_over_width(arch, branches)
     _check_window(arch, branches)
+    _check_latents(arch)
     return {
         "attention_pattern": _pattern(arch),
         "head_width": _head_width(arch),
@@ -141,6 +143,16 @@ def _pattern(arch: Fields) -> str | None:
             "all of whose blocks are without; use positions='none'"
         )
     return None if len(reaches) == 1 else ",".join(words)
+
+
+def _check_latents(arch: Fields) -> None:
+    rule = SCALINGS[arch.scaling].multipliers("attention")
+    for name, rank in (("attn.query_down", arch.latent_queries), ("attn.key_down", arch.latent_keys)):
+        if rank is not None and 0 in (rule.gains.get(name), rule.std.get(name)):
+            raise InputError(
+                f"the scaling rule {arch.scaling!r} makes {name} zero, and a norm reads its output; take "
+                "another rule, or no latents"
+            )
 
 
 def _check_norm_over_width(arch: Fields, branches: Branches) -> None:

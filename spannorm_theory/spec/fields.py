@@ -19,6 +19,8 @@ OTHER_WORDS = {
     **dict.fromkeys(("seq-len", "sequence-length", "context", "block-size", "length", "n"), "tokens"),
     **dict.fromkeys(("head-dim", "d-head", "head-size", "key-length"), "head_width"),
     **dict.fromkeys(("n-kv-heads", "num-kv-heads", "num-key-value-heads"), "kv_heads"),
+    **dict.fromkeys(("q-lora-rank", "query-rank"), "latent_queries"),
+    **dict.fromkeys(("kv-lora-rank", "key-rank"), "latent_keys"),
     **dict.fromkeys(("vocab", "vocab-size"), "vocabulary"),
     **dict.fromkeys(("batch-size", "sequences"), "batch"),
     **dict.fromkeys(("embed-scale", "embedding-scale", "scale-emb"), "embedding_multiplier"),
@@ -55,6 +57,8 @@ class Fields:
     # attention
     head_width: int | None = None
     kv_heads: int | None = None
+    latent_queries: int | None = None
+    latent_keys: int | None = None
     mask: str = "none"
     window: int | None = None
     attention_pattern: str | None = None

@@ -33,7 +33,10 @@ class Matrices(Fields):
         """Each kind of weight matrix of a block with its shape (inputs, outputs)."""
         d, m = self.width, self.hidden
         shared = (self.kv_heads or self.heads) * self.head_size
-        shapes = {"attn.query": (d, self.heads_width), "attn.key": (d, shared), "attn.value": (d, shared)}
+        ranks = {"query": self.latent_queries, "key": self.latent_keys}
+        shapes = {f"attn.{name}_down": (d, rank) for name, rank in ranks.items() if rank is not None}
+        shapes["attn.query"] = (self.latent_queries or d, self.heads_width)
+        shapes["attn.key"] = shapes["attn.value"] = (self.latent_keys or d, shared)
         shapes["attn.output"] = (self.heads_width, d)
         if self.attention_gate:
             shapes["attn.gate"] = (d, self.heads_width)

@@ -27,6 +27,8 @@ from .expressions import at_layers, exact, require_usable
 
 ONE = Integer(1)
 WEIGHTS = (
+    "attn.query_down",
+    "attn.key_down",
     "attn.query",
     "attn.key",
     "attn.value",

@@ -31,6 +31,8 @@ NAMES = {
 FLAGS = ("qk_norm", "qkv_norm", "shared_gate", "sinks", "attention_gate")
 #: fields whose value is a name, and reads as one whatever it looks like
 TEXTS = ("placement", "scaling", "activation", *NAMES)
+#: the smallest rank of a latent: the norm of fewer coordinates has no gradient of finite second moment
+SMALLEST_RANK = 4
 #: the least value of the fields that count something
 LEAST = {
     "depth": 1,
@@ -44,6 +46,8 @@ LEAST = {
     "shared_experts": 0,
     "head_width": 1,
     "kv_heads": 1,
+    "latent_queries": SMALLEST_RANK,
+    "latent_keys": SMALLEST_RANK,
     "window": 2,
     "ffn_width": 1,
     "expert_groups": 1,

@@ -2,9 +2,10 @@ r"""Allowances: how far a finite network's mean may be from the wide limit, lead
 
 A block whose skip keeps the cosine c adds to the logarithm of a token's squared norm a fluctuation of
 variance v_l = 4 (1 - c_l^2) / d, and 2 (1 - c)^2 (1/d_kv - 1/d) where heads share keys and values of d_kv
-coordinates. They add up to V_l = sum_{k<l} v_k forward, and to W_l = sum_{k>=l} v_k backward. Means of
-log-normal variables differ from medians by half the variance: allowances are these variances, plus 2/d for
-the norms' own projections and the sampling of the input. They are stated, not tuned; the c_l are measured.
+coordinates, 2 (1 - c)^2 / d_c more where these are projected from a latent of d_c. They add up to V_l = sum_{k<l}
+v_k forward, and to W_l = sum_{k>=l} v_k backward. Means of log-normal variables differ from medians by half
+the variance: allowances are these variances, plus 2/d for the norms' own projections and the sampling of the
+input. They are stated, not tuned; the c_l are measured.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
     cosines = np.array([profiles[str(s), "layer_cosine"] for s in range(arch.definition.streams)])
     cosine = np.clip(np.nan_to_num(cosines, nan=1.0), -1, 1).min(axis=0)  # a stream that is zero has none
     values = arch.weights["attn.value"][1]
-    shared = 2 * (1 - cosine) ** 2 * max(0.0, 1 / values - 1 / arch.width)
+    latent = 1 / arch.latent_keys if arch.latent_keys else 0.0
+    shared = 2 * (1 - cosine) ** 2 * max(0.0, 1 / values + latent - 1 / arch.width)
     return np.asarray(4 * (1 - cosine**2) / arch.width + shared + _of_gate(arch, profiles))
 
 
@@ -50,9 +52,9 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
 
     Of the profiles' shapes. Absolute, on the logarithm for logarithmic quantities. Query and key gradients
     have V and U in the theory, and are allowed what other weights are; under norms over heads 3/d_h more, by
-    which keys that a row attends to are shorter across its query. Rank metrics are functions of rho: they are
-    allowed what moving rho moves, and half of what they are curved by over its fluctuation rho (1 - rho)
-    sqrt(V_l + 2/d).
+    which keys that a row attends to are shorter across its query, and 3/d_c where keys have a latent of d_c. Rank
+    metrics are functions of rho: they are allowed what moving rho moves, and half of what they are curved by
+    over its fluctuation rho (1 - rho) sqrt(V_l + 2/d).
     """
     v = block_variances(arch, profiles)
     below = np.concatenate([[0.0], np.cumsum(v)])
@@ -60,6 +62,7 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
     floor = 2 / arch.width
     normed = any("query" in arch.normed(b) for t in arch.traces for b in t.branches if b.kind == "attention")
     sphere = 3 / arch.head_size if normed and arch.qk_norm_over == "head" else 0.0
+    sphere += 3 / arch.latent_keys if arch.latent_keys else 0.0
     leaning = np.zeros(arch.depth + 1)
     leaning[-1] = _of_head(arch, profiles)
     result: dict[Key, Array] = {}

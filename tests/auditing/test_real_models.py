@@ -120,7 +120,7 @@ def test_a_depth_factor_on_the_wrong_matrix_is_seen_in_words() -> None:
     ("family", "roles"),
     [
         ("mixtral", {"ffn.router", "ffn.gate", "ffn.up", "ffn.down"}),
-        ("deepseek_v3", {"attn.query_down", "attn.key_value_up", "ffn.router"}),
+        ("deepseek_v3", {"attn.query_down", "attn.key_down", "attn.key", "ffn.router"}),
         ("falcon", {"attn.query", "attn.key", "attn.value"}),
         ("bert", {"attn.query", "attn.output", "ffn.up", "ffn.down"}),
     ],

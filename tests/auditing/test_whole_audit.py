@@ -144,7 +144,7 @@ def test_page_and_json(tmp_path: Path) -> None:
     found = audited(down, networks=3)
     text = found.write_html(tmp_path / "audit.html").read_text()
     assert str(found.deviations[0]) in text
-    assert "data:image/png;base64," in text
+    assert "data:image/svg+xml;base64," in text
     assert found.to_dict()["deviations"][0]["blocks"] == list(range(DEPTH))
 
 

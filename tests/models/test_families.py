@@ -27,6 +27,21 @@ _PLAIN = {**_SIZES, "intermediate_size": 4 * WIDTH}
 _GATED = {**_SIZES, "intermediate_size": 704, "num_key_value_heads": 2, "head_dim": WIDTH // HEADS}
 _EXPERTS = {"num_experts_per_tok": 2, "num_local_experts": 8}
 _GRANITE = {"embedding_multiplier": 12.0, "residual_multiplier": 0.22, "attention_multiplier": 1 / 64}
+_LATENT = {
+    "kv_lora_rank": 64,
+    "q_lora_rank": 96,
+    "qk_nope_head_dim": WIDTH // HEADS,
+    "qk_rope_head_dim": WIDTH // HEADS // 2,
+    "v_head_dim": WIDTH // HEADS,
+    "num_key_value_heads": HEADS,
+    "intermediate_size": 704,
+}
+_ROUTED = {
+    "moe_intermediate_size": 352,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "first_k_dense_replace": 1,
+}
 _NO_EPSILON = {"rms_norm_eps": 1e-20}
 
 #: families that agree as they are, or without what the toolkit may not have yet
@@ -35,10 +50,13 @@ AGREE: dict[str, dict[str, Any]] = {
     "bert": _PLAIN,
     "gemma2": {**_GATED, "query_pre_attn_scalar": WIDTH // HEADS},
     "granite": {**_GATED, **_GRANITE},
+    "minicpm3": {**_SIZES, **_LATENT},
 }
 MORE: dict[str, dict[str, Any]] = {
     "bloom": {"hidden_size": WIDTH, "n_layer": DEPTH, "n_head": HEADS},
     "cohere": _GATED,
+    "deepseek_v2": {**_SIZES, **_LATENT, **_ROUTED, "q_lora_rank": None},
+    "deepseek_v3": {**_SIZES, **_LATENT, **_ROUTED, "n_group": 2, "topk_group": 1},
     "exaone4": {
         **_GATED,
         **_NO_EPSILON,
@@ -162,6 +180,7 @@ def test_theory_agrees_with_more_families(model_type: str) -> None:
         ("gemma2", {"placement": "pre-norm"}),
         ("granite", {"placement": "pre-norm"}),
         ("bert", {"input_cosine": 0.0}),
+        ("minicpm3", {"latent_keys": None, "latent_queries": None}),
     ],
 )
 def test_another_reading_would_not(model_type: str, wrong: dict[str, Any]) -> None:

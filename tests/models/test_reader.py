@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import fields
-from math import sqrt
+from math import log, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +201,41 @@ def test_logits_that_are_not_over_the_root_of_the_head_width() -> None:
     if "logits are" in features(other):  # no field takes a number yet
         assert "logits are 0.125 q.k, where one over the root of the head width is 0.25" in features(other)
         assert f"logits are {(0.1 * 3.4657359 + 1) ** 2 / 4:.4g} q.k" in features(stretched)
+
+
+def test_latents_have_logits_of_the_models_variance() -> None:
+    """Coordinates that rotate and those that do not, by hand; and the one gap, with its size."""
+    config = {
+        "model_type": "minicpm3",
+        "hidden_size": 256,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 4,
+        "intermediate_size": 512,
+        "vocab_size": 100,
+        "initializer_range": 0.05,
+        "q_lora_rank": 96,
+        "kv_lora_rank": 64,
+        "qk_nope_head_dim": 48,
+        "qk_rope_head_dim": 16,
+        "v_head_dim": 32,
+    }
+    still, turned = 48 * (64 * 0.05**2), 16 * (256 * 0.05**2)
+    for given, sizes in (({}, (still, turned)), ({"init": "fan-in"}, (48.0, 16.0))):
+        model = st.from_config(config, 16, **given)
+        arch = model.arch
+        assert (arch.latent_queries, arch.latent_keys, arch.head_size) == (96, 64, 32)
+        own = arch.base_gains["attn.query"]
+        variance = own * sum(sizes) / (48 + 16)
+        assert arch.logit_square * own * arch.base_gains["attn.key"] == pytest.approx(variance)
+        assert arch.rotary_share == round(sizes[1] / sum(sizes) * 16) / 16
+        (gap,) = model.gaps
+        assert f"attn.key are {sum(sizes) / sizes[0]:.3g} times" in gap.effect
+    lite = st.from_config({key: value for key, value in config.items() if key != "q_lora_rank"}).arch
+    assert (lite.latent_queries, lite.latent_keys) == (None, 64)
+    yarn = {"rope_type": "yarn", "factor": 40.0, "mscale_all_dim": 1.0}
+    stretched = st.from_config({**config, "rope_parameters": yarn}).arch
+    plain = st.from_config(config).arch
+    assert stretched.logit_square == pytest.approx(plain.logit_square * (0.1 * log(40) + 1) ** 4)
 
 
 def test_what_no_field_says_is_a_gap_with_its_size() -> None:

@@ -30,6 +30,9 @@ VARIANTS: list[dict[str, Any]] = [
     {"qkv_norm": True, "positions": "rope"},
     {"sinks": True, "mask": "causal", "attention_dropout": 0.3},
     {"attention_gate": True, "kv_heads": 2, "head_width": 4},
+    {"latent_queries": 7, "latent_keys": 5, "kv_heads": 2, "positions": "rope", "mask": "causal"},
+    {"latent_keys": 30, "qk_norm": True, "attention_gate": True},
+    {"latent_queries": 4, "attention_gate": True},
     {"positions": "rope", "rotary_base": 50.0, "rotary_share": 0.5, "head_width": 8},
     {"dropout": 0.3, "attention_dropout": 0.4},
 ]
@@ -56,7 +59,12 @@ def attention(x: Any, w: Any, arch: Architecture, kept: Any, layer: int) -> Any:
     window = arch.window if word.startswith("window") else None
     rope = arch.positions == "rope" and not word.endswith("nope")
     n, size, heads = len(x), arch.head_size, []
-    q, k, v = (x @ w[f"attn.{name}"] for name in ("query", "key", "value"))
+    read = dict.fromkeys(("query", "key", "value"), x)
+    if arch.latent_queries:
+        read["query"] = rms(x @ w["attn.query_down"])
+    if arch.latent_keys:
+        read["key"] = read["value"] = rms(x @ w["attn.key_down"])
+    q, k, v = (read[name] @ w[f"attn.{name}"] for name in ("query", "key", "value"))
     over_width = arch.qk_norm_over == "width"
     if over_width:
         q, k, v = rms(q), rms(k), rms(v) if arch.qkv_norm else v
@@ -66,8 +74,8 @@ def attention(x: Any, w: Any, arch: Architecture, kept: Any, layer: int) -> Any:
         own = slice(h * size, (h + 1) * size)
         group = slice(h // sharing * size, (h // sharing + 1) * size)
         qh, kh, vh = q[:, own], k[:, group], v[:, group]
-        if arch.qkv_norm and not over_width:
-            qh, kh, vh = rms(qh), rms(kh), rms(vh)
+        if (arch.qk_norm or arch.qkv_norm) and not over_width:
+            qh, kh, vh = rms(qh), rms(kh), rms(vh) if arch.qkv_norm else vh
         if rope:
             qh, kh = (torch.stack([turned(y[i], i, arch) for i in range(n)]) for y in (qh, kh))
         rows = []

@@ -9,18 +9,22 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
+from browser import CHROMIUM, Browser
 from helpers import Page
 
+import spannorm_theory as st
 import spannorm_theory.report.write as write_module
 from spannorm_theory.base.errors import AssumptionError, InputError, NonFiniteError, UnknownNameError
 from spannorm_theory.base.quantities import SPECTRAL
 from spannorm_theory.literature import ClaimsReport, claims, load_claims
-from spannorm_theory.report import cells as cells_module
+from spannorm_theory.placement_pages import cells as cells_module
+from spannorm_theory.placement_pages import page as placement_module
 from spannorm_theory.report import write_report
 from spannorm_theory.report.folder import replacing
 from spannorm_theory.spec.architecture import Architecture
@@ -41,8 +45,8 @@ def _claims_are_derived_once() -> Iterator[None]:
 def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of what else a report holds: figures are most of its time."""
     monkeypatch.setattr(write_module, "comparisons", lambda cells, folder: [])
-    monkeypatch.setattr(write_module, "diagrams", lambda cells, folder: [])
-    monkeypatch.setattr(write_module, "profiles", lambda cells, folder: None)
+    monkeypatch.setattr(placement_module, "diagrams", lambda cells, folder: [])
+    monkeypatch.setattr(placement_module, "profiles", lambda cells, folder: None)
 
 
 @pytest.fixture(scope="module")
@@ -52,26 +56,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def html(folder: Path) -> str:
-    return (folder / "index.html").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def parsed(html: str) -> Page:
-    return Page(html)
+def pages(folder: Path) -> dict[str, str]:
+    """Every page by its address inside the report."""
+    return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in folder.rglob("*.html")}
 
 
 def test_the_folder_holds_page_figures_tables_and_record(folder: Path) -> None:
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {
         "index.html",
+        "figures.html",
+        "atlas.html",
         "claims.html",
+        "notation.html",
+        "placements/pre-norm.html",
+        "placements/siamese-norm.html",
         "report.json",
         "tables/verification.csv",
         "tables/overview.csv",
         "tables/laws.csv",
     } <= names
-    for stem in ("comparison", "forward-variance", "gradient-variance", "token-cosine", "rank-collapse"):
+    for stem in ("ranking", "forward-variance", "gradient-variance", "token-cosine", "rank-collapse"):
         assert {f"figures/{stem}.pdf", f"figures/{stem}.png"} <= names
     for stem in (
         "weight-gradients-depth-scaled-init",
@@ -82,30 +87,65 @@ def test_the_folder_holds_page_figures_tables_and_record(folder: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["report"]
 
 
-def test_the_page_loads_nothing_from_elsewhere(parsed: Page, html: str, folder: Path) -> None:
-    assert parsed.loads
-    assert all(load.startswith("data:") for load in parsed.loads)
-    assert not {"script", "link", "iframe", "object"} & set(parsed.tags)
-    assert "@import" not in html
-    assert not re.search(r"url\(", html)
-    for link in parsed.links:
-        if link.startswith("#"):
-            assert link[1:] in parsed.ids
-        elif not link.startswith("https://"):
-            assert (folder / link).is_file()
+def test_the_pages_load_nothing_from_elsewhere_and_lead_to_what_is_there(
+    folder: Path, pages: dict[str, str]
+) -> None:
+    for address, html in pages.items():
+        page = Page(html)
+        assert all(load.startswith("data:") for load in page.loads)
+        assert not {"link", "iframe", "object"} & set(page.tags)
+        assert "@import" not in html
+        assert not re.search(r"url\((?!data:)|<script src", html)
+        for link in page.links:
+            if link.startswith("#"):
+                assert link[1:] in page.ids, (address, link)
+            elif not link.startswith("https://"):
+                assert (folder / address).parent.joinpath(link).is_file(), (address, link)
 
 
-def test_the_page_has_formulas_and_figures(html: str, parsed: Page) -> None:
+def test_the_pages_have_formulas_and_figures(pages: dict[str, str]) -> None:
+    html = pages["placements/siamese-norm.html"]
     formulas = re.findall(r"<math.*?</math>", html, flags=re.DOTALL)
     assert len(formulas) > 30
     for formula in formulas:
         ElementTree.fromstring(formula)
-    images = [load for load in parsed.loads if load.startswith("data:image/svg+xml;base64,")]
+    page = Page(html)
+    images = [load for load in page.loads if load.startswith("data:image/svg+xml;base64,")]
+    assert len(images) == 2  # the block, the profiles
     for image in images:
         ElementTree.fromstring(b64decode(image.partition(",")[2]))
-    assert set(parsed.tags) >= {"h1", "nav", "table", "figure", "figcaption", "details"}
-    assert "it is not the gradient" in html
-    assert "4 independent networks" in html
+    assert set(page.tags) >= {"h1", "nav", "table", "figure", "figcaption", "details"}
+    assert re.search(r"it is not the\s+gradient", html)
+    assert "4 independent networks" in pages["index.html"]
+
+
+def test_the_report_starts_with_the_ranking(folder: Path, pages: dict[str, str]) -> None:
+    html = pages["index.html"]
+    table = html[html.index("<tbody>") : html.index("</tbody>")]
+    order = re.findall(r'<a href="placements/([a-z-]+)\.html">', table)
+    best = st.compare([Architecture.parse(row["architecture"]) for row in _verdicts(folder)], laws=False)
+    assert order == list(best.table["placement"])
+    shown = re.findall(r"<td[^>]*>([0-9.]+)</td>", table)
+    assert f"{best.table['gradient_ratio'][0]:.3g}" in shown
+
+
+def _verdicts(folder: Path) -> list[dict[str, Any]]:
+    return list(json.loads((folder / "report.json").read_text())["verdicts"])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium brings it")
+def test_every_page_fits_its_window_and_no_console_complains(
+    folder: Path, pages: dict[str, str], tmp_path: Path
+) -> None:
+    with Browser(tmp_path) as browser:
+        for address in pages:
+            for width in (1400, 390):
+                browser.visit(folder / address, width)
+                assert browser.errors == []
+                assert browser.tell("document.documentElement.scrollWidth") <= width, (address, width)
+            if "<math" in pages[address]:
+                fonts = "document.fonts.ready.then(() => [...document.fonts].map(f => f.status).join())"
+                assert browser.tell(fonts) == "loaded", address
 
 
 def test_the_record_says_what_was_run_and_how_it_came_out(folder: Path) -> None:
@@ -119,9 +159,9 @@ def test_the_record_says_what_was_run_and_how_it_came_out(folder: Path) -> None:
         assert verdict["networks"] == 4
 
 
-def test_the_claims_page_says_that_only_derivations_were_run(folder: Path) -> None:
-    text = (folder / "claims.html").read_text(encoding="utf-8")
-    assert "no random network was simulated" in text
+def test_the_claims_page_says_whose_networks_it_shows(folder: Path, pages: dict[str, str]) -> None:
+    text = pages["claims.html"]
+    assert "those of the run of all claims that comes with the" in text
     assert '<a href="index.html">' in text
     record = json.loads((folder / "report.json").read_text())["claims"]
     assert record == {"run": len(load_claims()), "simulated": False, "changed": {}}
@@ -150,8 +190,8 @@ def test_a_full_report_checks_claims_and_draws_planes_that_survive_it(
     monkeypatch.setattr(presets, "PRESETS", {"tiny": plane})
     out = write_report(tmp_path / "report", ["post-norm"], ["unit"], **TINY, full=True)
     assert asked == [{"full": True, "simulated": True}]
-    assert "checked on random networks" in (out / "claims.html").read_text()
-    page = (out / "index.html").read_text()
+    assert "comes with the package" not in (out / "claims.html").read_text()
+    page = (out / "figures.html").read_text()
     assert '<h2 id="phases">' in page
     assert "4 architectures of width 16" in page
     table = pd.read_csv(out / "tables" / "phase-tiny.csv")
@@ -282,7 +322,10 @@ def test_what_cannot_be_simulated_is_said_and_the_rest_goes_on(
     assert (first["passed"], first["verdict"]) == (False, "not simulated")
     assert first["reason"] == "variance is not finite at layer 3"
     assert "rows" in second
-    assert "not simulated. variance is not finite at layer 3." in (out / "index.html").read_text()
+    assert (
+        "not simulated. variance is not finite at layer 3."
+        in (out / "placements" / "no-norm.html").read_text()
+    )
     table = pd.read_csv(out / "tables" / "verification.csv")
     assert ("no-norm" in set(table["placement"])) == predicted
     # the theory declines the rank metrics of saturated attention
@@ -290,15 +333,14 @@ def test_what_cannot_be_simulated_is_said_and_the_rest_goes_on(
     assert np.isfinite(table["theory"][predicted]).all()
 
 
-def test_the_report_compares_dense_with_experts(html: str) -> None:
+def test_the_report_compares_dense_with_experts(pages: dict[str, str]) -> None:
+    html = pages["figures.html"]
     assert 'id="experts"' in html
     rows = re.findall(r"<td>(dense|2 of 8 experts|Switch, 1 of 8)</td><td class=\"n\">([0-9.]+)</td>", html)
     assert [name for name, _ in rows] == ["dense", "2 of 8 experts", "Switch, 1 of 8"]
 
 
-def test_overview_has_the_gradient_of_several_streams(folder: Path, html: str) -> None:
+def test_overview_has_the_gradient_of_several_streams(folder: Path) -> None:
     laws = pd.read_csv(folder / "tables" / "overview.csv").set_index("placement")["gradient_law"]
     assert laws["pre-norm"].startswith("Theta(1)")
     assert laws["siamese-norm"].startswith("Theta(1)")
-    overview = html[html.index("Token alignment") : html.index("Laws in the depth L")]
-    assert "–" not in overview

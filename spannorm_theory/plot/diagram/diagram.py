@@ -24,6 +24,8 @@ FILLS = {"norm": "#f6e9b6", "attention": "#f6d5c3", "ffn": "#cfe3f2"}
 INK = "0.15"
 NAMES = {"attention": "Attention", "ffn": "FFN"}
 MATRICES = {
+    "attn.query_down": r"W_{Q,\mathrm{down}}",
+    "attn.key_down": r"W_{KV,\mathrm{down}}",
     "attn.query": "W_Q",
     "attn.key": "W_K",
     "attn.value": "W_V",

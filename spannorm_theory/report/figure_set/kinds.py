@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...base.errors import InputError, UnknownNameError
+from ...placement_pages.cells import Cell, compute
 from ...plot import block_diagram, comparison, panels, residuals, spectrum, style, weight_gradients
 from ...plot.canvas.marks import placement_title
 from ...spec.architecture import Architecture
 from ...verification.spectra import spectra
-from ..cells import Cell, compute
 from .overview import overview_figure
 from .recipe import Recipe
 

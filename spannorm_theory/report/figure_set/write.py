@@ -14,11 +14,11 @@ from ...base import arguments
 from ...base.files import make_folder, write_file
 from ...base.interrupts import whole_results
 from ...base.jsontext import to_json
+from ...placement_pages.cells import architectures
+from ...placement_pages.pictures import slug
 from ...plot.canvas.paper import RC, STYLES, paper, save
 from ...render.latex_table import write_latex
 from ...spec.architecture import Architecture
-from ..cells import architectures
-from ..figures import slug
 from ..write import NETWORKS
 from .kinds import Results, make
 from .recipe import Recipe

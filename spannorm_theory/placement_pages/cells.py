@@ -1,4 +1,4 @@
-"""The cells of the report: derivation and verification of each placement under each scaling rule."""
+"""Cells: derivation and verification of each placement under each scaling rule."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..prediction.predict import predict
 from ..render.recursion import Recursion, derive
 from ..spec.architecture import Architecture
 from ..spec.placements import STANDARD, Placement
-from ..verification.outcome import DISAGREES, Verification
+from ..verification.outcome import DISAGREES, UNDECIDED, Verification
 from ..verification.verification import verify
 
 
@@ -67,6 +67,12 @@ class Cell:
         if self.verification.verdict != DISAGREES:
             return self.verification.verdict
         return f"{len(self.verification.failures)} of {len(self.table)} rows off"
+
+    @property
+    def tone(self) -> str:
+        """The class of the verdict on a page: "good", "open" where nothing was decided, or "bad"."""
+        undecided = self.verification is None or self.verification.verdict == UNDECIDED
+        return "good" if self.passed else "open" if undecided else "bad"
 
     @property
     def worst_z(self) -> float:

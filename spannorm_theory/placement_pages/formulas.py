@@ -1,0 +1,87 @@
+"""What was derived of one placement under one rule, as formulas for its page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..asymptotics.growth import Growth
+from ..render import mathml
+from ..render.equations import equations
+from ..render.html import Formula
+from .cells import Cell
+
+#: bounds with shorter texts than this stand on one line
+ONE_LINE = 110
+
+
+@dataclass(frozen=True)
+class Derived:
+    """Formulas under a rule.
+
+    Attributes:
+        start: the layer from which on closed forms hold; empty where it is the first.
+        missing: what has no closed form or law, and why.
+    """
+
+    scaling: str
+    block: str
+    first: str
+    recursion: list[Formula]
+    start: str
+    closed: list[Formula]
+    laws: list[Formula]
+    bounds: list[Formula]
+    missing: list[tuple[str, str]]
+
+
+def derived(cell: Cell) -> Derived:
+    """The formulas of a cell."""
+    block, first = str(cell.recursion.block.trace), str(cell.recursion.first.trace)
+    forward, backward = equations(cell.recursion)
+    return Derived(
+        cell.arch.scaling,
+        block,
+        "" if first == block else first,
+        [Formula.of(mathml.equation(one), str(one), mathml.inline(one.lhs)) for one in (*forward, *backward)],
+        str(cell.closed.start) if cell.closed.start else "",
+        list(_closed(cell)),
+        list(_laws(cell)),
+        list(_bounds(cell)),
+        list(_missing(cell)),
+    )
+
+
+def _closed(cell: Cell) -> Iterator[Formula]:
+    for name, value in cell.closed.found.items():
+        markup = mathml.display(mathml.quantity(name), "=", mathml.markup(value))
+        yield Formula.of(markup, str(value), mathml.name(name))
+
+
+def _laws(cell: Cell) -> Iterator[Formula]:
+    for name, law in cell.laws.items():
+        if isinstance(law, Growth):
+            heading = mathml.name(name) + " " + mathml.theta(law)
+            yield Formula.of(mathml.law_equation(name, law), str(law), heading)
+
+
+def _missing(cell: Cell) -> Iterator[tuple[str, str]]:
+    for name, reason in cell.closed.missing.items():
+        yield mathml.name(name), reason
+    for name, law in cell.laws.items():
+        if not isinstance(law, Growth) and name.removesuffix(" at l=L") not in cell.closed.missing:
+            yield mathml.name(name), law
+
+
+def _bounds(cell: Cell) -> Iterator[Formula]:
+    for name, (low, high) in cell.recursion.bounds().items():
+        middle = mathml.quantity(name)
+        below, above = mathml.markup(low), mathml.markup(high)
+        if low == high:
+            yield Formula.of(mathml.display(middle, "=", below), "", "")
+        elif len(str(low)) + len(str(high)) <= ONE_LINE:
+            yield Formula.of(mathml.display(below, "≤", f"{middle}<mo>≤</mo>{above}"), "", "")
+        else:
+            title = mathml.name(name)
+            yield Formula.of(mathml.display(middle, "≥", below), str(low), "lower bound of " + title)
+            yield Formula.of(mathml.display(middle, "≤", above), str(high), "upper bound of " + title)
