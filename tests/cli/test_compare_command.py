@@ -116,7 +116,7 @@ def test_a_set_says_what_it_costs(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_standard_placements_that_cannot_have_a_field_are_left_out() -> None:
     from spannorm_theory.base.errors import InputError
-    from spannorm_theory.report.cells import architectures
+    from spannorm_theory.placement_pages.cells import architectures
 
     size = {"depth": 2, "width": 32, "heads": 2, "tokens": 8}
     found = architectures(None, "unit", **size, norm_epsilon=1e-5)
