@@ -45,7 +45,7 @@ def test_long_causal_predictions_show_their_blocks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arch = Architecture("pre-norm", depth=2, width=64, heads=4, tokens=128, mask="causal")
-    monkeypatch.setattr(waiting, "DELAY", 1e-9)
+    monkeypatch.setattr(waiting, "DELAY", 0)
     predict_positions(arch, progress=True)
     assert "/4 [" in capsys.readouterr().err
     predict_positions(arch)
