@@ -119,7 +119,7 @@ ATTENTION = (
     Letter(
         "d_c",
         "rank",
-        "coordinates of a latent, from which queries, or keys and values, are projected",
+        "coordinates of a latent, which queries, or keys and values, read",
         "T6.19",
     ),
     Letter("x", "along_key", "share of a key's gradient along it, over that of a random direction", "T6.14"),

@@ -29,7 +29,8 @@ from ..gaussian.head_norm import HeadNorm
 from ..softmax.overlap_variance import overlap_spread
 from ..softmax.row_statistics import RowStatistics
 from .attention_input import AttentionInput
-from .latents import NO_LATENTS, Latents, down
+from .attention_weights import leaning, projection_grads
+from .latents import NO_LATENTS, Latents
 
 Gains = Mapping[str, Any]
 
@@ -178,7 +179,7 @@ class Attention:
             for "attn.query", "attn.key" and "attn.value" the map to that projection's output, behind its
             norm, and for "stream" their sum at the input; (layers, 2, 2) each.
         """
-        n, gains, turning = self.tokens, at.gains, self._turning(at, pair_variance)
+        n, gains, turning = self.tokens, at.gains, at.turning(pair_variance)
         p2, p11, j, j11, tilt, _, at_key, mean = at.overlaps
         pair_variance = pair_variance + self.latents.fresh("key")
         finite = (1 - p2) ** 2 * pair_variance
@@ -211,14 +212,6 @@ class Attention:
             one, two = (gains[name] * back for back in at.back(name.removeprefix("attn.")))
             stream += np.stack(np.broadcast_arrays(one, two, zero)[:2], axis=-1)[..., None] * m
         return {**maps, "stream": stream}
-
-    def _turning(self, at: AttentionInput, pair_variance: Any, inner: bool = True) -> Array:
-        """Part of E r J11(r) that is due to tokens whose covariance is not the mean: (1 - rho)^2 V times its
-        slope in the cosine r of queries (T6.15), which is the swing over (1 - rho^2)^2 / d_h; V is that of
-        the queries' latent where ``inner``."""
-        pair_variance = pair_variance + inner * self.latents.fresh("query")
-        per_head = (self._sphere or self.head_width) / np.square(1 + np.maximum(1 - at.drop, 0))
-        return np.asarray(pair_variance * per_head * at.overlaps[5])
 
     def response(self, at: AttentionInput, drop: Array) -> Array:
         """Slope of the branch's covariance in that of its input, pair by pair, (layers,): eta of (T9.3) times
@@ -260,72 +253,16 @@ class Attention:
             grad: (gamma, c) at the branch output, (layers, 2).
             maps: the result of :meth:`backward`.
         """
-        shares = {name: self.latents.share(name, self.width) for name in ("query", "key", "value")}
-        own = self._projections(at, "matrix", pair_variance, grad, maps)
-        result = {f"attn.{name}": shares[name] * norm for name, norm in own.items()}
-        if self.latents.names:
-            through = self._projections(at, "branch", pair_variance, grad, maps)
-            for name in self.latents.names:
-                back = at.gains[f"attn.{name}"] / at.gains[down(name)] * through[name]
-                result[down(name)] = result.get(down(name), 0.0) + back
+        output = at.gains["attn.output"] * self._shrunk(at)
+        result = projection_grads(at, self.width, output, pair_variance, grad, maps)
         n, front = self.tokens, self.width**2 * self.tokens
         p2, p11, *_ = at.overlaps
         q_v, delta_v = at.projected("value")
         single = self._masked * q_v
         mixed, drop = q_v - delta_v * (1 - p2) + single * p2, delta_v * (p2 - p11) + single * p2
         plain = front * (mixed * grad[:, 0] + (n - 1) * (mixed - drop) * grad[:, 1])
-        biased = front * q_v * at.value_bias * self._leaning(at, grad)
+        biased = front * q_v * leaning(at, grad)
         result["attn.output"] = self.breadth * (plain + biased) * self._shrunk(at)
-        return result
-
-    def _leaning(self, at: AttentionInput, grad: Array) -> Array:
-        """What rows that are biased towards similar keys see of the gradient."""
-        return np.asarray(grad[:, 0] + (self.tokens - 1) * (1 - at.drop) * grad[:, 1])
-
-    def _projections(
-        self, at: AttentionInput, of: str, pair_variance: Any, grad: Array, maps: Mapping[str, Array]
-    ) -> dict[str, Array]:
-        """Squared gradients of the "matrix" of queries, keys and values by name, for d inputs; or, where a
-        latent stands in front of it, of one in front of that, which reads what the "branch" does, over the
-        matrix's gain."""
-        n, inner = self.tokens, of == "matrix"
-        front = self.width**2 * n
-        p2, _, j, *_, mean = at.overlaps
-        rho = 1 - at.drop
-        result = {}
-        for name in ("query", "value"):
-            at_projection = np.einsum("lij,lj->li", maps[f"attn.{name}"], grad)
-            q, delta, one, two, _ = at.reading(name, inner)
-            result[name] = front * (
-                q * at_projection[:, 0] * one + (n - 1) * (q - delta) * at_projection[:, 1] * two
-            )
-        # weight gradients see sample correlations that those of the stream do not, of queries and of keys
-        q_v, delta_v = at.projected("value")
-        q_q, _ = at.projected("query")
-        _, delta_k = at.projected("key")
-        output = at.gains["attn.output"] * self._shrunk(at)
-        q, _, one, *_ = at.reading("query", inner)
-        size = self.logit_factor * output * delta_k * delta_v * one * q
-        turning = (n - 1) * self._turning(at, pair_variance, inner) * grad[:, 1]
-        result["query"] = result["query"] + front * size * turning
-        q, delta, _, two, fall = at.reading("key", inner)
-        # the token mean of the gradient at keys vanishes, or nearly: no cancellation where tokens collapse
-        apart = front * (delta * two + q * fall)
-        at_keys = np.einsum("lj,lj->l", maps["attn.key"][:, 0], grad)
-        size = self.logit_factor * output * q_q
-        single = self._masked * q_v
-        left = size * (delta_v + single) * at.jacobian_growth * at.drop * mean * grad[:, 0]
-        common = front * (q - delta) * two
-        growth, v = at.jacobian_growth, pair_variance + inner * self.latents.fresh("key")
-        own = j * growth * (growth - 1) + at.chance * v
-        others = (1 - p2) ** 2 * v * (n - 1) * rho
-        result["key"] = (
-            apart * (at_keys + size * delta_v * (own * grad[:, 0] + others * grad[:, 1])) + common * left
-        )
-        # rows biased towards similar keys add to what values receive, as to what they give
-        q, _, one, *_ = at.reading("value", inner)
-        bias = at.value_bias * (1.0 if inner else self._read_width / self.width)
-        result["value"] = result["value"] + output * one * q * front * bias * self._leaning(at, grad)
         return result
 
 

@@ -147,6 +147,14 @@ class AttentionInput:
         keys which its query picks (T6.15)."""
         return np.asarray(np.maximum(self.drop, 0) * self._statistics[1][0] / self.width)
 
+    def turning(self, pair_variance: Any, inner: bool = True) -> Array:
+        """Part of E r J11(r) that is due to tokens whose covariance is not the mean: (1 - rho)^2 V times its
+        slope in the cosine r of queries (T6.15), which is the swing over (1 - rho^2)^2 / d_h; V is that of
+        the queries' latent where ``inner``."""
+        pair_variance = pair_variance + inner * self.latents.fresh("query")
+        per_head = (self.rows.sphere or self.rows.head_width) / np.square(1 + np.maximum(1 - self.drop, 0))
+        return np.asarray(pair_variance * per_head * self.overlaps[5])
+
     @cached_property
     def mixed(self) -> Array:
         """q_out / s_O, the second moment of a mixed value: (T6.2), the value bias, and dropout; (layers,)."""

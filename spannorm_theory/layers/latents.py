@@ -1,10 +1,10 @@
 r"""Latents: low-rank inputs of queries, and of keys and values, each behind a norm (T6.19).
 
-A projection with a latent of d_c coordinates is x W_down, normed, times W of shape (d_c, outputs). x W_down is
-Gaussian given x, with the cosines of x, so that its norm has the kernel K of
-:class:`~spannorm_theory.gaussian.head_norm.HeadNorm` over d_c coordinates: what W reads has second moment 1 and
-the cosine K(rho), whatever the size of x, and gradients go back by K'/q. Covariances of two tokens vary by
-1/d_c more than those of x do.
+A projection with a latent of d_c coordinates is x W_down, normed, times W of shape (d_c, outputs). Given x
+x W_down is Gaussian, with the cosines of x, so that its norm has the kernel K of
+:class:`~spannorm_theory.gaussian.head_norm.HeadNorm` over d_c coordinates: what W reads has second moment 1
+and the cosine K(rho), whatever the size of x, and gradients go back by K'/q. Covariances of two tokens vary
+by 1/d_c more than those of x do.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@ r"""Allowances: how far a finite network's mean may be from the wide limit, lead
 
 A block whose skip keeps the cosine c adds to the logarithm of a token's squared norm a fluctuation of
 variance v_l = 4 (1 - c_l^2) / d, and 2 (1 - c)^2 (1/d_kv - 1/d) where heads share keys and values of d_kv
-coordinates, 2 (1 - c)^2 / d_c more where these are projected from a latent of d_c. They add up to V_l = sum_{k<l}
-v_k forward, and to W_l = sum_{k>=l} v_k backward. Means of log-normal variables differ from medians by half
-the variance: allowances are these variances, plus 2/d for the norms' own projections and the sampling of the
+coordinates, 2 (1 - c)^2 / d_c more where these read a latent of d_c. They add up to V_l = sum_{k<l} v_k
+forward, and to W_l = sum_{k>=l} v_k backward. Means of log-normal variables differ from medians by half the
+variance: allowances are these variances, plus 2/d for the norms' own projections and the sampling of the
 input. They are stated, not tuned; the c_l are measured.
 """
 
@@ -52,7 +52,7 @@ def allowances(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, A
 
     Of the profiles' shapes. Absolute, on the logarithm for logarithmic quantities. Query and key gradients
     have V and U in the theory, and are allowed what other weights are; under norms over heads 3/d_h more, by
-    which keys that a row attends to are shorter across its query, and 3/d_c where keys have a latent of d_c. Rank
+    which keys that a row attends to are shorter across its query, and 3/d_c where keys read a latent. Rank
     metrics are functions of rho: they are allowed what moving rho moves, and half of what they are curved by
     over its fluctuation rho (1 - rho) sqrt(V_l + 2/d).
     """
