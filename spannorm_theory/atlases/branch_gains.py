@@ -19,6 +19,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..layers.attention import Attention
 from ..moments.branches import branch_moments
@@ -57,6 +58,23 @@ def ends(arch: Architecture, sizes: Mapping[str, float] = ONES) -> tuple[Gains, 
             omega["f"] = (ratio * float(moments.gain(u, u, u, one)) * u / degree,) * 2
     aligned, independent = ((sigma["a"][i], sigma["f"][i], omega["a"][i], omega["f"][i]) for i in (0, 1))
     return aligned, independent
+
+
+def require_degree(arch: Architecture) -> None:
+    """Refuse fields under which attention puts out the same for inputs of any size, where the law takes it to
+    grow with its input.
+
+    Raises:
+        AssumptionError: naming them.
+    """
+    for branch in arch.block(arch.depth - 1).branches:
+        if branch.kind != "attention" or scale_free(branch):
+            continue
+        if arch.latent_keys is not None or "value" in arch.normed(branch):
+            raise AssumptionError(
+                "the law is that of attention which grows with its input; with qkv_norm or latent_keys it "
+                "does not, and this placement feeds it a stream of any size"
+            )
 
 
 def _ratio(actual: Array, stated: Array) -> float:

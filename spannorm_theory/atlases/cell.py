@@ -16,7 +16,7 @@ from ..derivation.recurrence import Recurrence
 from ..prediction.exchangeable import predict_forward
 from ..prediction.profiles import LEAST_OPEN
 from ..spec.architecture import Architecture
-from .branch_gains import ONES, ends
+from .branch_gains import ONES, ends, require_degree
 from .check import DEPTHS, mismatch
 from .known import known, placed
 from .records import Cell, Found, Share
@@ -69,6 +69,8 @@ def _laws(
     stacks of the branches' own gains are out of range."""
     recurrence = Recurrence.of(arch.placement, arch.scaling)
     real = None if keeps_sizes(recurrence) else Stacks(arch, aligned=True)
+    if real is not None:
+        require_degree(arch)
     found, stream, problems = known(recurrence, *ends(arch, real.sizes(DEPTHS[-1]) if real else ONES))
     own = Stacks(arch, aligned=False)
     for name in set(found) - {"identity"}:  # the skip path has no branch

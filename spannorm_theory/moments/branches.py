@@ -141,8 +141,8 @@ def _latents(branch: Branch, arch: Architecture) -> Latents:
     ranks = arch.latent_queries, arch.latent_keys
     if ranks != (None, None) and arch.normed(branch):
         raise AssumptionError(
-            "norms on queries and keys behind latents are not derived; use qk_norm=False and a placement "
-            "without, latent_queries=None and latent_keys=None, or simulate(...)"
+            "norms on queries and keys behind latents are not derived; leave out one of them, or use "
+            "simulate(...)"
         )
     queries, keys = (None if rank is None else Latent(rank, arch.norm) for rank in ranks)
     return Latents(queries, keys)

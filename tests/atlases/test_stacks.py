@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from math import log
+from typing import Any
 
 import numpy as np
 import pytest
 
 import spannorm_theory as st
-from spannorm_theory.atlases.branch_gains import ends
+from spannorm_theory.atlases.branch_gains import ends, require_degree
 from spannorm_theory.atlases.cell import compute
 from spannorm_theory.atlases.check import LADDER, holds_from
 from spannorm_theory.atlases.records import Cell
 from spannorm_theory.atlases.stacks import Stacks, keeps_sizes
 from spannorm_theory.atlases.trend import Trend
+from spannorm_theory.base.errors import AssumptionError
 from spannorm_theory.derivation.recurrence import Recurrence
 
 
@@ -147,3 +149,12 @@ def test_values_are_of_each_depth_s_own_embedding(depth: int) -> None:
     """T-Fixup divides the embedding by a power of the depth; an input of second moment one is one at any."""
     own, other = (Stacks(st.Architecture("no-norm", "t-fixup", depth=d), aligned=False) for d in (depth, 12))
     assert own.logs("forward", 0, (12,)) == pytest.approx(other.logs("forward", 0, (12,)), rel=1e-12)
+
+
+@pytest.mark.exact
+def test_laws_of_attention_that_does_not_grow_with_its_input_are_not_those_of_the_atlas() -> None:
+    more: list[dict[str, Any]] = [{"latent_keys": 16}, {"qkv_norm": True}]
+    for fields in more:
+        with pytest.raises(AssumptionError, match="grows with its input"):
+            require_degree(st.Architecture("no-norm", width=64, heads=4, **fields))
+    require_degree(st.Architecture("no-norm"))
