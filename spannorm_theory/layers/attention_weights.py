@@ -35,11 +35,11 @@ def projection_grads(
         maps: of it to the output of each projection.
     """
     latents = at.latents
-    own = _squares(at, True, output, pair_variance, grad, maps)
+    own = _squares(at, True, 1.0, output, pair_variance, grad, maps)
     found = {f"attn.{name}": width**2 * latents.share(name, width) * x for name, x in own.items()}
     if not latents.names:
         return found
-    through = _squares(at, False, output, pair_variance, grad, maps)
+    through = _squares(at, False, at.width / width, output, pair_variance, grad, maps)
     for name in latents.names:
         gain = at.gains[f"attn.{name}"] / at.gains[down(name)]
         found[down(name)] = found.get(down(name), 0.0) + width**2 * gain * through[name]
@@ -53,10 +53,17 @@ def leaning(at: AttentionInput, grad: Array) -> Array:
 
 
 def _squares(
-    at: AttentionInput, inner: bool, output: Any, pair_variance: Any, grad: Array, maps: Mapping[str, Array]
+    at: AttentionInput,
+    inner: bool,
+    lean: float,
+    output: Any,
+    pair_variance: Any,
+    grad: Array,
+    maps: Mapping[str, Array],
 ) -> dict[str, Array]:
     """Squared gradients of the matrices of queries, keys and values by name, over d^2 and for d inputs; or,
-    if not ``inner``, of those in front of their latents, times their gain over that of the own matrix."""
+    if not ``inner``, of those in front of their latents, times their gain over that of the own matrix.
+    ``lean`` is the bias of what they read, over that of what keys and values do."""
     n = at.rows.keys
     p2, _, j, *_, mean = at.overlaps
     result = {}
@@ -84,5 +91,5 @@ def _squares(
     result["key"] = apart * (at_keys + twice) + common * left
     # rows biased towards similar keys add to what values receive, as to what they give
     q, _, to_one, *_ = at.reading("value", inner)
-    result["value"] = result["value"] + n * output * to_one * q * leaning(at, grad)
+    result["value"] = result["value"] + n * output * to_one * q * lean * leaning(at, grad)
     return result
