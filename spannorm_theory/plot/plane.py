@@ -51,8 +51,8 @@ def branch_map(
     """
     arch, points = architecture(arch), arguments.whole("points", points, 2)
     quantity, ax = arguments.choice("quantity", quantity, QUANTITIES), axes_or_none(ax)
-    shallow, deep = (arguments.whole("depths", d, 1) for d in _two("depths", depths))
-    least, most = (arguments.number("scales", s) for s in _two("scales", scales))
+    shallow, deep = sorted(arguments.whole("depths", d, 1) for d in _two("depths", depths))
+    least, most = sorted(arguments.number("scales", s) for s in _two("scales", scales))
     plane = branch_plane(
         arch,
         sorted(set(np.geomspace(shallow, deep, points).round().astype(int).tolist())),
@@ -67,7 +67,7 @@ def branch_map(
 def _two(name: str, ends: Sequence[float]) -> list[float]:
     found = arguments.items(name, ends, "two ends")
     arguments.whole(f"the number of {name}", len(found), 2, 2)
-    return sorted(found)
+    return found
 
 
 def branch_plane(
