@@ -10,7 +10,6 @@ from .effects import ALIBI, LATENT, ROTATED_PART, SHORT, SINK
 from .families import Family
 from .positions import layers, logit_stretch, rotary, rotary_factor
 from .settle import Fact
-from .stream import embedding
 
 
 def attention(
@@ -64,18 +63,13 @@ def _norms(config: Config, row: Family, logits: float) -> Iterator[Fact]:
     if row.qk_norm == "none":
         return
     fields: dict[str, bool | str] = {"qk_norm": True}
-    grouped = config.whole("kv_heads", config.whole("heads")) != config.whole("heads")
-    if row.qk_norm == "width" and not grouped:
+    one_key = config.whole("kv_heads", config.whole("heads")) == 1
+    if row.qk_norm == "width" and not one_key:
         fields["qk_norm_over"] = "width"
     effect = f"logits, and squared gradients of queries and keys, are {logits:.3g} times the model's without"
     yield Fact("norms on queries and keys", effect, fields)
-    read = embedding(config, row).moment if row.placement == "olmo2" else 1.0
-    share = config.size("epsilon", row.epsilon) / (sqrt(logits) * read)
-    if share > 5e-3:
-        effect = f"logits of the first block have {(1 + share) ** 2:.3g} times the model's variance without"
-        yield Fact(f"epsilon in norms of queries and keys, {share:.2g} of their second moment", effect)
-    if row.qk_norm == "width" and grouped:
-        yield Fact("norms of queries and keys over all heads, for which those over each head stand")
+    if row.qk_norm == "width" and one_key:
+        yield Fact("norms of queries over all heads, for which those over each head stand")
     if row.qk_norm == "rope":
         effect = f"the variance of their logits is {1 / logits:.3g} times the model's"
         yield Fact("no norms on queries and keys of layers without positions", effect)

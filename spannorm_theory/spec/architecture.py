@@ -59,8 +59,8 @@ class Architecture(Matrices):
         qk_norm_over: "head", or "width": those norms divide by the root mean square over all heads.
         logit_scale: logits are q.k over "sqrt" or "linear" of the head width, or times a number.
         logit_variance: variance of the attention logits for an input of unit second moment whose
-            tokens are uncorrelated, 0 for even attention; None takes what ``init`` gives. Under QK norm the
-            square of the temperature that logits are multiplied by.
+            tokens are uncorrelated, 0 for even attention; None takes what ``init`` gives. Gains of W_q and
+            W_k give it; under QK norm, which takes them away, a factor on the logits does, its root.
         sinks: each row of attention weights has one more logit, of 0, whose value is nothing.
         attention_gate: multiply what the output projection of attention reads, behind any norm there, by
             sigmoid(x W_gate).
@@ -81,9 +81,9 @@ class Architecture(Matrices):
         dense_layers: the first so many blocks have a dense feed-forward branch in place of experts.
         dense_ffn_width: its hidden width; None for that of an expert.
         norm: "rms" or "layer".
-        norm_epsilon: added to the mean square under the root in norms of streams and of branches' outputs;
-            norms inside a branch (over heads, in front of the last matrix) have none.
-        norm_gain: what these norms multiply by, their gain at the start.
+        norm_epsilon: added to the mean square under the root in norms of streams, of branches' outputs, and
+            of queries, keys and values; a norm in front of a branch's last matrix has none.
+        norm_gain: what norms of streams and of branches' outputs multiply by, their gain at the start.
         init: "fan-in", "unit-branch" (of each expert), "xavier", or the standard deviation of every weight.
         draw: law of the entries of weight matrices, whose variances ``init`` and ``scaling`` say: "normal",
             "truncated" (normal, cut off at 2 of its own standard deviations), "uniform", or "orthogonal"
@@ -141,6 +141,7 @@ class Architecture(Matrices):
         self._set(placement=placement_text(name, changed), scaling=rule.name, name=name)
         self._set(_options=tuple(merged.items()))
         self._set(**plain_values(self))
+        self._set(tempered=self.logit_variance is not None and self._norms_queries)
         self._set(**check_fields(self, self._branches))
         check_norms(self, lambda: (*self.traces, self.readout))
 
@@ -255,6 +256,11 @@ class Architecture(Matrices):
     @property
     def _norms(self) -> NormConstants:
         return NormConstants(self.norm_epsilon, self.norm_gain)
+
+    @property
+    def _norms_queries(self) -> bool:
+        """Whether all attention norms its queries and keys."""
+        return all(self.normed(b) for b in self._branches() if b.kind == "attention")
 
     def _branches(self) -> list[Branch]:
         return [branch for trace in self.traces for branch in trace.branches]

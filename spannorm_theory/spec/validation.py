@@ -61,10 +61,13 @@ def check_norms(arch: Fields, traces: Callable[[], Sequence[Trace]]) -> None:
     Raises:
         InputError: naming the field.
     """
-    for name in ("norm_epsilon", "norm_gain"):
-        said = getattr(arch, name) != getattr(type(arch), name)
-        if said and not any(isinstance(node, Norm) for trace in traces() for node in trace.nodes):
-            raise InputError(f"{name} has no effect on {arch.placement}, which norms no stream; leave it out")
+    said = [n for n in ("norm_epsilon", "norm_gain") if getattr(arch, n) != getattr(type(arch), n)]
+    if not said or any(isinstance(node, Norm) for trace in traces() for node in trace.nodes):
+        return
+    branches = [b for trace in traces() for b in trace.branches if b.kind == "attention"]
+    if said == ["norm_epsilon"] and any(map(arch.normed, branches)):
+        return  # of queries and keys, whose gain is 1
+    raise InputError(f"{said[-1]} has no effect on {arch.placement}, which norms no stream; leave it out")
 
 
 def _hidden(arch: Fields) -> int:
