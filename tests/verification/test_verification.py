@@ -19,6 +19,7 @@ from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.prediction import Prediction
 from spannorm_theory.softmax.top_k_table import GateOverlaps, GateTable
 from spannorm_theory.spec.placements import STANDARD
+from spannorm_theory.verification.allowances import fluctuations, spreads
 from spannorm_theory.verification.verification import compare, verify
 
 DEFAULT_NETWORKS = 64
@@ -206,6 +207,22 @@ def test_every_network_is_held_against_the_bounds(span: Ensemble, monkeypatch: p
 
 MOE = Architecture("pre-norm", depth=3, width=256, heads=4, tokens=24, experts=8, top_k=2)
 SWITCH = MOE.with_(top_k=1, gates="softmax")
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(("vocabulary", "gain"), [(2, 20.0), (3, 20.0), (2, 1.0)])
+def test_the_luck_of_few_labels_is_within_the_bounds(vocabulary: int, gain: float) -> None:
+    """A network may find all its labels likely, and has hardly a gradient then."""
+    arch = Architecture(
+        "post-norm", depth=2, width=64, heads=2, tokens=8, loss="cross-entropy", vocabulary=vocabulary,
+        head_gain=gain,
+    )  # fmt: skip
+    result = verify(arch, networks=200, progress=False)
+    assert result.passed, result.summary()
+    many = arch.with_(vocabulary=1000, head_gain=1.0)  # of which labels are alike, and bounds are judged
+    profiles = predict_profiles(many).profiles
+    own, width = (f(many, profiles)["0", "grad_variance"] for f in (spreads, fluctuations))
+    np.testing.assert_allclose(own, width, rtol=1e-3)
 
 
 @pytest.mark.statistical
