@@ -23,7 +23,7 @@ from .matrices import Matrices
 from .net import NormConstants
 from .placements import PLACEMENTS, Placement
 from .position import Questions
-from .reach import Attends, cycle, reach_of
+from .reach import OPEN, Attends, Reach, cycle, reach_of
 from .scalings import SCALINGS
 from .text import parse_fields, parse_placement, placement_text, scalar
 from .validation import check_fields, check_norms
@@ -50,7 +50,8 @@ class Architecture(Matrices):
             None for all.
         attention_pattern: words "full", "window", "full-nope" and "window-nope" with commas between, cycled
             over the blocks: only those of "window" have the window, and "-nope" have no positions; None for
-            blocks that are alike. A placement's ``net.attention(x, window=, positions=)`` comes first.
+            blocks that are alike. A placement's ``net.attention(x, window=, positions=)`` comes first; what it
+            says of all attention is not to be said here.
         positions: "none", or "rope" (rotary embedding of queries and keys).
         rotary_base: what its slowest frequency is the inverse of, nearly.
         rotary_share: share of each head's coordinates that it rotates.
@@ -142,7 +143,7 @@ class Architecture(Matrices):
         self._set(_options=tuple(merged.items()))
         self._set(**plain_values(self))
         self._set(tempered=self.logit_variance is not None and self._norms_queries)
-        self._set(**check_fields(self, self._branches))
+        self._set(**check_fields(self, self._branches, self._reaches))
         check_norms(self, lambda: (*self.traces, self.readout))
 
     def _set(self, **values: Any) -> None:
@@ -217,9 +218,9 @@ class Architecture(Matrices):
         changes = changes_at(self, layer)
         return self.with_(**dict(changes)) if changes else self
 
-    def _trace(self, layer: int) -> Trace:
+    def _trace(self, layer: int, reach: Reach | None = None) -> Trace:
         at = self._questions.position(layer, self.depth)
-        reach = reach_of(self.attention_pattern, layer)
+        reach = reach_of(self.attention_pattern, layer) if reach is None else reach
         return self.definition.trace(
             self.scaling, norms=self._norms, reach=reach, **at._asdict(), **self.options
         )
@@ -261,6 +262,12 @@ class Architecture(Matrices):
     def _norms_queries(self) -> bool:
         """Whether all attention norms its queries and keys."""
         return all(self.normed(b) for b in self._branches() if b.kind == "attention")
+
+    def _reaches(self) -> list[Reach]:
+        """The reaches that the placement gives its attention."""
+        layers = self._questions.different(self.depth, 1)
+        traces = [self._trace(layer, OPEN) for layer in layers]
+        return [b.reach for trace in traces for b in trace.branches if b.kind == "attention"]
 
     def _branches(self) -> list[Branch]:
         return [branch for trace in self.traces for branch in trace.branches]

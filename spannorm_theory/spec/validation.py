@@ -7,7 +7,7 @@ from math import isclose
 from typing import Any
 
 from ..base.errors import InputError
-from .attention_validation import Branches, check_attention
+from .attention_validation import Branches, Reaches, check_attention
 from .fields import Fields
 from .graph import Norm, Trace
 from .layers import OF_EXPERTS
@@ -23,11 +23,12 @@ _LAWS = " or ".join(repr(law) for law in LAWS)
 ONE_VOCABULARY = ("vocabulary", "head_gain", "logit_multiplier", "embedding_multiplier")
 
 
-def check_fields(arch: Fields, branches: Branches) -> dict[str, Any]:
+def check_fields(arch: Fields, branches: Branches, reaches: Reaches) -> dict[str, Any]:
     """Hold fields of plain values against each other; returns those whose value has a plainer equal.
 
     Args:
         branches: those of all blocks, traced where a rule asks for them.
+        reaches: those that the placement itself gives its attention, traced alike.
 
     Raises:
         InputError: a value that no architecture has, or that has no effect with the other fields.
@@ -48,7 +49,7 @@ def check_fields(arch: Fields, branches: Branches) -> dict[str, Any]:
         "ffn_ratio": hidden / arch.width,
         "ffn_width": None,
         "dense_ffn_width": _dense_ffn_width(arch, hidden),
-        **check_attention(arch, branches),
+        **check_attention(arch, branches, reaches),
     }
 
 
