@@ -50,8 +50,8 @@ class Architecture(Matrices):
             None for all.
         attention_pattern: words "full", "window", "full-nope" and "window-nope" with commas between, cycled
             over the blocks: only those of "window" have the window, and "-nope" have no positions; None for
-            blocks that are alike. A placement's ``net.attention(x, window=, positions=)`` comes first; what it
-            says of all attention is not to be said here.
+            blocks that are alike. A placement's ``net.attention(x, window=, positions=)`` comes first; what
+            it says of all attention is not to be said here.
         positions: "none", or "rope" (rotary embedding of queries and keys).
         rotary_base: what its slowest frequency is the inverse of, nearly.
         rotary_share: share of each head's coordinates that it rotates.

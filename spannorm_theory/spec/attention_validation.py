@@ -65,6 +65,11 @@ def _check_positions(arch: Fields, branches: Branches, reaches: Reaches) -> None
         raise InputError(
             f"rotary_share must be a share of an even number of a head's coordinates, got {share:g} of {size}"
         )
+    if rotates and arch.rotary_base != kind.rotary_base and share * size == 2:
+        raise InputError(
+            f"rotary_base={arch.rotary_base:g} has no effect on the one pair of coordinates that rotates, by "
+            "one radian a position; leave it out, or rotate more (rotary_share)"
+        )
     if changed and not rotates:
         raise InputError(f"{changed[0]} needs positions='rope', got positions={arch.positions!r}")
 

@@ -111,6 +111,12 @@ def _check_logits(arch: Fields, branches: Branches) -> None:
             "logit_variance=0 is a temperature of zero under norms on queries and keys, for which even "
             "attention has no use; take the norms away, or a small temperature"
         )
+    for name in ("positions", "logit_scale"):
+        if arch.logit_variance == 0 and getattr(arch, name) != getattr(type(arch), name):
+            raise InputError(
+                f"{name}={getattr(arch, name)!r} has no effect beside logit_variance=0, by which all logits "
+                "are zero; leave one of them out"
+            )
     chosen = arch.logit_variance is not None and arch.logit_scale != "sqrt"
     if chosen and any("query" in arch.normed(b) for b in branches()):
         raise InputError(
