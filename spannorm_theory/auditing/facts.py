@@ -119,8 +119,7 @@ def _norm_facts(s: Structure) -> Iterator[Fact]:
     if worst is not None and shares.get(worst.name, 0.0) > NOTICEABLE:
         epsilon = float(f"{worst.epsilon:.2g}")
         effect = f"it is {_share(shares[worst.name])} the second moment in front of {worst.name}"
-        said = {} if "ffn.router" in s.roles else {"norm_epsilon": epsilon}  # no theory of experts has it
-        yield Fact(f"epsilon {epsilon:g} in norms", effect, said)
+        yield Fact(f"epsilon {epsilon:g} in norms", effect, {"norm_epsilon": epsilon})
     norms = s.stream_norms
     gains = [norm.gain for norm in norms]
     if gains and max(abs(g - 1) for g in gains) > 1e-3:

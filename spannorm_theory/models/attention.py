@@ -35,7 +35,10 @@ def attention(
     yield from layers(config, row, tokens)
     if row.positions == "rope":
         yield from rotary(config, row, head)
-    yield from _latent(config, row, head, one_std) if latent else _logits(config, row, head)
+    if latent:
+        yield from _latent(config, row, head, one_std)
+    else:
+        yield from _logits(config, row, head, variance**2)
     if row.sinks:
         yield Fact("an attention sink in every head", SINK, {"sinks": True})
 
@@ -103,8 +106,9 @@ def _latent(config: Config, row: Family, head: int, one_std: bool) -> Iterator[F
     )
 
 
-def _logits(config: Config, row: Family, head: int) -> Iterator[Fact]:
-    """The factor on q.k, where it is not one over the root of the head width."""
+def _logits(config: Config, row: Family, head: int, logits: float) -> Iterator[Fact]:
+    """The factor on q.k, where it is not one over the root of the head width; ``logits`` is the variance that
+    logits have under that."""
     plain = 1 / sqrt(head)
     scale = config.size("attention_multiplier", plain)
     if config.value("query_pre_attn_scalar") is not None:
@@ -115,7 +119,12 @@ def _logits(config: Config, row: Family, head: int) -> Iterator[Fact]:
     if row.positions == "rope":
         scale *= rotary_factor(config) ** 2
     if config.value("scale_attn_by_inverse_layer_idx"):
-        yield Fact("logits of block l divided by l + 1", "later blocks attend less evenly without")
+        last = config.whole("depth")
+        yield Fact(
+            f"logits of block l divided by l + 1, up to {last}",
+            f"logits' variance, queries' and keys' squared gradients of block l: (l + 1)^2 times the model's "
+            f"without; in the last a variance of {logits:.2g} for {logits / last**2:.2g}",
+        )
     if abs(scale / plain - 1) > 1e-6:
         linear = abs(scale * head - 1) < 1e-6
         times = (plain / scale) ** 2

@@ -12,7 +12,7 @@ from helpers import rounded
 
 import spannorm_theory as st
 from spannorm_theory import Architecture
-from spannorm_theory.base.errors import InputError
+from spannorm_theory.base.errors import AssumptionError, InputError
 from spannorm_theory.base.quantities import SPECTRAL, Key
 from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
 from spannorm_theory.prediction.predict import predict_profiles
@@ -239,6 +239,15 @@ def test_experts_pass_under_a_mask() -> None:
     arch = MOE.with_(width=128, depth=4, mask="causal", shared_experts=1, activation="swiglu")
     result = verify(arch, networks=32, progress=False)
     assert result.passed, result.summary()
+
+
+@pytest.mark.statistical
+def test_experts_behind_norms_with_an_epsilon_pass_under_a_mask() -> None:
+    """Of a stream that is smaller at late positions the norm's epsilon takes more away."""
+    arch = MOE.with_(width=128, tokens=16, mask="causal", norm_epsilon=0.2, input_variance=0.6)
+    assert verify(arch, networks=32, progress=False).passed
+    with pytest.raises(AssumptionError, match="within a factor of 1.5.*a smaller norm_epsilon"):
+        predict_profiles(arch.with_(norm_epsilon=0.0, placement="no-norm"))
 
 
 @pytest.fixture(scope="module")
