@@ -248,9 +248,9 @@ def _alike(q1: Any, q2: Any, c: Any) -> tuple[Any, Any]:
     most, q = np.max(np.maximum(q1 / q2, q2 / q1)), np.sqrt(q1 * q2)
     if most > UNLIKE:
         raise AssumptionError(
-            f"experts choose by logits of one variance for all tokens (within a factor of {UNLIKE:g}), but the "
-            f"feed-forward branch reads a stream whose second moments differ by {most:.3g} between positions; "
-            "use a placement that norms it, a smaller norm_epsilon, or no mask"
+            f"experts choose by logits of one variance for all tokens (within a factor of {UNLIKE:g}), but "
+            f"the feed-forward branch reads a stream whose second moments differ by {most:.3g} times between "
+            "positions; use a placement that norms it, a smaller norm_epsilon, or no mask"
         )
     t = _distance(1 - c / q)
     return (np.max(q) if np.ndim(q) == 2 and most < 1 + ALIKE else q), t

@@ -246,7 +246,7 @@ def test_experts_behind_norms_with_an_epsilon_pass_under_a_mask() -> None:
     """Of a stream that is smaller at late positions the norm's epsilon takes more away."""
     arch = MOE.with_(width=128, tokens=16, mask="causal", norm_epsilon=0.2, input_variance=0.6)
     assert verify(arch, networks=32, progress=False).passed
-    with pytest.raises(AssumptionError, match="within a factor of 1.5.*a smaller norm_epsilon"):
+    with pytest.raises(AssumptionError, match=r"within a factor of 1\.5.*a smaller norm_epsilon"):
         predict_profiles(arch.with_(norm_epsilon=0.0, placement="no-norm"))
 
 
