@@ -139,19 +139,20 @@ def _copied(s: Structure) -> list[str]:
 
 
 def _norm_facts(s: Structure) -> Iterator[Fact]:
-    norms = s.stream_norms
+    inside = [norm for of in ("query", "key", "value") for norm in s.norms_within(of)]
+    norms = [*s.stream_norms, *inside]
     shares = {n.name: n.epsilon / s.moments[n.name] for n in norms if s.moments.get(n.name)}
     worst = max(norms, key=lambda n: shares.get(n.name, 0.0), default=None)
     if worst is not None and shares.get(worst.name, 0.0) > NOTICEABLE:
         epsilon = float(f"{worst.epsilon:.2g}")
         effect = f"it is {_share(shares[worst.name])} the second moment in front of {worst.name}"
-        said = {} if "ffn.router" in s.roles else {"norm_epsilon": epsilon}  # no theory of experts has it
-        yield Fact(f"epsilon {epsilon:g} in norms", effect, said)
+        yield Fact(f"epsilon {epsilon:g} in norms", effect, {"norm_epsilon": epsilon})
         others = [n for n in norms if _differs(n, worst.epsilon, s.moments.get(n.name))]
         if others:
             odd = [f"{n.name} ({n.epsilon:.2g})" for n in others]
             effect = f"theory has {epsilon:.2g} in all, that of {worst.name}"
             yield Fact(f"norms of different epsilons: {_listed(odd)}", effect)
+    norms = s.stream_norms
     gains = [norm.gain for norm in norms]
     if gains and max(abs(g - 1) for g in gains) > 1e-3:
         if max(gains) - min(gains) < 1e-3 * max(gains):

@@ -99,6 +99,8 @@ class GainBox:
 
     def _found(self, gains: dict[str, float], low: float, high: float) -> Gains:
         moments, kept = self._moments, 1.0 if self._branch.elementwise else 1 - self._arch.dropout
+        if "value" in self._branch.normed and self._arch.norm_epsilon:
+            raise AssumptionError("no bound of values behind a norm that passes a part of their size")
         sizes = _sizes(low, high) if low < high else np.array([high])
         if isinstance(moments, Attention):
             sizes = sizes[-1:]

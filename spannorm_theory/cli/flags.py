@@ -73,8 +73,12 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
     ),
     "norms": (
         ("norm", str, "rms or layer"),
-        ("norm_epsilon", float, "epsilon under the root of norms on streams and on branch outputs"),
-        ("norm_gain", float, "gain of these norms"),
+        (
+            "norm_epsilon",
+            float,
+            "epsilon under the root of norms, those of queries and keys included",
+        ),
+        ("norm_gain", float, "gain of norms of streams and of branch outputs"),
     ),
     "initialisation": (
         ("init", str, "fan-in, unit-branch, xavier, or a standard deviation"),

@@ -9,6 +9,14 @@ removes one), with F Gauss' hypergeometric function of order (2, 1),
 
 the mean of a sample correlation (Muirhead, Aspects of Multivariate Statistical Theory, 1982, section 5.1). A
 gradient's covariance is multiplied by K'(rho)/q (Price's theorem), which is (m-1)/(m-2)/q for one token.
+
+An epsilon under the root leaves the share y = q/(q + epsilon) of a second moment q. With y and y' of two
+tokens, the norm's outputs have
+
+    E[u.v]/m = sqrt(a a') [rho + y y' (K(rho) - rho)],   a = y [1 - 2 y (1 - y) / m],
+
+and K' stands for K behind the gradient. Exact where epsilon is zero, and to order 1/m where it is not (for
+two tokens of different y but for (y - y')^2 / 4m).
 """
 
 from __future__ import annotations
@@ -41,44 +49,63 @@ class HeadNorm:
     """Kernel of a norm over ``size`` independent Gaussian coordinates, those of queries; and of one over
     ``shared``, those of keys and values where heads share them.
 
+    Attributes:
+        size: m, the coordinates that are free.
+        epsilon: what is added to the mean square of all ``size`` coordinates under the root.
+
     Raises:
         AssumptionError: fewer than three are free, where the norm's gradient has no second moment.
     """
 
-    def __init__(self, size: int, kind: str, shared: int | None = None) -> None:
-        self.size = size - (kind == "layer")
+    def __init__(self, size: int, kind: str, shared: int | None = None, epsilon: float = 0.0) -> None:
+        self.size, self.epsilon = size - (kind == "layer"), epsilon
         if self.size < 3:
             raise AssumptionError(
                 f"a norm over heads of width {size} has no finite gradient variance; use at least 4 "
                 "coordinates per head"
             )
+        self._added = epsilon * size / self.size  # of LayerNorm: fewer coordinates make up the mean square
         self._table = _table(self.size)
-        self._shared = None if shared is None else HeadNorm(shared, kind)
+        self._shared = None if shared is None else HeadNorm(shared, kind, epsilon=epsilon)
 
     def of(self, name: str) -> HeadNorm:
         """The kernel of "query", "key" or "value"."""
         return self if name == "query" or self._shared is None else self._shared
 
-    def value(self, rho: Any) -> Any:
-        """K(rho), the mean cosine of two normalised vectors."""
-        return _value(self.size, np.clip(rho, -1, 1))
+    def share(self, moment: Any) -> Any:
+        """y, what epsilon leaves of a second moment, which is not zero; 1 without."""
+        return moment / (moment + self._added)
 
-    def slope(self, rho: Any) -> Any:
-        """K'(rho); the backward gain of the norm is K'/q."""
-        return _slope(self.size, np.clip(rho, -1, 1))
+    def moment(self, share: Any) -> Any:
+        """a, the second moment behind the norm of a vector of which the ``share`` y is left."""
+        return share * (1 - 2 * share * (1 - share) / self.size)
 
-    def drop(self, apart: float) -> float:
-        """1 - K at the cosine 1 - ``apart``, for the loop over layers.
+    def value(self, rho: Any, both: Any = 1.0) -> Any:
+        """The mean cosine of two normalised vectors, K(rho) without epsilon; ``both`` is y y'."""
+        rho = np.clip(rho, -1, 1)
+        return rho + both * (_value(self.size, rho) - rho)
+
+    def slope(self, rho: Any, both: Any = 1.0) -> Any:
+        """The slope of :meth:`value`; the backward gain of the norm is a/q times that."""
+        return 1 + both * (_slope(self.size, np.clip(rho, -1, 1)) - 1)
+
+    def drop(self, apart: float, both: float = 1.0) -> float:
+        """1 less :meth:`value` at the cosine 1 - ``apart``, for the loop over layers."""
+        return apart + both * (self._drop(apart) - apart)
+
+    def _drop(self, apart: float) -> float:
+        """1 - K at the cosine 1 - ``apart``.
 
         To 2e-10 of itself, however close two vectors are, over five coordinates and more; to 5e-8 over four
         and 2e-4 over three, where K' has a root at one token.
         """
         if apart > 1:  # K is odd
-            return 2 - self.drop(2 - apart) if apart < 2 else 2.0
+            return 2 - self._drop(2 - apart) if apart < 2 else 2.0
         return apart * self._table.at(apart)[0]
 
-    def all(self, apart: Array) -> Array:
-        """1 - K, K' and K'(1) - K' at the cosines 1 - ``apart``, (layers,); shape (3, layers).
+    def all(self, apart: Array, both: Any = 1.0) -> Array:
+        """1 less :meth:`value`, its slope, and the slope's fall from 1, at the cosines 1 - ``apart``,
+        (layers,); shape (3, layers).
 
         The last is right to 5e-4 of itself; over four coordinates not for ``apart`` below 1e-5, where it
         vanishes.
@@ -86,7 +113,8 @@ class HeadNorm:
         near = np.clip(np.minimum(apart, 2 - apart), 0, 1)
         drop, slope, fall = self._table(near)
         drop = near * drop
-        return np.stack([np.where(apart > 1, 2 - drop, drop), slope, near ** _order(self.size) * fall])
+        drop = apart + both * (np.where(apart > 1, 2 - drop, drop) - apart)
+        return np.stack([drop, 1 + both * (slope - 1), both * near ** _order(self.size) * fall])
 
 
 @lru_cache(maxsize=256)

@@ -9,7 +9,8 @@ overlaps of rows of weights P2, P11, J, J11 and E r J11(r) (:mod:`spannorm_theor
     queries   s_O delta_V  s_K delta s_Q               [gamma J,  c J11]
     keys      s_O delta_V  s_K s_Q q [gamma J + (n-1) c E r J11(r)],  token covariance -that/(n-1)
 
-Norms on queries, keys or values replace s_W (q, delta) by (1, 1 - K(rho)) forward and s_W by K'/q backward.
+Norms on queries, keys or values replace s_W (q, delta) by (1, 1 - K(rho)) forward and s_W by K'/q backward;
+their epsilon leaves less (T6.13).
 Heads of finite width change J and the rows of like queries (T6.12), norms take what points along each token
 (T6.14), and a finite width d adds b_V, b_J and chi (T6.15): leading orders in 1/d_h and 1/d. Dropout of
 weights (T6.16) is exact given the rest. Keys and values that several heads share change nothing.
@@ -94,7 +95,8 @@ class Attention:
         """Function from the input (q, delta) and the gains in the order of :attr:`takes` to the branch's
         (q, delta), for the loop over layers."""
         normed_keys = self.head_norm is not None and "key" in self.normed
-        norm = self.head_norm.of("key").drop if self.head_norm is not None and normed_keys else None
+        norm = self.head_norm.of("key") if self.head_norm is not None and normed_keys else None
+        of_query = self.head_norm
         normed_values, inner_norm, rows = "value" in self.normed, self.inner_norm, self.rows.forward
         width, factor, masked = self._read_width, self.logit_factor, self._masked
         latent_queries, latent_keys = self.latents.queries is not None, self.latents.keys
@@ -102,7 +104,8 @@ class Attention:
         def branch(
             q: float, delta: float, query: float, key: float, values: float, output: float
         ) -> tuple[float, float]:
-            if norm is None:
+            loose = 0.0
+            if norm is None or of_query is None:
                 if latent_queries or latent_keys:
                     _require_input(q)
                 read = q if latent_keys is None else 1.0
@@ -111,14 +114,18 @@ class Attention:
                 if latent_keys is not None:
                     q, drop = 1.0, latent_keys.drop(drop)
                     delta = drop
+                q_v, delta_v = values * q, values * delta
             else:
                 _require_input(query * key * q)
-                v, drop = factor, norm(delta / q)
-            if normed_values:
-                _require_input(values * q)
-            p2, p11, bias = rows(v, drop)
-            # all projections that have norms have one cosine
-            q_v, delta_v = (1.0, drop) if normed_values else (values * q, values * delta)
+                of_q, of_k = of_query.share(query * q), norm.share(key * q)
+                v, drop = factor * of_query.moment(of_q) * norm.moment(of_k), norm.drop(delta / q, of_k**2)
+                loose, q_v, delta_v = (1 - of_q) * (1 - of_k), values * q, values * delta
+                if normed_values:
+                    _require_input(values * q)
+                    of_v = norm.share(values * q)
+                    q_v = norm.moment(of_v)
+                    delta_v = q_v * norm.drop(delta / q, of_v**2)
+            p2, p11, bias = rows(v, drop, loose)
             own = q_v * drop * bias / width
             mixed, apart = q_v - delta_v * (1 - p2) + own, delta_v * (p2 - p11) + own * drop
             if apart < 0:  # rounding near collapse

@@ -58,14 +58,14 @@ class SampledAttention(SampledHeads):
         """Token Gram of the branch output, (tokens, tokens), from that of its input; and how many of a head's
         rows of weights are more than a maximum, E sum_i (1 - sum_j A_ij^2)."""
         plain, _, _, a = self.draw(gram, gains, noise)
-        mixed = self.gain("value", gains) * self._mixed(plain, a, gram)
+        mixed = self.gain("value", gains) * self._mixed(plain, a, gram, gains)
         largest = np.einsum("shij,shij->", a, a) + np.square(1 - a.sum(axis=-1)).sum()
         undecided = len(gram) - float(largest) / (2 * len(plain))
         return gains["attn.output"] * self._normed(mixed), undecided
 
-    def _mixed(self, plain: Array, a: Array, gram: Array) -> Array:
+    def _mixed(self, plain: Array, a: Array, gram: Array, gains: Gains) -> Array:
         """Gram of the mixed values at gain 1, E[A G_V A^T] and what dropout adds to its diagonal."""
-        values = self.values(plain, gram)
+        values = self.values(plain, gram, gains)
         mixed = mean_rows(a @ values, a)
         if self.dropout:
             alone = a**2 @ diagonal(values)[..., None]
@@ -98,9 +98,10 @@ class SampledAttention(SampledHeads):
         plain, queries, keys, weights = self.draw(gram, gains, noise)
         # rows that are one maximum have no Jacobian; the expansions would leave their rounding errors
         a = weights * (1 - weights.max(axis=-1, keepdims=True) > DECIDED)
-        values, g, gain = self.values(plain, gram), gains["attn.output"] * grad, self.gain("value", gains)
+        values, gain = self.values(plain, gram, gains), self.gain("value", gains)
+        g = gains["attn.output"] * grad
         if self.inner_norm:
-            g = g / (gain * token_scales(self._mixed(plain, weights, gram)))
+            g = g / (gain * token_scales(self._mixed(plain, weights, gram, gains)))
         at_values = mean_columns(weights, g @ weights)
         if self.dropout:
             alone = g.diagonal() @ np.square(weights).mean(axis=(0, 1))
@@ -116,9 +117,12 @@ class SampledAttention(SampledHeads):
                 found = at_output[name] * (keys.shape[-1] / m)  # LayerNorm: fewer coordinates are free
                 along = gain * self._along(name, a, self._grams_seen(values), queries, keys, g) / m
                 # the isotropic share is in the norm's kernel
-                at_output[name] = found + np.diag((found.diagonal() / m - along) / (1 - 1 / m))
+                taken = 1 - np.square(1 - self.share(name, gram, gains))
+                rest = taken * (found.diagonal() / m - along) / (1 - taken / m)
+                at_output[name] = found + np.diag(rest)
         norms: dict[str, float] = {}
-        stream, twice = np.zeros_like(gram), gain * g * self._read_twice(a, values, queries, gram, gains)
+        twice = gain * g * self._read_twice(a, values, queries, gram, gains)
+        stream = np.zeros_like(gram)
 
         def squared(name: str, read: Array, v: float) -> float:
             # gradients at keys have no token mean, unless each is turned by an angle of its own
@@ -139,7 +143,7 @@ class SampledAttention(SampledHeads):
         read = (
             output / gains["attn.output"]
             if gains["attn.output"]
-            else self._normed(gain * self._mixed(plain, weights, gram))
+            else self._normed(gain * self._mixed(plain, weights, gram, gains))
         )
         norms["attn.output"] = self.breadth * self.width**2 * float((pairs * read * grad).sum())
         return _symmetric(stream), norms
@@ -199,7 +203,7 @@ class SampledAttention(SampledHeads):
         (T10.3)."""
         centred = self._grams_seen(values)
         t = (a * (diagonal(centred)[:, None, :] - a @ centred)).sum(axis=-1).reshape(-1, len(gram))
-        size = self.logit_factor * self.gain("key", gains) * self.over_values("key", gram)
+        size = self.logit_factor * self.gain("key", gains) * self.over_values("key", gram, gains)
         return np.asarray(size * (t.T @ t / len(t)))
 
     def _read_twice(self, a: Array, values: Array, queries: Array, gram: Array, gains: Gains) -> Array:
@@ -218,9 +222,9 @@ class SampledAttention(SampledHeads):
             twice = mean_rows(t, t) / t.shape[-1]
         else:
             t = at_keys.sum(axis=-1).reshape(-1, len(gram))
-            twice = self.gain("query", gains) * self.unit("query", gram) * (t.T @ t / len(t))
+            twice = self.gain("query", gains) * self.unit("query", gram, gains) * (t.T @ t / len(t))
         in_front = 1 / gains["attn.key"] if "key" in self.normed else 1.0
-        return np.asarray(self.logit_factor * in_front * self.over_values("key", gram) * twice)
+        return np.asarray(self.logit_factor * in_front * self.over_values("key", gram, gains) * twice)
 
 
 def _symmetric(x: Array) -> Array:

@@ -77,8 +77,8 @@ class SampledHeads:
         if not all(gains[f"attn.{name}"] * gram.diagonal().all() for name in self.normed):
             raise ZeroDivisionError
         query, key = (root(self.read(x, gram)) @ z for x, z in zip(("query", "key"), noise, strict=True))
-        plain = self._normalised("key", key, gram)
-        queries = np.sqrt(self.gain("query", gains)) * self._normalised("query", query, gram)
+        plain = self._normalised("key", key, gram, gains)
+        queries = np.sqrt(self.gain("query", gains)) * self._normalised("query", query, gram, gains)
         keys = np.sqrt(self.gain("key", gains)) * plain
         if self.rotary is not None:
             queries, keys = rotated(queries, self.rotary), rotated(keys, self.rotary)
@@ -91,30 +91,39 @@ class SampledHeads:
         axis from the end, where they add up to one."""
         return x if self.sinks else tokens_centred(x)
 
-    def values(self, plain: Array, gram: Array) -> Array:
+    def values(self, plain: Array, gram: Array, gains: Gains) -> Array:
         """G_V at gain 1 given the keys, (heads, tokens, tokens): the part that is not seen through the keys
         is rescaled for each token, so that its second moment stays."""
         w = plain.shape[-1] / (self.latents.width("key", self.width) + plain.shape[-1])
-        mean, key = self.unit("value", gram), self.unit("key", gram).diagonal()
+        mean, key = self.unit("value", gram, gains), self.unit("key", gram, gains).diagonal()
         size = mean.diagonal()
         seen = second_moments(np.sqrt(w * _ratio(size, key))[:, None] * plain)
         rest = np.sqrt(np.maximum(1 - _ratio(diagonal(seen), size), 0))
         return np.asarray(seen + rest[:, :, None] * mean * rest[:, None, :])
 
-    def _normalised(self, name: str, x: Array, gram: Array) -> Array:
-        if name not in self.normed:
+    def _normalised(self, name: str, x: Array, gram: Array, gains: Gains) -> Array:
+        if name not in self.normed or self.head_norm is None:
             return x
+        epsilon = self.head_norm.epsilon / gains[f"attn.{name}"]
         if self.over_width:  # the other heads' coordinates fix the norm
-            return np.asarray(x / np.sqrt(gram.diagonal())[:, None])
+            return np.asarray(x / np.sqrt(gram.diagonal() + epsilon)[:, None])
         if self.norm == "layer":
             x = x - x.mean(axis=-1, keepdims=True)
-        return np.asarray(x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True)))
+        return np.asarray(x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + epsilon))
 
-    def unit(self, name: str, gram: Array) -> Array:
+    def share(self, name: str, gram: Array, gains: Gains) -> Array:
+        """Share of each token's second moment that the epsilon of a norm leaves, (tokens,)."""
+        assert self.head_norm is not None
+        return np.asarray(self.head_norm.of(name).share(gains[f"attn.{name}"] * gram.diagonal()))
+
+    def unit(self, name: str, gram: Array, gains: Gains) -> Array:
         """Gram of queries, keys or values at gain 1, per coordinate, behind their norm."""
         if name not in self.normed or self.head_norm is None:
             return self.read(name, gram)
-        return np.asarray(self.head_norm.of(name).value(gram / token_scales(gram)))
+        norm, share = self.head_norm.of(name), self.share(name, gram, gains)
+        size = np.sqrt(norm.moment(share))
+        cosines = norm.value(gram / token_scales(gram), np.outer(share, share))
+        return np.asarray(np.outer(size, size) * cosines)
 
     def before_norm(self, name: str, gram: Array, gains: Gains) -> Array | float:
         """Element-wise factor from the gradient Gram behind a projection's norm to that in front of it, or
@@ -124,16 +133,17 @@ class SampledHeads:
             return np.asarray(latent.slope(gram / scale) / scale)
         if name not in self.normed or self.head_norm is None:
             return 1.0
-        scale = token_scales(gram)
-        return np.asarray(self.head_norm.of(name).slope(gram / scale) / (gains[f"attn.{name}"] * scale))
+        norm, share, scale = self.head_norm.of(name), self.share(name, gram, gains), token_scales(gram)
+        size = np.sqrt(norm.moment(share) / gains[f"attn.{name}"])
+        return np.asarray(np.outer(size, size) * norm.slope(gram / scale, np.outer(share, share)) / scale)
 
     def gain(self, name: str, gains: Gains) -> float:
         """Second moment of queries, keys or values over that at gain 1: s_W, which a norm takes away."""
         return 1.0 if name in self.normed else gains[f"attn.{name}"]
 
-    def over_values(self, name: str, gram: Array) -> float:
+    def over_values(self, name: str, gram: Array, gains: Gains) -> float:
         """Second moment of queries or keys over that of values, both at gain 1; 0 where both are zero."""
-        one, values = (self.unit(x, gram).trace() for x in (name, "value"))
+        one, values = (self.unit(x, gram, gains).trace() for x in (name, "value"))
         return float(one / values) if values else 0.0
 
 

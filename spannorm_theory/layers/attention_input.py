@@ -58,14 +58,16 @@ class AttentionInput:
         """1 - rho of the input, (layers,); tokens that are zero are equal."""
         return np.divide(self.delta, self.q, out=np.zeros_like(self.q), where=self.q > 0)
 
-    def _behind(self, norm: HeadNorm) -> Array:
-        """1 - K, K' and K'(1) - K' behind a norm, (3, layers): :meth:`HeadNorm.all` of the input."""
-        if norm not in self._known:
-            self._known[norm] = norm.all(self._apart)
-        return self._known[norm]
+    def _behind(self, name: str, norm: HeadNorm) -> tuple[Any, Array]:
+        """The share of a projection's second moment that the norm's epsilon leaves, (layers,), and
+        :meth:`HeadNorm.all` of the input, (3, layers)."""
+        if name not in self._known:
+            share = norm.share(self._front(name))
+            self._known[name] = share, norm.all(self._apart, share**2)
+        return self._known[name]
 
     @cached_property
-    def _known(self) -> dict[HeadNorm, Array]:
+    def _known(self) -> dict[str, tuple[Any, Array]]:
         return {}
 
     @cached_property
@@ -73,29 +75,35 @@ class AttentionInput:
         """1 - rho, (layers,), rho the token cosine of keys, behind norms where they have them; that of
         queries differs by a fifth of the inverse of the keys' width at most, and is taken as the same."""
         norm = self._norm("key")
-        return self._apart if norm is None else self._behind(norm)[0]
+        return self._apart if norm is None else self._behind("key", norm)[1][0]
 
     def projected(self, name: str) -> tuple[Any, Any]:
         """Second moment of a query, key or value coordinate, and its drop between tokens."""
-        if self._head_norm(name):
-            return 1.0, self.drop
+        norm = self._head_norm(name)
+        if norm is not None:
+            share, (drop, *_) = self._behind(name, norm)
+            moment = norm.moment(share)
+            return moment, moment * drop
         gain, (q, delta) = self.gains[f"attn.{name}"], self.read(name)
         return gain * q, gain * delta
 
     def read(self, name: str) -> tuple[Any, Any]:
         """Second moment of what a projection reads, and its drop between tokens."""
         latent = self.latents.of(name)
-        return (self.q, self.delta) if latent is None else (np.ones_like(self.q), self._behind(latent)[0])
+        if latent is None:
+            return self.q, self.delta
+        return np.ones_like(self.q), self._behind(name, latent)[1][0]
 
     def back(self, name: str) -> tuple[Any, Any]:
         """Factors from (gamma, c) behind a projection's norm to (gamma, c) in front of it: 1 without a norm,
-        or K'(1) and K'(rho) over the second moment there; its gain more is that at the stream. The norm of a
-        latent counts as one."""
+        or a K'(1) and a K'(rho) over the second moment there; its gain more is that at the stream. The norm
+        of a latent counts as one."""
         norm = self._norm(name)
         if norm is None:
             return 1.0, 1.0
-        size = self._front(name)
-        return norm.slope(1.0) / size, self._behind(norm)[1] / size
+        share, (_, slope, _) = self._behind(name, norm)
+        size = norm.moment(share) / self._front(name)
+        return size * norm.slope(1.0, share**2), size * slope
 
     def reading(self, name: str, inner: bool) -> tuple[Any, Any, Any, Any, Any]:
         """Second moment of what a matrix reads and its drop, the factors of :meth:`back`, and their
@@ -107,15 +115,23 @@ class AttentionInput:
     def fall(self, name: str) -> Any:
         """The difference of the two factors of :meth:`back`, without cancellation; zero without a norm."""
         norm = self._norm(name)
-        return 0.0 if norm is None else self._behind(norm)[2] / self._front(name)
+        if norm is None:
+            return 0.0
+        share, (*_, fall) = self._behind(name, norm)
+        return norm.moment(share) * fall / self._front(name)
 
     @cached_property
     def logit_variance(self) -> Array:
         """v, the logit variance of uncorrelated tokens (T6.4); (layers,)."""
-        if self._head_norm("query"):
-            return np.full_like(self.q, self.logit_factor)
-        sizes = self.projected("query")[0] * self.projected("key")[0]
-        return np.asarray(self.logit_factor * sizes)
+        return np.asarray(self.logit_factor * self.projected("query")[0] * self.projected("key")[0])
+
+    @cached_property
+    def _loose(self) -> Any:
+        """The part of lengths of queries and keys that passes their norms, (layers,); zero without."""
+        query, key = self._head_norm("query"), self._head_norm("key")
+        if query is None or key is None:
+            return 0.0
+        return (1 - self._behind("query", query)[0]) * (1 - self._behind("key", key)[0])
 
     @cached_property
     def row_variance(self) -> Array:
@@ -124,7 +140,7 @@ class AttentionInput:
 
     @cached_property
     def _statistics(self) -> tuple[Array, Array]:
-        return self.rows.all(self.logit_variance, self.drop)
+        return self.rows.all(self.logit_variance, self.drop, self._loose)
 
     @property
     def overlaps(self) -> Array:

@@ -47,10 +47,10 @@ def attention_forward(
     def project(name: str) -> torch.Tensor:
         y = linear(read[name], f"attn.{name}")
         if name in normed and arch.qk_norm_over == "width":
-            y = normalise(y, arch.norm)
+            y = normalise(y, arch.norm, arch.norm_epsilon)
         y = y.reshape(-1, arch.tokens, y.shape[-1] // size, size).transpose(1, 2)
         if name in normed and arch.qk_norm_over == "head":
-            y = normalise(y, arch.norm)
+            y = normalise(y, arch.norm, arch.norm_epsilon)
         if name in ("query", "key") and attends.positions == "rope":
             y = rotate(y, Rotary(arch.rotary_base, arch.rotary_share))
         return y if name == "query" else y.repeat_interleave(groups, 1)

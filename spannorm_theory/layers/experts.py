@@ -56,6 +56,9 @@ class ExpertsInput(BranchInput):
     routes: GateOverlaps
 
 
+#: largest ratio of two tokens' second moments whose logits count as alike, and that of one number
+UNLIKE, ALIKE = 1.5, 1e-6
+
 #: least t that slopes in the cosine are divided by, in place of zero
 SMALLEST_T = 1e-154
 
@@ -124,7 +127,7 @@ class MixtureOfExperts(FeedForward):
         return (table.uneven * own**2 + gate) / size**2, gate / size**2, table.size_share
 
     def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
-        """Covariance of the branch between two tokens of equal second moments."""
+        """Covariance of the branch between two tokens of nearly equal second moments."""
         return self._overlap(q1, q2, c, gains) * super().output(q1, q2, c, gains)
 
     def gain(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
@@ -233,17 +236,21 @@ def _no_order() -> AssumptionError:
 
 
 def _alike(q1: Any, q2: Any, c: Any) -> tuple[Any, Any]:
-    """Second moment and t of pairs of tokens.
+    """Second moment and t of pairs of tokens; of two different second moments their geometric mean, to which
+    overlaps are right but for the square of the difference: 0.05 % where they are ``UNLIKE`` apart.
 
     Raises:
-        AssumptionError: the second moments of two tokens differ by more than 1e-6, or are zero.
+        AssumptionError: the second moments of two tokens differ by more than a factor of ``UNLIKE``, or are
+            zero.
     """
     if not np.all(q1):
         raise _no_order()
-    if np.any(np.abs(q1 - q2) > 1e-6 * q1):
+    most, q = np.max(np.maximum(q1 / q2, q2 / q1)), np.sqrt(q1 * q2)
+    if most > UNLIKE:
         raise AssumptionError(
-            "experts choose by logits of one variance for all tokens, but the feed-forward branch reads a "
-            "stream whose second moment differs between positions; use a placement that norms it, or no mask"
+            f"experts choose by logits of one variance for all tokens (within a factor of {UNLIKE:g}), but "
+            f"the feed-forward branch reads a stream whose second moments differ by {most:.3g} times between "
+            "positions; use a placement that norms it, a smaller norm_epsilon, or no mask"
         )
-    q = np.max(q1)
-    return q if np.ndim(q1) == 2 else q1, _distance(1 - c / np.sqrt(q1 * q2))
+    t = _distance(1 - c / q)
+    return (np.max(q) if np.ndim(q) == 2 and most < 1 + ALIKE else q), t

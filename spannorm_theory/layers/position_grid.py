@@ -193,16 +193,25 @@ def position_grid(tokens: int, window: int | None) -> PositionGrid:
         PositionsError: it would need too many positions.
     """
     seen = min(window or tokens, tokens)
-    step, last, positions = 2 ** (1 / PER_OCTAVE), tokens, [1]
-    while positions[-1] < last - 1:
-        ahead = max(
-            1, min(round(positions[-1] * (step - 1)), seen // PER_WINDOW if seen < tokens else tokens)
-        )
-        positions.append(min(positions[-1] + ahead, last - 1))
-    positions.append(last)  # a loss may read the last token alone
+    positions = _spaced(tokens, seen)
     if len(positions) > MOST:
+        wider, fewer = 2 * seen, tokens // 2
+        while len(_spaced(tokens, wider)) > MOST:
+            wider *= 2
+        while len(_spaced(fewer, seen)) > MOST:
+            fewer //= 2
         raise PositionsError(
-            f"a window of {seen} in {tokens} tokens needs {len(positions)} positions, of {MOST} at most; use "
-            f"fewer tokens (all that a window does shows in {20 * seen})"
+            f"a window of {seen} wants a position every {max(1, seen // PER_WINDOW)} tokens, "
+            f"{len(positions)} in {tokens}, and {MOST} is the most; use tokens={fewer}, or window={wider}"
         )
     return PositionGrid(tokens, seen, np.array(positions) - 1)
+
+
+def _spaced(tokens: int, seen: int) -> list[int]:
+    """Positions from 1: even in the logarithm, and from some place on by a part of the window."""
+    step, last, positions = 2 ** (1 / PER_OCTAVE), tokens, [1]
+    widest = seen // PER_WINDOW if seen < tokens else tokens
+    while positions[-1] < last - 1:
+        ahead = max(1, min(round(positions[-1] * (step - 1)), widest))
+        positions.append(min(positions[-1] + ahead, last - 1))
+    return [*positions, last]  # a loss may read the last token alone

@@ -26,7 +26,7 @@ from ..softmax.row_lengths import RowLengthTable, RowsOfLengths, row_length_tabl
 from .latents import NO_LATENTS, Latents
 from .position_grid import PositionGrid, rotary_sums
 from .rotary import Rotary
-from .smooth_gram import Smooth, joined, open_share, scales
+from .smooth_gram import Smooth, joined, open_share, products, scales
 
 Gains = Mapping[str, float]
 
@@ -94,13 +94,19 @@ class PositionRows:
         """p, (m, m), and q, (m,), of queries, keys or values at gain 1, behind their norm."""
         gram = self.read(name)
         if name in self.law.normed and self.law.head_norm is not None:
-            gram = self.law.head_norm.of(name).value(gram / scales(gram))
+            norm, share = self.law.head_norm.of(name), self._share(name)
+            gram = products(np.sqrt(norm.moment(share))) * norm.value(gram / scales(gram), products(share))
         return gram[:, :-1], gram[:, -1]
 
     def read(self, name: str) -> Array:
         """Gram of what a projection reads, (m, m + 1): that of the input, or behind the norm of a latent."""
         latent = self.law.latents.of(name)
         return self.gram if latent is None else np.asarray(latent.value(self.gram / scales(self.gram)))
+
+    def _share(self, name: str) -> Array:
+        """Share of each position's second moment that the epsilon of a norm leaves, (m,)."""
+        assert self.law.head_norm is not None
+        return np.asarray(self.law.head_norm.of(name).share(self.gains[f"attn.{name}"] * self.gram[:, -1]))
 
     def before_norm(self, name: str) -> Array | float:
         """Element-wise factor from the gradient Gram behind a projection's norm to that in front of it, or
@@ -110,9 +116,9 @@ class PositionRows:
             return np.asarray(latent.slope(self.gram / size) / size)
         if name not in self.law.normed or self.law.head_norm is None:
             return 1.0
-        size = scales(self.gram)
-        slope = self.law.head_norm.of(name).slope(self.gram / size)
-        return np.asarray(slope / (self.gains[f"attn.{name}"] * size))
+        norm, share, size = self.law.head_norm.of(name), self._share(name), scales(self.gram)
+        kept = products(np.sqrt(norm.moment(share) / self.gains[f"attn.{name}"]))
+        return np.asarray(kept * norm.slope(self.gram / size, products(share)) / size)
 
     def _seen(self, name: str) -> tuple[Array, Array]:
         """p and q of queries or keys as logits see them, which rotary embedding turns away from each

@@ -59,6 +59,11 @@ def scales(gram: Array) -> Array:
     return np.column_stack([np.sqrt(np.outer(q, q)), q])
 
 
+def products(x: Array) -> Array:
+    """Products of what two tokens have, (m, m + 1), from (m,)."""
+    return np.column_stack([np.outer(x, x), np.square(x)])
+
+
 def open_share(grid: PositionGrid, p: Array, q: Array, of_rows: Array | None = None) -> Array:
     """Mean second moment of each row's keys less their mean covariance, (m,); ``of_rows`` has the weights of
     the latter where they are not even, (m, m, m)."""

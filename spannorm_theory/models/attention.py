@@ -12,7 +12,6 @@ from .effects import ALIBI, LATENT, ROTATED_PART, SHORT, SINK
 from .families import Family
 from .positions import layers, logit_stretch, rotary, rotary_factor
 from .settle import Fact
-from .stream import embedding
 
 
 def attention(config: Config, row: Family, given: Mapping[str, Any], variance: float) -> Iterator[Fact]:
@@ -35,7 +34,10 @@ def attention(config: Config, row: Family, given: Mapping[str, Any], variance: f
     yield from layers(config, row, given.get("tokens", Fields.tokens))
     if row.positions == "rope":
         yield from rotary(config, row, head)
-    yield from _latent(config, row, head, not isinstance(given.get("init"), str)) if latent else _logits(config, row, head)
+    if latent:
+        yield from _latent(config, row, head, not isinstance(given.get("init"), str))
+    else:
+        yield from _logits(config, row, head, variance**2)
     if row.sinks:
         yield Fact("an attention sink in every head", SINK, {"sinks": True})
 
@@ -69,18 +71,13 @@ def _norms(config: Config, row: Family, logits: float) -> Iterator[Fact]:
     if row.qk_norm == "none":
         return
     fields: dict[str, bool | str] = {"qk_norm": True}
-    grouped = config.whole("kv_heads", config.whole("heads")) != config.whole("heads")
-    if row.qk_norm == "width" and not grouped:
+    one_key = config.whole("kv_heads", config.whole("heads")) == 1
+    if row.qk_norm == "width" and not one_key:
         fields["qk_norm_over"] = "width"
     effect = f"logits, and squared gradients of queries and keys, are {logits:.3g} times the model's without"
     yield Fact("norms on queries and keys", effect, fields)
-    read = embedding(config, row).moment if row.placement == "olmo2" else 1.0
-    share = config.size("epsilon", row.epsilon) / (sqrt(logits) * read)
-    if share > 5e-3:
-        effect = f"logits of the first block have {(1 + share) ** 2:.3g} times the model's variance without"
-        yield Fact(f"epsilon in norms of queries and keys, {share:.2g} of their second moment", effect)
-    if row.qk_norm == "width" and grouped:
-        yield Fact("norms of queries and keys over all heads, for which those over each head stand")
+    if row.qk_norm == "width" and one_key:
+        yield Fact("norms of queries over all heads, for which those over each head stand")
     if row.qk_norm == "rope":
         effect = f"the variance of their logits is {1 / logits:.3g} times the model's"
         yield Fact("no norms on queries and keys of layers without positions", effect)
@@ -114,8 +111,9 @@ def _latent(config: Config, row: Family, head: int, one_std: bool) -> Iterator[F
     )
 
 
-def _logits(config: Config, row: Family, head: int) -> Iterator[Fact]:
-    """The factor on q.k, where it is not one over the root of the head width."""
+def _logits(config: Config, row: Family, head: int, logits: float) -> Iterator[Fact]:
+    """The factor on q.k, where it is not one over the root of the head width; ``logits`` is the variance that
+    logits have under that."""
     plain = 1 / sqrt(head)
     scale = config.size("attention_multiplier", plain)
     if config.value("query_pre_attn_scalar") is not None:
@@ -126,7 +124,12 @@ def _logits(config: Config, row: Family, head: int) -> Iterator[Fact]:
     if row.positions == "rope":
         scale *= rotary_factor(config) ** 2
     if config.value("scale_attn_by_inverse_layer_idx"):
-        yield Fact("logits of block l divided by l + 1", "later blocks attend less evenly without")
+        last = config.whole("depth")
+        yield Fact(
+            f"logits of block l divided by l + 1, up to {last}",
+            f"logits' variance, queries' and keys' squared gradients of block l: (l + 1)^2 times the model's "
+            f"without; in the last a variance of {logits:.2g} for {logits / last**2:.2g}",
+        )
     if abs(scale / plain - 1) > 1e-6:
         linear = abs(scale * head - 1) < 1e-6
         times = (plain / scale) ** 2

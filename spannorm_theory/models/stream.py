@@ -94,8 +94,6 @@ def _epsilon(config: Config, row: Family) -> Fact:
     effect = effect if first > 5e-3 else ""
     if row.placement in ("olmo2", "sandwich"):
         effect = "; ".join(filter(None, (effect, EPSILON_OF_BRANCHES)))
-    if config.whole("experts", 0, 0) > 1:  # for which theory wants tokens of one second moment
-        return Fact(f"epsilon {epsilon:g} in norms, which no theory of experts has", effect)
     return Fact(f"epsilon {epsilon:g} in norms", effect, {"norm_epsilon": epsilon})
 
 

@@ -157,11 +157,11 @@ def _head_norm(branch: Branch, arch: Architecture) -> HeadNorm | None:
     if not arch.normed(branch):
         return None
     if arch.qk_norm_over == "head":
-        return HeadNorm(arch.head_size, arch.norm)
+        return HeadNorm(arch.head_size, arch.norm, epsilon=arch.norm_epsilon)
     if arch.kv_heads == 1:
         raise AssumptionError(
             "norms over the width of kv_heads=1 hold keys to a sphere and not queries, which is not derived; "
             "use qk_norm_over='head', or more kv_heads"
         )
     shared = None if arch.kv_heads is None else arch.kv_heads * arch.head_size
-    return HeadNorm(arch.heads_width, arch.norm, shared)
+    return HeadNorm(arch.heads_width, arch.norm, shared, arch.norm_epsilon)

@@ -120,9 +120,11 @@ def _response(moments: BlockMoments, branch: int, dq: Array, dd: Array) -> tuple
         return out_p * out_drop / _positive(out) * (
             (dq - dd) / _positive(p) - dd / _positive(drop)
         ), np.zeros_like(dq)
-    if "value" in component.normed:
-        scale = gains["attn.output"] / q
-        dd, dq = dd - drop / q * dq, np.zeros_like(dq)
+    norm = component.head_norm
+    if norm is not None and "value" in component.normed:
+        share = norm.of("value").share(gains["attn.value"] * q)
+        scale = gains["attn.output"] * share / q
+        dd, dq = dd - share * drop / q * dq, (1 - share) * dq
     else:
         scale = gains["attn.output"] * gains["attn.value"]
         if "value" in component.latents.names:

@@ -22,6 +22,7 @@ from ..spec.architecture import Architecture
 from .boundary import input_gram, input_pair_variance, repeats
 from .gram_run import GramRun
 from .prediction import Prediction
+from .room import fits
 
 #: difference from the theory with sampled heads, by quantity or matrix: of logarithms for squared norms, of
 #: cosines as they are. One to three times the root mean square that docs/benchmarks.md has (section "Causal
@@ -71,6 +72,17 @@ def declined(arch: Architecture) -> str:
     return ""
 
 
+def carries(arch: Architecture) -> bool:
+    """Whether positions can be a coordinate of an architecture, and a grid has enough of them."""
+    if declined(arch) or not fits(arch, "positions"):
+        return False
+    try:
+        position_grid(arch.tokens, arch.narrowest)
+    except PositionsError:
+        return False
+    return True
+
+
 def predict_positions(arch: Architecture, progress: bool = False) -> Prediction:
     """Profiles with positions as a coordinate. Metrics of spectra are not predicted (NaN). ``progress`` says
     whether a bar is shown after two seconds.
@@ -79,9 +91,11 @@ def predict_positions(arch: Architecture, progress: bool = False) -> Prediction:
         AssumptionError: the architecture is not of this kind (:func:`declined`), its logits are too large,
             its window needs too many positions, or a moment left float64's range.
     """
-    advice = f"theory='sampled' takes about {sampled_seconds(arch):.2g} s for it"
+    advice = ""
+    if fits(arch, "sampled"):
+        advice = f"; theory='sampled' takes about {sampled_seconds(arch):.2g} s for it"
     if reason := declined(arch):
-        raise AssumptionError(f"{reason}; {advice}")
+        raise AssumptionError(f"{reason}{advice}")
     try:
         grid = position_grid(arch.tokens, arch.narrowest)
         tokens = PositionTokens(arch, grid)
@@ -92,7 +106,7 @@ def predict_positions(arch: Architecture, progress: bool = False) -> Prediction:
             start = input_gram(tokens), input_pair_variance(arch)
             run = GramRun(tokens, *start, at_block=bar.update)
     except PositionsError as error:
-        raise PositionsError(f"{error}; {advice}") from None
+        raise PositionsError(f"{error}{advice}") from None
     profiles = dict(run.profiles)
     for stream in map(str, range(arch.definition.streams)):
         q, rho = np.exp(profiles[stream, "variance"]), profiles[stream, "token_cosine"]

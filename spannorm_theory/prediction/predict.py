@@ -16,9 +16,9 @@ from ..layers.shown_positions import shown_positions
 from ..spec.architecture import Architecture
 from ..spec.arguments import architecture
 from .exchangeable import predict_pair
-from .positions import declined, predict_positions
+from .positions import carries, declined, predict_positions
 from .prediction import Prediction
-from .room import require_predictable
+from .room import fits, require_predictable
 from .sampled import predict_gram
 
 #: the theories by name
@@ -58,11 +58,14 @@ def predict_profiles(arch: Architecture, theory: str = "auto", progress: bool = 
             return _of(arch, theory, progress)
         except PositionsError:  # logits, or a window, that a grid does not carry
             theory = "sampled"
+            if not fits(arch, theory):
+                raise
     return _of(arch, theory, progress)
 
 
 def _of(arch: Architecture, theory: str, progress: bool) -> Prediction:
-    require_predictable(arch, theory)
+    other = theory == "sampled" and not fits(arch, theory) and carries(arch)
+    require_predictable(arch, theory, "theory='positions' takes them all" if other else "")
     return THEORIES[theory](arch, progress)
 
 

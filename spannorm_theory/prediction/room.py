@@ -29,11 +29,16 @@ def needed(arch: Architecture, theory: str) -> int:
     return total
 
 
-def require_predictable(arch: Architecture, theory: str) -> None:
-    """Refuse an architecture whose theory, by name, does not fit into memory.
+def fits(arch: Architecture, theory: str) -> bool:
+    """Whether a theory of an architecture, by name, has the memory that it needs."""
+    return needed(arch, theory) <= available_memory()
+
+
+def require_predictable(arch: Architecture, theory: str, instead: str = "") -> None:
+    """Refuse an architecture whose theory, by name, does not fit into memory; ``instead`` says what would.
 
     Raises:
         InputError: naming the size that would fit.
     """
     what = f"the theory of {arch.depth} blocks" + ("" if theory == "pair" else f" and {arch.tokens} tokens")
-    require_room(arch, lambda one: needed(one, theory), available_memory(), what)
+    require_room(arch, lambda one: needed(one, theory), available_memory(), what, instead=instead)

@@ -23,7 +23,7 @@ from .matrices import Matrices
 from .net import NormConstants
 from .placements import PLACEMENTS, Placement
 from .position import Questions
-from .reach import Attends, cycle, reach_of
+from .reach import OPEN, Attends, Reach, cycle, reach_of
 from .scalings import SCALINGS
 from .text import parse_fields, parse_placement, placement_text, scalar
 from .validation import check_fields, check_norms
@@ -50,7 +50,8 @@ class Architecture(Matrices):
             None for all.
         attention_pattern: words "full", "window", "full-nope" and "window-nope" with commas between, cycled
             over the blocks: only those of "window" have the window, and "-nope" have no positions; None for
-            blocks that are alike. A placement's ``net.attention(x, window=, positions=)`` comes first.
+            blocks that are alike. A placement's ``net.attention(x, window=, positions=)`` comes first; what
+            it says of all attention is not to be said here.
         positions: "none", or "rope" (rotary embedding of queries and keys).
         rotary_base: what its slowest frequency is the inverse of, nearly.
         rotary_share: share of each head's coordinates that it rotates.
@@ -59,8 +60,8 @@ class Architecture(Matrices):
         qk_norm_over: "head", or "width": those norms divide by the root mean square over all heads.
         logit_scale: logits are q.k over "sqrt" or "linear" of the head width, or times a number.
         logit_variance: variance of the attention logits for an input of unit second moment whose
-            tokens are uncorrelated, 0 for even attention; None takes what ``init`` gives. Under QK norm the
-            square of the temperature that logits are multiplied by.
+            tokens are uncorrelated, 0 for even attention; None takes what ``init`` gives. Gains of W_q and
+            W_k give it; under QK norm, which takes them away, a factor on the logits does, its root.
         sinks: each row of attention weights has one more logit, of 0, whose value is nothing.
         attention_gate: multiply what the output projection of attention reads, behind any norm there, by
             sigmoid(x W_gate).
@@ -81,9 +82,9 @@ class Architecture(Matrices):
         dense_layers: the first so many blocks have a dense feed-forward branch in place of experts.
         dense_ffn_width: its hidden width; None for that of an expert.
         norm: "rms" or "layer".
-        norm_epsilon: added to the mean square under the root in norms of streams and of branches' outputs;
-            norms inside a branch (over heads, in front of the last matrix) have none.
-        norm_gain: what these norms multiply by, their gain at the start.
+        norm_epsilon: added to the mean square under the root in norms of streams, of branches' outputs, and
+            of queries, keys and values; a norm in front of a branch's last matrix has none.
+        norm_gain: what norms of streams and of branches' outputs multiply by, their gain at the start.
         init: "fan-in", "unit-branch" (of each expert), "xavier", or the standard deviation of every weight.
         draw: law of the entries of weight matrices, whose variances ``init`` and ``scaling`` say: "normal",
             "truncated" (normal, cut off at 2 of its own standard deviations), "uniform", or "orthogonal"
@@ -141,7 +142,8 @@ class Architecture(Matrices):
         self._set(placement=placement_text(name, changed), scaling=rule.name, name=name)
         self._set(_options=tuple(merged.items()))
         self._set(**plain_values(self))
-        self._set(**check_fields(self, self._branches))
+        self._set(tempered=self.logit_variance is not None and self._norms_queries)
+        self._set(**check_fields(self, self._branches, self._reaches))
         check_norms(self, lambda: (*self.traces, self.readout))
 
     def _set(self, **values: Any) -> None:
@@ -216,9 +218,9 @@ class Architecture(Matrices):
         changes = changes_at(self, layer)
         return self.with_(**dict(changes)) if changes else self
 
-    def _trace(self, layer: int) -> Trace:
+    def _trace(self, layer: int, reach: Reach | None = None) -> Trace:
         at = self._questions.position(layer, self.depth)
-        reach = reach_of(self.attention_pattern, layer)
+        reach = reach_of(self.attention_pattern, layer) if reach is None else reach
         return self.definition.trace(
             self.scaling, norms=self._norms, reach=reach, **at._asdict(), **self.options
         )
@@ -255,6 +257,17 @@ class Architecture(Matrices):
     @property
     def _norms(self) -> NormConstants:
         return NormConstants(self.norm_epsilon, self.norm_gain)
+
+    @property
+    def _norms_queries(self) -> bool:
+        """Whether all attention norms its queries and keys."""
+        return all(self.normed(b) for b in self._branches() if b.kind == "attention")
+
+    def _reaches(self) -> list[Reach]:
+        """The reaches that the placement gives its attention."""
+        layers = self._questions.different(self.depth, 1)
+        traces = [self._trace(layer, OPEN) for layer in layers]
+        return [b.reach for trace in traces for b in trace.branches if b.kind == "attention"]
 
     def _branches(self) -> list[Branch]:
         return [branch for trace in self.traces for branch in trace.branches]

@@ -13,7 +13,7 @@ from typing import Any
 from ..base.errors import InputError
 from .fields import LOGIT_POWERS, Fields
 from .graph import Branch
-from .reach import WORDS
+from .reach import WORDS, Reach
 from .scalings import SCALINGS
 
 #: relative difference up to which two logit scales are one
@@ -22,28 +22,31 @@ SAME = 1e-12
 #: the branches of all blocks, traced when called
 Branches = Callable[[], Sequence[Branch]]
 
+#: what a placement says of each of its attention branches, traced when called
+Reaches = Callable[[], Sequence[Reach]]
 
-def check_attention(arch: Fields, branches: Branches) -> dict[str, Any]:
+
+def check_attention(arch: Fields, branches: Branches, reaches: Reaches) -> dict[str, Any]:
     """Hold the attention fields against each other; returns those whose value has a shorter equal.
 
     Raises:
         InputError: a value that no attention has, or that has no effect with the other fields.
     """
-    _check_positions(arch, branches)
+    _check_positions(arch, branches, reaches)
     if arch.qk_norm_over == "width":
         _check_norm_over_width(arch, branches)
-    _check_window(arch, branches)
+    _check_window(arch, reaches)
     _check_latents(arch)
     return {
-        "attention_pattern": _pattern(arch),
+        "attention_pattern": _pattern(arch, reaches),
         "head_width": _head_width(arch),
         "kv_heads": _kv_heads(arch),
         "logit_scale": _logit_scale(arch),
     }
 
 
-def _check_positions(arch: Fields, branches: Branches) -> None:
-    if arch.positions != "none" and _says_its_own(arch, branches, "positions"):
+def _check_positions(arch: Fields, branches: Branches, reaches: Reaches) -> None:
+    if arch.positions != "none" and _says_its_own(reaches, "positions"):
         raise InputError(
             f"positions={arch.positions!r} has no effect on {arch.placement}, which says those of its "
             "attention; leave it out"
@@ -62,6 +65,11 @@ def _check_positions(arch: Fields, branches: Branches) -> None:
         raise InputError(
             f"rotary_share must be a share of an even number of a head's coordinates, got {share:g} of {size}"
         )
+    if rotates and arch.rotary_base != kind.rotary_base and share * size == 2:
+        raise InputError(
+            f"rotary_base={arch.rotary_base:g} has no effect on the one pair of coordinates that rotates, by "
+            "one radian a position; leave it out, or rotate more (rotary_share)"
+        )
     if changed and not rotates:
         raise InputError(f"{changed[0]} needs positions='rope', got positions={arch.positions!r}")
 
@@ -71,10 +79,10 @@ def _attention(branches: Branches) -> list[Branch]:
     return [branch for branch in branches() if branch.kind == "attention"]
 
 
-def _says_its_own(arch: Fields, branches: Branches, name: str) -> bool:
+def _says_its_own(reaches: Reaches, name: str) -> bool:
     """Whether the placement gives all of its attention a window or positions, by ``name``."""
-    own = [getattr(branch.reach, name) for branch in _attention(branches)]
-    return arch.attention_pattern is None and None not in own and len(own) > 0
+    own = [getattr(reach, name) for reach in reaches()]
+    return None not in own and len(own) > 0
 
 
 def _logit_scale(arch: Fields) -> str | float:
@@ -102,7 +110,7 @@ def _kv_heads(arch: Fields) -> int | None:
     return None if value == arch.heads else value
 
 
-def _check_window(arch: Fields, branches: Branches) -> None:
+def _check_window(arch: Fields, reaches: Reaches) -> None:
     window = arch.window
     if window is None:
         return
@@ -111,20 +119,26 @@ def _check_window(arch: Fields, branches: Branches) -> None:
             f"window={window} has no effect on {arch.tokens} tokens, which are all nearer to each other; use "
             "window=None"
         )
-    if _says_its_own(arch, branches, "window"):
+    if _says_its_own(reaches, "window"):
         raise InputError(
             f"window={window} has no effect on {arch.placement}, which says the window of its attention; "
             "leave it out"
         )
 
 
-def _pattern(arch: Fields) -> str | None:
+def _pattern(arch: Fields, reaches: Reaches) -> str | None:
     """The pattern; None if its blocks are alike, as the other fields say."""
     if arch.attention_pattern is None:
         return None
     words = arch.attention_pattern.split(",")[: arch.depth]  # the others stand nowhere
-    reaches = [WORDS[word] for word in words]
-    windows, nowhere = ([getattr(r, name) for r in reaches] for name in ("window", "positions"))
+    found = {name: [getattr(WORDS[word], name) for word in words] for name in Reach._fields}
+    for name, said in found.items():
+        if set(said) != {None} and _says_its_own(reaches, name):
+            raise InputError(
+                f"attention_pattern={arch.attention_pattern!r} has no effect on the {name} of "
+                f"{arch.placement}, which says that of its attention; leave it out"
+            )
+    windows, nowhere = found["window"], found["positions"]
     if None in windows and arch.window is None:
         raise InputError("attention_pattern has blocks with a window: say how many tokens as window=")
     if None not in windows and arch.window is not None:
@@ -142,7 +156,7 @@ def _pattern(arch: Fields) -> str | None:
             f"positions={arch.positions!r} has no effect under attention_pattern={arch.attention_pattern!r}, "
             "all of whose blocks are without; use positions='none'"
         )
-    return None if len(reaches) == 1 else ",".join(words)
+    return None if len(words) == 1 else ",".join(words)
 
 
 def _check_latents(arch: Fields) -> None:

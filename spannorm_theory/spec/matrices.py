@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..gaussian.activations import ACTIVATIONS, Activation
 from .fields import Fields
@@ -11,7 +11,14 @@ from .initialisation import matrix_gains
 
 @dataclass(frozen=True)
 class Matrices(Fields):
-    """An architecture's fields, with the weight matrices that follow from them."""
+    """An architecture's fields, with the weight matrices that follow from them.
+
+    Attributes:
+        tempered: whether ``logit_variance`` is a temperature of normed queries and keys in all attention, and
+            says nothing of matrices.
+    """
+
+    tempered: bool = field(init=False, repr=False, compare=False)
 
     @property
     def nonlinearity(self) -> Activation:
@@ -58,7 +65,9 @@ class Matrices(Fields):
     @property
     def base_gains(self) -> dict[str, float]:
         """sigma_W^2 = inputs x variance of an entry, for each matrix, before the scaling rule."""
-        product = None if self.logit_variance is None else self.logit_variance / self.logit_square
+        product = None
+        if self.logit_variance is not None and not self.tempered:
+            product = self.logit_variance / self.logit_square
         gains = matrix_gains(self.init, self.weights, self.nonlinearity, product)
         return gains if self.router_gain is None else {**gains, "ffn.router": self.router_gain}
 

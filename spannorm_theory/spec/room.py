@@ -13,7 +13,12 @@ SIZES = {"width": 1, "depth": 1, "tokens": 2, "batch": 1, "vocabulary": 2, "expe
 
 
 def require_room(
-    arch: Architecture, needed: Callable[[Architecture], float], free: float, what: str, where: str = ""
+    arch: Architecture,
+    needed: Callable[[Architecture], float],
+    free: float,
+    what: str,
+    where: str = "",
+    instead: str = "",
 ) -> None:
     """Refuse an architecture that needs more memory than is free.
 
@@ -21,6 +26,7 @@ def require_room(
         needed: bytes that an architecture takes, from its sizes alone.
         what: what needs them, as the message begins.
         where: the device, where it is another than the host.
+        instead: what does without that memory, if anything does.
 
     Raises:
         InputError: naming the size that would fit.
@@ -29,7 +35,7 @@ def require_room(
     if bytes_needed > free:
         raise InputError(
             f"{what} needs about {gib(bytes_needed)} and {gib(free)} are free{where}; "
-            f"{fitting(arch, needed, free)}"
+            f"{instead and f'{instead}, or '}{fitting(arch, needed, free)}"
         )
 
 

@@ -7,7 +7,7 @@ from math import isclose
 from typing import Any
 
 from ..base.errors import InputError
-from .attention_validation import Branches, check_attention
+from .attention_validation import Branches, Reaches, check_attention
 from .fields import Fields
 from .graph import Norm, Trace
 from .layers import OF_EXPERTS
@@ -23,11 +23,12 @@ _LAWS = " or ".join(repr(law) for law in LAWS)
 ONE_VOCABULARY = ("vocabulary", "head_gain", "logit_multiplier", "embedding_multiplier")
 
 
-def check_fields(arch: Fields, branches: Branches) -> dict[str, Any]:
+def check_fields(arch: Fields, branches: Branches, reaches: Reaches) -> dict[str, Any]:
     """Hold fields of plain values against each other; returns those whose value has a plainer equal.
 
     Args:
         branches: those of all blocks, traced where a rule asks for them.
+        reaches: those that the placement itself gives its attention, traced alike.
 
     Raises:
         InputError: a value that no architecture has, or that has no effect with the other fields.
@@ -48,7 +49,7 @@ def check_fields(arch: Fields, branches: Branches) -> dict[str, Any]:
         "ffn_ratio": hidden / arch.width,
         "ffn_width": None,
         "dense_ffn_width": _dense_ffn_width(arch, hidden),
-        **check_attention(arch, branches),
+        **check_attention(arch, branches, reaches),
     }
 
 
@@ -61,10 +62,13 @@ def check_norms(arch: Fields, traces: Callable[[], Sequence[Trace]]) -> None:
     Raises:
         InputError: naming the field.
     """
-    for name in ("norm_epsilon", "norm_gain"):
-        said = getattr(arch, name) != getattr(type(arch), name)
-        if said and not any(isinstance(node, Norm) for trace in traces() for node in trace.nodes):
-            raise InputError(f"{name} has no effect on {arch.placement}, which norms no stream; leave it out")
+    said = [n for n in ("norm_epsilon", "norm_gain") if getattr(arch, n) != getattr(type(arch), n)]
+    if not said or any(isinstance(node, Norm) for trace in traces() for node in trace.nodes):
+        return
+    branches = [b for trace in traces() for b in trace.branches if b.kind == "attention"]
+    if said == ["norm_epsilon"] and any(map(arch.normed, branches)):
+        return  # of queries and keys, whose gain is 1
+    raise InputError(f"{said[-1]} has no effect on {arch.placement}, which norms no stream; leave it out")
 
 
 def _hidden(arch: Fields) -> int:
@@ -107,6 +111,12 @@ def _check_logits(arch: Fields, branches: Branches) -> None:
             "logit_variance=0 is a temperature of zero under norms on queries and keys, for which even "
             "attention has no use; take the norms away, or a small temperature"
         )
+    for name in ("positions", "logit_scale"):
+        if arch.logit_variance == 0 and getattr(arch, name) != getattr(type(arch), name):
+            raise InputError(
+                f"{name}={getattr(arch, name)!r} has no effect beside logit_variance=0, by which all logits "
+                "are zero; leave one of them out"
+            )
     chosen = arch.logit_variance is not None and arch.logit_scale != "sqrt"
     if chosen and any("query" in arch.normed(b) for b in branches()):
         raise InputError(

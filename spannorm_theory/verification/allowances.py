@@ -19,8 +19,11 @@ from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import largest_eigenvalue, rank_metrics
 from ..layers.experts import MixtureOfExperts
 from ..moments.branches import QUADRATIC_IN_DROP, feedforward_moments
-from ..softmax.rows import one_row
+from ..softmax.rows import one_row, row_powers
 from ..spec.architecture import Architecture
+
+#: relative variance of a network's squared gradient by its labels up to which its logarithm is normal nearly
+MOST_BY_LABELS = 0.01
 
 
 def block_variances(arch: Architecture, profiles: Mapping[Key, Array]) -> Array:
@@ -44,6 +47,15 @@ def fluctuations(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key,
         key: np.sqrt(floor + (below if key[1] == "variance" else below[-1] + above))[: len(profile)]
         for key, profile in profiles.items()
         if key[1] in ("variance", "grad_variance")
+    }
+
+
+def spreads(arch: Architecture, profiles: Mapping[Key, Array]) -> dict[Key, Array]:
+    """The :func:`fluctuations`, with what labels add to those of gradients."""
+    labels = _of_labels(arch, profiles)
+    found = fluctuations(arch, profiles)
+    return {
+        key: np.sqrt(x**2 + labels * (key[1] == "grad_variance")) if labels else x for key, x in found.items()
     }
 
 
@@ -106,6 +118,20 @@ def _of_head(arch: Architecture, profiles: Mapping[Key, Array]) -> float:
     size = float(np.exp(profiles[OUTPUT, "logit_second_moment"][0]))
     p2 = one_row(size**0.5, arch.vocabulary).p2
     return (size * (1 - p2) ** 2 + 1) / (1 + p2) / arch.width
+
+
+def _of_labels(arch: Architecture, profiles: Mapping[Key, Array]) -> float:
+    """Variance over networks of the logarithm of a cross-entropy's squared gradient, by what labels its
+    tokens have and how sure their softmax P is: of |P - e_label|^2 = 1 + P2 - 2 P_label, in which P_label
+    varies by (P2 - 1/V) / V from token to token, and P2 with the logits that all tokens may share. Beyond any
+    number where it is not small, as for few types: a few labels may all be the likely ones."""
+    if (OUTPUT, "logit_second_moment") not in profiles:
+        return 0.0
+    size, even = float(np.exp(profiles[OUTPUT, "logit_second_moment"][0])), 1 / arch.vocabulary
+    row = row_powers(size**0.5, arch.vocabulary)
+    varies = 4 * even / arch.tokens * (row.p2 - even) + row.p22 - row.p2**2
+    found = varies / (1 + row.p2 - 2 * even) ** 2
+    return found if found < MOST_BY_LABELS else np.finfo(float).max
 
 
 def _of_log(

@@ -28,7 +28,7 @@ from ..prediction.predict import predict_profiles
 from ..prediction.prediction import Prediction
 from ..spec.architecture import Architecture
 from ..spec.arguments import architecture
-from .allowances import allowances, fluctuations
+from .allowances import allowances, spreads
 from .drift import drift
 from .estimators import influence
 from .outcome import Verification
@@ -134,7 +134,7 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
     rows = sum(s.shape[1] for s in samples.values())
     threshold = gate_width(networks, rows)
     measured = {key: influence(sample, QUANTITIES[key[1]].logarithmic)[0] for key, sample in samples.items()}
-    allowed, spread = allowances(arch, measured), fluctuations(arch, measured)
+    allowed, spread = allowances(arch, measured), spreads(arch, measured)
     with np.errstate(invalid="ignore"):  # gradients that are zero have no logarithm
         for (
             key,

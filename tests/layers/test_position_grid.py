@@ -1,5 +1,7 @@
 """Sums over tokens on a grid of positions against explicit sums over all of them."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -60,5 +62,8 @@ def test_the_grid_holds_the_first_and_the_last_two_tokens() -> None:
 
 def test_a_window_that_needs_too_many_positions_is_refused() -> None:
     assert len(position_grid(10**5, None).positions) < 80
-    with pytest.raises(PositionsError, match=f"of {MOST} at most; use fewer tokens"):
+    with pytest.raises(PositionsError, match=f"{MOST} is the most; use tokens=") as refused:
         position_grid(10**5, 64)
+    tokens, window = (int(x) for x in re.findall(r"(?:tokens|window)=(\d+)", str(refused.value)))
+    assert len(position_grid(tokens, 64).positions) <= MOST
+    assert len(position_grid(10**5, window).positions) <= MOST

@@ -42,7 +42,6 @@ _ROUTED = {
     "num_experts_per_tok": 2,
     "first_k_dense_replace": 1,
 }
-_NO_EPSILON = {"rms_norm_eps": 1e-20}
 
 #: families that agree as they are, or without what the toolkit may not have yet
 AGREE: dict[str, dict[str, Any]] = {
@@ -59,7 +58,6 @@ MORE: dict[str, dict[str, Any]] = {
     "deepseek_v3": {**_SIZES, **_LATENT, **_ROUTED, "n_group": 2, "topk_group": 1},
     "exaone4": {
         **_GATED,
-        **_NO_EPSILON,
         "sliding_window": None,
         "layer_types": ["full_attention"] * DEPTH,
     },
@@ -73,8 +71,8 @@ MORE: dict[str, dict[str, Any]] = {
     "hunyuan_v1_dense": _GATED,
     "hunyuan_v1_moe": {**_GATED, "num_experts": 8, "moe_topk": 2},
     "olmo": _GATED,
-    "olmo2": {**_GATED, **_NO_EPSILON},
-    "olmo3": {**_GATED, **_NO_EPSILON},
+    "olmo2": _GATED,
+    "olmo3": _GATED,
     "olmoe": {**_GATED, "num_key_value_heads": HEADS, "num_experts": 8, "num_experts_per_tok": 2},
     "opt": {**_SIZES, "ffn_dim": 4 * WIDTH, "word_embed_proj_dim": WIDTH},
     "phi3": _GATED,

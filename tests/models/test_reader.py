@@ -156,6 +156,13 @@ def test_the_embedding_adds_up_what_the_model_adds() -> None:
     assert "a matrix of 16 columns behind the last norm" in features(narrow)
 
 
+def test_logits_divided_by_the_layer_are_a_gap_of_known_size() -> None:
+    gap = of("gpt2", scale_attn_by_inverse_layer_idx=True).gaps[-1]
+    assert "divided by l + 1, up to 3" in gap.feature
+    width = of("gpt2").arch.width
+    assert f"a variance of {(width * 0.02**2) ** 2:.2g} for" in gap.effect
+
+
 def test_experts() -> None:
     keys = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
     qwen = of("qwen2_moe", **keys, shared_expert_intermediate_size=96)

@@ -165,6 +165,9 @@ def test_a_placement_says_the_reach_of_its_attention() -> None:
         own.with_(window=4)
     with pytest.raises(InputError, match="has no effect on reach, which says those of its attention"):
         own.with_(positions="rope")
+    for pattern, name in (("window,full", "window"), ("window,window-nope", "positions")):
+        with pytest.raises(InputError, match=f"attention_pattern='{pattern}' has no effect on the {name} of"):
+            own.with_(attention_pattern=pattern)
     with pytest.raises(InputError, match="needs an even head width, got 1"):
         own.with_(heads=64)
     assert "attention[window 8, rope]" in str(own.block(0))

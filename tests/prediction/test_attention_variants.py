@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import rounded
 
@@ -256,6 +257,17 @@ def test_under_qk_norm_logits_have_a_temperature() -> None:
     assert abs(at("grad_variance", 0) - 2.30) < 3 * 0.12
     assert abs(at("token_cosine", 12) - 0.592) < 3 * 0.010
     assert at("token_cosine", 12) < 0.63  # 0.658 without
+
+
+@pytest.mark.exact
+def test_a_temperature_is_no_gain_of_matrices() -> None:
+    """Under QK norm a variance of logits is a factor on them, as ``logit_scale`` is; matrices keep theirs,
+    which their gradients show."""
+    arch = Architecture("pre-norm", qk_norm=True, depth=3, width=64, heads=4, tokens=8)
+    one, other = arch.with_(logit_variance=4.0), arch.with_(logit_scale=2 / 16**0.5)
+    assert one.base_gains == arch.base_gains
+    pd.testing.assert_frame_equal(st.predict(one), st.predict(other))
+    assert Architecture("pre-norm", logit_variance=4.0).base_gains["attn.query"] == rounded(2.0)
 
 
 @pytest.mark.statistical

@@ -135,8 +135,14 @@ def test_what_positions_cannot_carry_is_refused_with_the_time_of_the_sampled_ans
         predict_positions(CAUSAL.with_(attention_dropout=0.1))
     with pytest.raises(AssumptionError, match="beyond those of the table"):
         predict_positions(CAUSAL.with_(logit_variance=100.0))
-    with pytest.raises(AssumptionError, match="use fewer tokens"):
-        predict_positions(CAUSAL.with_(tokens=10**5, window=64))
+    long = CAUSAL.with_(tokens=10**5)
+    for theory in ("positions", "auto"):  # of which sampled heads would take too much memory
+        with pytest.raises(AssumptionError, match=r"a window of 64 .*; use tokens=1562, or window=4096$"):
+            predict_profiles(long.with_(window=64), theory)
+    with pytest.raises(InputError, match="are free; theory='positions' takes them all, or tokens"):
+        predict_profiles(long, "sampled")
+    with pytest.raises(InputError, match="are free; tokens"):
+        predict_profiles(long.with_(window=64), "sampled")
     assert sampled_seconds(CAUSAL.with_(tokens=128)) == pytest.approx(1.2)
 
 

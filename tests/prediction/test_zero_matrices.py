@@ -106,7 +106,7 @@ def test_norms_of_zero_projections_are_refused(field: str, mask: str) -> None:
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("changes", [{}, {"mask": "causal"}, {"positions": "rope"}])
+@pytest.mark.parametrize("changes", [{}, {"mask": "causal"}])
 def test_a_logit_variance_of_zero_is_even_attention(changes: dict[str, str]) -> None:
     arch = Architecture("post-norm", logit_variance=0, **SMALL, **changes)
     assert verify(arch, networks=40, progress=False).passed

@@ -77,6 +77,12 @@ def test_default_options_leave_the_name_alone() -> None:
         ({"attention_pattern": "full,window"}, "say how many tokens as window="),
         ({"attention_pattern": "full", "window": 8}, "none of whose blocks have a window"),
         ({"attention_pattern": "full,full-nope"}, "positions='none' leaves none"),
+        ({"positions": "rope", "rotary_share": 1 / 16, "rotary_base": 5e5}, "one pair of coordinates"),
+        (
+            {"logit_variance": 0, "positions": "rope"},
+            "positions='rope' has no effect beside logit_variance=0",
+        ),
+        ({"logit_variance": 0, "logit_scale": 2.0}, "logit_scale=2.0 has no effect beside logit_variance=0"),
         ({"attention_pattern": "full-nope", "positions": "rope"}, "positions='rope' has no effect"),
         ({"qk_norm_over": "width"}, "has no effect without norms on queries and keys"),
         ({"qk_norm_over": "width", "qk_norm": True, "heads": 1}, "has no effect with one head"),

@@ -12,13 +12,14 @@ from helpers import rounded
 
 import spannorm_theory as st
 from spannorm_theory import Architecture
-from spannorm_theory.base.errors import InputError
+from spannorm_theory.base.errors import AssumptionError, InputError
 from spannorm_theory.base.quantities import SPECTRAL, Key
 from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
 from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.prediction.prediction import Prediction
 from spannorm_theory.softmax.top_k_table import GateOverlaps, GateTable
 from spannorm_theory.spec.placements import STANDARD
+from spannorm_theory.verification.allowances import fluctuations, spreads
 from spannorm_theory.verification.verification import compare, verify
 
 DEFAULT_NETWORKS = 64
@@ -209,6 +210,22 @@ SWITCH = MOE.with_(top_k=1, gates="softmax")
 
 
 @pytest.mark.statistical
+@pytest.mark.parametrize(("vocabulary", "gain"), [(2, 20.0), (3, 20.0), (2, 1.0)])
+def test_the_luck_of_few_labels_is_within_the_bounds(vocabulary: int, gain: float) -> None:
+    """A network may find all its labels likely, and has hardly a gradient then."""
+    arch = Architecture(
+        "post-norm", depth=2, width=64, heads=2, tokens=8, loss="cross-entropy", vocabulary=vocabulary,
+        head_gain=gain,
+    )  # fmt: skip
+    result = verify(arch, networks=200, progress=False)
+    assert result.passed, result.summary()
+    many = arch.with_(vocabulary=1000, head_gain=1.0)  # of which labels are alike, and bounds are judged
+    profiles = predict_profiles(many).profiles
+    own, width = (f(many, profiles)["0", "grad_variance"] for f in (spreads, fluctuations))
+    np.testing.assert_allclose(own, width, rtol=1e-3)
+
+
+@pytest.mark.statistical
 @pytest.mark.parametrize("arch", [MOE, SWITCH], ids=["8-choose-2", "switch"])
 @pytest.mark.parametrize("name", ["pre-norm", "post-norm"])
 def test_experts_pass(name: str, arch: Architecture) -> None:
@@ -222,6 +239,15 @@ def test_experts_pass_under_a_mask() -> None:
     arch = MOE.with_(width=128, depth=4, mask="causal", shared_experts=1, activation="swiglu")
     result = verify(arch, networks=32, progress=False)
     assert result.passed, result.summary()
+
+
+@pytest.mark.statistical
+def test_experts_behind_norms_with_an_epsilon_pass_under_a_mask() -> None:
+    """Of a stream that is smaller at late positions the norm's epsilon takes more away."""
+    arch = MOE.with_(width=128, tokens=16, mask="causal", norm_epsilon=0.2, input_variance=0.6)
+    assert verify(arch, networks=32, progress=False).passed
+    with pytest.raises(AssumptionError, match=r"within a factor of 1\.5.*a smaller norm_epsilon"):
+        predict_profiles(arch.with_(norm_epsilon=0.0, placement="no-norm"))
 
 
 @pytest.fixture(scope="module")
