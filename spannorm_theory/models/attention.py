@@ -35,7 +35,8 @@ def attention(config: Config, row: Family, given: Mapping[str, Any], variance: f
     yield from layers(config, row, given.get("tokens", Fields.tokens))
     if row.positions == "rope":
         yield from rotary(config, row, head)
-    yield from _latent(config, row, head, not isinstance(given.get("init"), str)) if latent else _logits(config, row, head)
+    one_std = not isinstance(given.get("init"), str)  # for all matrices, and not one by their shape
+    yield from _latent(config, row, head, one_std) if latent else _logits(config, row, head)
     if row.sinks:
         yield Fact("an attention sink in every head", SINK, {"sinks": True})
 
