@@ -35,7 +35,8 @@ def attention(config: Config, row: Family, given: Mapping[str, Any], variance: f
     if row.positions == "rope":
         yield from rotary(config, row, head)
     if latent:
-        yield from _latent(config, row, head, not isinstance(given.get("init"), str))
+        one_std = not isinstance(given.get("init"), str)  # for all matrices, and not one by their shape
+        yield from _latent(config, row, head, one_std)
     else:
         yield from _logits(config, row, head, variance**2)
     if row.sinks:

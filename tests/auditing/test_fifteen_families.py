@@ -10,12 +10,8 @@ from families import FAMILIES, WAYS, rows
 
 pytestmark = [pytest.mark.models, pytest.mark.usefixtures("registries", "own_generator")]
 
-#: features that theory does not have, and families that are then off
-GAPS = {
-    "olmo2": "epsilon in norms of queries and keys",
-    "minicpm3": "latent",
-    "deepseek_v3": "latent",
-}
+#: a feature that theory does not have, of families that are then off
+GAPS = {"olmo2": "epsilon in norms of queries and keys"}
 
 
 @pytest.mark.statistical

@@ -157,7 +157,7 @@ def test_theory_agrees_with_the_librarys_own_model(model_type: str) -> None:
     assert max(departures(model_type).values()) < 1
 
 
-@pytest.mark.long  # a network of each of twenty families ten times; others in auditing/test_fifteen_families.py
+@pytest.mark.long  # twenty families ten times; others in auditing/test_fifteen_families.py
 @pytest.mark.statistical
 @pytest.mark.parametrize("model_type", MORE)
 def test_theory_agrees_with_more_families(model_type: str) -> None:
