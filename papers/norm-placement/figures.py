@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,7 @@ def ratio(study: pd.DataFrame) -> Figure:
             se = rows["ratio_se"] / rows["ratio"] ** 2
             ax.errorbar(x, 1 / rows["ratio"], se, **style.points, elinewidth=0.8)
             se = rows["sd"] / (np.sqrt(study.attrs["networks"]) * rows["geometric"])
-            hollow = {**style.points, "markerfacecolor": "white"}
-            ax.errorbar(x, 1 / rows["geometric"], se, **hollow, elinewidth=0.8)
+            ax.errorbar(x, 1 / rows["geometric"], se, **replace(style, hollow=True).points, elinewidth=0.8)
             ax.set(xscale="log", xlabel="depth over width, $L/d$", title=placement_title(placement))
             ax.grid(visible=True, color="0.92", linewidth=0.5)
         axes[0].set_ylabel(r"$\gamma_0$, Monte Carlo over theory")
