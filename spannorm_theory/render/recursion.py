@@ -202,8 +202,8 @@ def _where(formulas: Sequence[Expr]) -> str:
     named = [x for x in letters if isinstance(x.written, Symbol) and x.written.name in found]
     meanings = "; ".join(f"${letter.latex}$: {letter.meaning}" for letter in named)
     return (
-        rf"\noindent {meanings}; $\rho$: cosine of two tokens. A prime marks a moment behind the block, an index "
-        "the layer or the streams."
+        rf"\noindent {meanings}; $\rho$: cosine of two tokens. A prime marks a moment behind the block, an "
+        "index the layer or the streams."
     )
 
 

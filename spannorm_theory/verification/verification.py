@@ -64,8 +64,8 @@ def verify(
         seed, device, engine, progress: as of ``simulate``.
         dtype: as of ``simulate``, or "auto": float64 where the theory predicts token differences or moments
             that float32 would round away.
-        theory: the name of one of the theories of ``predict``; or another architecture, whose theory is judged
-            by the networks of ``arch`` (to see a wrong theory fail).
+        theory: the name of one of the theories of ``predict``; or another architecture, whose theory is
+            judged by the networks of ``arch`` (to see a wrong theory fail).
 
     Raises:
         InputError: fewer than 3 networks, from which no standard error follows, or another value that cannot
