@@ -51,8 +51,8 @@ for name in ("post-norm", "span-norm"):
 #
 # PreNorm's variance grows linearly, and its gradient ratio is a ratio of Gamma functions that follows a
 # power law in depth with exponent $(\omega_a^2 + \omega_f^2)/(\sigma_a^2 + \sigma_f^2)$. Below, `Gamma(x)`
-# with a capital is that function, $\Gamma(x) = (x-1)!$ for whole $x$; `gamma_l`, small and with an index, is the
-# second moment of the loss gradient at layer $l$.
+# with a capital is that function, $\Gamma(x) = (x-1)!$ for whole $x$; `gamma_l`, small and with an index, is
+# the second moment of the loss gradient at layer $l$.
 
 # %%
 print(st.derive("pre-norm").text())
