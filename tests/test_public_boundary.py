@@ -16,7 +16,6 @@ from public_calls import ARCH, GAINS, TEXT, calls, message_of
 
 import spannorm_theory as st
 from spannorm_theory.base.errors import InputError, SpannormError, UnknownNameError
-from spannorm_theory.prediction.predict import predict_profiles
 
 
 def refused(call: Callable[[], object]) -> str:
@@ -150,7 +149,7 @@ def test_messages_say_what_is_wanted_and_what_came(results: dict[str, Any]) -> N
         (lambda: st.predict(table), "expected an Architecture or its text form, such as .*got DataFrame"),
         (
             lambda: st.verify(ARCH, networks=4, theory=table),
-            "Prediction that predict_profiles returns, got Data",
+            "expected an Architecture or its text form, such as .*got DataFrame",
         ),
         (lambda: st.derive(ARCH), "pass its placement 'span-norm' and its scaling 'unit'"),
         (lambda: st.simulate(ARCH, seed=2**63), "seed must be an integer from 0 to 9223372036854775807, got"),
@@ -169,8 +168,8 @@ def test_messages_say_what_is_wanted_and_what_came(results: dict[str, Any]) -> N
             call()  # type: ignore[no-untyped-call]
 
 
-def test_a_prediction_of_another_depth_is_refused() -> None:
-    other = predict_profiles(ARCH.with_(depth=3))
+def test_the_theory_of_another_depth_is_refused() -> None:
+    other = ARCH.with_(depth=3)
     with pytest.raises(InputError, match="belongs to another depth"):
         st.verify(ARCH, networks=3, theory=other, progress=False)
 

@@ -8,7 +8,6 @@
 
 # %%
 import spannorm_theory as st
-from spannorm_theory.spec.placements import PLACEMENTS
 
 # %% [markdown]
 # ## Two placements that differ in one symbol
@@ -17,8 +16,8 @@ from spannorm_theory.spec.placements import PLACEMENTS
 # input, so that a skip path crosses one norm in each block instead of two.
 
 # %%
-print("PostNorm:", PLACEMENTS["post-norm"].trace("unit"))
-print("SpanNorm:", PLACEMENTS["span-norm"].trace("unit"))
+print("PostNorm:", st.placements()["post-norm"].trace("unit"))
+print("SpanNorm:", st.placements()["span-norm"].trace("unit"))
 
 # %% [markdown]
 # ## One block
@@ -50,8 +49,10 @@ for name in ("post-norm", "span-norm"):
 # %% [markdown]
 # ## Closed forms and laws
 #
-# PreNorm's variance grows linearly, and its gradient ratio is a ratio of gamma functions that follows a
-# power law in depth with exponent $(\omega_a^2 + \omega_f^2)/(\sigma_a^2 + \sigma_f^2)$.
+# PreNorm's variance grows linearly, and its gradient ratio is a ratio of Gamma functions that follows a
+# power law in depth with exponent $(\omega_a^2 + \omega_f^2)/(\sigma_a^2 + \sigma_f^2)$. Below, `Gamma(x)`
+# with a capital is that function, $\Gamma(x) = (x-1)!$ for whole $x$; `gamma_l`, small and with an index, is
+# the second moment of the loss gradient at layer $l$.
 
 # %%
 print(st.derive("pre-norm").text())

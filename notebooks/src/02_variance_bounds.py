@@ -12,8 +12,6 @@ import os
 import pandas as pd
 
 import spannorm_theory as st
-from spannorm_theory.prediction.predict import predict_profiles
-from spannorm_theory.spec.placements import STANDARD
 
 SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU
 NETWORKS, SHAPE = {
@@ -21,6 +19,10 @@ NETWORKS, SHAPE = {
     "normal": (32, {"depth": 24, "width": 256, "heads": 8, "tokens": 32}),
     "full": (256, {"depth": 96, "width": 1024, "heads": 16, "tokens": 64}),
 }[SIZE]
+STANDARD = (
+    *("no-norm", "pre-norm", "post-norm", "span-norm"),
+    *("hybrid-norm", "hybrid-norm-star", "siamese-norm", "parallel-pre"),
+)
 
 # %% [markdown]
 # ## The interval, in symbols
@@ -87,8 +89,7 @@ st.plot.residuals(verified["span-norm"])
 
 # %%
 arch = st.Architecture("span-norm", **SHAPE)
-other = predict_profiles(arch.with_(placement="post-norm"))
-wrong = st.verify(arch, networks=NETWORKS, theory=other)
+wrong = st.verify(arch, networks=NETWORKS, theory=arch.with_(placement="post-norm"))
 print(wrong.verdict, "-", len(wrong.failures), "of", len(wrong.table), "rows contradict it")
 st.plot.residuals(wrong)
 
@@ -97,7 +98,7 @@ st.plot.residuals(wrong)
 # forward gains at fan-in initialisation are 0.500 and 0.425.
 
 # %%
-subtle = st.verify(arch, networks=NETWORKS, theory=predict_profiles(arch.with_(activation="relu")))
+subtle = st.verify(arch, networks=NETWORKS, theory=arch.with_(activation="relu"))
 print(subtle.verdict)
 subtle.failures.groupby("quantity", sort=False).size().rename("contradicting rows").to_frame()
 

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 import spannorm_theory as st
-from spannorm_theory.base.errors import SpannormError
 
 SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU
 NETWORKS, DEPTHS, SHAPE = {
@@ -68,7 +67,7 @@ def overview(number):
     def cell(placement, scaling):
         try:
             return number(placement, scaling)
-        except SpannormError:
+        except st.SpannormError:
             return "-"
 
     return pd.DataFrame({name: {rule: cell(name, rule) for rule in SHOWN} for name in PLACEMENTS})

@@ -3,7 +3,7 @@
     python papers/norm-placement/build.py [--full]
 
 The PDF is made from them by latexmk (``make paper``). Equal libraries write equal bytes. ``--full`` simulates
-larger networks than the two minutes of the default allow.
+larger networks than the ten minutes of the default allow.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ import figures
 import formulas
 import measured
 import numpy as np
+import pandas as pd
 import tables
 from tables import number
 
+import spannorm_theory as st
+from spannorm_theory._version import __version__
 from spannorm_theory.base.files import make_folder, write_file
 from spannorm_theory.base.jsontext import to_json
 from spannorm_theory.plot.canvas.paper import save
@@ -34,6 +37,9 @@ def exact(folder: Path) -> dict[str, str]:
     write_file(folder / "formulas.tex", formulas.macros())
     write_file(folder / "activations.tex", tables.activations())
     write_file(folder / "atlas.tex", tables.atlas())
+    save(figures.blocks(), folder / "blocks.pdf")
+    published = measured.models()
+    write_file(folder / "models.tex", tables.models(published))
     labels: dict[str, list[str]] = {"thm:balance": checked}
     for formula in formulas.FORMULAS:
         labels.setdefault(formula.label, []).append(formula.macro)
@@ -41,6 +47,10 @@ def exact(folder: Path) -> dict[str, str]:
     gains = {name: measured.ffn_gains(name) for name in measured.ACTIVATIONS}
     sigma, omega = gains["gelu"]
     numbers = {
+        "Version": __version__,
+        "ModelTokens": f"{measured.MODEL_TOKENS:,}",
+        "ModelStd": f"{_standard_deviation(published):g}",
+        "PublishedModels": str(len(st.published())),
         "BalancePlacements": str(len(checked)),
         "GeluExcess": f"{omega - sigma:.3f}",
         "GeluSpanLimit": f"{np.exp(omega - sigma):.3f}",
@@ -52,6 +62,11 @@ def exact(folder: Path) -> dict[str, str]:
     swiglu = _collapse(a, b)
     numbers |= {f"Swiglu{name}": f"{swiglu[name]:.3f}" for name in ("PostCollapse", "SpanCollapse")}
     return numbers
+
+
+def _standard_deviation(published: pd.DataFrame) -> float:
+    """That of most embeddings."""
+    return float(np.sqrt(published["first"]).round(6).mode().iloc[0])
 
 
 def _collapse(sigma_f2: float, omega_f2: float) -> dict[str, float]:
@@ -73,15 +88,19 @@ def simulated(folder: Path, scale: measured.Scale) -> dict[str, str]:
     write_file(folder / "accuracy.tex", tables.accuracy(found))
     write_file(folder / "hard.tex", tables.hard(hard))
     write_file(folder / "widths.tex", tables.widths(widths))
-    unscaled = [v for v in found if v.arch.scaling == "unit"]
-    save(figures.profiles(found), folder / "profiles.pdf")
+    write_file(folder / "causal.tex", tables.causal(measured.causal_stacks(scale)))
+    deepest = [v for v in found if v.arch.depth == scale.blocks[-1]]
+    unscaled = [v for v in deepest if v.arch.scaling == "unit"]
+    save(figures.profiles(deepest), folder / "profiles.pdf")
+    save(figures.ratio(widths), folder / "ratio.pdf")
     save(figures.gradients(measured.gradients_over_depth(scale), predicted, ranges), folder / "gradients.pdf")
     save(figures.collapse(unscaled, gated), folder / "collapse.pdf")
     (low, high), (least, most) = ranges["attention"]
     (sigma, _), (omega, _) = ranges["ffn"]
     numbers = {
         "McWidth": str(scale.sizes["width"]),
-        "McDepth": str(scale.sizes["depth"]),
+        "McShallow": str(scale.blocks[0]),
+        "McDepth": str(scale.blocks[-1]),
         "McHeads": str(scale.sizes["heads"]),
         "McTokens": str(scale.sizes["tokens"]),
         "McNetworks": str(scale.networks),
@@ -103,7 +122,19 @@ def simulated(folder: Path, scale: measured.Scale) -> dict[str, str]:
         "SweepDepth": str(scale.width_depth),
         "SweepNetworks": str(scale.width_networks),
         "HardWorst": f"{((at_its_width['pair'] - 1).abs() / at_its_width['pair_se']).max():.1f}",
+        "RatioNetworks": str(scale.width_networks),
+        "DeepestMeasured": str(scale.depths[-1]),
+        "DeepestRatio": f"{scale.depths[-1] / scale.sizes['width']:.3f}",
+        "CausalDepth": str(scale.causal["depth"]),
+        "CausalWidth": str(scale.causal["width"]),
+        "CausalTokens": str(scale.causal["tokens"]),
+        "CausalNetworks": str(scale.causal_networks),
+        "StrongAt": f"{measured.STRONG:g}",
+        "KeysOff": f"{100 * measured.keys_off():.0f}",
         "PublishedWorst": f"{1 / at_its_width['published'].min():.0f}",
+        "PublishedAt": _logit_variance(at_its_width.loc[at_its_width["published"].idxmin(), "case"]),
+        "PublishedFanIn": f"{100 * (1 - float(at_its_width['published'].iloc[0])):.0f}",
+        "FanInAt": _logit_variance(at_its_width["case"].iloc[0]),
     }
     for placement, name in (("post-norm", "Post"), ("span-norm", "Span")):
         rows = predicted[predicted["placement"] == placement].set_index(["scaling", "depth"])["value"]
@@ -114,6 +145,10 @@ def simulated(folder: Path, scale: measured.Scale) -> dict[str, str]:
     below = [point.rho for point in settled if point.attracts]
     numbers["SwigluSpanRho"] = f"{below[0]:.3f}"
     return numbers
+
+
+def _logit_variance(case: str) -> str:
+    return case.removeprefix("logit variance ")
 
 
 def build(folder: Path, scale: measured.Scale) -> None:

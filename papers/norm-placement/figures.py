@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from measured import RIVALS, RULES, ffn_gains
+from measured import PLACEMENTS, RIVALS, RULES, ffn_gains
 
 import spannorm_theory as st
 from spannorm_theory.base import symbols
@@ -34,6 +35,36 @@ def profiles(verifications: Sequence[st.Verification]) -> Figure:
     tables = [found.table for found in verifications]
     quantities = ("variance", "grad_variance", "rank_collapse")
     return st.plot.comparison(tables, quantities, width=WIDTH, height=5.0)
+
+
+def blocks() -> Figure:
+    """One block of each placement, side by side."""
+    with paper():
+        figure = new_figure(WIDTH, 2.6)
+        for ax, placement in zip(figure.subplots(1, len(PLACEMENTS)), PLACEMENTS, strict=True):
+            st.plot.block_diagram(placement, ax=ax)
+    return figure
+
+
+def ratio(study: pd.DataFrame) -> Figure:
+    """Monte Carlo over theory of the gradient at the embedding, against depth over width."""
+    with paper():
+        figure = new_figure(WIDTH, 2.4)
+        axes = figure.subplots(1, len(RIVALS), sharey=True)
+        for ax, placement in zip(axes, RIVALS, strict=True):
+            rows = study[study["placement"] == placement].sort_values("share")
+            style, x = placement_style(placement), rows["share"]
+            ax.fill_between(x, np.exp(-rows["allowed"]), np.exp(rows["allowed"]), color="0.92", linewidth=0)
+            ax.axhline(1.0, color="0.5", linewidth=0.6)
+            ax.plot(x, np.exp(-(rows["predicted_sd"] ** 2) / 2), color=style.colour, linestyle=":")
+            se = rows["ratio_se"] / rows["ratio"] ** 2
+            ax.errorbar(x, 1 / rows["ratio"], se, **style.points, elinewidth=0.8)
+            se = rows["sd"] / (np.sqrt(study.attrs["networks"]) * rows["geometric"])
+            ax.errorbar(x, 1 / rows["geometric"], se, **replace(style, hollow=True).points, elinewidth=0.8)
+            ax.set(xscale="log", xlabel="depth over width, $L/d$", title=placement_title(placement))
+            ax.grid(visible=True, color="0.92", linewidth=0.5)
+        axes[0].set_ylabel(r"$\gamma_0$, Monte Carlo over theory")
+    return figure
 
 
 def gradients(measured: pd.DataFrame, predicted: pd.DataFrame, ranges: Ranges) -> Figure:

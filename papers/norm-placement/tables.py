@@ -153,12 +153,13 @@ def accuracy(verifications: Sequence[st.Verification]) -> str:
             (
                 PLACEMENTS[arch.placement].title,
                 _scaling(arch.scaling),
+                str(arch.depth),
                 *cells,
                 f"{100 * table['gate'].max():.0f}",
                 "yes" if found.passed else "no",
             )
         )
-    return tabular("llccccccc", ("placement", "rule", *names.values(), "gate", "passed"), rows)
+    return tabular("llcccccccc", ("placement", "rule", "$L$", *names.values(), "gate", "passed"), rows)
 
 
 def deviation(table: pd.DataFrame, quantity: str) -> float:
@@ -206,7 +207,43 @@ def widths(table: pd.DataFrame) -> str:
             rf"${row['sd']:.2f} \pm {row['sd_se']:.2f}$",
             rf"${row['predicted_sd']:.2f}$",
         )
-        for row in table.to_dict("records")
+        for row in table[table["placement"] == "post-norm"].to_dict("records")
     ]
     head = ("width", "theory / mean", "theory / geometric mean", r"sd of $\ln\gamma_0$", "predicted")
     return tabular("ccccc", head, rows)
+
+
+def causal(verifications: Sequence[st.Verification]) -> str:
+    """Averages over positions of causal stacks, theory over Monte Carlo."""
+    rows = []
+    for found in verifications:
+        arch = found.arch
+        table = found.table[found.table["stream"] == "0"].set_index(["quantity", "layer"])
+        cells = []
+        for quantity, layer in (("variance", arch.depth), ("grad_variance", 0)):
+            row = table.loc[(quantity, layer)]
+            value = row["theory"] / row["estimate"]
+            cells.append(_ratio(value, value * row["se"] / row["estimate"]))
+        row = table.loc[("token_cosine", arch.depth)]
+        cells += [f"${row['theory']:.3f}$", rf"${row['estimate']:.3f} \pm {row['se']:.3f}$"]
+        rows.append((PLACEMENTS[arch.placement].title, *cells))
+    head = ("", "$q_L$, ratio", r"$\gamma_0$, ratio", r"$\rho_L$, theory", r"$\rho_L$, Monte Carlo")
+    return tabular("lcccc", head, rows)
+
+
+def models(table: pd.DataFrame) -> str:
+    """Published models at their own initialisation."""
+    rows = [
+        (
+            str(row["model"]),
+            PLACEMENTS[str(row["placement"])].title,
+            f"{row['depth']}",
+            f"{row['width']}",
+            *(f"${number(float(row[name]), 2)}$" for name in ("first", "last", "gradient")),
+            f"${number(float(row['first'] * row['gradient']), 2)}$",
+            f"${row['cosine']:.2f}$",
+        )
+        for row in table.to_dict("records")
+    ]
+    moments = ("$q_0$", "$q_L$", r"$\gamma_0$", r"$\gamma_0q_0$", r"$\rho_L$")
+    return tabular("llccccccc", ("model", "placement", "$L$", "$d$", *moments), rows)

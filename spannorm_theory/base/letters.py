@@ -35,9 +35,7 @@ class Letter:
 
 
 SIZES = (
-    Letter(
-        symbols.layer, "layer", "block index, 0 to L-1; a block has two sublayers, attention and ffn", "T1.1"
-    ),
+    Letter(symbols.layer, "layer", "index of a block of two sublayers, attention and ffn, 0 to L-1", "T1.1"),
     Letter(symbols.depth, "depth", "number of blocks", "T1.1"),
     Letter(symbols.width, "width", "coordinates of a stream", "T1.1"),
     Letter("n", "tokens", "tokens of a sequence", "T2.1"),
@@ -48,14 +46,21 @@ SIZES = (
 )
 
 MOMENTS = (
-    Letter(symbols.variance, "variance, q", "second moment of a stream, mean over tokens", "T2.1"),
+    Letter(
+        symbols.variance, "variance, q", "second moment of a stream per coordinate, mean over tokens", "T2.1"
+    ),
     Letter("p", "p", "covariance of two tokens", "T2.1"),
     Letter(symbols.drop, "drop, delta", "q - p, half the squared distance of two tokens", "T2.1"),
     Letter(r"\rho", "token_cosine, rho", "p/q, the cosine of two tokens", "T2.1"),
-    Letter(symbols.grad_variance, "grad_variance, gamma", "second moment of the loss gradient", "T2.2"),
+    Letter(
+        symbols.grad_variance,
+        "grad_variance, gamma",
+        "second moment of the loss gradient at a stream, per coordinate",
+        "T2.2",
+    ),
     Letter(symbols.grad_covariance, "grad_covariance, c", "covariance of two tokens' gradients", "T2.2"),
     Letter("r", "grad_token_cosine", "c/gamma, the cosine of two tokens' gradients", "T2.2"),
-    Letter(symbols.initial_variance, "initial_variance, q0", "q of the embedding", "T8.3"),
+    Letter(symbols.initial_variance, "initial_variance, q0", "second moment of the embedding", "T8.3"),
     Letter(
         "q_{ij}", "stream_moment", "second moment of streams i and j, likewise of their gradients", "T2.2"
     ),
@@ -76,12 +81,20 @@ BRANCHES = (
         "gradient's second moment at a branch's input over that at its output",
         "T4.4",
     ),
-    Letter(symbols.sigma_a2, "sigma_a2", "b of an attention branch whose input has second moment 1", "T3.3"),
     Letter(
-        symbols.sigma_f2, "sigma_f2", "b of a feed-forward branch whose input has second moment 1", "T5.5"
+        symbols.sigma_a2,
+        "sigma_a2",
+        "forward gain of attention: second moment of its output for an input of second moment 1",
+        "T3.3",
     ),
-    Letter(symbols.omega_a2, "omega_a2", "beta of that attention branch", "T4.4"),
-    Letter(symbols.omega_f2, "omega_f2", "beta of that feed-forward branch", "T5.5"),
+    Letter(symbols.sigma_f2, "sigma_f2", "forward gain of the feed-forward branch, likewise", "T5.5"),
+    Letter(
+        symbols.omega_a2,
+        "omega_a2",
+        "backward gain of attention: second moment of the gradient at its input for one of 1 at its output",
+        "T4.4",
+    ),
+    Letter(symbols.omega_f2, "omega_f2", "backward gain of the feed-forward branch, likewise", "T5.5"),
     Letter("T_F", "transfer", "from the moments at a branch's input to those of its output", "T3.3"),
     Letter("M_l", "backward_matrix", "linear map of gradient moments through block l", "T4.2"),
     Letter(r"\varphi", "activation", "element-wise function of an ffn branch, or in a norm's place", "T5.1"),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: sizes at which every study takes seconds
 SMALL: dict[str, Any] = {"width": 64, "heads": 4, "tokens": 16, "depth": 4}
 SMALL_NETWORKS = 8
+SMALL_DRAWS = 16
 
 _STACKS = ("placements", "scalings", "mask", "heads", "tokens", "depth")
 _RUNS = ("networks", "seed")
@@ -39,7 +40,9 @@ def add(commands: Commands) -> None:
     parser = commands.add("bench", text, _run)
     study = parser.add_mutually_exclusive_group()
     study.add_argument("--precision", action="store_true", help="float32 and bfloat16 against float64")
-    study.add_argument("--accuracy", action="store_true", help="both theories against Monte Carlo")
+    study.add_argument(
+        "--accuracy", action="store_true", help="theories against Monte Carlo, and against each other"
+    )
     study.add_argument("--sweep", action="store_true", help="what a sweep's cells, store and scheduler cost")
     study.add_argument("--theory", action="store_true", help="what predict takes, by placement and rule")
     study.add_argument(
@@ -137,7 +140,7 @@ def _precision(args: argparse.Namespace, progress: Callable[[str], object]) -> T
 
 
 def _accuracy(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
-    from ..bench import accuracy, regimes
+    from ..bench import accuracy, regimes, resolutions
     from ..spec.architecture import Architecture
 
     placements = args.placements or accuracy.PLACEMENTS
@@ -149,11 +152,15 @@ def _accuracy(args: argparse.Namespace, progress: Callable[[str], object]) -> Ta
     widths = args.widths or ((32, 64) if args.quick else regimes.WIDTHS)
     shape = {**SMALL, "tokens": 8} if args.quick else regimes.SWEPT
     swept = [Architecture(name, **shape) for name in regimes.SWEPT_PLACEMENTS]
-    return {
+    tables = {
         "hard regime": regimes.hard_regime(_networks(args, regimes.HARD_NETWORKS), args.seed, hard, progress),
         "width sweep": regimes.width_sweep(swept, widths, networks, args.seed, progress),
         "accuracy": accuracy.accuracy(archs, networks, args.seed, progress),
     }
+    if "causal" in args.mask:
+        draws = SMALL_DRAWS if args.quick else resolutions.DRAWS
+        tables["resolutions"] = resolutions.resolutions(archs, draws, args.seed, progress)
+    return tables
 
 
 def _sweeps(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
@@ -253,6 +260,8 @@ NOTES = {
     "layers and networks, and the largest.",
     "accuracy": "The worst layer of each quantity: error of each theory (relative, of cosines absolute), "
     "its standard error and z, and whether it is within the target or 4 standard errors.",
+    "resolutions": "The worst layer of each quantity of causal stacks: positions as a coordinate over "
+    "sampled heads, the latter's standard error, and whether it is within the target or 4 standard errors.",
     "hard regime": "Squared gradient at layer 0 over Monte Carlo, with standard errors: pair theory, "
     "theory with sampled heads, and the published closure (uniform attention, gradients through values).",
     "width sweep": "Squared gradient at layer 0 over Monte Carlo against depth over width; geometric is the "

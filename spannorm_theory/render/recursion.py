@@ -2,15 +2,18 @@ r"""``derive``: the recursion of a placement under a scaling rule, with everythi
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from sympy import Expr
+from sympy import Expr, Symbol
 
 from ..asymptotics.growth import Growth
 from ..asymptotics.laws import BALANCED, COLLAPSE, EMBEDDING, laws
 from ..base import arguments
+from ..base.letters import LETTERS
 from ..base.registry import Results
 from ..base.symbols import latex
 from ..bounds.closed_forms import closed_bounds
@@ -161,11 +164,19 @@ def as_text(recursion: Recursion) -> str:
             for name, (low, high) in bounds.items()
         ]
     lines += ["", "The identity gain is that of the skip path alone, not a prediction of the gradient."]
-    return "\n".join(lines)
+    lines += _gamma_functions(lines)
+    return re.sub(r"\bgamma\(", "Gamma(", "\n".join(lines))
+
+
+def _gamma_functions(lines: Sequence[str]) -> list[str]:
+    """A line that tells the Gamma function from the gradient's moment, where there is one."""
+    if not any(re.search(r"\bgamma\(", line) for line in lines):
+        return []
+    return ["Gamma(x) is the Gamma function, gamma the second moment of the loss gradient."]
 
 
 def as_latex(recursion: Recursion) -> str:
-    """The recursion, closed forms and laws as LaTeX ``align*`` environments."""
+    """The recursion, closed forms and laws as LaTeX ``align*`` environments, and what their letters mean."""
     forward, backward = equations(recursion)
     closed = recursion.closed_form()
     parts = [f"% {recursion.placement}, scaling {recursion.scaling}"]
@@ -176,7 +187,24 @@ def as_latex(recursion: Recursion) -> str:
     known = [(_quantity(name), law.latex()) for name, law in found if isinstance(law, Growth)]
     if known:
         parts.append(_align(known, relation=r"\sim"))
+    laws_shown = [law.shape * law.prefactor for _, law in found if isinstance(law, Growth)]
+    parts.append(
+        _where([e.lhs - e.rhs for e in (*forward, *backward)] + [*closed.found.values(), *laws_shown])
+    )
     return "\n".join(parts)
+
+
+def _where(formulas: Sequence[Expr]) -> str:
+    """One sentence with the meaning of each letter that occurs."""
+    names = {symbol.name for formula in formulas for symbol in formula.free_symbols}
+    found = names | {name.partition("_")[0] for name in names}  # q of q_01, the moment of two streams
+    letters = (letter for group in LETTERS.values() for letter in group)
+    named = [x for x in letters if isinstance(x.written, Symbol) and x.written.name in found]
+    meanings = "; ".join(f"${letter.latex}$: {letter.meaning}" for letter in named)
+    return (
+        rf"\noindent {meanings}; $\rho$: cosine of two tokens. A prime marks a moment behind the block, an "
+        "index the layer or the streams."
+    )
 
 
 def _align(rows: list[tuple[str, str]], relation: str = "=") -> str:

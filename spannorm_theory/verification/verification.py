@@ -54,7 +54,7 @@ def verify(
     engine: str = "auto",
     dtype: str = "auto",
     progress: bool | None = None,
-    theory: str | Prediction = "auto",
+    theory: str | Architecture = "auto",
 ) -> Verification:
     """Compare the theory of ``arch`` with Monte Carlo over ``networks`` independent networks.
 
@@ -64,8 +64,8 @@ def verify(
         seed, device, engine, progress: as of ``simulate``.
         dtype: as of ``simulate``, or "auto": float64 where the theory predicts token differences or moments
             that float32 would round away.
-        theory: the name of one of the theories of ``predict``; or a prediction, to be judged in its place
-            (to see a wrong theory fail).
+        theory: the name of one of the theories of ``predict``; or another architecture, whose theory is
+            judged by the networks of ``arch`` (to see a wrong theory fail).
 
     Raises:
         InputError: fewer than 3 networks, from which no standard error follows, or another value that cannot
@@ -81,10 +81,12 @@ def verify(
     arguments.choice("dtype", dtype, ("auto", *DTYPES))
     choose_engine(arch, engine)
     choose_device(device)
-    named = theory if isinstance(theory, str) else "auto"
-    if named is not theory:
-        arguments.instance("theory", theory, Prediction, "predict_profiles")
-    own = predict_profiles(arch, named, progress is not False)
+    bars = progress is not False
+    if isinstance(theory, str):
+        judged = own = predict_profiles(arch, theory, bars)
+    else:
+        judged = predict_profiles(architecture(theory), progress=bars)
+        own = predict_profiles(arch, progress=bars)
     if dtype == "auto":
         dtype = precision(own)
     ensemble = simulate(
@@ -92,7 +94,7 @@ def verify(
     )
     if ensemble.networks < 3:  # interrupted
         raise KeyboardInterrupt
-    return compare(own if isinstance(theory, str) else theory, ensemble)
+    return compare(judged, ensemble)
 
 
 def precision(prediction: Prediction) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spannorm_theory.bench import accuracy, precision, regimes, speed
+from spannorm_theory.bench import accuracy, precision, regimes, resolutions, speed
 from spannorm_theory.cli.main import main
 from spannorm_theory.montecarlo.ensemble import simulate
 from spannorm_theory.prediction.predict import predict_profiles
@@ -71,7 +71,7 @@ def test_power(capsys):
     assert not passes(1.2 * least)
 
 
-def test_accuracy_has_three_tables(capsys, monkeypatch):
+def test_accuracy_has_four_tables(capsys, monkeypatch):
     seen = {}
 
     def table(name, count):
@@ -84,11 +84,14 @@ def test_accuracy_has_three_tables(capsys, monkeypatch):
     monkeypatch.setattr(accuracy, "accuracy", table("accuracy", 2))
     monkeypatch.setattr(regimes, "hard_regime", table("hard", 1))
     monkeypatch.setattr(regimes, "width_sweep", table("sweep", 3))
+    monkeypatch.setattr(resolutions, "resolutions", table("resolutions", 2))
     assert main(["bench", "--accuracy", "--quiet", "--json", "--mask", "none", "causal"]) == 0
-    assert set(json.loads(capsys.readouterr().out)) == {"hard regime", "width sweep", "accuracy"}
+    names = {"hard regime", "width sweep", "accuracy", "resolutions"}
+    assert set(json.loads(capsys.readouterr().out)) == names
     archs, networks = seen["accuracy"]
     assert len(archs) == 2 * 5 * 2
     assert networks == 64
+    assert seen["resolutions"] == (archs, resolutions.DRAWS)
     assert {(a.width, a.heads, a.tokens, a.depth, a.activation) for a in archs} == {
         (1024, 16, 64, 48, "gelu")
     }

@@ -1,13 +1,16 @@
 """Precision and accuracy: the promised columns, on sizes that take seconds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from helpers import rounded
 
-from spannorm_theory.bench import accuracy, precision, regimes, theory
+from spannorm_theory.bench import accuracy, precision, regimes, resolutions, theory
 from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
 from spannorm_theory.prediction.exchangeable import predict_pair
+from spannorm_theory.prediction.predict import predict_profiles
 from spannorm_theory.spec.architecture import Architecture
 
 TINY = {"width": 32, "heads": 2, "tokens": 6, "depth": 2}
@@ -67,6 +70,27 @@ def test_error_is_theory_over_estimate_and_a_wrong_theory_misses():
     variance = 0.1**2 / 2 * 2  # Cox: half the sample variance of +-0.1
     assert table.loc[("variance", "0"), "error"].to_numpy() == rounded(np.exp(-variance) - 1)
     assert table.loc[("token_cosine", "0"), "error"].to_numpy() == rounded(0)
+
+
+def test_positions_are_held_against_sampled_heads(monkeypatch):
+    archs = accuracy.cases(["pre-norm"], masks=["none", "causal"], **{**TINY, "width": 64})
+    table = resolutions.resolutions(archs, draws=16)
+    assert set(zip(table["scaling"], table["quantity"], strict=True)) == {
+        (arch.scaling, quantity) for arch in archs for quantity in accuracy.TOLERANCES
+    }
+    assert table["met"].all()
+    assert (table["error"].abs() > 0).any()
+    gradient = table[table["quantity"] == "grad_variance"].set_index("scaling")
+    assert gradient["target"].to_dict() == {"unit": 0.04, "depth-scaled-init": 0.02}
+    smooth = gradient["positions"] / gradient["sampled"] - 1
+    assert gradient["error"].to_numpy() == rounded(smooth.to_numpy())
+
+    def shifted(arch, theory):
+        found = predict_profiles(arch, theory)
+        return replace(found, profiles={key: 1.1 * profile + 0.1 for key, profile in found.profiles.items()})
+
+    monkeypatch.setattr(resolutions, "predict_profiles", shifted)
+    assert not resolutions.resolutions(archs, draws=16)["met"].any()
 
 
 def test_hard_regime_compares_three_theories():
