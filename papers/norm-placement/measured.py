@@ -56,7 +56,7 @@ class Scale:
 SMALL = Scale(
     sizes={"width": 1024, "heads": 16, "tokens": 32},
     blocks=(24, 48),
-    networks=32,
+    networks=40,
     depths=(6, 12, 24, 48),
     hard={"depth": 8, "width": 256, "heads": 4, "tokens": 64},
     hard_networks=64,
