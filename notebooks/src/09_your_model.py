@@ -10,7 +10,7 @@
 #
 # Rotary positions are left out to keep it short; everything else is a block as of current language models: a
 # norm in front of each branch, a gated feed-forward branch, weights of standard deviation 0.02, and output
-# projections smaller by $1/\sqrt{2L}$ for $L$ blocks, as in GPT-2.
+# projections smaller by 1/√(2L) for L blocks, as in GPT-2.
 
 # %%
 import os
