@@ -41,8 +41,8 @@ rules.set_index("name")
 #
 # First γ at the embedding, the second moment per coordinate of the loss gradient there, for a gradient of
 # unit second moment at the model's output; as a power of ten, for 1,000 blocks. It is the square of a norm:
-# +2.8 is a gradient norm 25 times that at the output. Of two streams it is that of both together. A dash
-# marks a rule that belongs to other placements.
+# +8.8 is a gradient norm 25,000 times that at the output. Of two streams it is that of both together. A
+# dash marks a rule that belongs to other placements.
 
 # %%
 SHOWN = ("unit", "gpt2", "depth-scaled-init", "mitchell", "branch-sqrt-depth", "completep", "lns", "deepnorm")
@@ -84,9 +84,8 @@ overview(survives)
 # %% [markdown]
 # ## Depth 12 to 10,000
 #
-# Each line is a stack. Curves of a rule that works have one shape at every depth L, stretched: the stack
-# has a limit as it deepens. Under "unit", PostNorm's gradient moves by a factor that grows with every
-# block.
+# On the relative depth l/L, curves of a rule that works lie on top of each other: the stack has a limit as it
+# deepens. Under "unit" the gradient moves by a factor that grows with every block.
 
 
 # %%
@@ -109,7 +108,8 @@ st.plot.panels(
 #
 # The atlas has a law of large depth for each placement and rule. Left, γ at the embedding against depth
 # with its law (dotted); right, the same divided by the law: where that is flat, the law holds. PostNorm's
-# starts to hold at some hundred blocks, when all tokens have become one vector.
+# holds from 16 blocks on, when all tokens are one vector, SpanNorm's from 64; PreNorm approaches its own
+# over a thousand.
 
 # %%
 names, largest = (("pre-norm",), 6) if SIZE == "small" else (("pre-norm", "post-norm", "span-norm"), 11)
@@ -152,6 +152,5 @@ for result in found:
     print(f"{result.arch.scaling:18s} {result.verdict}")
 
 # %% [markdown]
-# "Agrees within width" says that some rows differ by more than chance, and none by more than the width may
-# cause: without scaling a deep stack of this width has a long tail of networks with large gradients, and
-# its mean stands above the theory's. [06_finite_width](06_finite_width.ipynb) is about that.
+# "Agrees within width" says that some rows, of all quantities and layers, differ by more than chance, and
+# none by more than the width may cause. [06_finite_width](06_finite_width.ipynb) is about that.

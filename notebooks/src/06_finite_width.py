@@ -3,8 +3,8 @@
 #
 # The theory is that of infinitely wide networks. A network of width d is one draw: its gradient norm
 # fluctuates multiplicatively, block after block, so that its logarithm performs a random walk with variance
-# of order L/d in a stack of L blocks. The distribution grows a tail. Its mean, carried by few networks, is
-# what the theory predicts; the typical network falls below it. The two come together as L/d falls.
+# of order L/d in a stack of L blocks. The distribution grows a tail. Its mean, carried by few networks,
+# rises above the limit; the typical network falls below it. Both come back as L/d falls.
 
 # %%
 import os
@@ -49,10 +49,10 @@ for width, result in found.items():
 pd.DataFrame(rows).T.rename_axis("width").round(3)
 
 # %% [markdown]
-# A logarithm that is normal with variance V has a mean of the exponential that is exp(V/2) times the
-# typical value. V follows from the theory with no fitted constant: to leading order it is a sum over blocks
-# of what one block of this width lets fluctuate. The figure divides by the theory: means belong on the line
-# at 1, typical networks on exp(−V/2).
+# A number whose logarithm is normal with variance V has a mean that is exp(V/2) times its typical value. V
+# follows from the theory with no fitted constant: to leading order in 1/d it is a sum over blocks of what
+# one block lets fluctuate. The figure divides by the theory of infinite width, so that the two belong on
+# the line at 1 and on exp(−V/2) to that order.
 
 # %%
 st.plot.finite_width(found.values())
@@ -61,6 +61,10 @@ st.plot.finite_width(found.values())
 Markdown(st.plot.caption(found.values(), figure="finite_width"))
 
 # %% [markdown]
+# Typical networks follow their line. The means stand above theirs, by about half at width 64, 40 % at 128 and
+# 16 % at 256, whose interval just reaches it: a correction of order L/d to the mean itself, which the theory
+# leaves out.
+#
 # ## Log-normal
 #
 # A histogram over networks of the logarithm of γ_0, under the normal law that the theory's mean and V imply
@@ -78,9 +82,9 @@ st.plot.panels({f"width {width}": histogram(width) for width in WIDTHS[:3]}, sha
 # ## Error bars that mean something
 #
 # Layers of one network are strongly correlated, so a smooth curve from one seed looks more certain than it
-# is. Every error bar of this toolkit is over independent networks: in figures 95 % intervals, in tables the
-# standard error `se` and the interval from `low` to `high`, for one standard error on either side in the
-# logarithm. For log-normal quantities `value` is exp(mean of the logarithm + half its variance), whose error
+# is. Every error bar of this toolkit is over independent networks. In tables `value` is their mean, `se`
+# its standard error, `low` to `high` the 95 % interval, and `geometric` the geometric mean. For log-normal
+# quantities figures and `verify` take exp(mean of the logarithm + half its variance), whose interval
 # accounts for the tail that a plain mean has not seen yet.
 
 # %%

@@ -7,8 +7,6 @@
 # %%
 import os
 
-from IPython.display import Markdown
-
 import spannorm_theory as st
 
 SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU
@@ -44,7 +42,7 @@ except ImportError:
 st.plot.overview(start)
 
 # %% [markdown]
-# One of them moved, the depth, to three positions:
+# One of them moved, the depth, to three positions, which share an axis as l/L:
 
 # %%
 DEPTHS = (start.depth, 2 * start.depth, 4 * start.depth)
@@ -66,6 +64,3 @@ st.plot.panels(
 # %%
 alike = start.with_(placement="siamese-norm", activation="swiglu", input_cosine=0.5)
 st.plot.overview(alike, networks=NETWORKS)
-
-# %%
-Markdown(st.plot.caption(alike))
