@@ -29,10 +29,10 @@ STANDARD = (
 # ## The interval, in symbols
 #
 # σ_a² (`sigma_a^2` below) is the largest second moment that an attention branch can have when its input has
-# second moment one, which it has when all tokens are equal; σ_f² that of the feed-forward branch; q_l is the
-# second moment per coordinate of the stream behind block l, which is its variance.
-# PreNorm's stream grows by both in every block, so its variance is linear in l; placements that end a block
-# with a norm stay at one.
+# second moment one, which it has when all tokens are equal; σ_f² that of the feed-forward branch; q_l is
+# the second moment per coordinate of the stream behind block l, which is its variance. PreNorm's stream
+# grows by both in every block, so its variance is linear in l; placements that end a block with a norm stay
+# at one. Of two streams each has its own, q_00 and q_11.
 
 # %%
 for name in STANDARD:

@@ -22,8 +22,12 @@ start = st.Architecture("span-norm", **SHAPE)
 #
 # Three lists choose placement, scaling rule and activation; four sliders set the depth (4 to 1,000 blocks),
 # the width, the number of tokens and ρ_0, the cosine between two tokens at the input. A page without a
-# kernel shows no sliders, and the figures below instead. They need `ipywidgets`, which comes with the
-# `notebooks` extra.
+# kernel shows no widgets; in Jupyter they look like this:
+#
+# ![Lists and sliders over three panels: forward variance, gradient variance and distance from rank one
+# against the layer](../docs/explorer-notebook.png)
+#
+# They need `ipywidgets`, which comes with the `notebooks` extra.
 
 # %%
 try:
