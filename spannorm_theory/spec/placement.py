@@ -105,6 +105,21 @@ class Placement:
             first.fraction if other.fraction is None else other.fraction, other.period or first.period
         )
 
+    def require_block(self) -> None:
+        """Refuse a definition that is no block anywhere in a stack under its own rule.
+
+        Raises:
+            InputError: it fails, returns another number of streams than it takes, uses a branch twice or
+                none at all, or norms zero.
+        """
+        rule = self.scaling
+        blocks = [self.trace(rule), self.trace(rule, first=True), self.trace(rule, early=True)]
+        period = self.questions(rule).period or 1
+        blocks += [self.trace(rule, turn=turn) for turn in range(1, period)]
+        self.trace_readout()
+        if all(branch.elementwise for block in blocks for branch in block.branches):
+            raise InputError(f"the definition of {self.name!r} uses neither net.attention nor net.ffn")
+
     def _record(
         self,
         scaling: str,
@@ -218,12 +233,8 @@ def placement(
         entry = Placement(
             name, title, source, function, readout, streams, year, SCALINGS[scaling].name, options
         )
-        blocks = [entry.trace(scaling), entry.trace(scaling, first=True), entry.trace(scaling, early=True)]
-        period = entry.questions(scaling).period or 1
-        blocks += [entry.trace(scaling, turn=turn) for turn in range(1, period)]
-        entry.trace_readout()
-        if all(branch.elementwise for block in blocks for branch in block.branches):
-            raise InputError(f"the definition of {name!r} uses neither net.attention nor net.ffn")
+        if PLACEMENTS.trying:
+            entry.require_block()
         PLACEMENTS.add(entry, replace=replace)
         return function
 

@@ -140,6 +140,18 @@ class ScalingRule:
         """
         return _multipliers(self, sublayer)
 
+    def require_numbers(self) -> None:
+        """Refuse a rule that no stack can take.
+
+        Raises:
+            InputError: the function fails, returns something else than Multipliers, or has a factor that can
+                be no finite real number.
+        """
+        at_every_depth = [f for sublayer in symbols.GAINS for f in self.multipliers(sublayer).factors]
+        for factor in (*at_every_depth, self.embedding_factor):
+            if not factor.free_symbols - {symbols.layer}:  # every stack has a layer 0
+                at_layers(factor, np.zeros(1), 1, 1)
+
     @property
     def embedding_factor(self) -> Expr:
         """The factor on the embedding, in the symbols (L, d).
@@ -259,10 +271,8 @@ def scaling(
         require_callable(function, f"the scaling rule {name!r}", "a function of (sublayer, l, L, d)")
         require_callable(embedding, f"embedding of the scaling rule {name!r}", "a function of (L, d)")
         rule = ScalingRule(name, title, source, function, year, embedding, limits)
-        at_every_depth = [f for sublayer in symbols.GAINS for f in rule.multipliers(sublayer).factors]
-        for factor in (*at_every_depth, rule.embedding_factor):
-            if not factor.free_symbols - {symbols.layer}:  # every stack has a layer 0
-                at_layers(factor, np.zeros(1), 1, 1)
+        if SCALINGS.trying:
+            rule.require_numbers()
         SCALINGS.add(rule, replace=replace)
         return function
 
