@@ -72,13 +72,36 @@ def activation(
 ) -> Activation:
     """Register an activation; without a closed-form ``kernel`` its moments come by quadrature.
 
+    Source: docs/theory.md, T5.1 to T5.6.
+
     Args:
+        name: letters, digits, dots, dashes and underscores, at most 60.
+        function: phi of a numpy array of any shape; returns one of the same shape.
+        torch_function: phi of a tensor; Monte Carlo differentiates it.
+        title: how tables and figures call it; None for the name.
+        source: where it was published.
+        kernel: its Gaussian kernel (:class:`~spannorm_theory.gaussian.closed_forms.Kernel`) in closed form;
+            None for a Hermite series.
         gated: the branch is phi(x W_gate) * (x W_up + up_offset), not phi(x W_up).
+        up_offset: number a of a gated branch phi(x W_gate) * (x W_up + a).
+        replace: whether a name that is taken is defined anew.
+
+    Returns:
+        the registered entry.
 
     Raises:
         InputError: a name that is taken or that text forms cannot hold, a ``function`` that does not map an
             array to finite numbers of its shape, not all zero, a ``kernel`` of another function, or an
             ``up_offset`` of what is not gated.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> import numpy as np
+        >>> softplus = st.activation(
+        ...     "softplus", lambda x: np.logaddexp(0, x), lambda x: x.exp().log1p(), replace=True
+        ... )
+        >>> round(float(softplus.kernel.value(1.0, 1.0, 1.0)), 4)
+        0.9212
     """
     require_usable("activation", name, BRANCHES)
     require_source(title or name, source)

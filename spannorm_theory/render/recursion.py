@@ -24,6 +24,8 @@ from .equations import equations
 def derive(placement: str, scaling: str = "unit", *, activation: str | None = None) -> Recursion:
     """Derive the recursion of a placement under a scaling rule from its definition.
 
+    Source: docs/theory.md, sections 3, 4, 8, 11 and 12.
+
     Args:
         placement: a registered name, with options in brackets if it has any.
         scaling: a registered scaling rule.
@@ -31,9 +33,20 @@ def derive(placement: str, scaling: str = "unit", *, activation: str | None = No
             symbols; a registered activation fills in those of the feed-forward branch at fan-in
             initialisation.
 
+    Returns:
+        a :class:`Recursion`; ``print`` shows all of it, and a notebook its equations.
+
     Raises:
         UnknownNameError: a name that is not registered.
         InputError: the rule does not belong to this placement, or something else than names was given.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> recursion = st.derive("post-norm")
+        >>> recursion.closed_form()["q"]
+        1
+        >>> print(recursion.asymptotics()["gamma_0/gamma_L"])
+        Theta(((omega_a^2 + 1)*(omega_f^2 + 1)/((sigma_a^2 + 1)*(sigma_f^2 + 1)))**L), constant 1/q_0
     """
     return Recursion.of(named(placement), scaling, activation=activation)
 
@@ -44,6 +57,17 @@ class Recursion(Recurrence):
 
     Assumes: width to infinity at fixed depth; zero-mean independent weights; each branch's gains
     constant over layers (degree one in its input where the input is not normed).
+
+    Attributes:
+        placement, scaling, activation: as of :func:`derive`.
+        name, options: of the placement, options by default included.
+        early: whether its blocks are the early ones, of a placement that tells them apart.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> closed = st.derive("pre-norm").closed_form()
+        >>> closed["q"], closed.start
+        (l*sigma_a^2 + l*sigma_f^2 + q_0, 0)
     """
 
     def iterate(
@@ -59,6 +83,8 @@ class Recursion(Recurrence):
     ) -> pd.DataFrame:
         """The recursion iterated with constant gains, at any depth.
 
+        Source: docs/theory.md, section 8.
+
         Args:
             depth: L, number of blocks.
             sigma_a2, sigma_f2, omega_a2, omega_f2: branch gains (second moments, per coordinate).
@@ -73,6 +99,12 @@ class Recursion(Recurrence):
         Raises:
             InputError: a depth or a moment that is not positive, or a gain that is negative.
             AssumptionError: a moment left float64's range.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> table = st.derive("pre-norm").iterate(3, sigma_a2=1, sigma_f2=1, omega_a2=1, omega_f2=1)
+            >>> table.query("quantity == 'variance'")["value"].tolist()
+            [1.0, 3.0, 5.0, 7.0]
         """
         depth = arguments.whole("depth", depth, 1)
         gains = {"sigma_a2": sigma_a2, "sigma_f2": sigma_f2, "omega_a2": omega_a2, "omega_f2": omega_f2}
@@ -87,15 +119,49 @@ class Recursion(Recurrence):
         their largest values. Valid because every block is monotone in each of these gains, which is
         checked: a quantity for which the check does not decide is left out. Numeric bounds for an
         architecture, with its own gains: :func:`spannorm_theory.bounds.intervals.bounds`.
+
+        Source: docs/theory.md, section 11.
+
+        Returns:
+            by name of a quantity, as ``closed_form`` has them, the lower and the upper bound as sympy
+            expressions in l, L and the gains.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> st.derive("pre-norm").bounds()["q"]
+            (l*sigma_f^2 + q_0, l*sigma_a^2 + l*sigma_f^2 + q_0)
         """
         return closed_bounds(self)
 
     def asymptotics(self) -> Results[Growth | str]:
-        """Large-depth law of each quantity; a sentence where none could be derived."""
+        """Large-depth law of each quantity; a sentence where none could be derived.
+
+        Source: docs/theory.md, section 12.
+
+        Raises:
+            UnknownNameError: no such quantity, when the mapping is asked for it.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> print(st.derive("pre-norm").asymptotics()["q at l=L"])
+            Theta(L), constant sigma_a^2 + sigma_f^2
+        """
         return Results("law", laws(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """Equations, closed forms, laws and bounds as strings that sympy can read."""
+        """Equations, closed forms, laws and bounds as strings that sympy can read.
+
+        Returns:
+            ``placement``, ``scaling``, ``activation``; ``gains_by`` ("symbols", "closed form" or
+            "quadrature"); ``forward`` and ``backward``, equations from the moment after a block to its
+            expression; ``closed_form``, and ``no_closed_form`` with reasons; ``valid_from_layer``;
+            ``large_depth`` (laws or reasons); ``bounds``, pairs of expressions.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> st.derive("pre-norm").to_dict()["forward"]
+            {"q'": 'q + sigma_a^2 + sigma_f^2'}
+        """
         forward, backward = equations(self)
         closed = self.closed_form()
         return {
@@ -117,11 +183,29 @@ class Recursion(Recurrence):
         return self.text()
 
     def text(self) -> str:
-        """All that is derived, as plain text."""
+        """All that is derived, as plain text.
+
+        Returns:
+            lines: definition, recursion, closed forms, laws, bounds.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> st.derive("pre-norm").text().splitlines()[1]
+            'block: ((x0 + attention(norm(x0))) + ffn(norm((x0 + attention(norm(x0))))))'
+        """
         return as_text(self)
 
     def latex(self) -> str:
-        """All that is derived, as LaTeX."""
+        r"""All that is derived, as LaTeX.
+
+        Returns:
+            ``align*`` environments, for a document with amsmath.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> st.derive("pre-norm").latex().splitlines()[1]
+            '\\begin{align*}'
+        """
         return as_latex(self)
 
     def _repr_latex_(self) -> str:

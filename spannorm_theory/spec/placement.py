@@ -215,11 +215,34 @@ def placement(
     """Register a placement under ``name``; every feature of the toolkit then works on it.
 
     Args:
-        scaling: the scaling rule that was published with it.
+        name: letters, digits, dots, dashes and underscores, at most 60.
+        title: how tables and figures call it.
+        source: where it was published, as "arXiv:2601.22580".
+        year: when; lists are ordered by it.
+        streams: residual streams, 1 to 64: of several the function takes and returns a tuple.
+        readout: a function of the last streams and net that returns the model's output; by default the stream
+            as it is.
+        scaling: name of the scaling rule that was published with it.
+        replace: whether a name that is taken is defined anew.
+
+    Returns:
+        a decorator of ``definition(x, net, *, option=default)``, which is one block: it takes the stream (or
+        a tuple) and :class:`~spannorm_theory.spec.net.Net`, and returns the stream after the block. The
+        decorator returns the function as it is.
 
     Raises:
         InputError: the name is taken, an option has no default, or the definition is no block: it returns
             another number of streams than it takes, uses a branch twice or none at all, or norms zero.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> @st.placement("mine", title="Mine", source="this page", replace=True)
+        ... def mine(x, net):
+        ...     y = net.norm(net.add(x, net.attention(x)))
+        ...     return net.add(y, net.ffn(y))
+        ...
+        >>> str(st.derive("mine").closed_form()["q"])
+        'sigma_f^2 + 1'
     """
 
     require_usable("placement", name)
