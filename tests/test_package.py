@@ -109,7 +109,9 @@ def only(pattern: str) -> Path:
 def tracked(*folders: str) -> set[str]:
     """The files of the repository in these folders, or all."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *folders]
-    return set(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")) - {""}
+    return set(
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")
+    ) - {""}
 
 
 @pytest.mark.package
@@ -163,7 +165,12 @@ def check(tmp_path: Path, commands: list[tuple[list[str], str]]) -> None:
     elsewhere.mkdir()
     (elsewhere / "spec.toml").write_text(SPEC)
     (elsewhere / "model.py").write_text(MODEL)
-    where = run(elsewhere, tmp_path / "env" / "bin" / "python", "-c", "import spannorm_theory as st; print(st.__file__)")
+    where = run(
+        elsewhere,
+        tmp_path / "env" / "bin" / "python",
+        "-c",
+        "import spannorm_theory as st; print(st.__file__)",
+    )
     assert where.stdout.startswith(str(tmp_path)), where.stderr
     for arguments, word in commands:
         done = run(elsewhere, tmp_path / "env" / "bin" / "spannorm", *arguments)

@@ -29,8 +29,22 @@ def weight_gradients(table: Tables, *, per: str = "placement", width: float | No
 
     Queries and keys, which vanish as tokens become alike, share one value axis, all others another.
 
+    Args:
+        table: what ``predict``, ``simulate`` or ``verify`` return, or their tables.
+        per: the column that colours tell apart: "placement", "scaling", "width" or "tokens".
+        width: of the figure, in inches.
+
+    Returns:
+        the figure.
+
     Raises:
         InputError: the table has no weight gradients, or curves that could not be told apart.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> table = st.predict("pre-norm depth=2 width=64 heads=2 tokens=8")
+        >>> sorted(ax.get_title() for ax in st.plot.weight_gradients(table).axes)[0]
+        'attn.key'
     """
     joined = join(table)
     streams = set(joined.loc[joined["quantity"] == "weight_grad_norm", "stream"])
@@ -96,8 +110,17 @@ def comparison(
         bounds: shade what the bounds allow.
         width, height: of the figure, in inches.
 
+    Returns:
+        the figure.
+
     Raises:
         InputError: a panel would be empty.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> table = st.predict("pre-norm depth=2 width=64 heads=2 tokens=8")
+        >>> len(st.plot.comparison(table, ["variance", "grad_variance"]).axes)
+        2
     """
     joined = join(tables)
     rules = arguments.names("scalings", dict.fromkeys(joined["scaling"]) if scalings is None else scalings)

@@ -43,8 +43,17 @@ def residuals(
         ax: draw here instead of on a figure of its own.
         names: a legend, where there is more than one kind of mark.
 
+    Returns:
+        the axes.
+
     Raises:
         InputError: no verification, or two of one placement and scaling.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> result = st.verify("pre-norm depth=2 width=64 heads=2 tokens=8", networks=40, progress=False)
+        >>> len(st.plot.residuals(result).get_yticks()) > 4
+        True
     """
     several = [found] if isinstance(found, Verification) else arguments.items("found", found, "verifications")
     shown = [arguments.instance("found", one, Verification, "verify") for one in several]

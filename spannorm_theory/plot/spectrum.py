@@ -29,8 +29,17 @@ def spectrum(table: pd.DataFrame, *, stream: str = "0", ax: Axes | None = None, 
         ax: draw here instead of on a figure of its own.
         names: a legend of the layers.
 
+    Returns:
+        the axes.
+
     Raises:
         InputError: several architectures in the table, or no such stream.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> table = st.spectra("pre-norm depth=4 width=64 heads=2 tokens=4")
+        >>> st.plot.spectrum(table).get_yscale()
+        'log'
     """
     table = arguments.table("table", table, COLUMNS, "what spectra returns")
     stream, ax = arguments.stream(stream), axes_or_none(ax)

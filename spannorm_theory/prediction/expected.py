@@ -39,7 +39,8 @@ def expected(arch: Architecture | str, theory: str = "auto") -> dict[str, Any]:
 
     Example:
         >>> import spannorm_theory as st
-        >>> monitor = st.expected("pre-norm depth=2 width=64 heads=2 tokens=8 loss=cross-entropy vocabulary=100")
+        >>> arch = "pre-norm depth=2 width=64 heads=2 tokens=8 loss=cross-entropy vocabulary=100"
+        >>> monitor = st.expected(arch)
         >>> round(monitor["loss"], 2), len(monitor["grad_norm"]["0"])
         (5.1, 3)
     """

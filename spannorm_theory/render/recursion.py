@@ -103,7 +103,7 @@ class Recursion(Recurrence):
         Example:
             >>> import spannorm_theory as st
             >>> table = st.derive("pre-norm").iterate(3, sigma_a2=1, sigma_f2=1, omega_a2=1, omega_f2=1)
-            >>> table.query("quantity == 'variance'")["value"].tolist()
+            >>> table.query("quantity == 'variance'")["value"].round(9).tolist()
             [1.0, 3.0, 5.0, 7.0]
         """
         depth = arguments.whole("depth", depth, 1)
