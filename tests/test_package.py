@@ -7,7 +7,6 @@ names besides.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -85,7 +84,7 @@ THEORY = [
     (["predict", "pre-norm", *SIZES, "--json"], '"quantity": "variance"'),
     (["expected", "pre-norm", *SIZES], '"architecture"'),
     (["model", "gpt2"], "pre-norm"),
-    (["atlas", *CELL, "--networks", "0", "--quiet", "--out", "atlas"], "atlas"),
+    (["atlas", *CELL, "--networks", "0", "--quiet", "--out", "atlas"], "pre-norm"),
 ]
 
 #: arguments of commands that simulate
@@ -110,8 +109,8 @@ def tracked(*folders: str) -> set[str]:
     """The files of the repository in these folders, or all."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *folders]
     return set(
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")
-    ) - {""}
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    )
 
 
 @pytest.mark.package
