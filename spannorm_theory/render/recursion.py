@@ -123,8 +123,8 @@ class Recursion(Recurrence):
         Source: docs/theory.md, section 11.
 
         Returns:
-            by name of a quantity, as ``closed_form`` has them, the lower and the upper bound as sympy
-            expressions in l, L and the gains.
+            by name, as ``closed_form`` has them (``q``, ``gradient_ratio``), the lower and the upper bound as
+            sympy expressions in l, L and the gains.
 
         Example:
             >>> import spannorm_theory as st
@@ -137,6 +137,14 @@ class Recursion(Recurrence):
         """Large-depth law of each quantity; a sentence where none could be derived.
 
         Source: docs/theory.md, section 12.
+
+        Returns:
+            by name, a law (:class:`~spannorm_theory.asymptotics.growth.Growth`) or the reason why there is none:
+                ``q``, or ``q_00``, ``q_01``, ... of several streams, moments at l = L; ``gradient_at_embedding``, for a
+                unit gradient at the model's output; ``gradient_ratio``, gamma_0/gamma_L of one stream;
+                ``balanced_gradient``, the gradient at the embedding where omega = sigma in every branch;
+                ``collapse``, (1 - rho_L)/(1 - rho_0) near rho = 1; ``identity_gain``. Of several streams
+                ``collapse_0`` and ``identity_gain_0`` are those of stream 0.
 
         Raises:
             UnknownNameError: no such quantity, when the mapping is asked for it.
