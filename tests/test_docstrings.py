@@ -39,7 +39,7 @@ def test_a_call_says_its_arguments_and_what_it_returns(name: str) -> None:
     text, signature = inspect.getdoc(CALLS[name]) or "", inspect.signature(CALLS[name])
     asked = [parameter for parameter in signature.parameters if parameter not in ("self", "cls")]
     section = text.partition("Args:\n")[2].partition("\n\n")[0]
-    said = {word for names in re.findall(r"^    ([\w, ]+):", section, re.M) for word in names.split(", ")}
+    said = {word for names in re.findall(r"^    (\w[\w, ]*):", section, re.M) for word in names.split(", ")}
     assert set(asked) == said
     if signature.return_annotation not in ("None", None, inspect.Signature.empty):
         assert "Returns:\n" in text

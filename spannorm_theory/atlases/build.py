@@ -172,7 +172,8 @@ def atlas(
     Args:
         placements, scalings: registered names, one or several; None takes all.
         depths: of the branch shares and cosines; bounds are given at the first.
-        networks: of a Monte Carlo verification of ``sample`` cells spread over the table; 0 runs none.
+        networks: of a Monte Carlo verification of some cells; 0 runs none.
+        sample: how many cells that is, spread over the table.
         seed: of that verification.
         seconds: CPU time after which a cell is given up and reported.
         workers: processes; None takes one for each core.

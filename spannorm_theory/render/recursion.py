@@ -9,8 +9,9 @@ import pandas as pd
 from sympy import Expr
 
 from ..asymptotics.growth import Growth
-from ..asymptotics.laws import BALANCED, COLLAPSE, EMBEDDING, laws
+from ..asymptotics.laws import laws
 from ..base import arguments
+from ..base.formulas import BALANCED, COLLAPSE, RATIO, WORDS, split, words
 from ..base.registry import Results
 from ..base.symbols import latex
 from ..bounds.closed_forms import closed_bounds
@@ -45,7 +46,7 @@ def derive(placement: str, scaling: str = "unit", *, activation: str | None = No
         >>> recursion = st.derive("post-norm")
         >>> recursion.closed_form()["q"]
         1
-        >>> print(recursion.asymptotics()["gamma_0/gamma_L"])
+        >>> print(recursion.asymptotics()["gradient_ratio"])
         Theta(((omega_a^2 + 1)*(omega_f^2 + 1)/((sigma_a^2 + 1)*(sigma_f^2 + 1)))**L), constant 1/q_0
     """
     return Recursion.of(named(placement), scaling, activation=activation)
@@ -139,19 +140,19 @@ class Recursion(Recurrence):
         Source: docs/theory.md, section 12.
 
         Returns:
-            by name, a law (:class:`~spannorm_theory.asymptotics.growth.Growth`) or the reason why there is none:
-                ``q``, or ``q_00``, ``q_01``, ... of several streams, moments at l = L; ``gradient_at_embedding``, for a
-                unit gradient at the model's output; ``gradient_ratio``, gamma_0/gamma_L of one stream;
-                ``balanced_gradient``, the gradient at the embedding where omega = sigma in every branch;
-                ``collapse``, (1 - rho_L)/(1 - rho_0) near rho = 1; ``identity_gain``. Of several streams
-                ``collapse_0`` and ``identity_gain_0`` are those of stream 0.
+            by name, a law (:class:`~spannorm_theory.asymptotics.growth.Growth`) or the reason why there is
+            none: ``q``, or ``q_00``, ``q_01``, ... of several streams, moments at l = L;
+            ``gradient_at_embedding``, for a unit gradient at the model's output; ``gradient_ratio``,
+            gamma_0/gamma_L of one stream; ``balanced_gradient``, the gradient at the embedding where omega =
+            sigma in every branch; ``collapse``, (1 - rho_L)/(1 - rho_0) near rho = 1; ``identity_gain``. Of
+            several streams ``collapse_0`` and ``identity_gain_0`` are those of stream 0.
 
         Raises:
             UnknownNameError: no such quantity, when the mapping is asked for it.
 
         Example:
             >>> import spannorm_theory as st
-            >>> print(st.derive("pre-norm").asymptotics()["q at l=L"])
+            >>> print(st.derive("pre-norm").asymptotics()["q"])
             Theta(L), constant sigma_a^2 + sigma_f^2
         """
         return Results("law", laws(self))
@@ -241,15 +242,15 @@ def as_text(recursion: Recursion) -> str:
     lines += [f"  {e.lhs} = {e.rhs}" for e in backward]
     since = f" (from layer {closed.start} on)" if closed.start else ""
     lines += ["", f"closed forms{since}:"]
-    lines += [f"  {name} = {value}" for name, value in closed.found.items()]
-    lines += [f"  {name}: none; {reason}" for name, reason in closed.missing.items()]
+    lines += [f"  {words(name)} = {value}" for name, value in closed.found.items()]
+    lines += [f"  {words(name)}: none; {reason}" for name, reason in closed.missing.items()]
     lines += ["", "large depth:"]
-    lines += [f"  {name}: {law}" for name, law in recursion.asymptotics().items()]
+    lines += [f"  {words(name, 'L')}: {law}" for name, law in recursion.asymptotics().items()]
     bounds = recursion.bounds()
     if bounds:
         lines += ["", "bounds, for attention gains anywhere in [0, sigma_a^2] and [0, omega_a^2]:"]
         lines += [
-            f"  {name} = {low}, always" if low == high else f"  {low} <= {name} <= {high}"
+            f"  {words(name)} = {low}, always" if low == high else f"  {low} <= {words(name)} <= {high}"
             for name, (low, high) in bounds.items()
         ]
     lines += ["", "The identity gain is that of the skip path alone, not a prediction of the gradient."]
@@ -265,7 +266,7 @@ def as_latex(recursion: Recursion) -> str:
     if closed.found:
         parts.append(_align([(_quantity(name), latex(value)) for name, value in closed.found.items()]))
     found = recursion.asymptotics().items()
-    known = [(_quantity(name), law.latex()) for name, law in found if isinstance(law, Growth)]
+    known = [(_quantity(name, "L"), law.latex()) for name, law in found if isinstance(law, Growth)]
     if known:
         parts.append(_align(known, relation=r"\sim"))
     return "\n".join(parts)
@@ -276,20 +277,15 @@ def _align(rows: list[tuple[str, str]], relation: str = "=") -> str:
     return "\\begin{align*}\n" + body + "\n\\end{align*}"
 
 
-def _quantity(name: str) -> str:
-    """A closed form's name in LaTeX: symbols as maths, words as text."""
-    if name.startswith(COLLAPSE):
-        stream = name.removeprefix(COLLAPSE).strip()
-        return r"(1 - \rho_L)/(1 - \rho_0)" + (rf"\text{{ of stream {stream}}}" if stream else "")
-    if name == EMBEDDING:
-        return rf"\text{{{EMBEDDING}}}"
+def _quantity(name: str, at: str = "l") -> str:
+    """A formula's name in LaTeX: symbols as maths, words as text."""
+    stem, index = split(name)
+    if stem == COLLAPSE:
+        return r"(1 - \rho_L)/(1 - \rho_0)" + (rf"\text{{ of stream {index}}}" if index else "")
     if name == BALANCED:
         return r"\gamma_0 \text{ at } \omega = \sigma"
-    if name == "gamma_0/gamma_L":
+    if name == RATIO:
         return r"\gamma_0/\gamma_L"
-    if name.startswith("identity gain"):
-        stream = name.removeprefix("identity gain").strip()
-        return r"\text{identity gain}" + (f"_{{{stream}}}" if stream else "")
-    head, _, at = name.partition(" at l=")
-    base, _, index = head.partition("_")
-    return rf"{base}_{{{index + ',' if index else ''}{at or 'l'}}}"
+    if stem in WORDS:
+        return rf"\text{{{WORDS[stem]}}}" + (f"_{{{index}}}" if index else "")
+    return rf"{stem}_{{{index + ',' if index else ''}{at}}}"

@@ -85,7 +85,7 @@ def test_derive(capsys: pytest.CaptureFixture[str]) -> None:
     assert r"\sigma_{a}^{2}" in latex
     assert latex.count("{") == latex.count("}")
     assert main(["derive", "pre-norm", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["closed_form"]["identity gain"] == "1"
+    assert json.loads(capsys.readouterr().out)["closed_form"]["identity_gain"] == "1"
 
 
 def test_what_is_not_predicted_at_any_layer_is_shown_as_such(capsys: pytest.CaptureFixture[str]) -> None:
