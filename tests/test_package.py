@@ -24,7 +24,7 @@ import spannorm_theory as st
 ROOT = Path(__file__).parent.parent
 DIST = ROOT / "dist"
 #: that a wheel has from outside the package's folder
-CARRIED = {"papers/claims.toml", "papers/references.bib"}
+CARRIED = {"papers/claims-full.json", "papers/claims.toml", "papers/references.bib"}
 SIZES = ["--depth", "2", "--width", "32", "--heads", "2", "--tokens", "8"]
 CELL = ["--placements", "pre-norm", "--scalings", "unit"]
 
