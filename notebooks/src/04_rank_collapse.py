@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 from sympy import Rational
 
 import spannorm_theory as st
-from spannorm_theory.asymptotics.laws import COLLAPSE
 from spannorm_theory.prediction.fixed_points import fixed_points
 from spannorm_theory.report.phase_presets import preset
 
@@ -47,7 +46,7 @@ st.plot.comparison(tables, ["token_cosine", "rank_residual", "effective_rank"])
 
 # %%
 for name in PLACEMENTS:
-    law = str(st.derive(name).asymptotics()[COLLAPSE])
+    law = str(st.derive(name).asymptotics()["collapse"])
     print(f"{name:14s}", law.split(", constant")[0])
 
 # %% [markdown]
