@@ -1,10 +1,10 @@
-# make report | test | test-long | test-models | fuzz | lint | types | notebooks | bench | gpu | paper: each sets up
-# what it needs and does its job. test leaves out the tests that are marked long; test-long runs those alone.
+# make report | test | test-long | test-models | fuzz | lint | types | package | notebooks | bench | gpu | paper: each
+# sets up what it needs and does its job. test leaves out the tests that are marked long; test-long runs those alone.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: report test test-long test-models fuzz lint types notebooks bench gpu paper clean
+.PHONY: report test test-long test-models fuzz lint types package notebooks bench gpu paper clean
 
 report: $(READY)
 	$(BIN)/spannorm report --out report
@@ -33,6 +33,13 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# the wheel and the source archive, into dist/, and the wheel installed alone; its theory also on the interpreters
+# that are named: make package PYTHONS="python3.12 python3.13"
+package: $(READY)
+	rm -rf dist
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m build --quiet
+	SPANNORM_PYTHONS="$(PYTHONS)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m package tests/test_package.py
+
 bench: $(READY)
 	$(BIN)/spannorm bench
 
@@ -57,11 +64,11 @@ paper: $(READY)
 	    echo "On Debian: apt-get install --no-install-recommends $(TEX_PACKAGES)"; \
 	fi
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt spannorm_theory/_version.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[notebooks,dask,slurm]' --group dev
 	touch $(READY)
 
 clean:
-	rm -rf .venv report
+	rm -rf .venv report dist

@@ -29,6 +29,8 @@ ALLOWED = {
     "A_{ij}^3": "third power sum of a row, from expanding tr M^2",
     "v_l=4(1-c_l^2)": "two residual sums of 2w(2-w)/d with 1-w = c",
     "GPT-2": "a name",
+    "Gemma~2 and OLMo~2": "names",
+    r"95\% interval": "the library's error bars",
 }
 
 

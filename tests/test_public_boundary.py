@@ -157,7 +157,7 @@ def test_messages_say_what_is_wanted_and_what_came(results: dict[str, Any]) -> N
         (lambda: st.simulate(ARCH, engine=None), "unknown engine None; known: auto, explicit, implicit"),
         (lambda: st.spectra(ARCH, networks=2.5), "networks must be an integer of at least 0, got 2.5"),
         (lambda: st.spectra(ARCH, layers=[3]), "layers must be an integer from 0 to 2, got 3"),
-        (lambda: st.derive("pre-norm").asymptotics()["identity_gain"], "did you mean identity gain"),
+        (lambda: st.derive("pre-norm").asymptotics()["identity gain"], "did you mean identity_gain"),
         (lambda: st.write_latex([results["ensemble"]], "t.tex"), "Verification that verify returns, got Ens"),
         (
             lambda: st.plot.depth_profile(table, "variance", stream=7),

@@ -45,8 +45,8 @@ st.derive("post-norm")
 for name in ("post-norm", "span-norm"):
     recursion = st.derive(name)
     print(name)
-    print("  skip path:     ", recursion.asymptotics()["identity gain"])
-    print("  whole gradient:", recursion.asymptotics()["gradient at the embedding"])
+    print("  skip path:     ", recursion.asymptotics()["identity_gain"])
+    print("  whole gradient:", recursion.asymptotics()["gradient_at_embedding"])
 
 # %% [markdown]
 # ## Closed forms and laws

@@ -57,7 +57,7 @@ for result in found:
 
 # %%
 for name in PLACEMENTS:
-    law = str(st.derive(name).asymptotics()["(1-rho_L)/(1-rho_0)"])
+    law = str(st.derive(name).asymptotics()["collapse"])
     print(f"{name:14s}", law.split(", constant")[0])
 
 # %% [markdown]
@@ -148,10 +148,10 @@ st.plot.panels({st.placements()[name].title: mapped(name) for name in ("post-nor
 rows = {}
 for rule in rules[:3]:
     result = st.verify(st.Architecture("post-norm", rule, **SHAPE), networks=FEW)
-    theory, mean = st.value_at(result, "token_cosine"), st.value_at(result.ensemble, "token_cosine")
+    theory, mean = (1 - st.value_at(one, "token_cosine") for one in (result, result.ensemble))
     at_output = result.table.query("quantity == 'token_cosine' and stream == '0'").iloc[-1]
-    rows[rule] = {"theory": theory, "Monte Carlo": mean, "SE": at_output["se"]}
-pd.DataFrame(rows).T.round(4)
+    rows[rule] = {"1 − ρ, theory": theory, "1 − ρ, Monte Carlo": mean, "SE": at_output["se"]}
+pd.DataFrame(rows).T.map("{:.2g}".format)
 
 # %% [markdown]
 # ## Which gradients die first

@@ -89,6 +89,10 @@ st.plot.comparison(found, quantities)
 Markdown(st.plot.caption(found, quantities, figure="comparison"))
 
 # %% [markdown]
+# Our design's curves lie on PostNorm's. It leaves out PostNorm's norm between the two branches, which would
+# divide the stream and, as a consequence, what the feed-forward branch adds by one factor, and the last
+# norm does not see a factor. That is exact where the activation is ReLU, and nearly so with GELU.
+#
 # ## A scaling rule of your own
 #
 # A rule returns what it multiplies, as expressions in the layer l, the depth L and the width d. This one

@@ -62,6 +62,8 @@ def ratio(study: pd.DataFrame) -> Figure:
             se = rows["sd"] / (np.sqrt(study.attrs["networks"]) * rows["geometric"])
             ax.errorbar(x, 1 / rows["geometric"], se, **replace(style, hollow=True).points, elinewidth=0.8)
             ax.set(xscale="log", xlabel="depth over width, $L/d$", title=placement_title(placement))
+            ax.set_xticks(x, [f"{share:.2g}" for share in x])
+            ax.minorticks_off()
             ax.grid(visible=True, color="0.92", linewidth=0.5)
         axes[0].set_ylabel(r"$\gamma_0$, Monte Carlo over theory")
     return figure

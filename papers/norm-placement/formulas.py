@@ -97,7 +97,7 @@ def _bound(placement: str, which: int) -> Callable[[], Any]:
     """One block's factor in the library's bounds on a gradient ratio: what one more block does."""
 
     def factor() -> Any:
-        whole = st.derive(placement).bounds()["gamma_0/gamma_L"][which]
+        whole = st.derive(placement).bounds()["gradient_ratio"][which]
         return simplify(whole.subs(L, 3) / whole.subs(L, 2))
 
     return factor
@@ -105,7 +105,7 @@ def _bound(placement: str, which: int) -> Callable[[], Any]:
 
 ONE = Integer(1)
 BOTH = times(plus(ONE, SA), plus(ONE, SF))
-RATIO, COLLAPSE, GAIN = "gamma_0/gamma_L", "(1-rho_L)/(1-rho_0)", "identity gain"
+RATIO, COLLAPSE, GAIN = "gradient_ratio", "collapse", "identity_gain"
 
 FORMULAS = (
     Formula("PostRatio", "thm:forms", over(times(plus(ONE, WA), plus(ONE, WF)), BOTH), _step("post-norm")),

@@ -106,11 +106,11 @@ def _rule(name: str) -> str:
 def _laws(placement: str, rule: str) -> list[str]:
     found = st.derive(placement, rule).asymptotics()
     streams = sorted(
-        {name.removeprefix("identity gain").strip() for name in found if name.startswith("identity")}
+        {name.removeprefix("identity_gain").strip("_") for name in found if name.startswith("identity")}
     )
-    moments = [f"q_{s}{s} at l=L" if s else "q at l=L" for s in streams]
-    gains = [f"identity gain {s}".strip() for s in streams]
-    one = [found["gradient at the embedding"], found.get("(1-rho_L)/(1-rho_0)")]
+    moments = [f"q_{s}{s}" if s else "q" for s in streams]
+    gains = [f"identity_gain_{s}".strip("_") for s in streams]
+    one = [found["gradient_at_embedding"], found.get("collapse")]
     return [_cell(found[m] for m in moments), _cell(one[:1]), _cell(one[1:]), _cell(found[g] for g in gains)]
 
 

@@ -14,6 +14,7 @@ from sympy import Expr, Integer, Rational, expand, factor, log
 
 from ..base import symbols
 from ..base.errors import NoClosedForm
+from ..base.formulas import BALANCED, COLLAPSE, EMBEDDING, IDENTITY, RATIO, of_stream
 from ..derivation.closed_forms import Pairs
 from ..derivation.rank_collapse import collapse_factor, collapse_ratio, factor_at, opening_factor
 from ..derivation.recurrence import Recurrence
@@ -26,12 +27,6 @@ from .of_products import moment_by_recurrence, product_of_blocks
 
 L = symbols.depth
 
-#: names of laws that are not the growth of a moment; the gradient at the embedding is that for a unit
-#: gradient at the model's output, and RATIO for one at the last stream
-EMBEDDING, RATIO = "gradient at the embedding", "gamma_0/gamma_L"
-BALANCED = "gradient at the embedding, omega = sigma"
-COLLAPSE = "(1-rho_L)/(1-rho_0)"
-
 
 def laws(recurrence: Recurrence) -> dict[str, Growth | str]:
     """Growth of each stream moment at l = L, of the gradient at the embedding for a unit gradient at the
@@ -39,19 +34,19 @@ def laws(recurrence: Recurrence) -> dict[str, Growth | str]:
     token alignment, and of the identity gain."""
     result: dict[str, Growth | str] = {}
     for pair in recurrence.step.pairs:
-        name = f"{recurrence.block.moment(*pair)} at l=L"
-        result[name] = _attempt(partial(moment_law, recurrence, pair))
-    single = len(recurrence.step.trace.streams) == 1
+        result[str(recurrence.block.moment(*pair))] = _attempt(partial(moment_law, recurrence, pair))
+    streams = len(recurrence.step.trace.streams)
     result[EMBEDDING] = _attempt(partial(embedding_law, recurrence))
-    if single:
+    if streams == 1:
         result[RATIO] = _attempt(partial(ratio_law, recurrence))
     result[BALANCED] = _attempt(partial(balanced_law, recurrence))
     result[COLLAPSE] = _attempt(partial(collapse_law, recurrence))
-    for stream in range(len(recurrence.step.trace.streams)):
-        if not single:
-            result[f"{COLLAPSE} {stream}"] = _attempt(partial(differences_law, recurrence, stream))
-        name = "identity gain" if single else f"identity gain {stream}"
-        result[name] = _attempt(partial(identity_law, recurrence, stream))
+    for stream in range(streams):
+        if streams > 1:
+            result[of_stream(COLLAPSE, stream, streams)] = _attempt(
+                partial(differences_law, recurrence, stream)
+            )
+        result[of_stream(IDENTITY, stream, streams)] = _attempt(partial(identity_law, recurrence, stream))
     return result
 
 

@@ -35,6 +35,7 @@ class Atlas:
     """Every cell, in the order of placements, then scaling rules.
 
     Attributes:
+        cells: one for each pair of placement and rule: architecture, laws, shares, bounds, checks.
         depths: of the shares.
         networks: of the Monte Carlo sample; 0 where none was run.
     """
@@ -60,7 +61,11 @@ class Atlas:
 
     def summary(self) -> str:
         """Numbers of cells, of laws by the outcome of their check, and of Monte Carlo comparisons, in one
-        line."""
+        line.
+
+        Returns:
+            one line.
+        """
         laws = [f for cell in self.cells for f in cell.found.values()]
         counts = {status: sum(f.status == status for f in laws) for status in (OK, "later", FAILED)}
         text = (
@@ -78,10 +83,12 @@ class Atlas:
         """Write atlas.html, atlas.csv and atlas.tex into the folder ``out``; other files in it stay.
 
         Args:
+            out: the folder, made if it does not exist.
             menu: links at the side of the page, as address and text.
 
         Returns:
             the folder's path.
+
         Raises:
             InputError: it cannot be written.
         """
@@ -160,19 +167,32 @@ def atlas(
     depth 10^4 (:mod:`spannorm_theory.atlases.check`); what has no law is fitted to that iteration and marked.
     Pairs that a rule refuses, or cannot be applied to, are left out.
 
+    Source: docs/theory.md, section 12.
+
     Args:
         placements, scalings: registered names, one or several; None takes all.
         depths: of the branch shares and cosines; bounds are given at the first.
-        networks: of a Monte Carlo verification of ``sample`` cells spread over the table; 0 runs none.
+        networks: of a Monte Carlo verification of some cells; 0 runs none.
+        sample: how many cells that is, spread over the table.
         seed: of that verification.
         seconds: CPU time after which a cell is given up and reported.
         workers: processes; None takes one for each core.
+        progress: show a progress bar.
         fields: further fields of :class:`~spannorm_theory.spec.architecture.Architecture`. Depth and width
         are
             those of the Monte Carlo.
 
+    Returns:
+        an :class:`Atlas`.
+
     Raises:
         InputError: a name or field that no architecture can have, or another value that cannot be used.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> found = st.atlas("pre-norm", "unit")
+        >>> found.table.loc[0, ["forward_law", "gradient_origin"]].tolist()
+        ['L', 'derived']
     """
     order = tuple(
         sorted({arguments.whole("depths", d, 1) for d in arguments.items("depths", depths, "integers")})

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ..asymptotics.laws import COLLAPSE
+from ..base.formulas import COLLAPSE
 from ..render import mathml
 from ..render.html import Cell as Entry
 from ..render.html import document, power_of_ten
@@ -36,8 +36,8 @@ def page(
         menu: links at the side, as address and text.
     """
     laws = {
-        "Forward": mathml.name("q at l=L"),
-        "Gradient": mathml.name("gamma at l=0"),
+        "Forward": mathml.name("q", "L"),
+        "Gradient": mathml.name("gamma", "0"),
         "Tokens": mathml.name(COLLAPSE),
         "Identity gain": "",
     }

@@ -81,7 +81,12 @@ class Audit:
         return first_departure(self.verification)
 
     def summary(self) -> str:
-        """The verdict, and a line for each thing that it rests on."""
+        """The verdict, and a line for each thing that it rests on.
+
+        Returns:
+            lines: the verdict with what the module is held against; the rule of each role; each deviation;
+            the networks against the theory; what is not modelled.
+        """
         lines = [
             f"{self.probe.name}: {self.verdict.upper()}, against {self.source}",
             f"  {self.reading.words()}",
@@ -115,12 +120,22 @@ class Audit:
         return self.summary()
 
     def assert_healthy(self) -> None:
-        """Raise an ``AssertionError`` with the summary unless the verdict is "healthy"."""
+        """Raise an ``AssertionError`` with the summary unless the verdict is "healthy".
+
+        Raises:
+            AssertionError: the verdict is "departs" or "undecided"; its text is the summary.
+        """
         if self.verdict != HEALTHY:
             raise AssertionError(self.summary())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values and tables, for JSON."""
+        """Plain values and tables, for JSON.
+
+        Returns:
+            ``module``, ``verdict``, ``source``, ``expected`` (text form); ``deviations``, each with ``what``,
+            ``blocks`` and ``sentence``; ``outcome``, ``first_block`` and ``suspect`` of the networks;
+            ``read``, as of :meth:`Reading.to_dict`; ``table``, that of the verification.
+        """
         return {
             "module": self.probe.name,
             "verdict": self.verdict,
@@ -138,7 +153,17 @@ class Audit:
         }
 
     def write_html(self, path: str | Path) -> Path:
-        """Write the audit as one page that reads offline; returns its path."""
+        """Write the audit as one page that reads offline; returns its path.
+
+        Args:
+            path: of the file; one that is there is replaced.
+
+        Returns:
+            the path.
+
+        Raises:
+            InputError: it cannot be written.
+        """
         departures = [str(one) for one in self.deviations]
         if self.verification.verdict == DISAGREES:
             departures.append(self._departure())
@@ -162,6 +187,11 @@ def audit(
     """Check a model that is about to be trained: its initialisation against what is expected of it, and its
     forward and backward pass against the theory.
 
+    The blocks of the example are copies of one layer, as ``nn.TransformerEncoder`` makes them; the audit says
+    so.
+
+    Source: docs/your_model.md.
+
     Args:
         build: a function of a seed that makes a fresh network, or it and its inputs.
         inputs, tokens, blocks, seed, progress: those of :func:`.probe.probe`.
@@ -174,9 +204,28 @@ def audit(
         fields: fields of an architecture that the module does not show, but for those of a loss or of
             dropout.
 
+    Returns:
+        an :class:`Audit`; ``print`` shows its summary, and ``assert_healthy`` is for tests.
+
     Raises:
         InputError: what ``read`` and ``probe`` refuse, or sizes that are not those of ``expected``.
         NonFiniteError: a measurement is infinite or undefined.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> from torch import nn
+        >>> def build(seed):
+        ...     layer = nn.TransformerEncoderLayer(
+        ...         32, 2, 128, 0.0, "gelu", batch_first=True, norm_first=True, bias=False
+        ...     )
+        ...     blocks = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        ...     return nn.Sequential(nn.Embedding(50, 32), blocks)
+        ...
+        >>> found = st.audit(build, networks=4, tokens=8, progress=False)
+        >>> print(found.deviations[0])
+        All blocks hold the same numbers: they were copied from one, and are not independent draws
+        >>> found.verdict
+        'departs'
     """
     require_buildable(build)
     require_probed(fields)

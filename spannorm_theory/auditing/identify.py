@@ -67,6 +67,8 @@ class Identification:
     Attributes:
         candidates: by distance, the nearest first; designs that are equal at initialisation are one.
         left_out: placements that could not be held against the module, with the reason.
+        reading: what the tensors of one network say (:class:`~spannorm_theory.Reading`).
+        probe: what the networks do (:class:`~spannorm_theory.Probe`).
     """
 
     candidates: tuple[Candidate, ...]
@@ -102,7 +104,11 @@ class Identification:
         return pd.DataFrame(rows, columns=["placement", "ties", "distance", "fits"])
 
     def words(self) -> str:
-        """The best in one sentence, with what tells it from the next."""
+        """The best in one sentence, with what tells it from the next.
+
+        Returns:
+            one sentence.
+        """
         if not self.candidates:
             return "none of the placements could be held against this module"
         alike = self._alike
@@ -138,6 +144,8 @@ def identify(
 ) -> Identification:
     """Hold every placement of the catalogue, with the gains of the module's tensors, against its profile.
 
+    Source: docs/your_model.md.
+
     Args:
         build, inputs, networks, tokens, blocks, seed, progress: those of :func:`.probe.probe`; a module alone
             is one network, from which nothing can be told.
@@ -148,6 +156,20 @@ def identify(
 
     Raises:
         InputError: fewer than 3 networks, or what ``read`` and ``probe`` refuse.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> from torch import nn
+        >>> def build(seed):
+        ...     layer = nn.TransformerEncoderLayer(
+        ...         32, 2, 128, 0.0, "gelu", batch_first=True, norm_first=True, bias=False
+        ...     )
+        ...     blocks = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        ...     return nn.Sequential(nn.Embedding(50, 32), blocks)
+        ...
+        >>> found = st.identify(build, networks=4, tokens=8, progress=False)
+        >>> list(found.table.columns)
+        ['placement', 'ties', 'distance', 'fits']
     """
     require_buildable(build)
     if isinstance(build, nn.Module):

@@ -41,6 +41,15 @@ class Probe:
         samples: ``(stream, quantity)`` to an array (networks, layers), natural logarithms where the quantity
             is logarithmic, as of :class:`.ensemble.Ensemble`; NaN at layers without a matrix of that role.
         matrices: of each block of the last network.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> from torch import nn
+        >>> blocks = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        >>> module = nn.Sequential(nn.Embedding(5, 4), blocks, nn.Linear(4, 5))
+        >>> found = st.probe(module, tokens=2, progress=False)
+        >>> found.blocks, found.depth, found.networks
+        ('1', 2, 1)
     """
 
     networks: int
@@ -98,6 +107,8 @@ def probe(
     The module is left as it was found: hooks removed, gradients, flags, buffers and modes its own, and the
     global random generators where they stood.
 
+    Source: docs/your_model.md.
+
     Args:
         build: a function of a seed that makes a fresh network (or a network and its inputs), with torch's
         seed
@@ -106,6 +117,8 @@ def probe(
             function of the seed that returns one of these, called anew for each network; None draws
             ``sequences`` of ``tokens`` uniform ids for each network.
         networks: how many to build, at least 1 (2 for standard errors); a module is always one.
+        tokens: length of the sequences of ids that are drawn where no inputs are given.
+        sequences: of one network and step.
         blocks: the path of the list of blocks in the module, or of one module whose calls are the blocks;
         None
             finds the list.
@@ -123,6 +136,20 @@ def probe(
         InputError: a value that cannot be used, a module that fails on its inputs, or one in which no single
             stream is found, with what to say instead.
         NonFiniteError: a measurement is infinite or undefined.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> from torch import nn
+        >>> def build(seed):
+        ...     layer = nn.TransformerEncoderLayer(
+        ...         32, 2, 128, 0.0, "gelu", batch_first=True, norm_first=True, bias=False
+        ...     )
+        ...     blocks = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        ...     return nn.Sequential(nn.Embedding(50, 32), blocks)
+        ...
+        >>> found = st.probe(build, networks=4, tokens=8, progress=False)
+        >>> found.samples["0", "variance"].shape
+        (4, 3)
     """
     require_buildable(build)
     networks, seed = arguments.whole("networks", networks, 1), arguments.seed(seed)

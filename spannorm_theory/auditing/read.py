@@ -70,6 +70,12 @@ class Reading:
     def architecture(self, placement: str) -> Architecture:
         """The architecture with its norms placed otherwise, and the gains of the tensors.
 
+        Args:
+            placement: a registered name.
+
+        Returns:
+            the architecture; its scaling rule states the gains where no named rule gives them.
+
         Raises:
             InputError: no architecture of that placement has the fields that the module shows.
         """
@@ -78,11 +84,19 @@ class Reading:
         return self.scheme.of(arch)
 
     def words(self) -> str:
-        """The rule that each role follows, in one line."""
+        """The rule that each role follows, in one line.
+
+        Returns:
+            one line, as "std 0.02 on attn.query, ...".
+        """
         return in_words(self.rules.values())
 
     def text(self) -> str:
-        """The module, its rules in words, its architecture, and a line for each gap and note."""
+        """The module, its rules in words, its architecture, and a line for each gap and note.
+
+        Returns:
+            text of several lines.
+        """
         blocks = self.table["layer"].max() + 1
         lines = [f"{self.name}: {blocks} blocks in {self.blocks!r}", f"  {self.words()}"]
         if self.arch is not None:
@@ -95,7 +109,12 @@ class Reading:
         return self.text()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values, for JSON.
+
+        Returns:
+            ``name``, ``blocks``, ``words``, ``architecture`` (text form, or None), ``gaps``, each with
+            ``feature`` and ``effect``, and the tables ``table`` and ``norms``.
+        """
         return {
             "name": self.name,
             "blocks": self.blocks,
@@ -122,7 +141,10 @@ def read(
     The module is run without gradients, to see whether it is causal and what its first block is given; norms
     are tried on random numbers. It is left as it was found.
 
+    Source: docs/your_model.md.
+
     Args:
+        model: a torch module; one network of it.
         tokens: length of the sequences on which it is run, and of the architecture.
         inputs, blocks, seed: those of :func:`.probe.probe`.
         fields: fields of :class:`~spannorm_theory.Architecture` that the module does not show, as
@@ -135,6 +157,20 @@ def read(
     Raises:
         InputError: no module, one whose parameters hold no numbers, one that fails on its inputs, or one in
             which no single stream is found.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> from torch import nn
+        >>> def build(seed):
+        ...     layer = nn.TransformerEncoderLayer(
+        ...         32, 2, 128, 0.0, "gelu", batch_first=True, norm_first=True, bias=False
+        ...     )
+        ...     blocks = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        ...     return nn.Sequential(nn.Embedding(50, 32), blocks)
+        ...
+        >>> found = st.read(build(0), tokens=8)
+        >>> sorted(found.rules)
+        ['attn.key', 'attn.output', 'attn.query', 'attn.value', 'ffn.down', 'ffn.up']
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model must be a torch.nn.Module, got {shown(model)}")

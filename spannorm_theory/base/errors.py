@@ -14,7 +14,16 @@ LONGEST = 1600
 
 
 class SpannormError(ValueError):
-    """Base of every error that the toolkit raises on purpose; its message is one line."""
+    """Base of every error that the toolkit raises on purpose; its message is one line.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> try:
+        ...     st.Architecture("pre-norn")
+        ... except st.SpannormError as error:
+        ...     print(error)
+        unknown placement 'pre-norn'; did you mean pre-norm or span-norm or post-norm?
+    """
 
     def __init__(self, message: str) -> None:
         line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))

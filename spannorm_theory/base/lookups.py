@@ -41,6 +41,11 @@ def value_at(
 
     Raises:
         InputError: no such table, quantity, stream or layer, or several architectures are in question.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> st.value_at(st.predict("post-norm depth=2 width=64 heads=2 tokens=8"), "variance", layer=-1)
+        1.0
     """
     values = curve(table, quantity, stream=stream, **keys)
     layers = values.index.tolist()
@@ -71,6 +76,11 @@ def depth_where(
 
     Raises:
         InputError: that of :func:`value_at`, or no number.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> st.depth_where(st.predict("pre-norm depth=4 width=64 heads=2 tokens=8"), "variance", above=1.5)
+        1
     """
     if above is None and below is None:
         raise InputError("say above= or below= which number; depth_where looks for the first layer there")

@@ -46,6 +46,8 @@ class Registry(Mapping[str, T]):
     def __init__(self, kind: str, reserved: tuple[str, ...] = ()) -> None:
         self.kind, self._reserved = kind, reserved
         self._entries: dict[str, T] = {}
+        #: whether a definition is tried before it is taken
+        self.trying = True
 
     def add(self, entry: T, *, replace: bool = False) -> T:
         """Register ``entry``; a name that is taken is refused unless ``replace`` is set, and one that no text
@@ -66,6 +68,15 @@ class Registry(Mapping[str, T]):
             yield
         finally:
             self._entries = kept
+
+    @contextmanager
+    def shipping(self) -> Iterator[None]:
+        """Take the definitions of the package as they are: its tests try them, not every process."""
+        self.trying = False
+        try:
+            yield
+        finally:
+            self.trying = True
 
     def __repr__(self) -> str:
         """The names."""

@@ -6,6 +6,7 @@ from sympy import Expr, Integer, Poly, Symbol, factor, gamma, harmonic, zoo
 
 from ..base import symbols
 from ..base.errors import NoClosedForm
+from ..base.formulas import RATIO
 from ..derivation.recurrence import Recurrence
 
 ZERO = Integer(0)
@@ -66,7 +67,7 @@ def closed_bounds(recurrence: Recurrence) -> dict[str, tuple[Expr, Expr]]:
     if all(monotone(r, sigma) in (0, -1) and monotone(r, omega) in (0, 1) for r in blocks):
         bounds = _ordered(whole, {omega: ZERO}, {sigma: ZERO})
         if not any(bound.has(zoo) for bound in bounds):  # a norm behind a vanishing branch
-            result["gamma_0/gamma_L"] = bounds
+            result[RATIO] = bounds
     return result
 
 

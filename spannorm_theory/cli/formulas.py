@@ -10,7 +10,9 @@ from .given import require_read
 
 def add(commands: Commands) -> None:
     """Add the two commands to the parser."""
-    commands.add("list", "Registered placements, scaling rules and activations, with sources.", _list)
+    text = "Registered placements, scaling rules and activations, with sources."
+    listed = commands.add("list", text, _list)
+    listed.add_argument("--formulas", action="store_true", help="with blocks and factors below each line")
     text = "Recursion, closed forms and large-depth laws of a placement."
     derive = commands.add("derive", text, _derive)
     derive.add_argument("placement", help="a norm placement (see: spannorm list)")
@@ -20,10 +22,15 @@ def add(commands: Commands) -> None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from ..base.jsontext import to_json
     from ..render.listing import as_text, listing
 
-    print(to_json(listing(), indent=1) if args.json else as_text(listing()))
+    if args.json:
+        from ..base.jsontext import to_json  # loads pandas, which a table for people does not need
+
+        require_read(args, "--json", ())
+        print(to_json(listing(), indent=1))
+    else:
+        print(as_text(listing(args.formulas)))
     return 0
 
 

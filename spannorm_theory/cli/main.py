@@ -10,6 +10,7 @@ that ``--help`` answers at once.
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,9 @@ from . import atlas, audit, bench, claims, compare, formulas, model, profiles, r
 from .ends import ended
 from .flags import Commands
 from .parser import Parser, require_command
+
+#: objects after which Python looks for garbage: imports make hundreds of thousands, and all of them stay
+GARBAGE = 50_000
 
 #: in the order of ``--help``
 GROUPS = (formulas, profiles, compare, model, audit, claims, report, sweep, atlas, bench)
@@ -40,8 +44,17 @@ def _parser() -> tuple[Parser, Commands]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
-    return ended(lambda: _run(sys.argv[1:] if argv is None else argv))
+    """Run one command; returns the exit status.
+
+    Args:
+        argv: the words after ``spannorm``; those of this process where none are given.
+    """
+    if argv is not None:
+        return ended(lambda: _run(argv))
+    gc.set_threshold(GARBAGE)
+    status = ended(lambda: _run(sys.argv[1:]))
+    gc.freeze()  # no search for garbage in what ends with the process
+    return status
 
 
 def _run(argv: Sequence[str]) -> int:

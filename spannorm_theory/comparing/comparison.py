@@ -56,13 +56,20 @@ class Comparison:
 
         Args:
             width: in inches; None for a column of the style in force.
+
+        Returns:
+            the figure.
         """
         from .figure import figure
 
         return figure(self._measures, self._samples, self.networks, width)
 
     def summary(self) -> str:
-        """The table's main columns and the sentences, for a terminal."""
+        """The table's main columns and the sentences, for a terminal.
+
+        Returns:
+            text of several lines.
+        """
         return text(self.table, self.sentences)
 
     def __repr__(self) -> str:
@@ -120,6 +127,13 @@ def compare(
 
     Raises:
         InputError: no candidate, one twice, or a name or field that no architecture can have.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> fields = {"depth": 8, "width": 64, "heads": 2, "tokens": 8}
+        >>> found = st.compare(["post-norm", "pre-norm"], laws=False, progress=False, **fields)
+        >>> sorted(found.table["placement"])
+        ['post-norm', 'pre-norm']
     """
     found = candidates(archs, like, fields)
     count = 0 if networks is None else arguments.whole("networks", networks, 3, why="for a standard error")

@@ -6,7 +6,7 @@ norms over that at the embedding, read upwards from the first block.
 
 from __future__ import annotations
 
-from math import exp, isfinite, isnan, log, log10
+from math import exp, floor, isfinite, isnan, log, log10
 
 import numpy as np
 
@@ -108,8 +108,14 @@ def number(log_value: float) -> str:
         return "unknown"
     tens = log_value / log(10)
     if not -5 < tens < 6:
-        return "0" if tens == -np.inf else f"10^{tens:.0f}"
+        return "0" if tens == -np.inf else _scientific(tens)
     return _short(exp(log_value), 3)
+
+
+def _scientific(tens: float) -> str:
+    """A number from its logarithm to base ten, such as 1.2e7."""
+    mantissa, power = round(10 ** (tens % 1), 1), floor(tens)
+    return f"1.0e{power + 1}" if mantissa == 10 else f"{mantissa:.1f}e{power}"
 
 
 def _percent(share: float) -> str:

@@ -11,6 +11,7 @@ from sympy import Eq, Expr, Integer, Mul, Symbol, factor, sqrt
 
 from ..base import arguments, symbols
 from ..base.errors import InputError, NoClosedForm, shown
+from ..base.formulas import IDENTITY, RATIO, of_stream
 from ..gaussian.activations import ACTIVATIONS
 from ..moments.one_token import BranchGain, Step, concrete_gains, constant_gains, tidy
 from ..spec.architecture import parse_placement
@@ -39,8 +40,13 @@ class Recurrence:
         """The recurrence of a placement under a scaling rule, from its definition.
 
         Args:
+            placement: a registered name, with options in brackets if it has any.
+            scaling: a registered scaling rule.
             activation: of the feed-forward branch, whose gains are then those at fan-in initialisation;
                 None keeps all four gains as symbols.
+
+        Returns:
+            the recurrence.
 
         Raises:
             UnknownNameError: a name that is not registered.
@@ -166,6 +172,13 @@ class Recurrence:
     def moment_at(self, pair: Pairs, layer: Expr) -> Expr:
         """Closed form of the moment of a pair of streams at ``layer`` >= start.
 
+        Args:
+            pair: numbers of two streams, or one twice.
+            layer: a number, or an expression in l and L.
+
+        Returns:
+            the second moment, in q_0, the gains, l and L.
+
         Raises:
             InputError: no such pair.
             NoClosedForm: there is none; the message says why.
@@ -197,6 +210,12 @@ class Recurrence:
     def gradient_ratio(self, stop: Expr = symbols.depth) -> Expr:
         """gamma_0 / gamma_stop in closed form; by default of the whole stack.
 
+        Args:
+            stop: the layer of the gradient that it is relative to.
+
+        Returns:
+            an expression in q_0, the gains and L.
+
         Raises:
             NoClosedForm: there is none; the message says why.
         """
@@ -221,6 +240,13 @@ class Recurrence:
         The product of all norm and skip factors, as often quoted for gradients. It is not the
         gradient: the branches carry most of what the norms divide away.
 
+        Args:
+            stream: number of the stream, from 0.
+            stop: the layer up to which.
+
+        Returns:
+            an expression in q_0, the gains and L.
+
         Raises:
             InputError: no such stream.
             NoClosedForm: there is none; the message says why.
@@ -232,13 +258,27 @@ class Recurrence:
         return gain * sqrt(product_of_ratios(tidy(block**2), self.start, stop))
 
     def opening_identity(self, stream: int = 0) -> Expr:
-        """Amplitude gain of the skip path up to :attr:`start`, before :attr:`step` holds."""
+        """Amplitude gain of the skip path up to :attr:`start`, before :attr:`step` holds.
+
+        Args:
+            stream: number of the stream, from 0.
+
+        Returns:
+            an expression in q_0 and the gains.
+        """
         if self.before is not None:
             return self.before.identity_gain(stream, self.start)
         return Mul(*(s.identity[stream].subs(symbols.layer, l) for l, s in enumerate(self.opening)))
 
     def block_identity(self, stream: int = 0) -> Expr:
-        """Amplitude gain of the skip path through one block from :attr:`start` on, as a function of l."""
+        """Amplitude gain of the skip path through one block from :attr:`start` on, as a function of l.
+
+        Args:
+            stream: number of the stream, from 0.
+
+        Returns:
+            an expression in the gains and l.
+        """
         block = self.step.identity[stream]
         for pair in self.step.pairs:
             state = self.step.moment(*pair)
@@ -249,18 +289,33 @@ class Recurrence:
     # --- of both ------------------------------------------------------------------------------
 
     def closed_form(self) -> ClosedForms:
-        """Every quantity that has a closed form, and the reason for each that has none."""
+        """Every quantity that has a closed form, and the reason for each that has none.
+
+        Returns:
+            formulas in l by name: ``q``, or ``q_00``, ``q_01``, ... of several streams; ``gradient_ratio``,
+            gamma_0/gamma_L of one stream; ``identity_gain``, or ``identity_gain_0``, ... of several.
+            ``found`` and ``missing`` (with reasons) are its dictionaries, ``start`` the layer from which on
+            it holds.
+
+        Raises:
+            NoClosedForm: there is none, when a name is asked for.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> st.derive("pre-norm").closed_form()["identity_gain"]
+            1
+        """
         found: dict[str, Expr] = {}
         missing: dict[str, str] = {}
         for pair in self.step.pairs:
             name = str(self.block.moment(*pair))
             attempt(partial(self.moment_at, pair, symbols.layer), name, found, missing)
         if len(self.step.trace.streams) == 1:
-            attempt(self.gradient_ratio, "gamma_0/gamma_L", found, missing)
+            attempt(self.gradient_ratio, RATIO, found, missing)
         else:
-            missing["gradient ratio"] = "the gradients of several streams mix in every block"
+            missing[RATIO] = "the gradients of several streams mix in every block"
         for stream in range(len(self.step.trace.streams)):
-            name = "identity gain" if len(self.step.trace.streams) == 1 else f"identity gain {stream}"
+            name = of_stream(IDENTITY, stream, len(self.step.trace.streams))
             attempt(partial(self.identity_gain, stream), name, found, missing)
         return ClosedForms(found, missing, self.start)
 
@@ -269,6 +324,9 @@ class Recurrence:
 
         The difference is a sum over the block's branches of (omega^2 - sigma^2) times something
         positive: K is conserved exactly when omega = sigma in every branch.
+
+        Returns:
+            both expressions, in the moments of streams and of gradients.
         """
         block = self.block
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from scipy.special import erf, expit, ndtr
 
 from ..base.arguments import flag, real
 from ..base.callables import require_callable
@@ -73,13 +72,36 @@ def activation(
 ) -> Activation:
     """Register an activation; without a closed-form ``kernel`` its moments come by quadrature.
 
+    Source: docs/theory.md, T5.1 to T5.6.
+
     Args:
+        name: letters, digits, dots, dashes and underscores, at most 60.
+        function: phi of a numpy array of any shape; returns one of the same shape.
+        torch_function: phi of a tensor; Monte Carlo differentiates it.
+        title: how tables and figures call it; None for the name.
+        source: where it was published.
+        kernel: its Gaussian kernel (:class:`~spannorm_theory.gaussian.closed_forms.Kernel`) in closed form;
+            None for a Hermite series.
         gated: the branch is phi(x W_gate) * (x W_up + up_offset), not phi(x W_up).
+        up_offset: number a of a gated branch phi(x W_gate) * (x W_up + a).
+        replace: whether a name that is taken is defined anew.
+
+    Returns:
+        the registered entry.
 
     Raises:
         InputError: a name that is taken or that text forms cannot hold, a ``function`` that does not map an
             array to finite numbers of its shape, not all zero, a ``kernel`` of another function, or an
             ``up_offset`` of what is not gated.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> import numpy as np
+        >>> softplus = st.activation(
+        ...     "softplus", lambda x: np.logaddexp(0, x), lambda x: x.exp().log1p(), replace=True
+        ... )
+        >>> round(float(softplus.kernel.value(1.0, 1.0, 1.0)), 4)
+        0.9212
     """
     require_usable("activation", name, BRANCHES)
     require_source(title or name, source)
@@ -87,21 +109,39 @@ def activation(
     require_callable(function, what, "a function of numpy arrays")
     require_callable(torch_function, what, "a function of tensors, too")
     on_arrays = OnArrays(name, function)
-    tried = on_arrays(GRID)
-    if not np.isfinite(tried).all() or not tried.any():
-        raise InputError(f"{what} must map an array to finite numbers of the same shape, not all zero")
-    if kernel is None:
-        kernel = HermiteSeries(on_arrays, name)
-    else:
-        require_kernel(name, kernel, on_arrays)
+    if ACTIVATIONS.trying:
+        require_numbers(name, on_arrays, kernel)
     offset = real("up_offset", up_offset)
     if offset and not flag("gated", gated):
         raise InputError(f"{what} is not gated, and has no up_offset; set gated=True")
     on_tensors = OnTensors(name, torch_function)
     entry = Activation(
-        name, title or name, source, on_arrays, on_tensors, kernel, flag("gated", gated), offset
+        name=name,
+        title=title or name,
+        source=source,
+        function=on_arrays,
+        torch_function=on_tensors,
+        kernel=HermiteSeries(on_arrays, name) if kernel is None else kernel,
+        gated=flag("gated", gated),
+        up_offset=offset,
     )
     return ACTIVATIONS.add(entry, replace=replace)
+
+
+def require_numbers(name: str, function: Callable[[Array], Array], kernel: Kernel | None = None) -> None:
+    """Refuse a function that no branch can use, and a kernel that is not its own.
+
+    Raises:
+        InputError: ``function`` does not map an array to finite numbers of its shape, not all zero, or
+            ``kernel`` is of another function.
+    """
+    tried = function(GRID)
+    if not np.isfinite(tried).all() or not tried.any():
+        raise InputError(
+            f"the activation {name!r} must map an array to finite numbers of the same shape, not all zero"
+        )
+    if kernel is not None:
+        require_kernel(name, kernel, function)
 
 
 def _relu(x: Array) -> Array:
@@ -113,7 +153,7 @@ def _relu2(x: Array) -> Array:
 
 
 def _gelu(x: Array) -> Array:
-    return np.asarray(x * ndtr(x))
+    return np.asarray(x * _special("ndtr")(x))
 
 
 def _tanh_gelu(x: Array) -> Array:
@@ -121,7 +161,18 @@ def _tanh_gelu(x: Array) -> Array:
 
 
 def _silu(x: Array) -> Array:
-    return np.asarray(x * expit(x))
+    return np.asarray(x * _special("expit")(x))
+
+
+def _erf(x: Array) -> Array:
+    return np.asarray(_special("erf")(x))
+
+
+def _special(name: str) -> Callable[[Array], Array]:
+    """A function of scipy.special, which a list of activations does not load."""
+    from scipy import special
+
+    return cast("Callable[[Array], Array]", getattr(special, name))
 
 
 #: slope at which a sigmoid stands for the normal distribution function
@@ -129,7 +180,7 @@ QUICK = 1.702
 
 
 def _quick_gelu(x: Array) -> Array:
-    return np.asarray(x * expit(QUICK * x))
+    return np.asarray(x * _special("expit")(QUICK * x))
 
 
 def _torch_quick_gelu(x: Any) -> Any:
@@ -177,7 +228,7 @@ _KNOWN: tuple[tuple[str, str, str, _Parts], ...] = (
     ("quick-gelu", "GELU by a sigmoid", _HENDRYCKS, _QUICK),
     ("silu", "SiLU", "arXiv:1702.03118", _SILU),
     ("tanh", "tanh", "classical", (np.tanh, _method("tanh"), tanh_kernel())),
-    ("erf", "erf", "arXiv:2604.11890", (erf, _method("erf"), erf_kernel())),
+    ("erf", "erf", "arXiv:2604.11890", (_erf, _method("erf"), erf_kernel())),
     ("linear", "linear", "theory", (_identity, _identity, linear_kernel())),
 )
 _GATED: tuple[tuple[str, str, str, _Parts, float], ...] = (
@@ -188,16 +239,17 @@ _GATED: tuple[tuple[str, str, str, _Parts, float], ...] = (
     # gpt-oss clamps both factors at 7, which pre-activations behind a norm do not reach: left out
     ("swiglu-oss", "SwiGLU of gpt-oss, (up + 1) gate", _OSS, _QUICK, 1.0),
 )
-for _name, _title, _source, (_function, _torch, _kernel) in _KNOWN:
-    activation(_name, _function, _torch, title=_title, source=_source, kernel=_kernel)
-for _name, _title, _source, (_function, _torch, _kernel), _offset in _GATED:
-    activation(
-        _name,
-        _function,
-        _torch,
-        title=_title,
-        source=_source,
-        kernel=_kernel,
-        gated=True,
-        up_offset=_offset,
-    )
+with ACTIVATIONS.shipping():
+    for _name, _title, _source, (_function, _torch, _kernel) in _KNOWN:
+        activation(_name, _function, _torch, title=_title, source=_source, kernel=_kernel)
+    for _name, _title, _source, (_function, _torch, _kernel), _offset in _GATED:
+        activation(
+            _name,
+            _function,
+            _torch,
+            title=_title,
+            source=_source,
+            kernel=_kernel,
+            gated=True,
+            up_offset=_offset,
+        )

@@ -83,7 +83,7 @@ def _kind(x: torch.Tensor) -> tuple[Any, ...]:
     return tuple(x.shape), x.dtype, x.device
 
 
-def require_kernel(name: str, kernel: Kernel, function: OnArrays) -> None:
+def require_kernel(name: str, kernel: Kernel, function: Callable[[Array], Array]) -> None:
     """Refuse a kernel that lacks something, or whose second moment is not that of the function.
 
     Raises:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import roots_hermitenorm
 
 from ..base.errors import AssumptionError
 from .closed_forms import Array
@@ -26,6 +25,8 @@ ROUNDING, NEGLIGIBLE = 1e-14, 1e-20
 @lru_cache(maxsize=1)
 def _hermite_rule(nodes: int, terms: int) -> tuple[Array, Array, Array]:
     """Nodes z, probability weights w and orthonormal Hermite polynomials h_k(z), k < terms, times w."""
+    from scipy.special import roots_hermitenorm
+
     z, w = roots_hermitenorm(nodes)
     w = w / w.sum()
     h = np.ones((terms, nodes))

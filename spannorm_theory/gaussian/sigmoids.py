@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import eigh_tridiagonal
 
 from .closed_forms import Array
 
@@ -144,7 +143,7 @@ def _gauss(z: Array, mass: Array) -> tuple[Array, Array]:
             rest = rest - np.array(basis).T @ (np.array(basis) @ rest)
         beta.append(float(np.linalg.norm(rest)))
         basis.append(rest / beta[-1])
-    nodes, vectors = eigh_tridiagonal(np.array(alpha), np.array(beta[:-1]))
+    nodes, vectors = np.linalg.eigh(np.diag(alpha) + np.diag(beta[:-1], 1) + np.diag(beta[:-1], -1))
     return np.exp(nodes), vectors[0] ** 2
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebvander
-from scipy.interpolate import CubicSpline
 
 from .closed_forms import Array
 
@@ -32,6 +31,8 @@ class Spline1D:
     def __init__(self, x: Array, values: Array, ends: Any = "not-a-knot") -> None:
         """The splines through ``values``, (len(x), functions); ``ends`` is ``CubicSpline``'s boundary
         condition."""
+        from scipy.interpolate import CubicSpline  # a third of a second, which a list does not need
+
         self._spline = CubicSpline(x, values, bc_type=ends)
         self._knots: list[float] = x.tolist()
         self._pieces: dict[int, list[list[float]]] = {}
@@ -57,6 +58,8 @@ class Spline2D:
 
     def __init__(self, x: Array, y: Array, values: Array, ends: Any = "not-a-knot") -> None:
         """The splines through ``values``, (len(x), len(y), functions); ``ends`` as in :class:`Spline1D`."""
+        from scipy.interpolate import CubicSpline
+
         along = CubicSpline(x, values, bc_type=ends).c
         #: (power of y, cell of y, power of x, cell of x, function)
         self._c = CubicSpline(y, along, axis=2, bc_type=ends).c

@@ -14,9 +14,9 @@ _FIELD = re.compile(r"^\s*(\w+)\s*=\s*\{+(.*?)\}+,?\s*$", re.MULTILINE)
 
 
 def papers(name: str) -> Path:
-    """A file of papers/: of the source tree, or the copy that an installed package carries."""
+    """A file of papers/: the copy that an installed package carries, or that of the source tree."""
     here = Path(__file__).parent
-    for folder in (here.parents[1] / "papers", here / "papers"):
+    for folder in (here / "papers", here.parents[1] / "papers"):
         if (folder / name).is_file():
             return folder / name
     raise InputError(f"papers/{name} is neither beside the package nor in it; reinstall spannorm_theory")

@@ -22,7 +22,13 @@ from .page import page
 @dataclass(frozen=True)
 class ClaimsReport:
     """The outcome of :func:`claims`; ``skipped`` claims need ``full``, and nothing was ``simulated`` where
-    only derivations were run."""
+    only derivations were run.
+
+    Attributes:
+        outcomes: one for each claim: the claim, its derivation, its checks and the verdict.
+        skipped: claims that need ``full``.
+        simulated: whether networks were run.
+    """
 
     outcomes: tuple[Outcome, ...]
     skipped: int
@@ -47,7 +53,11 @@ class ClaimsReport:
         return pd.DataFrame(rows)
 
     def summary(self) -> str:
-        """The counts of claims, and which verdicts changed, in one line."""
+        """The counts of claims, and which verdicts changed, in one line.
+
+        Returns:
+            one line.
+        """
         changed = [outcome.claim.id for outcome in self.outcomes if outcome.changed]
         which = f" ({', '.join(changed)})" if changed else ""
         tail = f"; {self.skipped} more with full=True" if self.skipped else ""
@@ -58,7 +68,11 @@ class ClaimsReport:
         return f"ClaimsReport: {self.summary()}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values."""
+        """The report as plain values.
+
+        Returns:
+            ``passed``, ``skipped``, ``simulated``, and ``claims``: a dictionary for each.
+        """
         return {
             "passed": self.passed,
             "skipped": self.skipped,
@@ -67,11 +81,26 @@ class ClaimsReport:
         }
 
     def write(self, path: str | Path) -> None:
-        """Write :meth:`to_dict` as JSON."""
+        """Write :meth:`to_dict` as JSON.
+
+        Args:
+            path: of the file; one that is there is replaced.
+
+        Raises:
+            InputError: it cannot be written.
+        """
         write_file(path, to_json(self.to_dict(), indent=1) + "\n")
 
     def write_page(self, path: str | Path, menu: Sequence[tuple[str, str]] = ()) -> None:
-        """Write a page of its own, readable offline; ``menu`` are links at its side, as address and text."""
+        """Write a page of its own, readable offline.
+
+        Args:
+            path: of the file; one that is there is replaced.
+            menu: links at its side, as address and text.
+
+        Raises:
+            InputError: it cannot be written.
+        """
         write_file(path, page(self.outcomes, self.simulated, menu))
 
 
@@ -87,16 +116,28 @@ def claims(
 ) -> ClaimsReport:
     """Run the recorded claims and compare each verdict with the recorded one.
 
+    Source: papers/claims.toml, whose entries name their papers.
+
     Args:
         ids: only this claim or these, whether or not they are in the quick set.
         full: all claims; else those of the quick set.
         path: another file of claims.
+        device: "auto", "cpu" or "cuda", for the networks.
         progress: show a progress bar.
         simulated: False runs derivations only: a verdict is then the recorded one where the derivation agrees
             with it, and undecided elsewhere.
 
+    Returns:
+        a :class:`ClaimsReport`.
+
     Raises:
         InputError: a claim that breaks the schema, or an unknown id.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> report = st.claims("keel-skip-product", simulated=False)
+        >>> report.summary()
+        '1 claims, 0 with another verdict than recorded'
     """
     from tqdm import tqdm
 

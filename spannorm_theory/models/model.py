@@ -15,7 +15,12 @@ ALWAYS = ("placement", "scaling", "depth", "width", "heads", "tokens")
 
 @dataclass(frozen=True)
 class Gap:
-    """A feature of a model that its architecture does not have, with what leaving it out is known to do."""
+    """A feature of a model that its architecture does not have, with what leaving it out is known to do.
+
+    Attributes:
+        feature: what the model has, in words.
+        effect: what is known of leaving it out.
+    """
 
     feature: str
     effect: str
@@ -34,6 +39,11 @@ class Model:
         source: where the configuration came from.
         gaps: what matters and is not in ``arch``, each with its effect.
         notes: what is not in ``arch`` and has no effect on what is predicted, and keys that were not read.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> st.model("gpt2").name
+        'gpt2'
     """
 
     arch: Architecture
@@ -43,7 +53,12 @@ class Model:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values, for JSON.
+
+        Returns:
+            ``name``, ``source``, ``architecture`` (text form), ``fields``, ``gaps``, each with ``feature``
+            and ``effect``, and ``notes``.
+        """
         return {
             "name": self.name,
             "source": self.source,
@@ -54,7 +69,11 @@ class Model:
         }
 
     def text(self) -> str:
-        """The fields that are not the default, each gap and note, and the text form of the architecture."""
+        """The fields that are not the default, each gap and note, and the text form of the architecture.
+
+        Returns:
+            text of several lines.
+        """
         lines = [f"{self.name}: {self.source}"]
         lines += [f"  {name:18s} {value}" for name, value in self.said.items()]
         lines += [f"not modelled: {gap}" for gap in self.gaps]

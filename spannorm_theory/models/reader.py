@@ -24,6 +24,8 @@ def from_config(config: Any, tokens: int | None = None, **fields: Any) -> Model:
     The library itself is not needed. Tokens are independent draws of ids, dropout is off, and the loss is the
     probe of :func:`~spannorm_theory.predict` unless ``fields`` say otherwise.
 
+    Source: docs/models.md.
+
     Args:
         config: a configuration object, a mapping of its keys, or the path of a JSON file or of a folder that
             holds config.json.
@@ -35,6 +37,12 @@ def from_config(config: Any, tokens: int | None = None, **fields: Any) -> Model:
 
     Raises:
         InputError: no configuration, one of a model type that is not known, or one that lacks a size.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> config = {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 2}
+        >>> str(st.from_config(config, tokens=8).arch).split()[:2]
+        ['pre-norm', 'gpt2']
     """
     values, where = mapping_of(config)
     return read(values, where, "", tokens, fields)

@@ -47,7 +47,20 @@ class Published:
 
 @lru_cache(maxsize=1)
 def published() -> Mapping[str, Published]:
-    """Every published model of the registry, by name, in the order of years."""
+    """Every published model of the registry, by name, in the order of years.
+
+    Returns:
+        a mapping from name to entry: ``year``, ``source``, ``grade`` (who published the configuration),
+        ``config`` (its keys), and ``read()``, the :class:`Model`.
+
+    Raises:
+        UnknownNameError: no such name, when the mapping is asked for it.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> st.published()["gpt2"].year
+        2019
+    """
     found: Registry[Published] = Registry("model")
     for name, entry in tomllib.loads(FILE.read_text(encoding="utf-8")).items():
         found.add(Published(name, **entry))
@@ -57,13 +70,24 @@ def published() -> Mapping[str, Published]:
 def model(name: str, tokens: int | None = None, **fields: Any) -> Model:
     """A published model, as the library that its configuration is written for initialises it.
 
+    Source: docs/models.md.
+
     Args:
         name: of the registry, such as "llama-3-8b"; ``published()`` has them all.
         tokens: length of the sequence; None for an architecture's default.
         fields: fields of :class:`~spannorm_theory.Architecture` that go over those of the model.
 
+    Returns:
+        a :class:`Model`: the architecture, its source, and the gaps.
+
     Raises:
         UnknownNameError: no such model; the message has the nearest.
         InputError: fields that the model's architecture does not take.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> found = st.model("bloom-176b", tokens=32)
+        >>> found.arch.depth, found.gaps[-1].feature
+        (70, 'ALiBi')
     """
     return published()[name].read(tokens, **fields)

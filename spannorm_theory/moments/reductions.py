@@ -68,6 +68,11 @@ def reduces_to(placement: str, scaling: str = "unit") -> tuple[Reduction, ...]:
 
     Raises:
         InputError: an unknown name, or a rule that does not belong to the placement.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> isinstance(st.reduces_to("ln-scaling"), tuple)
+        True
     """
     name, options = parse_placement(named(placement))
     PLACEMENTS[name].trace(scaling, **options)  # refuses a rule or an option by name

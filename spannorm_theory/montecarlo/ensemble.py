@@ -36,12 +36,20 @@ class Ensemble:
     """Measurements of independent random networks of one architecture.
 
     Attributes:
+        arch: what was measured.
         networks: how many were measured.
+        seed: from which the networks were drawn.
         device, engine, dtype: what was really used; ``reason`` says why that engine.
         samples: ``(stream, quantity)`` to an array (networks, layers), natural logarithms where
             ``QUANTITIES[quantity].logarithmic``. Streams are called "0", "1"; for weight gradients the
             stream is the matrix's name. By position, arrays (networks, layers, positions).
         positions: measured one by one, from 1; None where samples are averages over tokens.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> found = st.simulate("post-norm depth=2 width=64 heads=2 tokens=8", networks=4, progress=False)
+        >>> list(found.table.columns[5:10])
+        ['layer', 'stream', 'quantity', 'value', 'log_value']
     """
 
     arch: Architecture
@@ -119,9 +127,18 @@ def simulate(
         positions: those to measure by position, from 1; None for some that show all
             (:func:`.shown_positions.shown_positions`).
 
+    Returns:
+        an :class:`Ensemble`, whose ``table`` has the rows of ``predict`` with standard errors.
+
     Raises:
         InputError: a value that cannot be used, or a size that does not fit into memory.
         NonFiniteError: a measurement is infinite or undefined.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> found = st.simulate("post-norm depth=2 width=64 heads=2 tokens=8", networks=4, progress=False)
+        >>> found.samples["0", "variance"].shape
+        (4, 3)
     """
     arch, seed = architecture(arch), arguments.seed(seed)
     networks, first = arguments.whole("networks", networks, 1), arguments.whole("first", first)

@@ -56,7 +56,7 @@ def _closed(cell: Cell) -> Iterator[Formula]:
 def _laws(cell: Cell) -> Iterator[Formula]:
     for name, law in cell.laws.items():
         if isinstance(law, Growth):
-            heading = mathml.name(name) + " " + mathml.theta(law)
+            heading = mathml.name(name, "L") + " " + mathml.theta(law)
             yield Formula.of(mathml.law_equation(name, law), str(law), heading)
 
 
@@ -64,8 +64,8 @@ def _missing(cell: Cell) -> Iterator[tuple[str, str]]:
     for name, reason in cell.closed.missing.items():
         yield mathml.name(name), reason
     for name, law in cell.laws.items():
-        if not isinstance(law, Growth) and name.removesuffix(" at l=L") not in cell.closed.missing:
-            yield mathml.name(name), law
+        if not isinstance(law, Growth) and name not in cell.closed.missing:
+            yield mathml.name(name, "L"), law
 
 
 def _bounds(cell: Cell) -> Iterator[Formula]:

@@ -14,6 +14,7 @@ from ..atlases.records import SHOWN
 from ..atlases.records import Cell as Laws
 from ..atlases.shown import raised, shown
 from ..atlases.verdict import verdict
+from ..base.formulas import COLLAPSE, IDENTITY, RATIO, WORDS
 from ..moments.reductions import EVERY, LATER, Reduction
 from ..plot.canvas.marks import placement_title
 from ..plot.canvas.picture import Picture
@@ -38,10 +39,10 @@ PARTS = {
 
 #: what of :data:`.atlases.records.SHOWN` is called on a page
 NAMES = {
-    "forward": mathml.name("q at l=L"),
-    "gradient": mathml.name("gamma at l=0"),
-    "collapse": mathml.name("(1-rho_L)/(1-rho_0)"),
-    "identity": "identity gain",
+    "forward": mathml.name("q", "L"),
+    "gradient": mathml.name("gamma", "0"),
+    "collapse": mathml.name(COLLAPSE),
+    "identity": WORDS[IDENTITY],
 }
 
 
@@ -128,7 +129,7 @@ def _values(subject: Subject) -> dict[str, Any]:
         "profile": subject.profile,
         "verifications": [(cell, [] if cell.verification is None else list(worst(cell))) for cell in cells],
         "identity": list(identity(cells)),
-        "ratio": mathml.name("gamma_0/gamma_L"),
+        "ratio": mathml.name(RATIO),
         "users": users(cells[0].arch.placement),
         "simpler": [
             (subject.pages.get(one.placement, ""), placement_title(one.placement), one.blocks)

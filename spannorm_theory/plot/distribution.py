@@ -33,12 +33,26 @@ def distribution(
     variance) and the fluctuation that the width implies, see :mod:`spannorm_theory.verification.allowances`.
     Two lines mark the mean over networks and the geometric mean.
 
+    Source: docs/theory.md, section 9.4.
+
     Args:
+        ensemble: what ``simulate`` returns, or ``verify(...).ensemble``.
         quantity: "variance" or "grad_variance".
         layer: from 0 to depth.
+        stream: "0", "1", ...
+        ax: draw here instead of on a figure of its own.
+
+    Returns:
+        the axes.
 
     Raises:
         InputError: another quantity, or no such stream or layer.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> found = st.simulate("post-norm depth=2 width=64 heads=2 tokens=8", networks=16, progress=False)
+        >>> st.plot.distribution(found).get_ylabel()
+        'density over networks'
     """
     from ..montecarlo.ensemble import Ensemble
 

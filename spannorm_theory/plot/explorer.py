@@ -32,10 +32,20 @@ def overview(arch: Architecture | str, *, networks: int = 0, seed: int = 0) -> P
     Args:
         arch: an architecture, or its text form.
         networks: independent networks to measure beside the theory, at least 3; 0 for theory alone.
+        seed: of the networks.
+
+    Returns:
+        the figure, with a method ``savefig``.
 
     Raises:
         InputError: a value that cannot be used.
         AssumptionError: the theory does not cover the architecture.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> figure = st.plot.overview("pre-norm depth=2 width=64 heads=2 tokens=8")
+        >>> len(figure.axes)
+        3
     """
     arch, networks, seed = architecture(arch), arguments.whole("networks", networks), arguments.seed(seed)
     if networks:
@@ -61,6 +71,8 @@ class Explorer:
 
     Attributes:
         controls: the widgets by name; setting a ``value`` redraws.
+        start: the architecture at first; None for a small one.
+        networks: that its button simulates.
     """
 
     def __init__(self, start: Architecture | str | None = None, networks: int = 8) -> None:

@@ -35,8 +35,17 @@ def weight_gradients(table: Tables, *, per: str = "placement", width: float | No
         per: the column that colours tell apart, as of ``depth_profile``.
         width: of the figure, in inches.
 
+    Returns:
+        the figure.
+
     Raises:
         InputError: the table has no weight gradients, or curves that could not be told apart.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> table = st.predict("pre-norm depth=2 width=64 heads=2 tokens=8")
+        >>> sorted(ax.get_title() for ax in st.plot.weight_gradients(table).axes)[0]
+        'attn.key'
     """
     joined = join(table)
     streams = set(joined.loc[joined["quantity"] == "weight_grad_norm", "stream"])
@@ -89,8 +98,17 @@ def comparison(
         bounds: shade what the bounds allow.
         width, height: of the figure, in inches.
 
+    Returns:
+        the figure.
+
     Raises:
         InputError: a panel would be empty, or two rows would show one number.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> table = st.predict("pre-norm depth=2 width=64 heads=2 tokens=8")
+        >>> len(st.plot.comparison(table, ["variance", "grad_variance"]).axes)
+        2
     """
     joined = join(tables)
     rules = arguments.names("scalings", dict.fromkeys(joined["scaling"]) if scalings is None else scalings)

@@ -36,8 +36,19 @@ def panels(
         height: of a row, in inches.
         legend: one legend above, of every labelled line; labels that repeat are shown once.
 
+    Returns:
+        the figure, with a method ``savefig``.
+
     Raises:
         InputError: nothing to draw.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> table = st.predict("pre-norm depth=2 width=64 heads=2 tokens=8")
+        >>> draw = lambda ax: st.plot.depth_profile(table, "variance", ax=ax)
+        >>> figure = st.plot.panels({"PreNorm": draw, "again": draw})
+        >>> [ax.get_title() for ax in figure.axes][:2]
+        ['PreNorm', 'again']
     """
     columns = arguments.whole("columns", columns, 1)
     if not isinstance(drawings, Mapping) or not all(callable(draw) for draw in drawings.values()):

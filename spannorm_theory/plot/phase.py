@@ -48,14 +48,27 @@ def phase_diagram(
     Args:
         table: one row for each point: the columns ``x``, ``y``, "theory" and "estimate"; natural
             logarithms where ``quantity`` is logarithmic.
+        x, y: columns of the two parameters.
         quantity: a name in ``QUANTITIES``; logarithmic ones are shown as powers of ten.
         finer: theory at more points, ``x``, ``y`` and "theory", from which contours are drawn; without one
             they are interpolated between the cells.
         labels: what figures call ``x`` and ``y``, and "value" for the colour bar.
+        title: above both panels.
         ax: two axes of one figure to draw on.
+
+    Returns:
+        the axes of theory and of Monte Carlo.
 
     Raises:
         InputError: a column is missing, points are not a full plane, or there are not two axes.
+
+    Example:
+        >>> import pandas as pd
+        >>> import spannorm_theory as st
+        >>> points = [(x, y, 0.1 * x + y, 0.1 * x + y) for x in (1, 2, 3) for y in (1, 2, 3)]
+        >>> table = pd.DataFrame(points, columns=["depth", "scale", "theory", "estimate"])
+        >>> len(st.plot.phase_diagram(table, "depth", "scale", "token_cosine"))
+        2
     """
     what = QUANTITIES[arguments.choice("quantity", quantity, QUANTITIES)]
     grids, values = _planes(table, x, y, NUMBERS, what)

@@ -43,8 +43,17 @@ def position_profile(
         ax: draw here instead of on a figure of its own.
         names: write the layers at the ends of their curves.
 
+    Returns:
+        the axes.
+
     Raises:
         InputError: a table without positions, several architectures, or nothing to draw.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> table = st.predict("pre-norm depth=2 width=64 heads=2 tokens=8 mask=causal", by="position")
+        >>> st.plot.position_profile(table, "variance").get_xscale()
+        'log'
     """
     what, rows, stream, ax = view(quantity), join(table), arguments.stream(stream), axes_or_none(ax)
     if "position" not in rows:

@@ -85,8 +85,18 @@ def depth_profile(
         bounds: shade what the bounds allow, where a table has any; None does so for one curve alone.
         names: write the curves' names at their ends, or in a legend where they do not fit there.
 
+    Returns:
+        the axes.
+
     Raises:
         InputError: nothing to draw, or curves that could not be told apart.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> table = st.predict("pre-norm depth=2 width=64 heads=2 tokens=8")
+        >>> ax = st.plot.depth_profile(table, "variance")
+        >>> ax.get_ylabel()
+        'forward variance $q$'
     """
     what, ax = view(quantity), axes_or_none(ax)
     found = curves(join(table), what, stream)
@@ -117,5 +127,21 @@ def rank_collapse(
     names: bool = True,
 ) -> Axes:
     """Draw 1 - token cosine against depth on a log axis: 1 for orthogonal tokens, towards 0 as all
-    tokens become one. Arguments as for :func:`depth_profile`."""
+    tokens become one. Arguments as for :func:`depth_profile`.
+
+    Args:
+        table, stream, ax, per, names: as of :func:`depth_profile`.
+
+    Returns:
+        the axes.
+
+    Raises:
+        InputError: nothing to draw, or curves that could not be told apart.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> table = st.predict("pre-norm depth=2 width=64 heads=2 tokens=8")
+        >>> st.plot.rank_collapse(table).get_yscale()
+        'log'
+    """
     return depth_profile(table, "rank_collapse", stream=stream, ax=ax, per=per, names=names)

@@ -53,6 +53,12 @@ def residuals(
 
     Raises:
         InputError: no verification, two of one placement and scaling, or several for one ``ax``.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> result = st.verify("pre-norm depth=2 width=64 heads=2 tokens=8", networks=40, progress=False)
+        >>> len(st.plot.residuals(result).get_yticks()) > 4
+        True
     """
     several = [found] if isinstance(found, Verification) else arguments.items("found", found, "verifications")
     shown = [arguments.instance("found", one, Verification, "verify") for one in several]

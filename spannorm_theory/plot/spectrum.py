@@ -44,8 +44,17 @@ def spectrum(
         ax: draw here instead of on a figure of its own.
         names: a legend of the layers.
 
+    Returns:
+        the axes.
+
     Raises:
         InputError: several architectures in the table, or no such stream.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> table = st.spectra("pre-norm depth=4 width=64 heads=2 tokens=4")
+        >>> st.plot.spectrum(table).get_yscale()
+        'log'
     """
     if isinstance(table, (Architecture, str)):
         table = spectra(architecture(table))

@@ -21,9 +21,11 @@ SHOWN = ("variance", "token_cosine", "branch_share")
 def expected(arch: Architecture | str, theory: str = "auto") -> dict[str, Any]:
     """Values of a monitor before the first step, as plain numbers, lists and mappings, to be written as JSON.
 
+    Source: docs/theory.md, section 8.
+
     Args:
         arch: an architecture, or its text form.
-        theory: as of ``predict``.
+        theory: "auto", "pair", "positions" or "sampled", as of :func:`~spannorm_theory.predict`.
 
     Returns:
         "architecture", "theory" and "version"; under a cross-entropy "loss", "logit_second_moment" and
@@ -34,6 +36,13 @@ def expected(arch: Architecture | str, theory: str = "auto") -> dict[str, Any]:
 
     Raises:
         InputError, AssumptionError: those of ``predict``.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> arch = "pre-norm depth=2 width=64 heads=2 tokens=8 loss=cross-entropy vocabulary=100"
+        >>> monitor = st.expected(arch)
+        >>> round(monitor["loss"], 2), len(monitor["grad_norm"]["0"])
+        (5.1, 3)
     """
     arch = architecture(arch)
     prediction = predict_profiles(arch, theory, progress=True)

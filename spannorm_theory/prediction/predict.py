@@ -77,6 +77,8 @@ def predict(
 ) -> pd.DataFrame:
     """Per-layer predictions as a tidy table.
 
+    Source: docs/theory.md, sections 8 to 10.
+
     Args:
         arch: an architecture, or its text form.
         theory: "pair", for tokens that are alike; "positions", for a causal mask over any number of tokens;
@@ -99,6 +101,13 @@ def predict(
         InputError: something else than an architecture, positions that the sequence does not have, or a size
             that does not fit into memory.
         AssumptionError: the architecture is outside the theory's assumptions, or left float64's range.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> table = st.predict("post-norm depth=2 width=64 heads=2 tokens=8")
+        >>> rows = table.query("quantity == 'grad_variance' and stream == '0'")
+        >>> rows["value"].round(3).tolist()
+        [1.408, 1.097, 1.0]
     """
     arch = architecture(arch)
     shown = shown_positions(arch, by, positions)

@@ -30,10 +30,24 @@ def write_latex(
     Args:
         source: a table as it is; a verification, as its worst layer of each quantity; several, as one row
             each with their largest deviation and verdict; or any other result, as its table.
+        path: of the file; one that is there is replaced.
         columns: which columns, in order; None takes all (for a verification, those that matter).
+
+    Returns:
+        the path.
 
     Raises:
         InputError: an unknown column, nothing to write, or a file that cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> import spannorm_theory as st
+        >>> table = st.predict("pre-norm depth=2 width=32 heads=2 tokens=4")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = st.write_latex(table, f"{folder}/table.tex", ["layer", "quantity", "value"])
+        ...     path.read_text().splitlines()[-1]
+        ...
+        '\\end{tabular}'
     """
     path = arguments.path("path", path)
     columns = None if columns is None else arguments.names("columns", columns)

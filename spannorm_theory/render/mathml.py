@@ -12,7 +12,7 @@ from sympy.printing.mathml import MathMLPresentationPrinter
 
 from ..asymptotics.eigenvalue import named
 from ..asymptotics.growth import Growth
-from ..asymptotics.laws import BALANCED, COLLAPSE, EMBEDDING
+from ..base.formulas import BALANCED, COLLAPSE, EMBEDDING, RATIO, WORDS, split, words
 
 _GREEK = {
     "sigma": "σ",
@@ -171,39 +171,37 @@ def equation(eq: Eq) -> Markup:
 _AT_EMBEDDING = "<msub><mi>γ</mi><mn>0</mn></msub>"
 
 
-def quantity(name: str) -> str:
-    """Markup of the name of a closed form or law: moments as symbols, gains in words.
+def quantity(name: str, at: str = "l") -> str:
+    """Markup of the name of a closed form or law: moments as symbols at layer ``at``, gains in words.
 
     The gradient at the embedding is gamma_0: it is given for a unit gradient at the model's output.
     """
-    if name == "gamma_0/gamma_L":
-        first, last = (f"<msub><mi>γ</mi><mi>{at}</mi></msub>" for at in "0L")
+    stem, index = split(name)
+    if name == RATIO:
+        first, last = (f"<msub><mi>γ</mi><mi>{end}</mi></msub>" for end in "0L")
         return f"<mrow>{first}<mo>/</mo>{last}</mrow>"
     if name == EMBEDDING:
         return _AT_EMBEDDING
     if name == BALANCED:
         return f"<mrow>{_AT_EMBEDDING}<mtext>&#160;at&#160;</mtext><mi>ω</mi><mo>=</mo><mi>σ</mi></mrow>"
-    if name.startswith(COLLAPSE):
-        stream = name.removeprefix(COLLAPSE).strip()  # none where there is one
+    if stem == COLLAPSE:
         places = (
-            f"<mrow><mn>{stream}</mn><mo>,</mo><mi>{at}</mi></mrow>" if stream else f"<mi>{at}</mi>"
-            for at in "0L"
+            f"<mrow><mn>{index}</mn><mo>,</mo><mi>{end}</mi></mrow>" if index else f"<mi>{end}</mi>"
+            for end in "0L"
         )
         first, last = (f"<mn>1</mn><mo>−</mo><msub><mi>ρ</mi>{at}</msub>" for at in places)
         return f"<mrow><mo>(</mo>{last}<mo>)</mo><mo>/</mo><mo>(</mo>{first}<mo>)</mo></mrow>"
-    head, _, at = name.partition(" at l=")
-    base, _, index = head.partition("_")
-    if " " in head or not (index.isdigit() or not index):
-        return f"<mtext>{escape(name)}</mtext>"
-    where = f"<mi>{escape(at or 'l')}</mi>"
+    if stem in WORDS:
+        return f"<mtext>{escape(words(name))}</mtext>"
+    where = f"<mi>{escape(at)}</mi>"
     if index:
         where = f"<mrow><mn>{index}</mn><mo>,</mo>{where}</mrow>"
-    return f"<msub><mi>{_GREEK.get(base, escape(base))}</mi>{where}</msub>"
+    return f"<msub><mi>{_GREEK.get(stem, escape(stem))}</mi>{where}</msub>"
 
 
-def name(quantity_: str) -> Markup:
+def name(quantity_: str, at: str = "l") -> Markup:
     """The name of a closed form or law, inside a line of text."""
-    return Markup(f"<math>{quantity(quantity_)}</math>")
+    return Markup(f"<math>{quantity(quantity_, at)}</math>")
 
 
 def theta(law: Growth) -> Markup:
@@ -222,7 +220,7 @@ def law_equation(name: str, law: Growth) -> Markup:
         front = markup(constant)
         front = f"<mrow><mo>(</mo>{front}<mo>)</mo></mrow>" if isinstance(constant, Add) else front
         right = f"<mrow>{front}<mo>·</mo>{markup(shape)}</mrow>"
-    lines = [display(quantity(name), "→" if shape == 1 else "∼", right)]
+    lines = [display(quantity(name, "L"), "→" if shape == 1 else "∼", right)]
     largest = "<msub><mi>λ</mi><mi>max</mi></msub>"
     for p, value in eigenvalues.items():
         lines.append(display(markup(p), "=", f"<mrow>{largest}{markup(value.matrix)}</mrow>"))

@@ -11,8 +11,9 @@ import pandas as pd
 from sympy import Expr, Symbol
 
 from ..asymptotics.growth import Growth
-from ..asymptotics.laws import BALANCED, COLLAPSE, EMBEDDING, laws
+from ..asymptotics.laws import laws
 from ..base import arguments
+from ..base.formulas import BALANCED, COLLAPSE, RATIO, WORDS, split, words
 from ..base.letters import LETTERS
 from ..base.registry import Results
 from ..base.symbols import latex
@@ -27,6 +28,8 @@ from .equations import equations
 def derive(placement: str, scaling: str = "unit", *, activation: str | None = None) -> Recursion:
     """Derive the recursion of a placement under a scaling rule from its definition.
 
+    Source: docs/theory.md, sections 3, 4, 8, 11 and 12.
+
     Args:
         placement: a registered name, with options in brackets if it has any.
         scaling: a registered scaling rule.
@@ -34,9 +37,20 @@ def derive(placement: str, scaling: str = "unit", *, activation: str | None = No
             symbols; a registered activation fills in those of the feed-forward branch at fan-in
             initialisation.
 
+    Returns:
+        a :class:`Recursion`; ``print`` shows all of it, and a notebook its equations.
+
     Raises:
         UnknownNameError: a name that is not registered.
         InputError: the rule does not belong to this placement, or something else than names was given.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> recursion = st.derive("post-norm")
+        >>> recursion.closed_form()["q"]
+        1
+        >>> print(recursion.asymptotics()["gradient_ratio"])
+        Theta(((omega_a^2 + 1)*(omega_f^2 + 1)/((sigma_a^2 + 1)*(sigma_f^2 + 1)))**L), constant 1/q_0
     """
     return Recursion.of(named(placement), scaling, activation=activation)
 
@@ -47,6 +61,17 @@ class Recursion(Recurrence):
 
     Assumes: width to infinity at fixed depth; zero-mean independent weights; each branch's gains
     constant over layers (degree one in its input where the input is not normed).
+
+    Attributes:
+        placement, scaling, activation: as of :func:`derive`.
+        name, options: of the placement, options by default included.
+        early: whether its blocks are the early ones, of a placement that tells them apart.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> closed = st.derive("pre-norm").closed_form()
+        >>> closed["q"], closed.start
+        (l*sigma_a^2 + l*sigma_f^2 + q_0, 0)
     """
 
     def iterate(
@@ -62,6 +87,8 @@ class Recursion(Recurrence):
     ) -> pd.DataFrame:
         """The recursion iterated with constant gains, at any depth.
 
+        Source: docs/theory.md, section 8.
+
         Args:
             depth: L, number of blocks.
             sigma_a2, sigma_f2, omega_a2, omega_f2: branch gains (second moments, per coordinate).
@@ -76,6 +103,12 @@ class Recursion(Recurrence):
         Raises:
             InputError: a depth or a moment that is not positive, or a gain that is negative.
             AssumptionError: a moment left float64's range.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> table = st.derive("pre-norm").iterate(3, sigma_a2=1, sigma_f2=1, omega_a2=1, omega_f2=1)
+            >>> table.query("quantity == 'variance'")["value"].round(9).tolist()
+            [1.0, 3.0, 5.0, 7.0]
         """
         depth = arguments.whole("depth", depth, 1)
         gains = {"sigma_a2": sigma_a2, "sigma_f2": sigma_f2, "omega_a2": omega_a2, "omega_f2": omega_f2}
@@ -90,15 +123,57 @@ class Recursion(Recurrence):
         their largest values. Valid because every block is monotone in each of these gains, which is
         checked: a quantity for which the check does not decide is left out. Numeric bounds for an
         architecture, with its own gains: :func:`spannorm_theory.bounds.intervals.bounds`.
+
+        Source: docs/theory.md, section 11.
+
+        Returns:
+            by name, as ``closed_form`` has them (``q``, ``gradient_ratio``), the lower and the upper bound as
+            sympy expressions in l, L and the gains.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> st.derive("pre-norm").bounds()["q"]
+            (l*sigma_f^2 + q_0, l*sigma_a^2 + l*sigma_f^2 + q_0)
         """
         return closed_bounds(self)
 
     def asymptotics(self) -> Results[Growth | str]:
-        """Large-depth law of each quantity; a sentence where none could be derived."""
+        """Large-depth law of each quantity; a sentence where none could be derived.
+
+        Source: docs/theory.md, section 12.
+
+        Returns:
+            by name, a law (:class:`~spannorm_theory.asymptotics.growth.Growth`) or the reason why there is
+            none: ``q``, or ``q_00``, ``q_01``, ... of several streams, moments at l = L;
+            ``gradient_at_embedding``, for a unit gradient at the model's output; ``gradient_ratio``,
+            gamma_0/gamma_L of one stream; ``balanced_gradient``, the gradient at the embedding where omega =
+            sigma in every branch; ``collapse``, (1 - rho_L)/(1 - rho_0) near rho = 1; ``identity_gain``. Of
+            several streams ``collapse_0`` and ``identity_gain_0`` are those of stream 0.
+
+        Raises:
+            UnknownNameError: no such quantity, when the mapping is asked for it.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> print(st.derive("pre-norm").asymptotics()["q"])
+            Theta(L), constant sigma_a^2 + sigma_f^2
+        """
         return Results("law", laws(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """Equations, closed forms, laws and bounds as strings that sympy can read."""
+        """Equations, closed forms, laws and bounds as strings that sympy can read.
+
+        Returns:
+            ``placement``, ``scaling``, ``activation``; ``gains_by`` ("symbols", "closed form" or
+            "quadrature"); ``forward`` and ``backward``, equations from the moment after a block to its
+            expression; ``closed_form``, and ``no_closed_form`` with reasons; ``valid_from_layer``;
+            ``large_depth`` (laws or reasons); ``bounds``, pairs of expressions.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> st.derive("pre-norm").to_dict()["forward"]
+            {"q'": 'q + sigma_a^2 + sigma_f^2'}
+        """
         forward, backward = equations(self)
         closed = self.closed_form()
         return {
@@ -120,11 +195,29 @@ class Recursion(Recurrence):
         return self.text()
 
     def text(self) -> str:
-        """All that is derived, as plain text."""
+        """All that is derived, as plain text.
+
+        Returns:
+            lines: definition, recursion, closed forms, laws, bounds.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> st.derive("pre-norm").text().splitlines()[1]
+            'block: ((x0 + attention(norm(x0))) + ffn(norm((x0 + attention(norm(x0))))))'
+        """
         return as_text(self)
 
     def latex(self) -> str:
-        """All that is derived, as LaTeX."""
+        r"""All that is derived, as LaTeX.
+
+        Returns:
+            ``align*`` environments, for a document with amsmath.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> st.derive("pre-norm").latex().splitlines()[1]
+            '\\begin{align*}'
+        """
         return as_latex(self)
 
     def _repr_latex_(self) -> str:
@@ -152,15 +245,15 @@ def as_text(recursion: Recursion) -> str:
     lines += [f"  {e.lhs} = {e.rhs}" for e in backward]
     since = f" (from layer {closed.start} on)" if closed.start else ""
     lines += ["", f"closed forms{since}:"]
-    lines += [f"  {name} = {value}" for name, value in closed.found.items()]
-    lines += [f"  {name}: none; {reason}" for name, reason in closed.missing.items()]
+    lines += [f"  {words(name)} = {value}" for name, value in closed.found.items()]
+    lines += [f"  {words(name)}: none; {reason}" for name, reason in closed.missing.items()]
     lines += ["", "large depth:"]
-    lines += [f"  {name}: {law}" for name, law in recursion.asymptotics().items()]
+    lines += [f"  {words(name, 'L')}: {law}" for name, law in recursion.asymptotics().items()]
     bounds = recursion.bounds()
     if bounds:
         lines += ["", "bounds, for attention gains anywhere in [0, sigma_a^2] and [0, omega_a^2]:"]
         lines += [
-            f"  {name} = {low}, always" if low == high else f"  {low} <= {name} <= {high}"
+            f"  {words(name)} = {low}, always" if low == high else f"  {low} <= {words(name)} <= {high}"
             for name, (low, high) in bounds.items()
         ]
     lines += ["", "The identity gain is that of the skip path alone, not a prediction of the gradient."]
@@ -184,7 +277,7 @@ def as_latex(recursion: Recursion) -> str:
     if closed.found:
         parts.append(_align([(_quantity(name), latex(value)) for name, value in closed.found.items()]))
     found = recursion.asymptotics().items()
-    known = [(_quantity(name), law.latex()) for name, law in found if isinstance(law, Growth)]
+    known = [(_quantity(name, "L"), law.latex()) for name, law in found if isinstance(law, Growth)]
     if known:
         parts.append(_align(known, relation=r"\sim"))
     laws_shown = [law.shape * law.prefactor for _, law in found if isinstance(law, Growth)]
@@ -212,20 +305,15 @@ def _align(rows: list[tuple[str, str]], relation: str = "=") -> str:
     return "\\begin{align*}\n" + body + "\n\\end{align*}"
 
 
-def _quantity(name: str) -> str:
-    """A closed form's name in LaTeX: symbols as maths, words as text."""
-    if name.startswith(COLLAPSE):
-        stream = name.removeprefix(COLLAPSE).strip()
-        return r"(1 - \rho_L)/(1 - \rho_0)" + (rf"\text{{ of stream {stream}}}" if stream else "")
-    if name == EMBEDDING:
-        return rf"\text{{{EMBEDDING}}}"
+def _quantity(name: str, at: str = "l") -> str:
+    """A formula's name in LaTeX: symbols as maths, words as text."""
+    stem, index = split(name)
+    if stem == COLLAPSE:
+        return r"(1 - \rho_L)/(1 - \rho_0)" + (rf"\text{{ of stream {index}}}" if index else "")
     if name == BALANCED:
         return r"\gamma_0 \text{ at } \omega = \sigma"
-    if name == "gamma_0/gamma_L":
+    if name == RATIO:
         return r"\gamma_0/\gamma_L"
-    if name.startswith("identity gain"):
-        stream = name.removeprefix("identity gain").strip()
-        return r"\text{identity gain}" + (f"_{{{stream}}}" if stream else "")
-    head, _, at = name.partition(" at l=")
-    base, _, index = head.partition("_")
-    return rf"{base}_{{{index + ',' if index else ''}{at or 'l'}}}"
+    if stem in WORDS:
+        return rf"\text{{{WORDS[stem]}}}" + (f"_{{{index}}}" if index else "")
+    return rf"{stem}_{{{index + ',' if index else ''}{at}}}"

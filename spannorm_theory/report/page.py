@@ -63,8 +63,8 @@ def index(
             (_address(name), placement_title(name), _address(other), placement_title(other), where)
             for name, (other, where) in same.items()
         ],
-        gradient=mathml.name("gamma at l=0"),
-        variance=mathml.name("q at l=L"),
+        gradient=mathml.name("gamma", "0"),
+        variance=mathml.name("q", "L"),
     )
 
 

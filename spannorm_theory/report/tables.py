@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from ..asymptotics.growth import Growth
-from ..asymptotics.laws import COLLAPSE, EMBEDDING
 from ..base.files import write_file
+from ..base.formulas import COLLAPSE, EMBEDDING, IDENTITY, words
 from ..literature import ClaimsReport
 from ..placement_pages.cells import Cell
 
@@ -33,26 +33,30 @@ def write_tables(cells: Sequence[Cell], folder: Path) -> None:
 def _overview(cell: Cell) -> dict[str, Any]:
     laws = {name: str(law) for name, law in cell.laws.items() if isinstance(law, Growth)}
     variance = {name: text for name, text in laws.items() if name.startswith("q")}
-    gains = {name: text for name, text in laws.items() if name.startswith("identity")}
+    gains = {name: text for name, text in laws.items() if name.startswith(IDENTITY)}
     collapse = {name: text for name, text in laws.items() if name.startswith(COLLAPSE)}
     return {
         "placement": cell.arch.placement,
         "scaling": cell.arch.scaling,
-        "variance_law": "; ".join(f"{name}: {text}" for name, text in variance.items()),
+        "variance_law": _listed(variance),
         "gradient_law": laws.get(EMBEDDING, ""),
-        "collapse_law": laws.get(COLLAPSE, "; ".join(f"{name}: {text}" for name, text in collapse.items())),
-        "identity_gain_law": "; ".join(f"{name}: {text}" for name, text in gains.items()),
+        "collapse_law": laws.get(COLLAPSE, _listed(collapse)),
+        "identity_gain_law": _listed(gains),
         "verdict": cell.verdict,
         "worst_z": cell.worst_z,
         "worst_gate": cell.worst_gate,
     }
 
 
+def _listed(laws: dict[str, str]) -> str:
+    return "; ".join(f"{words(name, 'L')}: {text}" for name, text in laws.items())
+
+
 def _laws(cell: Cell) -> list[dict[str, Any]]:
     rows = []
     for name, law in cell.laws.items():
         known = isinstance(law, Growth)
-        closed = cell.closed.found.get(name.removesuffix(" at l=L"), "")
+        closed = cell.closed.found.get(name, "")
         rows.append(
             {
                 "placement": cell.arch.placement,

@@ -66,6 +66,7 @@ def write_report(
         scalings: registered scaling rules.
         depth, width, heads, tokens: L, d, H and n of every architecture.
         networks: independent random networks for each case, at least 3.
+        seed: of the networks.
         progress: show a progress bar.
         full: simulate the checks of all claims, which are derived only otherwise, and add phase diagrams.
             Their cells are kept in ``out``/sweeps, also when this is interrupted. Workers are started for
@@ -78,6 +79,11 @@ def write_report(
 
     Raises:
         InputError: a name, size or folder that cannot be used.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> st.write_report("report", ["pre-norm", "post-norm"], "unit", depth=12)  # doctest: +SKIP
+        PosixPath('report')
     """
     out, seed = arguments.path("out", out), arguments.seed(seed)
     networks = arguments.whole("networks", networks, 3, why="for a standard error")

@@ -113,6 +113,16 @@ class Architecture(Matrices):
 
     Raises:
         InputError: a size, name or option that no architecture can have.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> arch = st.Architecture("span-norm", "depth-scaled-init", depth=24, width=256, heads=4, tokens=32)
+        >>> str(arch)
+        'span-norm depth-scaled-init depth=24 heads=4 tokens=32'
+        >>> arch.with_(mask="causal", positions="rope").exchangeable
+        False
+        >>> st.Architecture.parse(str(arch)) == arch
+        True
     """
 
     name: str = field(init=False, repr=False, compare=False)
@@ -207,14 +217,39 @@ class Architecture(Matrices):
     def block(self, layer: int) -> Trace:
         """The traced definition of block ``layer`` under the scaling rule.
 
+        Args:
+            layer: index of the block, 0 to depth - 1.
+
+        Returns:
+            its graph: streams, norms, branches and sums with their coefficients; ``str`` writes it as a
+            formula.
+
         Raises:
             InputError: no such block.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> str(st.Architecture("post-norm", depth=2).block(0))
+            'norm((norm((x0 + attention(x0))) + ffn(norm((x0 + attention(x0))))))'
         """
         layer = arguments.whole("layer", layer, 0, self.depth - 1)
         return self._trace(layer)
 
     def at(self, layer: int) -> Architecture:
-        """The architecture whose blocks all are of the kind that block ``layer`` is."""
+        """The architecture whose blocks all are of the kind that block ``layer`` is.
+
+        Args:
+            layer: index of the block, 0 to depth - 1.
+
+        Returns:
+            this architecture, unless blocks are of different kinds (``dense_layers``).
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> arch = st.Architecture("pre-norm", depth=4, experts=4, top_k=2, dense_layers=1)
+            >>> arch.at(0).experts, arch.at(1).experts
+            (1, 4)
+        """
         changes = changes_at(self, layer)
         return self.with_(**dict(changes)) if changes else self
 
@@ -273,12 +308,36 @@ class Architecture(Matrices):
         return [branch for trace in self.traces for branch in trace.branches]
 
     def expected(self) -> dict[str, Any]:
-        """Values of a training monitor before the first step: ``spannorm_theory.expected`` of this."""
+        """Values of a training monitor before the first step: ``spannorm_theory.expected`` of this.
+
+        Returns:
+            a dictionary; its keys are those of :func:`~spannorm_theory.expected`.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> sorted(st.Architecture("pre-norm", depth=2).expected())[:3]
+            ['architecture', 'branch_share', 'grad_norm']
+        """
         found: dict[str, Any] = import_module(__name__.partition(".")[0]).expected(self)  # as users call it
         return found
 
     def with_(self, **changes: Any) -> Architecture:
-        """A copy with some fields replaced."""
+        """A copy with some fields replaced.
+
+        Args:
+            changes: fields by name, each with its new value.
+
+        Returns:
+            a new architecture; ``ffn_width`` replaces ``ffn_ratio``.
+
+        Raises:
+            InputError: an unknown field, or a value that no architecture has.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> st.Architecture("pre-norm").with_(depth=3).depth
+            3
+        """
         require_fields(changes)
         values = self.to_dict()
         if changes.get("ffn_width") is not None:
@@ -286,15 +345,35 @@ class Architecture(Matrices):
         return Architecture(**{**values, **changes})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; ``Architecture.from_dict`` is its inverse."""
+        """Plain values; ``Architecture.from_dict`` is its inverse.
+
+        Returns:
+            every field by its name: texts, numbers, True or False, and None.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> st.Architecture("pre-norm", depth=3).to_dict()["depth"]
+            3
+        """
         return {f.name: getattr(self, f.name) for f in fields(Fields)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Architecture:
         """The architecture of a mapping.
 
+        Args:
+            values: fields by name; those that are missing take their default.
+
+        Returns:
+            the architecture.
+
         Raises:
             InputError: no mapping, an unknown field, or a value that no architecture has.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> str(st.Architecture.from_dict({"placement": "pre-norm", "depth": 3}))
+            'pre-norm unit depth=3'
         """
         if not isinstance(values, Mapping):
             raise InputError(f"expected the fields of an Architecture by name, got {shown(values)}")
@@ -333,8 +412,19 @@ class Architecture(Matrices):
     def parse(cls, text: str) -> Architecture:
         """The inverse of ``str``.
 
+        Args:
+            text: ``placement scaling field=value ...``; scaling and fields may be left out.
+
+        Returns:
+            the architecture.
+
         Raises:
             InputError: no text form of an architecture.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> st.Architecture.parse("pre-norm gpt2 depth=24 mask=causal").depth
+            24
         """
         words = parse_fields(text)
         return cls.from_dict({key: v if key in TEXTS else scalar(v) for key, v in words.items()})

@@ -105,6 +105,21 @@ class Placement:
             first.fraction if other.fraction is None else other.fraction, other.period or first.period
         )
 
+    def require_block(self) -> None:
+        """Refuse a definition that is no block anywhere in a stack under its own rule.
+
+        Raises:
+            InputError: it fails, returns another number of streams than it takes, uses a branch twice or
+                none at all, or norms zero.
+        """
+        rule = self.scaling
+        blocks = [self.trace(rule), self.trace(rule, first=True), self.trace(rule, early=True)]
+        period = self.questions(rule).period or 1
+        blocks += [self.trace(rule, turn=turn) for turn in range(1, period)]
+        self.trace_readout()
+        if all(branch.elementwise for block in blocks for branch in block.branches):
+            raise InputError(f"the definition of {self.name!r} uses neither net.attention nor net.ffn")
+
     def _record(
         self,
         scaling: str,
@@ -200,11 +215,34 @@ def placement(
     """Register a placement under ``name``; every feature of the toolkit then works on it.
 
     Args:
-        scaling: the scaling rule that was published with it.
+        name: letters, digits, dots, dashes and underscores, at most 60.
+        title: how tables and figures call it.
+        source: where it was published, as "arXiv:2601.22580".
+        year: when; lists are ordered by it.
+        streams: residual streams, 1 to 64: of several the function takes and returns a tuple.
+        readout: a function of the last streams and net that returns the model's output; by default the stream
+            as it is.
+        scaling: name of the scaling rule that was published with it.
+        replace: whether a name that is taken is defined anew.
+
+    Returns:
+        a decorator of ``definition(x, net, *, option=default)``, which is one block: it takes the stream (or
+        a tuple) and :class:`~spannorm_theory.spec.net.Net`, and returns the stream after the block. The
+        decorator returns the function as it is.
 
     Raises:
         InputError: the name is taken, an option has no default, or the definition is no block: it returns
             another number of streams than it takes, uses a branch twice or none at all, or norms zero.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> @st.placement("mine", title="Mine", source="this page", replace=True)
+        ... def mine(x, net):
+        ...     y = net.norm(net.add(x, net.attention(x)))
+        ...     return net.add(y, net.ffn(y))
+        ...
+        >>> str(st.derive("mine").closed_form()["q"])
+        'sigma_f^2 + 1'
     """
 
     require_usable("placement", name)
@@ -218,12 +256,8 @@ def placement(
         entry = Placement(
             name, title, source, function, readout, streams, year, SCALINGS[scaling].name, options
         )
-        blocks = [entry.trace(scaling), entry.trace(scaling, first=True), entry.trace(scaling, early=True)]
-        period = entry.questions(scaling).period or 1
-        blocks += [entry.trace(scaling, turn=turn) for turn in range(1, period)]
-        entry.trace_readout()
-        if all(branch.elementwise for block in blocks for branch in block.branches):
-            raise InputError(f"the definition of {name!r} uses neither net.attention nor net.ffn")
+        if PLACEMENTS.trying:
+            entry.require_block()
         PLACEMENTS.add(entry, replace=replace)
         return function
 

@@ -52,6 +52,15 @@ class Multipliers:
             architecture's ``init`` gives.
         learnt: whether ``branch`` is where learnt multipliers start, one for each coordinate (LayerScale);
             the squared gradient of one that all coordinates share has the same mean where it starts at zero.
+
+    Raises:
+        InputError: an unknown name of a factor or of a matrix, or a factor that is no finite real number in
+            (l, L, d).
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> (st.Multipliers(branch=0.5) * st.Multipliers(gains={"ffn.down": 2})).factors
+        (1, 1/2, 1, 2)
     """
 
     skip: Expr = ONE
@@ -139,6 +148,18 @@ class ScalingRule:
             InputError: the function fails, or returns something else.
         """
         return _multipliers(self, sublayer)
+
+    def require_numbers(self) -> None:
+        """Refuse a rule that no stack can take.
+
+        Raises:
+            InputError: the function fails, returns something else than Multipliers, or has a factor that can
+                be no finite real number.
+        """
+        at_every_depth = [f for sublayer in symbols.GAINS for f in self.multipliers(sublayer).factors]
+        for factor in (*at_every_depth, self.embedding_factor):
+            if not factor.free_symbols - {symbols.layer}:  # every stack has a layer 0
+                at_layers(factor, np.zeros(1), 1, 1)
 
     @property
     def embedding_factor(self) -> Expr:
@@ -242,12 +263,31 @@ def scaling(
     """Register a scaling rule under ``name``; every feature of the toolkit then works on it.
 
     Args:
+        name: letters, digits, dots, dashes and underscores, at most 60.
+        title: how tables and figures call it.
+        source: where it was published.
+        year: when; lists are ordered by it.
         embedding: factor on the embedding as a function of (L, d).
-        only: placements that the rule makes sense with; it is refused for others.
+        only: names of placements that the rule makes sense with; it is refused for others. Empty for all.
+        replace: whether a name that is taken is defined anew.
+
+    Returns:
+        a decorator of ``rule(sublayer, l, L, d)``, which returns :class:`Multipliers`: ``sublayer`` is
+        "attention" or "ffn", the others are sympy symbols of the zero-based block, the number of blocks and
+        the width. The decorator returns the function as it is.
 
     Raises:
         InputError: a name that is taken or that text forms cannot hold, or a function that fails, returns
             something else than Multipliers, or has a factor that can be no finite real number.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> @st.scaling("halves", title="branches / 2", source="this page", replace=True)
+        ... def halves(sublayer, l, L, d):
+        ...     return st.Multipliers(branch=0.5)
+        ...
+        >>> st.derive("pre-norm", "halves").closed_form()["q"]
+        (l*sigma_a^2 + l*sigma_f^2 + 4*q_0)/4
     """
     require_usable_name("scaling rule", name)
     require_source(title, source, year)
@@ -259,10 +299,8 @@ def scaling(
         require_callable(function, f"the scaling rule {name!r}", "a function of (sublayer, l, L, d)")
         require_callable(embedding, f"embedding of the scaling rule {name!r}", "a function of (L, d)")
         rule = ScalingRule(name, title, source, function, year, embedding, limits)
-        at_every_depth = [f for sublayer in symbols.GAINS for f in rule.multipliers(sublayer).factors]
-        for factor in (*at_every_depth, rule.embedding_factor):
-            if not factor.free_symbols - {symbols.layer}:  # every stack has a layer 0
-                at_layers(factor, np.zeros(1), 1, 1)
+        if SCALINGS.trying:
+            rule.require_numbers()
         SCALINGS.add(rule, replace=replace)
         return function
 

@@ -34,13 +34,15 @@ class Sweep:
     """A finished sweep.
 
     Attributes:
+        store: where the cells are (:class:`~spannorm_theory.Store`).
+        specification: what was asked for.
         cells: all that were asked for.
         skipped: how many were there already, or had failed before.
         computed: how many this run added.
-        shared: how many other processes finished meanwhile.
         failures: cells without a result, with their errors.
         damaged: files that were not what was written; they were moved here and their cells computed anew.
         seconds: how long this run took.
+        shared: how many other processes finished meanwhile.
     """
 
     store: Store
@@ -64,7 +66,11 @@ class Sweep:
         return not self.failures
 
     def summary(self) -> str:
-        """The counts of cells, and the failures with their reasons."""
+        """The counts of cells, and the failures with their reasons.
+
+        Returns:
+            text; a line for each failure.
+        """
         lines = [
             f"{len(self.cells)} cells of {len(self.specification.archs)} architectures in {self.store.path}: "
             f"{self.skipped} there before, {self.computed} computed in {self.seconds:.1f} s, "
@@ -110,6 +116,8 @@ def sweep(
     text form, and the cells of one seed are parts of what ``simulate`` measures with that seed. The
     same call again computes what is missing. Several sweeps may share a store at the same time.
 
+    Source: docs/sweeps.md.
+
     Args:
         archs: architectures or their text forms, or a grid: fields of ``Architecture``, each with a value or
             a list of values.
@@ -132,9 +140,23 @@ def sweep(
             libraries. A cell that takes longer counts as failed, and its process ends; the executor must
             start processes.
 
+    Returns:
+        a :class:`Sweep`; its ``table`` has the rows of ``simulate`` for every architecture.
+
     Raises:
         InputError: a value that cannot be used, or a cell that comes twice.
         StoreError: the store cannot be used.
+
+    Example:
+        >>> import tempfile
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> import spannorm_theory as st
+        >>> grid = {"placement": ["pre-norm", "post-norm"], "depth": 2, "width": 32, "heads": 2, "tokens": 4}
+        >>> with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as pool:
+        ...     found = st.sweep(grid, networks=2, executor=pool, store=folder, device="cpu", progress=False)
+        ...     found.computed, found.passed, found.store.status().done
+        ...
+        (2, True, 2)
     """
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise InputError(

@@ -46,6 +46,13 @@ class Verification:
         drift: the mean difference over layers of each stream and quantity (:func:`.drift.drift`).
         threshold: k, in standard errors.
         theory: "pair", "positions" or "sampled".
+        ensemble: the networks (:class:`~spannorm_theory.Ensemble`).
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> result = st.verify("pre-norm depth=2 width=64 heads=2 tokens=8", networks=40, progress=False)
+        >>> result.verdict, len(result.failures)
+        ('agrees', 0)
     """
 
     arch: Architecture
@@ -108,14 +115,34 @@ class Verification:
         return int(self.arch.width * 2 ** max(1, ceil(log2(largest / PROPOSED))))
 
     def worst(self) -> pd.DataFrame:
-        """The row with the largest use of its gate for each quantity and stream."""
+        """The row with the largest use of its gate for each quantity and stream.
+
+        Returns:
+            rows of ``table``, without those that are rare or not predicted.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> result = st.verify("pre-norm depth=2 width=64 heads=2 tokens=8", networks=40, progress=False)
+            >>> len(result.worst()) == len(result.table[["stream", "quantity"]].drop_duplicates())
+            True
+        """
         tested = self.table[~self.table["verdict"].isin(["rare", "not predicted"])]
         gates = tested["gate"].fillna(np.inf)  # undefined where rounding is all that networks have
         index = gates.groupby([tested["quantity"], tested["stream"]], sort=False).idxmax()
         return tested.loc[index].reset_index(drop=True)
 
     def summary(self) -> str:
-        """One line for each quantity, lines on what limits the test, and the verdict."""
+        """One line for each quantity, lines on what limits the test, and the verdict.
+
+        Returns:
+            text of several lines, which ``print(result)`` shows, too.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> result = st.verify("pre-norm depth=2 width=64 heads=2 tokens=8", networks=40, progress=False)
+            >>> result.summary().splitlines()[0].partition(": ")[2]
+            'pair theory against 40 networks (implicit engine), k = 4.8'
+        """
         lines = [
             f"{self.arch}: {self.theory} theory against {self.ensemble.networks} networks "
             f"({self.ensemble.engine} engine), k = {self.threshold:.1f}"
@@ -154,7 +181,17 @@ class Verification:
         return lines
 
     def outcome(self) -> str:
-        """The verdict with its reason."""
+        """The verdict with its reason.
+
+        Returns:
+            one line, in capitals what ``verdict`` says.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> result = st.verify("pre-norm depth=2 width=64 heads=2 tokens=8", networks=40, progress=False)
+            >>> result.outcome().split(":")[0]
+            'AGREES'
+        """
         if self.verdict == DISAGREES:
             drifting = f", {len(self.drifting)} quantities drift" if len(self.drifting) else ""
             return f"DISAGREES: {len(self.failures)} of {len(self.table)} rows{drifting}"

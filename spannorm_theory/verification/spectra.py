@@ -26,12 +26,16 @@ def spectra(
 ) -> pd.DataFrame:
     """Normalised singular values s_i / |X|_F of each stream at some layers.
 
+    Source: docs/theory.md, section 9.3.
+
     Args:
         arch: an architecture, or its text form.
         layers: boundaries, one or several, 0 (the input) to depth; None takes the input, depth / 4, and the
             output.
         networks: independent networks to simulate beside the theory, with the seeds of ``simulate``;
             0 for theory alone.
+        seed: of the networks, as of ``simulate``.
+        device: "auto", "cpu" or "cuda".
 
     Returns:
         one row for each layer, stream and index i = 1 ... tokens: placement, scaling, depth, width, tokens,
@@ -40,6 +44,12 @@ def spectra(
     Raises:
         InputError: a layer outside the stack, or a single network.
         AssumptionError: the theory does not cover the architecture.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> table = st.spectra("pre-norm depth=4 width=64 heads=2 tokens=4", layers=4)
+        >>> table["theory"].round(2).tolist()
+        [nan, nan, nan, nan]
     """
     arch, seed, networks = architecture(arch), arguments.seed(seed), arguments.whole("networks", networks)
     device = arguments.device(device)

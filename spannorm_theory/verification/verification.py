@@ -58,6 +58,8 @@ def verify(
 ) -> Verification:
     """Compare the theory of ``arch`` with Monte Carlo over ``networks`` independent networks.
 
+    Source: docs/theory.md, section 9.4, has the allowances for the width.
+
     Args:
         arch: an architecture, or its text form.
         networks: at least 3.
@@ -67,10 +69,19 @@ def verify(
         theory: the name of one of the theories of ``predict``; or another architecture, whose theory is
             judged by the networks of ``arch`` (to see a wrong theory fail).
 
+    Returns:
+        a :class:`Verification`: a row for each layer, stream and quantity, and the verdict.
+
     Raises:
         InputError: fewer than 3 networks, from which no standard error follows, or another value that cannot
             be used.
         NonFiniteError: the simulation produced an infinite or undefined number.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> result = st.verify("pre-norm depth=2 width=64 heads=2 tokens=8", networks=40, progress=False)
+        >>> result.passed
+        True
     """
     arch, seed = architecture(arch), arguments.seed(seed)
     networks = arguments.whole("networks", networks, 3, why="for a standard error")

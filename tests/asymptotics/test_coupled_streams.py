@@ -9,9 +9,6 @@ from sympy import Integer, Rational, Symbol, sqrt
 from spannorm_theory import derive
 from spannorm_theory.asymptotics.coupled_streams import coupled_law, differences_law
 from spannorm_theory.asymptotics.laws import (
-    COLLAPSE,
-    EMBEDDING,
-    RATIO,
     balanced_law,
     collapse_law,
     embedding_law,
@@ -23,6 +20,7 @@ from spannorm_theory.atlases.check import DEPTHS, mismatch
 from spannorm_theory.atlases.trend import evaluate
 from spannorm_theory.base import symbols
 from spannorm_theory.base.errors import NoClosedForm
+from spannorm_theory.base.formulas import COLLAPSE, EMBEDDING, RATIO
 from spannorm_theory.derivation.iteration import Iteration
 
 l, L = symbols.layer, symbols.depth
@@ -160,6 +158,6 @@ def test_what_grows_is_refused(name: str, scaling: str, word: str) -> None:
 def test_their_names_among_the_laws() -> None:
     found = derive("residual", "depth-scaled-init").asymptotics()
     assert str(found[EMBEDDING]) == "Theta(1), constant C"
-    assert {f"{COLLAPSE} 0", f"{COLLAPSE} 1"} <= set(found)
+    assert {f"{COLLAPSE}_0", f"{COLLAPSE}_1"} <= set(found)
     assert RATIO not in found
     assert "of stream 1" in derive("residual", "completep").latex()

@@ -60,7 +60,7 @@ def test_factorials_of_huge_numbers_are_declined_at_once() -> None:
     ],
 )
 def test_gradient_laws_that_need_them(name: str, scaling: str, power: object, constant: object) -> None:
-    law = derive(name, scaling).asymptotics()["gamma_0/gamma_L"]
+    law = derive(name, scaling).asymptotics()["gradient_ratio"]
     assert isinstance(law, Growth)
     assert equal(law.power, power)
     if constant is not None:

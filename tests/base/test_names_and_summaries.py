@@ -64,7 +64,7 @@ def test_results_print_a_summary(tmp_path: Path) -> None:
     recursion = derive("post-norm")
     assert str(recursion) == recursion.text()
     assert repr(recursion.closed_form()).splitlines()[1] == "  q = 1"
-    assert "'q at l=L': Theta(1), constant 1" in repr(recursion.asymptotics())
+    assert "'q': Theta(1), constant 1" in repr(recursion.asymptotics())
     found = atlas(["pre-norm"], ["unit"], workers=1)
     assert repr(found) == f"Atlas: {found.summary()}"
     report = claims(["spannorm-bounded-variance"], simulated=False)

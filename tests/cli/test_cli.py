@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -29,6 +30,14 @@ def test_help_and_import_load_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_list_loads_neither_scipy_nor_pandas() -> None:
+    code = (
+        "import sys; from spannorm_theory.cli.main import main; main(['list']);"
+        "assert not {'torch', 'scipy', 'pandas', 'matplotlib'} & set(sys.modules), sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
 def test_theory_loads_neither_torch_nor_matplotlib() -> None:
     code = (
         "import sys, spannorm_theory as st; arch = st.Architecture('span-norm'); arch._repr_html_();"
@@ -52,9 +61,16 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert span["first block"] == "norm((x0 + ffn(norm((x0 + attention(norm(x0)))))))"
     assert main(["list"]) == 0
     text = capsys.readouterr().out
-    assert "option: depth_scaling=True" in text
-    assert "published with: depth-scaled-init" in text
-    assert "only with: sub-ln" in text
+    assert re.search(r"^    siamese-norm .*  normalised_input=True, depth_scaling=True$", text, re.M)
+    assert re.search(r"^    span-norm .* 2026  arXiv\S+  published with depth-scaled-init$", text, re.M)
+    assert re.search(r"^    sub-ln .*  only with sub-ln$", text, re.M)
+    entries = [line for line in text.splitlines() if re.match("    [a-z]", line)]
+    assert len(entries) == sum(map(len, listed.values()))
+    assert len({line.split()[0] for line in text.splitlines() if re.match("  [A-Z]", line)}) < len(entries)
+    assert main(["list", "--formulas"]) == 0
+    text = capsys.readouterr().out
+    assert "\n        block: norm((x0 + ffn(norm((x0 + attention(x0))))))\n" in text
+    assert "\n        attention: attn.output x 1/sqrt(L)\n" in text
 
 
 def test_derive(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +85,7 @@ def test_derive(capsys: pytest.CaptureFixture[str]) -> None:
     assert r"\sigma_{a}^{2}" in latex
     assert latex.count("{") == latex.count("}")
     assert main(["derive", "pre-norm", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["closed_form"]["identity gain"] == "1"
+    assert json.loads(capsys.readouterr().out)["closed_form"]["identity_gain"] == "1"
 
 
 def test_what_is_not_predicted_at_any_layer_is_shown_as_such(capsys: pytest.CaptureFixture[str]) -> None:

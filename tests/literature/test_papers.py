@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import spannorm_theory as st
-from spannorm_theory.asymptotics.laws import COLLAPSE
+from spannorm_theory.base.formulas import WORDS
 from spannorm_theory.base.quantities import QUANTITIES
 from spannorm_theory.literature import load_claims
 from spannorm_theory.literature.bibliography import address, bibliography, papers
@@ -81,7 +81,7 @@ def test_there_is_a_note_for_each_paper_and_its_names_exist() -> None:
     options = {option for entry in st.placements().values() for option in entry.options}
     fields = {f.name for f in dataclasses.fields(st.Architecture)}
     names = {*st.placements(), *st.scalings(), *st.activations(), *bibliography(), *claims, *options}
-    names |= {*fields, *QUANTITIES, *WEIGHTS, COLLAPSE, "gamma_0/gamma_L", "layer", "depth"}
+    names |= {*fields, *QUANTITIES, *WEIGHTS, *WORDS.values(), "layer", "depth"}
     names |= {f"net.{name}" for name in dir(Net) if not name.startswith("_")}
     for path in NOTES:
         text = path.read_text(encoding="utf-8")

@@ -26,7 +26,7 @@ def test_a_recursion_travels_after_it_was_read(placement: str, activation: str |
 def test_the_recursion_of_early_blocks_is_one_too() -> None:
     before = derive("mix-ln").before
     assert isinstance(before, Recursion)
-    assert "L" in str(before.asymptotics()["gamma_0/gamma_L"])
+    assert "L" in str(before.asymptotics()["gradient_ratio"])
 
 
 @pytest.mark.exact

@@ -246,7 +246,7 @@ def test_the_tables_hold_every_row(folder: Path) -> None:
     assert len(table) == sum(verdict["rows"] for verdict in record["verdicts"])
     assert {"theory", "estimate", "se", "z", "verdict", "low", "high"} <= set(table.columns)
     laws = pd.read_csv(folder / "tables" / "laws.csv", dtype=str)
-    row = laws[(laws["placement"] == "pre-norm") & (laws["quantity"] == "q at l=L")].iloc[0]
+    row = laws[(laws["placement"] == "pre-norm") & (laws["quantity"] == "q")].iloc[0]
     assert (row["order"], row["closed_form"]) == ("1", "(L*q_0 + l*sigma_a^2 + l*sigma_f^2)/L")
 
 

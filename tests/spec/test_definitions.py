@@ -8,6 +8,7 @@ from sympy import Integer, sqrt
 import spannorm_theory as st
 from spannorm_theory.base import symbols
 from spannorm_theory.base.errors import InputError
+from spannorm_theory.gaussian.activations import ACTIVATIONS, require_numbers
 from spannorm_theory.spec.placements import PLACEMENTS
 from spannorm_theory.spec.scalings import SCALINGS, Multipliers
 
@@ -26,6 +27,18 @@ BLOCKS = {
 @pytest.mark.parametrize("name", BLOCKS)
 def test_published_equations(name: str) -> None:
     assert str(PLACEMENTS[name].trace("unit")) == BLOCKS[name]
+
+
+def test_what_the_package_defines_passes_what_is_asked_of_users() -> None:
+    for placement in PLACEMENTS.values():
+        placement.require_block()
+    for rule in SCALINGS.values():
+        rule.require_numbers()
+    for activation in ACTIVATIONS.values():
+        require_numbers(activation.name, activation.function, activation.kernel)
+    assert PLACEMENTS.trying
+    assert SCALINGS.trying
+    assert ACTIVATIONS.trying
 
 
 def test_first_blocks() -> None:

@@ -289,7 +289,7 @@ class TestClosedForms:
         assert equal(found, q0 + (sa + sf) * log(2 * L) * l)
 
     def test_ln_scaling_grows_like_log_depth(self) -> None:
-        law = growth("ln-scaling", "unit", "q at l=L")
+        law = growth("ln-scaling", "unit", "q")
         assert (law.rate, law.power, law.log_power) == (0, 0, 1)
         assert equal(law.prefactor, sa + sf)
 
@@ -310,7 +310,7 @@ class TestClosedForms:
         assert equal(st.derive("pre-norm", rule).moment_at((0, 0), L), expected)
 
     def test_identity_gain_of_deepnorm_tends_to_one(self) -> None:
-        law = growth("post-norm", "deepnorm", "identity gain")
+        law = growth("post-norm", "deepnorm", "identity_gain")
         assert law.shape == 1
         assert float(law.prefactor.subs(UNIT)) == rounded(1)
         gain = st.derive("post-norm", "deepnorm").identity_gain().subs(UNIT)
@@ -323,7 +323,7 @@ class TestClosedForms:
         gain = st.derive("post-norm", "keel").identity_gain().subs(UNIT).subs(L, sublayers // 2)
         assert float(gain) == pytest.approx((sublayers / math.sqrt(sublayers**2 + 1)) ** sublayers, rel=1e-12)
         assert float(gain) == pytest.approx(published, abs=5e-5)  # four digits
-        assert float(growth("post-norm", "keel", "identity gain").prefactor.subs(UNIT)) == 1
+        assert float(growth("post-norm", "keel", "identity_gain").prefactor.subs(UNIT)) == 1
 
     def test_keels_first_block_costs_a_factor(self) -> None:
         """Its first block has no alpha and one norm: of two branches beside an embedding of the same size."""
@@ -334,7 +334,7 @@ class TestClosedForms:
     def test_identity_gain_of_parallel_post(self) -> None:
         gain = st.derive("parallel-post").identity_gain()
         assert float(gain.subs({sa: 2, sf: 3, q0: 1, L: 4}).evalf()) == rounded(6**-2)
-        law = growth("parallel-post", "depth-scaled-init", "identity gain")
+        law = growth("parallel-post", "depth-scaled-init", "identity_gain")
         assert equal(law.prefactor.subs(q0, 1), exp(-(sa + sf) / 2))
 
     def test_post_norm_skip_product_is_two_to_minus_half_the_sublayers(self) -> None:

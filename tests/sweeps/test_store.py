@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from measures import draw
 
-from spannorm_theory import Architecture
+from spannorm_theory import Architecture, __version__
 from spannorm_theory.base.errors import InputError, StoreError
 from spannorm_theory.montecarlo.statistics import summarise
 from spannorm_theory.sweeps.cells import grid, specify
@@ -162,7 +162,7 @@ def test_cells_that_could_overlap_are_refused(change, message, tmp_path):
 def test_another_version_of_the_package_is_refused(tmp_path):
     filled(tmp_path / "store")
     manifest = tmp_path / "store" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"0.1.0"', '"0.0.9"'))
+    manifest.write_text(manifest.read_text().replace(f'"{__version__}"', '"0.0.9"'))
     with pytest.raises(StoreError, match=r"made by spannorm_theory 0\.0\.9"):
         filled(tmp_path / "store")
     assert len(Store(tmp_path / "store").finished()) == 4  # reading is fine

@@ -299,8 +299,9 @@ def test_a_grid_takes_a_model_for_what_it_leaves_open() -> None:
         ("post-norm", 16),
         ("post-norm", 32),
     ]
-    assert {(arch.depth, arch.width, arch.kv_heads, arch.activation) for arch in found} == {
-        (2, 4096, 8, "swiglu")
+    assert {(arch.depth, arch.width, arch.heads, arch.kv_heads, arch.activation) for arch in found} == {
+        (2, 4096, 16, 4, "swiglu"),  # the model's share of heads that have keys
+        (2, 4096, 32, 8, "swiglu"),
     }
     with pytest.raises(UnknownNameError, match="did you mean llama-3-8b"):
         grid({"like": "llama-3-8", "placement": "pre-norm"})

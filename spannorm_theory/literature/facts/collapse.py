@@ -6,11 +6,11 @@ import numpy as np
 from sympy import simplify
 
 from ...base import symbols
+from ...base.formulas import COLLAPSE, RATIO
 from ..fact import Fact, growth_of, log_profile, predicted_ratio
 
 SIZES = "width=128 heads=4 tokens=32"
 UNIT = f"init=unit-branch activation=relu {SIZES}"
-COLLAPSE = "(1-rho_L)/(1-rho_0)"
 #: weights of standard deviation 10: the skip is 1e-8 of what a branch adds
 NO_SKIP = (
     "post-norm unit depth=6 width=128 heads=4 tokens=16 activation=relu init=10.0 logit_variance=1.0 "
@@ -66,7 +66,7 @@ def same_rate() -> Fact:
     found = []
     for name in ("post-norm", "span-norm", "hybrid-norm"):
         angle = growth_of(name, "unit", COLLAPSE).rate
-        gradient = growth_of(name, "unit", "gamma_0/gamma_L").rate.subs(symbols.omega_a2, 0)
+        gradient = growth_of(name, "unit", RATIO).rate.subs(symbols.omega_a2, 0)
         found.append(bool(simplify(angle - gradient) == 0))
     return Fact(
         all(found),

@@ -6,6 +6,7 @@ import numpy as np
 from sympy import Rational, simplify
 
 from ...base import symbols
+from ...base.formulas import IDENTITY, RATIO
 from ..fact import Fact, balanced, growth_of, log_profile, predicted_ratio, recursion, slope
 
 SIZES = "width=128 heads=4 tokens=32"
@@ -57,15 +58,15 @@ def last_layer_pre() -> Fact:
 
 def vanishing_factor() -> Fact:
     """The rate of the whole gradient is 0 for omega = sigma, not ln(2/3)."""
-    rate = balanced(growth_of("post-norm", "unit", "gamma_0/gamma_L").rate)
+    rate = balanced(growth_of("post-norm", "unit", RATIO).rate)
     text = f"rate of gamma_0/gamma_L: {rate} for omega = sigma, not ln(2/3) a block"
     return Fact(rate != 0, text, {"claimed, 23 blocks": (2 / 3) ** 23})
 
 
 def skip_product() -> Fact:
     """2^-N is the squared skip product over N sublayers; the gradient's rate is 0."""
-    rate = balanced(growth_of("post-norm", "unit", "gamma_0/gamma_L").rate)
-    gain = 2 * growth_of("post-norm", "unit", "identity gain").rate
+    rate = balanced(growth_of("post-norm", "unit", RATIO).rate)
+    gain = 2 * growth_of("post-norm", "unit", IDENTITY).rate
     ones = {symbols.sigma_a2: 1, symbols.sigma_f2: 1}
     return Fact(
         bool(simplify(rate - gain) == 0),
@@ -106,7 +107,7 @@ def crossover() -> Fact:
 
 def linear_variance() -> Fact:
     """q at l = L is Theta(L)."""
-    found = growth_of("pre-norm", "unit", "q at l=L")
+    found = growth_of("pre-norm", "unit", "q")
     return Fact(found.power == 1 and found.rate == 0, f"q_L: {found}")
 
 
@@ -135,7 +136,7 @@ def flat_gradients() -> Fact:
 
 def dilution() -> Fact:
     """A block adds (sigma_a^2 + sigma_f^2)/q_l of the stream, and q_l grows linearly."""
-    found = growth_of("pre-norm", "unit", "q at l=L")
+    found = growth_of("pre-norm", "unit", "q")
     return Fact(
         found.power == 1 and found.rate == 0,
         f"share (sigma_a^2 + sigma_f^2)/q_l, q_L: {found}",

@@ -8,6 +8,7 @@ from typing import Any
 from sympy import Expr, Integer, simplify
 
 from ...base import symbols
+from ...base.formulas import IDENTITY, of_stream
 from ...moments.one_token import Step, constant_gains
 from ...spec.graph import Value
 from ...spec.net import Net
@@ -20,7 +21,7 @@ PAIRS = ((0, 0), (0, 1), (1, 1))
 def two_streams() -> Fact:
     """q_00 = 1, q_11 grows linearly."""
     closed = recursion("siamese-norm").closed_form()
-    grows = growth_of("siamese-norm", "unit", "q_11 at l=L")
+    grows = growth_of("siamese-norm", "unit", "q_11")
     return Fact(
         closed["q_00"] == 1 and grows.power == 1 and grows.rate == 0,
         f"q_00 = {closed['q_00']}, q_11 = {closed['q_11']}",
@@ -46,8 +47,8 @@ def residual_floor() -> Fact:
 
 def depth_scaling() -> Fact:
     """Skip gain of the bounded stream: geometric without depth scaling, a power of depth with it."""
-    plain = growth_of("siamese-norm(depth_scaling=False)", "unit", "identity gain 0")
-    scaled = growth_of("siamese-norm", "unit", "identity gain 0")
+    plain = growth_of("siamese-norm(depth_scaling=False)", "unit", of_stream(IDENTITY, 0, 2))
+    scaled = growth_of("siamese-norm", "unit", of_stream(IDENTITY, 0, 2))
     return Fact(
         plain.rate.subs({symbols.sigma_a2: 1, symbols.sigma_f2: 1}).is_negative and scaled.rate == 0,
         f"skip gain of the bounded stream: {plain} without depth scaling, {scaled} with it",

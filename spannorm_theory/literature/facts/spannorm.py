@@ -7,6 +7,7 @@ from math import exp, log
 from sympy import limit, simplify
 
 from ...base import symbols
+from ...base.formulas import COLLAPSE, IDENTITY, RATIO
 from ..fact import Fact, balanced, gains, growth_of, predicted, predicted_ratio, recursion
 
 SIZES = "width=128 heads=4 tokens=32"
@@ -27,8 +28,8 @@ def unbounded_without_scaling() -> Fact:
 
 def half_exponent() -> Fact:
     """Rate of the identity gain over PostNorm's: 1/2 at sigma_a = sigma_f, 1 where attention adds nothing."""
-    span = growth_of("span-norm", "unit", "identity gain").rate
-    post = growth_of("post-norm", "unit", "identity gain").rate
+    span = growth_of("span-norm", "unit", IDENTITY).rate
+    post = growth_of("post-norm", "unit", IDENTITY).rate
     equal = simplify((span / post).subs(symbols.sigma_a2, symbols.sigma_f2))
     apart = limit(span / post, symbols.sigma_a2, 0)
     return Fact(
@@ -42,8 +43,8 @@ def half_exponent() -> Fact:
 
 def gain_is_gradient() -> Fact:
     """The gradient's rate for omega = sigma is 0; the squared identity gain's is not."""
-    gradient = balanced(growth_of("span-norm", "unit", "gamma_0/gamma_L").rate)
-    gain = 2 * growth_of("span-norm", "unit", "identity gain").rate
+    gradient = balanced(growth_of("span-norm", "unit", RATIO).rate)
+    gain = 2 * growth_of("span-norm", "unit", IDENTITY).rate
     return Fact(
         bool(simplify(gradient - gain) == 0),
         f"rate of gamma_0/gamma_L is {gradient} for omega = sigma, of the squared identity gain {gain}",
@@ -53,7 +54,7 @@ def gain_is_gradient() -> Fact:
 
 def scaled_gradient() -> Fact:
     """gamma_0/gamma_L tends to exp(omega_f^2 - sigma_f^2)/q_0."""
-    found = growth_of("span-norm", "depth-scaled-init", "gamma_0/gamma_L")
+    found = growth_of("span-norm", "depth-scaled-init", RATIO)
     bounded = found.shape == 1
     limit_ = float(found.prefactor.subs(gains()))
     return Fact(bounded, f"gamma_0/gamma_L: {found}; {limit_:.4f} for GELU", {"limit": limit_})
@@ -61,7 +62,7 @@ def scaled_gradient() -> Fact:
 
 def scaled_identity_gain() -> Fact:
     """The identity gain tends to exp(-sigma_f^2/2)/sqrt(q_0)."""
-    found = growth_of("span-norm", "depth-scaled-init", "identity gain")
+    found = growth_of("span-norm", "depth-scaled-init", IDENTITY)
     f2 = gains()[symbols.sigma_f2]
     expected = exp(-f2 / 2)
     agrees = abs(float(found.prefactor.subs(gains())) - expected) < 1e-9
@@ -77,7 +78,7 @@ def constant_share() -> Fact:
     """SpanNorm's block keeps 1/sqrt(1 + sigma_f^2) of its input whatever its index; PreNorm's adds
     (sigma_a^2 + sigma_f^2)/q_l, and q_l grows linearly."""
     kept = recursion("span-norm").step.identity[0]
-    pre = growth_of("pre-norm", "unit", "q at l=L")
+    pre = growth_of("pre-norm", "unit", "q")
     return Fact(
         not kept.has(symbols.layer) and pre.power == 1 and pre.rate == 0,
         f"SpanNorm's block keeps {kept} of its input at every l; PreNorm's stream grows as {pre}",
@@ -87,7 +88,7 @@ def constant_share() -> Fact:
 
 def tokens_against_pre_norm() -> Fact:
     """1 - rho: constant with scaling, geometric without, a power of depth in PreNorm."""
-    name = "(1-rho_L)/(1-rho_0)"
+    name = COLLAPSE
     scaled = growth_of("span-norm", "depth-scaled-init", name)
     plain = growth_of("span-norm", "unit", name)
     pre = growth_of("pre-norm", "unit", name)
@@ -102,7 +103,7 @@ def tokens_against_pre_norm() -> Fact:
 
 def scaling_stops_collapse() -> Fact:
     """Under depth scaling the tokens' alignment is bounded in depth."""
-    name = "(1-rho_L)/(1-rho_0)"
+    name = COLLAPSE
     scaled, plain = growth_of("span-norm", "depth-scaled-init", name), growth_of("span-norm", "unit", name)
     return Fact(
         scaled.shape == 1 and float(plain.rate.subs(gains())) < 0,

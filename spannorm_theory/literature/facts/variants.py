@@ -5,6 +5,7 @@ from __future__ import annotations
 from sympy import simplify
 
 from ...base import symbols
+from ...base.formulas import IDENTITY, RATIO
 from ..fact import Fact, growth_of, predicted, predicted_ratio, recursion
 
 SIZES = "width=128 heads=4 tokens=32"
@@ -15,7 +16,7 @@ L = symbols.depth
 
 def lns_linear() -> Fact:
     """q under LayerNorm Scaling is a harmonic sum, Theta(log L)."""
-    found = growth_of("ln-scaling", "unit", "q at l=L")
+    found = growth_of("ln-scaling", "unit", "q")
     return Fact(found.power == 1, f"q_L: {found}")
 
 
@@ -51,8 +52,8 @@ def peri_linear() -> Fact:
 
 def deepnorm_identity() -> Fact:
     """Identity gain and gradient ratio tend to 1 (q_0 = 1)."""
-    gain = growth_of("deepnorm", "deepnorm-init", "identity gain")
-    ratio = growth_of("deepnorm", "deepnorm-init", "gamma_0/gamma_L")
+    gain = growth_of("deepnorm", "deepnorm-init", IDENTITY)
+    ratio = growth_of("deepnorm", "deepnorm-init", RATIO)
     ends = [float(g.prefactor.subs(symbols.initial_variance, 1)) for g in (gain, ratio)]
     flat = all(g.shape == 1 for g in (gain, ratio))
     return Fact(flat and ends == [1.0, 1.0], f"identity gain {gain}; gamma_0/gamma_L {ratio}")
@@ -62,7 +63,7 @@ def keel_product() -> Fact:
     """The skip product of every block but the first tends to 1."""
     r = recursion("keel", "keel")
     opening = simplify(r.first.identity[0].subs(symbols.variance, symbols.initial_variance))
-    law = growth_of("keel", "keel", "identity gain")
+    law = growth_of("keel", "keel", IDENTITY)
     rest = simplify(law.prefactor / opening)
     return Fact(
         law.shape == 1 and rest == 1,
@@ -72,9 +73,7 @@ def keel_product() -> Fact:
 
 def b2t_path() -> Fact:
     """Rate of the identity gain against PostNorm's, at unit branch gains."""
-    rates = {
-        name: float(growth_of(name, "unit", "identity gain").rate.subs(ONES)) for name in ("b2t", "post-norm")
-    }
+    rates = {name: float(growth_of(name, "unit", IDENTITY).rate.subs(ONES)) for name in ("b2t", "post-norm")}
     text = ", ".join(f"{name} {value:.3f}" for name, value in rates.items())
     return Fact(
         rates["post-norm"] < rates["b2t"] <= 0,
@@ -96,13 +95,13 @@ def deepscalelm_unit() -> Fact:
 
 def gpt2_constant() -> Fact:
     """q at l = L under gpt2 is Theta(1)."""
-    found = growth_of("pre-norm", "gpt2", "q at l=L")
+    found = growth_of("pre-norm", "gpt2", "q")
     return Fact(found.shape == 1, f"q_L: {found}")
 
 
 def completep_embedding() -> Fact:
     """q at l = L under CompleteP tends to q_0."""
-    found = growth_of("pre-norm", "completep", "q at l=L")
+    found = growth_of("pre-norm", "completep", "q")
     q0 = symbols.initial_variance
     return Fact(found.shape == 1 and simplify(found.prefactor - q0) == 0, f"q_L: {found}")
 

@@ -140,6 +140,20 @@ def placement_style(placement: str) -> Style:
     A placement of the user's own gets a colour and a marker that none of the toolkit's has, in the order
     in which they are registered. Options keep the colour of the placement and change marker and dash, with
     hollow markers.
+
+    Args:
+        placement: a registered name, with options in brackets if it has any.
+
+    Returns:
+        ``colour``, ``marker``, ``dash`` and ``hollow``; ``line`` and ``points`` are arguments of matplotlib.
+
+    Raises:
+        UnknownNameError: a name that is not registered.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> st.plot.placement_style("pre-norm") == st.plot.placement_style("pre-norm")
+        True
     """
     name, options = parse_placement(named(placement))
     if name in _PLACEMENTS:

@@ -136,6 +136,13 @@ class style:  # used like a function
 
     Raises:
         UnknownNameError: no such style.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> with st.plot.style("neurips") as venue:
+        ...     print(venue.rc["font.size"])
+        ...
+        9
     """
 
     def __init__(self, name: str) -> None:
@@ -251,10 +258,23 @@ def save(figure: Figure | Axes, path: str | Path, description: str | None = None
 
     Args:
         figure: a figure, or axes of it.
+        path: of the file, ending in .pdf, .svg or .png.
         description: kept in the file's metadata.
+
+    Returns:
+        the path.
 
     Raises:
         InputError: another suffix, or a file that cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> import spannorm_theory as st
+        >>> ax = st.plot.block_diagram("pre-norm")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     st.plot.save(ax, f"{folder}/block.svg").name
+        ...
+        'block.svg'
     """
     path = arguments.path("path", path)
     found = figure.get_figure(root=True) if isinstance(figure, Axes) else figure

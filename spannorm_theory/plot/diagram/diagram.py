@@ -50,8 +50,16 @@ def block_diagram(
         title: write the placement's title above.
         ax: draw here; the diagram keeps its proportions and is fitted into the axes.
 
+    Returns:
+        the axes.
+
     Raises:
         UnknownNameError: a name that is not registered.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> st.plot.block_diagram("span-norm").get_title()
+        'SpanNorm'
     """
     ax = axes_or_none(ax)
     name, options = parse_placement(named(placement))

@@ -139,6 +139,10 @@ def write_figures(
     Args:
         out: a folder, made if it does not exist; files of the same names are replaced.
         placements: registered names; None takes the eight standard ones.
+        scalings: registered scaling rules.
+        depth, width, heads, tokens: L, d, H and n of every architecture.
+        networks: independent networks of each case, at least 3.
+        seed: of the networks.
         style: "neurips", "icml", "iclr", "tmlr", "talk" or "house".
         progress: say what the set costs, and show a bar.
         names: of figures of the set, as "comparison" or "rank-collapse"; None makes all, and the table.
@@ -150,6 +154,10 @@ def write_figures(
 
     Raises:
         InputError: a name, size or folder that cannot be used.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> st.write_figures("figures", ["pre-norm"], "unit", depth=4, width=64, heads=2)  # doctest: +SKIP
     """
     out, seed = arguments.path("out", out), arguments.seed(seed)
     style, networks = (

@@ -1,7 +1,9 @@
 """The published norm placements, each one short function."""
 
 from ..placement import PLACEMENTS, Placement, placement
-from . import branch, parallel, post, pre, streams, substitutes
+
+with PLACEMENTS.shipping():
+    from . import branch, parallel, post, pre, streams, substitutes
 
 #: what a report compares when nothing is asked for
 STANDARD = (

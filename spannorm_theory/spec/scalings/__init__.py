@@ -1,6 +1,8 @@
 """The published scaling rules, each one short function."""
 
 from ..scaling import SCALINGS, Multipliers, ScalingRule, scaling
-from . import forward, initialisation, skips
+
+with SCALINGS.shipping():
+    from . import forward, initialisation, skips
 
 __all__ = ["SCALINGS", "Multipliers", "ScalingRule", "forward", "initialisation", "scaling", "skips"]

@@ -63,8 +63,20 @@ class Status:
 class Store:
     """A store that exists. :meth:`create` makes one.
 
+    Args:
+        path: its folder.
+
     Raises:
         StoreError: the folder is no store, or one that this version cannot read.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> try:
+        ...     st.Store("/nowhere")
+        ... except st.SpannormError as error:
+        ...     print(type(error).__name__)
+        ...
+        StoreError
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -81,6 +93,13 @@ class Store:
     @classmethod
     def create(cls, path: str | Path, specification: Specification) -> Store:
         """Open the store at ``path`` for this specification, or make it.
+
+        Args:
+            path: a folder, made if it does not exist.
+            specification: what is to be measured, and with which protocol.
+
+        Returns:
+            the store.
 
         Raises:
             StoreError: it cannot be written, holds something else, or its cells are of another
@@ -132,15 +151,35 @@ class Store:
                     path.unlink()
 
     def cell_path(self, key: str) -> Path:
-        """The path at which the cell called ``key`` is or will be."""
+        """The path at which the cell called ``key`` is or will be.
+
+        Args:
+            key: name of the cell, which is a hash of its text form.
+
+        Returns:
+            the path, whether or not a file is there.
+        """
         return self.path / "cells" / f"{key}.parquet"
 
     def has(self, key: str) -> bool:
-        """Whether the cell is finished."""
+        """Whether the cell is finished.
+
+        Args:
+            key: name of the cell, which is a hash of its text form.
+
+        Returns:
+            True or False.
+        """
         return self.cell_path(key).is_file()
 
     def read(self, key: str) -> CellFile:
         """A finished cell, checked.
+
+        Args:
+            key: name of the cell, which is a hash of its text form.
+
+        Returns:
+            the cell with its statistics and what is known of its run.
 
         Raises:
             DamagedCellError: the file is not what was written.
@@ -148,12 +187,25 @@ class Store:
         return read_cell(self.cell_path(key), key)
 
     def write(self, cell: Cell, statistics: Statistics, info: dict[str, Any]) -> None:
-        """Keep a finished cell."""
+        """Keep a finished cell.
+
+        Args:
+            cell: what was measured.
+            statistics: sums over its networks, by stream and quantity.
+            info: what is kept beside them: version, host, seconds.
+        """
         with files.reporting(self.path):
             files.write_whole(self.cell_path(cell.key), lambda file: write_cell(file, cell, statistics, info))
 
     def set_aside(self, key: str) -> Path:
-        """Move a damaged cell out of the way; returns where it went."""
+        """Move a damaged cell out of the way; returns where it went.
+
+        Args:
+            key: name of the cell, which is a hash of its text form.
+
+        Returns:
+            the path of the file in the folder of damaged ones.
+        """
         with files.reporting(self.path):
             return self._move_aside(self.cell_path(key))
 
@@ -162,25 +214,59 @@ class Store:
         return path.rename(target)
 
     def claim(self, key: str) -> AbstractContextManager[bool]:
-        """Own a cell while computing it, unless another process does."""
+        """Own a cell while computing it, unless another process does.
+
+        Args:
+            key: name of the cell, which is a hash of its text form.
+
+        Returns:
+            a context whose value says whether the cell is this process's own until the block ends.
+        """
         return files.claim(self.path / "claims" / key)
 
     def owner(self, key: str) -> str | None:
-        """Who is computing the cell."""
+        """Who is computing the cell.
+
+        Args:
+            key: name of the cell, which is a hash of its text form.
+
+        Returns:
+            host and process, or None.
+        """
         return files.owner(self.path / "claims" / key)
 
     def abandoned(self, key: str) -> bool:
-        """Whether a process died while it was computing the cell."""
+        """Whether a process died while it was computing the cell.
+
+        Args:
+            key: name of the cell, which is a hash of its text form.
+
+        Returns:
+            True or False.
+        """
         return (self.path / "claims" / key).exists() and self.owner(key) is None
 
     def record_failure(self, cell: Cell, error: str, details: str = "") -> None:
-        """Keep the error of a cell."""
+        """Keep the error of a cell.
+
+        Args:
+            cell: what failed.
+            error: in one line.
+            details: the traceback.
+        """
         value = {"cell": cell.text, "error": error, "details": details}
         with files.reporting(self.path):
             files.write_bytes(self.path / "failed" / f"{cell.key}.json", json.dumps(value, indent=1).encode())
 
     def failure(self, key: str) -> Failure | None:
-        """The recorded error of a cell that is not finished."""
+        """The recorded error of a cell that is not finished.
+
+        Args:
+            key: name of the cell, which is a hash of its text form.
+
+        Returns:
+            the cell with its error; None where it has none or is finished.
+        """
         path = self.path / "failed" / f"{key}.json"
         if self.has(key) or not path.is_file():
             return None
@@ -192,12 +278,20 @@ class Store:
         return Failure(cell, value["error"], value["details"]) if cell.key == key else None
 
     def forget_failure(self, key: str) -> None:
-        """Let a failed cell be tried again."""
+        """Let a failed cell be tried again.
+
+        Args:
+            key: name of the cell, which is a hash of its text form.
+        """
         with files.reporting(self.path):
             (self.path / "failed" / f"{key}.json").unlink(missing_ok=True)
 
     def specifications(self) -> list[Specification]:
-        """The specifications of all that the store was asked for."""
+        """The specifications of all that the store was asked for.
+
+        Returns:
+            one for each call of ``sweep`` that asked for something else.
+        """
         found = []
         for path in sorted(entries(self.path / "specifications")):
             if path.suffix == ".json":
@@ -215,20 +309,36 @@ class Store:
         return found
 
     def cells(self) -> list[Cell]:
-        """The cells of all specifications, each once."""
+        """The cells of all specifications, each once.
+
+        Returns:
+            cells, in the order of the specifications.
+        """
         return list({cell.key: cell for s in self.specifications() for cell in s.cells()}.values())
 
     def finished(self) -> set[str]:
-        """Keys of all finished cells, by one listing of the folder."""
+        """Keys of all finished cells, by one listing of the folder.
+
+        Returns:
+            keys of cells.
+        """
         return {path.stem for path in entries(self.path / "cells") if path.suffix == ".parquet"}
 
     def failures(self) -> list[Failure]:
-        """The cells that failed."""
+        """The cells that failed.
+
+        Returns:
+            cells with their errors.
+        """
         names = (path.stem for path in sorted(entries(self.path / "failed")) if path.suffix == ".json")
         return [failure for name in names if (failure := self.failure(name)) is not None]
 
     def status(self) -> Status:
-        """The counts of cells that are wanted, done, running and failed."""
+        """The counts of cells that are wanted, done, running and failed.
+
+        Returns:
+            ``wanted``, ``done``, ``failed``, ``waiting`` (numbers), and ``running``, by cell who computes it.
+        """
         wanted = {cell.key for cell in self.cells()}
         running = {p.name: who for p in entries(self.path / "claims") if (who := files.owner(p)) is not None}
         failed = {failure.cell.key for failure in self.failures()}
@@ -238,6 +348,12 @@ class Store:
         """Take over the cells of another store; returns how many were new.
 
         Nothing is taken unless everything can be.
+
+        Args:
+            other: a store of the same protocol.
+
+        Returns:
+            the number of cells that were new.
 
         Raises:
             StoreError: the other store has another version or protocol, or a cell with other numbers.
