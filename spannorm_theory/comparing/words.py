@@ -6,7 +6,7 @@ norms over that at the embedding, read upwards from the first block.
 
 from __future__ import annotations
 
-from math import exp, floor, isfinite, isnan, log, log10
+from math import exp, floor, isfinite, isinf, isnan, log, log10
 
 import numpy as np
 
@@ -106,9 +106,11 @@ def number(log_value: float) -> str:
     """A positive number from its logarithm, to three digits."""
     if isnan(log_value):
         return "unknown"
+    if isinf(log_value):
+        return "inf" if log_value > 0 else "0"
     tens = log_value / log(10)
     if not -5 < tens < 6:
-        return "0" if tens == -np.inf else _scientific(tens)
+        return _scientific(tens)
     return _short(exp(log_value), 3)
 
 

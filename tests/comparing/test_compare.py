@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isnan
+from math import inf, isnan, log, nan
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from spannorm_theory.atlases.records import Found
 from spannorm_theory.atlases.trend import Trend
 from spannorm_theory.base.errors import InputError, UnknownNameError
 from spannorm_theory.comparing.laws import text_of
+from spannorm_theory.comparing.words import number
 
 SIZE = {"depth": 24, "width": 64, "heads": 4, "tokens": 8}
 SMALL = {"depth": 3, "width": 128, "heads": 4, "tokens": 8, "loss": "cross-entropy", "vocabulary": 500}
@@ -153,3 +154,8 @@ def test_what_is_not_predicted_is_said_and_comes_last() -> None:
 def test_bad_candidates_are_named(call: Callable[[], object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_every_logarithm_has_a_number() -> None:
+    logs = [inf, -inf, nan, 800.0, -800.0, log(1234.5)]
+    assert [number(one) for one in logs] == ["inf", "0", "unknown", "2.7e347", "3.7e-348", "1,230"]
