@@ -27,7 +27,8 @@ start = st.Architecture("span-norm", **SHAPE)
 # ![Lists and sliders over three panels: forward variance, gradient variance and distance from rank one
 # against the layer](../docs/explorer-notebook.png)
 #
-# They need `ipywidgets`, which comes with the `notebooks` extra.
+# They need `ipywidgets`, which comes with the `notebooks` extra. `spannorm explorer` writes a page of its
+# own, for a browser without Python ([what it shows](../docs/explorer.md)).
 
 # %%
 try:
