@@ -1,0 +1,78 @@
+"""A placement under a rule in formulas: its block's equations and its laws, as MathML, and its diagram."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sympy import Expr
+
+from ..asymptotics.growth import Growth
+from ..render import mathml
+from ..render.equations import equations
+from ..render.recursion import derive
+
+#: a formula whose text is longer is left to the library
+LONGEST = 600
+
+
+def formulas(placement: str, scaling: str) -> dict[str, Any]:
+    """Equations and laws of one block.
+
+    Returns:
+        "block": the block's definition in words; "equations": markup, forward then backward, with moments
+        named in steps where there are several streams; "laws": pairs of markup, of a quantity's name and of
+        its order in depth with its constant, or of a sentence where there is none.
+    """
+    recursion = derive(placement, scaling)
+    forward, backward = equations(recursion)
+    return {
+        "block": str(recursion.block.trace),
+        "equations": [
+            _line(f"<math>{mathml.markup(e.lhs)}</math>", mathml.equation(e), e.rhs)
+            for e in (*forward, *backward)
+        ],
+        "laws": [
+            [f"<math>{mathml.quantity(name)}</math>", _law(law)]
+            for name, law in recursion.asymptotics().items()
+        ],
+    }
+
+
+def _line(name: str, markup: str, right: Expr) -> str:
+    return markup if len(str(right)) <= LONGEST else f"{name} {_long(right)}"
+
+
+def _law(law: Growth | str) -> str:
+    if isinstance(law, str):
+        return mathml.escape(law)
+    if len(str(law)) > LONGEST:
+        return _long(law)
+    return mathml.theta(law) + _constant(law)
+
+
+def _constant(law: Growth) -> str:
+    if law.prefactor == 1 or str(law.prefactor) == "C":
+        return ""
+    return f" <small>constant {mathml.inline(law.prefactor)}</small>"
+
+
+def _long(formula: object) -> str:
+    return f"<small>long formula ({len(str(formula))} characters)</small>"
+
+
+def diagram(placement: str, scaling: str) -> str:
+    """The block diagram as SVG, with coordinates to a hundredth of a point."""
+    from ..plot.canvas.paper import render
+    from ..plot.diagram.diagram import block_diagram
+
+    figure = block_diagram(placement, scaling=scaling, title=False).figure
+    return small(render(figure, "svg").decode())
+
+
+def small(svg: str) -> str:
+    """An SVG without what its picture does not need: metadata, white space, further digits."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), body)
+    return re.sub(r">\s+<", "><", re.sub(r"\s+", " ", body)).strip()
