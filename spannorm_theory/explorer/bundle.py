@@ -20,6 +20,7 @@ ROOMS = (
     "prediction",
     "asymptotics",
     "bounds",
+    "verification",
     "render",
     "plot",
     "explorer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from ..base.errors import InputError
 from ..spec.architecture import Architecture
@@ -20,7 +21,7 @@ CHOICES: dict[str, tuple[int | str, ...]] = {
 }
 
 #: what all designs have in common
-SIZES = {"width": 1024, "heads": 16, "tokens": 256}
+SIZES: dict[str, Any] = {"width": 1024, "heads": 16, "tokens": 256}
 
 #: blocks up to which every layer is kept; of a deeper stack these many at either end, and every fifth
 ALL, ENDS, STEP = 48, 8, 5
@@ -44,9 +45,8 @@ def designs(placement: str) -> Iterator[Architecture]:
         for depth in CHOICES["depth"]:
             for activation in CHOICES["activation"]:
                 for mask in CHOICES["mask"]:
-                    yield Architecture(
-                        placement, rule, depth=int(depth), activation=str(activation), mask=str(mask), **SIZES
-                    )
+                    chosen: dict[str, Any] = {"depth": depth, "activation": activation, "mask": mask}
+                    yield Architecture(placement, rule, **SIZES, **chosen)
 
 
 def key(arch: Architecture) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from html import escape
 from typing import Any
 
 from sympy import Expr
 
+from ..asymptotics.eigenvalue import named
 from ..asymptotics.growth import Growth
 from ..render import mathml
 from ..render.equations import equations
@@ -32,10 +34,7 @@ def formulas(placement: str, scaling: str) -> dict[str, Any]:
             _line(f"<math>{mathml.markup(e.lhs)}</math>", mathml.equation(e), e.rhs)
             for e in (*forward, *backward)
         ],
-        "laws": [
-            [f"<math>{mathml.quantity(name)}</math>", _law(law)]
-            for name, law in recursion.asymptotics().items()
-        ],
+        "laws": [[_name(name), _law(law)] for name, law in recursion.asymptotics().items()],
     }
 
 
@@ -43,18 +42,25 @@ def _line(name: str, markup: str, right: Expr) -> str:
     return markup if len(str(right)) <= LONGEST else f"{name} {_long(right)}"
 
 
+def _name(name: str) -> str:
+    """A law's name: moments as symbols, and words as words, which break where lines do."""
+    found = mathml.quantity(name)
+    return escape(name) if found.startswith("<mtext>") else f"<math>{found}</math>"
+
+
 def _law(law: Growth | str) -> str:
     if isinstance(law, str):
-        return mathml.escape(law)
-    if len(str(law)) > LONGEST:
-        return _long(law)
-    return mathml.theta(law) + _constant(law)
+        return escape(law)
+    shape = named(law.shape)[0]
+    return (mathml.theta(law) if len(str(shape)) <= LONGEST else _long(shape)) + _constant(law)
 
 
 def _constant(law: Growth) -> str:
     if law.prefactor == 1 or str(law.prefactor) == "C":
         return ""
-    return f" <small>constant {mathml.inline(law.prefactor)}</small>"
+    if len(str(law.prefactor)) > LONGEST:
+        return f"<br>constant {_long(law.prefactor)}"
+    return f"<br>constant {mathml.inline(law.prefactor)}"
 
 
 def _long(formula: object) -> str:
@@ -62,17 +68,18 @@ def _long(formula: object) -> str:
 
 
 def diagram(placement: str, scaling: str) -> str:
-    """The block diagram as SVG, with coordinates to a hundredth of a point."""
+    """The block diagram as SVG."""
     from ..plot.canvas.paper import render
     from ..plot.diagram.diagram import block_diagram
 
-    figure = block_diagram(placement, scaling=scaling, title=False).figure
+    figure = block_diagram(placement, scaling=scaling, title=False).get_figure(root=True)
+    assert figure is not None
     return small(render(figure, "svg").decode())
 
 
 def small(svg: str) -> str:
-    """An SVG without what its picture does not need: metadata, white space, further digits."""
+    """An SVG without what its picture does not need: metadata, white space, more than five digits."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
-    body = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), body)
+    body = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.5g}", body)
     return re.sub(r">\s+<", "><", re.sub(r"\s+", " ", body)).strip()

@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
+from importlib import import_module
 from typing import Any
-
-import spannorm_theory
 
 from ..base.errors import SpannormError
 from ..base.jsontext import to_json
@@ -23,6 +22,9 @@ from .formulas import diagram, formulas
 
 #: the name of the reader's text in messages
 FILE = "<definition>"
+
+#: the library, as the reader's text calls it
+LIBRARY = "st"
 
 
 class Session:
@@ -41,7 +43,8 @@ class Session:
         with ExitStack() as registered:  # a text that fails registers nothing
             for registry in (PLACEMENTS, SCALINGS, ACTIVATIONS):
                 registered.enter_context(registry.temporarily())
-            exec(compile(code, FILE, "exec"), {"st": spannorm_theory, "__name__": "definition"})
+            library = import_module(__name__.partition(".")[0])
+            exec(compile(code, FILE, "exec"), {LIBRARY: library, "__name__": "definition"})
             self._registered = registered.pop_all()
         self._code = code
 

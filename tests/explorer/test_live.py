@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,12 +42,11 @@ def ask(question: str, arch: str = ARCH, code: str = MINE) -> dict[str, Any]:
 
 
 @pytest.mark.exact
-def test_a_placement_that_was_typed_in_is_predicted_and_derived(registries: None) -> None:
+def test_a_placement_that_was_typed_in_is_predicted_and_derived() -> None:
     found = ask("curves")
     assert found["depth"] == 12
     derived = ask("formulas")
     assert len(derived["equations"]) == 2
-    exec(MINE, {"st": st})
     table = st.predict(ARCH)
     rows = table[(table["quantity"] == "grad_variance")]
     assert found["curves"]["grad_variance"]["0"] == pytest.approx(rows["log_value"].tolist(), abs=1e-4)
@@ -73,22 +73,29 @@ def test_another_text_takes_the_place_of_the_first() -> None:
 def test_what_is_wrong_is_said_in_one_line(code: str, arch: str, words: str) -> None:
     message = ask("curves", arch, code)["error"]
     assert "\n" not in message
-    with pytest.raises(AssertionError, match=words):
-        raise AssertionError(message)
+    assert re.search(words, message), message
 
 
 @pytest.mark.exact
 def test_the_archive_alone_has_the_theory_without_pyarrow_and_torch(tmp_path: Path) -> None:
     folder = write_explorer(tmp_path / "page")
-    block = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in ABSENT)
-    script = (
-        f"{block}sys.path.insert(0, sys.argv[1])\nimport spannorm_theory\n"
-        "assert 'theory.zip' in spannorm_theory.__file__\n"
-        "from spannorm_theory.explorer.live import answer\n"
-        "request = sys.stdin.read()\n"
-        "print('[' + ','.join(answer(q, request) for q in ('curves', 'formulas', 'diagram')) + ']')\n"
-        "print(len(spannorm_theory.predict('pre-norm unit depth=2 tokens=80 mask=causal')), file=sys.stderr)"
-    )
+    script = f"""
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {ABSENT}:
+            raise ModuleNotFoundError(f"no module named {{name}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+sys.path.insert(0, sys.argv[1])
+import spannorm_theory
+assert "theory.zip" in spannorm_theory.__file__
+from spannorm_theory.explorer.live import answer
+request = sys.stdin.read()
+print("[" + ",".join(answer(question, request) for question in ("curves", "formulas", "diagram")) + "]")
+assert len(spannorm_theory.predict("pre-norm unit depth=2 tokens=80 mask=causal"))
+"""
     done = subprocess.run(
         [sys.executable, "-P", "-c", script, str(folder / "theory.zip")],
         input=json.dumps({"code": MINE, "arch": ARCH}),

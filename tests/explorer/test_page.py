@@ -169,7 +169,8 @@ def test_files_hold_what_is_shown(link: str, browser: Browser, folder: Path) -> 
     assert "light-dark" not in ElementTree.tostring(root, "unicode")
     png = browser.run(
         "figurePng(state, drawn(state, live)).then(blob => new Promise(done => {"
-        " const reader = new FileReader(); reader.onload = () => done(reader.result.split(',')[1]); reader.readAsDataURL(blob); }))"
+        " const reader = new FileReader(); reader.onload = () => done(reader.result.split(',')[1]);"
+        " reader.readAsDataURL(blob); }))"
     )
     assert base64.b64decode(png).startswith(b"\x89PNG")
     table = pd.read_csv(StringIO(browser.run("figureCsv(drawn(state, live))")))

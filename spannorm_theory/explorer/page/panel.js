@@ -64,7 +64,7 @@ function path(line, box, forFile) {
     pen = "L";
   }
   if (!d) return "";
-  const stroke = ink(look, forFile), wide = line.other ? LINE * 0.65 : LINE;
+  const stroke = ink(look, forFile), wide = line.other ? LINE * 0.75 : LINE;
   const dash = (line.other ? look.second : look.dash).map(length => (length * wide).toFixed(1)).join(" ");
   const parts = [`<path class="curve" data-letter="${line.letter}" data-stream="${escaped(line.stream)}" d="${d}"
     style="fill:none;stroke:${stroke};stroke-width:${wide}${dash ? `;stroke-dasharray:${dash}` : ""}"/>`];

@@ -16,7 +16,7 @@ function heading(name, state, known) {
     const items = known.map(m => `<option${m === state.matrix ? " selected" : ""}>${escaped(m)}</option>`);
     choice = `<select data-matrix aria-label="weight matrix">${items.join("")}</select>`;
   }
-  return `<h3>${title} <i>${symbol}</i>${choice}</h3>`;
+  return `<h3>${title} <span>${symbol.replace(/[qγρW]/, "<i>$&</i>")}</span>${choice}</h3>`;
 }
 
 // Under a panel: each design's value at the cursor, or at both ends of the stack.
@@ -41,7 +41,7 @@ function drawPanels(state, shown) {
   const names = panelNames(state);
   element.className = names.length > 1 ? "several" : "single";
   const gap = 24, whole = element.clientWidth;
-  const width = names.length > 1 && whole > 760 ? Math.floor((whole - gap) / 2) : whole;
+  const width = names.length > 1 && whole > 740 ? Math.floor((whole - gap) / 2) : whole;
   const height = names.length > 1 ? Math.round(Math.max(200, Math.min(270, width * 0.48))) : Math.round(
     Math.max(260, Math.min(480, width * 0.5)));
   keepFocus(element, names.map(name => {

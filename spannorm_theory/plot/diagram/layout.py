@@ -197,7 +197,7 @@ def _size(node: Value, lines: tuple[str, ...]) -> tuple[float, float]:
 def _route(layout: Layout, source: Value, target: Value) -> tuple[Point, ...]:
     """The first way from source to target that runs through no box and along no other wire.
 
-    Where every way runs along some wire, as between many streams that are all mixed, the first through no box.
+    Where every way runs along some wire, as between streams that are all mixed, the first through no box.
     """
     start, end = layout.boxes[source.index], layout.boxes[target.index]
     others = [box for box in layout.boxes.values() if box not in (start, end)]
