@@ -1,5 +1,5 @@
-# make report | test | test-long | test-models | fuzz | lint | types | notebooks | bench | gpu | paper | explorer: each sets up
-# what it needs and does its job. test leaves out the tests that are marked long; test-long runs those alone.
+# make report | test | test-long | test-models | fuzz | lint | types | notebooks | bench | gpu | paper | explorer:
+# each sets up what it needs and does its job. test leaves out the tests that are marked long; test-long runs those alone.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready

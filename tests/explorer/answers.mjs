@@ -8,7 +8,8 @@ const { start } = await import(pathToFileURL(`${page}/engine.mjs`));
 const { loadPyodide } = await import(pathToFileURL(`${runtime}/pyodide.mjs`));
 
 const began = performance.now(), seconds = [], answers = [];
-const theory = await start({ loadPyodide, indexURL: `${runtime}/`, bundle: new Uint8Array(readFileSync(`${page}/theory.zip`)) });
+const bundle = new Uint8Array(readFileSync(`${page}/theory.zip`));
+const theory = await start({ loadPyodide, indexURL: `${runtime}/`, bundle });
 seconds.push((performance.now() - began) / 1000);
 for (const [question, request] of JSON.parse(readFileSync(0, "utf-8"))) {
   const asked = performance.now();

@@ -36,5 +36,5 @@ function logTicks(low, high, count) {
     .reduce((least, at, i, all) => i ? Math.min(least, at - all[i - 1]) : least, Infinity));
   const ticks = [];
   for (let e = Math.ceil(low / step) * step; e <= high; e += step) ticks.push(Math.round(e));
-  return ticks.map(y => ({ at: y, label: y >= -2 && y <= 3 ? String(10 ** y) : "10" + raised(y) }));
+  return ticks.map(y => ({ at: y, label: y >= -3 && y <= 3 ? String(10 ** y) : "10" + raised(y) }));
 }

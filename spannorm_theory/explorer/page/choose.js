@@ -1,7 +1,8 @@
 // The choices: a card for each design, the view, and what a panel's heading lets one choose.
 
-const LABELS = { placement: "Placement", rule: "Scaling rule", depth: "Blocks", activation: "Activation",
-  mask: "Mask" };
+const LABELS = {
+  placement: "Placement", rule: "Scaling rule", depth: "Blocks", activation: "Activation", mask: "Mask",
+};
 
 function optionText(field, value) {
   if (field === "placement") return GRID.placements[value].title;
@@ -20,15 +21,17 @@ function select(design, index, field) {
 // A short piece of a design's line with its marker.
 function swatch(look, forFile = false) {
   const stroke = ink(look, forFile), dash = look.dash.map(length => (length * LINE).toFixed(1)).join(" ");
-  const line = `<path d="M1,7H33" style="fill:none;stroke:${stroke};stroke-width:${LINE};stroke-dasharray:${
-    dash || "none"}"/>`;
+  const style = `fill:none;stroke:${stroke};stroke-width:${LINE};stroke-dasharray:${dash || "none"}`;
+  const line = `<path d="M1,7H33" style="${style}"/>`;
   return line + (look.marker ? mark(look, 17, 7, stroke) : "");
 }
 
 function designCard(one, index, count) {
+  const label = `remove design ${one.letter}`;
   const remove = count > 1
-    ? `<button class="remove" data-remove="${index}" aria-label="remove design ${one.letter}">×</button>` : "";
-  const refused = one.curves.refused ? `<p class="refused">No theory: ${escaped(one.curves.refused)}</p>` : "";
+    ? `<button class="remove" data-remove="${index}" aria-label="${label}">×</button>` : "";
+  const reason = one.curves.refused;
+  const refused = reason ? `<p class="refused">No theory: ${escaped(reason)}</p>` : "";
   return `<fieldset class="design"><legend><b style="color:${ink(one.look)}">${one.letter}</b>
     <svg width="34" height="14" aria-hidden="true">${swatch(one.look)}</svg></legend>${remove}
     ${FIELDS.map(field => select(one.design, index, field)).join("")}${refused}</fieldset>`;

@@ -8,7 +8,7 @@ const PACKAGES = ["numpy", "scipy", "sympy", "pandas", "threadpoolctl"];
 //   say: is told what is being loaded
 export async function start({ loadPyodide, indexURL, bundle, say = () => {} }) {
   say("loading Python …");
-  const python = await loadPyodide({ indexURL });
+  const python = await loadPyodide({ indexURL, stderr: () => {} }); // warnings of packages are no answers
   say("loading numpy, scipy, sympy and pandas (some 30 MB, the first time) …");
   await python.loadPackage(PACKAGES, { messageCallback: () => {} });
   python.unpackArchive(bundle, "zip", { extractDir: "/theory" });

@@ -17,7 +17,8 @@ function startTheory(say) {
     theory.asked.get(data.id)(data.answer);
     theory.asked.delete(data.id);
   };
-  theory.worker.onerror = event => stopTheory(`the worker could not start: ${event.message || "see the console"}`);
+  theory.worker.onerror = event =>
+    stopTheory(`the worker could not start: ${event.message || "see the console"}`);
   theory.worker.postMessage({ runtime: new URL(RUNTIME, location.href).href });
 }
 
@@ -58,7 +59,8 @@ async function runTheory(state, show) {
       + formulaParts(found).replaceAll("<details>", "<details open>");
     say("drawing the block …");
     const { svg } = await ask("diagram", request);
-    if (svg) document.getElementById("derived").insertAdjacentHTML("beforeend", picture(svg, "your placement"));
+    const derived = document.getElementById("derived");
+    if (svg) derived.insertAdjacentHTML("beforeend", picture(svg, "your placement"));
     say("done: your design is curve Y above", "good");
   } catch (error) {
     say(error.message, "bad");

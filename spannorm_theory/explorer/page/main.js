@@ -43,7 +43,8 @@ function point(event) {
 function copyLink() {
   const button = document.getElementById("link");
   const done = () => { button.textContent = "link copied"; };
-  navigator.clipboard?.writeText(location.href).then(done, () => prompt("The link:", location.href));
+  const copied = navigator.clipboard ? navigator.clipboard.writeText(location.href) : Promise.reject();
+  copied.then(done, () => prompt("The link:", location.href));
 }
 
 function switchLight() {

@@ -49,12 +49,13 @@ function axes(box, log, label) {
   }
   parts.push(`<path class="axis" d="M${left},${top}V${bottom}H${right}"/>`);
   const name = box.relative ? "layer over depth, l / L" : "layer l";
-  parts.push(`<text class="name" x="${(left + right) / 2}" y="${box.height - 4}" text-anchor="middle">${name}</text>`);
+  const middle = (left + right) / 2;
+  parts.push(`<text class="name" x="${middle}" y="${box.height - 4}" text-anchor="middle">${name}</text>`);
   if (label) parts.push(`<text class="title" x="${left}" y="${top - 8}">${escaped(label)}</text>`);
   return parts.join("");
 }
 
-// A line, broken where there is no value; the streams beside the first are thinner, with a dash of their own.
+// A line, broken where there is no value; streams beside the first are thinner, with a dash of their own.
 function path(line, box, forFile) {
   const { look } = line;
   let d = "", pen = "M";
@@ -66,13 +67,14 @@ function path(line, box, forFile) {
   if (!d) return "";
   const stroke = ink(look, forFile), wide = line.other ? LINE * 0.75 : LINE;
   const dash = (line.other ? look.second : look.dash).map(length => (length * wide).toFixed(1)).join(" ");
-  const parts = [`<path class="curve" data-letter="${line.letter}" data-stream="${escaped(line.stream)}" d="${d}"
-    style="fill:none;stroke:${stroke};stroke-width:${wide}${dash ? `;stroke-dasharray:${dash}` : ""}"/>`];
+  const style = `fill:none;stroke:${stroke};stroke-width:${wide};stroke-dasharray:${dash || "none"}`;
+  const data = `data-letter="${line.letter}" data-stream="${escaped(line.stream)}"`;
+  const parts = [`<path class="curve" ${data} d="${d}" style="${style}"/>`];
   if (!line.other) parts.push(...markers(line, box, stroke));
   return parts.join("");
 }
 
-// Markers at six layers, moved along by the design's place so that those of equal curves stand side by side.
+// Markers at six layers, moved along by the design's place: those of equal curves stand side by side.
 function markers(line, box, stroke) {
   const known = line.points.filter(p => p.y !== null), found = [];
   for (let i = 0; i < 6 && line.look.marker; i++) {
@@ -85,7 +87,8 @@ function markers(line, box, stroke) {
 function mark(look, x, y, stroke) {
   const fill = look.open ? "none" : look.hollow ? "var(--paper, #fff)" : stroke;
   const edge = look.open || look.hollow ? stroke : "var(--paper, #fff)";
-  return `<path class="mark" transform="translate(${x.toFixed(1)},${y.toFixed(1)}) scale(8)" d="${look.marker}"
+  const where = `translate(${x.toFixed(1)},${y.toFixed(1)}) scale(8)`;
+  return `<path class="mark" transform="${where}" d="${look.marker}"
     style="fill:${fill};stroke:${edge};stroke-width:${look.open || look.hollow ? 0.2 : 0.08}"/>`;
 }
 

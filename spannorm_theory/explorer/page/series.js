@@ -9,13 +9,16 @@ const PANELS = {
   distance: { title: "Distance from rank one", symbol: "1 − ρ", log: true },
   weights: { title: "Squared weight-gradient norm", symbol: "‖∂W‖²", log: true },
 };
-const KEPT = { variance: "variance", gradient: "grad_variance", cosine: "rank_collapse",
-  distance: "rank_collapse", weights: "weight_grad_norm" };
+const KEPT = {
+  variance: "variance", gradient: "grad_variance", cosine: "rank_collapse", distance: "rank_collapse",
+  weights: "weight_grad_norm",
+};
 const WORDS = { gelu: "GELU", swiglu: "SwiGLU", none: "no mask", causal: "causal" };
 
 function words(design) {
   const { title } = GRID.placements[design.placement];
-  return `${title}, ${design.rule}, ${design.depth} blocks, ${WORDS[design.activation]}, ${WORDS[design.mask]}`;
+  const parts = [design.rule, `${design.depth} blocks`, WORDS[design.activation], WORDS[design.mask]];
+  return [title, ...parts].join(", ");
 }
 
 // What is drawn: each design with its letter, look and curves, then the live one if there is any.
@@ -29,7 +32,7 @@ function drawn(state, live) {
     return { letter: LETTERS[i], words: words(design), design, look: repeated(look, again), curves,
       depth: +design.depth };
   });
-  if (live) found.push({ letter: "Y", words: live.title, look: LIVE, curves: live.curves, depth: live.depth });
+  if (live) found.push({ ...live, letter: "Y", words: live.title, look: LIVE });
   return found;
 }
 
