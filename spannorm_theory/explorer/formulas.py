@@ -6,7 +6,7 @@ import re
 from html import escape
 from typing import Any
 
-from sympy import Expr
+from sympy import Eq
 
 from ..asymptotics.eigenvalue import named
 from ..asymptotics.growth import Growth
@@ -30,37 +30,32 @@ def formulas(placement: str, scaling: str) -> dict[str, Any]:
     forward, backward = equations(recursion)
     return {
         "block": str(recursion.block.trace),
-        "equations": [
-            _line(f"<math>{mathml.markup(e.lhs)}</math>", mathml.equation(e), e.rhs)
-            for e in (*forward, *backward)
-        ],
+        "equations": [_equation(e) for e in (*forward, *backward)],
         "laws": [[_name(name), _law(law)] for name, law in recursion.asymptotics().items()],
     }
 
 
-def _line(name: str, markup: str, right: Expr) -> str:
-    return markup if len(str(right)) <= LONGEST else f"{name} {_long(right)}"
+def _equation(one: Eq) -> str:
+    if len(str(one.rhs)) <= LONGEST:
+        return mathml.equation(one)
+    return f"{mathml.inline(one.lhs)} {_long(one.rhs)}"
 
 
 def _name(name: str) -> str:
     """A law's name: moments as symbols, and words as words, which break where lines do."""
     found = mathml.quantity(name)
-    return escape(name) if found.startswith("<mtext>") else f"<math>{found}</math>"
+    return escape(name) if found.startswith("<mtext>") else mathml.name(name)
 
 
 def _law(law: Growth | str) -> str:
     if isinstance(law, str):
         return escape(law)
     shape = named(law.shape)[0]
-    return (mathml.theta(law) if len(str(shape)) <= LONGEST else _long(shape)) + _constant(law)
-
-
-def _constant(law: Growth) -> str:
+    order = mathml.theta(law) if len(str(shape)) <= LONGEST else _long(shape)
     if law.prefactor == 1 or str(law.prefactor) == "C":
-        return ""
-    if len(str(law.prefactor)) > LONGEST:
-        return f"<br>constant {_long(law.prefactor)}"
-    return f"<br>constant {mathml.inline(law.prefactor)}"
+        return order
+    short = len(str(law.prefactor)) <= LONGEST
+    return f"{order}<br>constant {mathml.inline(law.prefactor) if short else _long(law.prefactor)}"
 
 
 def _long(formula: object) -> str:

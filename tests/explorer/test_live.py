@@ -28,7 +28,7 @@ def mine(x, net):
 """
 ARCH = "mine unit depth=12 width=256 heads=4 tokens=32"
 #: what only figures, sweeps, Monte Carlo and progress bars need
-ABSENT = ("pyarrow", "torch", "seaborn", "tqdm", "tueplots", "psutil")
+ABSENT = ("pyarrow", "torch", "seaborn", "tqdm", "tueplots", "psutil", "jinja2")
 
 
 @pytest.fixture(autouse=True)
@@ -79,8 +79,10 @@ def test_what_is_wrong_is_said_in_one_line(code: str, arch: str, words: str) -> 
 @pytest.mark.exact
 def test_the_archive_alone_has_the_theory_without_pyarrow_and_torch(tmp_path: Path) -> None:
     folder = write_explorer(tmp_path / "page")
+    causal = "pre-norm unit depth=2 width=64 heads=4 tokens=80 mask=causal"
+    asked = [("curves", ARCH), ("curves", causal), ("formulas", ARCH), ("diagram", ARCH)]
     script = f"""
-import sys
+import json, sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
@@ -92,13 +94,12 @@ sys.path.insert(0, sys.argv[1])
 import spannorm_theory
 assert "theory.zip" in spannorm_theory.__file__
 from spannorm_theory.explorer.live import answer
-request = sys.stdin.read()
-print("[" + ",".join(answer(question, request) for question in ("curves", "formulas", "diagram")) + "]")
-assert len(spannorm_theory.predict("pre-norm unit depth=2 tokens=80 mask=causal"))
+asked = json.load(sys.stdin)
+print("[" + ",".join(answer(question, json.dumps(request)) for question, request in asked) + "]")
 """
     done = subprocess.run(
         [sys.executable, "-P", "-c", script, str(folder / "theory.zip")],
-        input=json.dumps({"code": MINE, "arch": ARCH}),
+        input=json.dumps([[question, {"code": MINE, "arch": arch}] for question, arch in asked]),
         capture_output=True,
         text=True,
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
@@ -106,9 +107,8 @@ assert len(spannorm_theory.predict("pre-norm unit depth=2 tokens=80 mask=causal"
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    curves, formulas, diagram = json.loads(done.stdout)
-    assert curves == ask("curves")
-    assert formulas == ask("formulas")
+    *found, diagram = json.loads(done.stdout)
+    assert found == [ask(question, arch) for question, arch in asked[:-1]]
     assert diagram["svg"].startswith("<svg")
 
 
