@@ -28,7 +28,7 @@ ROOMS = (
 )
 
 #: what rooms hold beside them and the archive does not need
-LEFT_OUT = ("page", "__pycache__", "grid.json")
+LEFT_OUT = ("page", "templates", "__pycache__", "grid.json")
 
 #: pure Python that these import and that not every Pyodide has: it goes into the archive, with its licence
 BESIDE = "markupsafe"

@@ -27,7 +27,7 @@ from .looks import look
 FILE = Path(__file__).with_name("grid.json")
 
 
-def kept(arch: Architecture) -> dict[str, Any]:
+def of_design(arch: Architecture) -> dict[str, Any]:
     """A design's curves, or "refused" with the reason why the theory has none."""
     try:
         return curves(arch)
@@ -42,7 +42,7 @@ def of_placement(placement: str) -> dict[str, Any]:
         "rules": rules(placement),
         "diagram": diagram(placement, rules(placement)[0]),
         "formulas": {rule: formulas(placement, rule) for rule in rules(placement)},
-        "curves": {key(arch): kept(arch) for arch in designs(placement)},
+        "curves": {key(arch): of_design(arch) for arch in designs(placement)},
     }
 
 

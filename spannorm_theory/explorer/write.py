@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from html import escape
 from importlib import resources
 from pathlib import Path
 
+from .. import render
 from .._version import __version__
 from ..base import arguments
 from ..base.errors import InputError, shown
@@ -72,6 +74,7 @@ def page(runtime: str = RUNTIME) -> str:
         "version": __version__,
         **{name: str(size) for name, size in SIZES.items()},
         "style": "".join(map(_read, STYLES)),
+        "font": b64encode(_font()).decode(),
         "script": "".join(map(_read, SCRIPTS)),
         "grid": grid().replace("</", "<\\/"),
     }
@@ -79,6 +82,11 @@ def page(runtime: str = RUNTIME) -> str:
     for name, part in parts.items():
         text = text.replace("{{" + name + "}}", part)
     return text
+
+
+def _font() -> bytes:
+    """The letters of formulas, as all pages have them."""
+    return resources.files(render).joinpath("templates", "formulas.woff2").read_bytes()
 
 
 def grid() -> str:

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 import spannorm_theory as st
+from spannorm_theory.base.jsontext import to_json
 from spannorm_theory.explorer.designs import CHOICES, SIZES, designs, key, rules, shown_layers
+from spannorm_theory.explorer.formulas import formulas
+from spannorm_theory.explorer.grid import of_design
 from spannorm_theory.explorer.write import grid, page
 from spannorm_theory.plot import placement_style
 
@@ -76,6 +79,21 @@ def test_a_design_has_the_values_of_predict(text: str, kept: dict[str, Any]) -> 
 
 
 @pytest.mark.exact
+@pytest.mark.parametrize("placement", ["span-norm", "pre-norm"])
+def test_formulas_are_those_of_derive(placement: str, kept: dict[str, Any]) -> None:
+    assert kept["placements"][placement]["formulas"]["unit"] == formulas(placement, "unit"), STALE
+
+
+@pytest.mark.exact
+@pytest.mark.long  # 400 predictions
+def test_every_design_without_a_mask_is_that_of_the_theory(kept: dict[str, Any]) -> None:
+    for placement, one in kept["placements"].items():
+        for arch in designs(placement):
+            if arch.mask == "none":
+                assert one["curves"][key(arch)] == json.loads(to_json(of_design(arch))), STALE
+
+
+@pytest.mark.exact
 @pytest.mark.parametrize("depth", [1, 12, 48, 49, 96, 1000])
 def test_the_layers_that_are_kept_have_both_ends(depth: int) -> None:
     layers = shown_layers(depth)
@@ -89,4 +107,4 @@ def test_the_page_is_small_and_needs_nothing_else() -> None:
     text = page()
     assert len(text.encode()) < 5e6
     assert "{{" not in text.partition('id="grid"')[0]
-    assert re.search(r"<script src|<link rel=.stylesheet|@import|url\((?!#)", text) is None
+    assert re.search(r"<script src|<link rel=.stylesheet|@import|url\((?!#|\"data:)", text) is None
