@@ -6,7 +6,6 @@ anew, and a test holds a sample of it against the theory.
 
 from __future__ import annotations
 
-import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -50,7 +49,7 @@ def write(path: Path = FILE, processes: int | None = None) -> Path:
     """Compute the grid, a placement at a time on every core, and write it: a line for each placement."""
     with ProcessPoolExecutor(processes) as pool:
         found = tqdm(pool.map(of_placement, PLACEMENTS), total=len(PLACEMENTS), desc="explorer")
-        lines = [f"{json.dumps(name)}: {to_json(one)}" for name, one in zip(PLACEMENTS, found, strict=True)]
+        lines = [f"{to_json(name)}: {to_json(one)}" for name, one in zip(PLACEMENTS, found, strict=True)]
     head = to_json({"choices": CHOICES, "sizes": SIZES, "unresolved": UNRESOLVED})
     return write_file(path, head[:-1] + ', "placements": {\n' + ",\n".join(lines) + "\n}}\n")
 

@@ -55,9 +55,9 @@ def write_explorer(out: str | os.PathLike[str], *, runtime: str = RUNTIME) -> Pa
         the folder's path.
 
     Raises:
-        InputError: it cannot be written, or the address is no text.
+        InputError: it cannot be written, or the address is no printable ASCII text.
     """
-    if not isinstance(runtime, str) or not runtime:
+    if not (isinstance(runtime, str) and runtime and runtime.isascii() and runtime.isprintable()):
         raise InputError(f"runtime must be an address, such as {RUNTIME}; got {shown(runtime)}")
     folder = make_folder(arguments.path("out", out))
     write_file(folder / "index.html", page(runtime))

@@ -17,6 +17,7 @@ import pytest
 
 import spannorm_theory as st
 from spannorm_theory.base.errors import InputError
+from spannorm_theory.cli.main import main
 from spannorm_theory.explorer.live import answer
 from spannorm_theory.explorer.write import RUNTIME, write_explorer
 from spannorm_theory.spec.placements import PLACEMENTS
@@ -93,6 +94,7 @@ sys.meta_path.insert(0, Absent())
 sys.path.insert(0, sys.argv[1])
 import spannorm_theory
 assert "theory.zip" in spannorm_theory.__file__
+from spannorm_theory.cli.main import main
 from spannorm_theory.explorer.live import answer
 asked = json.load(sys.stdin)
 print("[" + ",".join(answer(question, json.dumps(request)) for question, request in asked) + "]")
@@ -110,6 +112,15 @@ print("[" + ",".join(answer(question, json.dumps(request)) for question, request
     *found, diagram = json.loads(done.stdout)
     assert found == [ask(question, arch) for question, arch in asked[:-1]]
     assert diagram["svg"].startswith("<svg")
+
+
+def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explorer", "--out", str(tmp_path), "--runtime", "https://example.org/pyodide/"]) == 0
+    written = Path(capsys.readouterr().out.strip())
+    assert written == tmp_path / "index.html"
+    assert "https://example.org/pyodide/" in written.read_text()
+    assert main(["explorer", "--out", str(written)]) == 2
+    assert "it is a file" in capsys.readouterr().err
 
 
 def test_equal_sources_give_equal_files(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ function source(look) {
 function formulaParts({ block, laws, equations }) {
   const rows = laws.map(([name, law]) => `<tr><th scope="row">${name}</th><td>${law}</td></tr>`);
   return `<details><summary>Large-depth laws</summary>
-    <p class="note">For constant branch gains, without a mask; p is an eigenvalue.</p>
+    <p class="note">For constant branch gains, without a mask. γ₀ is at the embedding; p is an eigenvalue.</p>
     <table class="laws">${rows.join("")}</table></details>
     <details><summary>One block's equations</summary><p class="note"><code>${escaped(block)}</code></p>
     <div class="maths">${equations.map(line => `<div>${line}</div>`).join("")}</div></details>`;
