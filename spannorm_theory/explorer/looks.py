@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path
 
-from ..plot.canvas.marks import Dash, placement_style, placement_title
+from ..plot.canvas.marks import Dash, Marker, placement_style, placement_title
 from ..spec.placements import PLACEMENTS
 
 _COMMANDS = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C"}
@@ -24,7 +24,7 @@ def look(placement: str) -> dict[str, Any]:
         "dash": dashes(style.dash),
         "second": dashes(style.second_dash),
         "marker": outline(style.marker),
-        "open": style.marker in "x+",
+        "open": style.marker in ("x", "+"),
     }
 
 
@@ -33,7 +33,7 @@ def dashes(dash: Dash) -> list[float]:
     return [] if isinstance(dash, str) else list(dash[1])
 
 
-def outline(marker: str) -> str:
+def outline(marker: Marker) -> str:
     """The outline of one of matplotlib's markers as an SVG path, y downwards, one unit wide."""
     style = MarkerStyle(marker)
     path = style.get_path().transformed(style.get_transform())
