@@ -10,6 +10,7 @@ from sympy import Eq
 
 from ..asymptotics.eigenvalue import named
 from ..asymptotics.growth import Growth
+from ..base.formulas import words
 from ..render import mathml
 from ..render.equations import equations
 from ..render.recursion import derive
@@ -43,8 +44,8 @@ def _equation(one: Eq) -> str:
 
 def _name(name: str) -> str:
     """A law's name: moments as symbols, and words as words, which break where lines do."""
-    found = mathml.quantity(name)
-    return escape(name) if found.startswith("<mtext>") else mathml.name(name)
+    found = mathml.quantity(name, "L")
+    return escape(words(name)) if found.startswith("<mtext>") else str(mathml.name(name, "L"))
 
 
 def _law(law: Growth | str) -> str:

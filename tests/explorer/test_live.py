@@ -94,7 +94,6 @@ sys.meta_path.insert(0, Absent())
 sys.path.insert(0, sys.argv[1])
 import spannorm_theory
 assert "theory.zip" in spannorm_theory.__file__
-from spannorm_theory.cli.main import main
 from spannorm_theory.explorer.live import answer
 asked = json.load(sys.stdin)
 print("[" + ",".join(answer(question, json.dumps(request)) for question, request in asked) + "]")

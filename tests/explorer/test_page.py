@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from browser import CHROMIUM, Browser, chromium
+from devtools import CHROMIUM, Browser, chromium
 from test_live import MINE, pyodide
 
 import spannorm_theory as st
