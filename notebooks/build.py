@@ -2,7 +2,8 @@
 
 Sources are py:percent text; the executed notebooks are byte-stable: cell ids are their positions, and no
 timing, path or environment is recorded. Widgets (progress bars, sliders) live in a running kernel only and
-are left out. A cell that warns or prints to stderr is an error.
+are left out; pictures keep a palette of colours, a third of their bytes. A cell that warns or prints to
+stderr is an error.
 
     python notebooks/build.py [NAME ...]
 """
@@ -10,17 +11,23 @@ are left out. A cell that warns or prints to stderr is an error.
 from __future__ import annotations
 
 import sys
+from base64 import b64decode, b64encode
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import jupytext
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 
 from spannorm_theory.base.files import write_file
 
 HERE = Path(__file__).parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
+PICTURE = "image/png"
+#: of a picture's palette
+COLOURS = 96
 
 
 def joined(outputs: list[Any]) -> list[Any]:
@@ -37,6 +44,14 @@ def joined(outputs: list[Any]) -> list[Any]:
         elif WIDGET not in output.get("data", {}):
             result.append(output)
     return result
+
+
+def small(picture: str) -> str:
+    """A picture in base64 with a palette of its own."""
+    buffer = BytesIO()
+    image = Image.open(BytesIO(b64decode(picture))).convert("RGB")
+    image.quantize(COLOURS, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    return b64encode(buffer.getvalue()).decode()
 
 
 def build(source: Path, target: Path) -> None:
@@ -65,6 +80,8 @@ def build(source: Path, target: Path) -> None:
             for output in cell.outputs:
                 if output.output_type == "stream" and output.name == "stderr":
                     raise RuntimeError(f"{source.name}, cell {position}: {output.text}")
+                if PICTURE in output.get("data", {}):
+                    output.data[PICTURE] = small(output.data[PICTURE])
     notebook.metadata.pop("language_info", None)
     notebook.metadata.pop("widgets", None)
     write_file(target, nbformat.writes(notebook).rstrip("\n") + "\n")

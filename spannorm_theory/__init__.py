@@ -29,6 +29,8 @@ _HOME = {
     "Recursion": "render.recursion",
     "predict": "prediction.predict",
     "expected": "prediction.expected",
+    "fixed_points": "prediction.fixed_points",
+    "FixedPoint": "prediction.fixed_points",
     "simulate": "montecarlo.ensemble",
     "Ensemble": "montecarlo.ensemble",
     "verify": "verification.verification",
@@ -98,6 +100,8 @@ if TYPE_CHECKING:
     from .montecarlo.ensemble import Ensemble as Ensemble
     from .montecarlo.ensemble import simulate as simulate
     from .prediction.expected import expected as expected
+    from .prediction.fixed_points import FixedPoint as FixedPoint
+    from .prediction.fixed_points import fixed_points as fixed_points
     from .prediction.predict import predict as predict
     from .render.latex_table import write_latex as write_latex
     from .render.recursion import Recursion as Recursion

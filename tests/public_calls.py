@@ -84,6 +84,8 @@ def calls(strange: Any, results: dict[str, Any], tmp_path: Path) -> list[Callabl
         lambda: st.value_at(table, "variance", stream=strange),
         lambda: st.value_at(table, "variance", depth=strange),
         lambda: st.depth_where(table, "variance", above=strange),
+        lambda: st.fixed_points(strange),
+        lambda: st.fixed_points(ARCH, layer=strange),
         lambda: st.spectra(strange),
         lambda: st.spectra(ARCH, layers=strange),
         lambda: st.spectra(ARCH, networks=few),

@@ -13,9 +13,27 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import spannorm_theory as st
+
 HERE = Path(__file__).parent.parent / "notebooks"
 SOURCES = sorted((HERE / "src").glob("*.py"))
 names = pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+
+
+def private_names(source: str) -> list[str]:
+    """Names of the toolkit in a notebook's source that are not public."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("spannorm_theory"):
+            found.append(ast.unparse(node))
+        elif isinstance(node, ast.Import):
+            found += [one.name for one in node.names if one.name.startswith("spannorm_theory.")]
+        elif isinstance(node, ast.Attribute):
+            of, name = ast.unparse(node.value), node.attr
+            known = {"st": dir(st), "st.plot": st.plot.__all__}.get(of)
+            if (name.startswith("_") and name != "__init__") or (known is not None and name not in known):
+                found.append(ast.unparse(node))
+    return found
 
 
 def show(value: object) -> None:
@@ -23,7 +41,7 @@ def show(value: object) -> None:
     figure = value.get_figure(root=True) if isinstance(value, Axes) else value
     if isinstance(figure, Figure):
         figure.draw_without_rendering()
-    for form in ("_repr_html_", "_repr_latex_"):
+    for form in ("_repr_html_", "_repr_latex_", "_repr_markdown_"):
         if hasattr(value, form):
             getattr(value, form)()
 
@@ -42,6 +60,18 @@ def test_a_notebook_runs_at_its_small_size(source: Path, monkeypatch: pytest.Mon
         exec(compile(tree, str(source), "exec"), space)
         if last is not None:
             show(eval(compile(ast.Expression(last.value), str(source), "eval"), space))
+
+
+@names
+def test_a_notebook_uses_public_names(source: Path) -> None:
+    assert private_names(source.read_text()) == []
+
+
+def test_private_names_are_found() -> None:
+    source = (
+        "from spannorm_theory.spec import room\nimport spannorm_theory.plot\nst.nope\nst.plot.nope\nst._HOME"
+    )
+    assert len(private_names(source)) == 5
 
 
 @names

@@ -3,8 +3,8 @@
 #
 # A norm placement is a few lines of Python on the residual stream. This notebook takes four of them and
 # derives what happens to the signal and to the gradient: the step of one block, closed forms in the layer
-# index $l$, laws in the depth $L$, and bounds. No number is fitted and no formula is typed in: all of it
-# follows from the definition.
+# index l, laws in the depth L (the number of blocks), and bounds. No number is fitted and no formula is
+# typed in: all of it follows from the definition.
 
 # %%
 import spannorm_theory as st
@@ -22,9 +22,11 @@ print("SpanNorm:", st.placements()["span-norm"].trace("unit"))
 # %% [markdown]
 # ## One block
 #
-# $q$ is the second moment per coordinate of the stream, $\gamma$ that of the loss gradient; a prime marks the
-# moment after the block. $\sigma_a^2, \sigma_f^2$ are the forward gains of the two branches and $\omega_a^2,
-# \omega_f^2$ their backward gains. They are not equal in general, and much follows from the difference.
+# q is the second moment per coordinate of the stream, γ that of the loss gradient; a prime marks the moment
+# after the block. σ_a² and σ_f² are the forward gains of the two branches, attention and feed-forward: by
+# how much each multiplies the second moment of what it reads. ω_a² and ω_f² are their backward gains, by
+# which each multiplies that of the gradient. The two are not equal in general, and much follows from the
+# difference.
 
 # %%
 st.derive("span-norm")
@@ -35,9 +37,9 @@ st.derive("post-norm")
 # %% [markdown]
 # ## The skip path is not the gradient
 #
-# The gain of the skip path alone falls as $2^{-L}$ in PostNorm and as $2^{-L/2}$ in SpanNorm when every
-# branch has unit variance. These numbers are often quoted as gradients. The whole gradient, with
-# $\omega^2 = \sigma^2$, does not decay at all.
+# The gain of the skip path alone falls as 2^(−L) in PostNorm and as 2^(−L/2) in SpanNorm when every branch
+# has unit variance. These numbers are often quoted as gradients. The whole gradient, with ω² = σ², does not
+# decay at all. (`Theta` is "of the order of", with its constant behind it.)
 
 # %%
 for name in ("post-norm", "span-norm"):
@@ -50,9 +52,9 @@ for name in ("post-norm", "span-norm"):
 # ## Closed forms and laws
 #
 # PreNorm's variance grows linearly, and its gradient ratio is a ratio of Gamma functions that follows a
-# power law in depth with exponent $(\omega_a^2 + \omega_f^2)/(\sigma_a^2 + \sigma_f^2)$. Below, `Gamma(x)`
-# with a capital is that function, $\Gamma(x) = (x-1)!$ for whole $x$; `gamma_l`, small and with an index, is
-# the second moment of the loss gradient at layer $l$.
+# power law in depth with exponent (ω_a² + ω_f²)/(σ_a² + σ_f²). Below, `Gamma(x)` with a capital is that
+# function, which is (x − 1)! for whole x; `gamma_l`, small and with an index, is γ, the second moment of
+# the loss gradient, at layer l.
 
 # %%
 print(st.derive("pre-norm").text())
@@ -70,7 +72,7 @@ print(st.derive("siamese-norm").text())
 # ## Any depth
 #
 # With constant gains the recursion is iterated with its exponent carried apart, so that
-# a factor of $2^{-10000}$ is a number.
+# a factor of 2^(−10000) is a number.
 
 # %%
 table = st.derive("post-norm").iterate(10_000, sigma_a2=1, sigma_f2=1, omega_a2=1, omega_f2=1)

@@ -10,6 +10,7 @@
 import os
 
 import pandas as pd
+from IPython.display import Markdown
 
 import spannorm_theory as st
 
@@ -27,10 +28,11 @@ STANDARD = (
 # %% [markdown]
 # ## The interval, in symbols
 #
-# $\sigma_a^2$ is the largest second moment that an attention branch can have when its input has second
-# moment one (all tokens equal), and $\sigma_f^2$ that of the feed-forward branch. PreNorm's stream grows by
-# both in every block, so its variance is linear in the layer $l$; placements that end a block with a norm
-# stay at one.
+# σ_a² (`sigma_a^2` below) is the largest second moment that an attention branch can have when its input has
+# second moment one, which it has when all tokens are equal; σ_f² that of the feed-forward branch; q_l is
+# the second moment per coordinate of the stream behind block l, which is its variance. PreNorm's stream
+# grows by both in every block, so its variance is linear in l; placements that end a block with a norm stay
+# at one. Of two streams each has its own, q_00 and q_11.
 
 # %%
 for name in STANDARD:
@@ -42,19 +44,23 @@ for name in STANDARD:
 # ## The interval, in numbers
 #
 # `st.verify` predicts each layer, simulates independent random networks, and compares. The shade below is
-# the interval, the line the theory (which knows how alike the tokens are at each layer), the points are
-# Monte Carlo with one standard error. Without any norm the variance grows exponentially.
+# the interval, the line the theory (which knows how alike the tokens are at each layer), the points are means
+# over networks with 95 % intervals, often smaller than the point. Without any norm the variance grows
+# exponentially.
 
 # %%
 verified = {name: st.verify(st.Architecture(name, **SHAPE), networks=NETWORKS) for name in STANDARD}
 
 
 def variance(result):
-    return lambda ax: st.plot.depth_profile(result.table, "variance", stream="all", ax=ax, names=False)
+    return lambda ax: st.plot.depth_profile(result, "variance", stream="all", ax=ax, names=False)
 
 
 drawings = {st.placements()[name].title: variance(result) for name, result in verified.items()}
 st.plot.panels(drawings, columns=4, height=1.6, legend=False)
+
+# %%
+Markdown(st.plot.caption(verified.values(), "variance"))
 
 # %% [markdown]
 # Every single network is held against the interval, not only their mean. `outside` counts the networks
@@ -75,7 +81,11 @@ pd.DataFrame(
 ).T
 
 # %% [markdown]
-# The residuals of one case, quantity by quantity: points should scatter around zero and stay in the band.
+# The residuals of one case: Monte Carlo less theory in standard errors (SE), a row for each quantity, in
+# which layers fall from the input to the output. Of a correct theory 19 of 20 lie in the grey band. The
+# layers of a network are correlated, so a whole row may stand to one side, as its black bar (the mean)
+# shows; the dashed lines, where they are in sight, are ±k, which a correct theory reaches anywhere once in
+# a thousand verifications.
 
 # %%
 st.plot.residuals(verified["span-norm"])

@@ -1,20 +1,19 @@
 # %% [markdown]
 # # Where the mean field ends
 #
-# The theory is that of infinitely wide networks. A network of width $d$ is one draw: its gradient norm
+# The theory is that of infinitely wide networks. A network of width d is one draw: its gradient norm
 # fluctuates multiplicatively, block after block, so that its logarithm performs a random walk with variance
-# of order $L/d$. The distribution grows a tail. Its mean, carried by few networks, rises above the limit;
-# the typical network falls below it. Both come back as $L/d$ falls.
+# of order L/d in a stack of L blocks. The distribution grows a tail. Its mean, carried by few networks,
+# rises above the limit; the typical network falls below it. Both come back as L/d falls.
 
 # %%
 import os
 
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 
 import spannorm_theory as st
-from spannorm_theory.prediction.predict import predict_profiles
-from spannorm_theory.verification.allowances import fluctuations
 
 SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU
 NETWORKS, WIDTHS, SHAPE = {
@@ -27,42 +26,54 @@ NETWORKS, WIDTHS, SHAPE = {
 # ## Mean and typical value
 #
 # PostNorm without scaling mixes hard: every block replaces a large part of the stream, and the gradient's
-# walk takes large steps. `geometric` is the geometric mean over networks, what a typical network has.
+# walk takes large steps. γ_0 is the second moment per coordinate of the loss gradient at the embedding, 1
+# at the model's output. `typical` is its geometric mean over networks, and `SE` the standard error of the
+# mean.
 
 # %%
-ensembles = {
-    width: st.simulate(st.Architecture("post-norm", width=width, **SHAPE), networks=NETWORKS)
+found = {
+    width: st.verify(st.Architecture("post-norm", width=width, **SHAPE), networks=NETWORKS)
     for width in WIDTHS
 }
 rows = {}
-for width, ensemble in ensembles.items():
-    theory = predict_profiles(ensemble.arch).profiles
-    key = "0", "grad_variance"
-    logs = ensemble.samples[key][:, 0]
+for width, result in found.items():
+    logs = result.ensemble.samples["0", "grad_variance"][:, 0]
     rows[width] = {
         "L/d": SHAPE["depth"] / width,
-        "theory": np.exp(theory[key][0]),
+        "theory": st.value_at(result, "grad_variance", layer=0),
         "mean": np.exp(logs).mean(),
         "SE": np.exp(logs).std(ddof=1) / np.sqrt(len(logs)),
-        "geometric": np.exp(logs.mean()),
+        "typical": np.exp(logs.mean()),
         "sd of the logarithm": logs.std(ddof=1),
-        "sd by theory": fluctuations(ensemble.arch, theory)[key][0],
     }
 pd.DataFrame(rows).T.rename_axis("width").round(3)
 
 # %% [markdown]
-# The mean and the geometric mean approach the theory from both sides. The last column is the leading order
-# of the fluctuation, which the verification uses for what it allows. It has no fitted constant, and falls
-# short of the measured spread by about a seventh here: the next order in $L/d$ is not small at these widths.
+# A number whose logarithm is normal with variance V has a mean that is exp(V/2) times its typical value. V
+# follows from the theory with no fitted constant: to leading order in 1/d it is a sum over blocks of what
+# one block lets fluctuate. The figure divides by the theory of infinite width, so that the two belong on
+# the line at 1 and on exp(−V/2) to that order.
+
+# %%
+st.plot.finite_width(found.values())
+
+# %%
+Markdown(st.plot.caption(found.values(), figure="finite_width"))
+
+# %% [markdown]
+# Typical networks follow their line. The means stand above theirs, by about half at width 64, 40 % at 128 and
+# 16 % at 256, whose interval just reaches it: a correction of order L/d to the mean itself, which the theory
+# leaves out.
 #
 # ## Log-normal
 #
-# A histogram of the logarithm over networks, under the normal law with the theory's mean and that spread:
+# A histogram over networks of the logarithm of γ_0, under the normal law that the theory's mean and V imply
+# (line); upright lines are the mean over networks, and dotted their typical value:
 
 
 # %%
 def histogram(width):
-    return lambda ax: st.plot.distribution(ensembles[width], "grad_variance", ax=ax)
+    return lambda ax: st.plot.distribution(found[width].ensemble, "grad_variance", ax=ax)
 
 
 st.plot.panels({f"width {width}": histogram(width) for width in WIDTHS[:3]}, share="xy")
@@ -71,12 +82,13 @@ st.plot.panels({f"width {width}": histogram(width) for width in WIDTHS[:3]}, sha
 # ## Error bars that mean something
 #
 # Layers of one network are strongly correlated, so a smooth curve from one seed looks more certain than it
-# is. Every error bar of this toolkit is a standard error over independent networks. For log-normal
-# quantities `verify` uses the mean of the logarithm plus half its variance, whose error bar accounts for the
-# tail that a plain mean has not seen yet.
+# is. Every error bar of this toolkit is over independent networks. In tables `value` is their mean, `se`
+# its standard error, `low` to `high` the 95 % interval, and `geometric` the geometric mean. For log-normal
+# quantities figures and `verify` take exp(mean of the logarithm + half its variance), whose interval
+# accounts for the tail that a plain mean has not seen yet.
 
 # %%
-first = ensembles[WIDTHS[0]]
+first = found[WIDTHS[0]].ensemble
 table = first.table
 table[(table["quantity"] == "grad_variance") & (table["layer"] == 0)][
     ["layer", "value", "se", "low", "high", "geometric"]
@@ -85,23 +97,25 @@ table[(table["quantity"] == "grad_variance") & (table["layer"] == 0)][
 # %% [markdown]
 # ## What the verification allows
 #
-# The gate widens with $L/d$ by the amount that the leading order of the fluctuation explains, and by nothing
-# else. All three widths pass, and the plot shows what passing means: within the gate, and systematically
-# above the curve where the network is narrow. A residual of one sign over many layers is one fluctuation,
-# not many.
+# The gate of `st.verify` widens with L/d by the amount that the leading order of the fluctuation explains,
+# and by nothing else. "Agrees within width" names such a case: rows differ by more than chance, and by less
+# than the width may cause. Where points leave the line on one side over many layers, that is one
+# fluctuation, not many.
 
 # %%
-from spannorm_theory.verification.verification import compare
+st.plot.depth_profile(found.values(), "grad_variance", per="width", bounds=False)
 
-found = {width: compare(predict_profiles(e.arch), e) for width, e in ensembles.items()}
+# %%
+Markdown(st.plot.caption(found.values(), "grad_variance"))
+
+# %%
 print({width: result.verdict for width, result in found.items()})
-st.plot.depth_profile([result.table for result in found.values()], "grad_variance", per="width", bounds=False)
 
 # %% [markdown]
 # ## Scaled branches hardly fluctuate
 #
-# Under depth-scaled-init each block changes the stream by $1/L$ of itself. The walk's variance is then of
-# order $1/d$ at any depth, and one network is as good as its mean.
+# Under depth-scaled-init each block changes the stream by 1/L of itself. The walk's variance is then of order
+# 1/d at any depth, and one network is as good as its mean.
 
 # %%
 calm = st.simulate(

@@ -8,6 +8,8 @@
 # %%
 import os
 
+from IPython.display import Markdown
+
 import spannorm_theory as st
 
 SIZE = os.environ.get("SPANNORM_SIZE", "normal")  # "small" takes seconds, "full" wants a GPU
@@ -45,6 +47,14 @@ st.derive("pre-post")
 print(st.derive("pre-post").text())
 
 # %% [markdown]
+# ## Is it new?
+#
+# `st.reduces_to` says whether a simpler design computes the same at initialisation; nothing does here:
+
+# %%
+st.reduces_to("pre-post")
+
+# %% [markdown]
 # ## Predict and verify
 #
 # An architecture adds sizes. It shows its fields, those that are set in bold:
@@ -57,6 +67,11 @@ arch
 result = st.verify(arch, networks=NETWORKS)
 result
 
+# %% [markdown]
+# Monte Carlo less theory in standard errors (SE), a row for each quantity, in which layers fall from the
+# input to the output. Of a correct theory 19 of 20 lie in the grey band; layers of a network are
+# correlated, so that a whole row may stand to one side, as its black bar (the mean) shows.
+
 # %%
 st.plot.residuals(result)
 
@@ -64,16 +79,24 @@ st.plot.residuals(result)
 # ## Draw, beside its relatives
 
 # %%
-tables = [result.table]
+found = [result]
 for name in ("pre-norm", "post-norm", "span-norm"):
-    tables.append(st.verify(arch.with_(placement=name), networks=NETWORKS).table)
-st.plot.comparison(tables, ["variance", "grad_variance", "rank_collapse"])
+    found.append(st.verify(arch.with_(placement=name), networks=NETWORKS))
+quantities = ["variance", "grad_variance", "rank_collapse"]
+st.plot.comparison(found, quantities)
+
+# %%
+Markdown(st.plot.caption(found, quantities, figure="comparison"))
 
 # %% [markdown]
+# Our design's curves lie on PostNorm's. It leaves out PostNorm's norm between the two branches, which would
+# divide the stream and, as a consequence, what the feed-forward branch adds by one factor, and the last
+# norm does not see a factor. That is exact where the activation is ReLU, and nearly so with GELU.
+#
 # ## A scaling rule of your own
 #
-# A rule returns what it multiplies, as expressions in the layer $l$, the depth $L$ and the width $d$. This
-# one damps attention only.
+# A rule returns what it multiplies, as expressions in the layer l, the depth L and the width d. This one
+# damps attention the more the deeper the stack is.
 
 # %%
 from sympy import sqrt
@@ -86,7 +109,10 @@ def calm_attention(sublayer, l, L, d):
 
 calm = st.verify(arch.with_(scaling="calm-attention"), networks=NETWORKS)
 print(calm.verdict)
-st.plot.rank_collapse([result.table, calm.table], per="scaling")
+st.plot.rank_collapse([result, calm], per="scaling")
+
+# %%
+Markdown(st.plot.caption([result, calm], "rank_collapse"))
 
 # %% [markdown]
 # ## Into a paper
@@ -98,7 +124,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 with TemporaryDirectory() as folder, st.plot.style("neurips"):
-    figure = st.plot.depth_profile(tables, "grad_variance", bounds=False).figure
+    figure = st.plot.depth_profile(found, "grad_variance", bounds=False).figure
     st.plot.save(figure, Path(folder) / "gradient.pdf")
     print(st.write_latex(result, Path(folder) / "table.tex").read_text())
 figure

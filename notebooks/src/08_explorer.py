@@ -2,8 +2,7 @@
 # # Explorer
 #
 # Sliders over live theory curves. A prediction takes milliseconds, so every move redraws; the button
-# measures random networks of the same architecture and lays them over the curves. In a page without a kernel
-# the sliders are absent; the functions under them work anywhere.
+# measures random networks of the same architecture and lays them over the curves.
 
 # %%
 import os
@@ -21,7 +20,14 @@ start = st.Architecture("span-norm", **SHAPE)
 # %% [markdown]
 # ## With sliders
 #
-# Needs `ipywidgets`, which comes with the `notebooks` extra.
+# Three lists choose placement, scaling rule and activation; four sliders set the depth (4 to 1,000 blocks),
+# the width, the number of tokens and ρ_0, the cosine between two tokens at the input. A page without a
+# kernel shows no widgets; in Jupyter they look like this:
+#
+# ![Lists and sliders over three panels: forward variance, gradient variance and distance from rank one
+# against the layer](../docs/explorer-notebook.png)
+#
+# They need `ipywidgets`, which comes with the `notebooks` extra.
 
 # %%
 try:
@@ -32,20 +38,33 @@ except ImportError:
 # %% [markdown]
 # ## Without
 #
-# The figure under the sliders is a function of an architecture.
+# The figure under the sliders is a function of an architecture: the second moment q of the stream, that of
+# the loss gradient γ (1 at the model's output), and the distance 1 − ρ from the state in which all tokens
+# are one vector, each against the layer l. Where the sliders start:
 
 # %%
 st.plot.overview(start)
 
 # %% [markdown]
-# With Monte Carlo over it, and tokens that are already alike at the input:
+# One of them moved, the depth, to three positions, which share an axis as l/L:
 
 # %%
-st.plot.overview(start.with_(input_cosine=0.5), networks=NETWORKS)
+DEPTHS = (start.depth, 2 * start.depth, 4 * start.depth)
+moved = [start.with_(depth=depth) for depth in DEPTHS]
+
+
+def drawn(quantity):
+    return lambda ax: st.plot.depth_profile(moved, quantity, ax=ax, names=False, bounds=False)
+
+
+st.plot.panels(
+    {"gradient variance": drawn("grad_variance"), "distance from rank one": drawn("rank_collapse")}
+)
 
 # %% [markdown]
-# Two streams, a gated activation, deeper:
+# The button: Monte Carlo over the theory (points are means over networks with 95 % intervals), here with
+# tokens that are already alike at the input, and two streams with a gated activation.
 
 # %%
-deeper = start.with_(placement="siamese-norm", activation="swiglu", depth=10 * start.depth)
-st.plot.overview(deeper)
+alike = start.with_(placement="siamese-norm", activation="swiglu", input_cosine=0.5)
+st.plot.overview(alike, networks=NETWORKS)

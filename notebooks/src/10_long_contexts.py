@@ -2,7 +2,7 @@
 # # Causal stacks at real lengths
 #
 # Nearly every model that people train is causal: a token sees those in front of it. Tokens then differ by
-# their position $t$, and averages over tokens hide most of what happens. The first token attends to itself
+# their position t, and averages over tokens hide most of what happens. The first token attends to itself
 # alone; the thousandth averages a thousand values. This notebook looks at single positions, in a block like
 # that of current language models (rotary positions, grouped heads, a gated feed-forward branch), at a length
 # that no simulation needs to reach.
@@ -27,7 +27,7 @@ LONG = st.Architecture("pre-norm", depth=48, width=4096, heads=32, kv_heads=8, t
 # %% [markdown]
 # ## A second for 48 blocks of 4,096 tokens
 #
-# Second moments are kept at some forty positions, evenly spaced in $\ln t$, and attention is averaged in
+# Second moments are kept at some forty positions, evenly spaced in ln t, and attention is averaged in
 # closed form (section 10.2 of the theory). The cost of a block does not depend on the number of tokens.
 
 # %%
@@ -46,8 +46,8 @@ few[few["layer"].isin(layers)].pivot_table("value", ["quantity", "position"], "l
 # ## Against Monte Carlo
 #
 # Left, theory at 4,096 tokens and 48 blocks. Right, fewer blocks and tokens, where random networks can be
-# simulated: points are means over networks with 95 % intervals, lines the theory. $q$ is the second moment
-# of the stream per coordinate, $\gamma$ that of the loss gradient, 1 at the model's output.
+# simulated: points are means over networks with 95 % intervals, lines the theory. q is the second moment
+# of the stream per coordinate, γ that of the loss gradient, 1 at the model's output.
 
 # %%
 short = st.Architecture("pre-norm", **SHORT, **BLOCK)

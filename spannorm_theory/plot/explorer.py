@@ -112,7 +112,9 @@ class Explorer:
         }
         self._image = widgets.Image(format="png", layout={"max_width": "100%"})
         self._message = widgets.HTML()
-        self._button = widgets.Button(description=f"measure {networks} networks")
+        self._button = widgets.Button(
+            description=f"measure {networks} networks", layout={"width": "max-content"}
+        )
         self._button.on_click(lambda _: self._draw(self._networks))
         for control in self.controls.values():
             control.observe(lambda _: self._draw(), names="value")

@@ -18,6 +18,7 @@ from ..base.quantities import INPUT, OUTPUT, QUANTITIES
 from ..verification.outcome import Verification
 from .canvas.marks import placement_label, placement_style
 from .canvas.paper import COLUMN, PaperAxes, axes_or_none, new_figure, paper, venue
+from .canvas.series import columns_that_fit
 
 #: inches of a quantity's row, of the frame around the rows, and of a column and of the rows' names
 ROW, FRAME = 0.2, 0.8
@@ -84,7 +85,9 @@ def residuals(
                 panel.set_title(title)
         handles = _meaning(axes) if names else []
         if handles and ax is None:
-            figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+            texts = [str(one.get_label()) for one in handles]
+            fitting = columns_that_fit(texts, 72 * figure.get_figwidth())
+            figure.legend(handles=handles, loc="outside upper center", ncols=fitting)
         elif handles:
             axes[0].legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 1.01), borderaxespad=0)
     return axes[0]

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
+from ..base import arguments
 from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..spec.architecture import Architecture
+from ..spec.arguments import architecture
 from .blocks import WiredBlocks
 from .forward import State, forward
 from .predict import predict_profiles
@@ -36,7 +38,13 @@ SCAN = np.append(np.linspace(0, 0.98, 50), 1 - np.geomspace(0.01, 1e-8, 25))
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """A cosine that a block leaves as it is, and the slope of the map there."""
+    """A cosine that a block leaves as it is, and the slope of the map there.
+
+    >>> import spannorm_theory as st
+    >>> (aligned,) = st.fixed_points("post-norm depth=2")
+    >>> aligned.rho, aligned.attracts
+    (1.0, True)
+    """
 
     rho: float
     slope: float
@@ -77,13 +85,29 @@ class _Map:
         return np.array(after)
 
 
-def fixed_points(arch: Architecture, layer: int | None = None) -> list[FixedPoint]:
-    """Fixed points of the map of rho over block ``layer`` (default: the last), in rising order.
+def fixed_points(arch: Architecture | str, layer: int | None = None) -> list[FixedPoint]:
+    """Fixed points of the map of the token cosine rho over one block, at the variance the stream has there.
+
+        >>> import spannorm_theory as st
+        >>> [round(one.rho, 2) for one in st.fixed_points("post-norm depth=24 experts=8 top_k=2")]
+        [0.98, 1.0]
+
+    Args:
+        arch: an architecture, or its text form.
+        layer: of the block, from 0; None takes the last.
+
+    Returns:
+        those found, in rising order of ``rho``, each with the ``slope`` of the map and whether it
+        ``attracts``; rho = 1 is the last, unless dropout keeps equal tokens apart.
 
     Raises:
         AssumptionError: tokens are not exchangeable, or the placement has several streams.
+        InputError: no architecture, or no such layer.
     """
-    block = _Map(arch, arch.depth - 1 if layer is None else layer)
+    arch = architecture(arch)
+    last = arch.depth - 1
+    at = last if layer is None else arguments.whole("layer", layer, 0, last)
+    block = _Map(arch, at)
 
     def gap(rho: float) -> float:
         return float(block(np.array([rho]))[0]) - rho

@@ -124,6 +124,11 @@ def test_what_lies_beyond_the_axis_of_residuals_stands_at_its_edge(verified: Ver
     assert largest > 2 * wrong.threshold
     assert ax.get_xlim()[1] < 2 * wrong.threshold
     assert f"to {largest:.0f}" in [text.get_text().replace("−", "") for text in ax.texts]
+    figure = ax.get_figure(root=True)
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0
+    assert legend.x1 <= figure.bbox.x1
 
 
 def test_layers_that_the_theory_declines_are_named_like_the_others() -> None:

@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from sympy import Float, sqrt
 
 import spannorm_theory as st
-from spannorm_theory.base.errors import AssumptionError
+from spannorm_theory.base.errors import AssumptionError, InputError
 from spannorm_theory.gaussian.activations import ACTIVATIONS
 from spannorm_theory.prediction.fixed_points import alignment_map, depth_of_cosine, fixed_points
 from spannorm_theory.softmax.gates import Gates
@@ -132,3 +132,11 @@ def test_depth_of_a_cosine() -> None:
 def test_several_streams_have_no_map_of_one_cosine() -> None:
     with pytest.raises(AssumptionError, match="several"):
         alignment_map(st.Architecture("siamese-norm"), np.array([0.5]), 3)
+
+
+def test_fixed_points_take_a_text_form_and_a_layer() -> None:
+    arch = st.Architecture("post-norm", depth=3, width=2**16)
+    assert st.fixed_points(str(arch)) == st.fixed_points(arch, layer=2)
+    for layer in (3, -1, 0.5):
+        with pytest.raises(InputError, match="layer must be an integer from 0 to 2"):
+            st.fixed_points(arch, layer=layer)  # type: ignore[arg-type]
