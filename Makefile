@@ -1,10 +1,11 @@
-# make report | test | test-long | test-models | fuzz | lint | types | package | notebooks | bench | gpu | paper: each
-# sets up what it needs and does its job. test leaves out the tests that are marked long; test-long runs those alone.
+# make report | test | test-long | test-models | fuzz | lint | types | package | notebooks | bench | gpu | paper |
+# explorer: each sets up what it needs and does its job. test leaves out the tests that are marked long; test-long runs
+# those alone.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: report test test-long test-models fuzz lint types package notebooks bench gpu paper clean
+.PHONY: report test test-long test-models fuzz lint types package notebooks bench gpu paper explorer clean
 
 report: $(READY)
 	$(BIN)/spannorm report --out report
@@ -46,6 +47,11 @@ bench: $(READY)
 # what only a CUDA device can tell, into docs/gpu.md: from the source tree, with the packages that are there
 gpu:
 	@$(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) -m spannorm_theory.bench.gpu docs/gpu.md
+
+# the curves that the explorer shows at once, computed anew into the package, and the page in explorer/
+explorer: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m spannorm_theory.explorer.grid
+	$(BIN)/spannorm explorer --out explorer
 
 notebooks: $(READY)
 	$(BIN)/python notebooks/build.py

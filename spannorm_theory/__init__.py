@@ -58,6 +58,7 @@ _HOME = {
     "atlas": "atlases",
     "Atlas": "atlases",
     "write_figures": "report.figure_set",
+    "write_explorer": "explorer.write",
     "write_latex": "render.latex_table",
     "from_config": "models.reader",
     "model": "models.registry",
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from .base.lookups import value_at as value_at
     from .comparing import Comparison as Comparison
     from .comparing import compare as compare
+    from .explorer.write import write_explorer as write_explorer
     from .gaussian.activations import activation as activation
     from .literature.run import ClaimsReport as ClaimsReport
     from .literature.run import claims as claims

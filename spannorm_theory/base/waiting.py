@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,11 +14,23 @@ if TYPE_CHECKING:
 DELAY = 2.0
 
 
-def blocks_bar(blocks: int, progress: bool) -> tqdm[Any]:
+class NoBar(AbstractContextManager["NoBar"]):
+    """What stands in a bar's place where none is wanted, and needs no library."""
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left to do."""
+
+    def update(self, n: int = 1) -> None:
+        """Count, for nobody."""
+
+
+def blocks_bar(blocks: int, progress: bool) -> tqdm[Any] | NoBar:
     """A bar of a prediction's blocks, there and back; to be used as a context."""
+    if not progress:
+        return NoBar()
     from tqdm.auto import tqdm
 
-    return tqdm(total=blocks, desc="predict", unit="block", delay=DELAY, leave=False, disable=not progress)
+    return tqdm(total=blocks, desc="predict", unit="block", delay=DELAY, leave=False)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""``spannorm report`` and ``spannorm figures``: the folders that are written."""
+"""``spannorm report``, ``figures`` and ``explorer``: the folders that are written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .given import require_read
 
 
 def add(commands: Commands) -> None:
-    """Add the two commands to the parser."""
+    """Add the three commands to the parser."""
     text = "Derive, verify and draw the standard comparison; writes one folder."
     report = commands.add("report", text, _report, json=False)
     report.add_argument("--out", default="report", help="folder to write (default: report)")
@@ -27,6 +27,12 @@ def add(commands: Commands) -> None:
     figures.add_argument("--out", help="folder to write (default: figures, or that of FILE.json)")
     figures.add_argument("--style", default="icml", help="neurips, icml, iclr, tmlr, talk or house")
     _set_flags(figures)
+    text = "Curves of every placement to compare in a browser; writes one folder."
+    explorer = commands.add("explorer", text, _explorer, json=False)
+    explorer.add_argument("--out", default="explorer", help="folder to write (default: explorer)")
+    explorer.add_argument(
+        "--runtime", metavar="URL", help="where the page loads Pyodide from (default: its public address)"
+    )
 
 
 def _set_flags(parser: argparse.ArgumentParser) -> None:
@@ -76,4 +82,11 @@ def _figures(args: argparse.Namespace) -> int:
             print(f"spannorm: the figure was made with {change}", file=sys.stderr)
         files = remake(args.recipe, args.out)
     print(to_json([str(path) for path in files]) if args.json else "\n".join(map(str, files)))
+    return 0
+
+
+def _explorer(args: argparse.Namespace) -> int:
+    from ..explorer.write import RUNTIME, write_explorer
+
+    print(write_explorer(args.out, runtime=args.runtime or RUNTIME) / "index.html")
     return 0

@@ -17,6 +17,7 @@ from spannorm_theory.spec.graph import Branch, Norm, Sum, Trace
 from spannorm_theory.spec.placements import PLACEMENTS, STANDARD
 
 BLOCKS = [(name, first) for name in STANDARD for first in (False, True)]
+ALL = [(name, first) for name in PLACEMENTS for first in (False, True)]
 
 
 def trace_of(name: str, first: bool = False, scaling: str = "unit") -> Trace:
@@ -43,7 +44,7 @@ def test_the_diagram_has_the_traces_norms_branches_and_sums(name: str, first: bo
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize(("name", "first"), BLOCKS)
+@pytest.mark.parametrize(("name", "first"), ALL)
 def test_wires_join_what_the_trace_joins_and_cross_no_box(name: str, first: bool) -> None:
     trace = trace_of(name, first)
     layout: Layout = arrange(trace, {})

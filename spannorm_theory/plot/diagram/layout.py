@@ -22,6 +22,8 @@ ONE = Integer(1)
 COLUMN_GAP = 2.15
 LEVEL_GAP = 0.46
 LANE = 0.42
+#: lanes on either side that are tried
+LANES = 24
 BRANCH_WIDTH = 1.7
 NORM_WIDTH = 1.1
 RADIUS = 0.17
@@ -193,25 +195,24 @@ def _size(node: Value, lines: tuple[str, ...]) -> tuple[float, float]:
 
 
 def _route(layout: Layout, source: Value, target: Value) -> tuple[Point, ...]:
-    """The first way from source to target that runs through no box and along no other wire."""
+    """The first way from source to target that runs through no box and along no other wire.
+
+    Where every way runs along some wire, as between streams that are all mixed, the first through no box.
+    """
     start, end = layout.boxes[source.index], layout.boxes[target.index]
     others = [box for box in layout.boxes.values() if box not in (start, end)]
+    taken = [piece for wire in layout.wires if wire.start is not source for piece in wire.segments]
+    along = None
     for points in _ways(layout, start, end):
         segments = list(pairwise(points))
         if any(box.hits(a, b) for box in others for a, b in segments):
             continue
         if any(end.hits(a, b) for a, b in segments[:-1]) or any(start.hits(a, b) for a, b in segments[1:]):
             continue
-        if any(
-            _overlap(piece, other)
-            for wire in layout.wires
-            if wire.start is not source
-            for other in wire.segments
-            for piece in segments
-        ):
-            continue
-        return points
-    raise AssertionError("unreachable: lanes outside everything are always free")
+        if not any(_overlap(piece, other) for other in taken for piece in segments):
+            return points
+        along = along or points
+    return along or (start.top, end.bottom)
 
 
 def _ways(layout: Layout, start: Box, end: Box) -> Iterator[tuple[Point, ...]]:
@@ -226,8 +227,7 @@ def _ways(layout: Layout, start: Box, end: Box) -> Iterator[tuple[Point, ...]]:
     above = start.top[1] + LEVEL_GAP / 2
     left, right, _, _ = layout.extent
     reach = BRANCH_WIDTH / 2 + 0.25
-    lane = 0
-    while True:
+    for lane in range(LANES):
         for side in (1, -1):
             x = (
                 (start.x + side * (reach + lane * LANE))
@@ -238,7 +238,6 @@ def _ways(layout: Layout, start: Box, end: Box) -> Iterator[tuple[Point, ...]]:
             if is_sum:
                 yield (*corner, (x, end.y), end.side(x > end.x))
             yield (*corner, (x, below), (end.x, below), end.bottom)
-        lane += 1
 
 
 def _overlap(one: tuple[Point, Point], two: tuple[Point, Point]) -> bool:
