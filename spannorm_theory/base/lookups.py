@@ -32,7 +32,7 @@ def value_at(
     Args:
         table: what predict, simulate or verify return, or their table; of a verification, its theory.
         quantity: a name in the table's column ``quantity``.
-        layer: from 0; negative ones count from the last.
+        layer: from 0; negative ones count from the last that the table has.
         stream: a stream, or for weight gradients a matrix.
         keys: values of placement, scaling, depth, width, tokens or position, where there are several.
 
@@ -49,8 +49,9 @@ def value_at(
     """
     values = curve(table, quantity, stream=stream, **keys)
     layers = values.index.tolist()
-    last = int(max(layers))
-    layer = whole("layer", layer, -last - 1, last)
+    layer = whole("layer", layer, -len(layers), max(layers))
+    if layer >= 0 and layer not in layers:
+        raise InputError(f"the table has {quantity} at layers {layers[0]} to {layers[-1]}, not at {layer}")
     return float(values.loc[layers[layer] if layer < 0 else layer])
 
 
@@ -110,8 +111,11 @@ def curve(
     column = next((name for name in VALUES if name in found and found[name].dtype.kind == "f"), None)
     if column is None:
         raise InputError(f"the table must be {source}; this one has no column of values")
+    if found.empty:
+        raise InputError(f"the table must be {source}; this one has no rows")
     found = found[found["quantity"] == choice("quantity", quantity, set(found["quantity"]))]
-    found = found[found["stream"] == choice("stream", stream_name(stream), set(found["stream"]))]
+    streams = found["stream"].astype(str)  # numbers, where a file was read
+    found = found[streams == choice("stream", stream_name(stream), set(streams))]
     for name, value in keys.items():
         if name not in KEYS or name not in found:
             raise UnknownNameError("column", name, [key for key in KEYS if key in found])
@@ -121,5 +125,6 @@ def curve(
             raise InputError(f"the table has no {quantity} of {name}={shown(value)}")
     if found["layer"].duplicated().any():
         several = [name for name in KEYS if name in found and len(set(found[name])) > 1]
-        raise InputError(f"the table has several curves of {quantity}: say which {' and '.join(several)}")
-    return found.set_index("layer")[column]
+        which = f"say which {' and '.join(several)}" if several else "pass the table of one"
+        raise InputError(f"the table has several curves of {quantity}: {which}")
+    return found.set_index("layer")[column].sort_index()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from .ends import require_encodable
@@ -50,7 +51,7 @@ def _run(args: argparse.Namespace) -> int:
         require_encodable(PLUS_MINUS)
     options: dict[str, Any] = given_fields(args)
     found = compare(
-        [_named(text) for text in args.candidates],
+        _named(args.candidates),
         like=args.like,
         sort_by=args.sort,
         networks=args.networks,
@@ -72,12 +73,15 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _named(text: str) -> str:
-    """A candidate whose placement is registered, that of FILE.py:NAME included."""
+def _named(texts: Sequence[str]) -> list[str]:
+    """Candidates whose placements are registered, those of FILE.py:NAME included, each once."""
     from .loading import placement_of
 
-    head, at, rule = text.rpartition("@")
-    placement = head if at else rule
-    if ".py" not in placement:
-        return text
-    return f"{placement_of(placement)}@{rule}" if at else placement_of(placement)
+    known: dict[str, str] = {}
+    result = []
+    for text in texts:
+        placement, at, rule = text.rpartition("@") if "@" in text else (text, "", "")
+        if ".py" in placement:
+            known[placement] = known.get(placement) or placement_of(placement)
+        result.append(f"{known.get(placement, placement)}{at}{rule}")
+    return result

@@ -55,6 +55,8 @@ def candidates(given: Any, like: str | None, fields: Mapping[str, Any]) -> list[
     for name in ("placement", "scaling"):
         if name in fields:
             raise InputError(f"{name} is what candidates say, as {EXAMPLE}; leave {name}= out")
+    if like is not None and all(_is_whole(entry) for entry in entries):
+        raise InputError("like= is for candidates of placement[@rule]; those given are whole architectures")
     found = [_candidate(entry, like, dict(fields)) for entry in entries]
     said = [str(each.arch) for each in found]
     twice = next((text for text in said if said.count(text) > 1), None)
@@ -63,12 +65,19 @@ def candidates(given: Any, like: str | None, fields: Mapping[str, Any]) -> list[
     return _told_apart(found)
 
 
+def _is_whole(entry: Any) -> bool:
+    """Whether a candidate is an architecture or its text form, which say every field."""
+    if isinstance(entry, str):
+        return "@" not in entry and " " in entry.strip()
+    return isinstance(entry, Architecture)
+
+
 def _candidate(entry: Any, like: str | None, fields: dict[str, Any]) -> Candidate:
     if isinstance(entry, Architecture):
         return _of(entry.with_(**fields))
     if not isinstance(entry, str):
         raise InputError(f"expected a candidate, such as {EXAMPLE}, got {shown(entry)}")
-    if "@" not in entry and " " in entry.strip():
+    if _is_whole(entry):
         return _of(Architecture.parse(entry).with_(**fields))
     placement, at, rule = entry.strip().rpartition("@")
     words: dict[str, Any] = {"placement": placement, "scaling": rule} if at else {"placement": rule}

@@ -103,7 +103,8 @@ def compare(
             fields a ``placement[@rule]`` takes.
         sort_by: "gradient" (by its largest ratio between layers), "collapse" (by the token cosine at the
             top), "variance", "branch_share" (the largest first), "loss", "global_gradient_norm", "given", or
-            any column of numbers.
+            one of the columns token_cosine, squared_gradient, gradient_ratio, cosine_above_0.5,
+            cosine_above_0.9, logit_variance and "weight_ratio MATRIX", the smallest first.
         networks: random networks of each candidate, at least 3; None for none.
         seed: of these.
         theory: that of :func:`~spannorm_theory.predict`; "auto" takes positions as a coordinate under a

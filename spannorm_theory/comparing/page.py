@@ -30,11 +30,17 @@ SHOWN = {
 
 #: what the heads mean, below the table
 LEGEND = (
-    "grad^2: squared gradient norm at the embedding over that at the output; ratio: its largest between two "
-    "layers; cos>c: first layer with a token cosine above c; variance, share (the last block's squared "
-    "update over it), logits (second moment): at the top; loss, grad norm (of all weights): at step 0; from: "
-    "depth from which the law's shape holds"
+    "grad^2: squared gradient norm at the embedding over that at the output, behind the last norm; ratio: "
+    "its largest between two layers; cos>c: first layer with a token cosine above c; variance, share (the "
+    "last block's squared update over it), logits (second moment): at the top; loss, grad norm (of all "
+    "weights): at step 0"
 )
+OF_LAWS = "; from: depth from which the law's shape holds"
+
+
+def legend(table: pd.DataFrame) -> str:
+    """What the heads of a table mean."""
+    return LEGEND + (OF_LAWS if "gradient_law" in table else "")
 
 
 def cells(table: pd.DataFrame) -> list[list[str]]:
@@ -67,7 +73,7 @@ def text(table: pd.DataFrame, sentences: Sequence[str]) -> str:
     rows = cells(table)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, LEGEND, "", *sentences])
+    return "\n".join([*lines, legend(table), "", *sentences])
 
 
 def html(table: pd.DataFrame, sentences: Sequence[str]) -> str:
@@ -78,5 +84,5 @@ def html(table: pd.DataFrame, sentences: Sequence[str]) -> str:
     said = "".join(f"<li>{escape(one)}</li>" for one in sentences)
     return (
         f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-        f"<p>{escape(LEGEND)}</p><ul>{said}</ul>"
+        f"<p>{escape(legend(table))}</p><ul>{said}</ul>"
     )

@@ -56,6 +56,12 @@ def write_explorer(out: str | os.PathLike[str], *, runtime: str = RUNTIME) -> Pa
 
     Raises:
         InputError: it cannot be written, or the address is no printable ASCII text.
+
+    Example:
+        >>> import spannorm_theory as st, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sorted(path.name for path in st.write_explorer(folder).iterdir())
+        ['engine.mjs', 'index.html', 'theory.zip', 'worker.mjs']
     """
     if not (isinstance(runtime, str) and runtime and runtime.isascii() and runtime.isprintable()):
         raise InputError(f"runtime must be an address, such as {RUNTIME}; got {shown(runtime)}")

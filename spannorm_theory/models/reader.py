@@ -105,7 +105,7 @@ def _facts(config: Config, family: Family, core: Mapping[str, Any], given: Mappi
     of_ids, loss = given.get("inputs", "gaussian") != "gaussian", given.get("loss") == "cross-entropy"
     config.ignore("vocabulary")
     if loss:
-        facts += head(config, family)
+        facts += head(config, family, given)
     if of_ids:
         facts += ids(config, family, loss)
     if loss or of_ids:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 from ..base import arguments
 from .config import Config
@@ -97,12 +98,14 @@ def _epsilon(config: Config, row: Family) -> Fact:
     return Fact(f"epsilon {epsilon:g} in norms", effect, {"norm_epsilon": epsilon})
 
 
-def head(config: Config, row: Family) -> Iterator[Fact]:
-    """The facts of the unembedding, which a cross-entropy loss reads."""
-    std, width = config.size("std", row.std), config.whole("width")
+def head(config: Config, row: Family, given: Mapping[str, Any]) -> Iterator[Fact]:
+    """The facts of the unembedding, which a cross-entropy loss reads, at the width and std that are given."""
+    width, init = config.whole("width"), given.get("init")
+    std = config.size("std", row.std) if init is None or isinstance(init, str) else init
     factor = config.size("logit_scale", 1.0) / config.size("logits_scaling", 1.0)
     factor *= config.size("dim_model_base", width) / width
-    gain = width * (std * factor) ** 2
+    std = arguments.number("init", std)
+    gain = arguments.whole("width", given.get("width", width), 1) * (std * factor) ** 2
     effect = "the gradients of a cross-entropy are off by the gain without"
     yield Fact(f"a head of gain {gain:.3g}", effect, {"head_gain": gain})
     if factor != 1:

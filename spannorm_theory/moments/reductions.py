@@ -158,8 +158,8 @@ class _Design:
                 return ""
             return EVERY if first in same else LATER
         parts = {
-            f"the first {asked.fraction} of the blocks": {at for at in later if at.early},
-            f"the blocks behind the first {asked.fraction}": {at for at in later if not at.early},
+            f"the first {asked.fraction} of the blocks": {at for at in (first, *later) if at.early},
+            f"the blocks behind the first {asked.fraction}": {at for at in (first, *later) if not at.early},
         }
         return next((words for words, part in parts.items() if part and same.issuperset(part)), "")
 

@@ -98,8 +98,16 @@ def caption(
         quantities: those that are drawn, or "rank_collapse"; by default those of the kind of figure, or all.
         figure: the function that draws it.
 
+    Returns:
+        sentences.
+
     Raises:
         InputError: nothing to draw, or an unknown quantity or figure.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> st.plot.caption("pre-norm unit depth=2 width=64 heads=2 tokens=8", "variance").split(". ")[0]
+        'Forward variance $q$'
     """
     words = FIGURES[arguments.choice("figure with a caption", figure, FIGURES)]
     parts, joined = listed(tables), join(tables)

@@ -53,8 +53,18 @@ def finite_width(
         ax: draw here instead of on a figure of its own.
         names: a legend.
 
+    Returns:
+        the axes.
+
     Raises:
         InputError: no verification, another quantity, or no such stream or layer.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> small = [f"post-norm unit depth=2 width={d} heads=2 tokens=8" for d in (32, 64)]
+        >>> found = [st.verify(arch, networks=8, progress=False) for arch in small]
+        >>> st.plot.finite_width(found).get_xscale()
+        'log'
     """
     several = [found] if isinstance(found, Verification) else arguments.items("found", found, "verifications")
     shown = [arguments.instance("found", one, Verification, "verify") for one in several]

@@ -40,11 +40,6 @@ def against_law(
 
     Each law goes through the theory's deepest point, whose constant it takes: only its shape is tested.
 
-        cells = st.atlas(["pre-norm", "post-norm"], "unit").cells
-        laws = {cell.arch.placement: cell.found["gradient"].trend for cell in cells}
-        stacks = [f"{name} unit depth={2**k}" for name in laws for k in range(2, 10)]
-        st.plot.against_law(stacks, "grad_variance", laws)
-
     Args:
         tables: architectures of several depths, from 2 blocks on; what ``predict``, ``simulate`` or
             ``verify`` return of such.
@@ -52,8 +47,19 @@ def against_law(
         laws: by placement.
         width: of the figure, in inches.
 
+    Returns:
+        the figure.
+
     Raises:
         InputError: another quantity, a single depth, or a placement without a law.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> cells = st.atlas(["pre-norm"], "unit", progress=False).cells
+        >>> laws = {cell.arch.placement: cell.found["gradient"].trend for cell in cells}
+        >>> stacks = [f"pre-norm unit depth={depth} width=64 heads=2 tokens=8" for depth in (2, 4, 8)]
+        >>> len(st.plot.against_law(stacks, "grad_variance", laws).axes)
+        2
     """
     quantity = arguments.choice("quantity of a law", quantity, ("variance", "grad_variance"))
     if not isinstance(laws, Mapping) or not all(hasattr(law, "log_at") for law in laws.values()):

@@ -118,11 +118,22 @@ def phase_map(
     Args:
         table: one row for each point: the columns ``x``, ``y`` and "theory"; natural logarithms where
             ``quantity`` is logarithmic.
-        quantity, labels, title: those of :func:`phase_diagram`.
+        x, y, quantity, labels, title: those of :func:`phase_diagram`.
         ax: draw here instead of on a figure of its own.
+
+    Returns:
+        the axes.
 
     Raises:
         InputError: a column is missing, points are not a full plane of numbers, or have no values.
+
+    Example:
+        >>> import pandas as pd
+        >>> import spannorm_theory as st
+        >>> plane = [(depth, width, 1 / depth) for depth in (2, 4, 8) for width in (32, 64, 128)]
+        >>> table = pd.DataFrame(plane, columns=["depth", "width", "theory"])
+        >>> st.plot.phase_map(table, "depth", "width", "token_cosine").get_xlabel()
+        'depth'
     """
     what, ax = QUANTITIES[arguments.choice("quantity", quantity, QUANTITIES)], axes_or_none(ax)
     grids, values = _planes(table, x, y, ("theory",), what)

@@ -37,8 +37,6 @@ def branch_map(
 ) -> Axes:
     """Draw what the theory says of stacks over their depth and a factor on all their branches.
 
-        st.plot.branch_map("span-norm unit width=1024 heads=16", "token_cosine")
-
     Args:
         arch: an architecture or its text form: all but the depth; the factor goes on top of its scaling rule.
         quantity: a name in ``QUANTITIES``: of the embedding where it is of gradients, else of the output.
@@ -46,8 +44,17 @@ def branch_map(
         points: computed along each axis.
         ax: draw here instead of on a figure of its own.
 
+    Returns:
+        the axes.
+
     Raises:
         InputError: a value that cannot be used, or a plane without numbers.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> small = "span-norm unit width=64 heads=2 tokens=8"
+        >>> st.plot.branch_map(small, "token_cosine", depths=(2, 8), points=3).get_yscale()
+        'log'
     """
     arch, points = architecture(arch), arguments.whole("points", points, 2)
     quantity, ax = arguments.choice("quantity", quantity, QUANTITIES), axes_or_none(ax)

@@ -47,6 +47,7 @@ class Verification:
         threshold: k, in standard errors.
         theory: "pair", "positions" or "sampled".
         ensemble: the networks (:class:`~spannorm_theory.Ensemble`).
+        judged: the architecture whose theory it is, where it is not that of ``arch``.
 
     Example:
         >>> import spannorm_theory as st
@@ -61,6 +62,7 @@ class Verification:
     threshold: float
     theory: str
     ensemble: Ensemble
+    judged: Architecture | None = None
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -143,8 +145,9 @@ class Verification:
             >>> result.summary().splitlines()[0].partition(": ")[2]
             'pair theory against 40 networks (implicit engine), k = 4.8'
         """
+        of = "" if self.judged is None else f" of {self.judged}"
         lines = [
-            f"{self.arch}: {self.theory} theory against {self.ensemble.networks} networks "
+            f"{self.arch}: {self.theory} theory{of} against {self.ensemble.networks} networks "
             f"({self.ensemble.engine} engine), k = {self.threshold:.1f}"
         ]
         for row in self.worst().to_dict("records"):

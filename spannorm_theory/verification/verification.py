@@ -14,6 +14,7 @@ fewer than ``FEWEST_EVENTS`` of them in the whole ensemble a row is "rare": neit
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,8 +67,8 @@ def verify(
         seed, device, engine, progress: as of ``simulate``.
         dtype: as of ``simulate``, or "auto": float64 where the theory predicts token differences or moments
             that float32 would round away.
-        theory: the name of one of the theories of ``predict``; or another architecture, whose theory is
-            judged by the networks of ``arch`` (to see a wrong theory fail).
+        theory: the name of one of the theories of ``predict``; or another architecture, or its text form,
+            whose theory is judged by the networks of ``arch`` (to see a wrong theory fail).
 
     Returns:
         a :class:`Verification`: a row for each layer, stream and quantity, and the verdict.
@@ -93,11 +94,9 @@ def verify(
     choose_engine(arch, engine)
     choose_device(device)
     bars = progress is not False
-    if isinstance(theory, str):
-        judged = own = predict_profiles(arch, theory, bars)
-    else:
-        judged = predict_profiles(architecture(theory), progress=bars)
-        own = predict_profiles(arch, progress=bars)
+    other = architecture(theory) if not isinstance(theory, str) or " " in theory else None
+    own = predict_profiles(arch, "auto" if isinstance(other, Architecture) else str(theory), bars)
+    judged = own if other is None else predict_profiles(other, progress=bars)
     if dtype == "auto":
         dtype = precision(own)
     ensemble = simulate(
@@ -105,7 +104,7 @@ def verify(
     )
     if ensemble.networks < 3:  # interrupted
         raise KeyboardInterrupt
-    return compare(judged, ensemble)
+    return replace(compare(judged, ensemble), judged=other)
 
 
 def precision(prediction: Prediction) -> str:
@@ -134,14 +133,16 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
     profiles = prediction.profiles
     missing = set(samples) - set(profiles)
     if missing:
+        stream, quantity = min(missing)
         raise InputError(
-            f"the prediction has no {sorted(missing)}; it belongs to another kind of architecture"
+            f"the theory has no {quantity} of {stream}, which the networks have; take that of an architecture "
+            "with the same streams and matrices"
         )
     wrong = [name for name, sample in samples.items() if len(profiles[name]) != sample.shape[1]]
     if wrong:
         raise InputError(
-            f"the prediction has {len(profiles[wrong[0]])} layers of {wrong[0][1]}, and the networks "
-            f"{samples[wrong[0]].shape[1]}; it belongs to another depth"
+            f"the theory has {len(profiles[wrong[0]])} layers of {wrong[0][1]}, and the networks "
+            f"{samples[wrong[0]].shape[1]}; it belongs to another depth: take that of the same"
         )
     networks = ensemble.networks
     rows = sum(s.shape[1] for s in samples.values())
