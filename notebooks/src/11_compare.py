@@ -111,8 +111,8 @@ for arch in found.architectures:
 # ## Deeper, with embeddings of unit size, by collapse
 #
 # The same with an embedding whose entries have variance one, a hundred blocks, and the candidates whose
-# tokens stay furthest apart first; PreNorm comes with the scaling rule too, and PostNorm, whose gradient
-# would be 10^28, is left out.
+# tokens stay furthest apart first; PreNorm comes with the scaling rule too, and PostNorm, whose squared
+# gradient would be 10^28, is left out.
 
 # %%
 deep = st.compare(
@@ -160,9 +160,9 @@ small.table.set_index("candidate")[columns].round(4).T
 small.figure()
 
 # %% [markdown]
-# Lines are the theory, points means over networks with 95 % intervals. Cosines and losses agree within two
-# standard errors. The squared gradients of PreNorm and of ours lie 10 and 12 % above the theory, by 3.2 and
-# 2.4 standard errors: corrections of order L/d, which the theory leaves out, and which are small beside
+# Lines are the theory, points means over networks with one standard error. Cosines and losses agree within
+# two standard errors. The squared gradients of PreNorm and of ours lie 10 and 12 % above the theory, by 3.2
+# and 2.4 standard errors: corrections of order L/d, which the theory leaves out, and which are small beside
 # what tells the designs apart.
 #
 # The same on a command line: `spannorm compare pre-norm span-norm@depth-scaled-init mine.py:calm --like
