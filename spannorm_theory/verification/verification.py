@@ -135,8 +135,8 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
     if missing:
         stream, quantity = min(missing)
         raise InputError(
-            f"the theory has no {quantity} of {stream}, which the networks have; take that of an architecture "
-            "with the same streams and matrices"
+            f"the theory has no {quantity} of {stream}, which the networks have; take that of an "
+            "architecture with the same streams and matrices"
         )
     wrong = [name for name, sample in samples.items() if len(profiles[name]) != sample.shape[1]]
     if wrong:

@@ -61,3 +61,16 @@ def test_what_is_not_there_is_named(table: pd.DataFrame) -> None:
         st.value_at(table, "variance", depth=24)
     with pytest.raises(InputError, match="what predict, simulate or verify return"):
         st.value_at([1, 2], "variance")  # type: ignore[arg-type]
+
+
+def test_a_table_in_any_order_and_with_gaps_is_read_by_layer(table: pd.DataFrame) -> None:
+    turned = table.iloc[::-1]
+    assert st.value_at(turned, "variance") == st.value_at(table, "variance")
+    assert st.value_at(turned, "variance", layer=0) == st.value_at(table, "variance", layer=0)
+    gap = table[table["layer"] != 1]
+    with pytest.raises(InputError, match="not at 1"):
+        st.value_at(gap, "variance", layer=1)
+    numbered = gap[gap["stream"] == "0"].assign(stream=0)  # as a file of one stream is read
+    assert st.value_at(numbered, "variance") == st.value_at(table, "variance")
+    with pytest.raises(InputError, match="has no rows"):
+        st.value_at(table[:0], "variance")

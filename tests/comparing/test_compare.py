@@ -159,3 +159,8 @@ def test_bad_candidates_are_named(call: Callable[[], object], error: type[Except
 def test_every_logarithm_has_a_number() -> None:
     logs = [inf, -inf, nan, 800.0, -800.0, log(1234.5)]
     assert [number(one) for one in logs] == ["inf", "0", "unknown", "2.7e347", "3.7e-348", "1,230"]
+
+
+def test_a_model_that_no_candidate_takes_is_refused() -> None:
+    with pytest.raises(InputError, match="whole architectures"):
+        st.compare(["pre-norm unit depth=2"], like="gpt2")

@@ -411,3 +411,9 @@ def test_other_heads_share_keys_and_values_in_the_same_groups(heads: int, kv_hea
     assert (found.arch.heads, found.arch.kv_heads) == (heads, kv_heads)
     assert found.gaps == ()
     assert st.from_config(config, heads=8, width=64, kv_heads=4).arch.kv_heads == 4
+
+
+def test_the_head_is_that_of_the_width_and_std_that_are_given() -> None:
+    given = {"depth": 2, "width": 512, "heads": 8, "loss": "cross-entropy"}
+    assert st.model("llama-3-8b", **given).arch.head_gain == pytest.approx(512 * 0.02**2)
+    assert st.model("llama-3-8b", init=0.01, **given).arch.head_gain == pytest.approx(512 * 0.01**2)

@@ -88,3 +88,18 @@ def test_unknown_names_are_refused() -> None:
         st.reduces_to("pre-norm", "deepnorm")
     with pytest.raises(InputError, match="expected the name of a placement"):
         st.reduces_to(st.Architecture("pre-norm"))  # type: ignore[arg-type]
+
+
+def test_a_first_block_of_its_own_is_no_part_of_early_ones(registries: None) -> None:
+    @st.placement("own-early", title="t", source="s", readout=lambda x, net: net.norm(x))
+    def own_early(x: Value, net: Net) -> Value:
+        if net.early(0.25):
+            if net.first:
+                return net.norm(net.add(x, net.ffn(net.attention(x))))
+            y = net.norm(net.add(x, net.attention(x)))
+            return net.norm(net.add(y, net.ffn(y)))
+        y = net.add(x, net.attention(net.norm(x)))
+        return net.add(y, net.ffn(net.norm(y)))
+
+    assert not [one for one in st.reduces_to("own-early") if one.blocks == "the first 1/4 of the blocks"]
+    assert "pre-norm" in {one.placement for one in st.reduces_to("own-early")}

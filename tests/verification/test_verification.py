@@ -478,3 +478,10 @@ def test_a_row_of_zero_within_width_is_told_by_its_difference() -> None:
     result = verify(arch, networks=40, progress=False)
     assert result.passed
     assert result.outcome() in str(result)
+
+
+def test_a_theory_of_another_architecture_is_named() -> None:
+    text = "pre-norm unit depth=2 width=32 heads=2 tokens=6"
+    found = verify(text, networks=4, progress=False, theory=text.replace("pre", "post"))
+    assert "pair theory of post-norm unit" in found.summary()
+    assert "theory of" not in verify(text, networks=4, progress=False).summary().splitlines()[0]
