@@ -2,15 +2,15 @@ r"""Attention under a mask with positions as a coordinate, there and back (T10.8
 
 Grams are those of :mod:`.position_grid`: smooth in two positions, and one entry for a token with itself. With
 v and k the Grams of values and keys, smooth parts v_jl and k_jl and what a single token has more, dv_j and
-dk_j, and E, E', L, a, S and the tilde of :mod:`.position_rows`,
+dk_j, and A, E, E', L, a, S and the tilde of :mod:`.position_rows`,
 
-    output         c v c + sum_j [dv_j E + v~_jj (E - 1)] / (N_i N_k) + L a S
-    at the values  sum_ik Gamma_ik c_ij c_kl, times E where j = l, and less elsewhere by as much
-    at the queries Gamma_ik {sum_j [dv_j dk_j + dk_j v~_jj + dv_j k~_jj] E' / (N_i N_k) + a S}
+    output         A v A + sum_j [dv_j E + v~_jj (E - 1)] / (N_i N_k) + L a S
+    at the values  sum_ik Gamma_ik A_ij A_kl, times E where j = l, and less elsewhere by as much
+    at the queries Gamma_ik {sum_j [dv_j dk_j + dk_j v~_jj + dv_j k~_jj] E' / (N_i N_k) + a S}, S with A for c
     at the keys    sum_ik Gamma_ik L_ik c_ij c_kl a v~_jl, and where j = l (dv_j + v~_jj) E' for a v~_jj
 
-with sums over j over the keys that two rows share. V (T9.1) enters as in (T10.3). Left out: what norms of
-heads take along each token (1/d_h of it), and what rows pick of keys that are alike beyond first order in L.
+with sums over j over the keys that two rows share. V (T9.1) enters as in (T10.3). Left out: what rows
+pick of keys that are alike beyond first order in L.
 """
 
 from __future__ import annotations
@@ -53,12 +53,13 @@ class PositionAttention:
             raise ZeroDivisionError
         return HeadGrams(PositionRows(self.law, gram, gains))
 
-    def forward(self, gram: Array, gains: Gains) -> tuple[Array, float]:
-        """Gram of the branch output, and how many of a head's rows of weights are more than a maximum,
-        sum_i (1 - P2)."""
-        at = self.at(gram, gains)
-        undecided = float(self.law.grid.counts @ (1 - at.rows.one.p2))
-        return gains["attn.output"] * self._mixed(at), undecided
+    def forward(self, gram: Array, gains: Gains) -> tuple[Array, float, float]:
+        """Gram of the branch output; how many of a head's rows of weights are more than a maximum,
+        sum_i (1 - P2); and the share L a S of the mixed values' second moment."""
+        at, counts = self.at(gram, gains), self.law.grid.counts
+        undecided, mixed = float(counts @ (1 - at.rows.one.p2)), float(counts @ at.mixed[:, -1])
+        linear = float(counts @ at.linear[:, -1]) / mixed if mixed else 0.0
+        return gains["attn.output"] * self._mixed(at), undecided, linear
 
     def backward(
         self, gram: Array, grad: Array, gains: Gains, pair_variance: float
@@ -117,18 +118,23 @@ class HeadGrams:
     def mixed(self) -> Array:
         """Gram of the mixed values at gain 1, (m, m + 1)."""
         values, grid = self.rows.values, self.rows.law.grid
-        logits = joined(*self.rows.logits)
+        weights = self.rows.mean_weights
         own = joined(
             np.zeros_like(values.p),
             self.rows.open_values * self.rows.one.value_bias / self.rows.law.read_width,
         )
         return (
-            doubled(values.common + values.level)
+            doubled(weights @ values.p @ weights.T + values.level)
             + doubled(grid.both_rows(values.single)) * self.rows.peaks
             + doubled(values.apart(np.ones(len(values.p)))) * (self.rows.peaks - 1)
-            + logits * self.rows.left * self.rows.spread
+            + self.linear
             + own
         )
+
+    @cached_property
+    def linear(self) -> Array:
+        """L a S, the part of ``mixed`` that is linear in how alike a row's keys are, (m, m + 1)."""
+        return joined(*self.rows.logits) * self.rows.left * self.rows.spread
 
     def at_queries(self, grad: Array, pair_variance: float) -> Array:
         """Gradient Gram at the queries from ``grad`` behind the head, with V."""
@@ -142,7 +148,7 @@ class HeadGrams:
             open_ * (self.rows.one.query * (self._growth**2 - 1) + self.rows.one.chance * pair_variance),
         )
         one = doubled(single) * self.rows.jacobians + doubled(crossed) * self.rows.smooth_jacobians
-        read = one + self.rows.left * self.rows.spread + random
+        read = one + self.rows.left * self.rows.mean_spread + random
         return self._turned_back(self.rows.law.logit_factor * self.rows.gain("key") * grad * read)
 
     def _turned_back(self, gram: Array) -> Array:
@@ -160,8 +166,17 @@ class HeadGrams:
 
     def at_values(self, grad: Array) -> Array:
         """Gradient Gram at the values from ``grad`` behind the head."""
-        one = self._over_rows(grad * self.rows.peaks).diagonal()
-        return joined(self._over_rows(grad * (1 - (self.rows.peaks - 1) * self._elsewhere)), one)
+        one = self._over_weights(grad * self.rows.peaks).diagonal()
+        return joined(self._over_weights(grad * (1 - (self.rows.peaks - 1) * self._elsewhere)), one)
+
+    def _over_weights(self, x: Array) -> Array:
+        """Sums over rows of x_ik EA_ij EA_kl, (m, m), of a Gram of rows (m, m + 1)."""
+        grid, p = self.rows.law.grid, x[:, :-1]
+        even = grid.key_means
+        tilt = np.divide(self.rows.mean_weights, even, out=np.ones_like(even), where=even > 0)
+        own = x[:, -1] - p.diagonal()
+        t, more = grid.row_sums * tilt.T, grid.both_keys(own[:, None] * (tilt - 1))
+        return np.asarray(t @ p @ t.T + grid.both_keys(own) + more + more.T)
 
     @cached_property
     def _elsewhere(self) -> Array:
@@ -191,7 +206,8 @@ class HeadGrams:
         alike = size * joined(*self.rows.queries)  # L over the gain of keys
         # rows weigh one key by the cosine of their two queries, which varies from head to head
         tilted = size * joined(
-            np.sqrt(np.outer(q, q)) * self.rows.two[2], grid.keys * self.rows.one.key * self._growth * q
+            np.sqrt(np.outer(q, q)) * self.rows.two[2],
+            grid.keys * self.rows.one.key * self.rows.across * self._growth * q,
         )
         more = alike * (self.rows.smooth_jacobians - self.rows.left)
         single, apart = (doubled(x) for x in (grid.both_rows(values.single), values.apart(np.ones(len(q)))))
