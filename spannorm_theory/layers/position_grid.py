@@ -33,9 +33,9 @@ from .rotary import PUBLISHED, Rotary, coherence
 #: positions of the grid for each factor of two: with half as many the variance moves by 0.1 %
 PER_OCTAVE = 4
 
-#: positions of the grid in a window, beyond which they are evenly spaced: so many, or the fewer if there are
-#: too many. Gradients at the keys of a row add up to nothing, which is what they resolve
-PER_WINDOW = (12, 6)
+#: positions of the grid in a window, beyond which they are evenly spaced; and more, where these are at most
+#: ``MORE``: gradients at the keys of a row add up to nothing, which they resolve
+PER_WINDOW, MORE_PER_WINDOW, MORE = 6, 12, 128
 
 #: positions of a grid at most; a step of the theory grows as their third power
 MOST = 320
@@ -193,24 +193,24 @@ def position_grid(tokens: int, window: int | None) -> PositionGrid:
     Raises:
         PositionsError: it would need too many positions.
     """
-    seen, (most, least) = min(window or tokens, tokens), PER_WINDOW
-    positions = _spaced(tokens, seen, most)
-    if len(positions) > MOST:
-        positions = _spaced(tokens, seen, least)
+    seen = min(window or tokens, tokens)
+    positions = _spaced(tokens, seen, MORE_PER_WINDOW)
+    if len(positions) > MORE:
+        positions = _spaced(tokens, seen)
     if len(positions) > MOST:
         wider, fewer = 2 * seen, tokens // 2
-        while len(_spaced(tokens, wider, least)) > MOST:
+        while len(_spaced(tokens, wider)) > MOST:
             wider *= 2
-        while len(_spaced(fewer, seen, least)) > MOST:
+        while len(_spaced(fewer, seen)) > MOST:
             fewer //= 2
         raise PositionsError(
-            f"a window of {seen} wants a position every {max(1, seen // least)} tokens, "
+            f"a window of {seen} wants a position every {max(1, seen // PER_WINDOW)} tokens, "
             f"{len(positions)} in {tokens}, and {MOST} is the most; use tokens={fewer}, or window={wider}"
         )
     return PositionGrid(tokens, seen, np.array(positions) - 1)
 
 
-def _spaced(tokens: int, seen: int, in_window: int) -> list[int]:
+def _spaced(tokens: int, seen: int, in_window: int = PER_WINDOW) -> list[int]:
     """Positions from 1: even in the logarithm, and from some place on by a part of the window."""
     step, last, positions = 2 ** (1 / PER_OCTAVE), tokens, [1]
     widest = seen // in_window if seen < tokens else tokens
