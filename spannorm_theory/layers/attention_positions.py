@@ -6,11 +6,11 @@ dk_j, and A, E, E', L, a, S and the tilde of :mod:`.position_rows`,
 
     output         A v A + sum_j [dv_j E + v~_jj (E - 1)] / (N_i N_k) + L a S
     at the values  sum_ik Gamma_ik A_ij A_kl, times E where j = l, and less elsewhere by as much
-    at the queries Gamma_ik {sum_j [dv_j dk_j + dk_j v~_jj + dv_j k~_jj] E' / (N_i N_k) + a S}, S with A for c
-    at the keys    sum_ik Gamma_ik L_ik c_ij c_kl a v~_jl, and where j = l (dv_j + v~_jj) E' for a v~_jj
+    at the queries Gamma_ik {sum_j [dv_j dk_j + dk_j v~_jj + dv_j k~_jj] E' / (N_i N_k) + a S}
+    at the keys    sum_ik Gamma_ik L_ik A_ij A_kl a v~_jl, and where j = l (dv_j + v~_jj) E' for a v~_jj
 
-with sums over j over the keys that two rows share. V (T9.1) enters as in (T10.3). Left out: what rows
-pick of keys that are alike beyond first order in L.
+with sums over j over the keys that two rows share, and v~ and k~ behind a gradient around means in A.
+V (T9.1) enters as in (T10.3). Left out: what rows pick of keys that are alike beyond first order in L.
 """
 
 from __future__ import annotations
@@ -170,13 +170,14 @@ class HeadGrams:
         return joined(self._over_weights(grad * (1 - (self.rows.peaks - 1) * self._elsewhere)), one)
 
     def _over_weights(self, x: Array) -> Array:
-        """Sums over rows of x_ik EA_ij EA_kl, (m, m), of a Gram of rows (m, m + 1)."""
-        grid, p = self.rows.law.grid, x[:, :-1]
-        even = grid.key_means
-        tilt = np.divide(self.rows.mean_weights, even, out=np.ones_like(even), where=even > 0)
-        own = x[:, -1] - p.diagonal()
-        t, more = grid.row_sums * tilt.T, grid.both_keys(own[:, None] * (tilt - 1))
-        return np.asarray(t @ p @ t.T + grid.both_keys(own) + more + more.T)
+        """sum_ik x_ik A_ij A_kl over rows, (m, m), of a Gram of rows (m, m + 1)."""
+        t, p, tilt = self._row_sums, x[:, :-1], self.rows.tilt
+        return np.asarray(t @ p @ t.T + self.rows.law.grid.both_keys(x[:, -1] - p.diagonal(), tilt, tilt))
+
+    @cached_property
+    def _row_sums(self) -> Array:
+        """Sums over the rows that see each key of A_ij x_i, (keys, rows)."""
+        return np.asarray(self.rows.law.grid.row_sums * self.rows.tilt.T)
 
     @cached_property
     def _elsewhere(self) -> Array:
@@ -185,19 +186,16 @@ class HeadGrams:
         shared = doubled(self.rows.law.grid.shared)
         return np.divide(shared, 1 - shared, out=np.zeros_like(shared), where=shared < 1)
 
-    def _over_rows(self, x: Array) -> Array:
-        """sum_ik x_ik c_ij c_kl over rows, (m, m), of a Gram of rows (m, m + 1)."""
-        t, p = self.rows.law.grid.row_sums, x[:, :-1]
-        return np.asarray(t @ p @ t.T + self.rows.law.grid.both_keys(x[:, -1] - p.diagonal()))
-
-    def _over_rows_apart(self, x: Array) -> Array:
-        """sum_ik x_ik c_ij c_kl p~_jl of the values, (m, m)."""
-        grid, values = self.rows.law.grid, self.rows.values
+    def _over_weights_apart(self, x: Array) -> Array:
+        """sum_ik x_ik A_ij A_kl p~_jl of the values around their means in A, (m, m)."""
+        t, grid, tilt = self._row_sums, self.rows.law.grid, self.rows.tilt
         p, own = x[:, :-1], x[:, -1] - x[:, :-1].diagonal()
-        one = ((grid.row_sums @ p) * values.means.T) @ grid.row_sums.T
-        one = one + grid.both_keys(own[:, None] * values.means)
-        both = self._over_rows(x) * values.p + self._over_rows(x * doubled(values.common))
-        return np.asarray(both - one - one.T)
+        means = self.rows.mean_weights @ self.rows.values.p
+        one = ((t @ p) * means.T) @ t.T + grid.both_keys(own, tilt * means, tilt)
+        both = means @ self.rows.mean_weights.T
+        return np.asarray(
+            self._over_weights(x) * self.rows.values.p + self._over_weights(x * doubled(both)) - one - one.T
+        )
 
     def at_keys(self, grad: Array) -> Array:
         """Gradient Gram at the keys from ``grad`` behind the head."""
@@ -216,10 +214,10 @@ class HeadGrams:
         rest = np.divide(
             tilted * single + more * apart, 1 - shared, out=np.zeros_like(grad), where=shared < 1
         )
-        smooth = self._over_rows_apart(alike * self.rows.left)
-        one = values.single * self._over_rows(tilted).diagonal()
-        one = one + (smooth + self._over_rows_apart(more)).diagonal()
-        return self._turned_back(joined(smooth - self._over_rows(rest), one))
+        smooth = self._over_weights_apart(alike * self.rows.left)
+        one = values.single * self._over_weights(tilted).diagonal()
+        one = one + (smooth + self._over_weights_apart(more)).diagonal()
+        return self._turned_back(joined(smooth - self._over_weights(rest), one))
 
     def key_correlations(self, grad: Array, read: Array, pair_variance: float) -> float:
         """Addition of V and of keys that queries pick to the squared gradient, over d^2, of a matrix of keys

@@ -121,18 +121,20 @@ class PositionGrid:
         values = last[low] - first[high] if x.ndim == 1 else last[low, row] - first[high, row]
         return np.where(self._shared, values / np.outer(self.keys, self.keys), 0.0)
 
-    def both_keys(self, x: Array) -> Array:
-        """Sums over the rows that see two keys j, l, of x_i / N_i^2, (m, m).
+    def both_keys(self, x: Array, first: Array | None = None, second: Array | None = None) -> Array:
+        """Sums over the rows that see two keys j, l, of x_i f_ij s_il / N_i^2, (m, m).
 
         Args:
-            x: values of rows, (m,), or for each key j their own, (m, m) with keys last.
+            x: values of rows, (m,).
+            first, second: f and s, factors of a row and a key, (rows, keys); 1 without them.
         """
-        low, high, key = self._order
-        _, (first, last) = self._rows_from
-        from_first, from_last = first @ x, last @ x
-        values = (
-            from_first[high] - from_last[low] if x.ndim == 1 else from_first[high, key] - from_last[low, key]
-        )
+        ones = np.ones_like(self.key_means)
+        first, second = (ones if factor is None else factor for factor in (first, second))
+        later = np.greater_equal.outer(self.positions, self.positions)
+        _, (begun, ended) = self._rows_from
+        one, other = (x[:, None] * first).T, (x[:, None] * second).T
+        values = np.where(later, (begun * one) @ second, ((begun * other) @ first).T)
+        values = values - np.where(later.T, (ended * one) @ second, ((ended * other) @ first).T)
         return np.where(self._shared, values, 0.0)
 
     @cached_property

@@ -78,10 +78,9 @@ class RowLaw:
         """What rotary embedding leaves of covariances (:func:`rotary_sums`), where there is one."""
         return None if self.rotary is None else rotary_sums(self.grid, self.head_width, self.rotary)
 
-    @property
-    def table(self) -> RowLengthTable:
-        """Statistics of rows of every length up to all tokens."""
-        return row_length_table(self.grid.tokens, self.coordinates, self.sphere)
+    def table(self, sphere: bool) -> RowLengthTable:
+        """Statistics of rows of every length up to all tokens, whose queries lie on a ``sphere`` or not."""
+        return row_length_table(self.grid.tokens, self.coordinates, sphere)
 
 
 @dataclass(frozen=True)
@@ -167,6 +166,12 @@ class PositionRows:
         return np.asarray(c + tilt[:, None] * (varied - c * varied.sum(axis=1, keepdims=True)))
 
     @cached_property
+    def tilt(self) -> Array:
+        """Mean weights over even ones, (rows, m); 1 for keys that a row does not see."""
+        even = self.law.grid.key_means
+        return np.divide(self.mean_weights, even, out=np.ones_like(even), where=even > 0)
+
+    @cached_property
     def open_keys(self) -> Array:
         """Second moment of each row's keys beyond what they have in common, (m,)."""
         p, q = self.unit("key")
@@ -181,7 +186,19 @@ class PositionRows:
     @cached_property
     def one(self) -> RowsOfLengths:
         """Statistics of each row, (m,)."""
-        return self.law.table(self.law.grid.keys, self.logits[1] * self.open_keys)
+        return self._statistics(self.law.grid.keys, self.logits[1] * self.open_keys, self.loose)
+
+    def _statistics(self, keys: Array, logits: Array, loose: Array) -> RowsOfLengths:
+        """Statistics of rows of which norms leave the part ``loose`` of their queries' and keys' lengths."""
+        rows = self.law.table(self.law.sphere)(keys, logits)
+        return rows.towards(self.law.table(False)(keys, logits), loose) if loose.any() else rows
+
+    @cached_property
+    def loose(self) -> Array:
+        """(1 - y) (1 - y') of a row's query and the mean of its keys (T6.13), (m,)."""
+        if not self.law.sphere:
+            return np.zeros(len(self.gram))
+        return np.asarray((1 - self._share("query")) * (1 - self.law.grid.key_means @ self._share("key")))
 
     @cached_property
     def correlation(self) -> Array:
@@ -200,7 +217,8 @@ class PositionRows:
     def two(self) -> tuple[Array, Array, Array]:
         """N P11, N J11 and N E r J11 of two rows, (m, m)."""
         logits = np.sqrt(np.outer(self.one.logits, self.one.logits))
-        rows = self.law.table(self._keys_of_two, logits)
+        loose = np.sqrt(np.outer(self.loose, self.loose))
+        rows = self._statistics(self._keys_of_two, logits, loose)
         return rows.together(self.correlation, self.law.coordinates)
 
     @cached_property

@@ -13,7 +13,7 @@ N_i and N_k keys are as two of N keys, 1/(N - 1) = [1/(N_i - 1) + 1/(N_k - 1)] /
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from math import ceil, log, log2, sqrt
 from typing import Any
@@ -76,6 +76,11 @@ class RowsOfLengths:
         variance of its logit, 0 for two keys."""
         even = self.others * (1 - 2 / self.keys)
         return np.divide(self.three, even, out=np.zeros_like(even), where=even > 1e-9)
+
+    def towards(self, other: RowsOfLengths, share: Array) -> RowsOfLengths:
+        """Statistics between these and others of the same logits, nearer to those by their ``share``."""
+        mine, theirs = (np.array([getattr(x, field.name) for field in fields(x)][2:]) for x in (self, other))
+        return RowsOfLengths(self.keys, self.logits, *(mine + share * (theirs - mine)))
 
     def together(self, rho: Array, coordinates: int) -> tuple[Array, Array, Array]:
         """N P11, N J11 and N E r J11(r) of two rows of correlation ``rho``; r, the cosine of two queries of
