@@ -1,0 +1,118 @@
+"""The catalogue: a page for each placement and each rule, and the pages of all laws and of all claims.
+
+A placement is derived and compared with random networks under ``unit``, the rule that was published with it,
+and ``depth-scaled-init``. The networks are small, so that the whole site builds in minutes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import rules
+from embedding import embedded
+
+from spannorm_theory.atlases.build import DEPTHS, SECONDS, Atlas, architectures
+from spannorm_theory.atlases.cell import compute as laws_of
+from spannorm_theory.atlases.page import page as atlas_page
+from spannorm_theory.atlases.records import Cell as Laws
+from spannorm_theory.base.files import write_file
+from spannorm_theory.literature import claims
+from spannorm_theory.literature.page import page as claims_page
+from spannorm_theory.placement_pages.cells import compute
+from spannorm_theory.placement_pages.page import Subject, body
+from spannorm_theory.placement_pages.pictures import slug
+from spannorm_theory.spec.architecture import Architecture
+from spannorm_theory.spec.catalogue import placements, scalings
+from spannorm_theory.spec.placement import Placement
+
+SIZES = {"depth": 24, "width": 128, "heads": 4, "tokens": 16}
+NETWORKS = 40
+
+HEAD = """# Catalogue
+
+Every norm placement and every scaling rule that the toolkit knows, {placements} and {rules}, in the order of
+years. The page of a placement is generated from its definition: block, recursion, laws with numbers, theory
+against {networks} random networks of {depth} blocks and width {width}, the published models that use it, and the simpler
+designs that it equals at initialisation. [Add your own](../docs/extending.md).
+"""
+
+
+def write(source: Path, figures: Path) -> None:
+    """Write all pages into the sources, and figures as files into a folder of their own.
+
+    Raises:
+        SystemExit: theory and networks disagree for a placement.
+    """
+    figures.mkdir(parents=True, exist_ok=True)
+    names = list(placements())
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        pages = list(pool.map(_placement, names, [figures] * len(names)))
+        of_rules = dict(zip(rules.cases(), pool.map(_laws, rules.cases()), strict=True))
+    for name, (text, _) in zip(names, pages, strict=True):
+        write_file(_made(source / "catalogue" / "placements") / _file(name), text)
+    for name in scalings():
+        write_file(_made(source / "catalogue" / "rules") / f"{slug(name)}.md", rules.page(name, of_rules))
+    write_file(source / "catalogue" / "index.md", _index())
+    laws = {found.arch: found for _, cells in pages for found in cells} | of_rules
+    order = {name: at for at, name in enumerate(names)}
+    cells = tuple(sorted(laws.values(), key=lambda cell: order[cell.arch.name]))
+    every = Atlas(cells, DEPTHS)
+    write_file(source / "atlas.md", embedded(atlas_page(every.cells, every.depths, every.summary())))
+    decided = claims(full=True, simulated=False)
+    write_file(source / "claims.md", embedded(claims_page(decided.outcomes, decided.simulated)))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _file(placement: str) -> str:
+    return f"{slug(placement)}.md"
+
+
+def _placement(name: str, figures: Path) -> tuple[str, list[Laws]]:
+    """The page of a placement, and its laws."""
+    wanted = dict.fromkeys(("unit", placements()[name].scaling, "depth-scaled-init"))
+    archs = architectures([name], list(wanted), **SIZES)
+    cells = list(compute(archs, NETWORKS, seed=0))
+    off = [f"{cell.arch}: {cell.verdict}" for cell in cells if cell.tone == "bad"]
+    if off:
+        raise SystemExit("theory and networks disagree: " + "; ".join(off))
+    laws = [_laws(arch) for arch in archs]
+    pages = {other: f"{slug(other)}.html" for other in placements()}
+    return embedded(body(Subject.of(cells, laws, figures, pages), "../../")), laws
+
+
+def _laws(arch: Architecture) -> Laws:
+    return laws_of(arch, DEPTHS, SECONDS)
+
+
+def _index() -> str:
+    """The catalogue's first page: what there is, in two tables."""
+    known = sorted(placements().values(), key=lambda entry: (entry.year or 9999, entry.name))
+    text = HEAD.format(placements=len(known), rules=len(scalings()), networks=NETWORKS, **SIZES)
+    text += "\n## Placements\n\n| placement | | year | streams | block, unscaled |\n|---|---|---|---|---|\n"
+    text += "".join(map(_row, known))
+    text += _toctree("placements", [slug(entry.name) for entry in known])
+    text += "\n## Scaling rules\n\n| rule | | year |\n|---|---|---|\n"
+    ordered = sorted(scalings().values(), key=lambda rule: (rule.year or 9999, rule.name))
+    text += "".join(
+        f"| [{rule.name}](rules/{slug(rule.name)}.md) | {rule.title} | {rule.year or ''} |\n"
+        for rule in ordered
+    )
+    return text + _toctree("rules", [slug(rule.name) for rule in ordered])
+
+
+def _row(entry: Placement) -> str:
+    link = f"[{entry.title}](placements/{_file(entry.name)})"
+    block = str(entry.trace("unit")).replace("|", "\\|")
+    return f"| `{entry.name}` | {link} | {entry.year or ''} | {entry.streams} | `{block}` |\n"
+
+
+def _toctree(folder: str, names: Sequence[str]) -> str:
+    lines = "\n".join(f"{folder}/{name}" for name in names)
+    return f"\n:::{{toctree}}\n:hidden:\n\n{lines}\n:::\n"

@@ -1,0 +1,80 @@
+"""Sphinx's settings. ``build.py`` writes the sources and static files that they name."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as _version
+from pathlib import Path
+from typing import Any
+
+project = "spannorm_theory"
+author = "the spannorm_theory toolkit"
+copyright = author
+version = release = _version("spannorm_theory")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx_argparse_cli",
+    "sphinx_design",
+    "sphinxcontrib.bibtex",
+]
+
+# pages: Markdown as a code host reads it, and notebooks as they were run
+myst_enable_extensions = ["dollarmath", "attrs_inline", "colon_fence"]
+myst_heading_anchors = 4
+nb_execution_mode = "off"
+bibtex_bibfiles = [str(Path(__file__).resolve().parents[2] / "papers" / "references.bib")]
+
+# reference: signatures from annotations, by their short names; what is no public name has no page to lead to
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_custom_sections = [("Columns", "params_style"), ("Keys", "params_style")]
+nitpick_ignore_regex = [("py:.*", r"(?!spannorm_theory\.\w+$).*")]
+
+# looks: one folder that opens offline
+_BUILT = Path(__file__).resolve().parents[2] / "build" / "docs"
+html_theme = "furo"
+html_title = "spannorm_theory"
+html_static_path = ["static", str(_BUILT / "static")]
+html_extra_path = [str(_BUILT / "beside")]
+html_css_files = ["embedded.css", "site.css"]
+html_js_files = [("tables.js", {"defer": "defer"})]
+html_copy_source = False
+html_show_sphinx = False
+mathjax_path = "mathjax/tex-svg.js"
+mathjax4_config = {
+    "loader": {"paths": {"fonts": "[mathjax]"}, "load": ["a11y/assistive-mml"]},
+    "options": {  # formulas are MathML for who cannot see them: a speech worker cannot start from a file
+        "enableMenu": False,
+        "enableEnrichment": False,
+        "enableSpeech": False,
+        "enableBraille": False,
+        "enableExplorer": False,
+        "menuOptions": {
+            "settings": {"enrich": False, "speech": False, "braille": False, "assistiveMml": True}
+        },
+    },
+    "svg": {"fontCache": "global"},
+}
+
+
+def _bars(app: object, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
+    """Bars in docstrings are magnitudes, and no substitutions of reStructuredText."""
+    printed = False
+    for at, line in enumerate(lines):
+        printed = bool(line.strip()) and (printed or line.lstrip().startswith(">>>"))
+        parts = line.split("``")
+        if not printed:
+            parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
+        lines[at] = "``".join(parts)
+
+
+def setup(app: Any) -> None:
+    """Add what is done with docstrings."""
+    app.connect("autodoc-process-docstring", _bars)
