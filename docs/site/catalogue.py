@@ -35,8 +35,8 @@ HEAD = """# Catalogue
 
 Every norm placement and every scaling rule that the toolkit knows, {placements} and {rules}, in the order of
 years. The page of a placement is generated from its definition: block, recursion, laws with numbers, theory
-against {networks} random networks of {depth} blocks and width {width}, the published models that use it, and the simpler
-designs that it equals at initialisation. [Add your own](../docs/extending.md).
+against {networks} random networks of {depth} blocks and width {width}, the published models that use it, and the
+simpler designs that it equals at initialisation. [Add your own](../docs/extending.md).
 """
 
 
@@ -47,17 +47,18 @@ def write(source: Path, figures: Path) -> None:
         SystemExit: theory and networks disagree for a placement.
     """
     figures.mkdir(parents=True, exist_ok=True)
-    names = list(placements())
+    names = sorted(placements(), key=lambda name: -placements()[name].streams)  # what takes long begins
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        pages = list(pool.map(_placement, names, [figures] * len(names)))
+        found = pool.map(_placement, names, [figures] * len(names))
         of_rules = dict(zip(rules.cases(), pool.map(_laws, rules.cases()), strict=True))
+        pages = list(found)
     for name, (text, _) in zip(names, pages, strict=True):
         write_file(_made(source / "catalogue" / "placements") / _file(name), text)
     for name in scalings():
         write_file(_made(source / "catalogue" / "rules") / f"{slug(name)}.md", rules.page(name, of_rules))
     write_file(source / "catalogue" / "index.md", _index())
     laws = {found.arch: found for _, cells in pages for found in cells} | of_rules
-    order = {name: at for at, name in enumerate(names)}
+    order = {name: at for at, name in enumerate(placements())}
     cells = tuple(sorted(laws.values(), key=lambda cell: order[cell.arch.name]))
     every = Atlas(cells, DEPTHS)
     write_file(source / "atlas.md", embedded(atlas_page(every.cells, every.depths, every.summary())))

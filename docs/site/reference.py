@@ -13,8 +13,8 @@ from spannorm_theory.base.files import write_file
 GROUPS: dict[str, tuple[str, str, str]] = {
     "architecture": (
         "Architectures, and definitions of your own",
-        "An architecture is a placement, a scaling rule, sizes and options: the input of everything else. What "
-        "is registered here is known everywhere at once; [extending](../docs/extending.md) shows how.",
+        "An architecture is a placement, a scaling rule, sizes and options: the input of everything else. "
+        "What is registered here is known everywhere at once; [extending](../docs/extending.md) shows how.",
         "Architecture placement scaling Multipliers activation placements scalings activations",
     ),
     "derive": (
@@ -61,7 +61,7 @@ ELSEWHERE = {"SpannormError", "plot", "__version__"}
 INDEX = """# Reference
 
 `import spannorm_theory as st` gives these names; each is imported when it is first used. Second moments are
-per coordinate of a stream unless a docstring says otherwise; layers count from 0, the embedding, to the depth.
+per coordinate of a stream unless a docstring says otherwise; layers count from 0, the embedding.
 
 | page | names |
 |---|---|
