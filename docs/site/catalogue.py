@@ -35,7 +35,7 @@ HEAD = """# Catalogue
 
 Every norm placement and every scaling rule that the toolkit knows, {placements} and {rules}, in the order of
 years. The page of a placement is generated from its definition: block, recursion, laws with numbers, theory
-against {networks} random networks of {depth} blocks and width {width}, the published models that use it, and the
+against {networks} random networks of {depth} blocks and width {width}, the models that use it and the
 simpler designs that it equals at initialisation. [Add your own](../docs/extending.md).
 """
 
