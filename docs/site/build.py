@@ -18,6 +18,8 @@ import mathjax
 import reference
 import staging
 
+from spannorm_theory.explorer.write import write_explorer
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -36,6 +38,7 @@ def build(out: Path) -> None:
     staging.static(static)
     reference.write(source / "reference")
     catalogue.write(source, beside / "figures")
+    write_explorer(beside / "explorer")
     mathjax.fetch(out / "npm", static / "mathjax")
     flags = ["-q", "-W", "--keep-going", "-n", "-c", str(Path(__file__).parent), "-d", str(out / "doctrees")]
     _run("sphinx", "-b", "html", *flags, str(source), str(html), module=True)

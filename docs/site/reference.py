@@ -21,7 +21,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
         "Formulas",
         "One block's step in symbols, its closed forms, laws and bounds; [the theory](../docs/theory.md) "
         "derives the rules by which they are found.",
-        "derive Recursion reduces_to",
+        "derive Recursion fixed_points FixedPoint reduces_to",
     ),
     "predict": (
         "Numbers of the theory",
@@ -52,7 +52,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
         "The laws of every placement under every rule, and what papers say, decided.",
         "atlas Atlas claims ClaimsReport",
     ),
-    "files": ("Reports, figures and tables as files", "", "write_report write_figures write_latex"),
+    "files": ("Reports, figures, tables and the explorer as files", "", "write_report write_figures write_latex write_explorer"),
 }
 
 #: names that have pages of their own kind
