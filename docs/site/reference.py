@@ -52,7 +52,11 @@ GROUPS: dict[str, tuple[str, str, str]] = {
         "The laws of every placement under every rule, and what papers say, decided.",
         "atlas Atlas claims ClaimsReport",
     ),
-    "files": ("Reports, figures, tables and the explorer as files", "", "write_report write_figures write_latex write_explorer"),
+    "files": (
+        "Reports, figures, tables and the explorer as files",
+        "",
+        "write_report write_figures write_latex write_explorer",
+    ),
 }
 
 #: names that have pages of their own kind
