@@ -7,7 +7,8 @@ and ``depth-scaled-init``. The networks are small, so that the whole site builds
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -27,16 +28,29 @@ from spannorm_theory.placement_pages.pictures import slug
 from spannorm_theory.spec.architecture import Architecture
 from spannorm_theory.spec.catalogue import placements, scalings
 from spannorm_theory.spec.placement import Placement
+from spannorm_theory.spec.scaling import ScalingRule
 
 SIZES = {"depth": 24, "width": 128, "heads": 4, "tokens": 16}
 NETWORKS = 40
 
-HEAD = """# Catalogue
+PLACEMENTS = """# Placements
 
-Every norm placement and every scaling rule that the toolkit knows, {placements} and {rules}, in the order of
-years. The page of a placement is generated from its definition: block, recursion, laws with numbers, theory
-against {networks} random networks of {depth} blocks and width {width}, the models that use it and the
-simpler designs that it equals at initialisation. [Add your own](../docs/extending.md).
+The {placements} norm placements that the toolkit knows, in the order of years. A page is generated from the
+definition: block, recursion, laws with numbers, theory against {networks} random networks of {depth} blocks
+and width {width}, the models that use it, and the simpler designs that it equals at initialisation.
+[Add your own](../../docs/extending.md).
+
+| placement | | year | streams | |
+|---|---|---|---|---|
+"""
+
+RULES = """# Scaling rules
+
+The {rules} rules that multiply skips, branches and matrices with depth or width, in the order of years. A page
+has the factors, the laws that follow, and who uses it. [Add your own](../../docs/extending.md#a-scaling-rule).
+
+| rule | | year |
+|---|---|---|
 """
 
 
@@ -56,7 +70,8 @@ def write(source: Path, figures: Path) -> None:
         write_file(_made(source / "catalogue" / "placements") / _file(name), text)
     for name in scalings():
         write_file(_made(source / "catalogue" / "rules") / f"{slug(name)}.md", rules.page(name, of_rules))
-    write_file(source / "catalogue" / "index.md", _index())
+    for folder, text in _indices():
+        write_file(source / "catalogue" / folder / "index.md", text)
     laws = {found.arch: found for _, cells in pages for found in cells} | of_rules
     order = {name: at for at, name in enumerate(placements())}
     cells = tuple(sorted(laws.values(), key=lambda cell: order[cell.arch.name]))
@@ -92,28 +107,32 @@ def _laws(arch: Architecture) -> Laws:
     return laws_of(arch, DEPTHS, SECONDS)
 
 
-def _index() -> str:
-    """The catalogue's first page: what there is, in two tables."""
-    known = sorted(placements().values(), key=lambda entry: (entry.year or 9999, entry.name))
-    text = HEAD.format(placements=len(known), rules=len(scalings()), networks=NETWORKS, **SIZES)
-    text += "\n## Placements\n\n| placement | | year | streams | block, unscaled |\n|---|---|---|---|---|\n"
-    text += "".join(map(_row, known))
-    text += _toctree("placements", [slug(entry.name) for entry in known])
-    text += "\n## Scaling rules\n\n| rule | | year |\n|---|---|---|\n"
-    ordered = sorted(scalings().values(), key=lambda rule: (rule.year or 9999, rule.name))
-    text += "".join(
-        f"| [{rule.name}](rules/{slug(rule.name)}.md) | {rule.title} | {rule.year or ''} |\n"
-        for rule in ordered
-    )
-    return text + _toctree("rules", [slug(rule.name) for rule in ordered])
+def _indices() -> Iterator[tuple[str, str]]:
+    """The first pages of placements and of rules, by folder: what there is, in a table."""
+    counts = {"placements": len(placements()), "rules": len(scalings()), "networks": NETWORKS, **SIZES}
+    known = sorted(placements().values(), key=_by_year)
+    table = PLACEMENTS.format(**counts) + "".join(map(_row, known))
+    yield "placements", table + _toctree([entry.name for entry in known])
+    ordered = sorted(scalings().values(), key=_by_year)
+    rows = (f"| [{r.name}]({slug(r.name)}.md) | {_plain(r.title)} | {r.year or ''} |\n" for r in ordered)
+    yield "rules", RULES.format(**counts) + "".join(rows) + _toctree([rule.name for rule in ordered])
+
+
+def _by_year(entry: Placement | ScalingRule) -> tuple[int, str]:
+    return entry.year or 9999, entry.name
 
 
 def _row(entry: Placement) -> str:
-    link = f"[{entry.title}](placements/{_file(entry.name)})"
-    block = str(entry.trace("unit")).replace("|", "\\|")
-    return f"| `{entry.name}` | {link} | {entry.year or ''} | {entry.streams} | `{block}` |\n"
+    about = re.split(r"(?<=\.)\s", " ".join(entry.doc.split()), maxsplit=1)[0]
+    link = f"[{entry.title}]({_file(entry.name)})"
+    return f"| `{entry.name}` | {link} | {entry.year or ''} | {entry.streams} | {_plain(about)} |\n"
 
 
-def _toctree(folder: str, names: Sequence[str]) -> str:
-    lines = "\n".join(f"{folder}/{name}" for name in names)
+def _plain(text: str) -> str:
+    """Text without a meaning in Markdown."""
+    return re.sub(r"([\\`*_\[\]|$<])", r"\\\1", text)
+
+
+def _toctree(names: Sequence[str]) -> str:
+    lines = "\n".join(map(slug, names))
     return f"\n:::{{toctree}}\n:hidden:\n\n{lines}\n:::\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_HEADING = re.compile(r'<h2 id="([\w-]+)">(.*?)</h2>', re.S)
+_HEADING = re.compile(r"<h2[^>]*>(.*?)</h2>", re.S)
 _TITLE = re.compile(r"<h1>(.*?)</h1>", re.S)
 
 
@@ -21,8 +21,8 @@ def embedded(html: str, head: str = "") -> str:
     assert title is not None
     first, *rest = _HEADING.split(content[: title.start()] + content[title.end() :])
     parts = [f"# {title[1]}\n\n{head}{raw(first)}"]
-    for anchor, heading, part in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
-        parts.append(f"({anchor})=\n## {heading}\n\n{raw(part)}")
+    for heading, part in zip(rest[::2], rest[1::2], strict=True):
+        parts.append(f"## {heading}\n\n{raw(part)}")
     return "\n".join(parts)
 
 

@@ -55,7 +55,7 @@ def _placement(name: str) -> str:
 def _factors(name: str) -> str:
     """Every factor of both sublayers that is not one, in a table."""
     rule = scalings()[name]
-    rows = {where: dict(_terms(rule.multipliers(key))) for key, where in SUBLAYERS.items()}
+    rows = {where: dict(_terms(rule.multipliers(key), key)) for key, where in SUBLAYERS.items()}
     if rule.embedding_factor != ONE:
         rows["embedding"] = {"embedding": rule.embedding_factor}
     lines = [
@@ -69,13 +69,23 @@ def _factors(name: str) -> str:
     return head + "\n".join(["| where | on what | factor |", "|---|---|---|", *lines])
 
 
-def _terms(found: Multipliers) -> Iterator[tuple[str, Expr]]:
+def _terms(found: Multipliers, sublayer: str) -> Iterator[tuple[str, Expr]]:
+    """The factors at a sublayer, with what they are on; of matrices, its own."""
+    own = "attn." if sublayer == "attention" else "ffn."
     plain = {"skip path": found.skip, "branch": found.branch, "norm in front of the branch": found.norm}
     if found.learnt:
         yield "branch, where learnt factors start", plain.pop("branch")
     yield from ((what, factor) for what, factor in plain.items() if factor != ONE)
-    yield from ((f"standard deviation of `{matrix}`", factor) for matrix, factor in found.gains.items())
-    yield from ((f"standard deviation of `{matrix}` itself", value) for matrix, value in found.std.items())
+    yield from (
+        (f"standard deviation of `{matrix}`", factor)
+        for matrix, factor in found.gains.items()
+        if own in matrix
+    )
+    yield from (
+        (f"standard deviation of `{matrix}` itself", value)
+        for matrix, value in found.std.items()
+        if own in matrix
+    )
 
 
 def _laws(name: str, laws: Mapping[Architecture, Laws]) -> str:
