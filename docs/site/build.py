@@ -40,7 +40,9 @@ def build(out: Path) -> None:
     catalogue.write(source, beside / "figures")
     write_explorer(beside / "explorer")
     mathjax.fetch(out / "npm", static / "mathjax")
-    flags = ["-q", "-W", "--keep-going", "-n", "-c", str(Path(__file__).parent), "-d", str(out / "doctrees")]
+    here = Path(__file__).resolve().parent
+    flags = ["-q", "-W", "--keep-going", "-n", "-c", str(here), "-d", str(out / "doctrees")]
+    flags += ["-D", f"html_static_path={here / 'static'},{static}", "-D", f"html_extra_path={beside}"]
     _run("sphinx", "-b", "html", *flags, str(source), str(html), module=True)
     broken = links.broken(html)
     if broken:

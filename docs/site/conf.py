@@ -37,12 +37,9 @@ napoleon_use_ivar = True
 napoleon_custom_sections = [("Columns", "params_style"), ("Keys", "params_style")]
 nitpick_ignore_regex = [("py:.*", r"(?!spannorm_theory\.\w+$).*")]
 
-# looks: one folder that opens offline
-_BUILT = Path(__file__).resolve().parents[2] / "build" / "docs"
+# looks: one folder that opens offline; build.py names the folders of static files and of what stands beside
 html_theme = "furo"
 html_title = "spannorm_theory"
-html_static_path = ["static", str(_BUILT / "static")]
-html_extra_path = [str(_BUILT / "beside")]
 html_css_files = ["embedded.css", "site.css"]
 html_js_files = [("tables.js", {"defer": "defer"})]
 html_copy_source = False
