@@ -46,8 +46,8 @@ and width {width}, the models that use it, and the simpler designs that it equal
 
 RULES = """# Scaling rules
 
-The {rules} rules that multiply skips, branches and matrices, in the order of years. A page has the factors, the
-laws that follow, and who uses it. [Add your own](../../docs/extending.md#a-scaling-rule).
+The {rules} rules that multiply skips, branches and matrices, in the order of years. A page has the factors,
+the laws that follow, and who uses it. [Add your own](../../docs/extending.md#a-scaling-rule).
 
 | rule | | year |
 |---|---|---|
