@@ -99,7 +99,7 @@ def _power(tens: float, _: int) -> str:
 
 
 def _styles(found: Sequence[Measures]) -> list[Style]:
-    """Those of the placements; candidates of one placement are told apart by shade and dash."""
+    """The look of each candidate: of its placement, and by shade and dash among several of one placement."""
     names = [one.candidate.arch.placement for one in found]
     return [
         placement_style(name).of_depth(names[: i + 1].count(name) - 1, names.count(name))

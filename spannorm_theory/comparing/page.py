@@ -77,7 +77,7 @@ def text(table: pd.DataFrame, sentences: Sequence[str]) -> str:
 
 
 def html(table: pd.DataFrame, sentences: Sequence[str]) -> str:
-    """The same as a table and a list."""
+    """A comparison as an HTML table, its legend, and a list of the sentences."""
     head, *rows = cells(table)
     body = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in rows)
     heads = "".join(f"<th>{escape(c)}</th>" for c in head)

@@ -26,12 +26,16 @@ def looks(found: Sequence[Curve], per: str) -> Callable[[Curve], Look]:
     """Looks and names of the curves, told apart by the column ``per``, depth and stream.
 
     Raises:
-        InputError: curves differ in another column too, which the figure would hide.
+        InputError: curves of one value of ``per`` differ in another column too, which the figure would hide.
     """
     per = arguments.choice("column to tell curves apart by", per, TELLING)
+    varied = []
     for column in TELLING:
         values = sorted({str(getattr(curve, column)) for curve in found})
+        pairs = {(getattr(curve, per), getattr(curve, column)) for curve in found}
         if column != per and len(values) > 1:
+            varied.append(column)
+        if len(pairs) > len({value for value, _ in pairs}):
             raise InputError(
                 f"the table holds several values of {column} ({', '.join(values)}); select one, or pass "
                 f"per={column!r} and select one {per}"
@@ -47,6 +51,7 @@ def looks(found: Sequence[Curve], per: str) -> Callable[[Curve], Look]:
         else:
             style = sequence_style(order.index(value))
             label = str(value) if per == "scaling" else f"{per} {value}"
+        label = ", ".join([label, *(str(getattr(curve, column)) for column in varied)])
         if len(depths) > 1:
             at = depths.index(curve.depth)
             style = layer_style(at, len(depths)) if len(order) == 1 else style.of_depth(at, len(depths))

@@ -288,3 +288,12 @@ def test_tables_that_differ_in_what_figures_do_not_know_are_refused() -> None:
     arch = Architecture("pre-norm", **SMALL)
     with pytest.raises(InputError, match="differ in a field which figures do not tell apart"):
         depth_profile([predict(arch), predict(arch.with_(activation="relu"))], "grad_variance")
+
+
+def test_placements_under_rules_of_their_own_stand_in_one_figure() -> None:
+    small = "depth=2 width=64 heads=2 tokens=8"
+    ax = depth_profile([f"pre-norm unit {small}", f"span-norm depth-scaled-init {small}"], "grad_variance")
+    names = " ".join(text.get_text() for text in ax.figure.findobj(mpl.text.Text))
+    assert "depth-scaled-init" in names
+    with pytest.raises(InputError, match="several values of scaling"):
+        depth_profile([f"pre-norm {rule} {small}" for rule in ("unit", "gpt2")], "grad_variance")

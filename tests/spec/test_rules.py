@@ -44,6 +44,7 @@ BY_HAND: dict[str, tuple[float, float, float, dict[str, float]]] = {
     "unit": (1, 1, 1, {}),
     "gpt2": (1, 1, 1, on(OUTPUTS, 1 / 4)),
     "depth-scaled-init": (1, 1, 1, on(OUTPUTS, 0.35355339)),
+    "inverse-layer-logits": (1, 1, 1, on(("attn.query",), 1 / 3)),
     "mitchell": (1, 1, 1, on(OUTPUTS, 0.40824829)),
     "olmo-llama": (1, 1, 1, on((*OUTPUTS, "ffn.up"), 1 / 4)),
     "olmo-llama-depth": (1, 1, 1, on((*OUTPUTS, "ffn.up"), 0.40824829)),

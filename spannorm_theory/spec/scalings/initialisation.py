@@ -44,6 +44,18 @@ def depth_scaled_init(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     return output_projections(1 / sqrt(L))
 
 
+@scaling(
+    "inverse-layer-logits",
+    title="queries / (l+1)",
+    source="https://github.com/stanford-crfm/mistral",
+    year=2021,
+)
+def inverse_layer_logits(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
+    """attn.query x 1/(l+1), l the zero-based block index: in law the logits of block l over l + 1, as GPT-2's
+    scale_attn_by_inverse_layer_idx divides them. Goes beside another rule, as gpt2+inverse-layer-logits."""
+    return matrices(("attn.query",), 1 / (l + 1))
+
+
 @scaling("mitchell", title="output projections / sqrt(2(l+1))", source="arXiv:2402.00838", year=2024)
 def mitchell(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     """Output projections x 1/sqrt(2(l+1)), l the zero-based block index (OLMo's "mitchell")."""
