@@ -17,7 +17,9 @@ import links
 import mathjax
 import reference
 import staging
+import theorems
 
+from spannorm_theory.base.files import write_file
 from spannorm_theory.explorer.write import write_explorer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,15 +29,18 @@ def build(out: Path) -> None:
     """Write the sources, have Sphinx make pages of them, and check these.
 
     Raises:
-        SystemExit: a misspelt word, a warning of Sphinx, or a link that leads nowhere.
+        SystemExit: a misspelt word, an example that prints something else, a warning of Sphinx, or a
+            link that leads nowhere.
     """
     source, static, beside, html = (out / name for name in ("source", "static", "beside", "html"))
     for folder in (source, static, beside, html):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     _run("codespell", "README.md", "docs", "notebooks/src", "papers/claims.toml", "papers/notes")
+    _run("pytest", "-n", "0", "spannorm_theory", module=True)  # examples in docstrings
     staging.stage(source)
     staging.static(static)
+    write_file(source / "theorems.md", theorems.page())
     reference.write(source / "reference")
     catalogue.write(source, beside / "figures")
     write_explorer(beside / "explorer")

@@ -18,13 +18,15 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_argparse_cli",
     "sphinx_design",
+    "sphinx_proof",
     "sphinxcontrib.bibtex",
 ]
 
 # pages: Markdown as a code host reads it, and notebooks as they were run
-myst_enable_extensions = ["dollarmath", "attrs_inline", "colon_fence"]
+myst_enable_extensions = ["amsmath", "dollarmath", "attrs_inline", "colon_fence"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"
+prf_realtyp_to_countertyp = {"proposition": "theorem", "corollary": "theorem"}  # numbers of the write-up
 bibtex_bibfiles = [str(Path(__file__).resolve().parents[2] / "papers" / "references.bib")]
 
 # reference: signatures from annotations, by their short names; what is no public name has no page to lead to
