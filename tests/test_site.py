@@ -30,6 +30,7 @@ def site() -> Iterator[SimpleNamespace]:
         import reference
         import rules
         import staging
+        import theorems
 
         yield SimpleNamespace(
             catalogue=catalogue,
@@ -38,6 +39,7 @@ def site() -> Iterator[SimpleNamespace]:
             reference=reference,
             rules=rules,
             staging=staging,
+            theorems=theorems,
         )
     finally:
         sys.path.remove(str(SITE))
@@ -51,7 +53,7 @@ def test_every_written_page_is_in_the_contents(site: SimpleNamespace) -> None:
     listed = set()
     for page in sorted((SITE / "pages").rglob("*.md")):
         for tree in re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(), re.S):
-            listed |= {line for line in tree.split() if not line.startswith(":")}
+            listed |= {line.rpartition("<")[2].rstrip(">") for line in tree.splitlines() if line[:1] != ":"}
     contents = listed | {"docs/architecture"}  # of the generated reference
     written = {str(page.relative_to(ROOT).with_suffix("")) for page in site.staging.written()}
     missing = {page for page in written if not page.startswith("notebooks/")} - contents
@@ -93,6 +95,19 @@ def test_labels_of_the_theory_are_places_to_which_its_mentions_lead(site: Simple
     theory = (ROOT / "docs" / "theory.md").read_text()
     labels = re.findall(r"\{#(t[\d-]+)\}", site.staging.labelled(theory))
     assert len(labels) == len(set(labels)) > 50
+
+
+@pytest.mark.exact
+def test_the_theorems_of_the_write_up_have_their_proofs_on_a_page(site: SimpleNamespace) -> None:
+    text, paper = site.theorems.page(), (ROOT / "papers" / "norm-placement" / "paper.tex").read_text()
+    stated = re.findall(r"\\begin{(theorem|proposition|corollary)}", paper)
+    directives = re.findall(r"^````{prf:(\w+)}", text, re.M)
+    assert [kind for kind in directives if kind != "proof"] == stated
+    assert directives[1::2] == ["proof"] * len(stated)
+    assert r"\frac{1}{1 + \sigma_{f}^{2}}" in text  # SpanNorm's identity gain, a command in the paper
+    assert not set(re.findall(r"{prf:ref}`([\w-]+)`", text)) - set(re.findall(r":label: ([\w-]+)", text))
+    with pytest.raises(SystemExit, match=r"\\marginpar"):
+        site.theorems._prose(r"A word \marginpar{aside}.")
 
 
 @pytest.mark.exact

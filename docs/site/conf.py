@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version as _version
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ html_css_files = ["embedded.css", "site.css"]
 html_js_files = [("tables.js", {"defer": "defer"})]
 html_copy_source = False
 html_show_sphinx = False
+html_show_search_summary = False  # it would fetch pages, which a browser refuses to those of a folder
 mathjax_path = "mathjax/tex-svg.js"
 mathjax4_config = {
     "loader": {"paths": {"fonts": "[mathjax]"}, "load": ["a11y/assistive-mml"]},
@@ -63,17 +65,38 @@ mathjax4_config = {
 }
 
 
-def _bars(app: object, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
-    """Bars in docstrings are magnitudes, and no substitutions of reStructuredText."""
+_SEVERAL = re.compile(r"^\s+\w+(?:, \w+)+:")
+_PAGE = re.compile(r"docs/(\w+)\.md")
+_LABEL = re.compile(r"(?<![\w.])T(\d+)\.(\d+)")
+
+
+def _together(app: object, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
+    """Several attributes with one text stay together: a space would make the first a type."""
+    section = ""
+    for at, line in enumerate(lines):
+        head = re.match(r"(\w+):$", line)
+        section = head[1] if head else section
+        if section == "Attributes":
+            lines[at] = _SEVERAL.sub(lambda names: names[0].replace(", ", ",\u200b"), line)
+
+
+def _docstring(app: object, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
+    """Pages and labels of the theory that a docstring names become links, and bars are magnitudes."""
     printed = False
     for at, line in enumerate(lines):
         printed = bool(line.strip()) and (printed or line.lstrip().startswith(">>>"))
-        parts = line.split("``")
         if not printed:
-            parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
-        lines[at] = "``".join(parts)
+            parts = re.split(r"(``.+?``|`[^`]+`)", line)
+            parts[::2] = [_linked(part) for part in parts[::2]]
+            lines[at] = "".join(parts)
+
+
+def _linked(text: str) -> str:
+    text = _PAGE.sub(r":doc:`/docs/\1`", text.replace("|", r"\|"))
+    return _LABEL.sub(r"`T\1.\2 <../docs/theory.html#t\1-\2>`__", text)
 
 
 def setup(app: Any) -> None:
     """Add what is done with docstrings."""
-    app.connect("autodoc-process-docstring", _bars)
+    app.connect("autodoc-process-docstring", _together, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", _docstring)

@@ -1,4 +1,4 @@
-r"""The theorems of the write-up, with their proofs, as a page: its LaTeX, as far as these use it, as Markdown.
+"""The theorems of the write-up, with their proofs, as a page: LaTeX, as far as these use it, as Markdown.
 
 The formulas in it are those of which the build of the write-up proves that the library derives them.
 """
@@ -12,10 +12,10 @@ PAPER = Path(__file__).resolve().parents[2] / "papers" / "norm-placement"
 
 HEAD = """# Theorems and proofs
 
-Statements of [the write-up](papers/norm-placement/paper.pdf), in its words and with its numbers; it has what stands
-between them, figures, and measurements. A formula that is not what the library derives from the definition of a
-placement stops its build. [The theory](docs/theory.md) is about everything that the toolkit computes, gains that are
-not constant included; [the claims](claims.md) are what others say.
+What [the write-up](papers/norm-placement/paper.pdf) states and proves, under its numbers; figures and
+measurements are there. Its build stops at a displayed formula that is not what the library derives from the
+definition of a placement. [The theory](docs/theory.md) is about all that the toolkit computes,
+[the claims](claims.md) about what others say.
 
 """
 
@@ -59,7 +59,8 @@ def page() -> str:
         if label and label[1] == SETTING:
             found = [_prose(body[label.end() :], floats)]
         if found:
-            parts.append("\n\n".join([f"({_name(label[1])})=\n## {title}" if label else f"## {title}", *found]))
+            anchor = f"({_name(label[1])})=\n" if label else ""
+            parts.append("\n\n".join([f"{anchor}## {title}", *found]))
     return HEAD + "\n\n".join(parts) + "\n"
 
 
