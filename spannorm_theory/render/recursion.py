@@ -209,7 +209,7 @@ class Recursion(Recurrence):
         Example:
             >>> import spannorm_theory as st
             >>> st.derive("pre-norm").text().splitlines()[1]
-            'block: ((x0 + attention(norm(x0))) + ffn(norm((x0 + attention(norm(x0))))))'
+            'block: x0 + attention(norm(x0)) + ffn(norm(x0 + attention(norm(x0))))'
         """
         return as_text(self)
 
