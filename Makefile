@@ -53,7 +53,7 @@ explorer: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m spannorm_theory.explorer.grid
 	$(BIN)/spannorm explorer --out explorer
 
-# the documentation site, in build/docs/html: needs npm, for MathJax; about four minutes on two cores
+# the documentation site, in build/docs/html: needs npm, for MathJax; about three minutes on two cores
 docs: $(READY)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --group docs
 	OMP_NUM_THREADS=1 $(BIN)/python docs/site/build.py
