@@ -1,11 +1,11 @@
 # make report | test | test-long | test-models | fuzz | lint | types | package | notebooks | bench | gpu | paper |
-# explorer: each sets up what it needs and does its job. test leaves out the tests that are marked long; test-long runs
-# those alone.
+# explorer | docs: each sets up what it needs and does its job. test leaves out the tests that are marked long; test-long
+# runs those alone.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: report test test-long test-models fuzz lint types package notebooks bench gpu paper explorer clean
+.PHONY: report test test-long test-models fuzz lint types package notebooks bench gpu paper explorer docs clean
 
 report: $(READY)
 	$(BIN)/spannorm report --out report
@@ -53,6 +53,11 @@ explorer: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m spannorm_theory.explorer.grid
 	$(BIN)/spannorm explorer --out explorer
 
+# the documentation site, in build/docs/html: needs npm, for MathJax; about three minutes on two cores
+docs: $(READY)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --group docs
+	OMP_NUM_THREADS=1 $(BIN)/python docs/site/build.py
+
 notebooks: $(READY)
 	$(BIN)/python notebooks/build.py
 
@@ -77,4 +82,4 @@ $(READY): pyproject.toml constraints.txt spannorm_theory/_version.py
 	touch $(READY)
 
 clean:
-	rm -rf .venv report dist
+	rm -rf .venv report dist build

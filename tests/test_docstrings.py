@@ -17,7 +17,7 @@ PUBLIC: dict[str, Any] = {
 PUBLIC |= {f"plot.{name}": getattr(st.plot, name) for name in st.plot.__all__}
 #: made by a function that has an example, or needing a notebook
 WITHOUT_EXAMPLE = {
-    *("Audit", "Identification", "Reading", "ClaimsReport", "Sweep", "Atlas", "Gap", "Comparison"),
+    *("Audit", "Identification", "Reading", "Sweep"),
     "plot.Explorer",
 }
 
@@ -30,6 +30,13 @@ def methods(of: type) -> Iterator[tuple[str, Callable[..., Any]]]:
             yield f"{of.__name__}.{name}", function
 
 
+def said(text: str, part: str) -> set[str]:
+    """The names that a part of a docstring explains."""
+    section = text.partition(f"{part}:\n")[2].partition("\n\n")[0]
+    names = re.findall(r"^    (\w[\w, ]*):", section, re.M)
+    return {word for several in names for word in several.split(", ")}
+
+
 CALLS = {name: one for name, one in PUBLIC.items() if inspect.isfunction(one)}
 CALLS |= dict(method for one in PUBLIC.values() if inspect.isclass(one) for method in methods(one))
 
@@ -38,9 +45,7 @@ CALLS |= dict(method for one in PUBLIC.values() if inspect.isclass(one) for meth
 def test_a_call_says_its_arguments_and_what_it_returns(name: str) -> None:
     text, signature = inspect.getdoc(CALLS[name]) or "", inspect.signature(CALLS[name])
     asked = [parameter for parameter in signature.parameters if parameter not in ("self", "cls")]
-    section = text.partition("Args:\n")[2].partition("\n\n")[0]
-    said = {word for names in re.findall(r"^    (\w[\w, ]*):", section, re.M) for word in names.split(", ")}
-    assert set(asked) == said
+    assert set(asked) == said(text, "Args")
     if signature.return_annotation not in ("None", None, inspect.Signature.empty):
         assert "Returns:\n" in text
 
@@ -48,3 +53,19 @@ def test_a_call_says_its_arguments_and_what_it_returns(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(PUBLIC) - WITHOUT_EXAMPLE))
 def test_a_public_name_has_an_example(name: str) -> None:
     assert ">>> " in (inspect.getdoc(PUBLIC[name]) or "")
+
+
+def test_every_column_and_key_is_said() -> None:
+    arch = "pre-norm depth=2 width=64 heads=2 tokens=4"
+    causal, logged = f"{arch} mask=causal", f"{arch} loss=cross-entropy vocabulary=9"
+    gains = dict.fromkeys(("sigma_a2", "sigma_f2", "omega_a2", "omega_f2"), 1.0)
+    predicted = [*st.predict(arch), *st.predict(causal), *st.predict(causal, by="position")]
+    cases: list[tuple[Any, str, Any]] = [
+        (st.predict, "Columns", predicted),
+        (st.spectra, "Columns", st.spectra(arch, layers=2)),
+        (st.Recursion.iterate, "Columns", st.derive("pre-norm").iterate(2, **gains)),
+        (st.Verification, "Columns", st.verify(arch, networks=3, progress=False).table),
+        (st.expected, "Keys", [*st.expected(arch), *st.expected(logged)]),
+    ]
+    for of, part, found in cases:
+        assert said(inspect.getdoc(of) or "", part) == set(found), of

@@ -78,7 +78,7 @@ def build(seed):
 THEORY = [
     (["--version"], st.__version__),
     (["list"], "span-norm"),
-    (["list", "--formulas"], "norm((x0 + ffn(norm((x0 + attention(x0))))))"),
+    (["list", "--formulas"], "norm(x0 + ffn(norm(x0 + attention(x0))))"),
     (["derive", "span-norm", "--latex"], r"\begin{align*}"),
     (["predict", "pre-norm", *SIZES], "grad_variance"),
     (["predict", "pre-norm", *SIZES, "--json"], '"quantity": "variance"'),

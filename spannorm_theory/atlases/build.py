@@ -38,6 +38,12 @@ class Atlas:
         cells: one for each pair of placement and rule: architecture, laws, shares, bounds, checks.
         depths: of the shares.
         networks: of the Monte Carlo sample; 0 where none was run.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> found = st.atlas("pre-norm", "unit")
+        >>> len(found.cells), found.networks
+        (1, 0)
     """
 
     cells: tuple[Cell, ...]

@@ -36,6 +36,13 @@ class Comparison:
         sentences: one for each.
         sort_by: what they are sorted by.
         networks: random networks behind the columns of Monte Carlo; 0 where there are none.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> fields = {"depth": 8, "width": 64, "heads": 2, "tokens": 8}
+        >>> found = st.compare(["post-norm", "pre-norm"], laws=False, progress=False, **fields)
+        >>> len(found.sentences), found.sort_by
+        (2, 'gradient')
     """
 
     table: pd.DataFrame
@@ -114,17 +121,25 @@ def compare(
         fields: fields of :class:`~spannorm_theory.Architecture` that go over those of all.
 
     Returns:
-        a :class:`Comparison`. Columns of its table: candidate, placement, scaling, depth, width, tokens;
-        squared_gradient, the squared norm of the gradient at the embedding over that at the model's output;
-        gradient_ratio, the largest ratio of squared gradient norms between two layers; cosine_above_0.5 and
-        cosine_above_0.9, the first layer whose token cosine is above (NaN where none is); token_cosine,
-        variance and branch_share (relative update of the last block) at the top; loss, logit_variance (second
-        moment of the logits) and global_gradient_norm, a norm, before the first step of training under a
-        cross-entropy; "weight_ratio MATRIX", the squared norm of the last block's weight gradient over that
-        of the first; forward_law and gradient_law with forward_from and gradient_from
-        (:mod:`spannorm_theory.comparing.laws`); log_X, the natural logarithm of what may leave float64's
-        range; with networks X_mc and X_se; theory, and problem, why there are no numbers. NaN is what the
-        theory does not predict.
+        a :class:`Comparison`, whose table has these columns. NaN is what the theory does not predict.
+
+    Columns:
+        candidate, placement, scaling, depth, width, tokens: of the architecture.
+        squared_gradient: the squared norm of the gradient at the embedding over that at the model's output.
+        gradient_ratio: the largest ratio of squared gradient norms between two layers.
+        cosine_above_0.5, cosine_above_0.9: the first layer whose token cosine is above; NaN where none is.
+        token_cosine, variance: at the top.
+        branch_share: relative update of the last block.
+        loss: before the first step of training, under a cross-entropy.
+        logit_variance: second moment of the logits then.
+        global_gradient_norm: a norm, then.
+        weight_ratio MATRIX: the squared norm of the last block's weight gradient over that of the first.
+        forward_law, gradient_law, forward_from, gradient_from: laws and the depths from which they hold
+            (:mod:`spannorm_theory.comparing.laws`).
+        log_X: the natural logarithm of a column X that may leave float64's range.
+        X_mc, X_se: mean over networks and its standard error, with ``networks``.
+        theory: its name.
+        problem: why there are no numbers.
 
     Raises:
         InputError: no candidate, one twice, or a name or field that no architecture can have.

@@ -28,6 +28,12 @@ class ClaimsReport:
         outcomes: one for each claim: the claim, its derivation, its checks and the verdict.
         skipped: claims that need ``full``.
         simulated: whether networks were run.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> report = st.claims("keel-skip-product", simulated=False)
+        >>> [outcome.verdict for outcome in report.outcomes]
+        ['holds']
     """
 
     outcomes: tuple[Outcome, ...]

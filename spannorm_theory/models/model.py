@@ -20,6 +20,11 @@ class Gap:
     Attributes:
         feature: what the model has, in words.
         effect: what is known of leaving it out.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> st.model("bloom-176b", tokens=32).gaps[-1].feature
+        'ALiBi'
     """
 
     feature: str

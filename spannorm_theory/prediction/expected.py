@@ -28,11 +28,14 @@ def expected(arch: Architecture | str, theory: str = "auto") -> dict[str, Any]:
         theory: "auto", "pair", "positions" or "sampled", as of :func:`~spannorm_theory.predict`.
 
     Returns:
-        "architecture", "theory" and "version"; under a cross-entropy "loss", "logit_second_moment" and
-        "global_grad_norm" (:mod:`.logged`); and lists over layers, by stream "variance", "token_cosine",
-        "branch_share" and "grad_norm", the norm of the gradient at all entries of a stream, and by matrix
-        "matrix_grad_norm" (the tables' ``weight_grad_norm`` is its square). None stands for what the theory
-        does not predict.
+        numbers, and lists over layers by stream or matrix. None stands for what the theory does not predict.
+
+    Keys:
+        architecture, theory, version: text.
+        loss, logit_second_moment, global_grad_norm: numbers, under a cross-entropy (:mod:`.logged`).
+        variance, token_cosine, branch_share: by stream, over layers.
+        grad_norm: by stream, over layers: the norm of the gradient at all entries of the stream.
+        matrix_grad_norm: by matrix, over blocks; the tables' ``weight_grad_norm`` is its square.
 
     Raises:
         InputError, AssumptionError: those of ``predict``.

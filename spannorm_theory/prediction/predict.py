@@ -90,11 +90,20 @@ def predict(
         positions: those to show, from 1; None for some that show all.
 
     Returns:
-        columns placement, scaling, depth, width, tokens, layer, (position,) stream, quantity, value,
-        log_value (natural), theory (its name), and then se, the theory's own standard error (of the logarithm
-        for squared norms), which the pair theory does not have. Moments per coordinate, weight gradients as
-        squared Frobenius norms; the loss gradient at the model's output has second moment 1, that of a
-        cross-entropy its own. NaN is what the theory does not predict.
+        a row for each layer, stream and quantity. Moments are per coordinate, weight gradients squared
+        Frobenius norms; the loss gradient at the model's output has second moment 1, that of a cross-entropy
+        its own. NaN is what the theory does not predict.
+
+    Columns:
+        placement, scaling, depth, width, tokens: of the architecture.
+        layer: 0, the embedding, to ``depth``; of a weight gradient its block.
+        position: from 1, with ``by="position"`` alone.
+        stream: "0", "1", ..., or the name of the matrix whose gradient it is.
+        quantity: its name, of those of docs/notation.md.
+        value: the number, 0 or infinite beyond float64's range.
+        log_value: its natural logarithm, of any size.
+        theory: "pair", "positions" or "sampled".
+        se: the theory's own standard error (of the logarithm for squared norms), of sampled heads alone.
 
     Raises:
         UnknownNameError: there is no such theory.

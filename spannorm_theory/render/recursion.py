@@ -96,9 +96,15 @@ class Recursion(Recurrence):
             gamma_out: second moment of the loss gradient at the model's output.
 
         Returns:
-            columns layer, stream ("01" for the cross moment of streams 0 and 1), quantity (variance,
-            grad_variance, or identity_gain: the amplitude of the skip path from that layer to L),
-            value, log_value (natural; finite where value under- or overflows).
+            a row for each layer, stream and quantity.
+
+        Columns:
+            layer: 0 to L.
+            stream: "0", "1", ...; "01" for the cross moment of streams 0 and 1.
+            quantity: variance, grad_variance, or identity_gain, the amplitude of the skip path from that
+                layer to L.
+            value: the number.
+            log_value: its natural logarithm, finite where ``value`` under- or overflows.
 
         Raises:
             InputError: a depth or a moment that is not positive, or a gain that is negative.
@@ -203,7 +209,7 @@ class Recursion(Recurrence):
         Example:
             >>> import spannorm_theory as st
             >>> st.derive("pre-norm").text().splitlines()[1]
-            'block: ((x0 + attention(norm(x0))) + ffn(norm((x0 + attention(norm(x0))))))'
+            'block: x0 + attention(norm(x0)) + ffn(norm(x0 + attention(norm(x0))))'
         """
         return as_text(self)
 

@@ -230,7 +230,7 @@ class Architecture(Matrices):
         Example:
             >>> import spannorm_theory as st
             >>> str(st.Architecture("post-norm", depth=2).block(0))
-            'norm((norm((x0 + attention(x0))) + ffn(norm((x0 + attention(x0))))))'
+            'norm(norm(x0 + attention(x0)) + ffn(norm(x0 + attention(x0))))'
         """
         layer = arguments.whole("layer", layer, 0, self.depth - 1)
         return self._trace(layer)

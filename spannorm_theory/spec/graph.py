@@ -161,8 +161,7 @@ class Sum(Value):
     terms: tuple[tuple[Expr, Value], ...]
 
     def __str__(self) -> str:
-        parts = [str(value) if factor == 1 else f"{factor}*{value}" for factor, value in self.terms]
-        return parts[0] if len(parts) == 1 else "(" + " + ".join(parts) + ")"
+        return " + ".join(_term(factor, value) for factor, value in self.terms)
 
     @property
     def sources(self) -> tuple[Value, ...]:
@@ -174,6 +173,14 @@ class Sum(Value):
         """The branches that this value comes straight out of; none if a stream is in it."""
         parts = [value.sublayers for _, value in self.terms]
         return frozenset().union(*parts) if all(parts) else frozenset()
+
+
+def _term(factor: Expr, value: Value) -> str:
+    """A value times its factor; a sum has brackets in a product alone."""
+    if factor == 1:
+        return str(value)
+    left = f"({factor})" if factor.is_Add else str(factor)
+    return f"{left}*({value})" if isinstance(value, Sum) else f"{left}*{value}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,17 +37,27 @@ class Verification:
 
     Attributes:
         arch: what was verified.
-        table: one row for each layer, stream and quantity: theory, estimate, se, networks, z,
-            relative_error, allowance, low, high (bounds; NaN where there are none), outside (networks
-            beyond them by more than the allowance and their own fluctuation), gate (share of the
-            gate that the difference uses), detectable (the smallest relative error, or of cosines and ranks
-            the smallest difference, that would be off), verdict ("ok", "within width", "off", "out of
-            bounds", "rare" or "not predicted").
+        table: one row for each layer, stream and quantity, with the columns below.
         drift: the mean difference over layers of each stream and quantity (:func:`.drift.drift`).
         threshold: k, in standard errors.
         theory: "pair", "positions" or "sampled".
         ensemble: the networks (:class:`~spannorm_theory.Ensemble`).
         judged: the architecture whose theory it is, where it is not that of ``arch``.
+
+    Columns:
+        placement, scaling, depth, width, tokens, layer, stream, quantity: as of ``predict``.
+        theory, log_theory, estimate: the prediction, its natural logarithm, and the mean over networks.
+        se: standard error of the mean, over networks.
+        networks: how many.
+        z: difference in standard errors.
+        relative_error: difference over the theory.
+        allowance: what a model of finite width may differ by.
+        low, high: bounds; NaN where there are none.
+        outside: networks beyond them by more than the allowance and their own fluctuation.
+        gate: share of the gate that the difference uses.
+        detectable: the smallest relative error, or of cosines and ranks the smallest difference, that would
+            be off.
+        verdict: "ok", "within width", "off", "out of bounds", "rare" or "not predicted".
 
     Example:
         >>> import spannorm_theory as st

@@ -38,8 +38,15 @@ def spectra(
         device: "auto", "cpu" or "cuda".
 
     Returns:
-        one row for each layer, stream and index i = 1 ... tokens: placement, scaling, depth, width, tokens,
-        layer, stream, index, theory, estimate, se (over networks; NaN without them), networks.
+        one row for each layer, stream and index.
+
+    Columns:
+        placement, scaling, depth, width, tokens: of the architecture.
+        layer, stream: of what X is.
+        index: i, from 1 to the number of tokens, the largest value first.
+        theory: the predicted s_i / norm of X, NaN where it is declined.
+        estimate, se: mean over networks and its standard error, NaN without them.
+        networks: how many.
 
     Raises:
         InputError: a layer outside the stack, or a single network.

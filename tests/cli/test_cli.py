@@ -57,8 +57,8 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     )
     (span,) = (row for row in listed["placements"] if row["name"] == "span-norm")
     assert (span["title"], span["year"], span["source"]) == ("SpanNorm", 2026, "arXiv:2601.22580")
-    assert span["block"] == "norm((x0 + ffn(norm((x0 + attention(x0))))))"
-    assert span["first block"] == "norm((x0 + ffn(norm((x0 + attention(norm(x0)))))))"
+    assert span["block"] == "norm(x0 + ffn(norm(x0 + attention(x0))))"
+    assert span["first block"] == "norm(x0 + ffn(norm(x0 + attention(norm(x0)))))"
     assert main(["list"]) == 0
     text = capsys.readouterr().out
     assert re.search(r"^    siamese-norm .*  normalised_input=True, depth_scaling=True$", text, re.M)
@@ -69,7 +69,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert len({line.split()[0] for line in text.splitlines() if re.match("  [A-Z]", line)}) < len(entries)
     assert main(["list", "--formulas"]) == 0
     text = capsys.readouterr().out
-    assert "\n        block: norm((x0 + ffn(norm((x0 + attention(x0))))))\n" in text
+    assert "\n        block: norm(x0 + ffn(norm(x0 + attention(x0))))\n" in text
     assert "\n        attention: attn.output x 1/sqrt(L)\n" in text
 
 

@@ -187,7 +187,7 @@ def test_post_norm_backward_ratio() -> None:
 
 def test_span_norm_is_not_b2t() -> None:
     """B2T's skip also spans the block, but its norm sees x + y + ffn(y)."""
-    assert str(PLACEMENTS["span-norm"].trace("unit")) == "norm((x0 + ffn(norm((x0 + attention(x0))))))"
+    assert str(PLACEMENTS["span-norm"].trace("unit")) == "norm(x0 + ffn(norm(x0 + attention(x0))))"
 
 
 def test_gelu_fills_in_its_exact_moments() -> None:

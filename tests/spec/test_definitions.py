@@ -16,11 +16,11 @@ pytestmark = pytest.mark.exact
 
 
 BLOCKS = {
-    "no-norm": "((x0 + attention(x0)) + ffn((x0 + attention(x0))))",
-    "pre-norm": "((x0 + attention(norm(x0))) + ffn(norm((x0 + attention(norm(x0))))))",
-    "post-norm": "norm((norm((x0 + attention(x0))) + ffn(norm((x0 + attention(x0))))))",
-    "span-norm": "norm((x0 + ffn(norm((x0 + attention(x0))))))",
-    "hybrid-norm": "(norm((x0 + attention[qkv-norm](x0))) + ffn(norm((x0 + attention[qkv-norm](x0)))))",
+    "no-norm": "x0 + attention(x0) + ffn(x0 + attention(x0))",
+    "pre-norm": "x0 + attention(norm(x0)) + ffn(norm(x0 + attention(norm(x0))))",
+    "post-norm": "norm(norm(x0 + attention(x0)) + ffn(norm(x0 + attention(x0))))",
+    "span-norm": "norm(x0 + ffn(norm(x0 + attention(x0))))",
+    "hybrid-norm": "norm(x0 + attention[qkv-norm](x0)) + ffn(norm(x0 + attention[qkv-norm](x0)))",
 }
 
 
@@ -43,16 +43,16 @@ def test_what_the_package_defines_passes_what_is_asked_of_users() -> None:
 
 def test_first_blocks() -> None:
     first = PLACEMENTS["span-norm"].trace("unit", first=True)
-    assert str(first) == "norm((x0 + ffn(norm((x0 + attention(norm(x0)))))))"
+    assert str(first) == "norm(x0 + ffn(norm(x0 + attention(norm(x0)))))"
     star = PLACEMENTS["hybrid-norm-star"].trace("unit", first=True)
-    assert str(star).startswith("((x0 + attention[qkv-norm](norm(x0))) + ffn(norm(")
+    assert str(star).startswith("x0 + attention[qkv-norm](norm(x0)) + ffn(norm(")
 
 
 def test_siamese_norm_writes_the_scaled_branch_to_one_stream_only() -> None:
     x, y = PLACEMENTS["siamese-norm"].trace("unit").outputs
     assert "1/sqrt(2*l + 1)*attention" in str(x)
     assert "1/sqrt(2*l + 2)*ffn" in str(x)
-    assert str(y).startswith("((x1 + attention(norm((x0 + norm(x1))))) + ffn(")
+    assert str(y).startswith("x1 + attention(norm(x0 + norm(x1))) + ffn(")
 
 
 def test_scaling_multiplies_branches_and_weights() -> None:
