@@ -216,9 +216,7 @@ class SampledAttention(SampledHeads):
         size = self.logit_factor * self.gain("key", gains) * self.over_values("key", at, gains)
         return np.asarray(size * (t.T @ t / len(t)))
 
-    def _read_twice(
-        self, a: Array, values: Array, queries: Array, at: HeadInput, gains: Gains
-    ) -> Array:
+    def _read_twice(self, a: Array, values: Array, queries: Array, at: HeadInput, gains: Gains) -> Array:
         """t_i t_k q_i.q_k / d_h, (tokens, tokens), in the units of the keys' weight gradient over that at the
         branch output: it reads X twice, and gains V times this (T10.3). Under rotation the parts of t keep
         the angles of their keys."""

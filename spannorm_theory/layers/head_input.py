@@ -1,4 +1,4 @@
-r"""Token Grams that the projections of sampled heads read: the branch's input, or a drawn latent (T10.4b).
+r"""Token Grams that the projections of sampled heads read: the branch's input, or a drawn latent (T6.19).
 
 With R R^T the Gram of the input and Z standard normal of shape (tokens, d_c), a latent is R Z / sqrt(d_c),
 each token over its length r_i. Of Z the heads see Z Z^T alone, drawn as T T^T (:func:`.bartlett`): what a

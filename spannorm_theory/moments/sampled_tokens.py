@@ -110,9 +110,7 @@ class SampledTokens(TokenGrams):
     ) -> tuple[Array, dict[str, float]]:
         """Gradient Gram at the input of attention, and squared gradients of its matrices."""
         random, latents = self.probes(layer), self.latents(attention, layer)
-        return attention.backward(
-            gram, output, grad, gains, self(layer), v, random, self.step_pairs, latents
-        )
+        return attention.backward(gram, output, grad, gains, self(layer), v, random, self.step_pairs, latents)
 
     def __call__(self, layer: int) -> Array:
         """Noise of one layer's heads for :class:`SampledAttention`, (2, heads, tokens, head width)."""
