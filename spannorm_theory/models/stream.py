@@ -111,6 +111,10 @@ def head(config: Config, row: Family, given: Mapping[str, Any]) -> Iterator[Fact
     if factor != 1:
         effect = f"the gradient of the head's weights is {factor**-2:.3g} times the model's without"
         yield Fact(f"a head whose logits are x {factor:.3g}", effect, {"logit_multiplier": factor})
+    if config.value("final_logit_softcapping"):
+        cap, spread = config.size("final_logit_softcapping", 1.0), sqrt(gain)
+        effect = f"logits pass unbent, which at the cap's {spread / cap:.2g} they nearly do at initialisation"
+        yield Fact(f"logits of the head softly capped at {cap:g}", effect, {"logit_cap": cap})
 
 
 def ids(config: Config, row: Family, loss: bool) -> Iterator[Fact]:

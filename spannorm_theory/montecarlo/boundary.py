@@ -62,7 +62,8 @@ def loss_at(arch: Architecture, random: Randomness, output: torch.Tensor) -> Los
     """The losses of a model's output, (networks, tokens of a step, width), and their gradient there.
 
     Probe: N(0, 1) everywhere. Mean: one N(0, 1) row at every token. Last: sqrt(n) N(0, 1) at the last.
-    Cross-entropy: mean over tokens of -ln softmax(output U)_label, U of N(0, head gain / d) entries.
+    Cross-entropy: mean over tokens of -ln softmax(output U)_label, U of N(0, head gain / d) entries, under
+    the soft cap of logits where there is one.
     """
     n, d = arch.tokens, output.shape[-1]
     if arch.loss == "probe":
@@ -86,11 +87,15 @@ def _cross_entropy(arch: Architecture, random: Randomness, output: torch.Tensor)
     for i, network in enumerate(random.networks):  # unembeddings are large: one at a time
         entries = random.only(network).normal(0, Purpose.LOSS, d * arch.vocabulary).view(d, -1)
         logits = (output[i] @ entries).mul_(std)
+        if arch.logit_cap is not None:
+            logits = logits.div_(arch.logit_cap).tanh_().mul_(arch.logit_cap)
         exact = logits.double()
         logged["loss"][i] = torch.nn.functional.cross_entropy(exact, labels[i])
         logged["logit_second_moment"][i] = exact.square().mean()
         residual = logits.softmax(-1)
         residual[torch.arange(step, device=output.device), labels[i]] -= 1
+        if arch.logit_cap is not None:
+            residual *= 1 - (logits / arch.logit_cap).square()
         gradient[i] = (residual @ entries.mT).mul_(std / n)
         squares = product_norm(gram(output[i]), (residual @ residual.mT).double())
         logged["head"][i] = arch.logit_multiplier**2 / step**2 * squares

@@ -1,8 +1,9 @@
 r"""The numbers of a training log, of a stack with a head: loss, logits, norm of the gradient (T8.6, T8.7).
 
-Logits of second moment z2 = s_h q, q that of the model's output, have the expected loss E ln sum exp z, as
-labels are independent of them. The squared gradient norm adds up over all matrices and learnt multipliers of
-all blocks, the unembedding U and the embedding E with its learned positions:
+Logits of second moment s_h q, q that of the model's output, have the expected loss E ln sum exp z, as labels
+are independent of them; under a soft cap z is the capped one. The squared gradient norm adds up over all
+matrices and learnt multipliers of all blocks, the unembedding U and the embedding E with its learned
+positions:
 
     |dU|^2 = m_h^2 d^2 / s_h sum_st Y_st Gamma_st,     |dE|^2 = m_e^2 d sum_st [id_s = id_t] Gamma_st,
 
@@ -20,7 +21,7 @@ import numpy as np
 from ..base.quantities import OUTPUT, Key
 from ..gaussian.closed_forms import Array
 from ..moments.tokens import TokenGrams
-from ..softmax.rows import log_partition
+from ..softmax.rows import capped_moment, log_partition
 from ..spec.architecture import Architecture
 from .boundary import logit_moment
 
@@ -36,14 +37,14 @@ def logged(
             with its positions; minus infinity where there is none.
         weights: profiles, of which the weight gradients are read; NaN where one is not predicted.
     """
-    size = logit_moment(arch, q)
+    size, cap = float(np.sqrt(logit_moment(arch, q))), arch.logit_cap
     norms = [np.array([head, embedding])]
     norms += [profile for (_, quantity), profile in weights.items() if quantity == "weight_grad_norm"]
     with np.errstate(invalid="ignore"):
         total = np.logaddexp.reduce(np.concatenate(norms))
     values = {
-        "loss": log_partition(float(np.sqrt(size)), arch.vocabulary),
-        "logit_second_moment": np.log(size),
+        "loss": log_partition(size, arch.vocabulary, cap),
+        "logit_second_moment": np.log(capped_moment(size, cap)),
         "global_grad_norm": total / 2,
     }
     return {(OUTPUT, name): np.array([value]) for name, value in values.items()}

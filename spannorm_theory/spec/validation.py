@@ -20,7 +20,7 @@ WHOLE = 1e-14
 _LAWS = " or ".join(repr(law) for law in LAWS)
 
 #: the fields that belong to token ids or to a head
-ONE_VOCABULARY = ("vocabulary", "head_gain", "logit_multiplier", "embedding_multiplier")
+ONE_VOCABULARY = ("vocabulary", "head_gain", "logit_multiplier", "logit_cap", "embedding_multiplier")
 
 
 def check_fields(arch: Fields, branches: Branches, reaches: Reaches) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _check_vocabulary(arch: Fields) -> None:
         raise InputError(
             f"vocabulary belongs to token ids, inputs={_LAWS}, and to loss='cross-entropy'; neither is set"
         )
-    for name in sorted(changed & {"head_gain", "logit_multiplier"}):
+    for name in sorted(changed & {"head_gain", "logit_multiplier", "logit_cap"}):
         if not head:
             raise InputError(f"{name} belongs to loss='cross-entropy', got loss={arch.loss!r}")
     if "embedding_multiplier" in changed and not (head and arch.reads_ids):

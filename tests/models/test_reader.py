@@ -310,6 +310,8 @@ def test_the_head_counts_where_a_loss_reads_it() -> None:
     assert read.arch.vocabulary == 100
     if "head_gain" not in KNOWN:
         assert f"a head of gain {64 * 0.02**2:.3g}" in features(read)
+    assert st.model("gemma-2-9b", loss="cross-entropy").arch.logit_cap == 30
+    assert st.model("gemma-2-9b").arch.logit_cap is None
 
 
 def test_ids_go_through_the_embedding() -> None:

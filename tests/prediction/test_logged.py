@@ -54,6 +54,8 @@ def log_of(arch: Architecture, causal: bool, generator: torch.Generator) -> list
         x = x + mixed.transpose(1, 2).reshape(x.shape) @ o
         x = x + functional.gelu(rms(x) @ up) @ down
     logits = m_h * rms(x) @ head
+    if arch.logit_cap is not None:
+        logits = arch.logit_cap * torch.tanh(logits / arch.logit_cap)
     loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
     grads = torch.autograd.grad(loss, weights)
     norm = sum(g.square().sum() for g in grads) ** 0.5
@@ -67,6 +69,15 @@ CASES = [
     {"inputs": "zipf", "vocabulary": 50, "head_gain": 0.3, "mask": "causal", "embedding_multiplier": 4.0},
     {"inputs": "uniform", "vocabulary": 40, "head_gain": 4.0, "batch": 6},
     {"inputs": "zipf", "vocabulary": 500, "mask": "causal", "position_variance": 0.5, "batch": 4},
+    {"inputs": "uniform", "vocabulary": 100, "head_gain": 9.0, "logit_cap": 2.0},
+    {
+        "inputs": "uniform",
+        "vocabulary": 100,
+        "head_gain": 30.0,
+        "mask": "causal",
+        "logit_cap": 3.0,
+        "batch": 2,
+    },
 ]
 
 
