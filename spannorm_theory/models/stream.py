@@ -127,6 +127,9 @@ def ids(config: Config, row: Family, loss: bool) -> Iterator[Fact]:
     if found.cosine:
         effect = f"the cosine of two tokens of different ids is 0 in place of {found.cosine:.3g}"
         yield Fact("an embedding that all tokens share", effect)
+    if loss and config.value("tie_word_embeddings", row.tied) and row.embedding != "norm":
+        effect = "the loss lacks what a token's own logit has where the output keeps the embedding"
+        yield Fact("a head that is the embedding", effect, {"tied_head": True})
     if loss and found.factor != 1 and row.embedding != "norm":
         effect = f"the gradient of the embedding is {found.factor**-2:.3g} times the model's without"
         yield Fact(f"an embedding x {found.factor:.4g}", effect, {"embedding_multiplier": found.factor})

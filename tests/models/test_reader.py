@@ -314,6 +314,14 @@ def test_the_head_counts_where_a_loss_reads_it() -> None:
     assert st.model("gemma-2-9b").arch.logit_cap is None
 
 
+def test_a_head_that_is_the_embedding() -> None:
+    given = {"loss": "cross-entropy", "inputs": "uniform"}
+    read = {name: st.model(name, **given).arch.tied_head for name in ("gpt2", "gemma-2-9b", "llama-3-8b")}
+    assert read == {"gpt2": True, "gemma-2-9b": True, "llama-3-8b": False}
+    assert st.from_config({**LLAMA, "tie_word_embeddings": True}, **given).arch.tied_head
+    assert not st.from_config({**LLAMA, "tie_word_embeddings": True}, loss="cross-entropy").arch.tied_head
+
+
 def test_ids_go_through_the_embedding() -> None:
     gpt2 = of("gpt2").arch
     ids = st.from_config({**LLAMA, "model_type": "gpt2"}, 16, inputs="zipf")
