@@ -128,6 +128,8 @@ GOOD: dict[str, Values] = {
     "rotary_base": draw.sampled_from([1e4, 1, 5e5, 0.5]),
     "rotary_share": draw.sampled_from([1.0, 1, 0.5, 0.3]),
     "window": draw.sampled_from([None, 2, 3]),
+    "tied_head": draw.sampled_from([False, False, False, True]),
+    "logit_cap": draw.sampled_from([None, None, None, 1, 30.0, 0.5]),
     "sinks": draw.booleans(),
     "attention_gate": draw.booleans(),
     "attention_pattern": draw.sampled_from([None, None, "full,window", "window-nope,full", "full-nope,full"]),

@@ -26,7 +26,7 @@ from ..spec.fields import Fields
 #: fields of what tells tokens apart, and of a head, which stacks beside a law have at their defaults
 LEFT_OUT = (
     *("mask", "window", "attention_pattern", "positions", "rotary_base", "rotary_share", "sinks"),
-    *("loss", "head_gain", "logit_multiplier", "embedding_multiplier", "batch"),
+    *("loss", "head_gain", "logit_multiplier", "logit_cap", "tied_head", "embedding_multiplier", "batch"),
 )
 
 #: 1 - rho of aligned tokens: small enough that their differences stay linear, and large beside rounding

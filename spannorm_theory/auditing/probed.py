@@ -9,7 +9,8 @@ from ..base.errors import InputError
 #: fields of the loss, of a step and of training: networks are measured under a probe gradient, one sequence a
 #: time, in evaluation mode
 OF_TRAINING = (
-    "loss", "head_gain", "logit_multiplier", "embedding_multiplier", "batch", "dropout", "attention_dropout",
+    "loss", "head_gain", "logit_multiplier", "logit_cap", "tied_head", "embedding_multiplier",
+    "batch", "dropout", "attention_dropout",
 )  # fmt: skip
 #: these and the fields of token ids, which a module's own inputs decide: no flags of ``spannorm audit``
 NOT_READ = (*OF_TRAINING, "inputs", "vocabulary", "position_variance")

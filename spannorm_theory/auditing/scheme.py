@@ -113,7 +113,8 @@ def _plain_rules() -> list[str]:
     for name in SCALINGS:
         rule = SCALINGS[name]
         both = [rule.multipliers(kind) for kind in ("attention", "ffn")]
-        plain = all(m.skip == m.branch == m.norm == 1 for m in both) and rule.embedding_factor == 1
+        plain = all(m.skip == m.branch == m.norm == 1 and not m.outputs for m in both)
+        plain = plain and rule.embedding_factor == 1
         if plain and not rule.only and not name.startswith(PREFIX):
             found.append(name)
     return found

@@ -176,6 +176,7 @@ ENDS = (
     ),
     Letter(r"\mathcal V", "vocabulary", "types of token ids, and of labels", "T8.4"),
     Letter("s_h", "head_gain", "second moment of logits over that of the model's output", "T8.4"),
+    Letter("C", "logit_cap", "soft cap of the logits of a head", "T8.8"),
     Letter("f", "alignment_map", "map of the token cosine through a block", "T8.5"),
     Letter(r"\mathcal L", "log_partition", "expected loss of a cross-entropy", "T8.6"),
     Letter(

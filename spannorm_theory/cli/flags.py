@@ -101,6 +101,8 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
         ("vocabulary", int, "types of token ids and of cross-entropy"),
         ("head_gain", float, "width times the variance of an unembedding's entry"),
         ("logit_multiplier", float, "factor on the logits, within head-gain"),
+        ("logit_cap", float, "soft cap C of the logits, C tanh(z / C)"),
+        ("tied_head", bool, "an unembedding that is the embedding's transpose"),
     ),
 }
 

@@ -17,7 +17,7 @@ from ..spec.text import parse_placement
 EXAMPLE = "'span-norm@depth-scaled-init', 'pre-norm unit depth=24' or an Architecture"
 
 #: fields of a head, which no other loss than a cross-entropy takes
-HEAD = ("head_gain", "logit_multiplier", "embedding_multiplier")
+HEAD = ("head_gain", "logit_multiplier", "logit_cap", "tied_head", "embedding_multiplier")
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ class Attention:
         q_v, delta_v = at.projected("value")
         output = gains["attn.output"] * self._shrunk(at)
         _, delta_k = at.projected("key")
-        delta_k = self.logit_factor * delta_k
+        delta_k = at.logit_gradient * delta_k
         single = self._masked * q_v
         q_q, _ = at.projected("query")
         zero = np.zeros_like(p2)
@@ -208,7 +208,7 @@ class Attention:
         value = rows((1 + self._masked) * p2, own[1], *passed)
         one = delta_k * (delta_v * (j * at.jacobian_growth**2 + at.chance * pair_variance) + single * j)
         query = rows(one, zero, zero, delta_k * delta_v * (j11 + finite))
-        q_q = self.logit_factor * q_q
+        q_q = at.logit_gradient * q_q
         alone = q_q * (delta_v + single) * at.jacobian_growth
         alike = (n - 1) * q_q * delta_v * (tilt + turning)
         key = rows(alone * at_key, alike, alone * (at.drop * mean - at_key) / (n - 1), -alike / (n - 1))

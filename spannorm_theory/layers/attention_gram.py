@@ -23,10 +23,12 @@ import numpy as np
 
 from ..gaussian.closed_forms import Array
 from .attention_heads import Gains, SampledHeads, token_scales
-from .latents import down
+from .head_input import HeadInput
+from .latents import NO_SAMPLES, Samples, down
 from .rotary import rotated
 from .softmax_gradients import (
     diagonal,
+    diagonals,
     dropout_grams,
     grams,
     mean_columns,
@@ -54,19 +56,22 @@ class SampledAttention(SampledHeads):
     dropout: float = 0.0
     breadth: float = 1.0
 
-    def forward(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, float]:
+    def forward(
+        self, gram: Array, gains: Gains, noise: Array, samples: Samples = NO_SAMPLES
+    ) -> tuple[Array, float]:
         """Token Gram of the branch output, (tokens, tokens), from that of its input; and how many of a head's
         rows of weights are more than a maximum, E sum_i (1 - sum_j A_ij^2)."""
-        plain, _, _, a = self.draw(gram, gains, noise)
-        mixed = self.gain("value", gains) * self._mixed(plain, a, gram, gains)
+        at = HeadInput(gram, self.latents, samples)
+        plain, _, _, a = self.draw(at, gains, noise)
+        mixed = self.gain("value", gains) * self._mixed(plain, a, at, gains)
         largest = np.einsum("shij,shij->", a, a) + np.square(1 - a.sum(axis=-1)).sum()
         undecided = len(gram) - float(largest) / (2 * len(plain))
         return gains["attn.output"] * self._normed(mixed), undecided
 
-    def _mixed(self, plain: Array, a: Array, gram: Array, gains: Gains) -> Array:
+    def _mixed(self, plain: Array, a: Array, at: HeadInput, gains: Gains) -> Array:
         """Gram of the mixed values at gain 1, E[A G_V A^T] and what dropout adds to its diagonal."""
-        values = self.values(plain, gram, gains)
-        mixed = mean_rows(a @ values, a)
+        values = self.values(plain, at, gains)
+        mixed = mean_rows(a @ values, a).mean(axis=0)
         if self.dropout:
             alone = a**2 @ diagonal(values)[..., None]
             mixed = mixed + np.diag(self._alone * alone.mean(axis=(0, 1))[:, 0])
@@ -85,6 +90,7 @@ class SampledAttention(SampledHeads):
         pair_variance: float,
         random: np.random.Generator | None = None,
         pairs: Array | float = 1.0,
+        samples: Samples = NO_SAMPLES,
     ) -> tuple[Array, dict[str, float]]:
         """Gradient Gram at the branch input, and E |dLoss/dW|_F^2 of each matrix.
 
@@ -94,23 +100,28 @@ class SampledAttention(SampledHeads):
             pair_variance: V (T9.1), at least 1/d.
             random: source of the draws of values and gradients under rotary embedding; else it is not used.
             pairs: weight of each entry of a Gram in squared gradients of matrices.
+            samples: what is drawn of latents; the heads' Grams are averaged behind their norms.
         """
-        plain, queries, keys, weights = self.draw(gram, gains, noise)
+        at = HeadInput(gram, self.latents, samples)
+        plain, queries, keys, weights = self.draw(at, gains, noise)
         # rows that are one maximum have no Jacobian; the expansions would leave their rounding errors
         a = weights * (1 - weights.max(axis=-1, keepdims=True) > DECIDED)
-        values, gain = self.values(plain, gram, gains), self.gain("value", gains)
+        values, gain = self.values(plain, at, gains), self.gain("value", gains)
         g = gains["attn.output"] * grad
         if self.inner_norm:
-            g = g / (gain * token_scales(self._mixed(plain, weights, gram, gains)))
+            g = g / (gain * token_scales(self._mixed(plain, weights, at, gains)))
         at_values = mean_columns(weights, g @ weights)
         if self.dropout:
-            alone = g.diagonal() @ np.square(weights).mean(axis=(0, 1))
-            at_values = at_values + np.diag(self._alone * alone)
+            alone = g.diagonal() @ np.square(weights).mean(axis=0)
+            at_values = at_values + diagonals(self._alone * alone)
         at_queries, at_keys = self._paths(a, values, queries, keys, g, random)
         if self.rotary is None:
-            answers = self._answers(a, values, gram, gains)
-            at_queries = at_queries + (pair_variance - 1 / self.width) * g * answers
+            # keys and values are read from the same coordinates, or from a latent that is drawn
+            beyond = pair_variance - (1 / self.width if self.latents.keys is None else 0.0)
+            at_queries = at_queries + beyond * g * self._answers(a, values, at, gains)
         at_output = {"query": gain * at_queries, "key": gain * at_keys, "value": at_values}
+        if not samples:  # else they meet what each head has read
+            at_output = {name: _over_heads(x) for name, x in at_output.items()}
         if self.head_norm is not None and self.norm_per_head:
             m = self.head_norm.size
             for name in sorted({"query", "key"} & set(self.normed)):
@@ -121,29 +132,28 @@ class SampledAttention(SampledHeads):
                 rest = taken * (found.diagonal() / m - along) / (1 - taken / m)
                 at_output[name] = found + np.diag(rest)
         norms: dict[str, float] = {}
-        twice = gain * g * self._read_twice(a, values, queries, gram, gains)
+        twice = pair_variance * gain * g * self._read_twice(a, values, queries, at, gains)
         stream = np.zeros_like(gram)
 
-        def squared(name: str, read: Array, v: float) -> float:
+        def squared(name: str, read: Array) -> float:
             # gradients at keys have no token mean, unless each is turned by an angle of its own
             seen = self._grams_seen(read) if name == "key" and self.rotary is None else read
-            more = v * twice if name == "key" else 0.0
-            return self.width**2 * float((pairs * (seen * at_output[name] + more)).sum())
+            found = seen * at_output[name] + (twice if name == "key" else 0.0)
+            return self.width**2 * float((pairs * _over_heads(found)).sum())
 
         for name, found in at_output.items():
-            own, back = gains[f"attn.{name}"], self.before_norm(name, gram, gains)
-            stream += own * back * found
-            norm = squared(name, back * gram, pair_variance)
+            own, back = gains[f"attn.{name}"], self.before_norm(name, at, gains)
+            stream += own * _over_heads(back * found)
+            norm = squared(name, back * gram)
             if self.latents.of(name) is not None:
                 norms[down(name)] = norms.get(down(name), 0.0) + own / gains[down(name)] * norm
-                v = pair_variance + self.latents.fresh(name)
-                norm = self.latents.share(name, self.width) * squared(name, self.read(name, gram), v)
+                norm = self.latents.share(name, self.width) * squared(name, at.read(name))
             norms[f"attn.{name}"] = norm
         # a projection that starts at zero has a gradient, but no output to tell what it reads
         read = (
             output / gains["attn.output"]
             if gains["attn.output"]
-            else self._normed(gain * self._mixed(plain, weights, gram, gains))
+            else self._normed(gain * self._mixed(plain, weights, at, gains))
         )
         norms["attn.output"] = self.breadth * self.width**2 * float((pairs * read * grad).sum())
         return _symmetric(stream), norms
@@ -198,15 +208,15 @@ class SampledAttention(SampledHeads):
         along = (diagonal(values)[:, None] * y - 2 * av * y) * (grad @ y) + ((grad * b) @ y) * y
         return np.asarray(along.sum(axis=-2).mean(axis=(0, 1)))
 
-    def _answers(self, a: Array, values: Array, gram: Array, gains: Gains) -> Array:
+    def _answers(self, a: Array, values: Array, at: HeadInput, gains: Gains) -> Array:
         """t t^T with t_i = tr(M_i G_V), (tokens, tokens), in the units of F, to which it adds V times
         (T10.3)."""
         centred = self._grams_seen(values)
-        t = (a * (diagonal(centred)[:, None, :] - a @ centred)).sum(axis=-1).reshape(-1, len(gram))
-        size = self.logit_factor * self.gain("key", gains) * self.over_values("key", gram, gains)
+        t = (a * (diagonal(centred)[:, None, :] - a @ centred)).sum(axis=-1).reshape(-1, a.shape[-1])
+        size = self.logit_factor * self.gain("key", gains) * self.over_values("key", at, gains)
         return np.asarray(size * (t.T @ t / len(t)))
 
-    def _read_twice(self, a: Array, values: Array, queries: Array, gram: Array, gains: Gains) -> Array:
+    def _read_twice(self, a: Array, values: Array, queries: Array, at: HeadInput, gains: Gains) -> Array:
         """t_i t_k q_i.q_k / d_h, (tokens, tokens), in the units of the keys' weight gradient over that at the
         branch output: it reads X twice, and gains V times this (T10.3). Under rotation the parts of t keep
         the angles of their keys."""
@@ -219,12 +229,17 @@ class SampledAttention(SampledHeads):
             cos, sin = np.split(at_keys @ turns, 2, axis=-1)
             first, second = np.split(queries, 2, axis=-1)
             t = np.concatenate([first * cos + second * sin, second * cos - first * sin], axis=-1)
-            twice = mean_rows(t, t) / t.shape[-1]
+            twice = mean_rows(t, t).mean(axis=0) / t.shape[-1]
         else:
-            t = at_keys.sum(axis=-1).reshape(-1, len(gram))
-            twice = self.gain("query", gains) * self.unit("query", gram, gains) * (t.T @ t / len(t))
+            t = at_keys.sum(axis=-1).reshape(-1, a.shape[-1])
+            twice = self.gain("query", gains) * self.unit("query", at, gains) * (t.T @ t / len(t))
         in_front = 1 / gains["attn.key"] if "key" in self.normed else 1.0
-        return np.asarray(self.logit_factor * in_front * self.over_values("key", gram, gains) * twice)
+        return np.asarray(self.logit_factor * in_front * self.over_values("key", at, gains) * twice)
+
+
+def _over_heads(x: Array) -> Array:
+    """Mean over heads, where there is a Gram for each."""
+    return x.mean(axis=0) if x.ndim > 2 else x
 
 
 def _symmetric(x: Array) -> Array:

@@ -4,7 +4,8 @@ With R R^T = X the Gram of the input and standard normal Xi of shape (tokens, d_
 
     Q = sqrt(s_Q) R Xi_Q,   K = sqrt(s_K) R Xi_K,   A = softmax(mask(Q K^T / sqrt(d_h)))
 
-(norms act on the rows of Q and K, rotary embedding turns them). Values are not drawn: their Gram G_V given
+(norms act on the rows of Q and K, rotary embedding turns them; R is that of what they read, which of a latent
+is drawn: :mod:`.head_input`). Values are not drawn: their Gram G_V given
 the keys is s_V [(1 - w) X + w Khat / s_K] off its diagonal, with w = d_h / (d + d_h) and Khat = K K^T / d_h.
 """
 
@@ -17,9 +18,10 @@ import numpy as np
 
 from ..gaussian.closed_forms import Array
 from ..gaussian.head_norm import HeadNorm
+from .head_input import HeadInput
 from .latents import NO_LATENTS, Latents
 from .rotary import Rotary, hidden, rotated
-from .softmax_gradients import diagonal, root, second_moments, tokens_centred, transposed
+from .softmax_gradients import diagonal, second_moments, tokens_centred, transposed
 
 Gains = Mapping[str, float]
 
@@ -62,28 +64,23 @@ class SampledHeads:
     sequences: int = 1
     latents: Latents = NO_LATENTS
 
-    def read(self, name: str, gram: Array) -> Array:
-        """Gram of what a projection reads: that of the branch's input, or behind the norm of a latent."""
-        latent = self.latents.of(name)
-        return gram if latent is None else np.asarray(latent.value(gram / token_scales(gram)))
-
-    def draw(self, gram: Array, gains: Gains, noise: Array) -> tuple[Array, Array, Array, Array]:
+    def draw(self, at: HeadInput, gains: Gains, noise: Array) -> tuple[Array, Array, Array, Array]:
         """Keys at gain 1, then queries and keys as the logits read them, (heads, tokens, head width);
         weights, (2, heads, tokens, tokens).
 
         Raises:
             ZeroDivisionError: a norm reads zeros.
         """
-        if not all(gains[f"attn.{name}"] * gram.diagonal().all() for name in self.normed):
+        if not all(gains[f"attn.{name}"] * at.gram.diagonal().all() for name in self.normed):
             raise ZeroDivisionError
-        query, key = (root(self.read(x, gram)) @ z for x, z in zip(("query", "key"), noise, strict=True))
-        plain = self._normalised("key", key, gram, gains)
-        queries = np.sqrt(self.gain("query", gains)) * self._normalised("query", query, gram, gains)
+        query, key = (at.factor(x) @ z for x, z in zip(("query", "key"), noise, strict=True))
+        plain = self._normalised("key", key, at.gram, gains)
+        queries = np.sqrt(self.gain("query", gains)) * self._normalised("query", query, at.gram, gains)
         keys = np.sqrt(self.gain("key", gains)) * plain
         if self.rotary is not None:
             queries, keys = rotated(queries, self.rotary), rotated(keys, self.rotary)
         logits = queries @ transposed(self.seen(keys)) * np.sqrt(self.logit_factor / queries.shape[-1])
-        unseen = hidden(len(gram), self.causal, self.window, self.sequences)
+        unseen = hidden(len(at.gram), self.causal, self.window, self.sequences)
         return plain, queries, keys, _softmax(np.stack([logits, -logits]), unseen, self.sinks)
 
     def seen(self, x: Array) -> Array:
@@ -91,11 +88,13 @@ class SampledHeads:
         axis from the end, where they add up to one."""
         return x if self.sinks else tokens_centred(x)
 
-    def values(self, plain: Array, gram: Array, gains: Gains) -> Array:
+    def values(self, plain: Array, at: HeadInput, gains: Gains) -> Array:
         """G_V at gain 1 given the keys, (heads, tokens, tokens): the part that is not seen through the keys
-        is rescaled for each token, so that its second moment stays."""
-        w = plain.shape[-1] / (self.latents.width("key", self.width) + plain.shape[-1])
-        mean, key = self.unit("value", gram, gains), self.unit("key", gram, gains).diagonal()
+        is rescaled for each token, so that its second moment stays. That of a latent is drawn."""
+        if self.latents.keys is not None:
+            return at.read("value")
+        w = plain.shape[-1] / (self.width + plain.shape[-1])
+        mean, key = self.unit("value", at, gains), self.unit("key", at, gains).diagonal()
         size = mean.diagonal()
         seen = second_moments(np.sqrt(w * _ratio(size, key))[:, None] * plain)
         rest = np.sqrt(np.maximum(1 - _ratio(diagonal(seen), size), 0))
@@ -116,23 +115,22 @@ class SampledHeads:
         assert self.head_norm is not None
         return np.asarray(self.head_norm.of(name).share(gains[f"attn.{name}"] * gram.diagonal()))
 
-    def unit(self, name: str, gram: Array, gains: Gains) -> Array:
-        """Gram of queries, keys or values at gain 1, per coordinate, behind their norm."""
+    def unit(self, name: str, at: HeadInput, gains: Gains) -> Array:
+        """Gram of queries, keys or values at gain 1, per coordinate, behind their norm; one for each head
+        where they read a latent."""
         if name not in self.normed or self.head_norm is None:
-            return self.read(name, gram)
-        norm, share = self.head_norm.of(name), self.share(name, gram, gains)
+            return at.read(name)
+        norm, share = self.head_norm.of(name), self.share(name, at.gram, gains)
         size = np.sqrt(norm.moment(share))
-        cosines = norm.value(gram / token_scales(gram), np.outer(share, share))
+        cosines = norm.value(at.gram / token_scales(at.gram), np.outer(share, share))
         return np.asarray(np.outer(size, size) * cosines)
 
-    def before_norm(self, name: str, gram: Array, gains: Gains) -> Array | float:
+    def before_norm(self, name: str, at: HeadInput, gains: Gains) -> Array | float:
         """Element-wise factor from the gradient Gram behind a projection's norm to that in front of it, or
-        through the norm of its latent."""
-        if (latent := self.latents.of(name)) is not None:
-            scale = token_scales(gram)
-            return np.asarray(latent.slope(gram / scale) / scale)
+        through the norm of its latent, head by head."""
         if name not in self.normed or self.head_norm is None:
-            return 1.0
+            return at.back(name)
+        gram = at.gram
         norm, share, scale = self.head_norm.of(name), self.share(name, gram, gains), token_scales(gram)
         size = np.sqrt(norm.moment(share) / gains[f"attn.{name}"])
         return np.asarray(np.outer(size, size) * norm.slope(gram / scale, np.outer(share, share)) / scale)
@@ -141,9 +139,9 @@ class SampledHeads:
         """Second moment of queries, keys or values over that at gain 1: s_W, which a norm takes away."""
         return 1.0 if name in self.normed else gains[f"attn.{name}"]
 
-    def over_values(self, name: str, gram: Array, gains: Gains) -> float:
+    def over_values(self, name: str, at: HeadInput, gains: Gains) -> float:
         """Second moment of queries or keys over that of values, both at gain 1; 0 where both are zero."""
-        one, values = (self.unit(x, gram, gains).trace() for x in (name, "value"))
+        one, values = (diagonal(self.unit(x, at, gains)).mean() for x in (name, "value"))
         return float(one / values) if values else 0.0
 
 

@@ -126,6 +126,12 @@ class AttentionInput:
         return np.asarray(self.logit_factor * self.projected("query")[0] * self.projected("key")[0])
 
     @cached_property
+    def logit_gradient(self) -> Any:
+        """Factor of squared gradients of queries and keys beside the gains: of the logits' second moments,
+        and what a keys' latent adds."""
+        return self.logit_factor * self.latents.swing(np.square(1 - self._apart))
+
+    @cached_property
     def _loose(self) -> Any:
         """The part of lengths of queries and keys that passes their norms, (layers,); zero without."""
         query, key = self._head_norm("query"), self._head_norm("key")

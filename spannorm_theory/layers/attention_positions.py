@@ -149,7 +149,7 @@ class HeadGrams:
         )
         one = doubled(single) * self.rows.jacobians + doubled(crossed) * self.rows.smooth_jacobians
         read = one + self.rows.left * self.rows.mean_spread + random
-        return self._turned_back(self.rows.law.logit_factor * self.rows.gain("key") * grad * read)
+        return self._turned_back(self.rows.logit_gradient * self.rows.gain("key") * grad * read)
 
     def _turned_back(self, gram: Array) -> Array:
         """Gradient Gram in front of a rotary embedding: each token's is turned by an angle of its own. That
@@ -200,7 +200,7 @@ class HeadGrams:
     def at_keys(self, grad: Array) -> Array:
         """Gradient Gram at the keys from ``grad`` behind the head."""
         grid, values, q = self.rows.law.grid, self.rows.values, self.rows.queries[1]
-        size = self.rows.law.logit_factor * self.rows.gain("query") * grad
+        size = self.rows.logit_gradient * self.rows.gain("query") * grad
         alike = size * joined(*self.rows.queries)  # L over the gain of keys
         # rows weigh one key by the cosine of their two queries, which varies from head to head
         tilted = size * joined(
@@ -227,5 +227,5 @@ class HeadGrams:
         closed, growth = 1 - self.rows.one.p2, self._growth
         both = p * np.sqrt(np.outer(open_, open_)) * np.outer(closed, closed) * pair_variance
         one = q * open_ * (self.rows.one.query * growth * (growth - 1) + self.rows.one.chance * pair_variance)
-        size = self.rows.law.logit_factor * self.rows.gain("query")
-        return size * float((grid.pairs * grad * joined(both, one)).sum())
+        size = self.rows.logit_gradient * self.rows.gain("query")
+        return float((size * grid.pairs * grad * joined(both, one)).sum())

@@ -75,13 +75,13 @@ def _squares(
     q_q, _ = at.projected("query")
     _, delta_k = at.projected("key")
     q, _, to_one, *_ = at.reading("query", inner)
-    size = at.logit_factor * output * delta_k * delta_v * to_one * q
+    size = at.logit_gradient * output * delta_k * delta_v * to_one * q
     result["query"] = result["query"] + n * size * (n - 1) * at.turning(pair_variance, inner) * grad[:, 1]
     q, delta, _, to_two, fall = at.reading("key", inner)
     # the token mean of the gradient at keys vanishes, or nearly: no cancellation where tokens collapse
     apart = n * (delta * to_two + q * fall)
     at_keys = np.einsum("lj,lj->l", maps["attn.key"][:, 0], grad)
-    size = at.logit_factor * output * q_q
+    size = at.logit_gradient * output * q_q
     left = size * (delta_v + at.masked * q_v) * at.jacobian_growth * at.drop * mean * grad[:, 0]
     common = n * (q - delta) * to_two
     growth, v = at.jacobian_growth, pair_variance + inner * at.latents.fresh("key")

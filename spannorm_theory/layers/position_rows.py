@@ -184,6 +184,15 @@ class PositionRows:
         return open_share(self.law.grid, *self.unit("value"))
 
     @cached_property
+    def logit_gradient(self) -> Array | float:
+        """Factor of squared gradients of queries and keys beside the gains, (m, m + 1): of the logits' second
+        moments, and what a latent of keys adds by what the values of each row's keys have in common."""
+        if self.law.latents.keys is None:
+            return self.law.logit_factor
+        common = products(1 - self.open_values / self.unit("value")[1])
+        return np.asarray(self.law.logit_factor * self.law.latents.swing(common))
+
+    @cached_property
     def one(self) -> RowsOfLengths:
         """Statistics of each row, (m,)."""
         return self._statistics(self.law.grid.keys, self.logits[1] * self.open_keys, self.loose)

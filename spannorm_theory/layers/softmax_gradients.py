@@ -32,15 +32,15 @@ PROBES = 8
 
 
 def grams(a: Array, values: Array, queries: Array, keys: Array, grad: Array) -> Paths:
-    """Gradient Grams at queries and at keys, (n, n); ``values``, G_V, and ``keys`` are centred over
+    """Gradient Grams at queries and at keys, (heads, n, n); ``values``, G_V, and ``keys`` are centred over
     tokens."""
     at, khat, h = transposed(a), second_moments(keys), second_moments(queries) * grad
     av, ak, ha = a @ values, a @ khat, h @ a
     b = av @ at
     s = mean_rows(a @ (values * khat / 2) - av * ak, a)
     u = mean_columns(a, (h * b / 2) @ a - av * ha)
-    at_queries = grad * (s + s.T + (b * (ak @ at)).mean(axis=(0, 1)))
-    return at_queries, (values * (at @ ha)).mean(axis=(0, 1)) + u + u.T
+    at_queries = grad * (s + transposed(s) + (b * (ak @ at)).mean(axis=0))
+    return at_queries, (values * (at @ ha)).mean(axis=0) + u + transposed(u)
 
 
 def dropout_grams(a: Array, sizes: Array, queries: Array, keys: Array, grad: Array) -> Paths:
@@ -53,10 +53,10 @@ def dropout_grams(a: Array, sizes: Array, queries: Array, keys: Array, grad: Arr
     e = a**2 * sizes[:, None, :]
     total = e.sum(axis=-1)
     kept = e @ np.square(keys) - 2 * (e @ keys) * ak + total[..., None] * np.square(ak)
-    at_queries = np.diag(grad.diagonal() * kept.mean(axis=(0, 1, 3)))
+    at_queries = diagonals(grad.diagonal() * kept.mean(axis=(0, 3)))
     h = grad.diagonal() * np.square(queries).mean(axis=-1)
     cross = mean_columns(a, h[..., None] * (total[..., None] * a / 2 - e))
-    return at_queries, np.diag((h[..., None, :] @ e).mean(axis=(0, 1, 2))) + cross + cross.T
+    return at_queries, diagonals((h[..., None, :] @ e).mean(axis=(0, 2))) + cross + transposed(cross)
 
 
 def rotated_grams(
@@ -70,7 +70,7 @@ def rotated_grams(
     sizes: Array | None = None,
     centred: bool = True,
 ) -> Paths:
-    """Gradient Grams at queries and at keys in front of a rotation, (n, n) each, by ``PROBES`` draws.
+    """Gradient Grams at queries and at keys in front of a rotation, (heads, n, n), by ``PROBES`` draws.
 
     Args:
         values: G_V, not centred; ``queries`` and ``keys`` are rotated.
@@ -104,10 +104,10 @@ def _outer(x: Array, y: Array) -> Array:
 
 
 def _gram(back: Array, rotary: Rotary) -> Array:
-    """Mean Gram of (signs, heads, n, probes, d_h), turned back by each token's angle."""
+    """Mean Gram of each head of (signs, heads, n, probes, d_h), turned back by each token's angle."""
     turned = rotated(np.moveaxis(back, 2, 3), rotary, back=True)
-    joined = np.moveaxis(turned, 3, 0).reshape(turned.shape[3], -1)
-    return np.asarray(joined @ joined.T / joined.shape[1])
+    joined = turned.transpose(1, 3, 0, 2, 4).reshape(back.shape[1], back.shape[2], -1)
+    return np.asarray(joined @ transposed(joined) / joined.shape[-1])
 
 
 def _gradients(grad: Array, random: np.random.Generator, heads: int) -> Array:
@@ -132,15 +132,18 @@ def root(gram: Array) -> Array:
 
 
 def mean_rows(left: Array, right: Array) -> Array:
-    """Mean over heads of L R^T, as one matrix product."""
-    joined = [np.moveaxis(x, -2, 0).reshape(x.shape[-2], -1) for x in (left, right)]
-    return np.asarray(joined[0] @ joined[1].T * (left.shape[-1] / joined[0].shape[-1]))
+    """Mean over signs of L R^T, head by head."""
+    return np.asarray((left @ transposed(right)).mean(axis=0))
 
 
 def mean_columns(left: Array, right: Array) -> Array:
-    """Mean over heads of L^T R, as one matrix product."""
-    joined = [x.reshape(-1, x.shape[-1]) for x in (left, right)]
-    return np.asarray(joined[0].T @ joined[1] * (left.shape[-2] / len(joined[0])))
+    """Mean over signs of L^T R, head by head."""
+    return np.asarray((transposed(left) @ right).mean(axis=0))
+
+
+def diagonals(x: Array) -> Array:
+    """Diagonal matrices of the last axis."""
+    return np.asarray(x[..., None] * np.eye(x.shape[-1]))
 
 
 def second_moments(x: Array) -> Array:

@@ -132,10 +132,6 @@ def _logits(config: Config, row: Family, head: int, logits: float) -> Iterator[F
             f"without; in the last a variance of {logits:.2g} for {logits / last**2:.2g}",
             {"scaling": f"{row.scaling}+inverse-layer-logits"},
         )
-        yield Fact(
-            "logits divided through the matrices of queries",
-            "squared gradients of attn.query in block l are (l + 1)^2 times the model's; all else is right",
-        )
     if abs(scale / plain - 1) > 1e-6:
         linear = abs(scale * head - 1) < 1e-6
         times = (plain / scale) ** 2

@@ -36,6 +36,7 @@ class Family:
         shared_experts: of a file that does not say.
         gate: "" or the activation that is a gate of its own.
         sinks: whether every head has one.
+        tied: whether the head is the embedding, where a file does not say.
         when: (key, value, changes of the row where the configuration has that value).
     """
 
@@ -63,6 +64,7 @@ class Family:
     shared_experts: int = 0
     gate: str = ""
     sinks: bool = False
+    tied: bool = False
     when: When = ()
 
 
@@ -82,6 +84,7 @@ _GEMMA = replace(
     activation="gelu_pytorch_tanh",
     embedding="sqrt-width",
     head=256,
+    tied=True,
     when=(("use_bidirectional_attention", True, {"mask": "none"}),),
 )
 _DEEPSEEK = replace(
@@ -96,13 +99,14 @@ _BERT = replace(
     rows=3,
     shared=1,
     embedding="norm",
+    tied=True,
     when=(("is_decoder", True, {"mask": "causal"}),),
 )
-_COHERE = replace(_LAYER, **_PARALLEL, base=5e5, when=(("use_qk_norm", True, _HEADS),))
+_COHERE = replace(_LAYER, **_PARALLEL, base=5e5, tied=True, when=(("use_qk_norm", True, _HEADS),))
 
 FAMILIES: dict[str, Family] = {
     "bert": _BERT,
-    "bloom": replace(_GPT, positions="alibi", embedding="norm"),
+    "bloom": replace(_GPT, positions="alibi", embedding="norm", tied=True),
     "cohere": _COHERE,
     "cohere2": replace(_COHERE, base=1e4, window=3, period=4, unpositioned="full", when=()),
     "deepseek_v2": replace(_LLAMA, gates="softmax", shared_experts=2),
@@ -110,6 +114,7 @@ FAMILIES: dict[str, Family] = {
     "exaone4": replace(_OLMO2, qk_norm="head", window=3, period=4, unpositioned="full"),
     "falcon": replace(
         _GPT,
+        tied=True,
         when=(
             ("parallel_attn", True, _PARALLEL),
             ("new_decoder_architecture", True, _PARALLEL),
@@ -124,7 +129,7 @@ FAMILIES: dict[str, Family] = {
     "glm4_moe": replace(
         _DEEPSEEK, epsilon=1e-5, share=0.5, when=(*_DEEPSEEK.when, ("use_qk_norm", True, _HEADS))
     ),
-    "gpt2": replace(_GPT, scaling="gpt2", activation="gelu_new", positions="learned", rows=2),
+    "gpt2": replace(_GPT, scaling="gpt2", activation="gelu_new", positions="learned", rows=2, tied=True),
     "gpt_neox": replace(
         _GPT, **_PARALLEL, share=0.25, when=(("use_parallel_residual", False, {"placement": "pre-norm"}),)
     ),
@@ -146,10 +151,10 @@ FAMILIES: dict[str, Family] = {
         shared_experts=1,
         when=(("use_qk_norm", False, {"qk_norm": "none"}),),
     ),
-    "minicpm3": replace(_COARSE, std=0.1),
+    "minicpm3": replace(_COARSE, std=0.1, tied=True),
     "mistral": replace(_LLAMA, window=1),
     "mixtral": replace(_COARSE, base=1e6, window=1),
-    "mpt": replace(_GPT, positions="alibi"),
+    "mpt": replace(_GPT, positions="alibi", tied=True),
     "nemotron": replace(_GPT, gain=2.0, std=0.0134, activation="relu2", share=0.5),
     "olmo": _LAYER,
     "olmo2": _OLMO2,
@@ -160,6 +165,7 @@ FAMILIES: dict[str, Family] = {
         activation="relu",
         positions="learned",
         rows=2,
+        tied=True,
         when=(("do_layer_norm_before", False, {"placement": "post-norm"}),),
     ),
     "phi": replace(
@@ -171,13 +177,13 @@ FAMILIES: dict[str, Family] = {
     "qwen3": replace(_LLAMA, **_HEADS, head=128),
     "qwen3_moe": replace(_LLAMA, **_HEADS, gates="softmax", when=_TOP_K),
     "roberta": _BERT,
-    "smollm3": replace(_LLAMA, base=2e6, unpositioned="listed"),
+    "smollm3": replace(_LLAMA, base=2e6, unpositioned="listed", tied=True),
     "stablelm": replace(
         _LAYER,
         share=0.25,
         when=(("use_parallel_residual", True, _PARALLEL), ("qk_layernorm", True, _HEADS)),
     ),
-    "starcoder2": replace(_GPT, std=0.018042, activation="gelu_pytorch_tanh", window=1),
+    "starcoder2": replace(_GPT, std=0.018042, activation="gelu_pytorch_tanh", window=1, tied=True),
 }
 
 #: model types that build what another row says

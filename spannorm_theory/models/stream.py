@@ -111,6 +111,10 @@ def head(config: Config, row: Family, given: Mapping[str, Any]) -> Iterator[Fact
     if factor != 1:
         effect = f"the gradient of the head's weights is {factor**-2:.3g} times the model's without"
         yield Fact(f"a head whose logits are x {factor:.3g}", effect, {"logit_multiplier": factor})
+    if config.value("final_logit_softcapping"):
+        cap, spread = config.size("final_logit_softcapping", 1.0), sqrt(gain)
+        effect = f"logits pass unbent, which at the cap's {spread / cap:.2g} they nearly do at initialisation"
+        yield Fact(f"logits of the head softly capped at {cap:g}", effect, {"logit_cap": cap})
 
 
 def ids(config: Config, row: Family, loss: bool) -> Iterator[Fact]:
@@ -123,6 +127,9 @@ def ids(config: Config, row: Family, loss: bool) -> Iterator[Fact]:
     if found.cosine:
         effect = f"the cosine of two tokens of different ids is 0 in place of {found.cosine:.3g}"
         yield Fact("an embedding that all tokens share", effect)
+    if loss and config.value("tie_word_embeddings", row.tied) and row.embedding != "norm":
+        effect = "the loss lacks what a token's own logit has where the output keeps the embedding"
+        yield Fact("a head that is the embedding", effect, {"tied_head": True})
     if loss and found.factor != 1 and row.embedding != "norm":
         effect = f"the gradient of the embedding is {found.factor**-2:.3g} times the model's without"
         yield Fact(f"an embedding x {found.factor:.4g}", effect, {"embedding_multiplier": found.factor})

@@ -48,7 +48,7 @@ def rule_gain(branch: Branch) -> Expr:
     a standard deviation, with a hidden layer of 4d."""
     factors = []
     for name in VALUE_PATH[branch.kind][scale_free(branch) :]:
-        factors.append(branch.gains.get(name, ONE) ** 2)
+        factors.append((branch.gains.get(name, ONE) * branch.outputs.get(name, ONE)) ** 2)
         if name in branch.std:
             factors.append(FAN_IN[name] * branch.std[name] ** 2)
     return Mul(*factors)

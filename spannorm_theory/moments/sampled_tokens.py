@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaincinv
 
 from ..gaussian.closed_forms import Array
+from ..gaussian.wishart import bartlett
 from ..layers.attention_gram import SampledAttention
+from ..layers.latents import Samples
 from ..spec.architecture import Architecture
 from ..spec.graph import Branch
 from .algebra import GRAM
@@ -92,7 +93,7 @@ class SampledTokens(TokenGrams):
 
     def attend(self, attention: SampledAttention, gram: Array, gains: Gains, layer: int) -> Attended:
         """A branch of attention on a Gram of its inputs."""
-        output, undecided = attention.forward(gram, gains, self(layer))
+        output, undecided = attention.forward(gram, gains, self(layer), self.latents(attention, layer))
         return Attended(output, undecided / self.sequences)
 
     def attend_back(
@@ -106,13 +107,18 @@ class SampledTokens(TokenGrams):
         v: float,
     ) -> tuple[Array, dict[str, float]]:
         """Gradient Gram at the input of attention, and squared gradients of its matrices."""
-        random = self.probes(layer)
-        return attention.backward(gram, output, grad, gains, self(layer), v, random, self.step_pairs)
+        random, latents = self.probes(layer), self.latents(attention, layer)
+        return attention.backward(gram, output, grad, gains, self(layer), v, random, self.step_pairs, latents)
 
     def __call__(self, layer: int) -> Array:
         """Noise of one layer's heads for :class:`SampledAttention`, (2, heads, tokens, head width)."""
         shape = (2, self.heads, len(self.counts), self.arch.head_size)
         return np.random.default_rng((*self.seed, layer)).standard_normal(shape)
+
+    def latents(self, attention: SampledAttention, layer: int) -> Samples:
+        """Samples of one layer's latents, a sample for each head."""
+        random = np.random.default_rng((*self.seed, layer, 2))
+        return attention.latents.samples(random, self.heads, len(self.counts))
 
     def probes(self, layer: int) -> np.random.Generator:
         """Generator for the values and gradients of one layer, where the theory samples them."""
@@ -127,12 +133,9 @@ class SampledTokens(TokenGrams):
 
     def _wishart(self, variances: Array, number: int) -> Array:
         """T of shape (``SPECTRA``, layers, tokens, tokens) with T T^T distributed as Z Z^T / m, Z standard
-        normal of shape (tokens, m), for the variances 1/m of its entries, (layers,): Bartlett's
-        decomposition, from the same random numbers in each layer. m need not be whole."""
-        n, m = self.arch.tokens, 1 / variances[:, None]
+        normal of shape (tokens, m), for the variances 1/m of its entries, (layers,), from the same random
+        numbers in each layer."""
         random = np.random.default_rng((*self.seed, self.arch.depth, number))
-        factor, k = np.tril(random.standard_normal((SPECTRA, 1, n, n)), -1), np.arange(n)
-        squares = 2 * gammaincinv(np.maximum(m - k, 0) / 2, random.random((SPECTRA, 1, n)))
-        found = np.where(m[..., None] > k, factor, 0.0)
-        found[..., k, k] = np.sqrt(np.where(m > k, squares, 0.0))
-        return np.asarray(found / np.sqrt(m[..., None]))
+        shape = SPECTRA, 1, self.arch.tokens
+        normal = random.standard_normal((*shape, self.arch.tokens))
+        return bartlett(normal, random.random(shape), 1 / variances)

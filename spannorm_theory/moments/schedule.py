@@ -12,7 +12,8 @@ from .one_token import scale_free
 
 
 def branch_gains(branch: Branch, arch: Architecture, layers: Array) -> dict[str, Array]:
-    """sigma_W^2 of each matrix of a branch at each layer, (layers,), the scaling rule included."""
+    """sigma_W^2 of each matrix of a branch at each layer, (layers,), the scaling rule included, with its
+    factors on what matrices put out."""
     if branch.elementwise:
         return {}
     gains = {}
@@ -23,7 +24,20 @@ def branch_gains(branch: Branch, arch: Architecture, layers: Array) -> dict[str,
                 gains[name] = arch.weights[name][0] * over_layers(branch.std[name], arch, layers) ** 2
             if name in branch.gains:
                 gains[name] = gains[name] * over_layers(branch.gains[name], arch, layers) ** 2
+    for name, factor in output_factors(branch, arch, layers).items():
+        gains[name] = gains[name] * factor
     return gains
+
+
+def output_factors(branch: Branch, arch: Architecture, layers: Array) -> dict[str, Array]:
+    """Square of the scaling rule's factor on what each matrix puts out, (layers,), where there is one: the
+    matrix' squared gradient has it beside the gain."""
+    own = {} if branch.elementwise else branch.outputs
+    return {
+        name: over_layers(factor, arch, layers) ** 2
+        for name, factor in own.items()
+        if name in arch.weights and name.startswith(SUBLAYERS[branch.kind])
+    }
 
 
 def relative_gain(branch: Branch, arch: Architecture, layers: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any
@@ -23,11 +23,14 @@ from .adjoint import Adjoint
 from .algebra import Moments
 from .branches import QUADRATIC_IN_DROP, of_each_token
 from .gated import attend, attend_back
-from .schedule import branch_gains
+from .schedule import branch_gains, output_factors
 from .tokens import TokenGrams
 
 Component = SampledAttention | PositionAttention | FeedForward | Pointwise
 Attentions = (SampledAttention, PositionAttention)
+
+#: numbers of a branch at layers, by matrix
+Numbers = Callable[[Branch, Architecture, Array], dict[str, Array]]
 
 #: token Grams of every pair of streams
 Grams = list[list[Array]]
@@ -35,11 +38,13 @@ Grams = list[list[Array]]
 
 @dataclass(frozen=True)
 class Wiring:
-    """A traced block (or readout): its branches' components, and its gains and multipliers at every layer."""
+    """A traced block (or readout): its branches' components, and its gains, factors on what matrices put out
+    and multipliers at every layer."""
 
     trace: Trace
     components: dict[int, Component]
     gains: dict[int, dict[str, Array]]
+    outputs: dict[int, dict[str, Array]]
     multipliers: dict[Expr, Array]
 
     @classmethod
@@ -51,11 +56,15 @@ class Wiring:
             everywhere[layers.astype(int)] = numbers
             return everywhere
 
-        gains = {b.index: branch_gains(b, arch, layers) for b in trace.branches}
+        def of_branches(numbers: Numbers) -> dict[int, dict[str, Array]]:
+            found = {b.index: numbers(b, arch, layers) for b in trace.branches}
+            return {i: {name: placed(x) for name, x in own.items()} for i, own in found.items()}
+
         return cls(
             trace,
             {b.index: _component(b, arch, tokens, trace.only_normed(b)) for b in trace.branches},
-            {i: {name: placed(x) for name, x in found.items()} for i, found in gains.items()},
+            of_branches(branch_gains),
+            of_branches(output_factors),
             {m: placed(over_layers(m, arch, layers)) for m in trace.multipliers},
         )
 
@@ -158,7 +167,8 @@ class Block:
                 pairs = self.tokens.of_pairs(gram)
                 stream = grad * component.gain(*pairs, gains)
                 found = component.weight_grads_gram(*pairs, grad * self.tokens.step_pairs, gains)
-            norms.update(found)
+            outputs = self.wiring.outputs[origin.index]
+            norms.update(found | {name: found[name] * float(x[self.layer]) for name, x in outputs.items()})
             return stream
 
         moments = Moments(adjoint.trace, self.tokens.algebra, lambda i, j: grads[i][j], transfer, _number)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .boundary import embedding, embedding_grad_norm, loss_at
+from .boundary import embedding, embedding_grad_norm, loss_at, tied_product
 from .program import Program
 from .randomness import Randomness
 from .record import Record, Streams
@@ -84,8 +84,9 @@ class Stack:
             steps = self._kept(segment, starts.pop(), measure=False)
             grads, exponent = self._backward(steps, grads, exponent)
         if self._logged:
-            source = embedding_grad_norm(self.program.arch, self.random, torch.stack(grads).sum(0))
-            self.record.log(self._logged, source, exponent)
+            arch, at_input = self.program.arch, torch.stack(grads).sum(0)
+            source = embedding_grad_norm(arch, self.random, at_input)
+            self.record.log(self._logged, source, tied_product(arch, self._own, at_input), exponent)
         self.record.finish()
         return self.record
 
@@ -126,7 +127,7 @@ class Stack:
         with torch.enable_grad():
             output = self.program.readout(inputs)
         loss = loss_at(self.program.arch, self.random, output)
-        self._logged = loss.logged
+        self._logged, self._own = loss.logged, loss.own
         grads = _gradients([output], inputs, [loss.gradient])
         grads, exponent = rescaled(grads, self.random.zeros())
         self.record.gradient(self.program.arch.depth, self._first(grads), exponent)

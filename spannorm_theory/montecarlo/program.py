@@ -46,7 +46,8 @@ class Program:
             layers = np.flatnonzero(np.equal(order, i))
             self._evaluate(trace.multipliers, layers)
             for branch in trace.branches:
-                self._evaluate([*branch.gains.values(), *branch.std.values()], layers)
+                factors = branch.gains, branch.std, branch.outputs
+                self._evaluate([x for found in factors for x in found.values()], layers)
         self._evaluate(self._readout.multipliers, np.zeros(1, dtype=int))
         prefixes = {SUBLAYERS[b.kind] for t in traces for b in t.branches if not b.elementwise}
         self.gains = tuple(dict.fromkeys(gain.name for trace in traces for gain in trace.gains))
@@ -62,16 +63,19 @@ class Program:
         """The law of each weight matrix of a block."""
         gains: dict[str, Expr] = {}
         stated: dict[str, Expr] = {}
+        outward: dict[str, Expr] = {}
         trace, arch = self._blocks[layer]
         for branch in trace.branches:
             gains |= branch.gains
             stated |= branch.std
+            outward |= branch.outputs
         result, shapes, base = {}, arch.weights, arch.base_gains
         for name in filter(shapes.__contains__, self.names):
             inputs, outputs = shapes[name]
             std = self._coefficients[stated[name]][layer] if name in stated else sqrt(base[name] / inputs)
             gain = self._coefficients[gains[name]][layer] if name in gains else 1.0
-            matrix = Matrix(inputs, outputs, abs(std * gain), arch.draw)
+            factor = self._coefficients[outward[name]][layer] if name in outward else 1.0
+            matrix = Matrix(inputs, outputs, abs(std * gain), arch.draw, factor)
             result.update(dict.fromkeys(self.copies(name, layer), matrix))
         return result
 

@@ -91,16 +91,25 @@ class Record:
         for name, value in zip(norms, logarithms, strict=True):
             self.put(name, "weight_grad_norm", layer, value)
 
-    def log(self, head: Mapping[str, torch.Tensor], embedding: torch.Tensor, exponent: torch.Tensor) -> None:
+    def log(
+        self,
+        head: Mapping[str, torch.Tensor],
+        embedding: torch.Tensor,
+        tied: torch.Tensor,
+        exponent: torch.Tensor,
+    ) -> None:
         """Measure what a training log holds, once all else is.
 
         Args:
             head: of :class:`.boundary.Loss`.
             embedding: squared gradient norm of the embedding, of a loss divided by 2^exponent.
+            tied: what the squared norm of a matrix that is embedding and head has beside both, likewise once.
         """
         self.put(OUTPUT, "loss", 0, head["loss"])
         self.put(OUTPUT, "logit_second_moment", 0, head["logit_second_moment"].log())
-        squares = [head["head"].log(), embedding.log() + 2 * LN2 * exponent]
+        ends = torch.logaddexp(head["head"].log(), embedding.log() + 2 * LN2 * exponent)
+        ends = ends + (tied * (LN2 * exponent - ends).exp()).log1p()
+        squares = [ends]
         for (_, quantity), layers in self.values.items():
             if quantity == "weight_grad_norm":
                 squares += layers.values()
@@ -140,5 +149,11 @@ class PositionRecord(Record):
     def weight_grads(self, layer: int, norms: dict[str, torch.Tensor], exponent: torch.Tensor) -> None:
         """Nothing: weight gradients are sums over positions."""
 
-    def log(self, head: Mapping[str, torch.Tensor], embedding: torch.Tensor, exponent: torch.Tensor) -> None:
+    def log(
+        self,
+        head: Mapping[str, torch.Tensor],
+        embedding: torch.Tensor,
+        tied: torch.Tensor,
+        exponent: torch.Tensor,
+    ) -> None:
         """Nothing: a log is of all positions."""

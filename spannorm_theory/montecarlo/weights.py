@@ -24,12 +24,14 @@ from .randomness import Purpose, Randomness
 @dataclass(frozen=True)
 class Matrix:
     """The law of one weight matrix: ``inputs`` x ``outputs`` entries of mean 0 and variance std^2, which are
-    independent and normal unless :func:`.draws.drawn` says otherwise."""
+    independent and normal unless :func:`.draws.drawn` says otherwise; what it puts out is multiplied by
+    ``factor``."""
 
     inputs: int
     outputs: int
     std: float
     draw: str = "normal"
+    factor: float = 1.0
 
 
 class Weights(ABC):
@@ -53,14 +55,15 @@ class Weights(ABC):
         self._used: set[str] = set()
 
     def __call__(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        """x W for the matrix called ``name``; shape (networks, tokens, outputs)."""
+        """x W for the matrix called ``name``, times its factor; shape (networks, tokens, outputs)."""
         if name in self._used:
             raise InputError(
                 f"the matrix {name} of block {self._layer} is applied twice; a block has one attention and "
                 "one feed-forward branch, each used once"
             )
         self._used.add(name)
-        return self._apply(x, name)
+        y, factor = self._apply(x, name), self.matrices[name].factor
+        return y if factor == 1 else y * factor
 
     def dropout(self, x: torch.Tensor, purpose: Purpose, rate: float) -> torch.Tensor:
         """Inverted dropout of ``x``; the mask is the same whenever the block is computed."""

@@ -58,7 +58,7 @@ def diagrams(cells: Sequence[Cell], folder: Path) -> Iterator[Picture]:
     placement = cells[0].arch.placement
     for cell in cells:
         scaling, trace = cell.arch.scaling, cell.recursion.block.trace
-        text = str(trace) + str([(dict(branch.gains), dict(branch.std)) for branch in trace.branches])
+        text = str(trace) + str([(dict(b.gains), dict(b.std), dict(b.outputs)) for b in trace.branches])
         if text in seen:
             continue
         seen.add(text)

@@ -138,7 +138,7 @@ class _BlocksBack:
             for name, value in norms.items():
                 self._require_resolved(name, value)
                 with np.errstate(divide="ignore"):
-                    log_norm = np.log(value)
+                    log_norm = np.log(value * self.blocks.outputs[i].get(name, 1.0))
                 # the logarithm of the drop has the variance U over networks
                 found[name] = log_norm + 2 * self._u[i] if name in QUADRATIC_IN_DROP else log_norm
         return found

@@ -14,7 +14,7 @@ from ..layers.feedforward import FeedForward
 from ..layers.pointwise import Pointwise
 from ..moments.branches import branch_moments
 from ..moments.differential import Gradient
-from ..moments.schedule import branch_gains
+from ..moments.schedule import branch_gains, output_factors
 from ..moments.two_tokens import PairStep, pair_step
 from ..spec.architecture import Architecture
 from ..spec.expressions import over_layers
@@ -33,6 +33,7 @@ class WiredBlocks:
         layers: their indices in the stack, rising; (layers,).
         components: the component of each branch, which has its moments.
         gains: sigma_W^2 of each branch's matrices by name, each (layers,).
+        outputs: squares of the rule's factors on what matrices put out, likewise, where there are any.
         multipliers: values of the step's coefficients, each (layers,).
         dropout: p_o of each branch, the rate of dropout on its output; none where it has no weights.
     """
@@ -42,6 +43,7 @@ class WiredBlocks:
     layers: Array
     components: list[Component]
     gains: list[dict[str, Array]]
+    outputs: list[dict[str, Array]]
     multipliers: list[Array]
     dropout: list[float]
 
@@ -57,6 +59,7 @@ class WiredBlocks:
             layers,
             [branch_moments(b, arch, step.trace.only_normed(b)) for b in branches],
             [branch_gains(b, arch, layers) for b in branches],
+            [output_factors(b, arch, layers) for b in branches],
             [over_layers(c, arch, layers) for c in step.coefficients],
             [0.0 if b.elementwise else arch.dropout for b in branches],
         )

@@ -10,9 +10,10 @@ over tokens. Cross-entropy, the mean over n tokens of -ln softmax(y U)_label, U 
     gamma = s_h (1 - 2/vocabulary + P2) / (d n^2),    c = s_h (P_c - 2/vocabulary + P11) / (d n^2),
 
 P2 and P11 the overlaps of attention rows over the vocabulary at logits of variance s_h q and covariance
-s_h p, q and p the moments of the output. Exact for wide streams. Left out is that the gradient leans on the
-output, by O(s_h q/d) of itself at each token, and to one side at all of them: a norm in front of the head, or
-at the end of the last block, takes that away, and where there is none it must be small.
+s_h p, q and p the moments of the output; under a soft cap those of :mod:`..softmax.residuals`. Exact for wide
+streams. Left out is that the gradient leans on the output, by O(s_h q/d) of itself at each token, and to one
+side at all of them: a norm in front of the head, or at the end of the last block, takes that away, and where
+there is none it must be small.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from scipy.interpolate import CubicSpline
 from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..moments.tokens import TokenGrams
-from ..softmax.overlaps import RESOLVED, Overlaps, overlaps
+from ..softmax.overlaps import RESOLVED
+from ..softmax.residuals import Residuals, residuals
 from ..spec.architecture import Architecture
 from ..spec.graph import Norm, Stream, Sum, Value
 
@@ -79,17 +81,26 @@ def loss_moments(arch: Architecture, q: float, delta: float) -> tuple[float, flo
     """(gamma, c) at an output of second moment q whose drop between tokens is delta."""
     if arch.loss != "cross-entropy":
         return 1.0, float(arch.loss == "mean")
-    found = _softmax(arch, q, 1 - delta / q)
-    _require_upright(arch, arch.head_gain * q, found.p2)
-    return _cross_entropy(arch, found.p2, found.p11)
+    own, two = _residuals(arch, q, 1 - delta / q)
+    _require_upright(arch, arch.head_gain * q, own.both)
+    return _cross_entropy(arch, own, 1.0), _cross_entropy(arch, two, arch.token_law.collision)
 
 
 def loss_interval(arch: Architecture) -> tuple[float, float]:
     """Bounds of gamma over all outputs, as 1/vocabulary <= P2 <= 1: even softmax weights, and a single
-    one."""
+    one.
+
+    Raises:
+        AssumptionError: there is a soft cap, whose slope has no lower bound.
+    """
     if arch.loss != "cross-entropy":
         return 1.0, 1.0
-    low, high = (_cross_entropy(arch, p2, 0.0)[0] for p2 in (1 / arch.vocabulary, 1.0))
+    if arch.logit_cap is not None:
+        raise AssumptionError(
+            f"bounds of a gradient under logit_cap={arch.logit_cap:g} are not derived, as the slope of a cap "
+            "has no lower bound; leave it out, or use predict(...)"
+        )
+    low, high = (_cross_entropy(arch, Residuals(p2, 1.0, 1.0), 1.0) for p2 in (1 / arch.vocabulary, 1.0))
     return low, high
 
 
@@ -108,15 +119,15 @@ def loss_gram(tokens: TokenGrams, output: Array) -> Array:
     q, rho = tokens.size(output), c / np.sqrt(q1 * q2)
     apart = tokens.gram(np.nan, rho)
     grid = np.linspace(np.nanmin(apart) - 1e-6, min(np.nanmax(apart) + 1e-6, 1.0), GRID)
-    found = [_softmax(arch, q, float(x)) for x in grid]
-    _require_upright(arch, arch.head_gain * q, found[0].p2)
-    gamma, _ = _cross_entropy(arch, found[0].p2, 0.0)
-    cross = CubicSpline(grid, [_cross_entropy(arch, 0.0, x.p11)[1] for x in found])(rho)
+    found = [_residuals(arch, q, float(x)) for x in grid]
+    _require_upright(arch, arch.head_gain * q, found[0][0].both)
+    gamma, alike = _cross_entropy(arch, found[0][0], 1.0), arch.token_law.collision
+    cross = CubicSpline(grid, [_cross_entropy(arch, two, alike) for _, two in found])(rho)
     return tokens.gram(gamma, cross)
 
 
-def _softmax(arch: Architecture, q: float, rho: float) -> Overlaps:
-    return overlaps(logit_moment(arch, q), max(-1.0, min(rho, 1.0)), arch.vocabulary)
+def _residuals(arch: Architecture, q: float, rho: float) -> tuple[Residuals, Residuals]:
+    return residuals(logit_moment(arch, q), max(-1.0, min(rho, 1.0)), arch.vocabulary, arch.logit_cap)
 
 
 def _require_upright(arch: Architecture, size: float, p2: float) -> None:
@@ -152,7 +163,7 @@ def normed_output(arch: Architecture) -> bool:
 
 
 def logit_moment(arch: Architecture, q: float) -> float:
-    """Second moment of the logits over an output of second moment q.
+    """Second moment of the logits over an output of second moment q, in front of a soft cap.
 
     Raises:
         AssumptionError: softmax weights of such logits are not resolved.
@@ -167,6 +178,7 @@ def logit_moment(arch: Architecture, q: float) -> float:
     return size
 
 
-def _cross_entropy(arch: Architecture, p2: float, p11: float) -> tuple[float, float]:
-    size, types = arch.head_gain / (arch.width * arch.tokens**2), arch.vocabulary
-    return size * (1 - 2 / types + p2), size * (arch.token_law.collision - 2 / types + p11)
+def _cross_entropy(arch: Architecture, found: Residuals, alike: float) -> float:
+    """Covariance of the gradients of two tokens whose labels are ``alike`` with that probability."""
+    size = arch.head_gain / (arch.width * arch.tokens**2)
+    return size * (alike * found.none - 2 / arch.vocabulary * found.one + found.both)

@@ -1,14 +1,16 @@
 r"""The numbers of a training log, of a stack with a head: loss, logits, norm of the gradient (T8.6, T8.7).
 
-Logits of second moment z2 = s_h q, q that of the model's output, have the expected loss E ln sum exp z, as
-labels are independent of them. The squared gradient norm adds up over all matrices and learnt multipliers of
-all blocks, the unembedding U and the embedding E with its learned positions:
+Logits of second moment s_h q, q that of the model's output, have the expected loss E ln sum exp z, as labels
+are independent of them; under a soft cap z is the capped one. The squared gradient norm adds up over all
+matrices and learnt multipliers of all blocks, the unembedding U and the embedding E with its learned
+positions:
 
     |dU|^2 = m_h^2 d^2 / s_h sum_st Y_st Gamma_st,     |dE|^2 = m_e^2 d sum_st [id_s = id_t] Gamma_st,
 
 Y and Gamma the token Grams of the output and of the gradient there, Gamma at the input for E, m_h and m_e the
-multipliers of logits and embedding; positions receive d sum_t Gamma_tt. Gains of norms would add of order 1/d
-of a matrix, and are not counted.
+multipliers of logits and embedding; positions receive d sum_t Gamma_tt. Of a tied head both are of one
+matrix, and add up as well, since the two gradients have nothing in common. Gains of norms would add of order
+1/d of a matrix, and are not counted.
 """
 
 from __future__ import annotations
@@ -17,12 +19,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..base.errors import AssumptionError
 from ..base.quantities import OUTPUT, Key
 from ..gaussian.closed_forms import Array
 from ..moments.tokens import TokenGrams
-from ..softmax.rows import log_partition
+from ..softmax.own_logit import own_logit
+from ..softmax.rows import capped_moment, log_partition
 from ..spec.architecture import Architecture
 from .boundary import logit_moment
+
+#: weight of a token's own type by a tied head up to which gradients are as with a head of its own: its square
+#: is what they change by
+LEANING = 0.1
 
 
 def logged(
@@ -34,19 +42,48 @@ def logged(
         q: second moment of the model's output.
         head, embedding: logarithms of the squared gradient norms of the unembedding, and of the embedding
             with its positions; minus infinity where there is none.
-        weights: profiles, of which the weight gradients are read; NaN where one is not predicted.
+        weights: profiles, of which the weight gradients are read; NaN where one is not predicted; and the
+            cosines of layers by a tied head.
+
+    Raises:
+        AssumptionError: a tied head tells tokens their own type, which gradients then lean on.
     """
-    size = logit_moment(arch, q)
+    size, cap = float(np.sqrt(logit_moment(arch, q))), arch.logit_cap
+    loss, moment = log_partition(size, arch.vocabulary, cap), capped_moment(size, cap)
+    if arch.tied_head:
+        own = own_logit(size, arch.vocabulary, size * np.sqrt(arch.width) * _kept(arch, weights), cap)
+        if own.weight > LEANING:
+            raise AssumptionError(
+                f"a tied head gives a token's own type the weight {own.weight:.2g}, as the output keeps its "
+                f"embedding; gradients are derived up to {LEANING:g}: use tied_head=False, or simulate(...)"
+            )
+        loss = own.partition - arch.token_law.collision * own.value
+        moment = own.second_moment
     norms = [np.array([head, embedding])]
     norms += [profile for (_, quantity), profile in weights.items() if quantity == "weight_grad_norm"]
     with np.errstate(invalid="ignore"):
         total = np.logaddexp.reduce(np.concatenate(norms))
     values = {
-        "loss": log_partition(float(np.sqrt(size)), arch.vocabulary),
-        "logit_second_moment": np.log(size),
+        "loss": loss,
+        "logit_second_moment": np.log(moment),
         "global_grad_norm": total / 2,
     }
     return {(OUTPUT, name): np.array([value]) for name, value in values.items()}
+
+
+def _kept(arch: Architecture, profiles: Mapping[Key, Array]) -> float:
+    """Cosine of a token's output with its embedding (T8.9): as branches are fresh, those of layers multiply.
+
+    Raises:
+        AssumptionError: there are several streams.
+    """
+    if arch.definition.streams > 1:
+        raise AssumptionError(
+            f"the cosine of output and embedding is not derived for {arch.placement}, which has several "
+            "streams; use tied_head=False, or simulate(...)"
+        )
+    own, positions = arch.embedding_moments
+    return float(np.prod(profiles["0", "layer_cosine"]) * np.sqrt(own / (own + positions)))
 
 
 def head_norm(arch: Architecture, products: float) -> float:

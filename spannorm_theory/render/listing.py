@@ -130,9 +130,10 @@ def _factors(found: Multipliers, own: str) -> str | None:
     for name, factor in factors.items():
         if factor != 1 and (name not in found.gains or name.startswith(own)):
             told.setdefault(f"x {factor}", []).append(name)
-    for name, value in found.std.items():
-        if name.startswith(own):
-            told.setdefault(f"of std {value}", []).append(name)
+    for words, stated in (("of std", found.std), ("put out x", found.outputs)):
+        for name, value in stated.items():
+            if name.startswith(own):
+                told.setdefault(f"{words} {value}", []).append(name)
     return "; ".join(f"{', '.join(names)} {factor}" for factor, names in told.items()) or None
 
 

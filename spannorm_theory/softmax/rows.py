@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, gamma, log, sqrt
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
@@ -35,15 +36,15 @@ LOG_STEP = 0.3
 Powers = tuple[int, int]
 
 
-def log_grid(s: float, n: int, step: float) -> Array:
-    """log t over the range of -log sum_j e^{a_j}.
+def log_grid(s: float, n: int, step: float, cap: float | None = None) -> Array:
+    """log t over the range of -log sum_j e^{a_j}; a soft cap brings its upper end nearer.
 
     The largest of n logits lies between s times two quantiles but for a probability ``BEYOND``; integrands
     fall at least as t below -log of the sum, as that probability does further on, and as exp(-t) above.
     """
     low, high = float(ndtri(BEYOND ** (1 / n))), -float(ndtri(BEYOND / n))
     longest = (high**2 + s**2) / 2 if s < high else s * high
-    return np.arange(-log(n) - longest, 4 - s * low, step)
+    return np.arange(-log(n) - longest, 4 - float(capped(s * low, cap)), step)
 
 
 def gaussian_sum(scale: float, step: float, widest: float = WIDEST) -> tuple[Array, Array]:
@@ -55,14 +56,31 @@ def gaussian_sum(scale: float, step: float, widest: float = WIDEST) -> tuple[Arr
     return np.asarray(scale * z), np.asarray(np.exp(-(z**2) / 2) * (h / sqrt(2 * np.pi)))
 
 
+def capped(z: Any, cap: float | None) -> Any:
+    """Logits under a soft cap C, C tanh(z / C); as they are without one."""
+    return z if cap is None else cap * np.tanh(z / cap)
+
+
+def cap_step(step: float, cap: float | None) -> float:
+    """The step of sums over logits, which a cap that is not large bends within some steps."""
+    return step if cap is None else min(step, LOG_STEP * cap)
+
+
+def capped_moment(s: float, cap: float | None) -> float:
+    """Second moment of logits of N(0, s^2) under a soft cap."""
+    z, density = gaussian_sum(s, cap_step(LOG_STEP, cap))
+    return s**2 if cap is None else float(density @ np.square(capped(z, cap)))
+
+
 @lru_cache(maxsize=4096)
-def log_partition(s: float, n: int) -> float:
-    r"""E ln sum_j e^{a_j} of ``n`` independent logits a of N(0, s^2).
+def log_partition(s: float, n: int, cap: float | None = None) -> float:
+    r"""E ln sum_j e^{a_j} of ``n`` independent logits a of N(0, s^2), under a soft cap where one is given.
 
     With F(u) = E exp(-e^{u + a}), Frullani's integral for a logarithm is int (exp(-e^u) - F(u)^n) du over all
     u = ln t.
     """
-    a, density = gaussian_sum(s, LOG_STEP)
+    z, density = gaussian_sum(s, cap_step(LOG_STEP, cap))
+    a = capped(z, cap)
     low, *_, high = log_grid(s, n, LOG_STEP)
     u = np.arange(low, max(high, 4.0), LOG_STEP)  # exp(-e^4) is zero
     none = np.exp(-np.exp(np.minimum(np.add.outer(u, a), 50))) @ density

@@ -110,6 +110,9 @@ class Architecture(Matrices):
             the second moment of the logits is as many times that of the model's output.
         logit_multiplier: a number that logits are multiplied by, within ``head_gain``: the gradient of the
             unembedding is as much larger.
+        logit_cap: a soft cap C of the unembedding's logits z, which become C tanh(z / C); None for none.
+        tied_head: whether the unembedding is the embedding's transpose, up to what logits and embedding are
+            multiplied by.
 
     Raises:
         InputError: a size, name or option that no architecture can have.

@@ -162,7 +162,8 @@ def _pattern(arch: Fields, reaches: Reaches) -> str | None:
 def _check_latents(arch: Fields) -> None:
     rule = SCALINGS[arch.scaling].multipliers("attention")
     for name, rank in (("attn.query_down", arch.latent_queries), ("attn.key_down", arch.latent_keys)):
-        if rank is not None and 0 in (rule.gains.get(name), rule.std.get(name)):
+        factors = rule.gains, rule.std, rule.outputs
+        if rank is not None and 0 in [found.get(name) for found in factors]:
             raise InputError(
                 f"the scaling rule {arch.scaling!r} makes {name} zero, and a norm reads its output; take "
                 "another rule, or no latents"

@@ -25,6 +25,8 @@ OTHER_WORDS = {
     **dict.fromkeys(("batch-size", "sequences"), "batch"),
     **dict.fromkeys(("embed-scale", "embedding-scale", "scale-emb"), "embedding_multiplier"),
     **dict.fromkeys(("logit-scaling", "logits-scaling"), "logit_multiplier"),
+    **dict.fromkeys(("soft-cap", "final-logit-softcapping"), "logit_cap"),
+    **dict.fromkeys(("tied", "tie-word-embeddings"), "tied_head"),
     **dict.fromkeys(("act", "hidden-act", "nonlinearity"), "activation"),
     **dict.fromkeys(("num-experts", "n-experts"), "experts"),
     **dict.fromkeys(("num-experts-per-tok", "k"), "top_k"),
@@ -110,6 +112,8 @@ class Fields:
     vocabulary: int = 32_000
     head_gain: float = 1.0
     logit_multiplier: float = 1.0
+    logit_cap: float | None = None
+    tied_head: bool = False
 
     @property
     def head_size(self) -> int:

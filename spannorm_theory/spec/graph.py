@@ -116,6 +116,7 @@ class Branch(Value):
         inner_norm: whether a norm stands in front of the last weight matrix.
         gains: the scaling rule's factor on the standard deviation of each matrix.
         std: the standard deviation itself, of matrices for which the rule states it.
+        outputs: the rule's factor on what matrices put out, beside their entries.
         reach: which keys a token of an attention branch sees, where that is the branch's own.
     """
 
@@ -125,6 +126,7 @@ class Branch(Value):
     inner_norm: bool = False
     gains: Mapping[str, Expr] = field(default_factory=dict)
     std: Mapping[str, Expr] = field(default_factory=dict)
+    outputs: Mapping[str, Expr] = field(default_factory=dict)
     reach: Reach = OPEN
 
     def __str__(self) -> str:
@@ -141,7 +143,8 @@ class Branch(Value):
     def silent(self) -> bool:
         """Whether the scaling rule makes a matrix on the way to the output zero."""
         matrices = VALUE_PATH.get(self.kind, ())
-        return any(0 in (self.gains.get(name), self.std.get(name)) for name in matrices)
+        found = self.gains, self.std, self.outputs
+        return any(0 in [factors.get(name) for factors in found] for name in matrices)
 
     @property
     def sources(self) -> tuple[Value, ...]:
@@ -259,8 +262,8 @@ def _row(node: Value) -> Hashable:
         terms = tuple((factor, value.index) for factor, value in node.terms)
         return (node.name, terms) if isinstance(node, Gain) else terms
     if isinstance(node, Branch):
-        gains, std = (tuple(sorted(found.items())) for found in (node.gains, node.std))
-        return node.kind, node.source.index, node.normed, node.inner_norm, gains, std, node.reach
+        factors = tuple(tuple(sorted(found.items())) for found in (node.gains, node.std, node.outputs))
+        return node.kind, node.source.index, node.normed, node.inner_norm, factors, node.reach
     if isinstance(node, Norm):
         return "norm", node.source.index, node.epsilon, node.gain
     return "stream", node.index

@@ -152,8 +152,8 @@ class Net:
                     f"the {kind} branch of this placement reads {x}, which is not a norm's output"
                 )
             x = self.sum([(rule.norm, x)])
-        gains, std = dict(rule.gains), dict(rule.std)
-        return self._keep(lambda i: Branch(self, i, kind, x, normed, inner_norm, gains, std, reach))
+        factors = dict(rule.gains), dict(rule.std), dict(rule.outputs)
+        return self._keep(lambda i: Branch(self, i, kind, x, normed, inner_norm, *factors, reach))
 
     def add(self, stream: Value, *branches: Value, skip: Any = None) -> Sum:
         """alpha * stream + beta * branch, with the scaling rule's multipliers for that sublayer; several

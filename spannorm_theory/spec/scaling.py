@@ -50,6 +50,8 @@ class Multipliers:
         gains: for each weight matrix named, a factor on the standard deviation of its entries.
         std: for each weight matrix named, the standard deviation of its entries itself, in place of what an
             architecture's ``init`` gives.
+        outputs: for each weight matrix named, a factor on what it puts out, beside its entries: moments are
+            those of a factor in ``gains``, and the matrix' gradient has the factor once more.
         learnt: whether ``branch`` is where learnt multipliers start, one for each coordinate (LayerScale);
             the squared gradient of one that all coordinates share has the same mean where it starts at zero.
 
@@ -68,6 +70,7 @@ class Multipliers:
     norm: Expr = ONE
     gains: Mapping[str, Expr] = field(default_factory=dict)
     std: Mapping[str, Expr] = field(default_factory=dict)
+    outputs: Mapping[str, Expr] = field(default_factory=dict)
     learnt: bool = False
 
     def __new__(cls, *args: Any, **values: Any) -> Multipliers:
@@ -78,7 +81,7 @@ class Multipliers:
     def __post_init__(self) -> None:
         for name in ("skip", "branch", "norm"):
             object.__setattr__(self, name, exact(getattr(self, name)))
-        for name in ("gains", "std"):
+        for name in ("gains", "std", "outputs"):
             found = {choice("weight matrix", k, WEIGHTS): exact(v) for k, v in self._stated(name)}
             object.__setattr__(self, name, found)
         object.__setattr__(self, "learnt", flag("learnt", self.learnt))
@@ -96,7 +99,8 @@ class Multipliers:
     @property
     def factors(self) -> tuple[Expr, ...]:
         """Every expression of the rule at this sublayer."""
-        return (self.skip, self.branch, self.norm, *self.gains.values(), *self.std.values())
+        own = (*self.gains.values(), *self.std.values(), *self.outputs.values())
+        return (self.skip, self.branch, self.norm, *own)
 
     def __mul__(self, other: Multipliers) -> Multipliers:
         """Both rules at once; a factor of one acts on what the other states.
@@ -110,14 +114,17 @@ class Multipliers:
                 f"both rules state the standard deviation of {', '.join(twice)}; combine a rule that states "
                 "it with rules that multiply"
             )
-        gains = {
-            name: self.gains.get(name, ONE) * other.gains.get(name, ONE)
-            for name in WEIGHTS
-            if name in self.gains or name in other.gains
-        }
+        gains, outputs = _product(self.gains, other.gains), _product(self.outputs, other.outputs)
         std = {**self.std, **other.std}
         skip, branch, norm = self.skip * other.skip, self.branch * other.branch, self.norm * other.norm
-        return Multipliers(skip, branch, norm, gains, std, self.learnt or other.learnt)
+        return Multipliers(skip, branch, norm, gains, std, outputs, self.learnt or other.learnt)
+
+
+def _product(one: Mapping[str, Expr], other: Mapping[str, Expr]) -> dict[str, Expr]:
+    """Factors by name, of both."""
+    return {
+        name: one.get(name, ONE) * other.get(name, ONE) for name in WEIGHTS if name in one or name in other
+    }
 
 
 def _unscaled(L: Expr, d: Expr) -> Expr:

@@ -20,7 +20,10 @@ WHOLE = 1e-14
 _LAWS = " or ".join(repr(law) for law in LAWS)
 
 #: the fields that belong to token ids or to a head
-ONE_VOCABULARY = ("vocabulary", "head_gain", "logit_multiplier", "embedding_multiplier")
+ONE_VOCABULARY = (
+    *("vocabulary", "head_gain", "logit_multiplier", "logit_cap", "tied_head"),
+    "embedding_multiplier",
+)
 
 
 def check_fields(arch: Fields, branches: Branches, reaches: Reaches) -> dict[str, Any]:
@@ -139,9 +142,13 @@ def _check_vocabulary(arch: Fields) -> None:
         raise InputError(
             f"vocabulary belongs to token ids, inputs={_LAWS}, and to loss='cross-entropy'; neither is set"
         )
-    for name in sorted(changed & {"head_gain", "logit_multiplier"}):
+    for name in sorted(changed & {"head_gain", "logit_multiplier", "logit_cap"}):
         if not head:
             raise InputError(f"{name} belongs to loss='cross-entropy', got loss={arch.loss!r}")
+    if arch.tied_head and not (head and arch.reads_ids):
+        raise InputError(
+            f"tied_head is of an embedding of ids, inputs={_LAWS}, and a head, loss='cross-entropy'; set both"
+        )
     if "embedding_multiplier" in changed and not (head and arch.reads_ids):
         raise InputError(
             "embedding_multiplier multiplies the gradient of an embedding, which is predicted for token ids, "

@@ -28,7 +28,7 @@ NAMES = {
     "draw": ("normal", "truncated", "uniform", "orthogonal"),
     "qk_norm_over": ("head", "width"),
 }
-FLAGS = ("qk_norm", "qkv_norm", "shared_gate", "sinks", "attention_gate")
+FLAGS = ("qk_norm", "qkv_norm", "shared_gate", "sinks", "attention_gate", "tied_head")
 #: fields whose value is a name, and reads as one whatever it looks like
 TEXTS = ("placement", "scaling", "activation", *NAMES)
 #: the smallest rank of a latent: the norm of fewer coordinates has no gradient of finite second moment
@@ -108,6 +108,8 @@ def plain_values(arch: Fields) -> dict[str, Any]:
     values["init"] = _name_or_size("init", arch.init, NAMED_INITS)
     values["attention_pattern"] = plain_pattern(arch.attention_pattern)
     values["logit_scale"] = _name_or_size("logit_scale", arch.logit_scale, tuple(LOGIT_POWERS))
+    if arch.logit_cap is not None:
+        values["logit_cap"] = real("logit_cap", arch.logit_cap, "a number of at least 1", lambda x: x >= 1)
     if arch.logit_variance is not None:
         values["logit_variance"] = _size("logit_variance", arch.logit_variance, zero=True)
     return values

@@ -38,22 +38,22 @@ def turn(x: Any, position: int, back: bool) -> Any:
 
 
 def explicit(p: dict[str, Any], rate: float, rotate: bool) -> tuple[Any, Any]:
-    """Means over all masks of a row; gradients as sums over every pair of queries and keys."""
+    """Means over all masks of a row; gradients of each head as sums over every pair of queries and keys."""
     masks = np.array(list(product([0.0, 1 / (1 - rate)], repeat=N)))
     chance = np.prod(np.where(masks > 0, 1 - rate, rate), axis=1)
     same = np.einsum("m,mj,ml->jl", chance, masks, masks)
-    at_queries, at_keys = np.zeros((N, N)), np.zeros((N, N))
+    at_queries, at_keys = np.zeros((2, HEADS, N, N))
     for sign, head, i, k in product(range(2), range(HEADS), range(N), range(N)):
         rows = p["a"][sign, head]
         left, right = (np.diag(rows[t]) - np.outer(rows[t], rows[t]) for t in (i, k))
         seen = p["values"][head] * (same if i == k else 1)
-        between = p["grad"][i, k] * left @ seen @ right / (2 * HEADS * SIZE)
+        between = p["grad"][i, k] * left @ seen @ right / (2 * SIZE)
         q, keys = p["queries"][head], p["keys"][head]
         for j, l in product(range(N), range(N)):
             own, other = (turn(x, t, rotate) if rotate else x for x, t in ((keys[j], i), (keys[l], k)))
-            at_queries[i, k] += between[j, l] * own @ other
+            at_queries[head, i, k] += between[j, l] * own @ other
             own, other = (turn(x, t, rotate) if rotate else x for x, t in ((q[i], j), (q[k], l)))
-            at_keys[j, l] += between[j, l] * own @ other
+            at_keys[head, j, l] += between[j, l] * own @ other
     return at_queries, at_keys
 
 

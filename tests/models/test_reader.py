@@ -156,16 +156,17 @@ def test_the_embedding_adds_up_what_the_model_adds() -> None:
     assert "a matrix of 16 columns behind the last norm" in features(narrow)
 
 
-def test_logits_divided_by_the_layer_are_a_rule_and_leave_one_gap() -> None:
+def test_logits_divided_by_the_layer_are_a_rule() -> None:
     found = of("gpt2", scale_attn_by_inverse_layer_idx=True)
     assert found.arch.scaling == "gpt2+inverse-layer-logits"
     one = {"depth": 2, "init": "fan-in", "tokens": 8}
-    divided, plain = (
-        st.value_at(st.predict(arch.with_(**one)), "weight_grad_norm", stream="attn.key")
-        for arch in (found.arch, of("gpt2").arch)
-    )
-    assert divided == pytest.approx(plain / 4, rel=0.2)  # of the last block, whose input hardly moves
-    assert "squared gradients of attn.query" in found.gaps[-1].effect
+    for stream in ("attn.query", "attn.key"):
+        divided, plain = (
+            st.value_at(st.predict(arch.with_(**one)), "weight_grad_norm", stream=stream)
+            for arch in (found.arch, of("gpt2").arch)
+        )
+        assert divided == pytest.approx(plain / 4, rel=0.2)  # of the last block, whose input hardly moves
+    assert found.gaps == of("gpt2").gaps
 
 
 def test_experts() -> None:
@@ -309,6 +310,16 @@ def test_the_head_counts_where_a_loss_reads_it() -> None:
     assert read.arch.vocabulary == 100
     if "head_gain" not in KNOWN:
         assert f"a head of gain {64 * 0.02**2:.3g}" in features(read)
+    assert st.model("gemma-2-9b", loss="cross-entropy").arch.logit_cap == 30
+    assert st.model("gemma-2-9b").arch.logit_cap is None
+
+
+def test_a_head_that_is_the_embedding() -> None:
+    given = {"loss": "cross-entropy", "inputs": "uniform"}
+    read = {name: st.model(name, **given).arch.tied_head for name in ("gpt2", "gemma-2-9b", "llama-3-8b")}
+    assert read == {"gpt2": True, "gemma-2-9b": True, "llama-3-8b": False}
+    assert st.from_config({**LLAMA, "tie_word_embeddings": True}, **given).arch.tied_head
+    assert not st.from_config({**LLAMA, "tie_word_embeddings": True}, loss="cross-entropy").arch.tied_head
 
 
 def test_ids_go_through_the_embedding() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from spannorm_theory import Architecture, predict, verify
-from spannorm_theory.base.errors import AssumptionError
+from spannorm_theory.base.errors import AssumptionError, InputError
 from spannorm_theory.base.quantities import LOGGED
 from spannorm_theory.prediction.boundary import normed_output
 from spannorm_theory.softmax.rows import log_partition
@@ -31,8 +31,8 @@ def log_of(arch: Architecture, causal: bool, generator: torch.Generator) -> list
     d, types = WIDTH, arch.vocabulary
     m_e, m_h = arch.embedding_multiplier, arch.logit_multiplier
     table = matrix(types, d, arch.input_variance / m_e**2, 1)
-    head = matrix(d, types, arch.head_gain / m_h**2)
-    weights = [table, head]
+    head = table.mT if arch.tied_head else matrix(d, types, arch.head_gain / m_h**2)
+    weights = [table] if arch.tied_head else [table, head]
     if arch.inputs == "zipf":
         law = 1 / torch.arange(1, types + 1, dtype=torch.float64)
     else:
@@ -54,6 +54,8 @@ def log_of(arch: Architecture, causal: bool, generator: torch.Generator) -> list
         x = x + mixed.transpose(1, 2).reshape(x.shape) @ o
         x = x + functional.gelu(rms(x) @ up) @ down
     logits = m_h * rms(x) @ head
+    if arch.logit_cap is not None:
+        logits = arch.logit_cap * torch.tanh(logits / arch.logit_cap)
     loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
     grads = torch.autograd.grad(loss, weights)
     norm = sum(g.square().sum() for g in grads) ** 0.5
@@ -67,6 +69,24 @@ CASES = [
     {"inputs": "zipf", "vocabulary": 50, "head_gain": 0.3, "mask": "causal", "embedding_multiplier": 4.0},
     {"inputs": "uniform", "vocabulary": 40, "head_gain": 4.0, "batch": 6},
     {"inputs": "zipf", "vocabulary": 500, "mask": "causal", "position_variance": 0.5, "batch": 4},
+    {"inputs": "uniform", "vocabulary": 100, "head_gain": 9.0, "logit_cap": 2.0},
+    {
+        "inputs": "uniform",
+        "vocabulary": 100,
+        "head_gain": 30.0,
+        "mask": "causal",
+        "logit_cap": 3.0,
+        "batch": 2,
+    },
+    {"inputs": "uniform", "vocabulary": 100, "input_variance": 0.05, "head_gain": 3.2, "tied_head": True},
+    {
+        "inputs": "zipf",
+        "vocabulary": 400,
+        "input_variance": 0.1,
+        "embedding_multiplier": 4.0,
+        "mask": "causal",
+    }
+    | {"head_gain": 6.4, "logit_multiplier": 4.0, "tied_head": True},
 ]
 
 
@@ -86,6 +106,60 @@ def test_the_log_of_networks_written_by_hand(fields: dict[str, object]) -> None:
     # of a loss, which moves with (1 - P2) / 2 of its logits' second moment, of that, and of the norm
     width = np.array([theory[1] / 2, theory[1], theory[2]]) * 2 / WIDTH
     assert (np.abs(mean - theory) < 4 * error + width).all(), (mean / theory, error / theory)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("cap", [None, 3.0])
+def test_what_a_tied_head_adds(cap: float | None) -> None:
+    """Networks of plain torch with both heads; the mean over labels, whose sampling would hide it."""
+    count, types, moment = 300, 100, 0.05
+    generator = torch.Generator().manual_seed(1)
+
+    def matrix(rows: int, columns: int, gain: float = 1.0) -> torch.Tensor:
+        return torch.randn(count, rows, columns, generator=generator) * (gain / rows) ** 0.5
+
+    d = WIDTH
+    table, other = (matrix(d, types, d * moment) for _ in range(2))
+    ids = torch.randint(types, (count, 1, TOKENS), generator=generator)
+    x = table.gather(2, ids.expand(-1, d, -1)).mT
+    for _ in range(DEPTH):
+        h = rms(x)
+        q, k, v = ((h @ matrix(d, d)).view(count, TOKENS, HEADS, -1).transpose(1, 2) for _ in range(3))
+        mixed = functional.scaled_dot_product_attention(q, k, v)
+        x = x + mixed.transpose(1, 2).reshape(x.shape) @ matrix(d, d)
+        x = x + functional.gelu(rms(x) @ matrix(d, 4 * d)) @ matrix(4 * d, d)
+    # the one logit that is another with a head of its own: labels are a token's type once in so many
+    tied, own = rms(x) @ table, ids.mT
+    plain = tied.scatter(2, own, (rms(x) * other.gather(2, ids.expand(-1, d, -1)).mT).sum(-1, keepdim=True))
+    found = []
+    for logits in (tied, plain):
+        if cap is not None:
+            logits = cap * torch.tanh(logits / cap)
+        loss = logits.logsumexp(-1) - logits.gather(2, own)[..., 0] / types
+        found.append(torch.stack([loss.mean(1), logits.square().mean((1, 2))]))
+    more = found[0] - found[1]
+    arch = Architecture(
+        "pre-norm", depth=DEPTH, width=WIDTH, heads=HEADS, tokens=TOKENS, inputs="uniform", vocabulary=types
+    ).with_(loss="cross-entropy", input_variance=moment, head_gain=d * moment, logit_cap=cap)
+    tables = [predict(arch.with_(tied_head=tied)).set_index("quantity")["value"] for tied in (True, False)]
+    for measured, quantity in zip(more, ("loss", "logit_second_moment"), strict=True):
+        mean, error = float(measured.mean()), float(measured.std()) / count**0.5
+        expected = tables[0][quantity] - tables[1][quantity]
+        assert abs(mean - expected) < 4 * error + 4 / d * expected, (quantity, mean, expected, error)
+        assert mean > 6 * error
+
+
+@pytest.mark.exact
+def test_where_a_tied_head_is_refused() -> None:
+    sizes = {"depth": 2, "width": 64, "heads": 4, "tokens": 8, "loss": "cross-entropy", "vocabulary": 40}
+    kept = Architecture("pre-norm", **sizes, inputs="uniform", head_gain=6.4, tied_head=True)
+    with pytest.raises(AssumptionError, match="own type the weight"):
+        predict(kept)
+    with pytest.raises(AssumptionError, match="several streams"):
+        predict(kept.with_(placement="residual", input_variance=0.01))
+    for fields in ({"inputs": "gaussian"}, {"loss": "probe", "head_gain": 1.0}):
+        with pytest.raises(InputError, match="tied_head"):
+            kept.with_(**fields)
 
 
 @pytest.mark.reference

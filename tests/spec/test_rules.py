@@ -44,7 +44,7 @@ BY_HAND: dict[str, tuple[float, float, float, dict[str, float]]] = {
     "unit": (1, 1, 1, {}),
     "gpt2": (1, 1, 1, on(OUTPUTS, 1 / 4)),
     "depth-scaled-init": (1, 1, 1, on(OUTPUTS, 0.35355339)),
-    "inverse-layer-logits": (1, 1, 1, on(("attn.query",), 1 / 3)),
+    "inverse-layer-logits": (1, 1, 1, {}),
     "mitchell": (1, 1, 1, on(OUTPUTS, 0.40824829)),
     "olmo-llama": (1, 1, 1, on((*OUTPUTS, "ffn.up"), 1 / 4)),
     "olmo-llama-depth": (1, 1, 1, on((*OUTPUTS, "ffn.up"), 0.40824829)),
@@ -115,6 +115,9 @@ def test_multipliers_by_hand(rule: str) -> None:
         at = {L: 8, symbols.width: 100}
         std = {name: float(s.subs(at)) for name, s in SCALINGS[rule].multipliers(sublayer).std.items()}
         assert std == pytest.approx(STATED.get(rule, {}), rel=DIGITS)
+        outputs = SCALINGS[rule].multipliers(sublayer).outputs
+        expected_outputs = {"attn.query": 1 / 3} if rule == "inverse-layer-logits" else {}
+        assert {name: float(x.subs(symbols.layer, 2)) for name, x in outputs.items()} == expected_outputs
 
 
 def test_rules_at_the_depths_of_their_papers() -> None:

@@ -46,14 +46,14 @@ def depth_scaled_init(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
 
 @scaling(
     "inverse-layer-logits",
-    title="queries / (l+1)",
+    title="logits / (l+1)",
     source="https://github.com/stanford-crfm/mistral",
     year=2021,
 )
 def inverse_layer_logits(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
-    """attn.query x 1/(l+1), l the zero-based block index: in law the logits of block l over l + 1, as GPT-2's
-    scale_attn_by_inverse_layer_idx divides them. Goes beside another rule, as gpt2+inverse-layer-logits."""
-    return matrices(("attn.query",), 1 / (l + 1))
+    """Logits of block l over l + 1, l its zero-based index, as GPT-2's scale_attn_by_inverse_layer_idx: what
+    attn.query puts out x 1/(l+1). Goes beside another rule, as gpt2+inverse-layer-logits."""
+    return Multipliers(outputs={"attn.query": 1 / (l + 1)})
 
 
 @scaling("mitchell", title="output projections / sqrt(2(l+1))", source="arXiv:2402.00838", year=2024)
