@@ -17,7 +17,7 @@ from .laws import laws as laws_of
 from .measures import Measures, measures
 from .page import html, text
 from .simulated import Samples, simulated
-from .sorting import ordered, require_order
+from .sorting import columns, ordered, require_order
 from .words import sentence
 
 if TYPE_CHECKING:
@@ -97,21 +97,21 @@ def compare(
         st.compare(["pre-norm", "span-norm@depth-scaled-init"], like="llama-3-8b", depth=200)
 
     Args:
-        archs: architectures, their text forms, or ``placement[@rule]``; without a rule that of ``like``, or
-            "unit".
+        archs: architectures, their text forms, or ``placement[@rule] field=value ...``; without a rule that
+            of ``like``, or "unit".
         like: a published model (:func:`~spannorm_theory.published`), or the file of a configuration, whose
-            fields a ``placement[@rule]`` takes.
+            fields a text takes that says none.
         sort_by: "gradient" (by its largest ratio between layers), "collapse" (by the token cosine at the
-            top), "variance", "branch_share" (the largest first), "loss", "global_gradient_norm", "given", or
-            one of the columns token_cosine, squared_gradient, gradient_ratio, cosine_above_0.5,
-            cosine_above_0.9, logit_variance and "weight_ratio MATRIX", the smallest first.
+            top), "variance", "branch_share" (the largest first), "given", or any other column of the table,
+            the smallest first.
         networks: random networks of each candidate, at least 3; None for none.
         seed: of these.
-        theory: that of :func:`~spannorm_theory.predict`; "auto" takes positions as a coordinate under a
-            causal mask of any length, for which sampled heads take minutes in deep stacks.
+        theory: that of :func:`~spannorm_theory.predict`; where it has no answer, or "auto" none within
+            seconds, the row says why.
         laws: derive large-depth laws, which takes seconds a placement.
         progress: False shows no bar; otherwise there is one after two seconds.
-        fields: fields of :class:`~spannorm_theory.Architecture` that go over those of all.
+        fields: fields of :class:`~spannorm_theory.Architecture` that all take, but for those that a text says
+            itself.
 
     Returns:
         a :class:`Comparison`. Columns of its table: candidate, placement, scaling, depth, width, tokens;
@@ -120,8 +120,9 @@ def compare(
         cosine_above_0.9, the first layer whose token cosine is above (NaN where none is); token_cosine,
         variance and branch_share (relative update of the last block) at the top; loss, logit_variance (second
         moment of the logits) and global_gradient_norm, a norm, before the first step of training under a
-        cross-entropy; "weight_ratio MATRIX", the squared norm of the last block's weight gradient over that
-        of the first; forward_law and gradient_law with forward_from and gradient_from
+        cross-entropy, and first_block_share, what the first block's weights have of its square;
+        "weight_ratio MATRIX", the squared norm of the last block's weight gradient over that of the first;
+        forward_law and gradient_law with forward_from and gradient_from
         (:mod:`spannorm_theory.comparing.laws`); log_X, the natural logarithm of what may leave float64's
         range; with networks X_mc and X_se; theory, and problem, why there are no numbers. NaN is what the
         theory does not predict.
@@ -140,7 +141,7 @@ def compare(
     count = 0 if networks is None else arguments.whole("networks", networks, 3, why="for a standard error")
     seed, laws = arguments.seed(seed), arguments.flag("laws", laws)
     theory = arguments.choice("theory", theory, ("auto", *THEORIES))
-    require_order(sort_by, [candidate.arch for candidate in found])
+    require_order(sort_by, columns([candidate.arch for candidate in found], laws, bool(count)))
     from tqdm.auto import tqdm
 
     steps = STEPS["theory"] + STEPS["laws"] * laws + STEPS["networks"] * bool(count)
@@ -157,8 +158,8 @@ def compare(
                 bar.update()
             drawn: Samples = {}
             if count:
-                columns, drawn = simulated(own, count, seed, bar.update)
-                row |= columns
+                means, drawn = simulated(own, count, seed, bar.update)
+                row |= means
             measured.append(own)
             samples.append(drawn)
             rows.append(row | {"theory": own.theory, "problem": own.problem})

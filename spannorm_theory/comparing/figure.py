@@ -16,6 +16,7 @@ from ..gaussian.closed_forms import Array
 from ..plot.canvas.draw import thin
 from ..plot.canvas.marks import Style, placement_style
 from ..plot.canvas.paper import new_figure, paper, venue
+from ..plot.curves import quantile
 from ..verification.estimators import log_mean, mean
 from .measures import Measures
 from .simulated import Samples
@@ -108,15 +109,15 @@ def _styles(found: Sequence[Measures]) -> list[Style]:
 
 
 def _points(ax: Axes, sample: Array | None, quantity: str, style: Style, scale: float) -> None:
-    """Monte Carlo at about ten layers, with standard errors."""
+    """Monte Carlo at about ten layers, with 95 % intervals."""
     if sample is None:
         return
     if quantity == "grad_variance":
         middle, error = (x / TEN for x in log_mean(sample))
     else:
         middle, error = mean(sample)
-    shown = thin(len(middle), style.order)
-    bars = ax.errorbar(shown / scale, middle[shown], error[shown], **style.points, elinewidth=0.8)
+    shown, half = thin(len(middle), style.order), quantile(len(sample)) * error
+    bars = ax.errorbar(shown / scale, middle[shown], half[shown], **style.points, elinewidth=0.8)
     bars.lines[0].set_gid("monte-carlo")
 
 

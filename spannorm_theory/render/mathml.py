@@ -168,6 +168,11 @@ def equation(eq: Eq) -> Markup:
     return display(markup(eq.lhs), "=", markup(eq.rhs))
 
 
+def inline_equation(eq: Eq) -> Markup:
+    """An equation inside a line of text, with fractions as tall as on a line of their own."""
+    return Markup(f'<math displaystyle="true"><mrow>{markup(eq.lhs)}<mo>=</mo>{markup(eq.rhs)}</mrow></math>')
+
+
 _AT_EMBEDDING = "<msub><mi>γ</mi><mn>0</mn></msub>"
 
 
