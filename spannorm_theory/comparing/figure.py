@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from textwrap import wrap
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,7 +14,9 @@ from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..plot.canvas.draw import thin
 from ..plot.canvas.marks import Style, placement_style
+from ..plot.canvas.names import name_ends
 from ..plot.canvas.paper import new_figure, paper, venue
+from ..plot.canvas.series import Look
 from ..plot.curves import quantile
 from ..verification.estimators import log_mean, mean
 from .measures import Measures
@@ -29,8 +30,8 @@ TEN = float(np.log(10))
 #: curves of a panel, at most
 MOST = 5
 
-#: height of a line of a name over the size of its letters, and letters from which on a rule has its own line
-APART, WIDEST = 1.2, 14
+#: letters of a name beyond which its rule has a line of its own, and of a line of fields
+WIDEST, LINE = 14, 20
 
 
 def figure(
@@ -60,22 +61,25 @@ def figure(
             )
         _dress(axes, relative)
         axes[0].set_title(_caption(measured, networks, len(found)), loc="left")
-        drawn.draw_without_rendering()  # axes have their sizes, which say how far names are apart
+        names = [
+            Look(placement_style(one.candidate.arch.placement), _lines(one.candidate.name))
+            for one in measured
+        ]
         for ax, own in zip(axes, ends, strict=True):
-            _name(ax, own)
+            name_ends(ax, names, own)
     return drawn
 
 
 def _draw(
     ax: Axes, one: Measures, own: Samples, style: Style, quantity: str, relative: bool
-) -> tuple[float, float, str, Style]:
-    """A candidate's curve and points; returns its end, with its name and style."""
+) -> tuple[float, float]:
+    """A candidate's curve and points; returns its end."""
     gradient = quantity == "grad_variance"
     y, scale = one.gradient / TEN if gradient else one.cosine, one.candidate.arch.depth if relative else 1
     ax.plot(np.arange(len(y)) / scale, y, **style.line)
     _points(ax, own.get((one.stream if gradient else one.apart, quantity)), quantity, style, scale)
     last = int(np.flatnonzero(np.isfinite(y))[-1])
-    return last / scale, float(y[last]), one.candidate.name, style
+    return last / scale, float(y[last])
 
 
 def _dress(axes: Sequence[Axes], relative: bool) -> None:
@@ -121,32 +125,11 @@ def _points(ax: Axes, sample: Array | None, quantity: str, style: Style, scale: 
     bars.lines[0].set_gid("monte-carlo")
 
 
-def _name(ax: Axes, ends: Sequence[tuple[float, float, str, Style]]) -> None:
-    """Write names behind the ends of curves, moved apart where they would lie on each other."""
-    size = mpl.rcParams["legend.fontsize"]
-    texts = [text if len(text) <= WIDEST else text.replace("@", "\n@", 1) for _, _, text, _ in ends]
-    room = [APART * size * (1 + text.count("\n")) for text in texts]
-    points = 72 / ax.figure.dpi
-    heights = [points * float(ax.transData.transform((0, y))[1]) for _, y, _, _ in ends]
-    order = [int(i) for i in np.argsort(heights, kind="stable")]
-    places = dict(zip(order, (heights[i] for i in order), strict=True))
-    for _ in order:  # each pass moves neighbours by half of what they lack
-        for below, above in pairwise(order):
-            lack = (room[below] + room[above]) / 2 - (places[above] - places[below])
-            if lack > 0:
-                places[below], places[above] = places[below] - lack / 2, places[above] + lack / 2
-    for i, (x, y, _, style) in enumerate(ends):
-        ax.annotate(
-            texts[i],
-            (x, y),
-            xytext=(5, places[i] - heights[i]),
-            textcoords="offset points",
-            va="center",
-            linespacing=1.0,
-            color=style.colour,
-            fontsize=size,
-            annotation_clip=False,
-        )
+def _lines(name: str) -> str:
+    """A candidate's name, a long rule and fields in lines of their own."""
+    pair, _, fields = name.partition(" ")
+    head = pair if len(pair) <= WIDEST else pair.replace("@", "\n@", 1)
+    return "\n".join([head, *wrap(fields, LINE)])
 
 
 def _caption(found: Sequence[Measures], networks: int, count: int) -> str:

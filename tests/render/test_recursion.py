@@ -92,3 +92,12 @@ def test_the_gamma_function_is_told_from_the_gradient() -> None:
     assert "Gamma(L" in derive("pre-norm").text()
     assert "gamma(" not in derive("pre-norm").text()
     assert "Gamma" not in derive("span-norm").text()
+
+
+@pytest.mark.exact
+def test_a_notebook_shows_every_kind_of_block_without_a_network() -> None:
+    page = derive("span-norm")._repr_html_()
+    assert page.count('<math displaystyle="true">') == 4
+    assert "<p>first block:</p>" in page
+    assert "<p>every other block:</p>" in page
+    assert r"&\text{first block:}" in derive("span-norm")._repr_latex_()
