@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import sqrt
 from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
@@ -16,6 +17,7 @@ from ..plot.canvas.draw import thin
 from ..plot.canvas.marks import Style, placement_style
 from ..plot.canvas.names import name_ends
 from ..plot.canvas.paper import new_figure, paper, venue
+from ..plot.canvas.scales import FLOAT_RANGE, Ordinate, dress_value_axis
 from ..plot.canvas.series import Look
 from ..plot.curves import quantile
 from ..verification.estimators import log_mean, mean
@@ -25,7 +27,8 @@ from .simulated import Samples
 #: quantity of each panel, and its label
 PANELS = {"grad_variance": "squared gradient norm,\nof that at the output", "token_cosine": "token cosine"}
 
-TEN = float(np.log(10))
+#: the axis of cosines, and the least ratio that an axis of gradients spans
+PLAIN, LEAST = Ordinate("plain"), 3.0
 
 #: curves of a panel, at most
 MOST = 5
@@ -51,15 +54,17 @@ def figure(
     with paper():
         drawn = new_figure(width, 1.15 * (venue().column if width is None else width))
         axes = drawn.subplots(2, 1, sharex=True)
+        ordinate = Ordinate("powers" if _largest(measured) > FLOAT_RANGE else "log")
+        dress_value_axis(axes[0], ordinate)
         ends = []
         for ax, quantity in zip(axes, PANELS, strict=True):
             ends.append(
                 [
-                    _draw(ax, *each, quantity, relative)
+                    _draw(ax, *each, quantity, relative, ordinate if ax is axes[0] else PLAIN)
                     for each in zip(measured, networks_of, styles, strict=True)
                 ]
             )
-        _dress(axes, relative)
+        _dress(axes, relative, ordinate)
         axes[0].set_title(_caption(measured, networks, len(found)), loc="left")
         names = [
             Look(placement_style(one.candidate.arch.placement), _lines(one.candidate.name))
@@ -71,36 +76,38 @@ def figure(
 
 
 def _draw(
-    ax: Axes, one: Measures, own: Samples, style: Style, quantity: str, relative: bool
+    ax: Axes, one: Measures, own: Samples, style: Style, quantity: str, relative: bool, ordinate: Ordinate
 ) -> tuple[float, float]:
     """A candidate's curve and points; returns its end."""
     gradient = quantity == "grad_variance"
-    y, scale = one.gradient / TEN if gradient else one.cosine, one.candidate.arch.depth if relative else 1
+    y, scale = ordinate(one.gradient) if gradient else one.cosine, one.candidate.arch.depth if relative else 1
     ax.plot(np.arange(len(y)) / scale, y, **style.line)
-    _points(ax, own.get((one.stream if gradient else one.apart, quantity)), quantity, style, scale)
+    sample = own.get((one.stream if gradient else one.apart, quantity))
+    if sample is not None:
+        _points(ax, *(log_mean if gradient else mean)(sample), len(sample), style, scale, ordinate)
     last = int(np.flatnonzero(np.isfinite(y))[-1])
     return last / scale, float(y[last])
 
 
-def _dress(axes: Sequence[Axes], relative: bool) -> None:
-    """Labels and scales of both panels; one decade of the gradient is the least that is shown."""
+def _largest(found: Sequence[Measures]) -> float:
+    """The largest logarithm of a gradient, or of its inverse."""
+    logs = np.concatenate([one.gradient for one in found])
+    return float(np.abs(logs[np.isfinite(logs)]).max(initial=0.0))
+
+
+def _dress(axes: Sequence[Axes], relative: bool, ordinate: Ordinate) -> None:
+    """Labels and limits of both panels; gradients within ``LEAST`` are shown as even."""
     gradient, cosine = axes
     for ax, label in zip(axes, PANELS.values(), strict=True):
         ax.set_ylabel(label)
         ax.margins(x=0.02)
     low, high = gradient.get_ylim()
-    lack = max(0.0, 1 - (high - low)) / 2
-    gradient.set_ylim(low - lack, high + lack)
-    gradient.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    gradient.yaxis.set_major_formatter(FuncFormatter(_power))
+    if ordinate.kind == "log" and high < LEAST * low:
+        middle = sqrt(low * high)
+        gradient.set_ylim(middle / sqrt(LEAST), middle * sqrt(LEAST))
     cosine.set_ylim(min(-0.03, cosine.get_ylim()[0]), 1.03)
     cosine.set_xlabel("relative depth $l/L$" if relative else "block $l$")
     cosine.xaxis.set_major_locator(MaxNLocator(5, integer=not relative))
-
-
-def _power(tens: float, _: int) -> str:
-    """A power of ten; a plain number where it is no whole one, as within a decade."""
-    return rf"$10^{{{tens:.0f}}}$" if tens == round(tens) else f"{10**tens:.2g}"
 
 
 def _styles(found: Sequence[Measures]) -> list[Style]:
@@ -112,16 +119,13 @@ def _styles(found: Sequence[Measures]) -> list[Style]:
     ]
 
 
-def _points(ax: Axes, sample: Array | None, quantity: str, style: Style, scale: float) -> None:
+def _points(
+    ax: Axes, middle: Array, error: Array, networks: int, style: Style, scale: float, ordinate: Ordinate
+) -> None:
     """Monte Carlo at about ten layers, with 95 % intervals."""
-    if sample is None:
-        return
-    if quantity == "grad_variance":
-        middle, error = (x / TEN for x in log_mean(sample))
-    else:
-        middle, error = mean(sample)
-    shown, half = thin(len(middle), style.order), quantile(len(sample)) * error
-    bars = ax.errorbar(shown / scale, middle[shown], half[shown], **style.points, elinewidth=0.8)
+    shown, half = thin(len(middle), style.order), quantile(networks) * error
+    y, low, high = (ordinate(x)[shown] for x in (middle, middle - half, middle + half))
+    bars = ax.errorbar(shown / scale, y, [y - low, high - y], **style.points, elinewidth=0.8)
     bars.lines[0].set_gid("monte-carlo")
 
 
