@@ -177,7 +177,7 @@ def _draw(plain: Axes, divided: Axes, rows: pd.DataFrame, law: Law, look: Look) 
     shift = logs[-1] - _log_at(law, depth[-1:], look.label)[0]
 
     def over(x: Array) -> Array:
-        return shift + _log_at(law, x, look.label)
+        return np.asarray(_log_at(law, x, look.label) + shift)
 
     measured = rows[np.isfinite(rows["log_estimate"])]
     x = measured["depth"].to_numpy(dtype=float)
