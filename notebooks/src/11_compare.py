@@ -160,7 +160,7 @@ small.table.set_index("candidate")[columns].round(4).T
 small.figure()
 
 # %% [markdown]
-# Lines are the theory, points means over networks with one standard error. Cosines and losses agree within
+# Lines are the theory, points means over networks with 95 % intervals. Cosines and losses agree within
 # two standard errors. The squared gradients of PreNorm and of ours lie 10 and 12 % above the theory, by 3.2
 # and 2.4 standard errors: corrections of order L/d, which the theory leaves out, and which are small beside
 # what tells the designs apart.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from .ends import require_encodable
 from .flags import Commands, field_flags, given_fields
 from .profiles import PLUS_MINUS
+
+#: the placement of a file, in front of its rule and fields
+OF_A_FILE = re.compile(r".+?\.py:\w+")
 
 
 def add(commands: Commands) -> None:
@@ -21,7 +25,8 @@ def add(commands: Commands) -> None:
         "candidates",
         nargs="+",
         metavar="CANDIDATE",
-        help="PLACEMENT, PLACEMENT@RULE, or FILE.py:NAME of a placement's function (rule: that of --like)",
+        help="PLACEMENT or PLACEMENT@RULE (default: that of --like), with fields of its own in quotes, as "
+        "'pre-norm@gpt2 ffn_ratio=2'; FILE.py:NAME, a placement's function, is one, too",
     )
     parser.add_argument(
         "--sort",
@@ -80,8 +85,11 @@ def _named(texts: Sequence[str]) -> list[str]:
     known: dict[str, str] = {}
     result = []
     for text in texts:
-        placement, at, rule = text.rpartition("@") if "@" in text else (text, "", "")
-        if ".py" in placement:
-            known[placement] = known.get(placement) or placement_of(placement)
-        result.append(f"{known.get(placement, placement)}{at}{rule}")
+        file = OF_A_FILE.match(text)
+        if file is None and ".py" in text:
+            placement_of(text)  # says what was expected
+        if file is not None:
+            known[file[0]] = known.get(file[0]) or placement_of(file[0])
+            text = known[file[0]] + text[file.end() :]
+        result.append(text)
     return result

@@ -9,12 +9,11 @@ from typing import Any
 from ..base import arguments
 from ..base.errors import InputError, shown
 from ..models.named import named
-from ..spec.architecture import Architecture
+from ..spec.architecture import Architecture, said_fields
 from ..spec.fields import Fields, require_fields
-from ..spec.text import parse_placement
 
 #: what a candidate is given as, in messages
-EXAMPLE = "'span-norm@depth-scaled-init', 'pre-norm unit depth=24' or an Architecture"
+EXAMPLE = "'span-norm@depth-scaled-init', 'pre-norm@unit depth=24' or an Architecture"
 
 #: fields of a head, which no other loss than a cross-entropy takes
 HEAD = ("head_gain", "logit_multiplier", "logit_cap", "tied_head", "embedding_multiplier")
@@ -36,13 +35,14 @@ class Candidate:
 
 
 def candidates(given: Any, like: str | None, fields: Mapping[str, Any]) -> list[Candidate]:
-    """The candidates of a list of architectures, their text forms and ``placement[@rule]``.
+    """The candidates of a list of architectures and texts.
 
     Args:
-        given: one of these, or several.
-        like: a published model, or the file of a configuration, whose fields a ``placement[@rule]`` takes,
-            and whose rule where it names none.
-        fields: fields of an architecture that go over those of all.
+        given: one of these, or several. A text is ``placement[@rule] field=value ...``, or an architecture's
+            text form.
+        like: a published model, or the file of a configuration, whose fields a text takes where it says none,
+            and whose rule.
+        fields: fields of an architecture that all have, but for those that a text says itself.
 
     Raises:
         InputError: no candidate, something else, or one twice; a name that is unknown.
@@ -55,38 +55,34 @@ def candidates(given: Any, like: str | None, fields: Mapping[str, Any]) -> list[
     for name in ("placement", "scaling"):
         if name in fields:
             raise InputError(f"{name} is what candidates say, as {EXAMPLE}; leave {name}= out")
-    if like is not None and all(_is_whole(entry) for entry in entries):
-        raise InputError("like= is for candidates of placement[@rule]; those given are whole architectures")
-    found = [_candidate(entry, like, dict(fields)) for entry in entries]
-    said = [str(each.arch) for each in found]
-    twice = next((text for text in said if said.count(text) > 1), None)
+    if like is not None and all(isinstance(entry, Architecture) for entry in entries):
+        raise InputError("like= is for candidates that are texts, such as 'pre-norm'; these have every field")
+    said = [_said(entry) for entry in entries]
+    found = [_candidate(*each, like, dict(fields)) for each in zip(entries, said, strict=True)]
+    texts = [str(each.arch) for each in found]
+    twice = next((text for text in texts if texts.count(text) > 1), None)
     if twice is not None:
         raise InputError(f"the candidate {twice!r} is given twice; say it once")
-    return _told_apart(found)
+    return _told_apart(found, said)
 
 
-def _is_whole(entry: Any) -> bool:
-    """Whether a candidate is an architecture or its text form, which say every field."""
-    if isinstance(entry, str):
-        return "@" not in entry and " " in entry.strip()
-    return isinstance(entry, Architecture)
+def _said(entry: Any) -> dict[str, Any]:
+    """The fields that a text says; of an architecture, which has every field, none."""
+    if isinstance(entry, Architecture):
+        return {}
+    if not isinstance(entry, str) or entry.strip().endswith("@"):
+        raise InputError(f"expected a candidate, such as {EXAMPLE}, got {shown(entry)}")
+    return said_fields(" ".join(entry.rsplit("@", 1)))
 
 
-def _candidate(entry: Any, like: str | None, fields: dict[str, Any]) -> Candidate:
+def _candidate(entry: Any, said: dict[str, Any], like: str | None, fields: dict[str, Any]) -> Candidate:
     if isinstance(entry, Architecture):
         return _of(entry.with_(**fields))
-    if not isinstance(entry, str):
-        raise InputError(f"expected a candidate, such as {EXAMPLE}, got {shown(entry)}")
-    if _is_whole(entry):
-        return _of(Architecture.parse(entry).with_(**fields))
-    placement, at, rule = entry.strip().rpartition("@")
-    words: dict[str, Any] = {"placement": placement, "scaling": rule} if at else {"placement": rule}
-    parse_placement(words["placement"])
+    values = {**fields, **said}
     if like is None:
-        return _of(Architecture(**{**words, **fields}))
-    arch = named(like, **words, **fields).arch
-    # the head of the model itself, with its vocabulary
-    return _of(arch, named(like, **words, **{**fields, "loss": "cross-entropy"}).arch)
+        return _of(Architecture.from_dict(values))
+    # with the head of the model itself, and its vocabulary
+    return _of(named(like, **values).arch, named(like, **{**values, "loss": "cross-entropy"}).arch)
 
 
 def _of(arch: Architecture, trained: Architecture | None = None) -> Candidate:
@@ -97,13 +93,19 @@ def _of(arch: Architecture, trained: Architecture | None = None) -> Candidate:
     return Candidate("", arch, trained or arch.with_(loss="cross-entropy"))
 
 
-def _told_apart(found: list[Candidate]) -> list[Candidate]:
-    """The candidates with their names."""
+def _told_apart(found: list[Candidate], said: list[dict[str, Any]]) -> list[Candidate]:
+    """The candidates with their names: placement and rule, the fields that a text says itself, and those in
+    which one differs from others of its placement and rule."""
     pairs = [f"{each.arch.placement}@{each.arch.scaling}".replace(" ", "") for each in found]
     fields = [each.arch.to_dict() for each in found]
     result = []
-    for each, pair, own in zip(found, pairs, fields, strict=True):
+    for each, pair, own, words in zip(found, pairs, fields, said, strict=True):
         others = [other for other, same in zip(fields, pairs, strict=True) if same == pair]
-        differ = [f"{key}={value}" for key, value in own.items() if any(o[key] != value for o in others)]
-        result.append(replace(each, name=" ".join([pair, *differ])))
+        differ = {key: value for key, value in own.items() if any(o[key] != value for o in others)}
+        told = {
+            key: value for key, value in {**differ, **words}.items() if key not in ("placement", "scaling")
+        }
+        result.append(
+            replace(each, name=" ".join([pair, *(f"{key}={value}" for key, value in told.items())]))
+        )
     return result

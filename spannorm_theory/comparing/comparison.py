@@ -17,7 +17,7 @@ from .laws import laws as laws_of
 from .measures import Measures, measures
 from .page import html, text
 from .simulated import Samples, simulated
-from .sorting import ordered, require_order
+from .sorting import columns, ordered, require_order
 from .words import sentence
 
 if TYPE_CHECKING:
@@ -104,21 +104,21 @@ def compare(
         st.compare(["pre-norm", "span-norm@depth-scaled-init"], like="llama-3-8b", depth=200)
 
     Args:
-        archs: architectures, their text forms, or ``placement[@rule]``; without a rule that of ``like``, or
-            "unit".
+        archs: architectures, their text forms, or ``placement[@rule] field=value ...``; without a rule that
+            of ``like``, or "unit".
         like: a published model (:func:`~spannorm_theory.published`), or the file of a configuration, whose
-            fields a ``placement[@rule]`` takes.
+            fields a text takes that says none.
         sort_by: "gradient" (by its largest ratio between layers), "collapse" (by the token cosine at the
-            top), "variance", "branch_share" (the largest first), "loss", "global_gradient_norm", "given", or
-            one of the columns token_cosine, squared_gradient, gradient_ratio, cosine_above_0.5,
-            cosine_above_0.9, logit_variance and "weight_ratio MATRIX", the smallest first.
+            top), "variance", "branch_share" (the largest first), "given", or any other column of the table,
+            the smallest first.
         networks: random networks of each candidate, at least 3; None for none.
         seed: of these.
-        theory: that of :func:`~spannorm_theory.predict`; "auto" takes positions as a coordinate under a
-            causal mask of any length, for which sampled heads take minutes in deep stacks.
+        theory: that of :func:`~spannorm_theory.predict`; where it has no answer, or "auto" none within
+            seconds, the row says why.
         laws: derive large-depth laws, which takes seconds a placement.
         progress: False shows no bar; otherwise there is one after two seconds.
-        fields: fields of :class:`~spannorm_theory.Architecture` that go over those of all.
+        fields: fields of :class:`~spannorm_theory.Architecture` that all take, but for those that a text says
+            itself.
 
     Returns:
         a :class:`Comparison`, whose table has these columns. NaN is what the theory does not predict.
@@ -132,7 +132,8 @@ def compare(
         branch_share: relative update of the last block.
         loss: before the first step of training, under a cross-entropy.
         logit_variance: second moment of the logits then.
-        global_gradient_norm: a norm, then.
+        global_gradient_norm: a norm, then; and first_block_share: what the first block's weights have of
+            its square.
         weight_ratio MATRIX: the squared norm of the last block's weight gradient over that of the first.
         forward_law, gradient_law, forward_from, gradient_from: laws and the depths from which they hold
             (:mod:`spannorm_theory.comparing.laws`).
@@ -155,7 +156,7 @@ def compare(
     count = 0 if networks is None else arguments.whole("networks", networks, 3, why="for a standard error")
     seed, laws = arguments.seed(seed), arguments.flag("laws", laws)
     theory = arguments.choice("theory", theory, ("auto", *THEORIES))
-    require_order(sort_by, [candidate.arch for candidate in found])
+    require_order(sort_by, columns([candidate.arch for candidate in found], laws, bool(count)))
     from tqdm.auto import tqdm
 
     steps = STEPS["theory"] + STEPS["laws"] * laws + STEPS["networks"] * bool(count)
@@ -172,8 +173,8 @@ def compare(
                 bar.update()
             drawn: Samples = {}
             if count:
-                columns, drawn = simulated(own, count, seed, bar.update)
-                row |= columns
+                means, drawn = simulated(own, count, seed, bar.update)
+                row |= means
             measured.append(own)
             samples.append(drawn)
             rows.append(row | {"theory": own.theory, "problem": own.problem})

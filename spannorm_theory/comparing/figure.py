@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from math import sqrt
+from textwrap import wrap
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..plot.canvas.draw import thin
 from ..plot.canvas.marks import Style, placement_style
+from ..plot.canvas.names import name_ends
 from ..plot.canvas.paper import new_figure, paper, venue
+from ..plot.canvas.scales import FLOAT_RANGE, Ordinate, dress_value_axis
+from ..plot.canvas.series import Look
+from ..plot.curves import quantile
 from ..verification.estimators import log_mean, mean
 from .measures import Measures
 from .simulated import Samples
@@ -23,13 +27,14 @@ from .simulated import Samples
 #: quantity of each panel, and its label
 PANELS = {"grad_variance": "squared gradient norm,\nof that at the output", "token_cosine": "token cosine"}
 
-TEN = float(np.log(10))
+#: the axis of cosines, and the least ratio that an axis of gradients spans
+PLAIN, LEAST = Ordinate("plain"), 3.0
 
 #: curves of a panel, at most
 MOST = 5
 
-#: height of a line of a name over the size of its letters, and letters from which on a rule has its own line
-APART, WIDEST = 1.2, 14
+#: letters of a name beyond which its rule has a line of its own, and of a line of fields
+WIDEST, LINE = 14, 20
 
 
 def figure(
@@ -49,53 +54,60 @@ def figure(
     with paper():
         drawn = new_figure(width, 1.15 * (venue().column if width is None else width))
         axes = drawn.subplots(2, 1, sharex=True)
+        ordinate = Ordinate("powers" if _largest(measured) > FLOAT_RANGE else "log")
+        dress_value_axis(axes[0], ordinate)
         ends = []
         for ax, quantity in zip(axes, PANELS, strict=True):
             ends.append(
                 [
-                    _draw(ax, *each, quantity, relative)
+                    _draw(ax, *each, quantity, relative, ordinate if ax is axes[0] else PLAIN)
                     for each in zip(measured, networks_of, styles, strict=True)
                 ]
             )
-        _dress(axes, relative)
+        _dress(axes, relative, ordinate)
         axes[0].set_title(_caption(measured, networks, len(found)), loc="left")
-        drawn.draw_without_rendering()  # axes have their sizes, which say how far names are apart
+        names = [
+            Look(placement_style(one.candidate.arch.placement), _lines(one.candidate.name))
+            for one in measured
+        ]
         for ax, own in zip(axes, ends, strict=True):
-            _name(ax, own)
+            name_ends(ax, names, own)
     return drawn
 
 
 def _draw(
-    ax: Axes, one: Measures, own: Samples, style: Style, quantity: str, relative: bool
-) -> tuple[float, float, str, Style]:
-    """A candidate's curve and points; returns its end, with its name and style."""
+    ax: Axes, one: Measures, own: Samples, style: Style, quantity: str, relative: bool, ordinate: Ordinate
+) -> tuple[float, float]:
+    """A candidate's curve and points; returns its end."""
     gradient = quantity == "grad_variance"
-    y, scale = one.gradient / TEN if gradient else one.cosine, one.candidate.arch.depth if relative else 1
+    y, scale = ordinate(one.gradient) if gradient else one.cosine, one.candidate.arch.depth if relative else 1
     ax.plot(np.arange(len(y)) / scale, y, **style.line)
-    _points(ax, own.get((one.stream if gradient else one.apart, quantity)), quantity, style, scale)
+    sample = own.get((one.stream if gradient else one.apart, quantity))
+    if sample is not None:
+        _points(ax, *(log_mean if gradient else mean)(sample), len(sample), style, scale, ordinate)
     last = int(np.flatnonzero(np.isfinite(y))[-1])
-    return last / scale, float(y[last]), one.candidate.name, style
+    return last / scale, float(y[last])
 
 
-def _dress(axes: Sequence[Axes], relative: bool) -> None:
-    """Labels and scales of both panels; one decade of the gradient is the least that is shown."""
+def _largest(found: Sequence[Measures]) -> float:
+    """The largest logarithm of a gradient, or of its inverse."""
+    logs = np.concatenate([one.gradient for one in found])
+    return float(np.abs(logs[np.isfinite(logs)]).max(initial=0.0))
+
+
+def _dress(axes: Sequence[Axes], relative: bool, ordinate: Ordinate) -> None:
+    """Labels and limits of both panels; gradients within ``LEAST`` are shown as even."""
     gradient, cosine = axes
     for ax, label in zip(axes, PANELS.values(), strict=True):
         ax.set_ylabel(label)
         ax.margins(x=0.02)
     low, high = gradient.get_ylim()
-    lack = max(0.0, 1 - (high - low)) / 2
-    gradient.set_ylim(low - lack, high + lack)
-    gradient.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    gradient.yaxis.set_major_formatter(FuncFormatter(_power))
+    if ordinate.kind == "log" and high < LEAST * low:
+        middle = sqrt(low * high)
+        gradient.set_ylim(middle / sqrt(LEAST), middle * sqrt(LEAST))
     cosine.set_ylim(min(-0.03, cosine.get_ylim()[0]), 1.03)
     cosine.set_xlabel("relative depth $l/L$" if relative else "block $l$")
     cosine.xaxis.set_major_locator(MaxNLocator(5, integer=not relative))
-
-
-def _power(tens: float, _: int) -> str:
-    """A power of ten; a plain number where it is no whole one, as within a decade."""
-    return rf"$10^{{{tens:.0f}}}$" if tens == round(tens) else f"{10**tens:.2g}"
 
 
 def _styles(found: Sequence[Measures]) -> list[Style]:
@@ -107,45 +119,21 @@ def _styles(found: Sequence[Measures]) -> list[Style]:
     ]
 
 
-def _points(ax: Axes, sample: Array | None, quantity: str, style: Style, scale: float) -> None:
-    """Monte Carlo at about ten layers, with standard errors."""
-    if sample is None:
-        return
-    if quantity == "grad_variance":
-        middle, error = (x / TEN for x in log_mean(sample))
-    else:
-        middle, error = mean(sample)
-    shown = thin(len(middle), style.order)
-    bars = ax.errorbar(shown / scale, middle[shown], error[shown], **style.points, elinewidth=0.8)
+def _points(
+    ax: Axes, middle: Array, error: Array, networks: int, style: Style, scale: float, ordinate: Ordinate
+) -> None:
+    """Monte Carlo at about ten layers, with 95 % intervals."""
+    shown, half = thin(len(middle), style.order), quantile(networks) * error
+    y, low, high = (ordinate(x)[shown] for x in (middle, middle - half, middle + half))
+    bars = ax.errorbar(shown / scale, y, [y - low, high - y], **style.points, elinewidth=0.8)
     bars.lines[0].set_gid("monte-carlo")
 
 
-def _name(ax: Axes, ends: Sequence[tuple[float, float, str, Style]]) -> None:
-    """Write names behind the ends of curves, moved apart where they would lie on each other."""
-    size = mpl.rcParams["legend.fontsize"]
-    texts = [text if len(text) <= WIDEST else text.replace("@", "\n@", 1) for _, _, text, _ in ends]
-    room = [APART * size * (1 + text.count("\n")) for text in texts]
-    points = 72 / ax.figure.dpi
-    heights = [points * float(ax.transData.transform((0, y))[1]) for _, y, _, _ in ends]
-    order = [int(i) for i in np.argsort(heights, kind="stable")]
-    places = dict(zip(order, (heights[i] for i in order), strict=True))
-    for _ in order:  # each pass moves neighbours by half of what they lack
-        for below, above in pairwise(order):
-            lack = (room[below] + room[above]) / 2 - (places[above] - places[below])
-            if lack > 0:
-                places[below], places[above] = places[below] - lack / 2, places[above] + lack / 2
-    for i, (x, y, _, style) in enumerate(ends):
-        ax.annotate(
-            texts[i],
-            (x, y),
-            xytext=(5, places[i] - heights[i]),
-            textcoords="offset points",
-            va="center",
-            linespacing=1.0,
-            color=style.colour,
-            fontsize=size,
-            annotation_clip=False,
-        )
+def _lines(name: str) -> str:
+    """A candidate's name, a long rule and fields in lines of their own."""
+    pair, _, fields = name.partition(" ")
+    head = pair if len(pair) <= WIDEST else pair.replace("@", "\n@", 1)
+    return "\n".join([head, *wrap(fields, LINE)])
 
 
 def _caption(found: Sequence[Measures], networks: int, count: int) -> str:

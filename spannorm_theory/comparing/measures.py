@@ -14,23 +14,28 @@ from typing import Any
 
 import numpy as np
 
-from ..base.errors import AssumptionError, PositionsError
+from ..base.errors import AssumptionError
 from ..base.quantities import INPUT, LOGGED, OUTPUT
 from ..gaussian.closed_forms import Array
-from ..prediction.positions import declined, sampled_seconds
-from ..prediction.predict import fitting, predict_profiles
+from ..prediction.predict import predict_profiles
 from ..prediction.prediction import Prediction
-from ..spec.architecture import Architecture
 from .candidates import Candidate
 
 #: token cosines whose depths are given
 MARKS = (0.5, 0.9)
 
-#: processor seconds that sampled heads may take in place of positions that do not carry a stack
-PATIENCE = 120.0
-
 #: columns of a training log, in the order of ``LOGGED``
 OF_HEAD = ("loss", "logit_variance", "global_gradient_norm")
+
+#: share of the first block's weights in the squared global gradient norm
+FIRST = "first_block_share"
+
+#: columns that every candidate has a number for, or NaN
+NUMBERS = (
+    *("squared_gradient", "log_squared_gradient", "gradient_ratio", "log_gradient_ratio"),
+    *(f"cosine_above_{mark}" for mark in MARKS),
+    *("token_cosine", "variance", "log_variance", "branch_share", *OF_HEAD, FIRST),
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Measures:
         stream, apart: those of several that are largest, and whose tokens are least alike, at the top.
         problem: why none could.
         gradient: ln gamma_l, (depth + 1,).
-        cosine: token cosine, likewise.
+        cosine, variance: token cosine and ln q_l, likewise.
         numbers: columns of the table by name.
     """
 
@@ -53,15 +58,8 @@ class Measures:
     problem: str
     gradient: Array
     cosine: Array
+    variance: Array
     numbers: dict[str, float]
-
-
-def theory_of(arch: Architecture, theory: str) -> str:
-    """The theory that a comparison takes: under a causal mask positions as a coordinate where they can be
-    that, at any number of tokens, since sampled heads take minutes in deep stacks."""
-    if theory == "auto" and not arch.exchangeable and not declined(arch):
-        return "positions"
-    return fitting(arch) if theory == "auto" else theory
 
 
 def measures(candidate: Candidate, theory: str, progress: bool = False) -> Measures:
@@ -72,10 +70,10 @@ def measures(candidate: Candidate, theory: str, progress: bool = False) -> Measu
     """
     arch = candidate.arch
     try:
-        prediction = predicted(arch, theory, progress)
+        prediction = predict_profiles(arch, theory, progress)
     except AssumptionError as error:
         nothing = np.full(arch.depth + 1, np.nan)
-        return Measures(candidate, "", "0", "0", str(error), nothing, nothing, {})
+        return Measures(candidate, "", "0", "0", str(error), nothing, nothing, nothing, {})
     profiles, stream = prediction.profiles, largest(prediction)
     streams = [str(s) for s in range(arch.definition.streams)]
     gradient = profiles[stream, "grad_variance"]
@@ -83,10 +81,10 @@ def measures(candidate: Candidate, theory: str, progress: bool = False) -> Measu
     cosine = profiles[apart, "token_cosine"]
     source = profiles[INPUT][0] if INPUT in profiles else gradient[0]
     ratio = max(spread(profiles[s, "grad_variance"]) for s in streams)
-    variance = profiles[stream, "variance"][-1]
+    variance = profiles[stream, "variance"]
     numbers: dict[str, float] = {**_log("squared_gradient", source), **_log("gradient_ratio", ratio)}
     numbers |= {f"cosine_above_{mark}": first_above(cosine, mark) for mark in MARKS}
-    numbers |= {"token_cosine": float(cosine[-1]), **_log("variance", variance)}
+    numbers |= {"token_cosine": float(cosine[-1]), **_log("variance", variance[-1])}
     numbers |= {"branch_share": float(profiles[stream, "branch_share"][-1])}
     problem, logged = _logged(candidate, theory, progress)
     weights = {
@@ -95,22 +93,8 @@ def measures(candidate: Candidate, theory: str, progress: bool = False) -> Measu
         if quantity == "weight_grad_norm"
     }
     numbers |= {**logged, **weights}
-    return Measures(candidate, prediction.theory, stream, apart, problem, gradient, cosine, numbers)
-
-
-def predicted(arch: Architecture, theory: str, progress: bool = False) -> Prediction:
-    """The prediction of the theory that :func:`theory_of` names, or where "auto" asks for it and it declines,
-    that of sampled heads if they take less than ``PATIENCE``.
-
-    Raises:
-        AssumptionError: that of the theory.
-    """
-    try:
-        return predict_profiles(arch, theory_of(arch, theory), progress)
-    except PositionsError:
-        if theory != "auto" or sampled_seconds(arch) > PATIENCE:
-            raise
-        return predict_profiles(arch, "sampled", progress)
+    shown = gradient, cosine, variance
+    return Measures(candidate, prediction.theory, stream, apart, problem, *shown, numbers)
 
 
 def largest(prediction: Prediction) -> str:
@@ -135,11 +119,13 @@ def first_above(cosine: Array, mark: float) -> float:
 def _logged(candidate: Candidate, theory: str, progress: bool) -> tuple[str, dict[str, float]]:
     """Why there is none, and the numbers of a training log."""
     try:
-        profiles = predicted(candidate.trained, theory, progress).profiles
+        profiles = predict_profiles(candidate.trained, theory, progress).profiles
     except AssumptionError as error:
-        return f"no loss: {error}", dict.fromkeys(OF_HEAD, np.nan)
+        return f"no loss: {error}", dict.fromkeys((*OF_HEAD, FIRST), np.nan)
     loss, *logs = (float(profiles[OUTPUT, name][0]) for name in LOGGED)
-    return "", dict(zip(OF_HEAD, (loss, *map(_exp, logs)), strict=True))
+    first = [x[0] for (_, quantity), x in profiles.items() if quantity == "weight_grad_norm"]
+    share = _exp(np.logaddexp.reduce(first) - 2 * logs[-1])
+    return "", {**dict(zip(OF_HEAD, (loss, *map(_exp, logs)), strict=True)), FIRST: share}
 
 
 def _log(name: str, value: Any) -> dict[str, float]:

@@ -9,6 +9,9 @@ import pandas as pd
 
 from ..base.arguments import choice
 from ..spec.architecture import Architecture
+from .laws import QUANTITIES as LAWS
+from .measures import NUMBERS
+from .simulated import OF_STREAM, TRAINED
 
 #: what candidates are sorted by -> its column, and whether the largest is the best
 ORDERS: dict[str, tuple[str, bool]] = {
@@ -21,21 +24,25 @@ ORDERS: dict[str, tuple[str, bool]] = {
 #: candidates in the order in which they are given
 GIVEN = "given"
 
-#: further columns, which are sorted by size
-COLUMNS = (
-    *("squared_gradient", "gradient_ratio", "cosine_above_0.5", "cosine_above_0.9", "token_cosine"),
-    *("loss", "logit_variance", "global_gradient_norm"),
-)
+
+def columns(archs: Sequence[Architecture], laws: bool, networks: bool) -> tuple[str, ...]:
+    """Every column of the table of some candidates, by which they are sorted, the smallest first."""
+    labels = ("candidate", *archs[0].labels, "theory", "problem")
+    weights = dict.fromkeys(f"weight_ratio {name}" for arch in archs for name in arch.learnt)
+    of_laws = [f"{name}_{end}" for name in LAWS for end in ("law", "from")] if laws else []
+    measured = (
+        [f"{name}_{end}" for name in (*OF_STREAM, *TRAINED) for end in ("mc", "se")] if networks else []
+    )
+    return (*labels, *NUMBERS, *weights, *of_laws, *measured)
 
 
-def require_order(sort_by: Any, archs: Sequence[Architecture]) -> None:
-    """Refuse an order that no table of these candidates has.
+def require_order(sort_by: Any, known: Sequence[str]) -> None:
+    """Refuse an order that no table of these columns has.
 
     Raises:
         UnknownNameError: naming the nearest.
     """
-    weights = {f"weight_ratio {name}" for arch in archs for name in arch.learnt}
-    choice("order of candidates", sort_by, (GIVEN, *ORDERS, *COLUMNS, *weights))
+    choice("order of candidates", sort_by, (GIVEN, *ORDERS, *known))
 
 
 def ordered(table: pd.DataFrame, sort_by: str) -> pd.DataFrame:

@@ -11,13 +11,16 @@ from math import exp, floor, isfinite, isinf, isnan, log, log10
 import numpy as np
 
 from ..gaussian.closed_forms import Array
-from .measures import MARKS, Measures
+from .measures import FIRST, MARKS, Measures, spread
 
 #: largest ratio between layers of what is called flat
 FLAT = 2.0
 
 #: share of a change, in logarithms, by the block that is named where it comes early
 MOST = 2 / 3
+
+#: growth of the stream in block 1 from which the embedding is called small
+SMALL = 10.0
 
 #: share of the blocks that a flat part must have to be worth saying
 LONG = 0.5
@@ -28,7 +31,7 @@ def sentence(found: Measures) -> str:
     name = found.candidate.name
     if not found.theory:
         return f"{name}: not predicted: {found.problem}."
-    parts = [gradient(found.gradient), tokens(found.cosine), _top(found)]
+    parts = [gradient(found.gradient), embedding(found), tokens(found.cosine), _top(found)]
     return f"{name}: {'; '.join(part for part in parts if part)}."
 
 
@@ -59,6 +62,22 @@ def gradient(logs: Array) -> str:
         return f"squared gradient {_moved(change[-1])} at the top, by a factor of {per:.3g} a block"
     most = int(np.argmax(np.abs(change) >= MOST * abs(change[-1])))
     return f"squared gradient {_moved(change[most])} by block {most} and {times(change[-1])} at the top"
+
+
+def embedding(found: Measures) -> str:
+    """What a small embedding does to both gradients; empty where block 1 makes the stream less than ``SMALL``
+    times larger."""
+    gradient, grown = found.gradient, found.variance[1] - found.variance[0]
+    if not grown > log(SMALL) or not np.isfinite(gradient[:2]).all():
+        return ""
+    share = found.numbers[FIRST]
+    has = f" and has {_percent(share)} the squared global gradient norm" if isfinite(share) else ""
+    falls, rest = times(gradient[0] - gradient[1]), _short(exp(spread(gradient[1:])))
+    return (
+        f"the embedding (std {exp(found.variance[0] / 2):.2g}) is small: block 1 makes the stream "
+        f"{times(grown)} larger, its squared gradient {falls} smaller{has}, and from there on gradients "
+        f"differ by a factor of {rest} (input_variance=1 takes the embedding's size out)"
+    )
 
 
 def tokens(cosine: Array) -> str:

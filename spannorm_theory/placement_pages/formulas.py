@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from ..asymptotics.growth import Growth
 from ..render import mathml
-from ..render.equations import equations
+from ..render.equations import Stage, stages
 from ..render.html import Formula
+from ..render.recursion_latex import once
 from .cells import Cell
 
 #: bounds with shorter texts than this stand on one line
@@ -20,12 +21,13 @@ class Derived:
     """Formulas under a rule.
 
     Attributes:
+        recursion: which blocks, where there are several kinds, with their equations.
         start: the layer from which on closed forms hold; empty where it is the first.
         missing: what has no closed form or law, and why.
     """
 
     scaling: str
-    recursion: list[Formula]
+    recursion: list[tuple[str, list[Formula]]]
     start: str
     closed: list[Formula]
     laws: list[Formula]
@@ -35,16 +37,21 @@ class Derived:
 
 def derived(cell: Cell) -> Derived:
     """The formulas of a cell."""
-    forward, backward = equations(cell.recursion)
+    kinds = stages(cell.recursion)
     return Derived(
         cell.arch.scaling,
-        [Formula.of(mathml.equation(one), str(one), mathml.inline(one.lhs)) for one in (*forward, *backward)],
+        [("" if len(kinds) == 1 else stage.blocks, list(_equations(stage))) for stage in kinds],
         str(cell.closed.start) if cell.closed.start else "",
         list(_closed(cell)),
         list(_laws(cell)),
         list(_bounds(cell)),
         list(_missing(cell)),
     )
+
+
+def _equations(stage: Stage) -> Iterator[Formula]:
+    for one in (*stage.forward, *stage.backward):
+        yield Formula.of(mathml.equation(one), str(one), mathml.inline(one.lhs))
 
 
 def _closed(cell: Cell) -> Iterator[Formula]:
@@ -54,10 +61,10 @@ def _closed(cell: Cell) -> Iterator[Formula]:
 
 
 def _laws(cell: Cell) -> Iterator[Formula]:
-    for name, law in cell.laws.items():
+    for names, law in once(cell.laws):
         if isinstance(law, Growth):
-            heading = mathml.name(name, "L") + " " + mathml.theta(law)
-            yield Formula.of(mathml.law_equation(name, law), str(law), heading)
+            heading = mathml.name(names[0], "L") + " " + mathml.theta(law)
+            yield Formula.of(mathml.law_equation(names, law), str(law), heading)
 
 
 def _missing(cell: Cell) -> Iterator[tuple[str, str]]:

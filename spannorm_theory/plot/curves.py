@@ -188,7 +188,7 @@ def curves(table: pd.DataFrame, what: View, stream: str) -> list[Curve]:
     found = []
     for key, group in rows.groupby(list(KEYS), sort=False):
         group = group.sort_values("layer")
-        _require_one(group, f"{what.quantity} of {key[0]}")
+        require_one(group, f"{what.quantity} of {key[0]}")
         placement, scaling, depth, width, tokens, name = map(str, key)
         ordinates = _logarithmic(group, what) if what.logarithmic else _plain(group)
         layer = group["layer"].to_numpy(dtype=float)
@@ -197,11 +197,15 @@ def curves(table: pd.DataFrame, what: View, stream: str) -> list[Curve]:
     return found
 
 
-def _require_one(group: pd.DataFrame, what: str) -> None:
-    """Refuse several theories, or several estimates, of one layer."""
+def require_one(group: pd.DataFrame, what: str, by: str = "layer") -> None:
+    """Refuse several theories, or several estimates, of one layer, or of one of another column.
+
+    Raises:
+        InputError: there are several.
+    """
     for column in ("theory", "estimate"):
-        known = group.loc[group[column].notna(), ["layer", column]].drop_duplicates()
-        if known["layer"].duplicated().any():
+        known = group.loc[group[column].notna(), [by, column]].drop_duplicates()
+        if known[by].duplicated().any():
             raise InputError(
                 f"the tables hold several {what} that differ in a field which figures do not tell apart "
                 f"(they know {', '.join(KEYS)}); draw them in figures of their own"
@@ -225,9 +229,13 @@ def _half(group: pd.DataFrame, error: str) -> Array:
 def interval(errors: pd.Series, networks: pd.Series) -> Array:
     """Half of the interval that holds a mean with probability ``INTERVAL``: Student's quantile times the
     standard error; NaN of fewer than two networks."""
-    degrees = networks.to_numpy(dtype=float) - 1
-    quantile = stdtrit(np.where(degrees > 0, degrees, np.nan), (1 + INTERVAL) / 2)
-    return np.asarray(quantile * errors.to_numpy(dtype=float))
+    return np.asarray(quantile(networks.to_numpy(dtype=float)) * errors.to_numpy(dtype=float))
+
+
+def quantile(networks: Array | float) -> Array:
+    """Standard errors in that half, of a mean over so many networks."""
+    degrees = np.asarray(networks, dtype=float) - 1
+    return np.asarray(stdtrit(np.where(degrees > 0, degrees, np.nan), (1 + INTERVAL) / 2))
 
 
 def _logarithmic(group: pd.DataFrame, what: View) -> tuple[Array, ...]:

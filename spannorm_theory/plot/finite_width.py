@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
-from scipy.special import stdtrit
 
 from ..base import arguments
 from ..base.errors import InputError
@@ -18,10 +17,11 @@ from ..prediction.predict import predict_profiles
 from ..verification.allowances import fluctuations
 from ..verification.estimators import log_mean, mean
 from ..verification.outcome import Verification
+from .alike import OF_WIDTH, require_alike
 from .canvas.marks import Style, placement_label, placement_style
 from .canvas.paper import axes_or_none, new_axes, paper, venue
 from .canvas.series import Look, draw_line, draw_points, handle
-from .curves import INTERVAL
+from .curves import quantile
 
 #: points of a law's line, and factor by which it goes on beyond the outer networks
 POINTS, BEYOND = 60, 1.3
@@ -57,7 +57,8 @@ def finite_width(
         the axes.
 
     Raises:
-        InputError: no verification, another quantity, or no such stream or layer.
+        InputError: no verification, another quantity, no such stream or layer, or stacks of one placement and
+            rule that differ in more than depth, width and what goes with it.
 
     Example:
         >>> import spannorm_theory as st
@@ -78,6 +79,7 @@ def finite_width(
             "stream", stream, [name for name, known in one.ensemble.samples if known == quantity]
         )
         groups.setdefault((one.arch.placement, one.arch.scaling, one.arch.depth), []).append(one)
+    require_alike([one.arch for one in shown], ("depth", *OF_WIDTH))
     at = None if layer is None else min(_layer(one, quantity, layer) for one in shown)
     with paper():
         axes = new_axes() if ax is None else ax
@@ -150,7 +152,7 @@ def _point(
     x, points = beside * one.arch.depth / one.arch.width, len(logs)
     hollow = Look(replace(look.style, hollow=True), "_typical")
     for (center, error), shown, side in ((log_mean(logs), look, PAIR), (mean(logs), hollow, 1 / PAIR)):
-        ratio, half = np.exp(center - theory), stdtrit(points - 1, (1 + INTERVAL) / 2) * error
+        ratio, half = np.exp(center - theory), quantile(points) * error
         errors: Array = np.stack([ratio * -np.expm1(-half), ratio * np.expm1(half)])
         draw_points(ax, [x * side], ratio, errors, shown)
 

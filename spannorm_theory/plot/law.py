@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,14 +13,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..base import arguments
-from ..base.errors import InputError
+from ..base.callables import calling
+from ..base.errors import InputError, shown
 from ..base.quantities import INPUT, QUANTITIES, Array
+from ..spec.architecture import Architecture
+from ..spec.arguments import architecture
+from .alike import require_alike
 from .canvas.marks import placement_label, placement_style
 from .canvas.names import fits_at_ends, name_ends
 from .canvas.paper import new_figure, paper, venue
 from .canvas.scales import FLOAT_RANGE, Ordinate, dress_value_axis
 from .canvas.series import Look, columns_that_fit, draw_line, draw_points, handle, meaning
-from .curves import Tables, interval, join
+from .curves import Drawn, Tables, interval, join, listed, require_one
+
+#: what laws are, in messages
+LAWS = "a mapping of placements to laws of the atlas, st.atlas(...).cells[i].found['gradient'].trend"
+
+#: a law's text that can be set as a formula
+FORMULA = re.compile(r"(?:[-+.\d()/* ]|L|e|ln|\^(?=\(?-?[.\d]))+")
 
 #: depth from which a law in ln ln L is a number
 LEAST = 2
@@ -51,7 +61,8 @@ def against_law(
         the figure.
 
     Raises:
-        InputError: another quantity, a single depth, or a placement without a law.
+        InputError: another quantity, a single depth, stacks of one placement that differ in more than depth,
+            or a placement without a law, or with one that is no number at some depth.
 
     Example:
         >>> import spannorm_theory as st
@@ -62,12 +73,17 @@ def against_law(
         2
     """
     quantity = arguments.choice("quantity of a law", quantity, ("variance", "grad_variance"))
-    if not isinstance(laws, Mapping) or not all(hasattr(law, "log_at") for law in laws.values()):
-        raise InputError(f"laws map placements to laws of the atlas, got {arguments.described(laws)}")
-    found = _ends(join(tables), quantity)
+    if not isinstance(laws, Mapping):
+        raise InputError(f"laws must be {LAWS}, got {arguments.described(laws)}")
+    parts = listed(tables)
+    require_alike(_architectures(parts), ("depth",))
+    found = _ends(join(parts), quantity)
     missing = sorted(set(found) - set(laws))
     if missing:
         raise InputError(f"there is no law of {', '.join(missing)}; pass one of each placement that is drawn")
+    for name in found:
+        if not callable(getattr(laws[name], "log_at", None)) or isinstance(laws[name], type):
+            raise InputError(f"laws must be {LAWS}, got {shown(laws[name])} of {name}")
     alone = [name for name, rows in found.items() if rows["depth"].nunique() < 2]
     if alone:
         raise InputError(f"a law in depth needs several depths; {', '.join(alone)} has one")
@@ -86,7 +102,8 @@ def against_law(
         for name, rows in found.items():
             look = Look(placement_style(name), placement_label(name))
             last = _draw(plain, divided, rows, laws[name], look)
-            looks.append(Look(look.style, f"{look.label}, {formula(laws[name])}"))
+            named = [look.label, *filter(None, [formula(laws[name])])]
+            looks.append(Look(look.style, ", ".join(named)))
             ends.append(last)
         symbol, place = QUANTITIES[quantity].latex, "0" if quantity == "grad_variance" else "L"
         plain.set_ylabel(f"{QUANTITIES[quantity].label} ${symbol}_{place}$")
@@ -102,11 +119,22 @@ def against_law(
     return figure
 
 
+def _architectures(parts: Sequence[Drawn]) -> Iterator[Architecture]:
+    """Those that are known of what is drawn: tables name placement, rule and sizes alone."""
+    for part in parts:
+        if isinstance(part, (Architecture, str)):
+            yield architecture(part)
+        elif isinstance(found := getattr(part, "arch", None), Architecture):
+            yield found
+
+
 def formula(law: Law) -> str:
-    """The shape of a law, without its constant, as text of a figure."""
+    """The shape of a law, without its constant, as text of a figure; empty where its text is no formula."""
     text = re.sub(r"^[-+.\de]+ (?=\S)", "", str(law))
     if re.fullmatch(r"[-+.\de]+|constant", text):
         return "constant"
+    if not FORMULA.fullmatch(text):
+        return ""  # of a law that is written in another way
     text = re.sub(r"\^\(([^)]*)\)", r"^{\1}", text)
     text = re.sub(r"\^(-?[.\d]+)", r"^{\1}", text).replace("ln", r"\ln ")
     return rf"$\propto {text}$"
@@ -135,7 +163,9 @@ def _of_one(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.sort_values("depth", kind="stable")
     deepest = rows[rows["depth"] == rows["depth"].max()]
     largest = deepest["log_theory"].fillna(deepest["log_estimate"]).idxmax()
-    return rows[rows["stream"] == str(rows["stream"][largest])]
+    own = rows[rows["stream"] == str(rows["stream"][largest])]
+    require_one(own, f"{own['quantity'].iloc[0]} of {own['placement'].iloc[0]}", "depth")
+    return own
 
 
 def _draw(plain: Axes, divided: Axes, rows: pd.DataFrame, law: Law, look: Look) -> tuple[float, float]:
@@ -144,10 +174,10 @@ def _draw(plain: Axes, divided: Axes, rows: pd.DataFrame, law: Law, look: Look) 
     known = theory if len(theory) else rows[np.isfinite(rows["log_estimate"])]
     column = "log_theory" if len(theory) else "log_estimate"
     depth, logs = known["depth"].to_numpy(dtype=float), known[column].to_numpy(dtype=float)
-    shift = logs[-1] - law.log_at(depth[-1])
+    shift = logs[-1] - _log_at(law, depth[-1:], look.label)[0]
 
     def over(x: Array) -> Array:
-        return np.array([law.log_at(L) + shift for L in x])
+        return np.asarray(_log_at(law, x, look.label) + shift)
 
     measured = rows[np.isfinite(rows["log_estimate"])]
     x = measured["depth"].to_numpy(dtype=float)
@@ -164,6 +194,21 @@ def _draw(plain: Axes, divided: Axes, rows: pd.DataFrame, law: Law, look: Look) 
     (drawn,) = plain.plot(depth, _exp(over(depth)), **line, zorder=2.5, label="_law")
     drawn.set_gid("law")
     return float(depth[-1]), float(_exp(logs)[-1])
+
+
+def _log_at(law: Law, depths: Array, name: str) -> Array:
+    """ln f at some depths.
+
+    Raises:
+        InputError: the law fails, or is no number there.
+    """
+    with calling(law.log_at, f"the law of {name}"):
+        logs = np.array([float(law.log_at(L)) for L in depths])
+    if not np.isfinite(logs).all():
+        raise InputError(
+            f"the law of {name} is {logs[~np.isfinite(logs)][0]} at some depth; expected a number"
+        )
+    return logs
 
 
 def _exp(logs: Array) -> Array:

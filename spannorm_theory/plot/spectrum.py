@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -75,6 +77,9 @@ def spectrum(
             curve = rows[rows["layer"] == layer].sort_values("index")
             look = Look(layer_style(at, len(layers)), f"$l={layer}$")
             handles.append(_draw(axes, curve, look))
+        told = rows.groupby("layer")[["theory", "estimate"]].count()
+        if declined := [layer for layer in layers if not told["theory"][layer] and told["estimate"][layer]]:
+            _say_declined(axes, declined)
         axes.set_xlim(left=min(1, axes.get_xlim()[1]) - 0.03 * float(rows["index"].max()))
         last = int(rows["index"].max())
         axes.set_xticks(
@@ -95,18 +100,16 @@ def _draw(ax: Axes, curve: pd.DataFrame, look: Look) -> Line2D:
         points = curve.iloc[np.union1d(thin(len(curve), look.style.order), [0])]
         half = interval(points["se"], points["networks"])
         draw_points(ax, points["index"], points["estimate"], half, look, named=not known)
-        if not known:
-            _say_declined(ax, points.iloc[len(points) // 2], look)
     return handle(look, known, measured)
 
 
-def _say_declined(ax: Axes, point: pd.Series, look: Look) -> None:
-    """Write at points without a line that the theory declines the layer."""
-    ax.annotate(
-        f"no theory at {look.label}",
-        (point["index"], point["estimate"]),
-        xytext=(4, 5),
-        textcoords="offset points",
-        color=look.style.colour,
+def _say_declined(ax: Axes, layers: Sequence[int]) -> None:
+    """Write which layers have points alone, where no curve is: singular values fall."""
+    ax.text(
+        0.04,
+        0.04,
+        f"no theory at $l={', '.join(map(str, layers))}$",
+        transform=ax.transAxes,
+        color="0.35",
         fontsize=mpl.rcParams["xtick.labelsize"],
     )

@@ -16,7 +16,7 @@ from ..layers.shown_positions import shown_positions
 from ..spec.architecture import Architecture
 from ..spec.arguments import architecture
 from .exchangeable import predict_pair
-from .positions import carries, declined, predict_positions
+from .positions import carries, declined, predict_positions, sampled_seconds
 from .prediction import Prediction
 from .room import fits, require_predictable
 from .sampled import predict_gram
@@ -30,18 +30,23 @@ THEORIES: dict[str, Callable[[Architecture, bool], Prediction]] = {
 
 Profiles = dict[Key, Array]
 
-#: tokens up to which heads are sampled where tokens are unlike: their Grams have spectra, and take a tenth of
-#: a second a block at the most
-SAMPLED = 64
+#: tokens and blocks up to which heads are sampled where tokens are unlike: their Grams have spectra, and take
+#: up to a quarter of a second a block
+SAMPLED, BLOCKS = 64, 32
+
+#: processor seconds that sampled heads may take unasked, in place of positions that do not carry a stack
+PATIENCE = 10.0
 
 
 def fitting(arch: Architecture) -> str:
     """The name of the theory that fits an architecture: "pair" where tokens are alike, and so are steps of
-    one sequence; else "sampled" for up to ``SAMPLED`` tokens, and beyond the one that there is of few."""
+    one sequence; else "sampled" for up to ``SAMPLED`` tokens and ``BLOCKS`` blocks, or where there is no
+    other, and beyond "positions"."""
     few = arch.tokens <= SAMPLED
     if arch.exchangeable and not (arch.crossed and few):
         return "pair"
-    return "sampled" if few or declined(arch) else "positions"
+    quick = few and (arch.depth <= BLOCKS or arch.exchangeable)
+    return "sampled" if quick or declined(arch) else "positions"
 
 
 def predict_profiles(arch: Architecture, theory: str = "auto", progress: bool = False) -> Prediction:
@@ -50,15 +55,16 @@ def predict_profiles(arch: Architecture, theory: str = "auto", progress: bool = 
 
     Raises:
         UnknownNameError: there is no such theory.
-        AssumptionError: the architecture is outside its assumptions, or left float64's range.
+        AssumptionError: the architecture is outside its assumptions, or left float64's range; or "auto" finds
+            that positions do not carry it, and that sampled heads take longer than ``PATIENCE``.
     """
     if arguments.choice("theory", theory, ("auto", *THEORIES)) == "auto":
         theory = fitting(arch)
         try:
             return _of(arch, theory, progress)
-        except PositionsError:  # logits, or a window, that a grid does not carry
+        except PositionsError:  # logits, a window or a depth that a grid does not carry
             theory = "sampled"
-            if not fits(arch, theory):
+            if not fits(arch, theory) or sampled_seconds(arch) > PATIENCE:
                 raise
     return _of(arch, theory, progress)
 
@@ -83,8 +89,8 @@ def predict(
         arch: an architecture, or its text form.
         theory: "pair", for tokens that are alike; "positions", for a causal mask over any number of tokens;
             "sampled", for any mask over few, which samples attention heads; "auto" takes "pair" where it
-            holds, then "sampled" up to 64 tokens, then "positions" unless
-            that declines.
+            holds, then "sampled" up to 64 tokens and 32 blocks, then "positions"; where those do not hold,
+            "sampled" if that takes seconds, and else the message says how long.
         by: "position" for the second moments of streams and gradients at single positions; None for averages
             over tokens.
         positions: those to show, from 1; None for some that show all.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 from sympy import Eq, Expr, collect, count_ops, expand, factor
@@ -109,8 +110,57 @@ def _moment(step: Step, i: int, j: int) -> Expr:
     return symbols.stream_moment(symbols.variance, i, j, len(step.trace.streams))
 
 
+def of_step(step: Step) -> tuple[list[Eq], list[Eq]]:
+    """Forward and backward equations of a block as they are shown: staged for several streams."""
+    if len(step.trace.streams) > 1:
+        return staged(step)
+    q, gamma = symbols.variance, symbols.grad_variance
+    forward = Eq(symbols.after(q), step.forward[0, 0], evaluate=False)
+    before = step.backward[0, 0].subs(gamma, symbols.after(gamma))
+    return [forward], [Eq(gamma, before, evaluate=False)]
+
+
 def equations(recurrence: Recurrence) -> tuple[list[Eq], list[Eq]]:
-    """Forward and backward equations as they are shown: staged for several streams."""
-    if len(recurrence.block.trace.streams) > 1:
-        return staged(recurrence.block)
-    return recurrence.forward, recurrence.backward
+    """Forward and backward equations of a block in the middle of the stack, as they are shown."""
+    return of_step(recurrence.block)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Blocks that are wired alike.
+
+    Attributes:
+        blocks: which, in words.
+        forward, backward: their equations.
+    """
+
+    blocks: str
+    forward: list[Eq]
+    backward: list[Eq]
+
+
+def stages(recurrence: Recurrence) -> list[Stage]:
+    """Every kind of block of a stack, in the order in which a signal meets them."""
+    found: list[tuple[str, Step]] = []
+    turns = recurrence.turns if len(recurrence.turns) > 1 else (recurrence.block,)
+    if recurrence.before is not None:
+        found.append((f"the first {recurrence.start} blocks", recurrence.before.block))
+        found.append(("the blocks behind them", recurrence.block))
+    elif len(turns) > 1:
+        count = len(turns)
+        found += [(f"blocks {turn}, {turn + count}, ...", step) for turn, step in enumerate(turns)]
+    elif str(recurrence.first.trace) != str(recurrence.block.trace):
+        found += [("first block", recurrence.first), ("every other block", recurrence.block)]
+    else:
+        found.append(("one block", recurrence.block))
+    return [Stage(blocks, *of_step(step)) for blocks, step in found]
+
+
+def readout(recurrence: Recurrence) -> list[Eq]:
+    """Gradients behind the last block, for one of second moment 1 at the model's output."""
+    step = recurrence.readout
+    count, gamma = len(step.trace.streams), symbols.grad_variance
+    return [
+        Eq(symbols.stream_moment(gamma, *pair, count), after.subs(step.gradient(0, 0), 1), evaluate=False)
+        for pair, after in step.backward.items()
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html import escape, unescape
 from typing import Any
 
@@ -168,6 +169,11 @@ def equation(eq: Eq) -> Markup:
     return display(markup(eq.lhs), "=", markup(eq.rhs))
 
 
+def inline_equation(eq: Eq) -> Markup:
+    """An equation inside a line of text, with fractions as tall as on a line of their own."""
+    return Markup(f'<math displaystyle="true"><mrow>{markup(eq.lhs)}<mo>=</mo>{markup(eq.rhs)}</mrow></math>')
+
+
 _AT_EMBEDDING = "<msub><mi>γ</mi><mn>0</mn></msub>"
 
 
@@ -209,8 +215,9 @@ def theta(law: Growth) -> Markup:
     return Markup(f"<math><mi>Θ</mi><mo>(</mo>{markup(named(law.shape)[0])}<mo>)</mo></math>")
 
 
-def law_equation(name: str, law: Growth) -> Markup:
-    """A law with its constant, on a line of its own, and the matrices of eigenvalues in it on others."""
+def law_equation(names: Sequence[str], law: Growth) -> Markup:
+    """A law of one or several quantities with its constant, on a line of its own, and the matrices of
+    eigenvalues in it on others."""
     (shape, eigenvalues), constant = named(law.shape), law.prefactor
     if shape == 1:
         right = markup(constant)
@@ -220,7 +227,9 @@ def law_equation(name: str, law: Growth) -> Markup:
         front = markup(constant)
         front = f"<mrow><mo>(</mo>{front}<mo>)</mo></mrow>" if isinstance(constant, Add) else front
         right = f"<mrow>{front}<mo>·</mo>{markup(shape)}</mrow>"
-    lines = [display(quantity(name, "L"), "→" if shape == 1 else "∼", right)]
+    lines = [
+        display("<mo>=</mo>".join(quantity(name, "L") for name in names), "→" if shape == 1 else "∼", right)
+    ]
     largest = "<msub><mi>λ</mi><mi>max</mi></msub>"
     for p, value in eigenvalues.items():
         lines.append(display(markup(p), "=", f"<mrow>{largest}{markup(value.matrix)}</mrow>"))

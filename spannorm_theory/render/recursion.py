@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from sympy import Expr, Symbol
+from sympy import Eq, Expr
 
 from ..asymptotics.growth import Growth
 from ..asymptotics.laws import laws
 from ..base import arguments
-from ..base.formulas import BALANCED, COLLAPSE, RATIO, WORDS, split, words
-from ..base.letters import LETTERS
+from ..base.formulas import words
 from ..base.registry import Results
 from ..base.symbols import latex
 from ..bounds.closed_forms import closed_bounds
@@ -22,7 +21,9 @@ from ..derivation.iteration import Iteration
 from ..derivation.recurrence import Recurrence
 from ..gaussian.activations import ACTIVATIONS
 from ..spec.arguments import placement as named
-from .equations import equations
+from . import mathml
+from .equations import equations, readout, stages
+from .recursion_latex import as_latex, once
 
 
 def derive(placement: str, scaling: str = "unit", *, activation: str | None = None) -> Recursion:
@@ -214,27 +215,38 @@ class Recursion(Recurrence):
         return as_text(self)
 
     def latex(self) -> str:
-        r"""All that is derived, as LaTeX.
+        r"""All that is derived, as LaTeX: the recursion of every kind of block and of the readout, closed
+        forms and laws, and what the letters in them mean.
 
         Returns:
-            ``align*`` environments, for a document with amsmath.
+            paragraphs with ``align*`` environments, for a document with amsmath.
 
         Example:
             >>> import spannorm_theory as st
-            >>> st.derive("pre-norm").latex().splitlines()[1]
+            >>> st.derive("pre-norm").latex().splitlines()[2]
             '\\begin{align*}'
         """
-        return as_latex(self)
+        return as_latex(self, self.asymptotics())
 
     def _repr_latex_(self) -> str:
-        forward, backward = equations(self)
-        rows = r" \\ ".join(rf"{latex(e.lhs)} &= {latex(e.rhs)}" for e in (*forward, *backward))
-        return rf"$\displaystyle \begin{{aligned}} {rows} \end{{aligned}}$"
+        rows = []
+        for stage in stages(self):
+            rows.append(rf"&\text{{{stage.blocks}:}}")
+            rows += [rf"{latex(e.lhs)} &= {latex(e.rhs)}" for e in (*stage.forward, *stage.backward)]
+        body = r" \\ ".join(rows)
+        return rf"$\displaystyle \begin{{aligned}} {body} \end{{aligned}}$"
+
+    def _repr_html_(self) -> str:
+        """MathML, which is read without a network, where LaTeX needs MathJax."""
+        parts = []
+        for stage in stages(self):
+            lines = (mathml.inline_equation(e) for e in (*stage.forward, *stage.backward))
+            parts.append(f"<p>{stage.blocks}:</p>" + "".join(f"<p>{line}</p>" for line in lines))
+        return "".join(parts)
 
 
 def as_text(recursion: Recursion) -> str:
     """Definition, recursion, closed forms, laws and identity gain as plain text."""
-    forward, backward = equations(recursion)
     closed = recursion.closed_form()
     lines = [f"{recursion.placement}, scaling {recursion.scaling}", f"block: {recursion.block.trace}"]
     if str(recursion.first.trace) != str(recursion.block.trace):
@@ -245,16 +257,21 @@ def as_text(recursion: Recursion) -> str:
         lines.append(f"feed-forward gains of {recursion.activation} at fan-in initialisation, by {method}")
     if any(branch.std for branch in recursion.block.trace.branches):
         lines.append("standard deviations that the rule states are taken with a hidden layer of 4d")
-    lines += ["", "forward, one block (a prime marks the moment after it):"]
-    lines += [f"  {e.lhs} = {e.rhs}" for e in forward]
-    lines += ["", "backward, one block:"]
-    lines += [f"  {e.lhs} = {e.rhs}" for e in backward]
+    for i, stage in enumerate(stages(recursion)):
+        prime = "" if i else " (a prime marks the moment after it)"
+        lines += ["", f"forward, {stage.blocks}{prime}:", *map(_line, stage.forward)]
+        lines += ["", f"backward, {stage.blocks}:", *map(_line, stage.backward)]
+    lines += ["", "behind the last block, for a gradient of 1 at the model's output:"]
+    lines += map(_line, readout(recursion))
     since = f" (from layer {closed.start} on)" if closed.start else ""
     lines += ["", f"closed forms{since}:"]
     lines += [f"  {words(name)} = {value}" for name, value in closed.found.items()]
     lines += [f"  {words(name)}: none; {reason}" for name, reason in closed.missing.items()]
     lines += ["", "large depth:"]
-    lines += [f"  {words(name, 'L')}: {law}" for name, law in recursion.asymptotics().items()]
+    lines += [
+        f"  {' = '.join(words(name, 'L') for name in names)}: {law}"
+        for names, law in once(recursion.asymptotics())
+    ]
     bounds = recursion.bounds()
     if bounds:
         lines += ["", "bounds, for attention gains anywhere in [0, sigma_a^2] and [0, omega_a^2]:"]
@@ -267,59 +284,12 @@ def as_text(recursion: Recursion) -> str:
     return re.sub(r"\bgamma\(", "Gamma(", "\n".join(lines))
 
 
+def _line(e: Eq) -> str:
+    return f"  {e.lhs} = {e.rhs}"
+
+
 def _gamma_functions(lines: Sequence[str]) -> list[str]:
     """A line that tells the Gamma function from the gradient's moment, where there is one."""
     if not any(re.search(r"\bgamma\(", line) for line in lines):
         return []
     return ["Gamma(x) is the Gamma function, gamma the second moment of the loss gradient."]
-
-
-def as_latex(recursion: Recursion) -> str:
-    """The recursion, closed forms and laws as LaTeX ``align*`` environments, and what their letters mean."""
-    forward, backward = equations(recursion)
-    closed = recursion.closed_form()
-    parts = [f"% {recursion.placement}, scaling {recursion.scaling}"]
-    parts.append(_align([(latex(e.lhs), latex(e.rhs)) for e in (*forward, *backward)]))
-    if closed.found:
-        parts.append(_align([(_quantity(name), latex(value)) for name, value in closed.found.items()]))
-    found = recursion.asymptotics().items()
-    known = [(_quantity(name, "L"), law.latex()) for name, law in found if isinstance(law, Growth)]
-    if known:
-        parts.append(_align(known, relation=r"\sim"))
-    laws_shown = [law.shape * law.prefactor for _, law in found if isinstance(law, Growth)]
-    parts.append(
-        _where([e.lhs - e.rhs for e in (*forward, *backward)] + [*closed.found.values(), *laws_shown])
-    )
-    return "\n".join(parts)
-
-
-def _where(formulas: Sequence[Expr]) -> str:
-    """One sentence with the meaning of each letter that occurs."""
-    names = {symbol.name for formula in formulas for symbol in formula.free_symbols}
-    found = names | {name.partition("_")[0] for name in names}  # q of q_01, the moment of two streams
-    letters = (letter for group in LETTERS.values() for letter in group)
-    named = [x for x in letters if isinstance(x.written, Symbol) and x.written.name in found]
-    meanings = "; ".join(f"${letter.latex}$: {letter.meaning}" for letter in named)
-    return (
-        rf"\noindent {meanings}; $\rho$: cosine of two tokens. A prime marks a moment behind the block, an "
-        "index the layer or the streams."
-    )
-
-
-def _align(rows: list[tuple[str, str]], relation: str = "=") -> str:
-    body = " \\\\\n".join(f"  {left} &{relation} {right}" for left, right in rows)
-    return "\\begin{align*}\n" + body + "\n\\end{align*}"
-
-
-def _quantity(name: str, at: str = "l") -> str:
-    """A formula's name in LaTeX: symbols as maths, words as text."""
-    stem, index = split(name)
-    if stem == COLLAPSE:
-        return r"(1 - \rho_L)/(1 - \rho_0)" + (rf"\text{{ of stream {index}}}" if index else "")
-    if name == BALANCED:
-        return r"\gamma_0 \text{ at } \omega = \sigma"
-    if name == RATIO:
-        return r"\gamma_0/\gamma_L"
-    if stem in WORDS:
-        return rf"\text{{{WORDS[stem]}}}" + (f"_{{{index}}}" if index else "")
-    return rf"{stem}_{{{index + ',' if index else ''}{at}}}"

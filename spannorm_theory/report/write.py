@@ -20,7 +20,6 @@ from ..placement_pages.cells import Cell, architectures, compute
 from ..placement_pages.page import Subject
 from ..placement_pages.page import page as placement_page
 from ..placement_pages.pictures import slug
-from ..plot.canvas.paper import venue
 from ..plot.canvas.picture import Picture
 from . import experts, page, phases
 from .figures import comparisons
@@ -31,6 +30,8 @@ from .tables import record, write_tables
 #: networks of each architecture, as many as decide for two streams of 48 blocks: with 32 k would be above 6
 NETWORKS = 40
 RECORD = "report.json"
+#: inches of the figure of the ranking, which a phone shows whole
+RANKING = 4.8
 #: the store of the phase diagrams, inside the report's folder
 STORE = "sweeps"
 
@@ -137,7 +138,7 @@ def _write_pages(
     shown = [cell for cell in cells if cell.arch.placement not in same]
     ranking = compare([cell.arch for cell in shown], laws=False, progress=False)
     caption = "The best of the ranking: squared gradient norm and token cosine against the block, in theory."
-    drawn = Picture.of(ranking.figure(width=venue().full), caption, figures, "ranking")
+    drawn = Picture.of(ranking.figure(width=RANKING), caption, figures, "ranking")
     write_file(folder / INDEX, page.index(cells, atlas.cells, ranking, drawn, same, seed, links))
     side_by_side = page.side_by_side(list(comparisons(shown, figures)), routed, planes, links)
     write_file(folder / FIGURES, side_by_side)

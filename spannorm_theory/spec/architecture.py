@@ -429,11 +429,19 @@ class Architecture(Matrices):
             >>> st.Architecture.parse("pre-norm gpt2 depth=24 mask=causal").depth
             24
         """
-        words = parse_fields(text)
-        return cls.from_dict({key: v if key in TEXTS else scalar(v) for key, v in words.items()})
+        return cls.from_dict(said_fields(text))
 
     @property
     def key(self) -> str:
         """A hash of the fields that are not their default, for caches and stores: it is the same in every
         process, and in later versions that have more fields."""
         return hashlib.sha256(repr(sorted(self._said.items())).encode()).hexdigest()[:16]
+
+
+def said_fields(text: str) -> dict[str, Any]:
+    """The fields that a text form says, by name, with their values.
+
+    Raises:
+        InputError: no text form of an architecture.
+    """
+    return {name: v if name in TEXTS else scalar(v) for name, v in parse_fields(text).items()}

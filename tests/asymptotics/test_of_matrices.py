@@ -57,7 +57,7 @@ class TestLargestEigenvalue:
         assert str(law) == written
         rows = r"\begin{matrix}- \sigma_{a}^{2} & 1\\\sigma_{f}^{2} & \omega_{a}^{2}\end{matrix}"
         assert law.latex() == rf"L^{{p}},\quad p = \lambda_{{\max}}\left[{rows}\right]"
-        assert law_equation("q", law).count("<mtr>") == 2
+        assert law_equation(["q"], law).count("<mtr>") == 2
         assert "mtr" not in theta(law)
 
 

@@ -37,11 +37,11 @@ def test_the_table_the_sentences_and_the_figure(
     (tmp_path / "other.py").write_text(REGISTERED)
     mine, other = f"{tmp_path / 'mine.py'}:my_norm", f"{tmp_path / 'other.py'}:mine"
     figure = tmp_path / "f.png"
-    names = ["pre-norm", f"{mine}@gpt2", other]
+    names = ["pre-norm ffn_ratio=2", f"{mine}@gpt2 ffn_ratio=2", other]
     assert main(["compare", *names, "--no-laws", "--figure", str(figure), *SMALL]) == 0
     text = capsys.readouterr().out
     assert text.startswith("candidate")
-    for name in ("pre-norm@unit", "my-norm@gpt2", "two-streams@unit"):
+    for name in ("pre-norm@unit ffn_ratio=2", "my-norm@gpt2 ffn_ratio=2", "two-streams@unit"):
         assert f"\n{name}: squared gradient" in text
     assert figure.stat().st_size > 10_000
 
@@ -63,7 +63,7 @@ def test_a_model_and_any_field(capsys: pytest.CaptureFixture[str]) -> None:
     fields = ["--like", "llama-3-8b", "--depth", "2", "--width", "64", "--heads", "4", "--kv-heads", "2"]
     assert main(["compare", "pre-norm", "--no-laws", "--json", "--quiet", *fields]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert (row["depth"], row["width"], row["theory"]) == (2, 64, "positions")
+    assert (row["depth"], row["width"], row["theory"]) == (2, 64, "sampled")
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,8 @@ def test_a_model_and_any_field(capsys: pytest.CaptureFixture[str]) -> None:
         (["pre-norm@gpt3"], "did you mean gpt2"),
         (["nowhere.py:f"], "of a file that exists"),
         (["nowhere.py"], "expected FILE.py:NAME"),
+        (["pre-norm,ffn_ratio=2"], "such as 'pre-norm gpt2 depth=24'"),
+        (["pre-norm@unit depht=5"], "did you mean depth"),
         (["pre-norm", "--sort", "los"], "did you mean loss"),
         (["pre-norm", "--figure", "f.gif"], ".pdf, .svg or .png"),
         (["pre-norm", "--like", "llama-3-8"], "did you mean llama-3-8b"),

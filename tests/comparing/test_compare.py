@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from math import inf, isnan, log, nan
 
@@ -12,8 +13,9 @@ import pytest
 import spannorm_theory as st
 from spannorm_theory.atlases.records import Found
 from spannorm_theory.atlases.trend import Trend
-from spannorm_theory.base.errors import InputError, UnknownNameError
+from spannorm_theory.base.errors import AssumptionError, InputError, UnknownNameError
 from spannorm_theory.comparing.laws import text_of
+from spannorm_theory.comparing.sorting import columns
 from spannorm_theory.comparing.words import number
 
 SIZE = {"depth": 24, "width": 64, "heads": 4, "tokens": 8}
@@ -67,6 +69,9 @@ def test_the_order_is_what_is_asked_for(found: st.Comparison) -> None:
     assert order("gradient") == sorted(names, key=lambda name: ratios[name])
     shares = dict(zip(names, found.table["branch_share"], strict=True))
     assert order("branch_share") == sorted(names, key=lambda name: -shares[name])
+    everything = st.compare(THREE[:1], networks=3, **{**SIZE, "depth": 3}).table
+    known = columns([st.Architecture("pre-norm", **SIZE)], laws=True, networks=True)
+    assert set(known) == set(everything.columns)  # and so all can be asked for
     ends = dict(zip(names, found.table["weight_ratio ffn.up"], strict=True))
     assert order("weight_ratio ffn.up") == sorted(names, key=lambda name: ends[name])
     assert [text.partition("@")[0] for text in found.sentences] == names
@@ -112,10 +117,59 @@ def test_a_model_gives_its_fields_rule_and_head() -> None:
     found = st.compare(["pre-norm", "post-norm@unit"], like="gpt2", laws=False, depth=2, tokens=8)
     assert set(found.table["candidate"]) == {"pre-norm@gpt2", "post-norm@unit"}
     assert set(found.table["width"]) == {768}
-    assert set(found.table["theory"]) == {"positions"}  # sampled heads would take longer
+    assert set(found.table["theory"]) == {"sampled"}
     trained = st.model("gpt2", depth=2, tokens=8, loss="cross-entropy").arch
     row = found.table[found.table["placement"] == "pre-norm"].iloc[0]
-    assert row["loss"] == pytest.approx(st.expected(trained)["loss"], rel=2e-3)
+    assert row["loss"] == pytest.approx(st.expected(trained)["loss"], rel=1e-12)
+
+
+def test_a_candidate_has_fields_of_its_own() -> None:
+    texts = ["pre-norm@unit depth=5", "pre-norm ffn_ratio=2", "post-norm unit ffn_width=96", "pre-norm"]
+    found = st.compare(texts, laws=False, sort_by="given", **SIZE)
+    assert [str(arch) for arch in found.architectures] == [
+        str(st.Architecture(name, "unit", **{**SIZE, **own}))
+        for name, own in (
+            ("pre-norm", {"depth": 5}),
+            ("pre-norm", {"ffn_ratio": 2}),
+            ("post-norm", {"ffn_width": 96}),
+            ("pre-norm", {}),
+        )
+    ]
+    assert found.table["candidate"].tolist() == [
+        "pre-norm@unit depth=5 ffn_ratio=4.0",
+        "pre-norm@unit depth=24 ffn_ratio=2",
+        "post-norm@unit ffn_width=96",
+        "pre-norm@unit depth=24 ffn_ratio=4.0",
+    ]
+    of_model = st.compare("pre-norm mask=none tokens=4", like="gpt2", laws=False, depth=2, tokens=8)
+    assert of_model.architectures[0] == st.model("gpt2", depth=2, tokens=4, mask="none").arch
+
+
+def test_the_theory_is_that_of_predict() -> None:
+    fields = {"depth": 2, "width": 256, "heads": 2, "tokens": 2048, "mask": "causal", "logit_variance": 100.0}
+    found = st.compare(["pre-norm", "post-norm qk_norm=True"], laws=False, sort_by="given", **fields)
+    refused = r"beyond those of the table.*theory='sampled' takes about"
+    with pytest.raises(AssumptionError, match=refused):
+        st.predict(st.Architecture("pre-norm", **fields))
+    assert re.search(refused, found.table["problem"][0])
+    assert found.sentences[0].startswith("pre-norm@unit: not predicted: ")
+    asked = st.compare("pre-norm", laws=False, theory="sampled", **{**fields, "tokens": 16})
+    assert asked.table["theory"].tolist() == ["sampled"]
+
+
+def test_a_small_embedding_is_said_with_its_numbers() -> None:
+    """The gradient at the embedding over that behind block 1, and that block's weights, of tables."""
+    arch = st.Architecture("pre-norm", **SIZE, input_variance=4e-4)
+    (said,) = st.compare(arch, laws=False).sentences
+    table = st.predict(arch.with_(loss="cross-entropy"))
+    variance = profile(table, "variance")
+    norms = table[table["quantity"] == "weight_grad_norm"]
+    total = st.expected(arch.with_(loss="cross-entropy"))["global_grad_norm"] ** 2
+    share = norms[norms["layer"] == 0]["value"].sum() / total
+    assert "the embedding (std 0.02) is small" in said
+    assert f"makes the stream {round(variance[1] / variance[0], -2):,.0f} times larger" in said
+    assert f"has {100 * share:.2g} % of the squared global gradient norm" in said
+    assert "std" not in st.compare(arch.with_(input_variance=1.0), laws=False).sentences[0]
 
 
 def test_candidates_that_share_a_placement_are_told_apart() -> None:
@@ -148,6 +202,10 @@ def test_what_is_not_predicted_is_said_and_comes_last() -> None:
         (lambda: st.compare("pre-norm", scaling="unit"), InputError, "leave scaling= out"),
         (lambda: st.compare("pre-norm", networks=2), InputError, "networks must be"),
         (lambda: st.compare([3]), InputError, "expected a candidate"),
+        (lambda: st.compare("pre-norm@"), InputError, "expected a candidate"),
+        (lambda: st.compare("pre-norm,ffn_ratio=2"), InputError, "such as 'pre-norm gpt2 depth=24'"),
+        (lambda: st.compare("pre-norm depht=2"), UnknownNameError, "did you mean depth"),
+        (lambda: st.compare("pre-norm", theory="position"), UnknownNameError, "did you mean positions"),
         (lambda: st.compare("pre-norm", like=3), InputError, "name of a model"),
     ],
 )
@@ -162,5 +220,5 @@ def test_every_logarithm_has_a_number() -> None:
 
 
 def test_a_model_that_no_candidate_takes_is_refused() -> None:
-    with pytest.raises(InputError, match="whole architectures"):
-        st.compare(["pre-norm unit depth=2"], like="gpt2")
+    with pytest.raises(InputError, match="candidates that are texts"):
+        st.compare([st.Architecture("pre-norm", depth=2)], like="gpt2")

@@ -27,8 +27,7 @@ def test_panels_hold_five_curves_of_the_first_candidates_each_with_its_name() ->
             rows = st.predict(arch)
             rows = rows[(rows["quantity"] == quantity) & (rows["stream"] == "0")].sort_values("layer")
             values = rows["value"].to_numpy()
-            expected = np.log10(values) if quantity == "grad_variance" else values
-            np.testing.assert_allclose(line.get_ydata(), expected, atol=1e-9)
+            np.testing.assert_allclose(line.get_ydata(), values, rtol=1e-9, atol=1e-9)
             assert line.get_color() == st.plot.placement_style(arch.placement).colour
 
 
@@ -40,11 +39,16 @@ def test_names_do_not_lie_on_each_other() -> None:
         assert all(above.y0 > below.y0 + 0.8 * below.height for below, above in pairwise(boxes))
 
 
-def test_networks_are_points_with_errors() -> None:
+def test_networks_are_points_with_95_percent_intervals() -> None:
     found = st.compare(["pre-norm"], networks=4, laws=False, **{**SIZE, "depth": 4})
     (points,) = [line for line in found.figure().axes[1].lines if line.get_gid() == "monte-carlo"]
     ensemble = st.simulate(found.architectures[0], networks=4, progress=False)
-    np.testing.assert_allclose(points.get_ydata(), ensemble.samples["0", "token_cosine"].mean(axis=0))
+    sample = ensemble.samples["0", "token_cosine"]
+    np.testing.assert_allclose(points.get_ydata(), sample.mean(axis=0))
+    (bars,) = [c for ax in found.figure().axes[1:] for c in ax.collections]
+    low, high = np.array([segment[:, 1] for segment in bars.get_segments()]).T
+    student = 3.1824  # of three degrees of freedom, at 97.5 %
+    np.testing.assert_allclose((high - low) / 2, student * sample.std(axis=0, ddof=1) / 2, rtol=1e-4)
     assert "4 networks" in found.figure().axes[0].get_title(loc="left")
 
 

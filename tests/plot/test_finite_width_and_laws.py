@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,6 +113,41 @@ def test_a_law_is_named_with_its_exponent_and_has_a_key() -> None:
         against_law("pre-norm unit depth=2", "variance", LAWS)
     with pytest.raises(InputError, match="not in tokens"):
         against_law(["pre-norm unit depth=2 tokens=8", "pre-norm unit depth=4"], "variance", LAWS)
+
+
+@pytest.mark.parametrize(
+    ("law", "message"),
+    [
+        (lambda L: 1 / 0, "the law of PreNorm failed: ZeroDivisionError"),
+        (lambda L: float("nan"), "the law of PreNorm is nan at some depth"),
+        (lambda L: "L", "the law of PreNorm failed: ValueError"),
+        (None, "laws must be a mapping of placements to laws of the atlas.*got None of pre-norm"),
+    ],
+)
+def test_an_odd_law_is_named(law: Any, message: str) -> None:
+    archs = [f"pre-norm unit depth={depth} width=32 heads=2 tokens=8" for depth in (2, 4)]
+    laws = {"pre-norm": None if law is None else SimpleNamespace(log_at=law)}
+    with pytest.raises(InputError, match=message):
+        against_law(archs, "variance", laws)  # type: ignore[arg-type]
+
+
+def test_a_law_whose_text_is_no_formula_has_none() -> None:
+    archs = [f"pre-norm unit depth={depth} width=32 heads=2 tokens=8" for depth in (2, 4)]
+    figure = against_law(archs, "variance", {"pre-norm": SimpleNamespace(log_at=np.log)})
+    assert [text.get_text() for text in figure.axes[0].texts if text.get_gid() == "name"] == ["PreNorm"]
+
+
+def test_curves_join_no_networks_that_differ_in_another_field(verified: list[Verification]) -> None:
+    law = {"pre-norm": Power(1.0)}
+    one, other = (f"pre-norm unit depth={depth} width=32 heads=2 tokens=8" for depth in (2, 4))
+    with pytest.raises(InputError, match=r"not in activation, as those of pre-norm \(gelu and relu\)"):
+        against_law([one, f"{other} activation=relu"], "variance", law)
+    tables = [predict(text) for text in (one, other, f"{other} activation=relu")]  # which do not say fields
+    with pytest.raises(InputError, match="several grad_variance of pre-norm that differ in a field"):
+        against_law(tables, "grad_variance", law)
+    masked = verify(verified[1].arch.with_(activation="relu"), networks=12, progress=False)
+    with pytest.raises(InputError, match="depth and width alone, and not in activation"):
+        finite_width([verified[0], masked])
 
 
 LAWS = {"pre-norm": Power(1.0), "span-norm": Power(0.25)}

@@ -139,7 +139,7 @@ def test_layers_that_the_theory_declines_are_named_like_the_others() -> None:
     assert declined
     layers = [f"$l={layer}$" for layer in (0, 3, 12)]
     assert [text.get_text() for text in ax.get_legend().texts] == layers
-    assert [text.get_text() for text in ax.texts] == [f"no theory at $l={layer}$" for layer in declined]
+    assert [text.get_text() for text in ax.texts] == [f"no theory at $l={', '.join(map(str, declined))}$"]
     figure = panels({"PostNorm": lambda ax: spectrum(table, ax=ax, names=False)})
     assert [text.get_text() for text in figure.legends[0].texts] == layers
 

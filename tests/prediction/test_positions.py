@@ -148,6 +148,8 @@ def test_the_theory_is_picked_by_tokens_and_can_be_asked_for() -> None:
     assert fitting(CAUSAL.with_(mask="none")) == "pair"
     assert fitting(CAUSAL) == "sampled"
     assert fitting(CAUSAL.with_(tokens=65)) == "positions"
+    assert fitting(CAUSAL.with_(depth=33)) == "positions"
+    assert fitting(CAUSAL.with_(depth=33, sinks=True)) == "sampled"
     assert fitting(CAUSAL.with_(tokens=65, attention_dropout=0.1)) == "sampled"
     assert set(predict(CAUSAL, theory="positions")["theory"]) == {"positions"}
     with pytest.raises(UnknownNameError, match="did you mean positions"):
@@ -162,6 +164,8 @@ def test_what_positions_cannot_carry_is_refused_with_the_time_of_the_sampled_ans
         predict_positions(CAUSAL.with_(attention_dropout=0.1))
     with pytest.raises(AssumptionError, match="beyond those of the table"):
         predict_positions(CAUSAL.with_(logit_variance=100.0))
+    with pytest.raises(PositionsError, match="theory='sampled' takes about 44 s"):
+        predict_profiles(CAUSAL.with_(tokens=512, logit_variance=100.0))  # too long to be taken unasked
     long = CAUSAL.with_(tokens=10**5)
     for theory in ("positions", "auto"):  # of which sampled heads would take too much memory
         with pytest.raises(AssumptionError, match=r"a window of 64 .*; use tokens=1562, or window=4096$"):
