@@ -33,6 +33,8 @@ _HOME = {
     "FixedPoint": "prediction.fixed_points",
     "simulate": "montecarlo.ensemble",
     "Ensemble": "montecarlo.ensemble",
+    "module": "modules.module",
+    "Transformer": "modules.transformer",
     "verify": "verification.verification",
     "Verification": "verification.outcome",
     "spectra": "verification.spectra",
@@ -96,6 +98,8 @@ if TYPE_CHECKING:
     from .models.reader import from_config as from_config
     from .models.registry import model as model
     from .models.registry import published as published
+    from .modules.module import module as module
+    from .modules.transformer import Transformer as Transformer
     from .moments.reductions import reduces_to as reduces_to
     from .montecarlo.ensemble import Ensemble as Ensemble
     from .montecarlo.ensemble import simulate as simulate
