@@ -24,6 +24,7 @@ import numpy as np
 from ..gaussian.closed_forms import Array
 from .attention_heads import Gains, SampledHeads, token_scales
 from .latents import down
+from .matrix_grams import MatrixGrams, Reads
 from .rotary import rotated
 from .softmax_gradients import (
     diagonal,
@@ -86,14 +87,28 @@ class SampledAttention(SampledHeads):
         random: np.random.Generator | None = None,
         pairs: Array | float = 1.0,
     ) -> tuple[Array, dict[str, float]]:
-        """Gradient Gram at the branch input, and E |dLoss/dW|_F^2 of each matrix.
+        """Gradient Gram at the branch input, and E |dLoss/dW|_F^2 of each matrix, for the weight ``pairs`` of
+        each entry of a Gram; other arguments as in :meth:`backward_grams`."""
+        stream, reads = self.backward_grams(gram, output, grad, gains, noise, pair_variance, random)
+        return stream, {name: x.squared(pairs) for name, x in reads.items()}
+
+    def backward_grams(
+        self,
+        gram: Array,
+        output: Array,
+        grad: Array,
+        gains: Gains,
+        noise: Array,
+        pair_variance: float,
+        random: np.random.Generator | None = None,
+    ) -> tuple[Array, Reads]:
+        """Gradient Gram at the branch input, and the Grams on both sides of each matrix.
 
         Args:
             gram, output: token Grams of the branch input and output.
             grad: token Gram of the gradient at the branch output.
             pair_variance: V (T9.1), at least 1/d.
             random: source of the draws of values and gradients under rotary embedding; else it is not used.
-            pairs: weight of each entry of a Gram in squared gradients of matrices.
         """
         plain, queries, keys, weights = self.draw(gram, gains, noise)
         # rows that are one maximum have no Jacobian; the expansions would leave their rounding errors
@@ -120,33 +135,36 @@ class SampledAttention(SampledHeads):
                 taken = 1 - np.square(1 - self.share(name, gram, gains))
                 rest = taken * (found.diagonal() / m - along) / (1 - taken / m)
                 at_output[name] = found + np.diag(rest)
-        norms: dict[str, float] = {}
+        reads: Reads = {}
         twice = gain * g * self._read_twice(a, values, queries, gram, gains)
         stream = np.zeros_like(gram)
 
-        def squared(name: str, read: Array, v: float) -> float:
+        def matrix(name: str, read: Array, back: Array | float, v: float) -> MatrixGrams:
             # gradients at keys have no token mean, unless each is turned by an angle of its own
-            seen = self._grams_seen(read) if name == "key" and self.rotary is None else read
-            more = v * twice if name == "key" else 0.0
-            return self.width**2 * float((pairs * (seen * at_output[name] + more)).sum())
+            seen = back * read
+            seen = self._grams_seen(seen) if name == "key" and self.rotary is None else seen
+            product = seen * at_output[name] + (v * twice if name == "key" else 0.0)
+            return MatrixGrams(self.width**2, read, back * at_output[name], product)
 
         for name, found in at_output.items():
             own, back = gains[f"attn.{name}"], self.before_norm(name, gram, gains)
             stream += own * back * found
-            norm = squared(name, back * gram, pair_variance)
+            grams = matrix(name, gram, back, pair_variance)
             if self.latents.of(name) is not None:
-                norms[down(name)] = norms.get(down(name), 0.0) + own / gains[down(name)] * norm
+                through = grams.scaled(own / gains[down(name)])
+                reads[down(name)] = reads[down(name)] + through if down(name) in reads else through
                 v = pair_variance + self.latents.fresh(name)
-                norm = self.latents.share(name, self.width) * squared(name, self.read(name, gram), v)
-            norms[f"attn.{name}"] = norm
+                grams = matrix(name, self.read(name, gram), 1.0, v)
+                grams = grams.scaled(self.latents.share(name, self.width))
+            reads[f"attn.{name}"] = grams
         # a projection that starts at zero has a gradient, but no output to tell what it reads
         read = (
             output / gains["attn.output"]
             if gains["attn.output"]
             else self._normed(gain * self._mixed(plain, weights, gram, gains))
         )
-        norms["attn.output"] = self.breadth * self.width**2 * float((pairs * read * grad).sum())
-        return _symmetric(stream), norms
+        reads["attn.output"] = MatrixGrams(self.breadth * self.width**2, read, grad, read * grad)
+        return _symmetric(stream), reads
 
     @property
     def _alone(self) -> float:

@@ -1,0 +1,151 @@
+r"""Change of a branch's output: of its own matrices' steps, and of what its input moves by (T17.7 to T17.9).
+
+At every place of a network the change of its value is linear in the gradient g there up to noise that has
+nothing to do with it,
+
+    Delta = -(K g + w),    K a matrix of tokens,    W the Gram of w per coordinate.
+
+A Gaussian matrix of gain s keeps K and the whole second moment T = K Gamma K^T + W, the latter as noise, as
+its gradient came through its own transpose:
+
+    K' = s K + K_own,    W' = s T + W_own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..gaussian.closed_forms import Array
+from ..layers.attention_gram import SampledAttention
+from ..layers.attention_heads import token_scales
+from ..layers.softmax_gradients import mean_rows, second_moments, tokens_centred, transposed
+from .hidden_units import HiddenUnits, UnitSteps
+from .matrix_steps import MatrixStep
+
+Gains = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a value moves by.
+
+    Attributes:
+        linear: K, (tokens, tokens).
+        noise: W.
+    """
+
+    linear: Array
+    noise: Array
+
+    @classmethod
+    def none(cls, tokens: int) -> Change:
+        """No change."""
+        return cls(np.zeros((tokens, tokens)), np.zeros((tokens, tokens)))
+
+    def total(self, grad: Array) -> Array:
+        """T for the Gram of the gradient there."""
+        return np.asarray(self.linear @ grad @ self.linear.T + self.noise)
+
+    def scaled(self, factor: Array) -> Change:
+        """The change behind, or in front of, a factor of each token."""
+        both = np.outer(factor, factor)
+        return Change(both * self.linear, both * self.noise)
+
+
+def own(step: MatrixStep, grad: Array, rate: float) -> Change:
+    """The change by a matrix's own step."""
+    noise = step.square - step.linear @ grad @ step.linear.T
+    return Change(rate * step.linear, rate**2 * noise)
+
+
+def behind(gain: float, change: Change, total: Array, matrix: Change) -> Change:
+    """The change behind a matrix, ``total`` being that of what it reads."""
+    return Change(gain * change.linear + matrix.linear, gain * total + matrix.noise)
+
+
+def through_units(
+    units: HiddenUnits,
+    behind_units: Array,
+    entering: Mapping[str, Change],
+    steps: Mapping[str, UnitSteps],
+    grads: Mapping[str, Array],
+    rates: Mapping[str, float],
+) -> tuple[Change, Array]:
+    """The change of hidden units, and its second moment.
+
+    Args:
+        behind_units: Gamma_r, of the gradient at the units.
+        entering: changes at the pre-activations that their matrices' input brings, by matrix.
+        steps, grads, rates: of each matrix its step, gradient Gram and learning rate.
+    """
+    count, n = units.rows.shape
+    moved, noise = np.zeros((count, n, n)), np.zeros((n, n))
+    for name, slopes in units.slopes.items():
+        step, rate, change = steps[name], rates[name], entering[name]
+        kernel = change.linear + rate * step.factors[:, None, None] * step.mean.linear
+        moved += slopes[:, :, None] * kernel * slopes[:, None, :]
+        both = slopes.T @ slopes / count
+        weights = step.factors**2 * step.sizes
+        own_both = (slopes * weights[:, None]).T @ slopes / count
+        mean = step.mean.linear
+        left = step.mean.square - mean @ grads[name] @ mean.T
+        noise += both * change.noise + rate**2 * own_both * left
+    linear = moved.mean(axis=0)
+    total = (moved @ behind_units @ transposed(moved)).mean(axis=0) + noise
+    return Change(linear, total - linear @ behind_units @ linear.T), total
+
+
+def through_heads(
+    attention: SampledAttention,
+    gram: Array,
+    gains: Gains,
+    noise: Array,
+    changes: Mapping[str, Change],
+    totals: Mapping[str, Array],
+    grad: Array,
+) -> tuple[Change, Array]:
+    """The change of heads' outputs, and its second moment.
+
+    Args:
+        gram: Gram of the branch's input.
+        noise: random numbers of the heads.
+        changes, totals: of queries, keys and values behind their matrices, and their second moments.
+        grad: Gram of the gradient at the heads' outputs.
+    """
+    plain, queries, keys, a = attention.draw(gram, gains, noise)
+    seen = {}
+    for name, change in changes.items():
+        scale = _scale(attention, name, gram, gains)
+        seen[name] = change.scaled(scale), np.outer(scale, scale) * totals[name]
+    values = attention.gain("value", gains) * attention.values(plain, gram, gains)
+    khat = attention.logit_factor * second_moments(attention.seen(keys))
+    qhat = attention.logit_factor * second_moments(queries)
+    value = seen["value"][0]
+    values = tokens_centred(transposed(tokens_centred(values)))  # M_i 1 = 0: no digits lost near collapse
+    slopes = _jacobians(a, values, khat)
+    (query, query_total), (key, key_total) = seen["query"], seen["key"]
+    linear = a @ value.linear @ transposed(a) + slopes * query.linear
+    linear = linear + qhat * _jacobians(a, values, key.linear)
+    more = slopes * query_total + qhat * _jacobians(a, values, key_total)
+    total = (linear @ grad @ transposed(linear) + more).mean(axis=(0, 1)) + mean_rows(a @ value.noise, a)
+    mean = linear.mean(axis=(0, 1))
+    return Change(mean, total - mean @ grad @ mean.T), total
+
+
+def _scale(attention: SampledAttention, name: str, gram: Array, gains: Gains) -> Array:
+    """What the norm behind a projection multiplies each token by."""
+    if name not in attention.normed:
+        return np.ones(len(gram))
+    return np.asarray(1 / np.sqrt(gains[f"attn.{name}"] * np.diagonal(token_scales(gram))))
+
+
+def _jacobians(a: Array, values: Array, other: Array) -> Array:
+    """tr(M_i G M_k H) for M_i = diag(A_i) - A_i A_i^T and symmetric G = ``values`` and H = ``other``, for all
+    i and k, head by head."""
+    at = transposed(a)
+    ag, ah = a @ values, a @ other
+    cross = (ag * ah) @ at
+    return np.asarray((a @ (values * other)) @ at - cross - transposed(cross) + (ag @ at) * (ah @ at))

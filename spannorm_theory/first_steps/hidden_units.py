@@ -1,0 +1,145 @@
+r"""Hidden units of a feed-forward branch, drawn: where its matrices' steps are no functions of Grams (T17.6).
+
+What W_down reads, h = phi(u), and the gradient at a pre-activation, phi'(u) r, are not Gaussian over units
+once tokens are aligned: a unit is then on or off for all of them. Units are drawn, u with its Gram and r
+Gaussian: the step of W_down is averaged over their rows h, that of W_up over their columns D r with D =
+diag(phi'(u)), each of which has a size sigma_D^2 = tr(D Q D Gamma_r) of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..gaussian.closed_forms import Array
+from ..layers.feedforward import FeedForward
+from .matrix_steps import MatrixStep, matrix_step, normal_draws
+from .optimisers import Optimiser
+
+#: units that are drawn in each run, and the step of a derivative
+UNITS, STEP = 256, 1e-4
+
+
+@dataclass(frozen=True)
+class HiddenUnits:
+    """Units of one branch.
+
+    Attributes:
+        rows: h, (units, tokens).
+        slopes: D by the matrix of its pre-activation, (units, tokens).
+    """
+
+    rows: Array
+    slopes: Mapping[str, Array]
+
+    @classmethod
+    def draw(cls, component: FeedForward, gram: Array, gains: Mapping[str, float], seed: int) -> HiddenUnits:
+        """Units that read a Gaussian input of this Gram; their largest modes come first in the draws."""
+        size, vectors = np.linalg.eigh(gram)
+        root = (vectors * np.sqrt(np.maximum(size, 0)))[:, ::-1]
+        phi, gated = component.activation.function, component.activation.gated
+        noise = normal_draws(len(gram) * (1 + gated), UNITS, seed)
+        # the modes of both inputs alternate, so that the largest of both come first
+        u = noise[:, :: 1 + gated] @ root.T
+        u = np.sqrt(gains["ffn.gate" if gated else "ffn.up"]) * u
+        value, slope = phi(u), (phi(u + STEP) - phi(u - STEP)) / (2 * STEP)
+        if not gated:
+            return cls(value, {"ffn.up": slope})
+        up = np.sqrt(gains["ffn.up"]) * (noise[:, 1::2] @ root.T) + component.activation.up_offset
+        return cls(value * up, {"ffn.up": value, "ffn.gate": slope * up})
+
+
+@dataclass(frozen=True)
+class UnitSteps:
+    """The step of a matrix in front of the units.
+
+    Attributes:
+        mean: the step of the mean unit.
+        factors: slope of U at each unit over that of the mean unit, (units,).
+        sizes: sigma_D^2 over that of the mean unit, (units,).
+    """
+
+    mean: MatrixStep
+    factors: Array
+    sizes: Array
+
+
+def front_step(
+    rule: Optimiser,
+    shape: tuple[int, int],
+    read: Array,
+    behind: Array,
+    slopes: Array,
+    batch: int,
+    squared: float,
+) -> UnitSteps:
+    """The step of a matrix in front of units with slopes D; ``behind`` is Gamma_r, of the gradient at h.
+
+    A unit's step has the shape of the mean unit's, and its own size.
+    """
+    grad = behind * (slopes.T @ slopes / len(slopes))
+    mean = matrix_step(rule, shape, read, grad, batch, squared)
+    own = np.einsum("us,st,ut->u", slopes, read * behind, slopes)
+    sizes = own / max(float((read * grad).sum()), np.finfo(float).tiny)
+    if not rule.entrywise:
+        return UnitSteps(_resized(mean, sizes), np.ones_like(sizes), sizes)
+    scale = np.sqrt(np.maximum(sizes, 1e-24))
+    typical = np.sqrt(batch * float((read * grad).sum()))
+    slope = rule.slope(typical * scale) / rule.slope(np.array([typical]))
+    found = np.where(sizes > 1e-20, slope, 0.0)
+    return UnitSteps(_resized(mean, sizes), found, sizes)
+
+
+def _resized(mean: MatrixStep, sizes: Array) -> MatrixStep:
+    """The step with the norm |G|_1 of units of their own sizes, and none of a unit that is off."""
+    return replace(mean, l1=mean.l1 * float(np.sqrt(sizes).mean()), size=mean.size * float((sizes > 0).mean()))
+
+
+def back_step(
+    rule: Optimiser,
+    shape: tuple[int, int],
+    rows: Array,
+    read: Array,
+    grad: Array,
+    batch: int,
+    squared: float,
+) -> MatrixStep:
+    """The step of a matrix that reads units: ``rows`` h, whose Gram ``read`` is known better.
+
+    Entrywise rules are averaged over the rows; a polar factor and the nuclear norm see Grams alone.
+    """
+    inputs, outputs = shape
+    plain = matrix_step(rule, shape, read, grad, batch, squared)
+    sigma2 = np.maximum(np.einsum("us,st,ut->u", rows, grad, rows), np.finfo(float).tiny)
+    if batch > 1:  # rows of other sequences, independent of this one's
+        others = np.stack([np.roll(sigma2, i * len(rows) // batch) for i in range(1, batch)])
+        sigma2 = sigma2 + others.sum(axis=0)
+    sigma = np.sqrt(sigma2)
+    front = inputs * outputs
+    known = np.sqrt(batch * float((read * grad).sum()) / sigma2.mean())
+    l1 = front * np.sqrt(2 / np.pi) * float(sigma.mean()) * known
+    if not rule.entrywise:
+        return MatrixStep(inputs, outputs, plain.linear, plain.square, plain.size, l1, plain.nuclear)
+    slope = rule.slope(sigma)
+    linear = inputs * (rows * slope[:, None]).T @ rows / len(rows)
+    u2 = rule.square(sigma)
+    own = (rows * u2[:, None]).T @ rows / len(rows)
+    size = front * float(u2.mean())
+    cosine = rows @ grad @ rows.T / np.outer(sigma, sigma)
+    both = _pairs(rule, sigma, np.clip(cosine, -1, 1))
+    np.fill_diagonal(both, 0.0)
+    units = len(rows)
+    square = inputs * (inputs - 1) * rows.T @ both @ rows / (units * (units - 1)) + inputs * own
+    size = squared if rule.kind == "sgd" else size
+    return MatrixStep(inputs, outputs, linear, square, size, l1, plain.nuclear)
+
+
+def _pairs(rule: Optimiser, sigma: Array, cosine: Array) -> Array:
+    """E U(G_ij) U(G_kj) of entries of sizes ``sigma`` and correlations ``cosine``; of adam as of sign descent
+    with the slope of each size."""
+    slope = rule.slope(sigma) * sigma
+    if rule.kind == "sgd":
+        return np.outer(slope, slope) * cosine
+    return np.asarray(np.outer(slope, slope) * np.arcsin(cosine))
