@@ -33,6 +33,8 @@ _HOME = {
     "FixedPoint": "prediction.fixed_points",
     "simulate": "montecarlo.ensemble",
     "Ensemble": "montecarlo.ensemble",
+    "first_step": "first_steps.first_step",
+    "verify_step": "first_steps.verify_step",
     "module": "modules.module",
     "Transformer": "modules.transformer",
     "verify": "verification.verification",
@@ -90,6 +92,8 @@ if TYPE_CHECKING:
     from .comparing import Comparison as Comparison
     from .comparing import compare as compare
     from .explorer.write import write_explorer as write_explorer
+    from .first_steps.first_step import first_step as first_step
+    from .first_steps.verify_step import verify_step as verify_step
     from .gaussian.activations import activation as activation
     from .literature.run import ClaimsReport as ClaimsReport
     from .literature.run import claims as claims

@@ -35,6 +35,9 @@ class ParameterWeights(Weights):
         """Inverted dropout of ``x`` while training, with masks of torch's own generator."""
         return functional.dropout(x, rate, self._training)
 
+    def passed(self, kind: str, y: torch.Tensor) -> None:
+        """Nothing: hooks of a module see what it puts out."""
+
     def _apply(self, x: torch.Tensor, name: str) -> torch.Tensor:
         return x @ self._tensors[name]
 

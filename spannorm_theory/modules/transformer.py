@@ -91,6 +91,19 @@ class Transformer(nn.Module):
             self.register_parameter(name, nn.Parameter(value))
         self.blocks = nn.ModuleList(Block(self._program, random, layer) for layer in range(arch.depth))
 
+    def block(self, layer: int) -> Block:
+        """A block.
+
+        Args:
+            layer: its index, from 0.
+
+        Returns:
+            the module ``blocks[layer]``.
+        """
+        found = self.blocks[layer]
+        assert isinstance(found, Block)
+        return found
+
     def embedded(self, inputs: torch.Tensor) -> torch.Tensor:
         """Streams in front of the first block, all of which are one.
 
@@ -145,8 +158,19 @@ class Transformer(nn.Module):
         Returns:
             (sequences, tokens, width), or logits (sequences, tokens, types) where there is a head.
         """
+        return self.headed(self._program.readout(list(streams)))
+
+    def headed(self, output: torch.Tensor) -> torch.Tensor:
+        """Logits of an output where there is a head, else that output by sequences.
+
+        Args:
+            output: behind the readout, (1, tokens of all sequences, width).
+
+        Returns:
+            as of :meth:`forward`.
+        """
         arch = self.arch
-        output = self._program.readout(list(streams)).view(-1, arch.tokens, arch.width)
+        output = output.view(-1, arch.tokens, arch.width)
         return arch.logit_multiplier * (output @ self.head) if arch.loss == "cross-entropy" else output
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:

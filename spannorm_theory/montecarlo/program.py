@@ -116,6 +116,8 @@ class Program:
                     value = normalise(values[node.source.index], arch.norm, epsilon, gain)
                 case Branch():
                     value = self._branch(node, arch, values[node.source.index], weights)
+                    if weights is not None:
+                        weights.passed(node.kind, value)
                 case Gain() if weights is not None:
                     factor = self._coefficients[node.terms[0][0]][layer]
                     value = weights.multiply(values[node.source.index], factor, node.name)

@@ -70,6 +70,10 @@ class Weights(ABC):
         """Inverted dropout of ``x``."""
 
     @abstractmethod
+    def passed(self, kind: str, y: torch.Tensor) -> None:
+        """Told of ``y``, which the branch of this ``kind`` puts out."""
+
+    @abstractmethod
     def _apply(self, x: torch.Tensor, name: str) -> torch.Tensor:
         """``x`` times a matrix that has not been used yet."""
 
@@ -89,10 +93,18 @@ class RandomWeights(Weights):
 
     def dropout(self, x: torch.Tensor, purpose: Purpose, rate: float) -> torch.Tensor:
         """Inverted dropout of ``x``; the mask is the same whenever the block is computed."""
-        if not rate:
-            return x
-        kept = self._random.kept(self._layer, purpose, x.numel() // len(self._random.networks), rate)
-        return x * kept.view(x.shape).to(x.dtype) / (1 - rate)
+        return dropped(x, self._random, self._layer, purpose, rate)
+
+    def passed(self, kind: str, y: torch.Tensor) -> None:
+        """Nothing: streams are measured, not branches."""
+
+
+def dropped(x: torch.Tensor, random: Randomness, layer: int, purpose: Purpose, rate: float) -> torch.Tensor:
+    """Inverted dropout of ``x`` by the masks of random networks."""
+    if not rate:
+        return x
+    kept = random.kept(layer, purpose, x.numel() // len(random.networks), rate)
+    return x * kept.view(x.shape).to(x.dtype) / (1 - rate)
 
 
 class ExplicitWeights(RandomWeights):
