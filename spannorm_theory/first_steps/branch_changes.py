@@ -19,11 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..gaussian.closed_forms import Array
-from ..layers.attention_gram import SampledAttention
-from ..layers.attention_heads import token_scales
-from ..layers.softmax_gradients import mean_rows, second_moments, tokens_centred, transposed
-from .hidden_units import HiddenUnits, UnitSteps
+from ..layers.softmax_gradients import transposed
+from .hidden_units import HiddenUnits
 from .matrix_steps import MatrixStep
+from .sized_steps import SizedStep
 
 Gains = Mapping[str, float]
 
@@ -70,7 +69,7 @@ def through_units(
     units: HiddenUnits,
     behind_units: Array,
     entering: Mapping[str, Change],
-    steps: Mapping[str, UnitSteps],
+    steps: Mapping[str, SizedStep],
     grads: Mapping[str, Array],
     rates: Mapping[str, float],
 ) -> tuple[Change, Array]:
@@ -85,67 +84,13 @@ def through_units(
     moved, noise = np.zeros((count, n, n)), np.zeros((n, n))
     for name, slopes in units.slopes.items():
         step, rate, change = steps[name], rates[name], entering[name]
-        kernel = change.linear + rate * step.factors[:, None, None] * step.mean.linear
+        kernel = change.linear + rate * step.slopes[:, None, None] * step.mean.linear
         moved += slopes[:, :, None] * kernel * slopes[:, None, :]
         both = slopes.T @ slopes / count
-        weights = step.factors**2 * step.sizes
-        own_both = (slopes * weights[:, None]).T @ slopes / count
+        own_both = (slopes * step.noises[:, None]).T @ slopes / count
         mean = step.mean.linear
         left = step.mean.square - mean @ grads[name] @ mean.T
         noise += both * change.noise + rate**2 * own_both * left
     linear = moved.mean(axis=0)
     total = (moved @ behind_units @ transposed(moved)).mean(axis=0) + noise
     return Change(linear, total - linear @ behind_units @ linear.T), total
-
-
-def through_heads(
-    attention: SampledAttention,
-    gram: Array,
-    gains: Gains,
-    noise: Array,
-    changes: Mapping[str, Change],
-    totals: Mapping[str, Array],
-    grad: Array,
-) -> tuple[Change, Array]:
-    """The change of heads' outputs, and its second moment.
-
-    Args:
-        gram: Gram of the branch's input.
-        noise: random numbers of the heads.
-        changes, totals: of queries, keys and values behind their matrices, and their second moments.
-        grad: Gram of the gradient at the heads' outputs.
-    """
-    plain, queries, keys, a = attention.draw(gram, gains, noise)
-    seen = {}
-    for name, change in changes.items():
-        scale = _scale(attention, name, gram, gains)
-        seen[name] = change.scaled(scale), np.outer(scale, scale) * totals[name]
-    values = attention.gain("value", gains) * attention.values(plain, gram, gains)
-    khat = attention.logit_factor * second_moments(attention.seen(keys))
-    qhat = attention.logit_factor * second_moments(queries)
-    value = seen["value"][0]
-    values = tokens_centred(transposed(tokens_centred(values)))  # M_i 1 = 0: no digits lost near collapse
-    slopes = _jacobians(a, values, khat)
-    (query, query_total), (key, key_total) = seen["query"], seen["key"]
-    linear = a @ value.linear @ transposed(a) + slopes * query.linear
-    linear = linear + qhat * _jacobians(a, values, key.linear)
-    more = slopes * query_total + qhat * _jacobians(a, values, key_total)
-    total = (linear @ grad @ transposed(linear) + more).mean(axis=(0, 1)) + mean_rows(a @ value.noise, a)
-    mean = linear.mean(axis=(0, 1))
-    return Change(mean, total - mean @ grad @ mean.T), total
-
-
-def _scale(attention: SampledAttention, name: str, gram: Array, gains: Gains) -> Array:
-    """What the norm behind a projection multiplies each token by."""
-    if name not in attention.normed:
-        return np.ones(len(gram))
-    return np.asarray(1 / np.sqrt(gains[f"attn.{name}"] * np.diagonal(token_scales(gram))))
-
-
-def _jacobians(a: Array, values: Array, other: Array) -> Array:
-    """tr(M_i G M_k H) for M_i = diag(A_i) - A_i A_i^T and symmetric G = ``values`` and H = ``other``, for all
-    i and k, head by head."""
-    at = transposed(a)
-    ag, ah = a @ values, a @ other
-    cross = (ag * ah) @ at
-    return np.asarray((a @ (values * other)) @ at - cross - transposed(cross) + (ag @ at) * (ah @ at))

@@ -13,10 +13,12 @@ from ..layers.attention_gram import SampledAttention
 from ..layers.feedforward import FeedForward
 from ..layers.matrix_grams import Reads
 from ..moments.sampled_tokens import SampledTokens
-from .branch_changes import Change, behind, own, through_heads, through_units
-from .hidden_units import HiddenUnits, UnitSteps, back_step, front_step
+from .branch_changes import Change, behind, own, through_units
+from .head_samples import PROJECTIONS, HeadSamples
+from .hidden_units import HiddenUnits, back_step, front_step
 from .matrix_steps import MatrixStep, matrix_step
 from .optimisers import Optimiser
+from .sized_steps import SizedStep
 
 
 @dataclass(frozen=True)
@@ -77,59 +79,74 @@ class BranchSteps:
         return np.asarray(self.gains["ffn.down"] * outputs / inputs * self.grad)
 
     @cached_property
-    def fronts(self) -> dict[str, UnitSteps]:
-        """Steps of the matrices in front of hidden units."""
-        return {
-            name: front_step(
-                self.rule,
-                self._shape(name),
-                self.reads[name].read,
-                self._behind_units,
-                slopes,
-                self._batch,
-                self.squared[name],
-            )
-            for name, slopes in self.units.slopes.items()
-        }
+    def heads(self) -> HeadSamples:
+        """Heads of an attention branch."""
+        assert isinstance(self.component, SampledAttention)
+        seed = (*self.tokens.seed, self.layer, 2)
+        return HeadSamples(
+            self.component,
+            self.gains,
+            self.gram,
+            self.tokens(self.layer),
+            np.random.default_rng(seed),
+            self.gains["attn.output"] * self.grad,
+        )
+
+    @cached_property
+    def fronts(self) -> dict[str, SizedStep]:
+        """Steps of the matrices that read the branch's input."""
+        if isinstance(self.component, FeedForward):
+            return {
+                name: front_step(
+                    self.rule,
+                    self._shape(name),
+                    self.reads[name].read,
+                    self._behind_units,
+                    slopes,
+                    self._batch,
+                    self.squared[name],
+                )
+                for name, slopes in self.units.slopes.items()
+            }
+        found = {}
+        for name in PROJECTIONS:
+            matrix = f"attn.{name}"
+            read, grad = self.reads[matrix].read, self.grads[matrix]
+            columns = self.tokens.arch.heads * self.heads.columns(name, grad)
+            front = self.rule, self._shape(matrix), read, grad, self._batch, self.squared[matrix]
+            square = self._batch * float((read * grad).sum())
+            mean = matrix_step(*front, columns)
+            found[matrix] = SizedStep.of(self.rule, mean, self.heads.sizes(name), square)
+        return found
 
     @cached_property
     def steps(self) -> dict[str, MatrixStep]:
         """The step of each matrix."""
+        found = {name: front.mean for name, front in self.fronts.items()}
+        last = "ffn.down" if isinstance(self.component, FeedForward) else "attn.output"
+        parts = self.reads[last].read, self.grads[last], self._batch, self.squared[last]
         if isinstance(self.component, FeedForward):
-            name = "ffn.down"
-            found = {front: step.mean for front, step in self.fronts.items()}
-            read, rows = self.reads[name].read, self.units.rows
-            found[name] = back_step(
-                self.rule, self._shape(name), rows, read, self.grads[name], self._batch, self.squared[name]
-            )
-            return found
-        return {
-            name: matrix_step(
-                self.rule, self._shape(name), x.read, self.grads[name], self._batch, self.squared[name]
-            )
-            for name, x in self.reads.items()
-        }
+            found[last] = back_step(self.rule, self._shape(last), self.units.rows, *parts)
+        else:
+            found[last] = matrix_step(self.rule, self._shape(last), *parts)
+        return found
 
     def slope(self, name: str) -> float:
         """<G, U(G)> of a matrix."""
         step, grad = self.steps[name], self.grads[name]
-        kernel = step.linear
         if isinstance(self.component, FeedForward) and name in self.fronts:
             front, d = self.fronts[name], self.units.slopes[name]
-            both = np.einsum("us,ut,u->st", d, d, front.factors) / len(d)
-            grad = self._behind_units * both
-        return step.outputs * self._batch * float((kernel * grad).sum())
+            grad = self._behind_units * (np.einsum("us,ut,u->st", d, d, front.slopes) / len(d))
+        elif name in self.fronts:
+            sizes = self.heads.sizes(name.removeprefix("attn."))
+            grad = grad * float((sizes * self.fronts[name].slopes).mean() / sizes.mean())
+        return step.outputs * self._batch * float((step.linear * grad).sum())
 
     def change(self, entering: Array, total: Array) -> Change:
         """What the branch's output moves by, for K of its input and T there."""
         if isinstance(self.component, FeedForward):
             return self._ffn(entering, total)
-        return self._attention(self.component, entering, total)
-
-    def _at(self, name: str, entering: Array, total: Array) -> Change:
-        """The change behind a matrix that reads the branch's input."""
-        came = Change(entering, total)
-        return behind(self.gains[name], came, total, self._own(name))
+        return self._attention(entering, total)
 
     def _own(self, name: str) -> Change:
         return own(self.steps[name], self.grads[name], self.rates[name])
@@ -142,12 +159,13 @@ class BranchSteps:
         hidden, second = through_units(self.units, *parts)
         return behind(self.gains["ffn.down"], hidden, second, self._own("ffn.down"))
 
-    def _attention(self, component: SampledAttention, entering: Array, total: Array) -> Change:
-        names = ("query", "key", "value")
-        changes = {name: self._at(f"attn.{name}", entering, total) for name in names}
-        totals = {name: x.total(self.grads[f"attn.{name}"]) for name, x in changes.items()}
-        grad = self.gains["attn.output"] * self.grad
-        heads, second = through_heads(
-            component, self.gram, self.gains, self.tokens(self.layer), changes, totals, grad
-        )
+    def _attention(self, entering: Array, total: Array) -> Change:
+        came, steps, left, rates = {}, {}, {}, {}
+        for name in PROJECTIONS:
+            matrix = f"attn.{name}"
+            gain = self.gains[matrix]
+            came[name] = Change(gain * entering, gain * total)
+            steps[name], rates[name] = self.fronts[matrix], self.rates[matrix]
+            left[name] = own(steps[name].mean, self.grads[matrix], 1.0).noise
+        heads, second = self.heads.change(came, steps, left, rates)
         return behind(self.gains["attn.output"], heads, second, self._own("attn.output"))

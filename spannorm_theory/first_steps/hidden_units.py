@@ -9,7 +9,7 @@ diag(phi'(u)), each of which has a size sigma_D^2 = tr(D Q D Gamma_r) of its own
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ..gaussian.closed_forms import Array
 from ..layers.feedforward import FeedForward
 from .matrix_steps import MatrixStep, matrix_step, normal_draws
 from .optimisers import Optimiser
+from .sized_steps import SizedStep
 
 #: units that are drawn in each run, and the step of a derivative
 UNITS, STEP = 256, 1e-4
@@ -51,21 +52,6 @@ class HiddenUnits:
         return cls(value * up, {"ffn.up": value, "ffn.gate": slope * up})
 
 
-@dataclass(frozen=True)
-class UnitSteps:
-    """The step of a matrix in front of the units.
-
-    Attributes:
-        mean: the step of the mean unit.
-        factors: slope of U at each unit over that of the mean unit, (units,).
-        sizes: sigma_D^2 over that of the mean unit, (units,).
-    """
-
-    mean: MatrixStep
-    factors: Array
-    sizes: Array
-
-
 def front_step(
     rule: Optimiser,
     shape: tuple[int, int],
@@ -74,27 +60,12 @@ def front_step(
     slopes: Array,
     batch: int,
     squared: float,
-) -> UnitSteps:
-    """The step of a matrix in front of units with slopes D; ``behind`` is Gamma_r, of the gradient at h.
-
-    A unit's step has the shape of the mean unit's, and its own size.
-    """
+) -> SizedStep:
+    """The step of a matrix in front of units with slopes D; ``behind`` is Gamma_r, of the gradient at h."""
     grad = behind * (slopes.T @ slopes / len(slopes))
     mean = matrix_step(rule, shape, read, grad, batch, squared)
     own = np.einsum("us,st,ut->u", slopes, read * behind, slopes)
-    sizes = own / max(float((read * grad).sum()), np.finfo(float).tiny)
-    if not rule.entrywise:
-        return UnitSteps(_resized(mean, sizes), np.ones_like(sizes), sizes)
-    scale = np.sqrt(np.maximum(sizes, 1e-24))
-    typical = np.sqrt(batch * float((read * grad).sum()))
-    slope = rule.slope(typical * scale) / rule.slope(np.array([typical]))
-    found = np.where(sizes > 1e-20, slope, 0.0)
-    return UnitSteps(_resized(mean, sizes), found, sizes)
-
-
-def _resized(mean: MatrixStep, sizes: Array) -> MatrixStep:
-    """The step with the norm |G|_1 of units of their own sizes, and none of a unit that is off."""
-    return replace(mean, l1=mean.l1 * float(np.sqrt(sizes).mean()), size=mean.size * float((sizes > 0).mean()))
+    return SizedStep.of(rule, mean, own, batch * float((read * grad).sum()))
 
 
 def back_step(

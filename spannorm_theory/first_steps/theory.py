@@ -35,7 +35,7 @@ from .optimisers import Optimiser
 from .reach import require_derived, undivided
 
 #: runs whose mean is the prediction, and heads that each draws in a layer
-RUNS, HEADS = 8, 4
+RUNS, HEADS = 8, 8
 
 
 def predicted(arch: Architecture, rule: Optimiser, rates: Mapping[str, float]) -> Prediction:

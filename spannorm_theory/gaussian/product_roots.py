@@ -25,7 +25,7 @@ STEP, BELOW, ABOVE = 0.25, 44.0, 16.0
 ZERO = 1e-10
 
 
-def mode_roots(eigenvalues: Array, inputs: int, outputs: int, copies: int = 1) -> Array:
+def mode_roots(eigenvalues: Array, inputs: float, outputs: float, copies: int = 1) -> Array:
     """kappa of each mode, zero where its eigenvalue is.
 
     Args:
