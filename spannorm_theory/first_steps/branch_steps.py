@@ -126,7 +126,7 @@ class BranchSteps:
         last = "ffn.down" if isinstance(self.component, FeedForward) else "attn.output"
         parts = self.reads[last].read, self.grads[last], self._batch, self.squared[last]
         if isinstance(self.component, FeedForward):
-            found[last] = back_step(self.rule, self._shape(last), self.units.rows, *parts)
+            found[last] = back_step(self.rule, self._shape(last), self.units, *parts)
         else:
             found[last] = matrix_step(self.rule, self._shape(last), *parts)
         return found
