@@ -172,7 +172,9 @@ class BlockChanges:
             for t, y in two.noise.items():
                 cov = self._noise(s, t)
                 if np.ndim(cov):
-                    total = total + np.multiply.outer(x * np.ones(self._tokens), y * np.ones(self._tokens)) * cov
+                    total = (
+                        total + np.multiply.outer(x * np.ones(self._tokens), y * np.ones(self._tokens)) * cov
+                    )
         return total
 
     def _noise(self, first: int, second: int) -> Any:

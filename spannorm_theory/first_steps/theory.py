@@ -195,7 +195,9 @@ class _StepRun:
         grad = run.loss / arch.batch**2
 
         def refuse(branch: Branch, *_: Array) -> Array:
-            raise AssumptionError(f"steps through a readout with {branch.kind!r} are not derived; use networks=")
+            raise AssumptionError(
+                f"steps through a readout with {branch.kind!r} are not derived; use networks="
+            )
 
         adjoint, (forward, back) = run.readout.reversed([[grad]], refuse)
         coherent = total**2 / (size / arch.batch**2 * (arch.batch * arch.tokens * arch.width) ** 2)
