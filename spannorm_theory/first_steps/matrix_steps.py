@@ -25,7 +25,7 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from ..gaussian.closed_forms import Array
-from ..gaussian.product_roots import ZERO, mode_roots
+from ..gaussian.product_roots import mode_roots
 from .optimisers import Optimiser
 
 #: quasi-random draws of the modes, a power of 2: means of sigma are then right to 0.1 %
