@@ -1,4 +1,4 @@
-r"""Hidden units of a feed-forward branch, drawn: where its matrices' steps are no functions of Grams (T17.6).
+r"""Hidden units of a feed-forward branch, drawn: where its matrices' steps are no functions of Grams (T13.6).
 
 What W_down reads, h = phi(u), and the gradient at a pre-activation, phi'(u) r, are not Gaussian over units
 once tokens are aligned: a unit is then on or off for all of them. Units are drawn, u with its Gram and r
@@ -120,7 +120,7 @@ def _sizes(rows: Array, grad: Array, batch: int) -> Array:
 
 
 def _pairs(rule: Optimiser, sigma: Array, others: Array, cosine: Array) -> Array:
-    """E U(G_ij) U(G_kj) of entries of sizes ``sigma`` and ``others`` and correlations ``cosine``; of adam as of
-    sign descent with the slope of each size."""
+    """E U(G_ij) U(G_kj) of entries of sizes ``sigma`` and ``others`` and of correlations ``cosine``; of adam
+    as of sign descent with the slope of each size."""
     slopes = np.outer(rule.slope(sigma) * sigma, rule.slope(others) * others)
     return np.asarray(slopes * (cosine if rule.kind == "sgd" else np.arcsin(cosine)))
