@@ -1,4 +1,4 @@
-r"""What a block's streams move by: changes along its trace, against the gradients along its adjoint (T17.10).
+r"""What a block's streams move by: changes along its trace, against the gradients along its adjoint (T13.10).
 
 Gradients in a block are sums of atoms: those that come in at its outputs, and what each branch hands back.
 A value moves by a matrix of tokens times each atom, and by noise of each source: the streams' own, and what
@@ -172,7 +172,9 @@ class BlockChanges:
             for t, y in two.noise.items():
                 cov = self._noise(s, t)
                 if np.ndim(cov):
-                    total = total + np.multiply.outer(x * np.ones(self._tokens), y * np.ones(self._tokens)) * cov
+                    total = (
+                        total + np.multiply.outer(x * np.ones(self._tokens), y * np.ones(self._tokens)) * cov
+                    )
         return total
 
     def _noise(self, first: int, second: int) -> Any:

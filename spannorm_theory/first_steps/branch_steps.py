@@ -1,4 +1,4 @@
-"""Steps of one branch's matrices, and what its output moves by (T17.5 to T17.9)."""
+"""Steps of one branch's matrices, and what its output moves by (T13.5 to T13.9)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class BranchSteps:
             self.gram,
             self.tokens(self.layer),
             np.random.default_rng(seed),
-            self.gains["attn.output"] * self.grad,
+            self.gains["attn.output"] / self.component.breadth * self.grad,
         )
 
     @cached_property
@@ -126,7 +126,7 @@ class BranchSteps:
         last = "ffn.down" if isinstance(self.component, FeedForward) else "attn.output"
         parts = self.reads[last].read, self.grads[last], self._batch, self.squared[last]
         if isinstance(self.component, FeedForward):
-            found[last] = back_step(self.rule, self._shape(last), self.units.rows, *parts)
+            found[last] = back_step(self.rule, self._shape(last), self.units, *parts)
         else:
             found[last] = matrix_step(self.rule, self._shape(last), *parts)
         return found

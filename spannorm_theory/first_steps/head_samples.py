@@ -1,13 +1,13 @@
-r"""Attention heads, drawn with their values and gradients: what its projections' steps see (T17.8).
+r"""Attention heads, drawn with their values and gradients: what its projections' steps see (T13.8).
 
 A head hands back little but what a few weights of its rows say, so that gradients at queries and keys are no
-sample of many coordinates: heads differ in size, and all of a head's columns share one draw. Heads are
-drawn whole, weights A, queries Q, keys K, values V and the gradient g behind them. With f the factor on logits,
+sample of many coordinates: heads differ in size, and all of a head's columns share one draw. Heads are drawn
+whole, weights A, queries Q, keys K, values V and the gradient g behind them. With f the factor on logits,
 
-    g_V = A^T g,    g_Q = f D K,    g_K = f D^T Q,    D = A o (g V^T - rows of their mean under A)
+    g_V = A^T g,    g_Q = f D K,    g_K = f D^T Q,    D = A o (g V^T - its row means under A)
 
-and a change of all three moves what the head puts out by A dV + (A o (dL - its row means under A)) V with dL =
-f (dQ K^T + Q dK^T).
+and a change of all three moves what the head puts out by A dV + (A o (dL - its row means under A)) V, with
+dL = f (dQ K^T + Q dK^T).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from ..gaussian.closed_forms import Array
 from ..layers.attention_gram import SampledAttention
-from ..layers.attention_heads import token_scales
+from ..layers.rotary import rotated
 from ..layers.softmax_gradients import root, second_moments, tokens_centred, transposed
 from .branch_changes import Change
 from .sized_steps import SizedStep
@@ -60,7 +60,7 @@ class HeadSamples:
         if "value" in attention.normed:
             self._values /= np.sqrt(np.square(self._values).mean(axis=-1, keepdims=True))
         self._behind = root(grad) @ random.standard_normal(self._queries.shape)
-        self._sides = {"query": self._queries, "key": keys, "value": self._values}
+        self._sides = {"query": self._turned(self._queries), "key": self._turned(keys), "value": self._values}
 
     @cached_property
     def gradients(self) -> dict[str, Array]:
@@ -68,8 +68,8 @@ class HeadSamples:
         a, g = self._weights, self._behind
         at_logits = self._factor * self._centred(g @ transposed(self._values))
         found = {
-            "query": at_logits @ self._keys,
-            "key": transposed(at_logits) @ self._queries,
+            "query": self._turned(at_logits @ self._keys),
+            "key": self._turned(transposed(at_logits) @ self._queries),
             "value": transposed(a) @ g,
         }
         return {name: self._norm(name, x) for name, x in found.items()}
@@ -78,6 +78,11 @@ class HeadSamples:
         """A o (x - its row means under A): the softmax's derivative."""
         a = self._weights
         return np.asarray(a * (logits - (a * logits).sum(axis=-1, keepdims=True)))
+
+    def _turned(self, x: Array) -> Array:
+        """Queries or keys, or gradients there, in front of a rotation."""
+        rotary = self._attention.rotary
+        return x if rotary is None else rotated(x, rotary, back=True)
 
     def _norm(self, name: str, x: Array) -> Array:
         """The derivative of the norm behind a projection, where there is one; it is symmetric."""
@@ -89,10 +94,11 @@ class HeadSamples:
 
     def _scale(self, name: str) -> Array:
         """What the norm behind a projection multiplies each token by."""
-        if name not in self._attention.normed:
+        norm = self._attention.head_norm
+        if norm is None or name not in self._attention.normed:
             return np.ones(len(self._gram))
-        size = self._gains[f"attn.{name}"] * np.diagonal(token_scales(self._gram))
-        return np.asarray(1 / np.sqrt(size))
+        size = self._gains[f"attn.{name}"] * self._gram.diagonal()
+        return np.asarray(1 / np.sqrt(size + norm.of(name).epsilon))
 
     def sizes(self, name: str) -> Array:
         """Variance of an entry of a projection's gradient in each head, in any unit; (2 heads,)."""
@@ -118,7 +124,7 @@ class HeadSamples:
         left: Mapping[str, Array],
         rates: Mapping[str, float],
     ) -> tuple[Change, Array]:
-        """The change behind the heads, and its second moment.
+        """The change behind heads without rotation, and its second moment.
 
         Args:
             entering: changes at the projections that their input brings.

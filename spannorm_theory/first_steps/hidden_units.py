@@ -1,4 +1,4 @@
-r"""Hidden units of a feed-forward branch, drawn: where its matrices' steps are no functions of Grams (T17.6).
+r"""Hidden units of a feed-forward branch, drawn: where its matrices' steps are no functions of Grams (T13.6).
 
 What W_down reads, h = phi(u), and the gradient at a pre-activation, phi'(u) r, are not Gaussian over units
 once tokens are aligned: a unit is then on or off for all of them. Units are drawn, u with its Gram and r
@@ -29,27 +29,36 @@ class HiddenUnits:
 
     Attributes:
         rows: h, (units, tokens).
+        others: h of as many units that are independent of these.
         slopes: D by the matrix of its pre-activation, (units, tokens).
     """
 
     rows: Array
+    others: Array
     slopes: Mapping[str, Array]
 
     @classmethod
     def draw(cls, component: FeedForward, gram: Array, gains: Mapping[str, float], seed: int) -> HiddenUnits:
-        """Units that read a Gaussian input of this Gram; their largest modes come first in the draws."""
-        size, vectors = np.linalg.eigh(gram)
-        root = (vectors * np.sqrt(np.maximum(size, 0)))[:, ::-1]
-        phi, gated = component.activation.function, component.activation.gated
-        noise = normal_draws(len(gram) * (1 + gated), UNITS, seed)
-        # the modes of both inputs alternate, so that the largest of both come first
-        u = noise[:, :: 1 + gated] @ root.T
-        u = np.sqrt(gains["ffn.gate" if gated else "ffn.up"]) * u
-        value, slope = phi(u), (phi(u + STEP) - phi(u - STEP)) / (2 * STEP)
-        if not gated:
-            return cls(value, {"ffn.up": slope})
-        up = np.sqrt(gains["ffn.up"]) * (noise[:, 1::2] @ root.T) + component.activation.up_offset
-        return cls(value * up, {"ffn.up": value, "ffn.gate": slope * up})
+        """Units that read a Gaussian input of this Gram."""
+        rows, slopes = _units(component, gram, gains, 2 * seed)
+        return cls(rows, _units(component, gram, gains, 2 * seed + 1)[0], slopes)
+
+
+def _units(
+    component: FeedForward, gram: Array, gains: Mapping[str, float], seed: int
+) -> tuple[Array, dict[str, Array]]:
+    """h and D of quasi-random units, whose largest modes come first in the draws."""
+    size, vectors = np.linalg.eigh(gram)
+    root = (vectors * np.sqrt(np.maximum(size, 0)))[:, ::-1]
+    phi, gated = component.activation.function, component.activation.gated
+    noise = normal_draws(len(gram) * (1 + gated), UNITS, seed)
+    # the modes of both inputs alternate, so that the largest of both come first
+    u = np.sqrt(gains["ffn.gate" if gated else "ffn.up"]) * (noise[:, :: 1 + gated] @ root.T)
+    value, slope = phi(u), (phi(u + STEP) - phi(u - STEP)) / (2 * STEP)
+    if not gated:
+        return value, {"ffn.up": slope}
+    up = np.sqrt(gains["ffn.up"]) * (noise[:, 1::2] @ root.T) + component.activation.up_offset
+    return value * up, {"ffn.up": value, "ffn.gate": slope * up}
 
 
 def front_step(
@@ -71,25 +80,22 @@ def front_step(
 def back_step(
     rule: Optimiser,
     shape: tuple[int, int],
-    rows: Array,
+    units: HiddenUnits,
     read: Array,
     grad: Array,
     batch: int,
     squared: float,
 ) -> MatrixStep:
-    """The step of a matrix that reads units: ``rows`` h, whose Gram ``read`` is known better.
+    """The step of a matrix that reads units, whose Gram ``read`` is known better than they say it.
 
     Entrywise rules are averaged over the rows; a polar factor and the nuclear norm see Grams alone.
     """
     inputs, outputs = shape
     plain = matrix_step(rule, shape, read, grad, batch, squared)
-    sigma2 = np.maximum(np.einsum("us,st,ut->u", rows, grad, rows), np.finfo(float).tiny)
-    if batch > 1:  # rows of other sequences, independent of this one's
-        others = np.stack([np.roll(sigma2, i * len(rows) // batch) for i in range(1, batch)])
-        sigma2 = sigma2 + others.sum(axis=0)
-    sigma = np.sqrt(sigma2)
+    rows, others = units.rows, units.others
+    sigma, sigma_others = _sizes(rows, grad, batch), _sizes(others, grad, batch)
     front = inputs * outputs
-    known = np.sqrt(batch * float((read * grad).sum()) / sigma2.mean())
+    known = np.sqrt(batch * float((read * grad).sum()) / np.square(sigma).mean())
     l1 = front * np.sqrt(2 / np.pi) * float(sigma.mean()) * known
     if not rule.entrywise:
         return MatrixStep(inputs, outputs, plain.linear, plain.square, plain.size, l1, plain.nuclear)
@@ -98,19 +104,23 @@ def back_step(
     u2 = rule.square(sigma)
     own = (rows * u2[:, None]).T @ rows / len(rows)
     size = front * float(u2.mean())
-    cosine = rows @ grad @ rows.T / np.outer(sigma, sigma)
-    both = _pairs(rule, sigma, np.clip(cosine, -1, 1))
-    np.fill_diagonal(both, 0.0)
-    units = len(rows)
-    square = inputs * (inputs - 1) * rows.T @ both @ rows / (units * (units - 1)) + inputs * own
+    cosine = rows @ grad @ others.T / np.outer(sigma, sigma_others)
+    both = _pairs(rule, sigma, sigma_others, np.clip(cosine, -1, 1))
+    square = inputs * (inputs - 1) * rows.T @ both @ others / both.size
+    square = (square + square.T) / 2 + inputs * own
     size = squared if rule.kind == "sgd" else size
     return MatrixStep(inputs, outputs, linear, square, size, l1, plain.nuclear)
 
 
-def _pairs(rule: Optimiser, sigma: Array, cosine: Array) -> Array:
-    """E U(G_ij) U(G_kj) of entries of sizes ``sigma`` and correlations ``cosine``; of adam as of sign descent
-    with the slope of each size."""
-    slope = rule.slope(sigma) * sigma
-    if rule.kind == "sgd":
-        return np.outer(slope, slope) * cosine
-    return np.asarray(np.outer(slope, slope) * np.arcsin(cosine))
+def _sizes(rows: Array, grad: Array, batch: int) -> Array:
+    """sigma of each row; rows of a step's other sequences are independent of this one's."""
+    squares = np.einsum("us,st,ut->u", rows, grad, rows)
+    total = squares + sum(np.roll(squares, i * len(rows) // batch) for i in range(1, batch))
+    return np.sqrt(np.maximum(total, np.finfo(float).tiny))
+
+
+def _pairs(rule: Optimiser, sigma: Array, others: Array, cosine: Array) -> Array:
+    """E U(G_ij) U(G_kj) of entries of sizes ``sigma`` and ``others`` and of correlations ``cosine``; of adam
+    as of sign descent with the slope of each size."""
+    slopes = np.outer(rule.slope(sigma) * sigma, rule.slope(others) * others)
+    return np.asarray(slopes * (cosine if rule.kind == "sgd" else np.arcsin(cosine)))

@@ -1,4 +1,4 @@
-r"""How the learning rate must fall with depth and width (T17.12), in symbols.
+r"""How the learning rate must fall with depth and width (T13.12), in symbols.
 
 A matrix of a branch whose output has second moment h, and the gradient there gamma_b, has |G|_F^2 of order
 d_in d_out h gamma_b / s, s its gain by the scaling rule, as the branch is linear in it. The decrease of the
@@ -20,7 +20,6 @@ from sympy import Expr, Integer, Max, Min, Rational, simplify
 
 from ..asymptotics.laws import moment_law, ratio_law, readout_law
 from ..asymptotics.magnitude import Order, Orders
-from ..base import symbols
 from ..base.errors import NoClosedForm
 from ..derivation.recurrence import Recurrence
 from ..spec.graph import VALUE_PATH
@@ -35,8 +34,8 @@ class StepLaw:
     """Exponents at which the first step moves the output coherently by Theta(1).
 
     Attributes:
-        depth: a of lr = L^a e^(b L) d^c by matrix, where that matrix alone is moved in every block, in the gains
-            sigma_a^2, omega_a^2, sigma_f^2, omega_f^2 of branches.
+        depth: a of lr = L^a e^(b L) d^c by matrix, where that matrix alone is moved in every block, in the
+            gains sigma_a^2, omega_a^2, sigma_f^2, omega_f^2 of branches.
         rate: b by matrix.
         share: the power of l with which a block's share of the decrease goes, by matrix.
         width: c.

@@ -1,4 +1,4 @@
-r"""One matrix's step, as its output's tokens see it (T17.2 to T17.5).
+r"""One matrix's step, as its output's tokens see it (T13.2 to T13.5).
 
 A matrix W (d_in x d_out) reads X, whose rows of n tokens have the Gram Q, and the gradient at its output has
 the Gram Gamma, both per coordinate. The step -U(X^T Delta) changes what it puts out by -X U, which is
@@ -129,6 +129,7 @@ class ModeMeans:
     squares: Array
 
     def __call__(self, f: Array) -> Array:
+        """The means for values f, (DRAWS,)."""
         return np.asarray(f @ self.squares / len(f))
 
 

@@ -1,4 +1,4 @@
-r"""Optimisers by their first step W <- W - lr U(G), G the gradient of a matrix (T17.1).
+r"""Optimisers by their first step W <- W - lr U(G), G the gradient of a matrix (T13.1).
 
     sgd         U = G
     sign        U = sign G

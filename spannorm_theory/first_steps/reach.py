@@ -29,8 +29,13 @@ def _refused(arch: Architecture, rule: Optimiser) -> str:
         return "dropout"
     if arch.reads_ids:
         return f"inputs={arch.inputs!r}"
-    if any(branch.elementwise for trace in traces for branch in trace.branches):
+    branches = [branch for trace in traces for branch in trace.branches]
+    if any(branch.elementwise for branch in branches):
         return "element-wise functions in a norm's place"
+    if any(branch.inner_norm for branch in branches):
+        return f"{arch.placement}, with norms in front of a branch's last matrix"
+    if arch.kv_heads not in (None, arch.heads):
+        return f"kv_heads={arch.kv_heads}, keys and values that several heads share"
     if not rule.entrywise and arch.batch * arch.tokens > min(arch.width, arch.hidden):
         return (
             f"{rule.name} with batch x tokens = {arch.batch * arch.tokens} above the width, where G has no "
@@ -39,17 +44,10 @@ def _refused(arch: Architecture, rule: Optimiser) -> str:
     return ""
 
 
-def undivided(arch: Architecture) -> bool:
-    """Whether changes are passed through every branch; norms over heads of one width are, rotations, windows
-    of rotated keys, norms in front of the last matrix and grouped keys are not."""
+def passes_changes(arch: Architecture) -> bool:
+    """Whether changes are passed through every branch: those of rotated queries and keys, of attention sinks,
+    and of LayerNorm on heads or norms over all of them are not."""
     branches = [branch for trace, _ in arch.wirings[0] for branch in trace.branches]
+    normed = any(arch.normed(branch) for branch in branches if branch.kind == "attention")
     rotated = any(seen.positions == "rope" for seen in arch.attentions)
-    return not (
-        rotated
-        or arch.sinks
-        or any(branch.inner_norm for branch in branches)
-        or arch.heads_width != arch.width
-        or (arch.kv_heads or arch.heads) != arch.heads
-        or arch.norm == "layer"
-        or arch.qk_norm_over == "width"
-    )
+    return not (rotated or arch.sinks or (normed and (arch.norm == "layer" or arch.qk_norm_over == "width")))

@@ -1,7 +1,7 @@
 r"""The step of a matrix whose outputs are unlike: hidden units, or heads, with gradients of their own size.
 
-Given its unit or head a column of the gradient is Gaussian, with the Gram of the mean one times a size c of its
-own: its step has the shape of the mean column's, a slope f times that, and noise f^2 c times that.
+Given its unit or head a column of the gradient is Gaussian, with the Gram of the mean one times a size c of
+its own: its step has the shape of the mean column's, a slope f times that, and noise f^2 c times that.
 """
 
 from __future__ import annotations

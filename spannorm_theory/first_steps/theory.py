@@ -1,4 +1,4 @@
-r"""The first step in theory: what every matrix, branch and stream moves by (section 17).
+r"""The first step in theory: what every matrix, branch and stream moves by (section 13).
 
 One run of the theory with sampled heads (:mod:`spannorm_theory.prediction.gram_run`) has the Grams on both
 sides of every matrix. Steps of matrices follow (:mod:`.matrix_steps`, :mod:`.hidden_units`), and changes are
@@ -32,7 +32,7 @@ from .block_changes import BlockChanges, StreamChanges
 from .branch_changes import Change
 from .branch_steps import BranchSteps
 from .optimisers import Optimiser
-from .reach import require_derived, undivided
+from .reach import passes_changes, require_derived
 
 #: runs whose mean is the prediction, and heads that each draws in a layer
 RUNS, HEADS = 8, 8
@@ -68,7 +68,7 @@ class _StepRun:
         self.profiles: dict[Key, Array] = {}
         self._slopes = np.zeros(arch.depth)
         self._changes = StreamChanges.none(arch.definition.streams, arch.tokens)
-        self._whole = undivided(arch)
+        self._whole = passes_changes(arch)
         self._sizes = [self._totals(0)]
         for block in self._run.blocks:
             self._pass(block)
@@ -195,7 +195,9 @@ class _StepRun:
         grad = run.loss / arch.batch**2
 
         def refuse(branch: Branch, *_: Array) -> Array:
-            raise AssumptionError(f"steps through a readout with {branch.kind!r} are not derived; use networks=")
+            raise AssumptionError(
+                f"steps through a readout with {branch.kind!r} are not derived; use networks="
+            )
 
         adjoint, (forward, back) = run.readout.reversed([[grad]], refuse)
         coherent = total**2 / (size / arch.batch**2 * (arch.batch * arch.tokens * arch.width) ** 2)

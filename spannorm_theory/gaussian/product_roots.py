@@ -1,4 +1,4 @@
-r"""Singular values of a product of two Gaussian samples (T17.4).
+r"""Singular values of a product of two Gaussian samples (T13.4).
 
 With X^T Delta = sqrt(d_in d_out) Z_1^T Q^1/2 Gamma^1/2 Z_2, the Z of n rows of variance 1/d_in and 1/d_out,
 and lambda_i the eigenvalues of Q Gamma, the squared singular values mu over d_in d_out are those of Q Gamma
@@ -17,8 +17,8 @@ import numpy as np
 
 from .closed_forms import Array
 
-#: step of the trapezoidal rule in ln w, and how far it goes beyond the inverse of the largest and the smallest
-#: eigenvalue: the integrand falls as w^(1/2) below, and as w^(-3/2) above
+#: step of the trapezoidal rule in ln w, and how far it goes beyond the inverses of the largest and of the
+#: smallest eigenvalue: the integrand falls as w^(1/2) below, and as w^(-3/2) above
 STEP, BELOW, ABOVE = 0.25, 44.0, 16.0
 
 #: eigenvalues below this share of the largest one are zero

@@ -184,8 +184,8 @@ class Step:
 
     @cached_property
     def branch_products(self) -> list[Expr]:
-        """Second moment of each branch's output times that of the gradient there, for a gradient of 1 behind the
-        block; of one stream."""
+        """Second moment of each branch's output times that of the gradient there, for a gradient of 1 behind
+        the block; of one stream."""
         adjoint, moments = self._adjoint
         unit = {self.gradient(0, 0): ONE}
         found = []

@@ -73,7 +73,9 @@ class GramRun:
         self.undecided = arch.heads * np.array([block.undecided for block in blocks])
         if arch.experts > 1:
             self.profiles["ffn.router", "load_imbalance"] = np.array([b.load_imbalance() for b in blocks])
-        self.readout = readout = Block(Wiring.of(arch.readout, arch, tokens, np.zeros(1)), 0, self.states[-1], tokens)
+        self.readout = readout = Block(
+            Wiring.of(arch.readout, arch, tokens, np.zeros(1)), 0, self.states[-1], tokens
+        )
         try:
             self.output = readout.forward().outputs()[0][0]
             self.loss = gradient = loss_gram(tokens, self.output)
