@@ -29,9 +29,7 @@ def add(commands: Commands) -> None:
     )
     group.add_argument("--epsilon", type=float, help="epsilon of adam (default: 1e-8)")
     group.add_argument("--verify", action="store_true", help="theory against networks (exit 1 if it fails)")
-    group.add_argument(
-        "--networks", type=int, help="random networks (default: none; 32 with --verify)"
-    )
+    group.add_argument("--networks", type=int, help="random networks (default: none; 32 with --verify)")
     group.add_argument("--seed", type=int, default=0)
     group.add_argument("--device", default="auto", help="auto, cpu or cuda")
     group.add_argument("--quiet", action="store_true", help="no progress bar")
