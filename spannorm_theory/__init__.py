@@ -33,6 +33,10 @@ _HOME = {
     "FixedPoint": "prediction.fixed_points",
     "simulate": "montecarlo.ensemble",
     "Ensemble": "montecarlo.ensemble",
+    "first_step": "first_steps.first_step",
+    "verify_step": "first_steps.verify_step",
+    "module": "modules.module",
+    "Transformer": "modules.transformer",
     "verify": "verification.verification",
     "Verification": "verification.outcome",
     "spectra": "verification.spectra",
@@ -88,6 +92,8 @@ if TYPE_CHECKING:
     from .comparing import Comparison as Comparison
     from .comparing import compare as compare
     from .explorer.write import write_explorer as write_explorer
+    from .first_steps.first_step import first_step as first_step
+    from .first_steps.verify_step import verify_step as verify_step
     from .gaussian.activations import activation as activation
     from .literature.run import ClaimsReport as ClaimsReport
     from .literature.run import claims as claims
@@ -96,6 +102,8 @@ if TYPE_CHECKING:
     from .models.reader import from_config as from_config
     from .models.registry import model as model
     from .models.registry import published as published
+    from .modules.module import module as module
+    from .modules.transformer import Transformer as Transformer
     from .moments.reductions import reduces_to as reduces_to
     from .montecarlo.ensemble import Ensemble as Ensemble
     from .montecarlo.ensemble import simulate as simulate

@@ -65,10 +65,10 @@ def embedding_law(recurrence: Recurrence) -> Growth:
     """
     if len(recurrence.block.trace.streams) > 1:
         return coupled_law(recurrence)
-    return ratio_law(recurrence) + _readout_law(recurrence)
+    return ratio_law(recurrence) + readout_law(recurrence)
 
 
-def _readout_law(recurrence: Recurrence) -> Growth:
+def readout_law(recurrence: Recurrence) -> Growth:
     """Growth of gamma_L for a unit gradient at the model's output."""
     readout = recurrence.readout
     q, factor_of_q = readout.moment(0, 0), readout.backward_terms[0, 0]

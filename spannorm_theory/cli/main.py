@@ -1,4 +1,4 @@
-"""The ``spannorm`` command: list, derive, predict, simulate, verify, compare, model, report, ...
+"""The ``spannorm`` command: list, derive, predict, simulate, verify, step, compare, model, report, ...
 
 Exit status 0: good; 1: a check failed; 2: bad input, or output that could not be written, with one line on
 stderr; 130 and 143: interrupted or terminated.
@@ -14,7 +14,7 @@ import gc
 import sys
 from collections.abc import Sequence
 
-from . import atlas, audit, bench, claims, compare, formulas, model, profiles, report, sweep
+from . import atlas, audit, bench, claims, compare, formulas, model, profiles, report, step, sweep
 from .ends import ended
 from .flags import Commands
 from .parser import Parser, require_command
@@ -23,7 +23,7 @@ from .parser import Parser, require_command
 GARBAGE = 50_000
 
 #: in the order of ``--help``
-GROUPS = (formulas, profiles, compare, model, audit, claims, report, sweep, atlas, bench)
+GROUPS = (formulas, profiles, step, compare, model, audit, claims, report, sweep, atlas, bench)
 
 
 def parser() -> Parser:

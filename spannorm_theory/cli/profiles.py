@@ -12,6 +12,8 @@ from .flags import Commands, architecture, architecture_flags
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..verification.outcome import Verification
+
 
 PLUS_MINUS = "±"
 
@@ -75,7 +77,6 @@ def _run_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from ..base.quantities import QUANTITIES
     from ..prediction.predict import predict
 
     arch = architecture(args)
@@ -83,11 +84,18 @@ def _predict(args: argparse.Namespace) -> int:
     if args.json:
         return print_json(table)
     print(f"{arch}: {table['theory'].iloc[0]} theory")
-    if "se" in table:  # of the logarithm for squared norms
-        logarithmic = table["quantity"].map(lambda name: QUANTITIES[name].logarithmic)
-        table["se"] = table["se"].where(~logarithmic, other=table["se"] * table["value"])
-    print_table(table)
+    print_table(with_plain_errors(table))
     return 0
+
+
+def with_plain_errors(table: pd.DataFrame) -> pd.DataFrame:
+    """A theory's table whose standard errors, of logarithms for squared norms, are those of the values."""
+    from ..base.quantities import QUANTITIES
+
+    if "se" not in table:
+        return table
+    logarithmic = table["quantity"].map(lambda name: QUANTITIES[name].logarithmic)
+    return table.assign(se=table["se"].where(~logarithmic, other=table["se"] * table["value"]))
 
 
 def _expected(args: argparse.Namespace) -> int:
@@ -116,8 +124,12 @@ def _verify(args: argparse.Namespace) -> int:
     arch = architecture(args)
     from ..verification.verification import verify
 
-    result = verify(arch, theory=args.theory, **_run_options(args))
-    if args.json:
+    return print_verification(verify(arch, theory=args.theory, **_run_options(args)), args.json)
+
+
+def print_verification(result: Verification, json: bool) -> int:
+    """Print a verification; exit status 0 where it passed, else 1."""
+    if json:
         print_json(result.table)
         if not result.passed:  # rows alone do not say why
             print(f"spannorm: {result.outcome()}", file=sys.stderr)

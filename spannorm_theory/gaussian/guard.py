@@ -58,6 +58,8 @@ class OnTensors:
         """phi of every entry."""
         import torch
 
+        if torch.compiler.is_compiling():  # traces operations, and cannot ask what they did
+            return self.function(x)
         before = None if x.is_inference() else x._version
         with calling(self.function, f"the activation {self.name!r}", " on a tensor"):
             found = self.function(x)

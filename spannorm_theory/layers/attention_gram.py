@@ -25,6 +25,7 @@ from ..gaussian.closed_forms import Array
 from .attention_heads import Gains, SampledHeads, token_scales
 from .head_input import HeadInput
 from .latents import NO_SAMPLES, Samples, down
+from .matrix_grams import MatrixGrams, Reads
 from .rotary import rotated
 from .softmax_gradients import (
     diagonal,
@@ -92,14 +93,29 @@ class SampledAttention(SampledHeads):
         pairs: Array | float = 1.0,
         samples: Samples = NO_SAMPLES,
     ) -> tuple[Array, dict[str, float]]:
-        """Gradient Gram at the branch input, and E |dLoss/dW|_F^2 of each matrix.
+        """Gradient Gram at the branch input, and E |dLoss/dW|_F^2 of each matrix, for the weight ``pairs`` of
+        each entry of a Gram; other arguments as in :meth:`backward_grams`."""
+        stream, reads = self.backward_grams(gram, output, grad, gains, noise, pair_variance, random, samples)
+        return stream, {name: x.squared(pairs) for name, x in reads.items()}
+
+    def backward_grams(
+        self,
+        gram: Array,
+        output: Array,
+        grad: Array,
+        gains: Gains,
+        noise: Array,
+        pair_variance: float,
+        random: np.random.Generator | None = None,
+        samples: Samples = NO_SAMPLES,
+    ) -> tuple[Array, Reads]:
+        """Gradient Gram at the branch input, and the Grams on both sides of each matrix.
 
         Args:
             gram, output: token Grams of the branch input and output.
             grad: token Gram of the gradient at the branch output.
             pair_variance: V (T9.1), at least 1/d.
             random: source of the draws of values and gradients under rotary embedding; else it is not used.
-            pairs: weight of each entry of a Gram in squared gradients of matrices.
             samples: what is drawn of latents; the heads' Grams are averaged behind their norms.
         """
         at = HeadInput(gram, self.latents, samples)
@@ -131,32 +147,35 @@ class SampledAttention(SampledHeads):
                 taken = 1 - np.square(1 - self.share(name, gram, gains))
                 rest = taken * (found.diagonal() / m - along) / (1 - taken / m)
                 at_output[name] = found + np.diag(rest)
-        norms: dict[str, float] = {}
+        reads: Reads = {}
         twice = pair_variance * gain * g * self._read_twice(a, values, queries, at, gains)
         stream = np.zeros_like(gram)
 
-        def squared(name: str, read: Array) -> float:
+        def matrix(name: str, read: Array, back: Array | float) -> MatrixGrams:
             # gradients at keys have no token mean, unless each is turned by an angle of its own
-            seen = self._grams_seen(read) if name == "key" and self.rotary is None else read
-            found = seen * at_output[name] + (twice if name == "key" else 0.0)
-            return self.width**2 * float((pairs * _over_heads(found)).sum())
+            seen = back * read
+            seen = self._grams_seen(seen) if name == "key" and self.rotary is None else seen
+            product = seen * at_output[name] + (twice if name == "key" else 0.0)
+            sides = _over_heads(read), _over_heads(back * at_output[name])
+            return MatrixGrams(self.width**2, *sides, _over_heads(product))
 
         for name, found in at_output.items():
             own, back = gains[f"attn.{name}"], self.before_norm(name, at, gains)
             stream += own * _over_heads(back * found)
-            norm = squared(name, back * gram)
+            grams = matrix(name, gram, back)
             if self.latents.of(name) is not None:
-                norms[down(name)] = norms.get(down(name), 0.0) + own / gains[down(name)] * norm
-                norm = self.latents.share(name, self.width) * squared(name, at.read(name))
-            norms[f"attn.{name}"] = norm
+                through = grams.scaled(own / gains[down(name)])
+                reads[down(name)] = reads[down(name)] + through if down(name) in reads else through
+                grams = matrix(name, at.read(name), 1.0).scaled(self.latents.share(name, self.width))
+            reads[f"attn.{name}"] = grams
         # a projection that starts at zero has a gradient, but no output to tell what it reads
         read = (
             output / gains["attn.output"]
             if gains["attn.output"]
             else self._normed(gain * self._mixed(plain, weights, at, gains))
         )
-        norms["attn.output"] = self.breadth * self.width**2 * float((pairs * read * grad).sum())
-        return _symmetric(stream), norms
+        reads["attn.output"] = MatrixGrams(self.breadth * self.width**2, read, grad, read * grad)
+        return _symmetric(stream), reads
 
     @property
     def _alone(self) -> float:

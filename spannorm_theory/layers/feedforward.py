@@ -25,6 +25,7 @@ import numpy as np
 from ..gaussian.activations import Activation
 from ..gaussian.at_zero import AtZero
 from ..gaussian.closed_forms import Array, Transfer
+from .matrix_grams import MatrixGrams, Reads
 
 Gains = Mapping[str, Any]
 
@@ -203,11 +204,17 @@ class FeedForward:
         grads = {name: norm(at.q, at.p, back * one[name] * gamma, back * two[name] * cross) for name in one}
         return {**grads, "ffn.down": norm(k, k_cross, gamma, cross)}
 
-    def weight_grads_gram(self, q1: Any, q2: Any, c: Any, grad: Array, gains: Gains) -> dict[str, float]:
-        """Squared gradients E |dLoss/dW|_F^2 by name, sums over token pairs of covariance ``c`` at the input
-        and ``grad`` at the output, which holds how many pairs each entry stands for."""
+    def matrix_grams(self, q1: Any, q2: Any, c: Any, grad: Array, gains: Gains) -> Reads:
+        """Grams of each matrix by name, for covariances ``c`` of pairs of tokens at the input and ``grad`` at
+        the output."""
         paths = self.paths(q1, q2, c, gains)
         back = gains["ffn.down"] * self.width / self.hidden
         size = self.width * self.hidden
-        grads = {name: size * float((c * grad * path).sum() * back) for name, path in paths.items()}
-        return {**grads, "ffn.down": size * float((self.hidden_moment(q1, q2, c, gains) * grad).sum())}
+        found = {name: (c, back * grad * path) for name, path in paths.items()}
+        found["ffn.down"] = self.hidden_moment(q1, q2, c, gains), grad
+        return {name: MatrixGrams(size, read, g, read * g) for name, (read, g) in found.items()}
+
+    def weight_grads_gram(self, q1: Any, q2: Any, c: Any, grad: Array, gains: Gains) -> dict[str, float]:
+        """Squared gradients E |dLoss/dW|_F^2 by name, sums over token pairs of covariance ``c`` at the input
+        and ``grad`` at the output, which holds how many pairs each entry stands for."""
+        return {name: x.squared(1.0) for name, x in self.matrix_grams(q1, q2, c, grad, gains).items()}

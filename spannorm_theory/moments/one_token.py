@@ -183,6 +183,18 @@ class Step:
         return adjoint, Moments(adjoint.trace, SCALAR, self.gradient, transfer)
 
     @cached_property
+    def branch_products(self) -> list[Expr]:
+        """Second moment of each branch's output times that of the gradient there, for a gradient of 1 behind
+        the block; of one stream."""
+        adjoint, moments = self._adjoint
+        unit = {self.gradient(0, 0): ONE}
+        found = []
+        for branch in self.trace.branches:
+            at = adjoint.at[branch.index]
+            found.append(tidy(self._moments.cov(branch, branch) * moments.cov(at, at).subs(unit)))
+        return found
+
+    @cached_property
     def backward(self) -> dict[tuple[int, int], Expr]:
         """Second moments of the gradient at the incoming streams, linear in those at the outgoing."""
         return {pair: tidy(moment) for pair, moment in self._backward.items()}

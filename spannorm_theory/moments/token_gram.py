@@ -101,7 +101,7 @@ class Block:
 
     def _transfer(self, branch: Branch, gram: Array) -> Array:
         if branch.index not in self._branches:
-            component, gains = self._part(branch)
+            component, gains = self.part(branch)
             if isinstance(component, Attentions):
                 output, undecided, linear = attend(self.tokens, component, gram, gains, self.layer)
                 self.undecided = min(self.undecided, undecided)
@@ -119,7 +119,7 @@ class Block:
         """Mean squared coefficient of variation of the experts' loads; zero without a router."""
         forward = self.forward()
         for branch in self.wiring.trace.branches:
-            component, gains = self._part(branch)
+            component, gains = self.part(branch)
             if isinstance(component, MixtureOfExperts):
                 pairs = self.tokens.of_pairs(forward.cov(branch.source, branch.source))
                 common = self.tokens.total(component.commonness(*pairs, gains))
@@ -133,7 +133,8 @@ class Block:
         grams += [self._branches[b.index] for b in self.wiring.trace.branches]
         return np.array([(self.tokens.size(gram), self.tokens.drop(gram)) for gram in grams])
 
-    def _part(self, branch: Branch) -> tuple[Component, dict[str, float]]:
+    def part(self, branch: Branch) -> tuple[Component, dict[str, float]]:
+        """A branch's component, and its gains at this layer."""
         gains = self.wiring.gains[branch.index].items()
         return self.wiring.components[branch.index], {name: float(g[self.layer]) for name, g in gains}
 
@@ -143,8 +144,6 @@ class Block:
         """Gradient Grams of the incoming streams from those of the outgoing, and squared weight gradients by
         matrix. V and U, ``pair_variance`` and ``network_variance``, are those at each branch's input,
         empty for a readout."""
-        forward = self.forward()
-        adjoint = Adjoint(forward)
         norms: dict[str, float] = {}
         branches = [b.index for b in self.wiring.trace.branches]
         finite = {
@@ -152,13 +151,9 @@ class Block:
             for b, v, u in zip(branches, pair_variance, network_variance, strict=len(pair_variance) > 0)
         }
 
-        def transfer(branch: Branch, grad: Array) -> Array:
-            origin = adjoint.origin[branch.index]
-            grad = self.tokens.dropped(grad, self._dropout(origin))
-            gram = forward.cov(origin.source, origin.source)
-            component, gains = self._part(origin)
+        def transfer(origin: Branch, gram: Array, grad: Array) -> Array:
+            component, gains = self.part(origin)
             if isinstance(component, Attentions):
-                forward.cov(origin, origin)
                 output = self._branches[origin.index]
                 v, u = finite[origin.index]
                 stream, found = attend_back(self.tokens, component, gram, output, grad, gains, self.layer, v)
@@ -171,13 +166,35 @@ class Block:
             norms.update(found | {name: found[name] * float(x[self.layer]) for name, x in outputs.items()})
             return stream
 
-        moments = Moments(adjoint.trace, self.tokens.algebra, lambda i, j: grads[i][j], transfer, _number)
+        adjoint, moments = self.reversed(grads, transfer)
         for gain in self.wiring.trace.gains:
-            values, behind = forward.cov(gain.source, gain.source), adjoint.at[gain.index]
-            grad = moments.cov(behind, behind)
+            values, behind = moments[0].cov(gain.source, gain.source), adjoint.at[gain.index]
+            grad = moments[1].cov(behind, behind)
             norms[gain.name] = self.tokens.arch.width * self.tokens.squared(values * grad)
         nothing = self.tokens.gram(0.0, 0.0)  # the gradient of a stream that nothing reads
-        return [[nothing if np.ndim(g) == 0 else g for g in row] for row in moments.outputs()], norms
+        return [[nothing if np.ndim(g) == 0 else g for g in row] for row in moments[1].outputs()], norms
+
+    def reversed(
+        self, grads: Grams, transfer: Callable[[Branch, Array, Array], Array]
+    ) -> tuple[Adjoint, tuple[Moments, Moments]]:
+        """The block turned around, and covariances of its values and of its gradients.
+
+        Args:
+            grads: gradient Grams of the outgoing streams.
+            transfer: gradient Gram at a branch's input, given the branch, the Gram of its input and the
+                gradient at its output.
+        """
+        forward = self.forward()
+        adjoint = Adjoint(forward)
+
+        def back(branch: Branch, grad: Array) -> Array:
+            origin = adjoint.origin[branch.index]
+            gram = forward.cov(origin.source, origin.source)
+            forward.cov(origin, origin)
+            return transfer(origin, gram, self.tokens.dropped(grad, self._dropout(origin)))
+
+        moments = Moments(adjoint.trace, self.tokens.algebra, lambda i, j: grads[i][j], back, _number)
+        return adjoint, (forward, moments)
 
 
 def _component(branch: Branch, arch: Architecture, tokens: TokenGrams, only_normed: bool) -> Component:

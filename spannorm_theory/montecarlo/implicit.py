@@ -45,7 +45,7 @@ import torch
 from ..base.errors import InputError
 from .metrics import gram, product_norm, token_modes
 from .randomness import Purpose, Randomness
-from .weights import Matrix, Weights
+from .weights import Matrix, RandomWeights
 
 #: matrices that read the same input; experts number theirs, and each expert's are a group of their own
 GROUPS = (
@@ -64,7 +64,7 @@ LATENT = (("attn.query_down", ("attn.query",)), ("attn.key_down", ("attn.key", "
 ZERO = 1e-200
 
 
-class ImplicitWeights(Weights):
+class ImplicitWeights(RandomWeights):
     """Products with Gaussian matrices, drawn from what the matrices have been seen to do."""
 
     whole = True

@@ -16,7 +16,6 @@ from ..layers.attention_op import attention_forward
 from ..layers.experts import gates_of
 from ..layers.experts_op import moe_forward
 from ..layers.feedforward_op import ffn_forward
-from ..layers.multiplier_op import Multiply
 from ..layers.norm_op import normalise
 from ..spec.architecture import Architecture
 from ..spec.expressions import over_layers
@@ -79,6 +78,16 @@ class Program:
             result.update(dict.fromkeys(self.copies(name, layer), matrix))
         return result
 
+    def starts(self, layer: int) -> dict[str, float]:
+        """The numbers at which the multipliers that a block learns start."""
+        trace, _ = self._blocks[layer]
+        return {gain.name: self._coefficients[gain.terms[0][0]][layer] for gain in trace.gains}
+
+    def applies(self, name: str, layer: int) -> bool:
+        """Whether a branch of block ``layer`` applies the matrix called ``name``."""
+        trace, _ = self._blocks[layer]
+        return name.startswith(tuple(SUBLAYERS[b.kind] for b in trace.branches if not b.elementwise))
+
     def copies(self, name: str, layer: int) -> list[str]:
         """The keys, in the weights of block ``layer``, of the matrices that go by ``name``."""
         count = self._blocks[layer][1].copies(name)
@@ -111,9 +120,11 @@ class Program:
                     value = normalise(values[node.source.index], arch.norm, epsilon, gain)
                 case Branch():
                     value = self._branch(node, arch, values[node.source.index], weights)
+                    if weights is not None:
+                        weights.passed(node.kind, value)
                 case Gain() if weights is not None:
                     factor = self._coefficients[node.terms[0][0]][layer]
-                    value = Multiply.apply(values[node.source.index], factor, node.name, weights.grad_norms)  # type: ignore[no-untyped-call]
+                    value = weights.multiply(values[node.source.index], factor, node.name)
                 case Sum():
                     terms = [(self._coefficients[c][layer], values[v.index]) for c, v in node.terms]
                     value = _combine(terms)

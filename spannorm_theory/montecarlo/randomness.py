@@ -35,6 +35,7 @@ class Purpose(IntEnum):
     ATTENTION_DROPOUT = 6
     FFN_DROPOUT = 7
     WEIGHT_DROPOUT = 8
+    EMBEDDING = 9
 
 
 class Randomness:

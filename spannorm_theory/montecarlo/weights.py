@@ -16,6 +16,7 @@ import torch
 
 from ..base.errors import InputError
 from ..base.quantities import Key
+from ..layers.multiplier_op import Multiply
 from .draws import drawn
 from .metrics import gram, product_norm, token_modes
 from .randomness import Purpose, Randomness
@@ -46,11 +47,9 @@ class Weights(ABC):
 
     whole = False
 
-    def __init__(self, matrices: Mapping[str, Matrix], random: Randomness, layer: int) -> None:
-        self.matrices = matrices
+    def __init__(self, layer: int) -> None:
         self.grad_norms: dict[str, torch.Tensor] = {}
         self.observed: dict[Key, torch.Tensor] = {}
-        self._random = random
         self._layer = layer
         self._used: set[str] = set()
 
@@ -65,19 +64,53 @@ class Weights(ABC):
         y, factor = self._apply(x, name), self.matrices[name].factor
         return y if factor == 1 else y * factor
 
+    @abstractmethod
+    def multiply(self, x: torch.Tensor, factor: float, name: str) -> torch.Tensor:
+        """x times the learnt multiplier called ``name``, which starts at ``factor``."""
+
+    @abstractmethod
     def dropout(self, x: torch.Tensor, purpose: Purpose, rate: float) -> torch.Tensor:
-        """Inverted dropout of ``x``; the mask is the same whenever the block is computed."""
-        if not rate:
-            return x
-        kept = self._random.kept(self._layer, purpose, x.numel() // len(self._random.networks), rate)
-        return x * kept.view(x.shape).to(x.dtype) / (1 - rate)
+        """Inverted dropout of ``x``."""
+
+    @abstractmethod
+    def passed(self, kind: str, y: torch.Tensor) -> None:
+        """Told of ``y``, which the branch of this ``kind`` puts out."""
 
     @abstractmethod
     def _apply(self, x: torch.Tensor, name: str) -> torch.Tensor:
         """``x`` times a matrix that has not been used yet."""
 
 
-class ExplicitWeights(Weights):
+class RandomWeights(Weights):
+    """Weights of random networks, which are a function of their random numbers."""
+
+    def __init__(self, matrices: Mapping[str, Matrix], random: Randomness, layer: int) -> None:
+        super().__init__(layer)
+        self.matrices = matrices
+        self._random = random
+
+    def multiply(self, x: torch.Tensor, factor: float, name: str) -> torch.Tensor:
+        """x times ``factor``; leaves the squared gradient of the multiplier in ``grad_norms``."""
+        y: torch.Tensor = Multiply.apply(x, factor, name, self.grad_norms)  # type: ignore[no-untyped-call]
+        return y
+
+    def dropout(self, x: torch.Tensor, purpose: Purpose, rate: float) -> torch.Tensor:
+        """Inverted dropout of ``x``; the mask is the same whenever the block is computed."""
+        return dropped(x, self._random, self._layer, purpose, rate)
+
+    def passed(self, kind: str, y: torch.Tensor) -> None:
+        """Nothing: streams are measured, not branches."""
+
+
+def dropped(x: torch.Tensor, random: Randomness, layer: int, purpose: Purpose, rate: float) -> torch.Tensor:
+    """Inverted dropout of ``x`` by the masks of random networks."""
+    if not rate:
+        return x
+    kept = random.kept(layer, purpose, x.numel() // len(random.networks), rate)
+    return x * kept.view(x.shape).to(x.dtype) / (1 - rate)
+
+
+class ExplicitWeights(RandomWeights):
     """Matrices that are drawn and multiplied by."""
 
     def __init__(self, matrices: Mapping[str, Matrix], random: Randomness, layer: int) -> None:

@@ -45,6 +45,10 @@ class GramRun:
         output, loss: Grams of the model's output, and of the gradient there.
         source: Gram of the gradient at the embedding over e^exponent, and that exponent.
         pair_variance: V of each stream at every boundary, (depth + 1, streams).
+        blocks, readout: what the recursion passes.
+        finite: V and U at the branches' inputs, each (depth, branches).
+        gradients, exponents: Grams of the gradients of all pairs of streams over e^exponent, and these
+            exponents, at every boundary.
     """
 
     def __init__(
@@ -65,12 +69,15 @@ class GramRun:
         arch, stack = tokens.arch, Stack.of(tokens.arch)
         self._firsts = [stack.step.firsts[place] for place in stack.step.places]
         wirings = [Wiring.of(b.step.trace, b.arch, tokens, b.layers) for b in stack.wirings]
-        blocks, self.states = self._forward([wirings[which] for which in stack.order], start)
+        self.blocks, self.states = self._forward([wirings[which] for which in stack.order], start)
+        blocks = self.blocks
         self.undecided = arch.heads * np.array([block.undecided for block in blocks])
         self.linear = np.array([block.linear for block in blocks])
         if arch.experts > 1:
             self.profiles["ffn.router", "load_imbalance"] = np.array([b.load_imbalance() for b in blocks])
-        readout = Block(Wiring.of(arch.readout, arch, tokens, np.zeros(1)), 0, self.states[-1], tokens)
+        self.readout = readout = Block(
+            Wiring.of(arch.readout, arch, tokens, np.zeros(1)), 0, self.states[-1], tokens
+        )
         try:
             self.output = readout.forward().outputs()[0][0]
             self.loss = gradient = loss_gram(tokens, self.output)
@@ -80,8 +87,8 @@ class GramRun:
         moments = np.array([block.pair_moments(stack.step.firsts) for block in blocks])
         v, u = _finite_width(stack, moments, pair_variance_start, arch.width)
         self.pair_variance = v.streams[:, stack.step.own][:, list(stack.step.places)]
-        finite = stack.in_order(v.branches), stack.in_order(u)
-        self._backward(blocks, finite, readout.backward([[gradient / size]])[0], float(np.log(size)))
+        self.finite = stack.in_order(v.branches), stack.in_order(u)
+        self._backward(readout.backward([[gradient / size]])[0], float(np.log(size)))
 
     def _forward(self, wirings: list[Wiring], start: Array) -> tuple[list[Block], list[Grams]]:
         tokens, count = self.tokens, self.tokens.arch.definition.streams
@@ -111,23 +118,22 @@ class GramRun:
                 self.profiles[str(s), "branch_share"] = (q[:-1] + q[1:] - 2 * cross) / q[:-1]
         return blocks, states
 
-    def _backward(
-        self, blocks: list[Block], finite: tuple[Array, Array], grads: Grams, exponent: float
-    ) -> None:
-        tokens = self.tokens
+    def _backward(self, grads: Grams, exponent: float) -> None:
+        tokens, blocks = self.tokens, self.blocks
         count = tokens.arch.definition.streams
         kept, exponents = [grads], [exponent]
         weights = {name: np.full(len(blocks), -np.inf) for name in tokens.arch.learnt}
         for block in reversed(blocks):
             self._at_block()
-            grads, norms = block.backward(grads, *(x[block.layer] for x in finite))
+            grads, norms = block.backward(grads, *(x[block.layer] for x in self.finite))
             for name, norm in norms.items():
                 weights[name][block.layer] = np.log(norm) + exponents[-1] if norm > 0 else -np.inf
             size = max(tokens.size(grads[s][s]) for s in range(count))
             grads = [[gram / size for gram in row] for row in grads]
             kept.append(grads)
             exponents.append(exponents[-1] + float(np.log(size)))
-        self._keep("grad_variance", "grad_token_cosine", kept[::-1], np.array(exponents[::-1]), range(count))
+        self.gradients, self.exponents = kept[::-1], np.array(exponents[::-1])
+        self._keep("grad_variance", "grad_token_cosine", self.gradients, self.exponents, range(count))
         self.source = np.sum([gram for row in grads for gram in row], axis=0), exponents[-1]
         if count > 1:
             self.profiles[INPUT] = np.log([tokens.size(self.source[0])]) + exponents[-1]

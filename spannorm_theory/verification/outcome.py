@@ -122,7 +122,7 @@ class Verification:
     def width_needed(self) -> int:
         """The width, a power of two times this one, at which no allowance of a stream's second moment or of
         its gradient's is above ``PROPOSED``; they fall as 1/width."""
-        of_streams = self.table["quantity"].isin(["variance", "grad_variance"])
+        of_streams = self.table["quantity"].isin(["variance", "grad_variance", "stream_change"])
         largest = float(self.table.loc[of_streams, "allowance"].max())
         return int(self.arch.width * 2 ** max(1, ceil(log2(largest / PROPOSED))))
 

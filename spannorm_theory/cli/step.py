@@ -1,0 +1,83 @@
+"""``spannorm step``: the first step of an optimiser, in theory, measured, or one against the other."""
+
+from __future__ import annotations
+
+import argparse
+
+from .ends import require_encodable
+from .flags import Commands, architecture, architecture_flags
+from .profiles import PLUS_MINUS, print_json, print_table, print_verification, with_plain_errors
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    text = "The first step of an optimiser: sizes, slopes of the loss, and what it moves, layer by layer."
+    parser = commands.add("step", text, _run)
+    architecture_flags(parser)
+    group = parser.add_argument_group("step")
+    group.add_argument(
+        "--optimiser",
+        default="adam",
+        metavar="NAME",
+        help="sgd, sign, adam, orthogonal or muon (default: adam)",
+    )
+    group.add_argument(
+        "--lr",
+        default="1",
+        metavar="RATE",
+        help="a learning rate, or rates of matrices that move, as attn.query=0.1,ffn.up=0.2 (default: 1)",
+    )
+    group.add_argument("--epsilon", type=float, help="epsilon of adam (default: 1e-8)")
+    group.add_argument("--verify", action="store_true", help="theory against networks (exit 1 if it fails)")
+    group.add_argument("--networks", type=int, help="random networks (default: none; 32 with --verify)")
+    group.add_argument("--seed", type=int, default=0)
+    group.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    group.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _run(args: argparse.Namespace) -> int:
+    if not args.json:
+        require_encodable(PLUS_MINUS)
+    arch = architecture(args)
+    options = {
+        "lr": _rates(args.lr),
+        "epsilon": args.epsilon,
+        "seed": args.seed,
+        "device": args.device,
+        "progress": False if args.quiet else None,
+    }
+    if args.verify:
+        from ..first_steps.verify_step import verify_step
+
+        networks = 32 if args.networks is None else args.networks
+        return print_verification(verify_step(arch, args.optimiser, networks=networks, **options), args.json)
+    from ..first_steps.first_step import first_step
+
+    table = first_step(arch, args.optimiser, networks=args.networks or 0, **options)
+    if args.json:
+        return print_json(table)
+    if args.networks:
+        print(f"{arch}: first step of {args.optimiser}, means over {args.networks} networks")
+    else:
+        print(f"{arch}: first step of {args.optimiser}, {table['theory'].iloc[0]} theory")
+        table = with_plain_errors(table)
+    print_table(table)
+    return 0
+
+
+def _rates(text: str) -> float | dict[str, float]:
+    """A learning rate, or rates by matrix.
+
+    Raises:
+        InputError: text that says neither.
+    """
+    from ..base.errors import InputError, shown
+
+    try:
+        if "=" not in text:
+            return float(text)
+        return {name.strip(): float(rate) for name, rate in (word.split("=") for word in text.split(","))}
+    except ValueError:
+        raise InputError(
+            f"--lr must be a number, or numbers by matrix as attn.query=0.1,ffn.up=0.2, got {shown(text)}"
+        ) from None

@@ -1,0 +1,171 @@
+"""Steps of one branch's matrices, and what its output moves by (T13.5 to T13.9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..gaussian.closed_forms import Array
+from ..layers.attention_gram import SampledAttention
+from ..layers.feedforward import FeedForward
+from ..layers.matrix_grams import Reads
+from ..moments.sampled_tokens import SampledTokens
+from .branch_changes import Change, behind, own, through_units
+from .head_samples import PROJECTIONS, HeadSamples
+from .hidden_units import HiddenUnits, back_step, front_step
+from .matrix_steps import MatrixStep, matrix_step
+from .optimisers import Optimiser
+from .sized_steps import SizedStep
+
+
+@dataclass(frozen=True)
+class BranchSteps:
+    """One branch in one block.
+
+    Attributes:
+        rule: the optimiser.
+        rates: learning rates by matrix.
+        tokens: what its Grams are of.
+        component, gains: of the branch.
+        layer: the block.
+        gram: Gram of its input.
+        grad: Gram of the gradient at its output.
+        reads: Grams of its matrices.
+        squared: E |G|_F^2 by matrix.
+    """
+
+    rule: Optimiser
+    rates: Mapping[str, float]
+    tokens: SampledTokens
+    component: SampledAttention | FeedForward
+    gains: Mapping[str, float]
+    layer: int
+    gram: Array
+    grad: Array
+    reads: Reads
+    squared: Mapping[str, float]
+
+    @cached_property
+    def grads(self) -> dict[str, Array]:
+        """Gradient Gram at each matrix's output, per coordinate of the matrix, in agreement with |G|_F^2."""
+        found = {}
+        for name, x in self.reads.items():
+            inputs, outputs = self._shape(name)
+            plain = inputs * outputs * self._batch * float((x.read * x.grad).sum())
+            found[name] = x.grad * (self.squared[name] / plain if plain > 0 else 0.0)
+        return found
+
+    def _shape(self, name: str) -> tuple[int, int]:
+        return self.tokens.arch.weights[name]
+
+    @property
+    def _batch(self) -> int:
+        return self.tokens.arch.batch
+
+    @cached_property
+    def units(self) -> HiddenUnits:
+        """Hidden units of a feed-forward branch."""
+        assert isinstance(self.component, FeedForward)
+        seed = 1 + self.layer + self.tokens.arch.depth * self.tokens.seed[1]
+        return HiddenUnits.draw(self.component, self.gram, self.gains, seed)
+
+    @cached_property
+    def _behind_units(self) -> Array:
+        """Gradient Gram at the hidden units."""
+        inputs, outputs = self._shape("ffn.down")
+        return np.asarray(self.gains["ffn.down"] * outputs / inputs * self.grad)
+
+    @cached_property
+    def heads(self) -> HeadSamples:
+        """Heads of an attention branch."""
+        assert isinstance(self.component, SampledAttention)
+        seed = (*self.tokens.seed, self.layer, 2)
+        return HeadSamples(
+            self.component,
+            self.gains,
+            self.gram,
+            self.tokens(self.layer),
+            np.random.default_rng(seed),
+            self.gains["attn.output"] / self.component.breadth * self.grad,
+        )
+
+    @cached_property
+    def fronts(self) -> dict[str, SizedStep]:
+        """Steps of the matrices that read the branch's input."""
+        if isinstance(self.component, FeedForward):
+            return {
+                name: front_step(
+                    self.rule,
+                    self._shape(name),
+                    self.reads[name].read,
+                    self._behind_units,
+                    slopes,
+                    self._batch,
+                    self.squared[name],
+                )
+                for name, slopes in self.units.slopes.items()
+            }
+        found = {}
+        for name in PROJECTIONS:
+            matrix = f"attn.{name}"
+            read, grad = self.reads[matrix].read, self.grads[matrix]
+            columns = self.tokens.arch.heads * self.heads.columns(name, grad)
+            front = self.rule, self._shape(matrix), read, grad, self._batch, self.squared[matrix]
+            square = self._batch * float((read * grad).sum())
+            mean = matrix_step(*front, columns)
+            found[matrix] = SizedStep.of(self.rule, mean, self.heads.sizes(name), square)
+        return found
+
+    @cached_property
+    def steps(self) -> dict[str, MatrixStep]:
+        """The step of each matrix."""
+        found = {name: front.mean for name, front in self.fronts.items()}
+        last = "ffn.down" if isinstance(self.component, FeedForward) else "attn.output"
+        parts = self.reads[last].read, self.grads[last], self._batch, self.squared[last]
+        if isinstance(self.component, FeedForward):
+            found[last] = back_step(self.rule, self._shape(last), self.units, *parts)
+        else:
+            found[last] = matrix_step(self.rule, self._shape(last), *parts)
+        return found
+
+    def slope(self, name: str) -> float:
+        """<G, U(G)> of a matrix."""
+        step, grad = self.steps[name], self.grads[name]
+        if isinstance(self.component, FeedForward) and name in self.fronts:
+            front, d = self.fronts[name], self.units.slopes[name]
+            grad = self._behind_units * (np.einsum("us,ut,u->st", d, d, front.slopes) / len(d))
+        elif name in self.fronts:
+            sizes = self.heads.sizes(name.removeprefix("attn."))
+            grad = grad * float((sizes * self.fronts[name].slopes).mean() / sizes.mean())
+        return step.outputs * self._batch * float((step.linear * grad).sum())
+
+    def change(self, entering: Array, total: Array) -> Change:
+        """What the branch's output moves by, for K of its input and T there."""
+        if isinstance(self.component, FeedForward):
+            return self._ffn(entering, total)
+        return self._attention(entering, total)
+
+    def _own(self, name: str) -> Change:
+        return own(self.steps[name], self.grads[name], self.rates[name])
+
+    def _ffn(self, entering: Array, total: Array) -> Change:
+        came = {
+            name: Change(self.gains[name] * entering, self.gains[name] * total) for name in self.units.slopes
+        }
+        parts = self._behind_units, came, self.fronts, self.grads, self.rates
+        hidden, second = through_units(self.units, *parts)
+        return behind(self.gains["ffn.down"], hidden, second, self._own("ffn.down"))
+
+    def _attention(self, entering: Array, total: Array) -> Change:
+        came, steps, left, rates = {}, {}, {}, {}
+        for name in PROJECTIONS:
+            matrix = f"attn.{name}"
+            gain = self.gains[matrix]
+            came[name] = Change(gain * entering, gain * total)
+            steps[name], rates[name] = self.fronts[matrix], self.rates[matrix]
+            left[name] = own(steps[name].mean, self.grads[matrix], 1.0).noise
+        heads, second = self.heads.change(came, steps, left, rates)
+        return behind(self.gains["attn.output"], heads, second, self._own("attn.output"))

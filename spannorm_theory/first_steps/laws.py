@@ -1,0 +1,126 @@
+r"""How the learning rate must fall with depth and width (T13.12), in symbols.
+
+A matrix of a branch whose output has second moment h, and the gradient there gamma_b, has |G|_F^2 of order
+d_in d_out h gamma_b / s, s its gain by the scaling rule, as the branch is linear in it. The decrease of the
+loss by the matrices of one role in all blocks is, up to constants,
+
+    sum_l (h gamma_b / s)^p,    p = 1 for sgd, 1/2 for sign descent, adam and polar factors.
+
+Its terms are powers l^a L^b where the moments of the recursion are, times e^(r (L - l)) where gradients grow
+exponentially. The coherent change of the output is that sum over its n d coordinates, and the rate must undo
+it. Queries and keys, whose gradients are of the order of the square of token differences, have no law here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sympy import Expr, Integer, Max, Min, Rational, simplify
+
+from ..asymptotics.laws import moment_law, ratio_law, readout_law
+from ..asymptotics.magnitude import Order, Orders
+from ..base.errors import NoClosedForm
+from ..derivation.recurrence import Recurrence
+from ..spec.graph import VALUE_PATH
+from .optimisers import Optimiser, optimiser
+
+#: exponents of the width: of |G|_F^2, |G|_1 and |G|_* over the n d coordinates of the output
+WIDTH = {"sgd": -1, "sign": -1, "adam": -1, "orthogonal": 0, "muon": Rational(-1, 2)}
+
+
+@dataclass(frozen=True)
+class StepLaw:
+    """Exponents at which the first step moves the output coherently by Theta(1).
+
+    Attributes:
+        depth: a of lr = L^a e^(b L) d^c by matrix, where that matrix alone is moved in every block, in the
+            gains sigma_a^2, omega_a^2, sigma_f^2, omega_f^2 of branches.
+        rate: b by matrix.
+        share: the power of l with which a block's share of the decrease goes, by matrix.
+        width: c.
+    """
+
+    depth: Mapping[str, Expr]
+    rate: Mapping[str, Expr]
+    share: Mapping[str, Expr]
+    width: Expr
+
+    @property
+    def together(self) -> Expr:
+        """The exponent of L where all these matrices are moved at one rate: the smallest of theirs."""
+        return simplify(Min(*self.depth.values()))
+
+
+def step_law(placement: str, scaling: str = "unit", rule: str | Optimiser = "adam") -> StepLaw:
+    """The law of the learning rate, from the recursion of a placement under a scaling rule.
+
+    Args:
+        placement: a registered name, with options in brackets if it has any.
+        scaling: a registered scaling rule.
+        rule: an optimiser or its name; of adam with an epsilon far below its gradients.
+
+    Raises:
+        UnknownNameError: a name that is not registered.
+        NoClosedForm: several streams, whose gradients mix; or moments that are no powers of l and L.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> from spannorm_theory.first_steps.laws import step_law
+        >>> law = step_law("span-norm", "depth-scaled-init", "sign")
+        >>> law.depth["ffn.down"], law.depth["ffn.up"], law.width
+        (-1, -1/2, -1)
+    """
+    kind = optimiser(rule).kind
+    power = Integer(1) if kind == "sgd" else Rational(1, 2)
+    recurrence = Recurrence.of(placement, scaling)
+    if len(recurrence.step.trace.streams) > 1:
+        raise NoClosedForm("the gradients of several streams mix in every block: a product of matrices")
+    if recurrence.before is not None or len(recurrence.turns) > 1:
+        raise NoClosedForm("blocks are wired in several ways, each with a law of its own")
+    ratio, front = ratio_law(recurrence), readout_law(recurrence)
+    if ratio.factorial != 0 or ratio.stretched or ratio.rivals or front.rate != 0:
+        raise NoClosedForm("gradients grow neither as a power of the depth nor exponentially")
+    orders = Orders(_known(recurrence))
+    depth, rate, share = {}, {}, {}
+    step = recurrence.step
+    for branch, product in zip(step.trace.branches, step.branch_products, strict=True):
+        for name in VALUE_PATH.get(branch.kind, ()):
+            if name in branch.std:
+                raise NoClosedForm(f"the rule states the standard deviation of {name}, not its gain")
+            a, b = _power(orders.of(product / branch.gains.get(name, Integer(1)) ** 2))
+            a, b = a - ratio.power, b + ratio.power + front.power
+            share[name] = simplify(power * a)
+            rate[name] = -Max(0, power * ratio.rate)
+            summed = Max(0, power * a + 1) if ratio.rate == 0 else _at_end(power * a, ratio.rate)
+            depth[name] = simplify(-(power * b + summed))
+    return StepLaw(depth, rate, share, Integer(0) + WIDTH[kind])
+
+
+def _known(recurrence: Recurrence) -> dict[Expr, Order]:
+    """Orders of stream moments: powers of l."""
+    state = recurrence.step.moment(0, 0)
+    if not state.is_Symbol:
+        return {}
+    law = moment_law(recurrence, (0, 0))
+    if any(order != 0 for order in (law.factorial, law.rate, law.log_power)) or law.stretched or law.rivals:
+        raise NoClosedForm("the stream's variance is no power of the depth")
+    power = (law.power, Integer(0))
+    return {state: Order(frozenset([power]), power)}
+
+
+def _power(order: Order) -> tuple[Expr, Expr]:
+    """(a, b) of an order l^a L^b.
+
+    Raises:
+        NoClosedForm: it has several terms.
+    """
+    if len(order.high) != 1 or order.low not in order.high:
+        raise NoClosedForm("a branch's share of the gradient is no single power of l and L")
+    return next(iter(order.high))
+
+
+def _at_end(power: Expr, rate: Expr) -> Expr:
+    """The power of L that is left of a sum of l^power e^(rate (L - l)): nothing at its lower end, which
+    a positive rate weighs, and its last term at the upper."""
+    return Max(0, power) if power != 0 else Integer(0)

@@ -1,0 +1,1 @@
+"""Architectures as ordinary torch modules, which one may train."""
