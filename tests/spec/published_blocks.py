@@ -363,11 +363,11 @@ def gated_streams(s: Streams, b: Block) -> Streams:
 def embedding_mixing(s: Streams, b: Block) -> Streams:
     x, x0, middle = s
     if b.l == 0:
-        x = x0 = b.N(x)
+        x, x0 = b.N(x), b.N(x0)
     i, n = b.l, b.L
     x = (1.15 - 0.10 * i / max(n - 1, 1)) * x + (0.20 - 0.15 * i / max(n - 1, 1)) * x0
     (x,) = pre_ln([x], b)
-    return [x, x0, x if b.l == 0 or b.l < b.L // 2 else middle]
+    return [x, x0, x if b.l < b.L // 2 else middle]
 
 
 class AttentionResiduals:
@@ -429,7 +429,9 @@ PUBLISHED: dict[str, Published] = {
     "ngpt": Published(ngpt, raw),
     "ngpt(rate=0.3)": Published(lambda s, b: ngpt(s, b, 0.3), raw),
     "shifted-post-norm": Published(shifted_post_norm, normed),
-    "shifted-post-norm(branch=0.7, skip=3.5)": Published(lambda s, b: shifted_post_norm(s, b, 3.5, 0.7), normed),
+    "shifted-post-norm(branch=0.7, skip=3.5)": Published(
+        lambda s, b: shifted_post_norm(s, b, 3.5, 0.7), normed
+    ),
     "residual-gate": Published(residual_gate, normed),
     "residual-gate(gate=0.25)": Published(lambda s, b: residual_gate(s, b, -0.3 * math.log(3)), normed),
     "gated-post-norm": Published(gated_post_norm, raw),

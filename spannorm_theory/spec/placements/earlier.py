@@ -29,13 +29,11 @@ def embedding_mixing(streams: Three, net: Net) -> Three:
     """r x + m x0, then PreNorm (nanochat): x0 is the normed embedding, and r and m fall along the stack, from
     1.15 to 1.05 and from 0.2 to 0.05. The last norm reads x less a fifth of the stream in the middle of the
     stack, which is carried as x0 is."""
-    x, start, middle = streams
-    if net.first:
-        x = start = net.norm(x)
+    x, start, middle = map(net.norm, streams) if net.first else streams
     share = net.layer / Max(net.depth - 1, 1)
     r, m = Rational(115, 100) - share / 10, Rational(1, 5) - Rational(15, 100) * share
     x = pre_norm(net.sum([(r, x), (m, start)]), net)
-    return x, start, x if net.first or net.early(0.5) else middle
+    return x, start, x if net.early(0.5) else middle
 
 
 @placement(

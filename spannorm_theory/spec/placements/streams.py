@@ -134,10 +134,10 @@ def hyper_connections(streams: Four, net: Net) -> Four:
 def mhc(streams: Four, net: Net) -> Four:
     """Four copies of the stream, mixed by a doubly stochastic matrix in every sublayer, which reads a gated sum
     of them: without the random part of its gates, as the paper's small factor has it, each copy becomes the mean
-    of all plus F(N(sum of all / 2))."""
+    m of all plus F(N(2 m))."""
     for branch in (net.attention, net.ffn):
-        o = branch(net.norm(net.sum([(Rational(1, 2), x) for x in streams])))
         mean = net.sum([(Rational(1, 4), x) for x in streams])
+        o = branch(net.norm(mean * 2))
         streams = tuple(net.add(mean, o) for _ in streams)  # type: ignore[assignment]
     return streams
 
