@@ -329,8 +329,8 @@ def hyper_connections(s: Streams, b: Block) -> Streams:
 
 
 def multi_stream(s: Streams, b: Block, identity: bool = False) -> Streams:
-    """mHC with the maps of its gates at zero: logits are their base. Without mixing, as in Hunyuan V4, those in
-    front of the branch start at -ln(n - 1)."""
+    """mHC with the maps of its gates at zero: logits are their base. Without mixing, as in Hunyuan V4, those
+    in front of the branch start at -ln(n - 1)."""
     X, n = torch.stack(s), len(s)
     base = -math.log(n - 1) if identity else 0.0
     pre = torch.sigmoid(torch.full((n,), base, dtype=X.dtype))
@@ -371,8 +371,8 @@ def embedding_mixing(s: Streams, b: Block) -> Streams:
 
 
 class AttentionResiduals:
-    """Keeps what every sublayer has put out, or the sums of finished blocks of them, and reads all by a softmax
-    over depth of zero queries."""
+    """Keeps what every sublayer has put out, or the sums of finished blocks of them, and reads all by a
+    softmax over depth of zero queries."""
 
     def __init__(self, size: int = 1) -> None:
         self.size = size

@@ -44,9 +44,9 @@ def embedding_mixing(streams: Three, net: Net) -> Three:
     readout=final_norm,
 )
 def attention_residuals(x: Value, net: Net, *, block: int = 1) -> Value:
-    """F(N(h)) twice, h a softmax over the embedding and the outputs of all sublayers so far, or over their sums
-    in finished blocks of ``block`` sublayers and the one that has begun. At the start its queries are zero: h is
-    the mean of the k it reads, and the stream here is h, that is (k h + F(N(h)))/k' with k' for the next."""
+    """F(N(h)) twice, h a softmax over the embedding and the outputs of all sublayers so far, or over their
+    sums in finished blocks of ``block`` sublayers and in the one that has begun. At the start its queries are
+    zero and h is the mean of k values: h <- (k h + F(N(h)))/k', k' values for the next sublayer."""
     for number, branch in enumerate((net.attention, net.ffn)):
         place = 2 * net.layer + number
         k, after = (1 + ceiling(at / Integer(block)) for at in (place, place + 1))

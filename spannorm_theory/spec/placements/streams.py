@@ -132,9 +132,9 @@ def hyper_connections(streams: Four, net: Net) -> Four:
     readout=norm_of_sum,
 )
 def mhc(streams: Four, net: Net) -> Four:
-    """Four copies of the stream, mixed by a doubly stochastic matrix in every sublayer, which reads a gated sum
-    of them: without the random part of its gates, as the paper's small factor has it, each copy becomes the mean
-    m of all plus F(N(2 m))."""
+    """Four copies of the stream, mixed by a doubly stochastic matrix in every sublayer, which reads a gated
+    sum of them: without the random part of its gates, which the paper's factor makes small, each copy becomes
+    the mean m of all plus F(N(2 m))."""
     for branch in (net.attention, net.ffn):
         mean = net.sum([(Rational(1, 4), x) for x in streams])
         o = branch(net.norm(mean * 2))
@@ -151,8 +151,8 @@ def mhc(streams: Four, net: Net) -> Four:
     readout=norm_of_sum,
 )
 def identity_hyper_connections(streams: Four, net: Net) -> Four:
-    """Four copies of the stream that are never mixed (Hunyuan V4): each branch reads the norm of their mean and
-    is added to all. Its gates start within 1 % of that."""
+    """Four copies of the stream that are never mixed (Hunyuan V4): each branch reads the norm of their mean
+    and is added to all. Its gates start within 1 % of that."""
     for branch in (net.attention, net.ffn):
         o = branch(net.norm(net.sum([(Rational(1, 4), x) for x in streams])))
         streams = tuple(net.add(x, o) for x in streams)  # type: ignore[assignment]
