@@ -26,8 +26,8 @@ def lns_gap() -> Fact:
 
 
 def mix_ln_even() -> Fact:
-    """First over last squared FFN gradient, against PreNorm's: with the gains (a standard deviation of 0.02 at
-    width 768) and the embedding of the released code, and at fan-in gains."""
+    """First over last squared FFN gradient, against PreNorm's: with the gains of the released code (standard
+    deviation 0.02 at width 768) and its embedding, and at fan-in gains."""
     small, swiglu = "width=192 ffn_width=512 heads=4 tokens=32", "activation=swiglu"
     released = f"depth=12 {swiglu} {small} init=0.04 input_variance=0.4"
     inside = _evener("mix-ln", released, "ffn.down", "as released")
