@@ -171,6 +171,8 @@ def linear_law(step: Expr, state: Symbol) -> Growth:
     a = tidy(step.diff(state))
     if a.has(state) or step.has(L):
         raise NoClosedForm("its step is not linear with coefficients in l alone")
+    if step.subs(state, 0) == 0:
+        raise NoClosedForm("blocks multiply it alone, and there is no closed form of what they start from")
     reason = "its linear recurrence does not balance as a power of l"
     alpha, added = Integer(0), growth(powsimp(expand(step.subs(state, 0))), LAYER)
     if a != 1:

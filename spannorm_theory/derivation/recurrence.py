@@ -13,6 +13,7 @@ from ..base import arguments, symbols
 from ..base.errors import InputError, NoClosedForm, shown
 from ..base.formulas import IDENTITY, RATIO, of_stream
 from ..gaussian.activations import ACTIVATIONS
+from ..moments.copies import copies
 from ..moments.one_token import BranchGain, Step, concrete_gains, constant_gains, tidy
 from ..spec.architecture import parse_placement
 from ..spec.placements import PLACEMENTS
@@ -167,7 +168,26 @@ class Recurrence:
     @cached_property
     def _forward_solution(self) -> tuple[dict[Pairs, Expr], dict[Pairs, str]]:
         moments = {p: self.step.moment(*p) for p in self.step.pairs}
-        return solve_forward(self.step.forward, moments, self.start, self.initial[-1])
+        first = self._alike  # moments of copies are one unknown
+        same = {moments[p]: moments[first[p]] for p in moments if moments[p].is_Symbol}
+        steps = {p: self.step.forward[p].subs(same) for p in dict.fromkeys(first.values())}
+        solved, reasons = solve_forward(steps, moments, self.start, self.initial[-1])
+        return (
+            {p: solved[first[p]] for p in moments if first[p] in solved},
+            {p: reasons[first[p]] for p in moments if first[p] in reasons},
+        )
+
+    @cached_property
+    def _alike(self) -> dict[Pairs, Pairs]:
+        """For each pair of streams the first one that has its moment at every layer, by copies (T3.5)."""
+        others = (self.before.block,) if self.before is not None else ()
+        blocks = dict.fromkeys((self.first, *others, *self.turns))
+        places = copies(tuple(step.trace for step in blocks))
+        kinds = {(i, j): tuple(sorted((places[i], places[j]))) for i, j in self.step.pairs}
+        firsts: dict[tuple[int, ...], Pairs] = {}
+        for pair, kind in kinds.items():
+            firsts.setdefault(kind, pair)
+        return {pair: firsts[kind] for pair, kind in kinds.items()}
 
     def moment_at(self, pair: Pairs, layer: Expr) -> Expr:
         """Closed form of the moment of a pair of streams at ``layer`` >= start.

@@ -25,6 +25,9 @@ def test_the_catalogue() -> None:
         "gpas": {"pre-norm": every},
         "hybrid-norm-star": {"hybrid-norm": later},
         "hyper-connections": {"pre-norm": every},
+        "mhc": {"pre-norm": every},
+        "identity-hyper-connections": {"pre-norm": every},
+        "denseformer": {"pre-norm": every},
         "mix-ln": {
             "post-norm": "the first 1/4 of the blocks",
             "pre-norm": "the blocks behind the first 1/4",

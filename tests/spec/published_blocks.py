@@ -165,6 +165,53 @@ def swin_v2(s: Streams, b: Block, gain: float = 0.0) -> Streams:
     return [x + gain * b.N(b.F(x))]
 
 
+def shifted_post_norm(s: Streams, b: Block, alpha: float = 1.0, beta: float = 1.0) -> Streams:
+    h = b.N(s[0])
+    h = b.N(alpha * h + beta * b.A(h))
+    return [alpha * h + beta * b.F(h)]
+
+
+def residual_gate(s: Streams, b: Block, w: float = 0.0, T: float = 0.3) -> Streams:
+    """In the published parameters: both gates from one number w over a temperature T."""
+    beta = torch.sigmoid(torch.tensor(w / T, dtype=torch.float64))
+    alpha = torch.sqrt(torch.sigmoid(torch.tensor(-w / T, dtype=torch.float64)) * (1 + beta))
+    x = alpha * s[0] + beta * b.N(b.A(b.N(s[0])))
+    return [alpha * x + beta * b.N(b.F(b.N(x)))]
+
+
+def gated_post_norm(s: Streams, b: Block) -> Streams:
+    """Every gate is a low-rank map, here of zeros, behind a sigmoid."""
+    r, down = s[0], s[0].new_zeros(s[0].shape[-1], 2)
+
+    def G(x: torch.Tensor) -> torch.Tensor:
+        return x * torch.sigmoid(functional.silu(x @ down) @ down.T)
+
+    for branch in (b.A, b.F):
+        r = G(b.N(r + branch(G(b.N(r)))))
+    return [r]
+
+
+def gemma_4(s: Streams, b: Block, c: float = 1.0) -> Streams:
+    x = s[0] + b.N(b.A(b.N(s[0]), qk=True, v=True))
+    return [(x + b.N(b.F(b.N(x)))) * c]
+
+
+def depth_scaled_sandwich(s: Streams, b: Block, c: float = 1.0) -> Streams:
+    gain = c / math.sqrt(b.L)
+    x = s[0] + b.N(b.A(b.N(s[0]))) * gain
+    return [x + b.N(b.F(b.N(x))) * gain]
+
+
+def olmo_hybrid(s: Streams, b: Block, every: int = 4) -> Streams:
+    return olmo2(s, b) if (b.l + 1) % every == 0 else pre_ln(s, b)
+
+
+def norm_preserving(s: Streams, b: Block) -> Streams:
+    share = float(functional.softplus(torch.zeros((), dtype=torch.float64))) / b.L
+    x = math.sqrt(1 - share) * s[0] + math.sqrt(share) * b.A(b.N(s[0]))
+    return [math.sqrt(1 - share) * x + math.sqrt(share) * b.F(b.N(x))]
+
+
 def ln_scaling(s: Streams, b: Block) -> Streams:
     c = math.sqrt(b.l + 1)
     x = s[0] + b.A(b.N(s[0]) / c)
@@ -281,6 +328,74 @@ def hyper_connections(s: Streams, b: Block) -> Streams:
     return list(H)
 
 
+def multi_stream(s: Streams, b: Block, identity: bool = False) -> Streams:
+    """mHC with the maps of its gates at zero: logits are their base. Without mixing, as in Hunyuan V4, those
+    in front of the branch start at -ln(n - 1)."""
+    X, n = torch.stack(s), len(s)
+    base = -math.log(n - 1) if identity else 0.0
+    pre = torch.sigmoid(torch.full((n,), base, dtype=X.dtype))
+    post = 2 * torch.sigmoid(torch.zeros(n, dtype=X.dtype))
+    C = torch.eye(n, dtype=X.dtype)
+    if not identity:
+        C = torch.softmax(torch.zeros(n, n, dtype=X.dtype), -1)
+        for _ in range(20):
+            C = C / C.sum(0, keepdim=True)
+            C = C / C.sum(1, keepdim=True)
+    for branch in (b.A, b.F):
+        y = branch(b.N(torch.einsum("j,jnd->nd", pre, X)))
+        X = torch.einsum("ij,jnd->ind", C, X) + post[:, None, None] * y
+    return list(X)
+
+
+def gated_streams(s: Streams, b: Block) -> Streams:
+    X = torch.stack(s)
+    for branch in (b.A, b.F):
+        normed = torch.stack([b.N(x) for x in X])
+        g = torch.sigmoid(torch.zeros_like(normed))
+        inject = 2 * torch.sigmoid(X.new_zeros(len(s)))
+        X = X + inject[:, None, None] * branch((g * normed).mean(0))
+    return list(X)
+
+
+# --- earlier values: the streams of these are what the toolkit carries for it -------------------
+
+
+def embedding_mixing(s: Streams, b: Block) -> Streams:
+    x, x0, middle = s
+    if b.l == 0:
+        x, x0 = b.N(x), b.N(x0)
+    i, n = b.l, b.L
+    x = (1.15 - 0.10 * i / max(n - 1, 1)) * x + (0.20 - 0.15 * i / max(n - 1, 1)) * x0
+    (x,) = pre_ln([x], b)
+    return [x, x0, x if b.l < b.L // 2 else middle]
+
+
+class AttentionResiduals:
+    """Keeps what every sublayer has put out, or the sums of finished blocks of them, and reads all by a
+    softmax over depth of zero queries."""
+
+    def __init__(self, size: int = 1) -> None:
+        self.size = size
+        self.finished: list[torch.Tensor] = []
+        self.current: list[torch.Tensor] = []
+
+    def read(self, N: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        begun = [torch.stack(self.current).sum(0)] if self.current else []
+        values = torch.stack([*self.finished, *begun])
+        scores = torch.stack([N(v) for v in values]) @ values.new_zeros(values.shape[-1])
+        return (torch.softmax(scores, 0)[..., None] * values).sum(0)
+
+    def __call__(self, s: Streams, b: Block) -> Streams:
+        if b.l == 0:
+            self.finished, self.current = [s[0]], []
+        for branch in (b.A, b.F):
+            self.current.append(branch(b.N(self.read(b.N))))
+            if len(self.current) == self.size:
+                self.finished.append(torch.stack(self.current).sum(0))
+                self.current = []
+        return [self.read(b.N)]
+
+
 PUBLISHED: dict[str, Published] = {
     "no-norm": Published(no_norm, raw),
     "post-norm": Published(post_ln, raw),
@@ -313,6 +428,21 @@ PUBLISHED: dict[str, Published] = {
     "parallel-peri": Published(parallel_peri, normed),
     "ngpt": Published(ngpt, raw),
     "ngpt(rate=0.3)": Published(lambda s, b: ngpt(s, b, 0.3), raw),
+    "shifted-post-norm": Published(shifted_post_norm, normed),
+    "shifted-post-norm(branch=0.7, skip=3.5)": Published(
+        lambda s, b: shifted_post_norm(s, b, 3.5, 0.7), normed
+    ),
+    "residual-gate": Published(residual_gate, normed),
+    "residual-gate(gate=0.25)": Published(lambda s, b: residual_gate(s, b, -0.3 * math.log(3)), normed),
+    "gated-post-norm": Published(gated_post_norm, raw),
+    "gemma-4": Published(gemma_4, normed),
+    "gemma-4(scalar=0.3)": Published(lambda s, b: gemma_4(s, b, 0.3), normed),
+    "depth-scaled-sandwich": Published(depth_scaled_sandwich, normed),
+    "depth-scaled-sandwich(start=0.5)": Published(lambda s, b: depth_scaled_sandwich(s, b, 0.5), normed),
+    "olmo-hybrid": Published(olmo_hybrid, normed, heads=1),
+    "olmo-hybrid(period=2)": Published(lambda s, b: olmo_hybrid(s, b, 2), normed, heads=1),
+    "norm-preserving": Published(norm_preserving, normed),
+    "denseformer": Published(lambda s, b: pre_ln(s, b), normed),
     "dyt": Published(dyt, lambda s, N: torch.tanh(0.5 * s[0])),
     "derf": Published(derf, lambda s, N: torch.erf(0.5 * s[0])),
     "residual": Published(residual, lambda s, N: s[0] + N(s[1])),
@@ -323,4 +453,12 @@ PUBLISHED: dict[str, Published] = {
     "siamese-norm-hybrid-pre": Published(siamese_norm_hybrid_pre, lambda s, N: N(N(s[0]) + N(s[1]))),
     "siamese-norm-post-pre": Published(siamese_norm_post_pre, lambda s, N: N(N(s[0]) + N(s[1]))),
     "hyper-connections": Published(hyper_connections, lambda s, N: N(s[0] + s[1] + s[2] + s[3])),
+    "mhc": Published(multi_stream, lambda s, N: N(sum(s, torch.zeros_like(s[0])))),
+    "identity-hyper-connections": Published(
+        lambda s, b: multi_stream(s, b, identity=True), lambda s, N: N(sum(s, torch.zeros_like(s[0])))
+    ),
+    "gated-streams": Published(gated_streams, lambda s, N: N(sum(s, torch.zeros_like(s[0])))),
+    "embedding-mixing": Published(embedding_mixing, lambda s, N: N(s[0] - 0.2 * s[2])),
+    "attention-residuals": Published(AttentionResiduals(), normed),
+    "attention-residuals(block=4)": Published(AttentionResiduals(4), normed),
 }

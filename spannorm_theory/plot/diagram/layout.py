@@ -1,12 +1,13 @@
 """Places of the parts of a block diagram: boxes on levels and columns, and orthogonal wires between them.
 
 Levels follow the longest path from the incoming streams. With several streams, each stream's skip path
-is a column of its own and everything else stands between; with one stream all boxes stand in one column
-and skips run beside it. Works on any trace.
+is a column of its own and everything else, what they share too, stands between; with one stream all boxes
+stand in one column and skips run beside it. Works on any trace.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -165,9 +166,10 @@ def _place(
     count = len(trace.streams)
     column = dict.fromkeys((node.index for node in nodes), 0.0)
     if count > 1:
-        for stream in range(count):
-            side = (stream - (count - 1) / 2) * 2 * COLUMN_GAP / max(1, count - 1)
-            column.update({index: side for index in skip_path(trace, stream) if index in column})
+        paths = [skip_path(trace, stream) for stream in range(count)]
+        shared = Counter(index for path in paths for index in path)
+        for path, side in zip(paths, _sides(count), strict=True):
+            column.update({i: side for i in path if i in column and shared[i] == 1})
     sizes = {node.index: _size(node, lines.get(node.index, ())) for node in nodes}
     height = [max(sizes[i][1] for i in sizes if rank[i] == level) for level in range(max(rank.values()) + 1)]
     level_y = [sum(height[:level]) + height[level] / 2 + LEVEL_GAP * level for level in range(len(height))]
@@ -183,6 +185,14 @@ def _place(
         x, y = column[node.index] + shift, level_y[rank[node.index]]
         boxes[node.index] = Box(node, x, y, width, tall, lines.get(node.index, ()))
     return boxes
+
+
+def _sides(count: int) -> list[float]:
+    """The columns of several streams; none stands in the middle, where branches do."""
+    if count % 2:
+        half = count // 2
+        return [COLUMN_GAP * (stream - half + (stream >= half)) / half for stream in range(count)]
+    return [COLUMN_GAP * (2 * stream / (count - 1) - 1) for stream in range(count)]
 
 
 def _size(node: Value, lines: tuple[str, ...]) -> tuple[float, float]:

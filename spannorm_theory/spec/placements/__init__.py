@@ -3,7 +3,7 @@
 from ..placement import PLACEMENTS, Placement, placement
 
 with PLACEMENTS.shipping():
-    from . import branch, parallel, post, pre, streams, substitutes
+    from . import branch, earlier, gates, parallel, post, pre, streams, substitutes
 
 #: what a report compares when nothing is asked for
 STANDARD = (
@@ -22,6 +22,8 @@ __all__ = [
     "STANDARD",
     "Placement",
     "branch",
+    "earlier",
+    "gates",
     "parallel",
     "placement",
     "post",

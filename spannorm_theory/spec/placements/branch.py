@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from sympy import sqrt
+
+from ..expressions import exact
 from ..graph import Value
 from ..net import Net
 from ..placement import final_norm, placement
+from .pre import pre_norm
 
 
 @placement("sandwich", title="Sandwich-LN", source="arXiv:2105.13290", year=2021, readout=final_norm)
@@ -48,3 +52,46 @@ def swin_v2(x: Value, net: Net, *, gain: float = 0.0) -> Value:
     initialises g = 0: every block is the identity, and only these gains learn at the first step."""
     x = net.add(x, net.gain(net.norm(net.attention(x, qk_norm=True)), gain))
     return net.add(x, net.gain(net.norm(net.ffn(x)), gain))
+
+
+@placement(
+    "gemma-4",
+    title="Gemma 4",
+    source="https://github.com/huggingface/transformers/tree/main/src/transformers/models/gemma4",
+    year=2026,
+    readout=final_norm,
+)
+def gemma_4(x: Value, net: Net, *, scalar: float = 1.0) -> Value:
+    """c (x + N(F(N(x)))), c behind both sublayers: Sandwich-LN with norms on queries, keys and values, and a
+    number for each block, ``scalar``, that is 1 until a checkpoint says another."""
+    x = net.add(x, net.norm(net.attention(net.norm(x), qkv_norm=True)))
+    x = net.add(x, net.norm(net.ffn(net.norm(x))))
+    return x if scalar == 1 else x * scalar
+
+
+@placement(
+    "depth-scaled-sandwich",
+    title="Depth-scaled sandwich",
+    source="arXiv:2602.17004",
+    year=2026,
+    readout=final_norm,
+)
+def depth_scaled_sandwich(x: Value, net: Net, *, start: float = 1.0) -> Value:
+    """x + g N(F(N(x))) twice, g a learnt gain that starts at start/sqrt(L): Sandwich-LN whose branches add a
+    second moment of 2 start^2 over the whole stack (Trinity, Pangu Ultra)."""
+    g = exact(start) / sqrt(net.depth)
+    x = net.add(x, net.gain(net.norm(net.attention(net.norm(x))), g))
+    return net.add(x, net.gain(net.norm(net.ffn(net.norm(x))), g))
+
+
+@placement(
+    "olmo-hybrid",
+    title="OLMo Hybrid",
+    source="https://github.com/huggingface/transformers/tree/main/src/transformers/models/olmo_hybrid",
+    year=2026,
+    readout=final_norm,
+)
+def olmo_hybrid(x: Value, net: Net, *, period: int = 4) -> Value:
+    """OLMo 2's block in the last of each ``period`` blocks, PreNorm in the others. The published others have
+    mixers that are linear in their values; here all have attention, and only the wiring is theirs."""
+    return olmo2(x, net) if net.turn(period) == period - 1 else pre_norm(x, net)

@@ -16,6 +16,24 @@ def post_norm(x: Value, net: Net, skip: Expr | None = None) -> Value:
     return net.norm(net.add(x, net.ffn(x), skip=skip))
 
 
+@placement(
+    "shifted-post-norm",
+    title="Shifted PostNorm",
+    source="https://github.com/huggingface/transformers/tree/main/src/transformers/models/minimax",
+    year=2025,
+    readout=final_norm,
+)
+def shifted_post_norm(x: Value, net: Net, *, skip: float = 1.0, branch: float = 1.0) -> Value:
+    """h = N(x), then skip h + branch F(h), twice: PostNorm whose norm of a sum acts where the next sublayer
+    begins (MiniMax-01). A factor of 1 is left to the scaling rule."""
+    kept = None if skip == 1 else skip
+    for sublayer in (net.attention, net.ffn):
+        h = net.norm(x)
+        o = sublayer(h)
+        x = net.add(h, o if branch == 1 else o * branch, skip=kept)
+    return x
+
+
 @placement("deepnorm", title="DeepNorm", source="arXiv:2203.00555", year=2022, scaling="deepnorm-init")
 def deepnorm(x: Value, net: Net) -> Value:
     """N(alpha x + F(x)) twice, alpha = (2L)^(1/4)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sympy import sqrt
+from sympy import log, sqrt
 
 from ..graph import Value
 from ..net import Net
@@ -63,3 +63,19 @@ def normformer(x: Value, net: Net) -> Value:
     scale of the residual are 1 at initialisation."""
     x = net.add(x, net.norm(net.attention(net.norm(x))))
     return net.add(x, net.ffn(net.norm(x), inner_norm=True))
+
+
+@placement(
+    "norm-preserving",
+    title="Norm-preserving mixing",
+    source="https://github.com/marin-community/marin/issues/8860",
+    year=2026,
+    readout=final_norm,
+)
+def norm_preserving(x: Value, net: Net) -> Value:
+    """sqrt(1 - b/L) x + sqrt(b/L) F(N(x)) twice, b = ln 2, the softplus of a number that starts at zero: the
+    squares of the two factors add up to 1."""
+    share = log(2) / net.depth
+    keep, write = sqrt(1 - share), sqrt(share)
+    x = net.add(x, net.attention(net.norm(x)) * write, skip=keep)
+    return net.add(x, net.ffn(net.norm(x)) * write, skip=keep)

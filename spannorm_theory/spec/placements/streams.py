@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sympy import sqrt
+from sympy import Rational, sqrt
 
 from ..graph import Value
 from ..net import Net
@@ -100,7 +100,8 @@ def siamese_norm_post_pre(streams: Pair, net: Net) -> Pair:
     return x, y
 
 
-def _norm_of_sum(streams: Four, net: Net) -> Value:
+def norm_of_sum(streams: Four, net: Net) -> Value:
+    """Readout: the norm of the sum of four streams."""
     return net.norm(net.sum([(1, x) for x in streams]))
 
 
@@ -110,7 +111,7 @@ def _norm_of_sum(streams: Four, net: Net) -> Value:
     source="arXiv:2409.19606",
     year=2024,
     streams=4,
-    readout=_norm_of_sum,
+    readout=norm_of_sum,
 )
 def hyper_connections(streams: Four, net: Net) -> Four:
     """Four copies of the stream. Each branch reads the norm of one, in turns from sublayer to sublayer, and
@@ -118,5 +119,41 @@ def hyper_connections(streams: Four, net: Net) -> Four:
     turn = net.turn(2)
     for position, branch in enumerate((net.attention, net.ffn)):
         o = branch(net.norm(streams[(2 * turn + position) % 4]))
+        streams = tuple(net.add(x, o) for x in streams)  # type: ignore[assignment]
+    return streams
+
+
+@placement(
+    "mhc",
+    title="mHC",
+    source="arXiv:2512.24880",
+    year=2025,
+    streams=4,
+    readout=norm_of_sum,
+)
+def mhc(streams: Four, net: Net) -> Four:
+    """Four copies of the stream, mixed by a doubly stochastic matrix in every sublayer, which reads a gated
+    sum of them: without the random part of its gates, which the paper's factor makes small, each copy becomes
+    the mean m of all plus F(N(2 m))."""
+    for branch in (net.attention, net.ffn):
+        mean = net.sum([(Rational(1, 4), x) for x in streams])
+        o = branch(net.norm(mean * 2))
+        streams = tuple(net.add(mean, o) for _ in streams)  # type: ignore[assignment]
+    return streams
+
+
+@placement(
+    "identity-hyper-connections",
+    title="Identity hyper-connections",
+    source="https://github.com/huggingface/transformers/tree/main/src/transformers/models/hy_v4",
+    year=2026,
+    streams=4,
+    readout=norm_of_sum,
+)
+def identity_hyper_connections(streams: Four, net: Net) -> Four:
+    """Four copies of the stream that are never mixed (Hunyuan V4): each branch reads the norm of their mean
+    and is added to all. Its gates start within 1 % of that."""
+    for branch in (net.attention, net.ffn):
+        o = branch(net.norm(net.sum([(Rational(1, 4), x) for x in streams])))
         streams = tuple(net.add(x, o) for x in streams)  # type: ignore[assignment]
     return streams

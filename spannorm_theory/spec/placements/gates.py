@@ -1,0 +1,60 @@
+"""Placements with gates, at the values that their gates start at."""
+
+from __future__ import annotations
+
+from sympy import Rational, sqrt
+
+from ..expressions import exact
+from ..graph import Value
+from ..net import Net
+from ..placement import final_norm, placement
+from .streams import Four, norm_of_sum
+
+
+@placement(
+    "residual-gate",
+    title="Residual gate",
+    source="https://github.com/huggingface/transformers/tree/main/src/transformers/models/muse_spark",
+    year=2026,
+    readout=final_norm,
+)
+def residual_gate(x: Value, net: Net, *, gate: float = 0.5) -> Value:
+    """a x + b N(F(N(x))) twice, a^2 + b^2 = 1 (Muse Spark): a stream of second moment 1 keeps it. Each
+    coordinate's b is the sigmoid of a small random number, 0.50 +- 0.02; ``gate`` is another one for all."""
+    b = exact(gate)
+    a = sqrt(1 - b**2)
+    x = net.add(x, net.norm(net.attention(net.norm(x))) * b, skip=a)
+    return net.add(x, net.norm(net.ffn(net.norm(x))) * b, skip=a)
+
+
+@placement(
+    "gated-post-norm",
+    title="Gated PostNorm",
+    source="https://github.com/marin-community/marin/issues/5938",
+    year=2026,
+)
+def gated_post_norm(x: Value, net: Net) -> Value:
+    """g N(x + F(g N(x))) twice: every norm is gated, by sigmoids of a low-rank map of what it puts out, and
+    g = 1/2 for a map of small weights."""
+    g = Rational(1, 2)
+    x = net.norm(net.add(x, net.attention(net.norm(x) * g))) * g
+    return net.norm(net.add(x, net.ffn(net.norm(x) * g))) * g
+
+
+@placement(
+    "gated-streams",
+    title="Gated residual streams",
+    source="https://github.com/huggingface/transformers/tree/main/src/transformers/models/qwen4_exp",
+    year=2026,
+    streams=4,
+    readout=norm_of_sum,
+)
+def gated_streams(streams: Four, net: Net) -> Four:
+    """u = mean of g N(x_j) over four copies of the stream, then x_j <- x_j + h F(u), twice (Qwen4-exp): the
+    only norm is in front of the gates. The sigmoids g and h/2 of random maps are taken at 1/2, as of maps of
+    small weights."""
+    for branch in (net.attention, net.ffn):
+        u = net.sum([(Rational(1, 4), net.norm(x)) for x in streams])
+        o = branch(u * Rational(1, 2))
+        streams = tuple(net.add(x, o) for x in streams)  # type: ignore[assignment]
+    return streams
