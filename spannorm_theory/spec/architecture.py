@@ -38,7 +38,7 @@ class Architecture(Matrices):
 
     Args:
         placement: a registered norm placement, with options in brackets if it has any.
-        scaling: a registered scaling rule.
+        scaling: a registered scaling rule, with options in brackets if it has any; "a+b" is both.
         depth: L, number of blocks of one attention and one feed-forward sublayer.
         width, heads, tokens: d, H and n; d must be divisible by H, unless ``head_width`` is given.
         head_width: d_h, coordinates of a head; None for d/H.
@@ -384,7 +384,8 @@ class Architecture(Matrices):
         """``placement scaling`` and every field that is not its default, as ``field=value``."""
         said = self._said.items()
         words = [f"{key}={value}" for key, value in said if key not in ("placement", "scaling")]
-        return " ".join([self.placement.replace(" ", ""), self.scaling, *words])
+        pair = (text.replace(" ", "") for text in (self.placement, self.scaling))
+        return " ".join([*pair, *words])
 
     @property
     def _said(self) -> dict[str, Any]:
