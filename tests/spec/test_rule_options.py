@@ -1,4 +1,4 @@
-"""Options of scaling rules: numbers by hand, one text form for one meaning, refusals that name the nearest."""
+"""Options of scaling rules: numbers by hand, one text for one meaning, refusals that name the nearest."""
 
 from __future__ import annotations
 

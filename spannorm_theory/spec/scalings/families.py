@@ -26,8 +26,8 @@ def acting(on: str, gain: Expr) -> Multipliers:
 def span_scale_init(
     sublayer: str, l: Expr, L: Expr, d: Expr, *, power: float = 0.5, on: str = "output", constant: float = 1.0
 ) -> Multipliers:
-    """Readings of SpanNorm's Scale Init, whose exponent, constant and matrices are not public: attn.output and
-    ffn.down (on=output), or every matrix (on=all), x constant L^(-power). At the defaults it is
+    """Readings of SpanNorm's Scale Init, whose exponent, constant and matrices are not public: attn.output
+    and ffn.down (on=output), or every matrix (on=all), x constant L^(-power). At the defaults it is
     depth-scaled-init; the claim spannorm-scale-init-family says which members do what the paper states."""
     return acting(on, constant * L ** (-power))
 
@@ -73,8 +73,8 @@ def complete_d_p(
     attention: float = 1.0,
     ffn: float = 1.0,
 ) -> Multipliers:
-    """Complete(d)P at initialisation: CompleteP's factor, times a multiplier of each kind of branch; what else
-    it amends (QK norms, batch, duration) is of learning rates."""
+    """Complete(d)P at initialisation: CompleteP's factor, times a multiplier of each kind of branch; what
+    else it amends (QK norms, batch, duration) is of learning rates."""
     own = attention if sublayer == "attention" else ffn
     return Multipliers(branch=own * (base / L) ** alpha)
 
