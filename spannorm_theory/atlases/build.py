@@ -15,6 +15,7 @@ from ..base.errors import AssumptionError, InputError, NonFiniteError, UnknownNa
 from ..base.files import make_folder, write_file
 from ..base.interrupts import whole_results
 from ..spec.architecture import Architecture, parse_placement
+from ..spec.independence import require_independent
 from ..spec.placements import PLACEMENTS
 from ..spec.scaling import SCALINGS
 from .latex import longtable
@@ -123,6 +124,7 @@ def architectures(
 
     Raises:
         InputError: a name or field that no architecture can have, or no cell is left.
+        AssumptionError: blocks have matrices in common.
     """
     names = _names("placements", placements, PLACEMENTS)
     rules = _names("scalings", scalings, SCALINGS)
@@ -131,7 +133,8 @@ def architectures(
     for rule in rules:
         SCALINGS[rule]
     if names:
-        Architecture(names[0], **fields)  # a field that no cell can have is no matter of the rule
+        # a field that no cell can have is no matter of the rule
+        require_independent(Architecture(names[0], **fields))
     found = [arch for name in names for rule in rules if (arch := _valid(name, rule, fields)) is not None]
     if not found:
         raise InputError("no cell is left: none of these scaling rules belongs to any of these placements")

@@ -26,6 +26,10 @@ FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
         ("heads", int, "attention heads"),
         ("tokens", int, "sequence length"),
     ),
+    "weights used more than once": (
+        ("unique_blocks", int, "blocks of matrices of their own: block l has those of block l mod so many"),
+        ("copied", bool, "those start with the same numbers, and are separate after"),
+    ),
     "attention": (
         ("head_width", int, "coordinates of a head, unless width / heads"),
         ("kv_heads", int, "heads of keys and values, shared by groups of query heads"),

@@ -218,7 +218,13 @@ class _Batch:
 
         job, drawing = self.job, self.drawing
         random = Randomness(
-            job.seed, networks, dtype=job.dtype, device=job.device, executor=drawing, check=self.halt.check
+            job.seed,
+            networks,
+            dtype=job.dtype,
+            device=job.device,
+            executor=drawing,
+            check=self.halt.check,
+            cycle=job.program.arch.unique_blocks,
         )
         record = Stack(job.program, job.make_weights, random, self.segment, tick, job.record).run()
         samples = {

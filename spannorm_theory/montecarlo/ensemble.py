@@ -177,8 +177,15 @@ def choose_engine(arch: Architecture, engine: str) -> tuple[str, str]:
             f"the implicit engine draws what normal matrices do, not draw={arch.draw!r}; use "
             "engine='explicit', or 'auto'"
         )
+    if engine == "implicit" and arch.unique_blocks is not None:
+        raise InputError(
+            "the implicit engine draws what a matrix does in one block, and "
+            f"unique_blocks={arch.unique_blocks} puts one in several; use engine='explicit', or 'auto'"
+        )
     if engine != "auto":
         return engine, "asked for"
+    if arch.unique_blocks is not None:
+        return "explicit", "blocks have matrices in common"
     if arch.draw != "normal":
         return "explicit", f"matrices are drawn by draw={arch.draw!r}"
     if FEW * n <= d:

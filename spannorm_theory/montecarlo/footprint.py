@@ -55,6 +55,9 @@ class Footprint:
             once = COPIES * weights * itemsize
         else:
             entries += (3 if arch.attention_dropout else 1) * weights
+        if arch.shares_matrices:  # their gradients
+            numbers = sum(arch.copies(name) * math.prod(arch.weights[name]) for name in names)
+            once += ((arch.unique_blocks or 0) + 1) * numbers * itemsize
         if not positions:
             once += COPIES * 8 * count * arch.tokens**2
         vocabulary = 0

@@ -11,7 +11,7 @@ two for each network and the exponent carried apart: no depth over- or underflow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ from .boundary import embedding, embedding_grad_norm, loss_at, tied_product
 from .program import Program
 from .randomness import Randomness
 from .record import Record, Streams
+from .shared import SharedGradients
 from .weights import Matrix, Weights
 
 MakeWeights = Callable[[dict[str, Matrix], Randomness, int], Weights]
@@ -62,6 +63,8 @@ class Stack:
         self._make_weights = make_weights
         self._segment = segment
         self._tick = tick
+        arch = program.arch
+        self._shared = SharedGradients(arch.unique_blocks or 1) if arch.shares_matrices else None
 
     def run(self) -> Record:
         """One forward and one backward pass of all networks."""
@@ -98,7 +101,10 @@ class Stack:
         return embedding(self.program.arch, self.random)
 
     def _weights(self, layer: int) -> Weights:
-        return self._make_weights(self.program.matrices(layer), self.random, layer)
+        made = self._make_weights(self.program.matrices(layer), self.random, layer)
+        if self._shared is not None:
+            made.gradients = {}
+        return made
 
     def _measured(self, layer: int, before: Streams, after: Streams, weights: Weights) -> Streams:
         with torch.no_grad():
@@ -140,13 +146,17 @@ class Stack:
         while steps:
             step = steps.pop()
             grads = _gradients(step.outputs, step.inputs, grads)
-            found = step.weights.grad_norms
-            norms = {
-                name: sum((found.get(copy, unreached) for copy in copies(name, step.layer)), unreached)
-                / self.program.arch.batch**2
-                for name in (*self.program.names, *self.program.gains)
-            }
-            self.record.weight_grads(step.layer, norms, exponent)
+            found: Mapping[str, torch.Tensor] | None = step.weights.grad_norms
+            own = exponent
+            if self._shared is not None:
+                found, own = self._shared.add(step.layer, step.weights.gradients or {}, exponent)
+            if found is not None:
+                norms = {
+                    name: sum((found.get(copy, unreached) for copy in copies(name, step.layer)), unreached)
+                    / self.program.arch.batch**2
+                    for name in (*self.program.names, *self.program.gains)
+                }
+                self.record.weight_grads(step.layer, norms, own)
             grads, exponent = rescaled(grads, exponent)
             self.record.gradient(step.layer, self._first(grads), exponent)
             self._tick()

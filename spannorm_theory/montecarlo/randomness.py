@@ -47,6 +47,7 @@ class Randomness:
         dtype, device: of the tensors that come out.
         executor: draws chunks in parallel; None draws in the calling thread.
         check: is called before every chunk; may raise to stop.
+        cycle: the numbers of weights repeat after so many layers; None where they do not.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Randomness:
         device: torch.device,
         executor: Executor | None = None,
         check: Callable[[], None] = lambda: None,
+        cycle: int | None = None,
     ) -> None:
         self.seed = seed
         self.networks = networks
@@ -65,6 +67,7 @@ class Randomness:
         self.device = device
         self._executor = executor
         self._check = check
+        self._cycle = cycle
 
     def normal(self, layer: int, purpose: Purpose, size: int) -> torch.Tensor:
         """Independent N(0, 1) numbers of shape (networks, size)."""
@@ -101,9 +104,12 @@ class Randomness:
             device=self.device,
             executor=self._executor,
             check=self._check,
+            cycle=self._cycle,
         )
 
     def _sequence(self, network: int, layer: int, purpose: Purpose, span: int = 0) -> np.random.SeedSequence:
+        if self._cycle is not None and purpose is Purpose.FORWARD:
+            layer %= self._cycle
         return np.random.SeedSequence(self.seed, spawn_key=(network, layer, purpose, span))
 
     def _fill_on_cpu(self, out: torch.Tensor, layer: int, purpose: Purpose) -> None:

@@ -34,7 +34,7 @@ def simulate_spectra(
     with torch.no_grad(), arithmetic():
         for start in range(0, networks, size):
             batch = range(start, min(start + size, networks))
-            random = Randomness(seed, batch, dtype=torch.float64, device=where)
+            random = Randomness(seed, batch, dtype=torch.float64, device=where, cycle=arch.unique_blocks)
             streams = [embedding(arch, random)] * program.streams
             kept: dict[int, list[Array]] = {}
             for layer in range(max(layers) + 1):

@@ -40,6 +40,7 @@ class Weights(ABC):
 
     Attributes:
         grad_norms: after a backward pass |dLoss/dW|_F^2 of each matrix, float64 of shape (networks,).
+        gradients: dLoss/dW itself, kept in place of its norm where this is a mapping.
         observed: what branches measured of themselves on the way, per (stream, quantity) one tensor
             (networks,).
         whole: whether a matrix's random numbers depend on how many tokens it is applied to.
@@ -49,6 +50,7 @@ class Weights(ABC):
 
     def __init__(self, layer: int) -> None:
         self.grad_norms: dict[str, torch.Tensor] = {}
+        self.gradients: dict[str, torch.Tensor] | None = None
         self.observed: dict[Key, torch.Tensor] = {}
         self._layer = layer
         self._used: set[str] = set()
@@ -129,20 +131,27 @@ class ExplicitWeights(RandomWeights):
 
     def _apply(self, x: torch.Tensor, name: str) -> torch.Tensor:
         z, std = self._entries[name], self.matrices[name].std
-        y: torch.Tensor = ExplicitProduct.apply(x, z, std, name, self.grad_norms)  # type: ignore[no-untyped-call]
+        y: torch.Tensor = ExplicitProduct.apply(x, z, std, name, self)  # type: ignore[no-untyped-call]
         return y
+
+    def received(self, name: str, x: torch.Tensor, g: torch.Tensor) -> None:
+        """Keep what the matrix called ``name`` receives, X^T G or its squared norm."""
+        if self.gradients is None:
+            self.grad_norms[name] = weight_grad_norm(x, g)
+        else:
+            self.gradients[name] = torch.bmm(token_modes(x).mT, token_modes(g))
 
 
 class ExplicitProduct(torch.autograd.Function):
-    """y = std X Z with Z the standardised matrix; records |dLoss/dW|^2 of W = std Z on the way back."""
+    """y = std X Z with Z the standardised matrix; says on the way back what W = std Z receives."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, z: torch.Tensor, std: float, name: str, grad_norms: dict[str, torch.Tensor]
+        ctx: Any, x: torch.Tensor, z: torch.Tensor, std: float, name: str, weights: ExplicitWeights
     ) -> torch.Tensor:
         """std X Z."""
         ctx.save_for_backward(x, z)
-        ctx.std, ctx.name, ctx.grad_norms = std, name, grad_norms
+        ctx.std, ctx.name, ctx.weights = std, name, weights
         return torch.bmm(x, z).mul_(std)
 
     @staticmethod
@@ -150,7 +159,7 @@ class ExplicitProduct(torch.autograd.Function):
         """std G Z^T."""
         x, z = ctx.saved_tensors
         (g,) = grads
-        ctx.grad_norms[ctx.name] = weight_grad_norm(x, g)
+        ctx.weights.received(ctx.name, x, g)
         return torch.bmm(g, z.mT).mul_(ctx.std), None, None, None, None
 
 

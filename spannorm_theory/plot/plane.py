@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -104,7 +103,14 @@ def scaled(rule: ScalingRule, scale: float) -> ScalingRule:
 
     def scaled_rule(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
         """A rule times a constant."""
-        return rule.function(sublayer, l, L, d) * Multipliers(branch=factor)
+        return rule.multipliers(sublayer) * Multipliers(branch=factor)
 
-    name = f"{rule.name}-branch-{factor.p}-{factor.q}"
-    return replace(rule, name=name, title=f"{rule.title}, branches x {scale:g}", function=scaled_rule)
+    return ScalingRule(
+        f"branches-{factor.p}-{factor.q}",
+        f"{rule.title}, branches x {scale:g}",
+        rule.source,
+        scaled_rule,
+        rule.year,
+        lambda L, d: rule.embedding_factor,
+        rule.only,
+    )

@@ -15,6 +15,7 @@ from ..gaussian.closed_forms import Array
 from ..layers.shown_positions import shown_positions
 from ..spec.architecture import Architecture
 from ..spec.arguments import architecture
+from ..spec.independence import require_independent
 from .exchangeable import predict_pair
 from .positions import carries, declined, predict_positions, sampled_seconds
 from .prediction import Prediction
@@ -70,6 +71,7 @@ def predict_profiles(arch: Architecture, theory: str = "auto", progress: bool = 
 
 
 def _of(arch: Architecture, theory: str, progress: bool) -> Prediction:
+    require_independent(arch)
     other = theory == "sampled" and not fits(arch, theory) and carries(arch)
     require_predictable(arch, theory, "theory='positions' takes them all" if other else "")
     return THEORIES[theory](arch, progress)

@@ -11,6 +11,7 @@ from ..gaussian.closed_forms import Array
 from ..moments.copies import copies
 from ..moments.two_tokens import PairStep
 from ..spec.architecture import Architecture
+from ..spec.independence import require_independent
 from .blocks import WiredBlocks
 
 
@@ -28,7 +29,12 @@ class Stack:
 
     @classmethod
     def of(cls, arch: Architecture) -> Stack:
-        """Every wiring of an architecture with its layers."""
+        """Every wiring of an architecture with its layers.
+
+        Raises:
+            AssumptionError: blocks have matrices in common.
+        """
+        require_independent(arch)
         wirings, order = arch.wirings
         places = copies(tuple(trace for trace, _ in wirings))
         blocks = [

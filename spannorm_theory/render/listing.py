@@ -27,9 +27,9 @@ def listing(formulas: bool = True) -> dict[str, list[Row]]:
     Returns:
         by "placements", "scaling rules" and "activations", a row for each entry: ``name``, ``title``,
         ``year``, ``source``, ``group``. A placement has ``doc``, ``streams``, ``options`` and the scaling
-        rule that it is ``published with``; a rule ``doc`` and the placements that it is ``only with``, where
-        it does not take all. Formulas: of placements ``block``, under no scaling, ``first block`` and
-        ``early blocks`` where those differ, and ``readout``; of rules the factors that are not one at
+        rule that it is ``published with``; a rule ``doc``, ``options`` and the placements that it is
+        ``only with``, where it does not take all. Formulas: of placements ``block``, under no scaling,
+        ``first block`` and ``early blocks`` where those differ, and ``readout``; of rules the factors that are not one at
         ``attention``, ``feed-forward`` and ``embedding``.
     """
     return {
@@ -111,7 +111,7 @@ def _placement(entry: Placement, formulas: bool) -> Row:
 
 
 def _rule(entry: ScalingRule, formulas: bool) -> Row:
-    row = {**_common(entry), "only with": ", ".join(entry.only) or None}
+    row = {**_common(entry), "only with": ", ".join(entry.only) or None, "options": dict(entry.options)}
     if not formulas:
         return row
     embedding = entry.embedding_factor

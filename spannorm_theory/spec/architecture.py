@@ -26,7 +26,7 @@ from .position import Questions
 from .reach import OPEN, Attends, Reach, cycle, reach_of
 from .scalings import SCALINGS
 from .text import parse_fields, parse_placement, placement_text, scalar
-from .validation import check_fields, check_norms
+from .validation import check_fields, check_norms, check_shared
 from .values import TEXTS, plain_values
 
 __all__ = ["Architecture", "parse_placement"]
@@ -38,9 +38,12 @@ class Architecture(Matrices):
 
     Args:
         placement: a registered norm placement, with options in brackets if it has any.
-        scaling: a registered scaling rule.
+        scaling: a registered scaling rule, with options in brackets if it has any; "a+b" is both.
         depth: L, number of blocks of one attention and one feed-forward sublayer.
         width, heads, tokens: d, H and n; d must be divisible by H, unless ``head_width`` is given.
+        unique_blocks: k, blocks of matrices of their own: block l has those of block l mod k, and the
+            gradient of a matrix is the sum over the blocks that have it. None for all different.
+        copied: those blocks start with the same numbers and are separate after, each with its own gradient.
         head_width: d_h, coordinates of a head; None for d/H.
         kv_heads: key and value heads, each shared by heads / kv_heads query heads; None for one each.
         latent_queries, latent_keys: coordinates from which queries, or keys and values, are projected: a
@@ -158,6 +161,7 @@ class Architecture(Matrices):
         self._set(tempered=self.logit_variance is not None and self._norms_queries)
         self._set(**check_fields(self, self._branches, self._reaches))
         check_norms(self, lambda: (*self.traces, self.readout))
+        check_shared(self, lambda: self.traces)
 
     def _set(self, **values: Any) -> None:
         for key, value in values.items():
@@ -387,7 +391,8 @@ class Architecture(Matrices):
         """``placement scaling`` and every field that is not its default, as ``field=value``."""
         said = self._said.items()
         words = [f"{key}={value}" for key, value in said if key not in ("placement", "scaling")]
-        return " ".join([self.placement.replace(" ", ""), self.scaling, *words])
+        pair = (text.replace(" ", "") for text in (self.placement, self.scaling))
+        return " ".join([*pair, *words])
 
     @property
     def _said(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from .token_law import LAWS, TokenLaw
 #: what other libraries call a field
 OTHER_WORDS = {
     **dict.fromkeys(("layers", "n-layers", "n-layer", "num-layers", "num-hidden-layers", "blocks"), "depth"),
+    **dict.fromkeys(("num-hidden-groups", "unique-layers", "shared-layers"), "unique_blocks"),
     **dict.fromkeys(("d-model", "n-embd", "dim", "hidden-size", "embed-dim", "embedding-dim"), "width"),
     **dict.fromkeys(("n-heads", "n-head", "num-heads", "num-attention-heads", "nhead"), "heads"),
     **dict.fromkeys(("seq-len", "sequence-length", "context", "block-size", "length", "n"), "tokens"),
@@ -56,6 +57,9 @@ class Fields:
     width: int = 256
     heads: int = 8
     tokens: int = 64
+    # weights used more than once
+    unique_blocks: int | None = None
+    copied: bool = False
     # attention
     head_width: int | None = None
     kv_heads: int | None = None
@@ -114,6 +118,11 @@ class Fields:
     logit_multiplier: float = 1.0
     logit_cap: float | None = None
     tied_head: bool = False
+
+    @property
+    def shares_matrices(self) -> bool:
+        """Whether blocks have matrices in common, whose gradients are sums over them."""
+        return self.unique_blocks is not None and not self.copied
 
     @property
     def head_size(self) -> int:

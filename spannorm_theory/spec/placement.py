@@ -8,23 +8,20 @@ the stream after the last block into the output; keyword-only arguments are opti
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from numbers import Integral, Real
 from typing import Any, TypeVar
 
-import numpy as np
-
 from ..base import symbols
-from ..base.arguments import flag, real, whole
-from ..base.callables import calling, require_callable
-from ..base.errors import InputError, UnknownNameError, shown
-from ..base.names import plain, require_source, require_usable
+from ..base.arguments import whole
+from ..base.callables import require_callable
+from ..base.errors import InputError
+from ..base.names import require_source, require_usable
 from ..base.registry import Registry
 from .graph import Trace, Value
 from .net import PLAIN_NORMS, Net, NormConstants
+from .options import checked_options, options_of
 from .position import MIDDLE, Position, Questions
 from .reach import OPEN, Reach
 from .record import record
@@ -38,9 +35,6 @@ TAKEN = ("scaling", "layer", "depth", "norms", "reach", *Position._fields)
 
 #: streams of a placement, at most: every pair of them has its moment
 MOST_STREAMS = 64
-
-#: the largest whole number of an option, up to which float64 counts
-LARGEST_OPTION = 2**53
 
 
 @dataclass(frozen=True)
@@ -69,14 +63,7 @@ class Placement:
 
     def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options merged with their defaults; an unknown name or a wrong type is refused."""
-        chosen = dict(self.options)
-        for name, value in options.items():
-            if not self.options:
-                raise InputError(f"{self.name} has no options, got {name}={shown(value)}")
-            if name not in self.options:
-                raise UnknownNameError(f"option of {self.name}", name, self.options)
-            chosen[name] = plain_option(f"option {name} of {self.name}", value, type(self.options[name]))
-        return chosen
+        return checked_options(self.name, self.options, options)
 
     def trace(
         self,
@@ -170,24 +157,6 @@ def _recorded(
     return record(function, rule, streams, position, dict(options), what, norms, reach)
 
 
-def plain_option(what: str, value: Any, kind: type) -> Any:
-    """An option in the plain form of its default's kind.
-
-    Raises:
-        InputError: another kind, or one that no text form could hold.
-    """
-    if issubclass(kind, (bool, np.bool_)):
-        return flag(what, value)
-    if issubclass(kind, Integral):
-        return whole(what, value, -LARGEST_OPTION, LARGEST_OPTION)
-    if issubclass(kind, Real):
-        return real(what, value)
-    if issubclass(kind, str) and isinstance(value, str):
-        return plain(value)
-    wanted = "text" if issubclass(kind, str) else "True or False, a number, or text"
-    raise InputError(f"{what} must be {wanted}, got {shown(value)}")
-
-
 PLACEMENTS: Registry[Placement] = Registry("placement")
 
 
@@ -252,7 +221,7 @@ def placement(
     def register(function: Definition) -> Definition:
         require_callable(function, f"the definition of {name!r}", "a function of a stream and net")
         require_callable(readout, f"the readout of {name!r}", "a function of a stream and net")
-        options = _options(name, function)
+        options = options_of("placement", name, function, TAKEN)
         entry = Placement(
             name, title, source, function, readout, streams, year, SCALINGS[scaling].name, options
         )
@@ -262,19 +231,3 @@ def placement(
         return function
 
     return register
-
-
-def _options(name: str, function: Callable[..., Any]) -> dict[str, Any]:
-    """The keyword-only arguments of a definition, with their defaults."""
-    with calling(function, f"the definition of {name!r}", " when its arguments were read"):
-        parameters = inspect.signature(function).parameters.values()
-    options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    for key, default in options.items():
-        if default is inspect.Parameter.empty:
-            raise InputError(f"every keyword-only option of the placement {name!r} needs a default")
-        if key in TAKEN:
-            raise InputError(
-                f"an option cannot be called {key!r}, which a block's place is; choose another name"
-            )
-        options[key] = plain_option(f"the default of option {key} of {name}", default, type(default))
-    return options

@@ -2,13 +2,14 @@
 
 A rule is one function of (sublayer, l, L, d) that returns :class:`Multipliers`, sympy expressions
 that every reader evaluates. ``sublayer`` is ``"attention"`` or ``"ffn"``, l the zero-based block
-index, L the number of blocks (two sublayers each), d the width.
+index, L the number of blocks (two sublayers each), d the width. Keyword-only arguments are options, with
+their defaults, and come as sympy numbers where they are numbers: ``gamma-init(gamma=0.75)``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache, reduce
 from typing import Any
 
@@ -18,12 +19,14 @@ from sympy import Expr, Integer
 from ..base import symbols
 from ..base.arguments import choice, flag, names
 from ..base.callables import calling, require_callable
-from ..base.errors import InputError, shown
+from ..base.errors import InputError, SpannormError, shown
 from ..base.names import require_source
 from ..base.names import require_usable as require_usable_name
 from ..base.registry import Registry
 from ..base.signatures import require_fields_of
 from .expressions import at_layers, exact, require_usable
+from .options import checked_options, options_of
+from .text import parse_rules, placement_text
 
 ONE = Integer(1)
 WEIGHTS = (
@@ -136,17 +139,42 @@ class ScalingRule:
     """A registered scaling rule.
 
     Attributes:
-        embedding: factor on the embedding, in (L, d).
+        name: with the options that are not their default, in brackets.
+        embedding: factor on the embedding, in (L, d) and the options that it names.
         only: the placements that it makes sense with; empty for all.
+        options: all of them by name; what they are follows from the name.
     """
 
     name: str
     title: str
     source: str
-    function: Callable[[str, Expr, Expr, Expr], Multipliers]
+    function: Callable[..., Multipliers]
     year: int | None = None
-    embedding: Callable[[Expr, Expr], Expr] = _unscaled
+    embedding: Callable[..., Expr] = _unscaled
     only: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def taking(self, options: Mapping[str, Any]) -> ScalingRule:
+        """The rule with some of its options chosen.
+
+        Raises:
+            UnknownNameError: the rule has no such option; the message has the nearest.
+            InputError: a value that the option cannot have, or one that the rule refuses.
+        """
+        chosen = checked_options(self.name, self.options, options)
+        changed = {key: value for key, value in chosen.items() if value != self.options[key]}
+        if not changed:
+            return self
+        text = placement_text(self.name, changed)
+        rule = replace(self, name=text, title=f"{self.title}: {text}", options=chosen)
+        rule.require_numbers()
+        return rule
+
+    def passed(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """The options that a function of the rule takes, numbers as sympy has them."""
+        taken = options_of("scaling rule", self.name, function, ())
+        numbers = {k: exact(v) if type(v) in (int, float) else v for k, v in self.options.items()}
+        return {key: value for key, value in numbers.items() if key in taken}
 
     def multipliers(self, sublayer: str) -> Multipliers:
         """The rule's expressions for ``sublayer``, in the symbols (l, L, d).
@@ -200,7 +228,9 @@ class ScalingRule:
 def _multipliers(rule: ScalingRule, sublayer: str) -> Multipliers:
     what = f"the scaling rule {rule.name!r}"
     with calling(rule.function, what, " on (sublayer, l, L, d), three of them sympy symbols"):
-        found = rule.function(sublayer, symbols.layer, symbols.depth, symbols.width)
+        found = rule.function(
+            sublayer, symbols.layer, symbols.depth, symbols.width, **rule.passed(rule.function)
+        )
     if not isinstance(found, Multipliers):
         raise InputError(f"{what} must return Multipliers(...), got {shown(found)}")
     return found
@@ -210,7 +240,7 @@ def _multipliers(rule: ScalingRule, sublayer: str) -> Multipliers:
 def _embedding(rule: ScalingRule) -> Expr:
     what = f"the embedding's factor of the scaling rule {rule.name!r}"
     with calling(rule.embedding, what, " on (L, d), which are sympy symbols"):
-        found = exact(rule.embedding(symbols.depth, symbols.width))
+        found = exact(rule.embedding(symbols.depth, symbols.width, **rule.passed(rule.embedding)))
     require_usable(found)
     if symbols.layer in found.free_symbols:
         raise InputError(f"{what} is an expression in (L, d), got {shown(found)}")
@@ -218,15 +248,19 @@ def _embedding(rule: ScalingRule) -> Expr:
 
 
 class Scalings(Registry[ScalingRule]):
-    """The registered rules; ``"a+b"`` is both at once."""
+    """The registered rules, by name or with options in brackets; ``"a+b"`` is both at once."""
 
     def __getitem__(self, name: str) -> ScalingRule:
-        if not isinstance(name, str) or "+" not in name:
+        if not isinstance(name, str) or not {"+", "("} & set(name):
             return super().__getitem__(name)
-        return _combined(tuple(super(Scalings, self).__getitem__(part.strip()) for part in name.split("+")))
+        rules = tuple(super(Scalings, self).__getitem__(n).taking(o) for n, o in parse_rules(name))
+        return rules[0] if len(rules) == 1 else _combined(rules)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and all(part.strip() in set(self) for part in name.split("+"))
+        try:
+            return bool(self[name])  # type: ignore[index]
+        except SpannormError:
+            return False
 
 
 @lru_cache(maxsize=256)
@@ -263,7 +297,7 @@ def scaling(
     title: str,
     source: str,
     year: int | None = None,
-    embedding: Callable[[Expr, Expr], Expr] = _unscaled,
+    embedding: Callable[..., Expr] = _unscaled,
     only: tuple[str, ...] = (),
     replace: bool = False,
 ) -> Callable[[Callable[..., Multipliers]], Callable[..., Multipliers]]:
@@ -274,18 +308,20 @@ def scaling(
         title: how tables and figures call it.
         source: where it was published.
         year: when; lists are ordered by it.
-        embedding: factor on the embedding as a function of (L, d).
+        embedding: factor on the embedding as a function of (L, d), and of options by their names.
         only: names of placements that the rule makes sense with; it is refused for others. Empty for all.
         replace: whether a name that is taken is defined anew.
 
     Returns:
-        a decorator of ``rule(sublayer, l, L, d)``, which returns :class:`Multipliers`: ``sublayer`` is
-        "attention" or "ffn", the others are sympy symbols of the zero-based block, the number of blocks and
-        the width. The decorator returns the function as it is.
+        a decorator of ``rule(sublayer, l, L, d, *, option=default)``, which returns :class:`Multipliers`:
+        ``sublayer`` is "attention" or "ffn", the next three are sympy symbols of the zero-based block, the
+        number of blocks and the width, and an option that is a number is one of sympy's. The decorator
+        returns the function as it is.
 
     Raises:
-        InputError: a name that is taken or that text forms cannot hold, or a function that fails, returns
-            something else than Multipliers, or has a factor that can be no finite real number.
+        InputError: a name that is taken or that text forms cannot hold, an option without a default, or a
+            function that fails, returns something else than Multipliers, or has a factor that can be no
+            finite real number.
 
     Example:
         >>> import spannorm_theory as st
@@ -305,7 +341,8 @@ def scaling(
     def register(function: Callable[..., Multipliers]) -> Callable[..., Multipliers]:
         require_callable(function, f"the scaling rule {name!r}", "a function of (sublayer, l, L, d)")
         require_callable(embedding, f"embedding of the scaling rule {name!r}", "a function of (L, d)")
-        rule = ScalingRule(name, title, source, function, year, embedding, limits)
+        options = options_of("scaling rule", name, function, ())
+        rule = ScalingRule(name, title, source, function, year, embedding, limits, options)
         if SCALINGS.trying:
             rule.require_numbers()
         SCALINGS.add(rule, replace=replace)

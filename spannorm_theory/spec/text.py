@@ -1,4 +1,4 @@
-"""Text forms: of a placement with its options, and of an architecture.
+"""Text forms: of a placement or a scaling rule with its options, and of an architecture.
 
 ``siamese-norm(depth_scaling=False) gpt2+lns depth=24``: a placement, a scaling rule unless it is "unit", and
 ``field=value`` of what is not the default. Nothing in it has a blank, so that blanks part it; text options
@@ -16,13 +16,16 @@ from ..base.errors import InputError, shown
 from ..base.names import PATTERN
 
 _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
-_PLACEMENT = re.compile(rf"\s*({PATTERN})(?:\s*\(((?:[^()'\"]|{_STRING})*)\))?")
+_ARGUMENTS = rf"(?:[^()'\"]|{_STRING})*"
+_PLACEMENT = re.compile(rf"\s*({PATTERN})(?:\s*\(({_ARGUMENTS})\))?")
+_RULE = rf"{PATTERN}(?:\s*\({_ARGUMENTS}\))?"
 _HEAD = re.compile(rf"{_PLACEMENT.pattern}(?=\s|$)(?!\s*\()")
 _OPTION = re.compile(rf"\s*(\w+)\s*=\s*({_STRING}|[^,'\"]+?)\s*(?:,|$)")
-_RULES = re.compile(rf"\s+({PATTERN}(?:\s*\+\s*{PATTERN})*)(?=\s|$)")
+_RULES = re.compile(rf"\s+({_RULE}(?:\s*\+\s*{_RULE})*)(?=\s|$)(?!\s*\()")
 _WORDS = {"None": None, "True": True, "False": False}
 
 PLACEMENT_EXAMPLE = "'post-norm' or 'siamese-norm(depth_scaling=False)'"
+RULE_EXAMPLE = "'gpt2', 'gpt2+lns' or 'gamma-init(gamma=0.75)'"
 EXAMPLE = "'pre-norm gpt2 depth=24'"
 
 
@@ -38,8 +41,28 @@ def parse_placement(text: Any) -> tuple[str, dict[str, Any]]:
     return match[1], _options(match[2] or "")
 
 
+def parse_rules(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Split ``"gpt2+gamma-init(gamma=0.75)"`` into the rules, each with its options.
+
+    Raises:
+        InputError: the text is not names, each with an optional list of ``option=value``, joined by plus
+            signs.
+    """
+    found, at = [], 0
+    while match := _PLACEMENT.match(text, at):
+        found.append((match[1], _options(match[2] or "")))
+        rest = text[match.end() :].lstrip()
+        if not rest:
+            return found
+        if not rest.startswith("+"):
+            break
+        at = len(text) - len(rest) + 1
+    raise InputError(f"expected a scaling rule such as {RULE_EXAMPLE}, got {shown(text)}")
+
+
 def placement_text(name: str, options: Mapping[str, Any]) -> str:
-    """The text of a placement with its options; :func:`parse_placement` is its inverse."""
+    """The text of a placement, or of a rule, with its options; the inverse of :func:`parse_placement`, and of
+    :func:`parse_rules` for one rule."""
     if not options:
         return name
     written = {key: repr(value).replace(" ", "\\x20") for key, value in sorted(options.items())}
@@ -91,15 +114,20 @@ def _options(arguments: str) -> dict[str, Any]:
     while at < len(text):
         match = _OPTION.match(text, at)
         value = None if match is None else _literal(match[2])
-        if match is None or (isinstance(value, str) and match[2][0] not in "'\""):
+        if match is None or (isinstance(value, str) and not _is_text(match[2])):
             raise InputError(
-                "expected option=value, the value a number, True, False or text in quotes, got "
+                "expected option=value, the value a number, True, False, a word or text in quotes, got "
                 f"{shown(text[at:])}"
             )
         if match[1] in options:
             raise InputError(f"the option {match[1]} is given twice in {shown(text)}")
         options[match[1]], at = value, match.end()
     return options
+
+
+def _is_text(written: str) -> bool:
+    """Whether a text value is in quotes, or a word that needs none."""
+    return written[0] in "'\"" or re.fullmatch(PATTERN, written) is not None
 
 
 def _literal(text: str) -> Any:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from math import isclose
 from typing import Any
 
+from ..base import symbols
 from ..base.errors import InputError
 from .attention_validation import Branches, Reaches, check_attention
 from .fields import Fields
-from .graph import Norm, Trace
+from .graph import SUBLAYERS, Gain, Norm, Trace
 from .layers import OF_EXPERTS
 from .scalings import SCALINGS
 from .token_law import LAWS
@@ -47,11 +48,12 @@ def check_fields(arch: Fields, branches: Branches, reaches: Reaches) -> dict[str
     _check_vocabulary(arch)
     _check_experts(arch, branches)
     _check_logits(arch, branches)
-    hidden = _hidden(arch)
+    hidden, unique = _hidden(arch), _unique_blocks(arch)
     return {
         "ffn_ratio": hidden / arch.width,
         "ffn_width": None,
         "dense_ffn_width": _dense_ffn_width(arch, hidden),
+        "unique_blocks": unique,
         **check_attention(arch, branches, reaches),
     }
 
@@ -90,6 +92,45 @@ def _hidden(arch: Fields) -> int:
                 f"{product}; ffn_width says that number itself"
             )
     return hidden
+
+
+def check_shared(arch: Fields, traces: Callable[[], Sequence[Trace]]) -> None:
+    """Refuse learnt multipliers of blocks that have their matrices in common.
+
+    Args:
+        traces: those of all blocks, made when they are asked for.
+
+    Raises:
+        InputError: the placement, or the scaling rule, has some.
+    """
+    if arch.shares_matrices and any(isinstance(node, Gain) for trace in traces() for node in trace.nodes):
+        raise InputError(
+            f"{arch.placement} under {arch.scaling} has learnt multipliers, whose gradients over blocks that "
+            "share them are not modelled; use copied=True, another placement or another rule"
+        )
+
+
+def _unique_blocks(arch: Fields) -> int | None:
+    """The number of blocks that are different; None where all are."""
+    unique = arch.unique_blocks if arch.unique_blocks != arch.depth else None
+    if unique is None:
+        if arch.copied:
+            raise InputError("copied has no effect on blocks that are all different; set unique_blocks")
+        return None
+    if unique > arch.depth:
+        raise InputError(f"unique_blocks must be at most depth={arch.depth}, got {unique}")
+    if arch.dense_layers:
+        raise InputError("unique_blocks is of blocks of one kind; leave dense_layers out")
+    rule = SCALINGS[arch.scaling]
+    for kind in SUBLAYERS:
+        found = rule.multipliers(kind)
+        for name, factor in (*found.gains.items(), *found.std.items()):
+            if symbols.layer in factor.free_symbols:
+                raise InputError(
+                    f"the scaling rule {rule.name!r} gives {name} of every block a size of its own, and "
+                    "unique_blocks gives several blocks one matrix; take a rule of the depth alone"
+                )
+    return unique
 
 
 def _check_inputs(arch: Fields) -> None:

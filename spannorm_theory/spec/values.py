@@ -28,7 +28,7 @@ NAMES = {
     "draw": ("normal", "truncated", "uniform", "orthogonal"),
     "qk_norm_over": ("head", "width"),
 }
-FLAGS = ("qk_norm", "qkv_norm", "shared_gate", "sinks", "attention_gate", "tied_head")
+FLAGS = ("copied", "qk_norm", "qkv_norm", "shared_gate", "sinks", "attention_gate", "tied_head")
 #: fields whose value is a name, and reads as one whatever it looks like
 TEXTS = ("placement", "scaling", "activation", *NAMES)
 #: the smallest rank of a latent: the norm of fewer coordinates has no gradient of finite second moment
@@ -39,6 +39,7 @@ LEAST = {
     "width": 1,
     "heads": 1,
     "tokens": 2,
+    "unique_blocks": 1,
     "batch": 1,
     "vocabulary": 2,
     "experts": 1,

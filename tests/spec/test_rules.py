@@ -35,6 +35,7 @@ def on(names, gain):  # type: ignore[no-untyped-def]
 STATED = {
     "small-init": on(WEIGHTS, 0.063245553),
     "wang": {**on(WEIGHTS, 0.063245553), **on(OUTPUTS, 1 / 40)},
+    "gamma-init": {**on(WEIGHTS, 0.063095734), "ffn.down": 0.027464014},  # 100^-0.6, 400^-0.6
 }
 
 #: at l = 2 (the third block), L = 8, d = 100: skip, branch, norm, gains, by hand from the papers' formulas
@@ -74,6 +75,16 @@ BY_HAND: dict[str, tuple[float, float, float, dict[str, float]]] = {
     ),
     "small-init": (1, 1, 1, {}),
     "wang": (1, 1, 1, {}),
+    "span-scale-init": (1, 1, 1, on(OUTPUTS, 0.35355339)),
+    "gamma-init": (1, 1, 1, {}),
+    "llama2.c": (1, 1, 1, on(("attn.output", "ffn.up"), 1 / 4)),
+    "torchtitan": (1, 1, 1, on((*OUTPUTS, "ffn.up"), 0.40824829)),
+    "looped-residual": (1, 1 / 4, 1, {}),  # four blocks, twice: 1/(2 sqrt(4))
+    "complete-d-p": (1, 1 / 4, 1, {}),
+    "esm-c": (1, 0.35355339, 1, {}),
+    "megatron-depth-mup": (1, 1 / 4, 1, on(OUTPUTS, 1 / 2)),  # sqrt(8/2) / sqrt(16)
+    "granite": (1, 0.22, 1, {}),
+    "minicpm": (1, 0.49497475, 1, {}),
     "branch-sqrt-depth": (1, 1 / 4, 1, {}),
     "layer-index": (1, 0.40824829, 1, {}),
     "depth-mup": (1, 0.35355339, 1, {}),

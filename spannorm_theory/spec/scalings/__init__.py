@@ -3,6 +3,16 @@
 from ..scaling import SCALINGS, Multipliers, ScalingRule, scaling
 
 with SCALINGS.shipping():
-    from . import forward, initialisation, skips
+    from . import families, forward, initialisation, libraries, skips
 
-__all__ = ["SCALINGS", "Multipliers", "ScalingRule", "forward", "initialisation", "scaling", "skips"]
+__all__ = [
+    "SCALINGS",
+    "Multipliers",
+    "ScalingRule",
+    "families",
+    "forward",
+    "initialisation",
+    "libraries",
+    "scaling",
+    "skips",
+]

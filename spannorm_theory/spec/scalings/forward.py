@@ -26,12 +26,6 @@ def depth_mup(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     return Multipliers(branch=1 / sqrt(L))
 
 
-@scaling("completep", title="branches x 2/L", source="arXiv:2505.01618", year=2025)
-def completep(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
-    """CompleteP with a base of two blocks: every branch output x 1/m, m = L/2."""
-    return Multipliers(branch=2 / L)
-
-
 @scaling("spectral-mup", title="branches / L", source="arXiv:2603.00541", year=2026)
 def spectral_mup(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
     """Spectral muP for branches of two or more matrices: every branch output x 1/L."""
