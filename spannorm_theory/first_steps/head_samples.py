@@ -19,6 +19,8 @@ import numpy as np
 
 from ..gaussian.closed_forms import Array
 from ..layers.attention_gram import SampledAttention
+from ..layers.head_input import HeadInput
+from ..layers.latents import NO_SAMPLES
 from ..layers.rotary import rotated
 from ..layers.softmax_gradients import root, second_moments, tokens_centred, transposed
 from .branch_changes import Change
@@ -51,11 +53,12 @@ class HeadSamples:
     ) -> None:
         self._attention, self._gains, self._gram, self._grad = attention, gains, gram, grad
         self._random = random
-        plain, queries, keys, self._weights = attention.draw(gram, gains, noise)
+        at = HeadInput(gram, attention.latents, NO_SAMPLES)
+        plain, queries, keys, self._weights = attention.draw(at, gains, noise)
         self._size = queries.shape[-1]
         self._factor = np.sqrt(attention.logit_factor / self._size)
         self._queries, self._keys = np.stack([queries, -queries]), attention.seen(keys)
-        self._values_gram = attention.gain("value", gains) * attention.values(plain, gram, gains)
+        self._values_gram = attention.gain("value", gains) * attention.values(plain, at, gains)
         self._values = root(self._values_gram) @ random.standard_normal(queries.shape)
         if "value" in attention.normed:
             self._values /= np.sqrt(np.square(self._values).mean(axis=-1, keepdims=True))

@@ -12,7 +12,7 @@ from ..modules.parameters import ParameterWeights
 from ..modules.transformer import Transformer
 from ..montecarlo.program import Program
 from ..montecarlo.randomness import Purpose, Randomness
-from ..montecarlo.weights import dropped
+from ..montecarlo.weights import Matrix, dropped
 
 Tensors = Mapping[str, torch.Tensor]
 Streams = tuple[torch.Tensor, ...]
@@ -26,8 +26,10 @@ class Watched(ParameterWeights):
         put_out: output of each branch, by the prefix of its matrices' names.
     """
 
-    def __init__(self, tensors: Tensors, random: Randomness, layer: int) -> None:
-        super().__init__(tensors, layer, training=True)
+    def __init__(
+        self, tensors: Tensors, matrices: Mapping[str, Matrix], random: Randomness, layer: int
+    ) -> None:
+        super().__init__(tensors, matrices, layer, training=True)
         self._random = random
         self.read: dict[str, torch.Tensor] = {}
         self.put_out: dict[str, torch.Tensor] = {}
@@ -68,7 +70,7 @@ class Network:
 
     def block(self, layer: int, streams: Streams, tensors: Tensors) -> tuple[Streams, Watched]:
         """The streams after block ``layer`` with these parameters, and what was seen on the way."""
-        weights = Watched(tensors, self.random, layer)
+        weights = Watched(tensors, self.program.matrices(layer), self.random, layer)
         # a stream that passes a block untouched is another tensor behind it
         return tuple(1.0 * x for x in self.program.block(layer, streams, weights)), weights
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from ..montecarlo.boundary import token_ids
 from ..montecarlo.program import Program
 from ..montecarlo.randomness import Purpose, Randomness
-from ..montecarlo.weights import ExplicitWeights, Weights
+from ..montecarlo.weights import ExplicitWeights, Matrix, Weights
 from ..spec.architecture import Architecture
 
 
@@ -20,11 +20,14 @@ class ParameterWeights(Weights):
 
     Args:
         tensors: matrices (inputs, outputs) and multipliers (width,) by name.
+        matrices: the laws of the former.
         training: whether there is dropout.
     """
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor], layer: int, training: bool) -> None:
-        super().__init__(layer)
+    def __init__(
+        self, tensors: Mapping[str, torch.Tensor], matrices: Mapping[str, Matrix], layer: int, training: bool
+    ) -> None:
+        super().__init__(matrices, layer)
         self._tensors, self._training = tensors, training
 
     def multiply(self, x: torch.Tensor, factor: float, name: str) -> torch.Tensor:

@@ -42,7 +42,8 @@ class Block(nn.Module):
 
     def forward(self, *streams: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The streams behind the block; (1, tokens of all sequences, width) each."""
-        weights = ParameterWeights(self.tensors, self.layer, self.training)
+        matrices = self._program.matrices(self.layer)
+        weights = ParameterWeights(self.tensors, matrices, self.layer, self.training)
         return tuple(self._program.block(self.layer, streams, weights))
 
 

@@ -39,6 +39,7 @@ class Weights(ABC):
     """One block's weight matrices for a batch of networks, each to be applied at most once.
 
     Attributes:
+        matrices: their laws by name.
         grad_norms: after a backward pass |dLoss/dW|_F^2 of each matrix, float64 of shape (networks,).
         gradients: dLoss/dW itself, kept in place of its norm where this is a mapping.
         observed: what branches measured of themselves on the way, per (stream, quantity) one tensor
@@ -48,7 +49,8 @@ class Weights(ABC):
 
     whole = False
 
-    def __init__(self, layer: int) -> None:
+    def __init__(self, matrices: Mapping[str, Matrix], layer: int) -> None:
+        self.matrices = matrices
         self.grad_norms: dict[str, torch.Tensor] = {}
         self.gradients: dict[str, torch.Tensor] | None = None
         self.observed: dict[Key, torch.Tensor] = {}
@@ -87,8 +89,7 @@ class RandomWeights(Weights):
     """Weights of random networks, which are a function of their random numbers."""
 
     def __init__(self, matrices: Mapping[str, Matrix], random: Randomness, layer: int) -> None:
-        super().__init__(layer)
-        self.matrices = matrices
+        super().__init__(matrices, layer)
         self._random = random
 
     def multiply(self, x: torch.Tensor, factor: float, name: str) -> torch.Tensor:
