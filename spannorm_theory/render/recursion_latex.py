@@ -71,15 +71,22 @@ def as_latex(recursion: Recurrence, found: Mapping[str, Growth | str]) -> str:
 
 
 def once(laws: Mapping[str, Growth | str]) -> list[tuple[list[str], Growth | str]]:
-    """Each law with the names of all that it is the law of; reasons why there is none stay apart."""
+    """Each law with the names of all of one kind, such as the streams' collapse, that it is the law of;
+    reasons why there is none stay apart."""
     found: list[tuple[list[str], Growth | str]] = []
     for name, law in laws.items():
-        names = next((names for names, other in found if isinstance(law, Growth) and other == law), None)
+        alike = (names for names, other in found if other == law and _kind(names[0]) == _kind(name))
+        names = next(alike, None) if isinstance(law, Growth) else None
         if names is None:
             found.append(([name], law))
         else:
             names.append(name)
     return found
+
+
+def _kind(name: str) -> str:
+    stem = split(name)[0]
+    return EMBEDDING if stem == RATIO else stem
 
 
 def _paragraph(title: str, rows: Iterable[tuple[str, str]]) -> str:

@@ -60,7 +60,7 @@ def test_everything_derived_prints_as_well_formed_mathml(name: str) -> None:
     ]
     for key, law in recursion.asymptotics().items():
         if isinstance(law, Growth):
-            formulas += [mathml.theta(law), mathml.law_equation(key, law)]
+            formulas += [mathml.theta(law), mathml.law_equation([key], law)]
     for formula in formulas:
         root = ElementTree.fromstring(formula)
         words = {element.text for element in root.iter("mi")}

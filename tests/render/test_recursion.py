@@ -84,6 +84,9 @@ def test_one_law_is_written_once_with_all_its_names() -> None:
     text, plain = derive("span-norm").latex(), derive("span-norm").text()
     assert r"\gamma_0 = \gamma_0/\gamma_L &\sim" in text
     assert "gradient at the embedding = gamma_0/gamma_L: Theta(" in plain
+    assert (
+        "q_00 at l=L: Theta(1), constant 1" in derive("siamese-norm").text()
+    )  # as another kind of formula is
     assert r"\gamma_0 &\sim" in derive("pre-norm").latex()  # which the final norm tells apart
 
 
