@@ -72,10 +72,8 @@ QUANTITIES: dict[str, Quantity] = {
         Quantity("update_ratio", "relative update", r"\Vert\Delta W\Vert/\Vert W\Vert", True, True),
         Quantity("grad_l1", "gradient 1-norm", r"\Vert G\Vert_1", True, True),
         Quantity("grad_nuclear", "gradient nuclear norm", r"\Vert G\Vert_*", True, True),
-        Quantity("loss_slope", "first-order decrease of the loss", r"-\Delta\mathcal L", True, True),
-        Quantity(
-            "learning_share", "share of the decrease", r"\Delta\mathcal L_W/\Delta\mathcal L", False, True
-        ),
+        Quantity("loss_slope", "first-order decrease of the loss", r"-\Delta\mathcal{L}", True, True),
+        Quantity("learning_share", "share of the decrease", r"\mathcal{L}_W/\mathcal{L}", per_block=True),
         Quantity("matrix_change", "squared change of a projection", r"\overline{(x\Delta W)^2}", True, True),
         Quantity("branch_change", "squared change of a branch", r"\overline{\Delta f^2}", True, True),
         Quantity("stream_change", "squared change of a stream", r"\overline{\Delta x^2}", True),

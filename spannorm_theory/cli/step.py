@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
     )
     group.add_argument("--epsilon", type=float, help="epsilon of adam (default: 1e-8)")
     group.add_argument("--verify", action="store_true", help="theory against networks (exit 1 if it fails)")
-    group.add_argument("--networks", type=int, help="random networks to measure (default: none, theory)")
+    group.add_argument("--networks", type=int, help="random networks (default: none; 32 with --verify)")
     group.add_argument("--seed", type=int, default=0)
     group.add_argument("--device", default="auto", help="auto, cpu or cuda")
     group.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -49,7 +49,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.verify:
         from ..first_steps.verify_step import verify_step
 
-        networks = 8 if args.networks is None else args.networks
+        networks = 32 if args.networks is None else args.networks
         return print_verification(verify_step(arch, args.optimiser, networks=networks, **options), args.json)
     from ..first_steps.first_step import first_step
 

@@ -30,7 +30,7 @@ def verify_step(
     *,
     lr: float | Mapping[str, float] = 1.0,
     epsilon: float | None = None,
-    networks: int = 8,
+    networks: int = 32,
     seed: int = 0,
     device: str = "auto",
     progress: bool | None = None,
@@ -54,7 +54,7 @@ def verify_step(
 
     Example:
         >>> import spannorm_theory as st
-        >>> result = st.verify_step("pre-norm depth=2 width=64 heads=2 tokens=8", "sign", progress=False)
+        >>> result = st.verify_step("pre-norm depth=1 width=64 heads=2 tokens=4", "sign", progress=False)
         >>> result.passed
         True
     """

@@ -2,15 +2,15 @@ r"""Attention under a mask with positions as a coordinate, there and back (T10.8
 
 Grams are those of :mod:`.position_grid`: smooth in two positions, and one entry for a token with itself. With
 v and k the Grams of values and keys, smooth parts v_jl and k_jl and what a single token has more, dv_j and
-dk_j, and E, E', L, a, S and the tilde of :mod:`.position_rows`,
+dk_j, and A, E, E', L, a, S and the tilde of :mod:`.position_rows`,
 
-    output         c v c + sum_j [dv_j E + v~_jj (E - 1)] / (N_i N_k) + L a S
-    at the values  sum_ik Gamma_ik c_ij c_kl, times E where j = l, and less elsewhere by as much
+    output         A v A + sum_j [dv_j E + v~_jj (E - 1)] / (N_i N_k) + L a S
+    at the values  sum_ik Gamma_ik A_ij A_kl, times E where j = l, and less elsewhere by as much
     at the queries Gamma_ik {sum_j [dv_j dk_j + dk_j v~_jj + dv_j k~_jj] E' / (N_i N_k) + a S}
-    at the keys    sum_ik Gamma_ik L_ik c_ij c_kl a v~_jl, and where j = l (dv_j + v~_jj) E' for a v~_jj
+    at the keys    sum_ik Gamma_ik L_ik A_ij A_kl a v~_jl, and where j = l (dv_j + v~_jj) E' for a v~_jj
 
-with sums over j over the keys that two rows share. V (T9.1) enters as in (T10.3). Left out: what norms of
-heads take along each token (1/d_h of it), and what rows pick of keys that are alike beyond first order in L.
+with sums over j over the keys that two rows share, and v~ and k~ behind a gradient around means in A.
+V (T9.1) enters as in (T10.3). Left out: what rows pick of keys that are alike beyond first order in L.
 """
 
 from __future__ import annotations
@@ -53,12 +53,13 @@ class PositionAttention:
             raise ZeroDivisionError
         return HeadGrams(PositionRows(self.law, gram, gains))
 
-    def forward(self, gram: Array, gains: Gains) -> tuple[Array, float]:
-        """Gram of the branch output, and how many of a head's rows of weights are more than a maximum,
-        sum_i (1 - P2)."""
-        at = self.at(gram, gains)
-        undecided = float(self.law.grid.counts @ (1 - at.rows.one.p2))
-        return gains["attn.output"] * self._mixed(at), undecided
+    def forward(self, gram: Array, gains: Gains) -> tuple[Array, float, float]:
+        """Gram of the branch output; how many of a head's rows of weights are more than a maximum,
+        sum_i (1 - P2); and the share L a S of the mixed values' second moment."""
+        at, counts = self.at(gram, gains), self.law.grid.counts
+        undecided, mixed = float(counts @ (1 - at.rows.one.p2)), float(counts @ at.mixed[:, -1])
+        linear = float(counts @ at.linear[:, -1]) / mixed if mixed else 0.0
+        return gains["attn.output"] * self._mixed(at), undecided, linear
 
     def backward(
         self, gram: Array, grad: Array, gains: Gains, pair_variance: float
@@ -117,18 +118,23 @@ class HeadGrams:
     def mixed(self) -> Array:
         """Gram of the mixed values at gain 1, (m, m + 1)."""
         values, grid = self.rows.values, self.rows.law.grid
-        logits = joined(*self.rows.logits)
+        weights = self.rows.mean_weights
         own = joined(
             np.zeros_like(values.p),
             self.rows.open_values * self.rows.one.value_bias / self.rows.law.read_width,
         )
         return (
-            doubled(values.common + values.level)
+            doubled(weights @ values.p @ weights.T + values.level)
             + doubled(grid.both_rows(values.single)) * self.rows.peaks
             + doubled(values.apart(np.ones(len(values.p)))) * (self.rows.peaks - 1)
-            + logits * self.rows.left * self.rows.spread
+            + self.linear
             + own
         )
+
+    @cached_property
+    def linear(self) -> Array:
+        """L a S, the part of ``mixed`` that is linear in how alike a row's keys are, (m, m + 1)."""
+        return joined(*self.rows.logits) * self.rows.left * self.rows.spread
 
     def at_queries(self, grad: Array, pair_variance: float) -> Array:
         """Gradient Gram at the queries from ``grad`` behind the head, with V."""
@@ -142,7 +148,7 @@ class HeadGrams:
             open_ * (self.rows.one.query * (self._growth**2 - 1) + self.rows.one.chance * pair_variance),
         )
         one = doubled(single) * self.rows.jacobians + doubled(crossed) * self.rows.smooth_jacobians
-        read = one + self.rows.left * self.rows.spread + random
+        read = one + self.rows.left * self.rows.mean_spread + random
         return self._turned_back(self.rows.law.logit_factor * self.rows.gain("key") * grad * read)
 
     def _turned_back(self, gram: Array) -> Array:
@@ -160,8 +166,18 @@ class HeadGrams:
 
     def at_values(self, grad: Array) -> Array:
         """Gradient Gram at the values from ``grad`` behind the head."""
-        one = self._over_rows(grad * self.rows.peaks).diagonal()
-        return joined(self._over_rows(grad * (1 - (self.rows.peaks - 1) * self._elsewhere)), one)
+        one = self._over_weights(grad * self.rows.peaks).diagonal()
+        return joined(self._over_weights(grad * (1 - (self.rows.peaks - 1) * self._elsewhere)), one)
+
+    def _over_weights(self, x: Array) -> Array:
+        """sum_ik x_ik A_ij A_kl over rows, (m, m), of a Gram of rows (m, m + 1)."""
+        t, p, tilt = self._row_sums, x[:, :-1], self.rows.tilt
+        return np.asarray(t @ p @ t.T + self.rows.law.grid.both_keys(x[:, -1] - p.diagonal(), tilt, tilt))
+
+    @cached_property
+    def _row_sums(self) -> Array:
+        """Sums over the rows that see each key of A_ij x_i, (keys, rows)."""
+        return np.asarray(self.rows.law.grid.row_sums * self.rows.tilt.T)
 
     @cached_property
     def _elsewhere(self) -> Array:
@@ -170,19 +186,16 @@ class HeadGrams:
         shared = doubled(self.rows.law.grid.shared)
         return np.divide(shared, 1 - shared, out=np.zeros_like(shared), where=shared < 1)
 
-    def _over_rows(self, x: Array) -> Array:
-        """sum_ik x_ik c_ij c_kl over rows, (m, m), of a Gram of rows (m, m + 1)."""
-        t, p = self.rows.law.grid.row_sums, x[:, :-1]
-        return np.asarray(t @ p @ t.T + self.rows.law.grid.both_keys(x[:, -1] - p.diagonal()))
-
-    def _over_rows_apart(self, x: Array) -> Array:
-        """sum_ik x_ik c_ij c_kl p~_jl of the values, (m, m)."""
-        grid, values = self.rows.law.grid, self.rows.values
+    def _over_weights_apart(self, x: Array) -> Array:
+        """sum_ik x_ik A_ij A_kl p~_jl of the values around their means in A, (m, m)."""
+        t, grid, tilt = self._row_sums, self.rows.law.grid, self.rows.tilt
         p, own = x[:, :-1], x[:, -1] - x[:, :-1].diagonal()
-        one = ((grid.row_sums @ p) * values.means.T) @ grid.row_sums.T
-        one = one + grid.both_keys(own[:, None] * values.means)
-        both = self._over_rows(x) * values.p + self._over_rows(x * doubled(values.common))
-        return np.asarray(both - one - one.T)
+        means = self.rows.mean_weights @ self.rows.values.p
+        one = ((t @ p) * means.T) @ t.T + grid.both_keys(own, tilt * means, tilt)
+        both = means @ self.rows.mean_weights.T
+        return np.asarray(
+            self._over_weights(x) * self.rows.values.p + self._over_weights(x * doubled(both)) - one - one.T
+        )
 
     def at_keys(self, grad: Array) -> Array:
         """Gradient Gram at the keys from ``grad`` behind the head."""
@@ -191,7 +204,8 @@ class HeadGrams:
         alike = size * joined(*self.rows.queries)  # L over the gain of keys
         # rows weigh one key by the cosine of their two queries, which varies from head to head
         tilted = size * joined(
-            np.sqrt(np.outer(q, q)) * self.rows.two[2], grid.keys * self.rows.one.key * self._growth * q
+            np.sqrt(np.outer(q, q)) * self.rows.two[2],
+            grid.keys * self.rows.one.key * self.rows.across * self._growth * q,
         )
         more = alike * (self.rows.smooth_jacobians - self.rows.left)
         single, apart = (doubled(x) for x in (grid.both_rows(values.single), values.apart(np.ones(len(q)))))
@@ -200,10 +214,10 @@ class HeadGrams:
         rest = np.divide(
             tilted * single + more * apart, 1 - shared, out=np.zeros_like(grad), where=shared < 1
         )
-        smooth = self._over_rows_apart(alike * self.rows.left)
-        one = values.single * self._over_rows(tilted).diagonal()
-        one = one + (smooth + self._over_rows_apart(more)).diagonal()
-        return self._turned_back(joined(smooth - self._over_rows(rest), one))
+        smooth = self._over_weights_apart(alike * self.rows.left)
+        one = values.single * self._over_weights(tilted).diagonal()
+        one = one + (smooth + self._over_weights_apart(more)).diagonal()
+        return self._turned_back(joined(smooth - self._over_weights(rest), one))
 
     def key_correlations(self, grad: Array, read: Array, pair_variance: float) -> float:
         """Addition of V and of keys that queries pick to the squared gradient, over d^2, of a matrix of keys

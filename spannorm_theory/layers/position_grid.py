@@ -33,8 +33,9 @@ from .rotary import PUBLISHED, Rotary, coherence
 #: positions of the grid for each factor of two: with half as many the variance moves by 0.1 %
 PER_OCTAVE = 4
 
-#: positions of the grid in a window, beyond which they are evenly spaced
-PER_WINDOW = 6
+#: positions of the grid in a window, beyond which they are evenly spaced; and more, where these are at most
+#: ``MORE``: gradients at the keys of a row add up to nothing, which they resolve
+PER_WINDOW, MORE_PER_WINDOW, MORE = 6, 12, 128
 
 #: positions of a grid at most; a step of the theory grows as their third power
 MOST = 320
@@ -120,18 +121,20 @@ class PositionGrid:
         values = last[low] - first[high] if x.ndim == 1 else last[low, row] - first[high, row]
         return np.where(self._shared, values / np.outer(self.keys, self.keys), 0.0)
 
-    def both_keys(self, x: Array) -> Array:
-        """Sums over the rows that see two keys j, l, of x_i / N_i^2, (m, m).
+    def both_keys(self, x: Array, first: Array | None = None, second: Array | None = None) -> Array:
+        """Sums over the rows that see two keys j, l, of x_i f_ij s_il / N_i^2, (m, m).
 
         Args:
-            x: values of rows, (m,), or for each key j their own, (m, m) with keys last.
+            x: values of rows, (m,).
+            first, second: f and s, factors of a row and a key, (rows, keys); 1 without them.
         """
-        low, high, key = self._order
-        _, (first, last) = self._rows_from
-        from_first, from_last = first @ x, last @ x
-        values = (
-            from_first[high] - from_last[low] if x.ndim == 1 else from_first[high, key] - from_last[low, key]
-        )
+        ones = np.ones_like(self.key_means)
+        first, second = (ones if factor is None else factor for factor in (first, second))
+        later = np.greater_equal.outer(self.positions, self.positions)
+        _, (begun, ended) = self._rows_from
+        one, other = (x[:, None] * first).T, (x[:, None] * second).T
+        values = np.where(later, (begun * one) @ second, ((begun * other) @ first).T)
+        values = values - np.where(later.T, (ended * one) @ second, ((ended * other) @ first).T)
         return np.where(self._shared, values, 0.0)
 
     @cached_property
@@ -193,7 +196,9 @@ def position_grid(tokens: int, window: int | None) -> PositionGrid:
         PositionsError: it would need too many positions.
     """
     seen = min(window or tokens, tokens)
-    positions = _spaced(tokens, seen)
+    positions = _spaced(tokens, seen, MORE_PER_WINDOW)
+    if len(positions) > MORE:
+        positions = _spaced(tokens, seen)
     if len(positions) > MOST:
         wider, fewer = 2 * seen, tokens // 2
         while len(_spaced(tokens, wider)) > MOST:
@@ -207,10 +212,10 @@ def position_grid(tokens: int, window: int | None) -> PositionGrid:
     return PositionGrid(tokens, seen, np.array(positions) - 1)
 
 
-def _spaced(tokens: int, seen: int) -> list[int]:
+def _spaced(tokens: int, seen: int, in_window: int = PER_WINDOW) -> list[int]:
     """Positions from 1: even in the logarithm, and from some place on by a part of the window."""
     step, last, positions = 2 ** (1 / PER_OCTAVE), tokens, [1]
-    widest = seen // PER_WINDOW if seen < tokens else tokens
+    widest = seen // in_window if seen < tokens else tokens
     while positions[-1] < last - 1:
         ahead = max(1, min(round(positions[-1] * (step - 1)), widest))
         positions.append(min(positions[-1] + ahead, last - 1))

@@ -9,7 +9,8 @@ of one; and
 
 with c_i even weights over the keys of row i, v the Gram of values, and a tilde for "less its means over the
 keys of rows i and k". The softmax leaves the part a_ik of a smooth difference between keys: chi (T6.15) in
-one row, (1 - P2)(1 - P2) in two that are independent, and linear in their correlation between.
+one row, (1 - P2)(1 - P2) in two that are independent, and linear in their correlation between. Mean weights A
+are even but for keys whose logits vary more around the row's mean, to first order in L.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ..softmax.row_lengths import RowLengthTable, RowsOfLengths, row_length_tabl
 from .latents import NO_LATENTS, Latents
 from .position_grid import PositionGrid, rotary_sums
 from .rotary import Rotary
-from .smooth_gram import Smooth, joined, open_share, products, scales
+from .smooth_gram import Smooth, doubled, joined, open_share, products, scales, with_keys
 
 Gains = Mapping[str, float]
 
@@ -63,19 +64,23 @@ class RowLaw:
         return self.latents.width("key", self.width)
 
     @property
-    def varying(self) -> int | None:
-        """Coordinates of a query whose size varies; None where a norm holds it."""
-        return self.head_width if "query" not in self.normed or self.over_width else None
+    def sphere(self) -> bool:
+        """Whether norms hold a head's queries and keys to a sphere."""
+        return "query" in self.normed and not self.over_width
+
+    @property
+    def coordinates(self) -> int:
+        """Free coordinates of a query."""
+        return self.head_norm.size if self.sphere and self.head_norm is not None else self.head_width
 
     @property
     def turned(self) -> tuple[Array, Array] | None:
         """What rotary embedding leaves of covariances (:func:`rotary_sums`), where there is one."""
         return None if self.rotary is None else rotary_sums(self.grid, self.head_width, self.rotary)
 
-    @property
-    def table(self) -> RowLengthTable:
-        """Statistics of rows of every length up to all tokens."""
-        return row_length_table(self.grid.tokens, self.varying)
+    def table(self, sphere: bool) -> RowLengthTable:
+        """Statistics of rows of every length up to all tokens, whose queries lie on a ``sphere`` or not."""
+        return row_length_table(self.grid.tokens, self.coordinates, sphere)
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,23 @@ class PositionRows:
         return factor * p, factor * q
 
     @cached_property
+    def mean_weights(self) -> Array:
+        """E A of each row, summed over the keys that each position of the grid stands for, (rows, m): even
+        weights, and more for a key whose logit varies more around the row's mean."""
+        grid, (p, q), turned = self.law.grid, self.unit("key"), self.law.turned
+        c = grid.key_means
+        alike = with_keys(grid, p, None if turned is None else turned[1])
+        varied = c * (q - 2 * (q - p.diagonal()) / grid.keys[:, None]) - 2 * alike
+        tilt = self.logits[1] * self.one.tilting / 2
+        return np.asarray(c + tilt[:, None] * (varied - c * varied.sum(axis=1, keepdims=True)))
+
+    @cached_property
+    def tilt(self) -> Array:
+        """Mean weights over even ones, (rows, m); 1 for keys that a row does not see."""
+        even = self.law.grid.key_means
+        return np.divide(self.mean_weights, even, out=np.ones_like(even), where=even > 0)
+
+    @cached_property
     def open_keys(self) -> Array:
         """Second moment of each row's keys beyond what they have in common, (m,)."""
         p, q = self.unit("key")
@@ -164,7 +186,19 @@ class PositionRows:
     @cached_property
     def one(self) -> RowsOfLengths:
         """Statistics of each row, (m,)."""
-        return self.law.table(self.law.grid.keys, self.logits[1] * self.open_keys)
+        return self._statistics(self.law.grid.keys, self.logits[1] * self.open_keys, self.loose)
+
+    def _statistics(self, keys: Array, logits: Array, loose: Array) -> RowsOfLengths:
+        """Statistics of rows of which norms leave the part ``loose`` of their queries' and keys' lengths."""
+        rows = self.law.table(self.law.sphere)(keys, logits)
+        return rows.towards(self.law.table(False)(keys, logits), loose) if loose.any() else rows
+
+    @cached_property
+    def loose(self) -> Array:
+        """(1 - y) (1 - y') of a row's query and the mean of its keys (T6.13), (m,)."""
+        if not self.law.sphere:
+            return np.zeros(len(self.gram))
+        return np.asarray((1 - self._share("query")) * (1 - self.law.grid.key_means @ self._share("key")))
 
     @cached_property
     def correlation(self) -> Array:
@@ -183,8 +217,15 @@ class PositionRows:
     def two(self) -> tuple[Array, Array, Array]:
         """N P11, N J11 and N E r J11 of two rows, (m, m)."""
         logits = np.sqrt(np.outer(self.one.logits, self.one.logits))
-        rows = self.law.table(self._keys_of_two, logits)
-        return rows.together(self.correlation, self.law.varying)
+        loose = np.sqrt(np.outer(self.loose, self.loose))
+        rows = self._statistics(self._keys_of_two, logits, loose)
+        return rows.together(self.correlation, self.law.coordinates)
+
+    @cached_property
+    def across(self) -> Array:
+        """Part of J that norms over heads leave, as what points along a token is gone: k (T6.14), (m,)."""
+        keys = self.law.grid.key_means @ self.unit("key")[1]
+        return np.asarray(1 - self.open_keys / keys * self.one.along)
 
     @cached_property
     def peaks(self) -> Array:
@@ -194,7 +235,8 @@ class PositionRows:
     @cached_property
     def jacobians(self) -> Array:
         """E': N J11 of two rows and N J of one, (m, m + 1)."""
-        return joined(self.two[1], self.law.grid.keys * self.one.query)
+        kept = products(np.sqrt(self.across))
+        return kept * joined(self.two[1], self.law.grid.keys * self.one.query)
 
     @cached_property
     def smooth_jacobians(self) -> Array:
@@ -212,8 +254,17 @@ class PositionRows:
 
     @cached_property
     def spread(self) -> Array:
-        """S = sum_jl c_ij c_kl p~_jl k~_jl of values and keys, (m, m + 1)."""
-        c, values, keys = self.law.grid.key_means, self.values, self.keys
-        one = c @ (values.means * keys.means).T
-        both = c @ (values.p * keys.p) @ c.T - one - one.T + values.common * keys.common
-        return joined(both, both.diagonal())
+        """S of even weights, (m, m + 1)."""
+        return self._spread(self.law.grid.key_means)
+
+    @cached_property
+    def mean_spread(self) -> Array:
+        """S of mean weights, (m, m + 1)."""
+        return self._spread(self.mean_weights)
+
+    def _spread(self, c: Array) -> Array:
+        """S = sum_jl c_ij c_kl p~_jl k~_jl of values and keys around the weights c, (m, m + 1)."""
+        values, keys = c @ self.values.p, c @ self.keys.p
+        one = c @ (values * keys).T
+        both = c @ (self.values.p * self.keys.p) @ c.T - one - one.T + (values @ c.T) * (keys @ c.T)
+        return doubled(both)

@@ -64,12 +64,18 @@ def products(x: Array) -> Array:
     return np.column_stack([np.outer(x, x), np.square(x)])
 
 
-def open_share(grid: PositionGrid, p: Array, q: Array, of_rows: Array | None = None) -> Array:
-    """Mean second moment of each row's keys less their mean covariance, (m,); ``of_rows`` has the weights of
-    the latter where they are not even, (m, m, m)."""
+def with_keys(grid: PositionGrid, p: Array, of_rows: Array | None = None) -> Array:
+    """Mean covariance of a key with the keys of a row, in even weights over the row's keys, summed over those
+    that each position of the grid stands for, (rows, m); ``of_rows`` has what weights pairs of keys that are
+    not even, (rows, m, m)."""
     c = grid.key_means
-    common = ((c @ p) * c).sum(axis=1) if of_rows is None else np.einsum("iab,ab->i", of_rows, p)
-    return np.asarray(np.maximum(c @ q - common, 0.0))
+    return np.asarray(c * (c @ p) if of_rows is None else np.einsum("iab,ab->ia", of_rows, p))
+
+
+def open_share(grid: PositionGrid, p: Array, q: Array, of_rows: Array | None = None) -> Array:
+    """Mean second moment of each row's keys less their mean covariance, (m,), with ``of_rows`` of
+    :func:`with_keys`."""
+    return np.asarray(np.maximum(grid.key_means @ q - with_keys(grid, p, of_rows).sum(axis=1), 0.0))
 
 
 def joined(p: Array, q: Array) -> Array:

@@ -8,13 +8,13 @@ import numpy as np
 
 from ..gaussian.closed_forms import Array
 from ..gaussian.sigmoids import LOGISTIC
-from .tokens import Gains, TokenGrams
+from .tokens import Attended, Gains, TokenGrams
 
 
-def attend(tokens: TokenGrams, attention: Any, gram: Array, gains: Gains, layer: int) -> tuple[Array, float]:
-    """Gram of a branch of attention, and its rows of weights that are more than a maximum."""
-    output, undecided = tokens.attend(attention, gram, gains, layer)
-    return output * _gate(tokens, gram, gains)[0], undecided
+def attend(tokens: TokenGrams, attention: Any, gram: Array, gains: Gains, layer: int) -> Attended:
+    """A branch of attention on a Gram of its inputs."""
+    found = tokens.attend(attention, gram, gains, layer)
+    return found._replace(output=found.output * _gate(tokens, gram, gains)[0])
 
 
 def attend_back(
@@ -31,7 +31,7 @@ def attend_back(
     if "attn.gate" not in gains:
         return tokens.attend_back(attention, gram, output, grad, gains, layer, v)
     last, heads = gains["attn.output"], {**gains, "attn.output": 1.0}
-    mixed, _ = tokens.attend(attention, gram, heads, layer)
+    mixed = tokens.attend(attention, gram, heads, layer).output
     kept, slope = _gate(tokens, gram, gains)
     stream, norms = tokens.attend_back(attention, gram, mixed, grad * kept, heads, layer, v)
     at_gate = mixed * grad * slope

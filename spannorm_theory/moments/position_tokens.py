@@ -15,7 +15,7 @@ from ..spec.architecture import Architecture
 from ..spec.graph import Branch
 from .algebra import POSITIONS
 from .branches import position_attention
-from .tokens import Gains, Pairs, TokenGrams
+from .tokens import Attended, Gains, Pairs, TokenGrams
 
 #: share by which a cosine on the grid may pass 1: ten blocks after it is ten times as large
 BEYOND = 1e-3
@@ -60,10 +60,8 @@ class PositionTokens(TokenGrams):
         """The component of an attention branch in a block that has the fields of ``arch``."""
         return position_attention(branch, arch, self.grid)
 
-    def attend(
-        self, attention: PositionAttention, gram: Array, gains: Gains, layer: int
-    ) -> tuple[Array, float]:
-        """Gram of a branch of attention, and its rows of weights that are more than a maximum.
+    def attend(self, attention: PositionAttention, gram: Array, gains: Gains, layer: int) -> Attended:
+        """A branch of attention on a Gram of its inputs.
 
         Raises:
             PositionsError: cosines of two positions are beyond one, as errors of the grid have grown from
@@ -75,7 +73,7 @@ class PositionTokens(TokenGrams):
                 f"cosines of positions pass 1 at layer {layer}: errors of the grid of positions grow from "
                 "block to block in this stack; predict a shallower stack, or fewer tokens"
             )
-        return attention.forward(gram, gains)
+        return Attended(*attention.forward(gram, gains))
 
     def attend_back(
         self,

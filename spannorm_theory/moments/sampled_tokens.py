@@ -16,7 +16,7 @@ from ..spec.architecture import Architecture
 from ..spec.graph import Branch
 from .algebra import GRAM
 from .branches import sampled_attention
-from .tokens import Gains, Pairs, TokenGrams
+from .tokens import Attended, Gains, Pairs, TokenGrams
 
 #: samples of a stream's coordinates whose spectra are averaged in one run; the error falls as its root
 SPECTRA = 4
@@ -90,12 +90,10 @@ class SampledTokens(TokenGrams):
         """The component of an attention branch in a block that has the fields of ``arch``."""
         return replace(sampled_attention(branch, arch, only_normed), sequences=self.sequences)
 
-    def attend(
-        self, attention: SampledAttention, gram: Array, gains: Gains, layer: int
-    ) -> tuple[Array, float]:
-        """Gram of a branch of attention, and its rows of weights that are more than a maximum."""
+    def attend(self, attention: SampledAttention, gram: Array, gains: Gains, layer: int) -> Attended:
+        """A branch of attention on a Gram of its inputs."""
         output, undecided = attention.forward(gram, gains, self(layer))
-        return output, undecided / self.sequences
+        return Attended(output, undecided / self.sequences)
 
     def attend_back(
         self,

@@ -67,6 +67,7 @@ class Block:
     Attributes:
         undecided: rows of a head's attention weights that are more than a maximum, known once the
             forward moments are.
+        linear: share of attention's output that is linear in how alike keys are, likewise.
     """
 
     def __init__(self, wiring: Wiring, layer: int, incoming: Grams, tokens: TokenGrams) -> None:
@@ -75,6 +76,7 @@ class Block:
         self.layer = layer
         self.incoming = incoming
         self.undecided = np.inf
+        self.linear = 0.0
         self._branches: dict[int, Array] = {}
 
     def forward(self) -> Moments:
@@ -92,8 +94,9 @@ class Block:
         if branch.index not in self._branches:
             component, gains = self.part(branch)
             if isinstance(component, Attentions):
-                output, undecided = attend(self.tokens, component, gram, gains, self.layer)
+                output, undecided, linear = attend(self.tokens, component, gram, gains, self.layer)
                 self.undecided = min(self.undecided, undecided)
+                self.linear = max(self.linear, linear)
             else:
                 output = component.output(*self.tokens.of_pairs(gram), gains)
             self._branches[branch.index] = output

@@ -7,7 +7,7 @@ stored, in the pairs of tokens that an entry stands for, and in how attention is
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..gaussian.closed_forms import Array
 from ..spec.architecture import Architecture
@@ -18,6 +18,21 @@ Gains = dict[str, float]
 
 #: second moments of the first and of the second token of each pair, and their covariance
 Pairs = tuple[Array, Array, Array]
+
+
+class Attended(NamedTuple):
+    """A branch of attention.
+
+    Attributes:
+        output: its Gram.
+        undecided: rows of weights that are more than a maximum.
+        linear: share of the output that is linear in how alike a row's keys are; where that is not small,
+            what is not linear is missing.
+    """
+
+    output: Array
+    undecided: float
+    linear: float = 0.0
 
 
 class TokenGrams(ABC):
@@ -75,8 +90,8 @@ class TokenGrams(ABC):
         """The component of an attention branch in a block that has the fields of ``arch``."""
 
     @abstractmethod
-    def attend(self, attention: Any, gram: Array, gains: Gains, layer: int) -> tuple[Array, float]:
-        """Gram of a branch of attention, and its rows of weights that are more than a maximum."""
+    def attend(self, attention: Any, gram: Array, gains: Gains, layer: int) -> Attended:
+        """A branch of attention on a Gram of its inputs."""
 
     @abstractmethod
     def attend_back(

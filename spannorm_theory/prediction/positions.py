@@ -26,27 +26,28 @@ from .room import fits
 
 #: difference from the theory with sampled heads, by quantity or matrix: of logarithms for squared norms, of
 #: cosines as they are. One to three times the root mean square that docs/benchmarks.md has (section "Causal
-#: stacks"), as that is of logit variances up to 4, and larger ones are further off
+#: stacks"), as that is of logit variances up to 4, and larger ones are further off. And what it grows by with
+#: the largest share of attention's output, in blocks so far, that is linear in how alike a row's keys are
 ERRORS = {
-    "variance": 0.003,
-    "token_cosine": 0.002,
-    "layer_cosine": 0.001,
-    "branch_share": 0.005,
-    "rank_residual": 0.005,
-    "load_imbalance": 0.005,
-    "grad_variance": 0.01,
-    "grad_token_cosine": 0.001,
-    "attn.query": 0.06,
-    "attn.key": 0.06,
-    "weight_grad_norm": 0.015,
-    "loss": 0.001,
-    "logit_second_moment": 0.003,
-    "global_grad_norm": 0.01,
+    "variance": (0.003, 0.2),
+    "token_cosine": (0.002, 0.5),
+    "layer_cosine": (0.001, 0.2),
+    "branch_share": (0.005, 0.5),
+    "rank_residual": (0.005, 0.5),
+    "load_imbalance": (0.005, 0.5),
+    "grad_variance": (0.01, 1.5),
+    "grad_token_cosine": (0.001, 0.1),
+    "attn.query": (0.06, 4.0),
+    "attn.key": (0.06, 4.0),
+    "weight_grad_norm": (0.015, 1.5),
+    "loss": (0.001, 0.1),
+    "logit_second_moment": (0.003, 0.2),
+    "global_grad_norm": (0.01, 1.5),
 }
 
 #: least coordinates of a head: in narrower ones the cosines of queries vary beyond first order; and behind
 #: norms over heads, whose logits are bounded, not Gaussian
-NARROW, NARROW_NORMED = 8, 32
+NARROW, NARROW_NORMED = 8, 16
 
 #: largest probability that two tokens have one id: repeated ids are no smooth function of the position
 REPEATED = 0.05
@@ -121,7 +122,8 @@ def predict_positions(arch: Architecture, progress: bool = False) -> Prediction:
         weights = [key for key in profiles if key[1] == "weight_grad_norm"]
         profiles.update({key: np.full(arch.depth, np.nan) for key in weights})
     profiles.update(run.logged(repeats(tokens), profiles))
-    errors, apart = ({key: _error(key, x) for key, x in table.items()} for table in (profiles, run.positions))
+    tables = profiles, run.positions
+    errors, apart = ({key: _error(key, x, run.linear) for key, x in table.items()} for table in tables)
     places = grid.positions + 1
     return Prediction(arch, profiles, "positions", run.undecided, errors, places, run.positions, apart)
 
@@ -148,13 +150,18 @@ def _rotated(arch: Architecture) -> NDArray[np.bool_]:
     return np.array(found)[list(order)]
 
 
-def _error(key: Key, profile: Array) -> Array:
-    """Standard errors of a profile, whose layers come first; none of the input."""
+def _error(key: Key, profile: Array, linear: Array) -> Array:
+    """Standard errors of a profile, whose layers come first; none of the input. Forward it is the blocks in
+    front that add to them, backward all."""
     stream, quantity = key
-    error = np.full_like(profile, ERRORS.get(stream, ERRORS.get(quantity, np.nan)))
+    error, growth = ERRORS.get(stream, ERRORS.get(quantity, (np.nan, np.nan)))
+    grown = np.full(len(profile), linear.max())
     if quantity in ("variance", "token_cosine"):
-        error[0] = 0
-    return error
+        grown = np.maximum.accumulate(np.append(0.0, linear))
+    found = error + growth * grown.reshape(-1, *[1] * (profile.ndim - 1)) + np.zeros_like(profile)
+    if quantity in ("variance", "token_cosine"):
+        found[0] = 0
+    return found
 
 
 def sampled_seconds(arch: Architecture) -> float:

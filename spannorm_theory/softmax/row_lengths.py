@@ -13,7 +13,7 @@ N_i and N_k keys are as two of N keys, 1/(N - 1) = [1/(N_i - 1) + 1/(N_k - 1)] /
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from math import ceil, log, log2, sqrt
 from typing import Any
@@ -25,7 +25,7 @@ from ..gaussian.closed_forms import Array
 from ..gaussian.spline import Spline2D
 from .overlaps import LARGEST_S2, query_norms
 from .query_bias import MIDDLE, one_row_biases
-from .rows import one_row
+from .rows import one_row, row_powers
 
 #: steps of sigma up to s = 8; lengths are 1 to 8, then a factor of two apart. The splines are right to 6e-4
 #: of each statistic, and to 1e-4 where s < 4
@@ -43,6 +43,8 @@ class RowsOfLengths:
         query, key: J of the gradient at a query and at a key.
         log_peak: ln(N P2) / w.
         value_bias, jacobian_bias, chance: b_V, b_J and chi of (T6.15).
+        three: probability that three picks of a row are three keys, 1 - 3 P2 + 2 P3.
+        along: (x - 1) / (m - 1) of (T6.14), what norms take of a gradient along its token; 0 without norms.
     """
 
     keys: Array
@@ -54,6 +56,8 @@ class RowsOfLengths:
     value_bias: Array
     jacobian_bias: Array
     chance: Array
+    three: Array
+    along: Array
 
     @property
     def others(self) -> Array:
@@ -66,13 +70,22 @@ class RowsOfLengths:
         even = self.others * (1 - 2 / self.keys + 2 / self.keys**2)
         return np.divide(self.chance, even, out=np.zeros_like(even), where=even > 0)
 
-    def together(self, rho: Array, head_width: int | None) -> tuple[Array, Array, Array]:
+    @property
+    def tilting(self) -> Array:
+        """``three`` over that of even weights: what is left of the mean weight that a key gains by the
+        variance of its logit, 0 for two keys."""
+        even = self.others * (1 - 2 / self.keys)
+        return np.divide(self.three, even, out=np.zeros_like(even), where=even > 1e-9)
+
+    def towards(self, other: RowsOfLengths, share: Array) -> RowsOfLengths:
+        """Statistics between these and others of the same logits, nearer to those by their ``share``."""
+        mine, theirs = (np.array([getattr(x, field.name) for field in fields(x)][2:]) for x in (self, other))
+        return RowsOfLengths(self.keys, self.logits, *(mine + share * (theirs - mine)))
+
+    def together(self, rho: Array, coordinates: int) -> tuple[Array, Array, Array]:
         """N P11, N J11 and N E r J11(r) of two rows of correlation ``rho``; r, the cosine of two queries of
-        ``head_width`` coordinates, varies by (1 - rho^2) / sqrt(d_h) around rho, and not at all for None."""
-        if head_width is None:
-            peak, slope = self._at(rho)
-            return peak, peak * slope, rho * peak * slope
-        away = (1 - rho**2) / np.sqrt(head_width)
+        ``coordinates``, varies by (1 - rho^2) / sqrt(coordinates) around rho."""
+        away = (1 - rho**2) / np.sqrt(coordinates)
         found = [(r, *self._at(r)) for r in (rho - away, rho + away)]
         peaks, slopes, tilts = zip(*((p, p * j, r * p * j) for r, p, j in found), strict=True)
         return sum(peaks) / 2, sum(slopes) / 2, sum(tilts) / 2
@@ -91,10 +104,10 @@ class RowsOfLengths:
 
 
 class RowLengthTable:
-    """Splines in (ln N, sigma) of the statistics of rows of up to ``longest`` keys, whose queries have
-    ``head_width`` Gaussian coordinates; None where a norm holds their size."""
+    """Splines in (ln N, sigma) of the statistics of rows of up to ``longest`` keys, whose queries have so
+    many ``coordinates``: Gaussian ones, or those of points on a ``sphere``."""
 
-    def __init__(self, longest: int, head_width: int | None) -> None:
+    def __init__(self, longest: int, coordinates: int, sphere: bool) -> None:
         octaves = ceil(log2(max(longest, 4)))
         lengths = np.union1d(np.arange(1.0, 9.0), np.exp2(np.arange(octaves + 1)))
         sigma = np.linspace(0, _sigma(LARGEST_S2), CELLS + 1)
@@ -102,14 +115,17 @@ class RowLengthTable:
         #: logit variance up to which the table goes
         self.largest = LARGEST_S2
         shares, weights = np.ones(1), np.ones(1)
-        if head_width is not None:
-            shares, weights = query_norms(head_width)
+        if not sphere:
+            shares, weights = query_norms(coordinates)
             self.largest /= float(shares.max())
         self._spline = Spline2D(
             np.log(lengths),
             sigma,
             np.array(
-                [[_one(x, int(n), shares, weights, head_width) for x in s2 / shares.max()] for n in lengths]
+                [
+                    [_one(x, int(n), shares, weights, coordinates, sphere) for x in s2 / shares.max()]
+                    for n in lengths
+                ]
             ),
         )
         self._scale = float(shares.max())
@@ -125,24 +141,29 @@ class RowLengthTable:
                 f"logits of a row of attention weights have a variance of {np.max(logits):.3g}, beyond those "
                 f"of the table of row lengths, {self.largest:.3g}; use a smaller logit_variance"
             )
-        peak, query, key, value, jacobian, chance = self._spline(np.log(keys), _sigma(logits * self._scale))
+        found = self._spline(np.log(keys), _sigma(logits * self._scale))
+        peak, query, key, value, jacobian, chance, three, along = found
         p2 = np.exp(logits * peak) / keys
-        return RowsOfLengths(
-            keys, logits, p2, query * p2, key * p2, peak, logits * value, logits * jacobian, chance
-        )
+        query, key, value, jacobian = query * p2, key * p2, logits * value, logits * jacobian
+        return RowsOfLengths(keys, logits, p2, query, key, peak, value, jacobian, chance, three, along)
 
 
-def _one(s2: float, keys: int, shares: Array, weights: Array, head_width: int | None) -> list[float]:
+def _one(s2: float, keys: int, shares: Array, weights: Array, coordinates: int, sphere: bool) -> list[float]:
     """The functions behind the splines, of rows of a whole number of keys: ln(N P2)/w, J of queries and of
-    keys over P2, b_V/w, b_J/w and chi, means over sizes ``shares`` of the query."""
+    keys over P2, b_V/w, b_J/w, chi, 1 - 3 P2 + 2 P3 and (x - 1)/(m - 1), means over sizes ``shares`` of the
+    query."""
     if keys == 1:
-        return [0.0] * 6
-    found = np.zeros(6)
+        return [0.0] * 8
+    found = np.zeros(8)
     for share, weight in zip(shares.tolist(), weights.tolist(), strict=True):
         s = sqrt(s2 * share)
-        row, (value, jacobian, chance) = one_row(s, keys), one_row_biases(s, keys)[0]
-        query = row.j if head_width is None else row.j + (row.along_query - row.j) / head_width
-        found += weight * np.array([row.p2, query, share * row.j, share * value, share * jacobian, chance])
+        row = one_row(s, keys, coordinates if sphere else 0)
+        value, jacobian, chance = one_row_biases(s, keys)[0]
+        query = row.j if sphere else row.j + (row.along_query - row.j) / coordinates
+        three = 1 - 3 * row.p2 + 2 * row_powers(s, keys).p3
+        along = (row.along_key / row.j - 1) / (coordinates - 1) if sphere else 0.0
+        one = [row.p2, query, share * row.j, share * value, share * jacobian, chance, three, along]
+        found += weight * np.array(one)
     p2 = found[0]
     peak = log(keys * p2) / s2 if s2 else 1 - 1 / keys
     return [peak, found[1] / p2, found[2] / p2, *found[3:].tolist()]
@@ -154,6 +175,6 @@ def _sigma(s2: Any) -> Any:
 
 
 @lru_cache(maxsize=16)
-def row_length_table(longest: int, head_width: int | None) -> RowLengthTable:
+def row_length_table(longest: int, coordinates: int, sphere: bool) -> RowLengthTable:
     """The cached :class:`RowLengthTable`."""
-    return RowLengthTable(longest, head_width)
+    return RowLengthTable(longest, coordinates, sphere)

@@ -122,7 +122,7 @@ def test_a_branch_with_positions_as_a_coordinate(which: str) -> None:
     branch = PositionAttention(RowLaw(grid, SIZE, WIDTH, latents=latents(which)), WIDTH)
     m = len(grid.positions)
     gram, grad = (np.column_stack([np.zeros((m, m)), np.full(m, x)]) for x in (Q, 1.0))
-    output, _ = branch.forward(gram, GAINS)
+    output, *_ = branch.forward(gram, GAINS)
     stream, norms = branch.backward(gram, grad, GAINS, 1 / WIDTH)
     own = {"output": grid.counts @ output[:, -1], "stream": grid.counts @ stream[:, -1]}
     held(which, True, {**norms, **{name: float(x) / TOKENS for name, x in own.items()}})

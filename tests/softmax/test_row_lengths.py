@@ -7,12 +7,13 @@ from spannorm_theory.base.errors import PositionsError
 from spannorm_theory.softmax.overlaps import head_overlaps
 from spannorm_theory.softmax.query_bias import query_biases
 from spannorm_theory.softmax.row_lengths import row_length_table
+from spannorm_theory.softmax.rows import one_row
 
 HEAD = 64
 
 
 def rows(keys: float, logits: float):
-    return row_length_table(1024, HEAD)(np.array([float(keys)]), np.array([logits]))
+    return row_length_table(1024, HEAD, False)(np.array([float(keys)]), np.array([logits]))
 
 
 @pytest.mark.reference
@@ -54,10 +55,41 @@ def test_a_single_key_has_all_weight() -> None:
 
 @pytest.mark.exact
 def test_equal_rows_are_one() -> None:
-    found = row_length_table(1024, None)(np.array([37.0]), np.array([2.0]))
-    peak, slope, _ = found.together(np.ones(1), None)
+    found = row_length_table(1024, HEAD, True)(np.array([37.0]), np.array([2.0]))
+    peak, slope, _ = found.together(np.ones(1), HEAD)
     assert peak[0] == pytest.approx(37 * found.p2[0], rel=1e-12)
     assert slope[0] == pytest.approx(37 * found.query[0], rel=1e-12)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("keys", [3, 16, 128])
+def test_rows_behind_norms_are_those_of_points_on_a_sphere(keys: int) -> None:
+    """Logits of bounded size, and what a norm takes of the gradient along its token."""
+    found = row_length_table(128, 16, True)(np.array([float(keys)]), np.array([4.0]))
+    exact = one_row(2.0, keys, 16)
+    assert found.p2[0] == pytest.approx(exact.p2, rel=2e-3)
+    assert found.query[0] == pytest.approx(exact.j, rel=2e-3)
+    assert 1 + 15 * found.along[0] == pytest.approx(exact.along_key / exact.j, rel=5e-3)
+
+
+@pytest.mark.statistical
+def test_a_key_of_larger_logits_gains_mean_weight() -> None:
+    """E A of softmax rows whose logits have a covariance near that of independent ones, by sampling: even
+    weights and, to first order, the variance of a logit around its row's mean."""
+    keys, variance, random = 12, 2.0, np.random.default_rng(0)
+    more = 0.15 * random.standard_normal((keys, keys))
+    covariance = variance * np.eye(keys) + more + more.T
+    logits = random.standard_normal((400_000, keys)) @ np.linalg.cholesky(covariance).T
+    logits = np.concatenate([logits, -logits])
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    weights /= weights.sum(axis=1, keepdims=True)
+    mean, se = weights.mean(axis=0), weights.std(axis=0) / np.sqrt(len(weights))
+    around = covariance.diagonal() - 2 * covariance.mean(axis=1)
+    open_ = covariance.diagonal().mean() - covariance.mean()
+    row = row_length_table(1024, 2**20, False)(np.array([float(keys)]), np.array([open_ * keys / (keys - 1)]))
+    tilt = row.tilting[0] * (around - around.mean()) / 2
+    assert np.abs(tilt).max() > 0.08
+    assert (np.abs(keys * mean - 1 - tilt) < 4 * keys * se + 0.1 * np.abs(tilt)).all()
 
 
 def test_logits_beyond_the_table_are_refused() -> None:
