@@ -35,6 +35,8 @@ _HOME = {
     "Ensemble": "montecarlo.ensemble",
     "first_step": "first_steps.first_step",
     "verify_step": "first_steps.verify_step",
+    "step_law": "first_steps.laws",
+    "StepLaw": "first_steps.laws",
     "module": "modules.module",
     "Transformer": "modules.transformer",
     "verify": "verification.verification",
@@ -93,6 +95,8 @@ if TYPE_CHECKING:
     from .comparing import compare as compare
     from .explorer.write import write_explorer as write_explorer
     from .first_steps.first_step import first_step as first_step
+    from .first_steps.laws import StepLaw as StepLaw
+    from .first_steps.laws import step_law as step_law
     from .first_steps.verify_step import verify_step as verify_step
     from .gaussian.activations import activation as activation
     from .literature.run import ClaimsReport as ClaimsReport

@@ -1,4 +1,4 @@
-r"""What a block's streams move by: changes along its trace, against the gradients along its adjoint (T13.10).
+r"""What a block's streams move by: changes along its trace, against the gradients along its adjoint (T13.8).
 
 Gradients in a block are sums of atoms: those that come in at its outputs, and what each branch hands back.
 A value moves by a matrix of tokens times each atom, and by noise of each source: the streams' own, and what

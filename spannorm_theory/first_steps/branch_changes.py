@@ -1,4 +1,4 @@
-r"""Change of a branch's output: of its own matrices' steps, and of what its input moves by (T13.7 to T13.9).
+r"""Change of a branch's output: of its own matrices' steps, and of what its input moves by (T13.8).
 
 At every place of a network the change of its value is linear in the gradient g there up to noise that has
 nothing to do with it,

@@ -1,4 +1,4 @@
-"""Steps of one branch's matrices, and what its output moves by (T13.5 to T13.9)."""
+"""Steps of one branch's matrices, and what its output moves by (T13.2 to T13.8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Attention heads, drawn with their values and gradients: what its projections' steps see (T13.8).
+r"""Attention heads, drawn with their values and gradients: what its projections' steps see (T13.6).
 
 A head hands back little but what a few weights of its rows say, so that gradients at queries and keys are no
 sample of many coordinates: heads differ in size, and all of a head's columns share one draw. Heads are drawn
@@ -105,7 +105,7 @@ class HeadSamples:
 
     def sizes(self, name: str) -> Array:
         """Variance of an entry of a projection's gradient in each head, in any unit; (2 heads,)."""
-        return np.einsum("shij,ij->sh", self._grams(name), self._gram).ravel()
+        return np.asarray(np.einsum("shij,ij->sh", self._grams(name), self._gram).ravel())
 
     def _grams(self, name: str) -> Array:
         return second_moments(self.gradients[name])
@@ -149,7 +149,7 @@ class HeadSamples:
         return Change(mean, total - mean @ self._grad @ mean.T), total
 
     def _normal(self) -> Array:
-        return self._random.standard_normal(self._queries.shape)
+        return np.asarray(self._random.standard_normal(self._queries.shape))
 
     def _linear(self, kernels: Mapping[str, Array]) -> Array:
         """K behind each head, from those at its projections behind their norms."""

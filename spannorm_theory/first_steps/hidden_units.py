@@ -1,4 +1,4 @@
-r"""Hidden units of a feed-forward branch, drawn: where its matrices' steps are no functions of Grams (T13.6).
+r"""Hidden units of a feed-forward branch, drawn: where its matrices' steps are no functions of Grams (T13.5).
 
 What W_down reads, h = phi(u), and the gradient at a pre-activation, phi'(u) r, are not Gaussian over units
 once tokens are aligned: a unit is then on or off for all of them. Units are drawn, u with its Gram and r
@@ -116,7 +116,7 @@ def _sizes(rows: Array, grad: Array, batch: int) -> Array:
     """sigma of each row; rows of a step's other sequences are independent of this one's."""
     squares = np.einsum("us,st,ut->u", rows, grad, rows)
     total = squares + sum(np.roll(squares, i * len(rows) // batch) for i in range(1, batch))
-    return np.sqrt(np.maximum(total, np.finfo(float).tiny))
+    return np.asarray(np.sqrt(np.maximum(total, np.finfo(float).tiny)))
 
 
 def _pairs(rule: Optimiser, sigma: Array, others: Array, cosine: Array) -> Array:

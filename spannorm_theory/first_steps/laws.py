@@ -1,4 +1,4 @@
-r"""How the learning rate must fall with depth and width (T13.12), in symbols.
+r"""How the learning rate must fall with depth and width (T13.11), in symbols.
 
 A matrix of a branch whose output has second moment h, and the gradient there gamma_b, has |G|_F^2 of order
 d_in d_out h gamma_b / s, s its gain by the scaling rule, as the branch is linear in it. The decrease of the
@@ -66,8 +66,7 @@ def step_law(placement: str, scaling: str = "unit", rule: str | Optimiser = "ada
 
     Example:
         >>> import spannorm_theory as st
-        >>> from spannorm_theory.first_steps.laws import step_law
-        >>> law = step_law("span-norm", "depth-scaled-init", "sign")
+        >>> law = st.step_law("span-norm", "depth-scaled-init", "sign")
         >>> law.depth["ffn.down"], law.depth["ffn.up"], law.width
         (-1, -1/2, -1)
     """

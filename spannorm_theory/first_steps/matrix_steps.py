@@ -1,4 +1,4 @@
-r"""One matrix's step, as its output's tokens see it (T13.2 to T13.5).
+r"""One matrix's step, as its output's tokens see it (T13.2 to T13.4).
 
 A matrix W (d_in x d_out) reads X, whose rows of n tokens have the Gram Q, and the gradient at its output has
 the Gram Gamma, both per coordinate. The step -U(X^T Delta) changes what it puts out by -X U, which is

@@ -66,7 +66,7 @@ class Optimiser:
         if self.kind == "sgd":
             return np.ones_like(sigma)
         if self.kind == "sign":
-            return np.sqrt(2 / np.pi) / sigma
+            return np.asarray(np.sqrt(2 / np.pi) / sigma)
         z, weight = _half_normal()
         return np.asarray((z**2 / (sigma[..., None] * z + self.epsilon)) @ weight)
 
