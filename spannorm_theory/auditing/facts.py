@@ -93,8 +93,8 @@ def tensor_facts(s: Structure) -> Iterator[Fact]:
         yield Fact(feature, "names say nothing of them")
     copied = _copied(s)
     if copied:
-        effect = "they are not independent: what passes them adds up, and no theory has that"
-        yield Fact(f"{_listed(copied)} hold the numbers of another block", effect)
+        effect = "they are not independent: what passes them adds up, which theory leaves out"
+        yield Fact(f"{_listed(copied)} hold the numbers of another block", f"{effect}{_measured_by(s)}")
     yield from _not_drawn(s)
     biased = sorted({m.role for m in s.measured if m.bias > 1e-6})
     if biased:
@@ -131,11 +131,33 @@ def _copied(s: Structure) -> list[str]:
     known: set[tuple[float, ...]] = set()
     result = []
     for layer, path in enumerate(s.called):
-        moments = tuple(x for m in s.measured if m.layer == layer for x in (m.second, m.fourth, m.largest))
+        moments = _moments_at(s, layer)
         if any(moments) and moments in known:
             result.append(path)
         known.add(moments)
     return list(dict.fromkeys(result))
+
+
+def _measured_by(s: Structure) -> str:
+    """Where blocks repeat with a period, how random networks with such blocks are measured."""
+    by_layer = [_moments_at(s, layer) for layer in range(len(s.called))]
+    period = next((k for k in range(1, len(by_layer)) if by_layer[k:] == by_layer[:-k]), None)
+    if period is None:
+        return ""
+    copied = "" if len(set(s.called)) < len(s.called) or _one_parameter(s) else ", copied=True"
+    return f"; simulate(arch.with_(unique_blocks={period}{copied})) has it"
+
+
+def _one_parameter(s: Structure) -> bool:
+    """Whether blocks are other modules of the same parameters."""
+    modules = dict(s.blocks.modules)
+    first, last = (next(modules[path].parameters(), None) for path in (s.called[0], s.called[-1]))
+    return first is not None and first is last
+
+
+def _moments_at(s: Structure, layer: int) -> tuple[float, ...]:
+    """What tells the matrices of a block from those of others."""
+    return tuple(x for m in s.measured if m.layer == layer for x in (m.second, m.fourth, m.largest))
 
 
 def _norm_facts(s: Structure) -> Iterator[Fact]:

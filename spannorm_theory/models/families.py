@@ -37,6 +37,7 @@ class Family:
         gate: "" or the activation that is a gate of its own.
         sinks: whether every head has one.
         tied: whether the head is the embedding, where a file does not say.
+        groups: of layers that have their matrices in common, of a file that does not say; 0 for no such.
         when: (key, value, changes of the row where the configuration has that value).
     """
 
@@ -65,6 +66,7 @@ class Family:
     gate: str = ""
     sinks: bool = False
     tied: bool = False
+    groups: int = 0
     when: When = ()
 
 
@@ -105,6 +107,7 @@ _BERT = replace(
 _COHERE = replace(_LAYER, **_PARALLEL, base=5e5, tied=True, when=(("use_qk_norm", True, _HEADS),))
 
 FAMILIES: dict[str, Family] = {
+    "albert": replace(_BERT, activation="gelu_new", groups=1),
     "bert": _BERT,
     "bloom": replace(_GPT, positions="alibi", embedding="norm", tied=True),
     "cohere": _COHERE,

@@ -46,6 +46,8 @@ def embedding(config: Config, row: Family) -> Embedding:
         factor *= sqrt(width)
     if row.embedding == "norm":
         factor = 1 / sqrt(ids + rest + config.size("epsilon", row.epsilon))
+        narrow = config.whole("embedding_size", width)
+        factor *= 1 if narrow == width else sqrt(narrow) * std  # a matrix widens what was normed
     return Embedding(ids * factor**2, rest * factor**2, row.shared / row.rows, factor)
 
 
@@ -67,6 +69,7 @@ def stream(config: Config, row: Family) -> Iterator[Fact]:
             GAIN,
             {"norm_gain": row.gain},
         )
+    yield from _groups(config, row, depth)
     yield _epsilon(config, row)
     narrow = config.whole("word_embed_proj_dim", config.whole("width"))
     if narrow != config.whole("width"):
@@ -85,6 +88,18 @@ def stream(config: Config, row: Family) -> Iterator[Fact]:
         yield Fact(
             f"queries, keys and values clipped at {clip:g}, {clip / spread:.3g} times their size", effect
         )
+
+
+def _groups(config: Config, row: Family, depth: int) -> Iterator[Fact]:
+    """Layers that have their matrices in common."""
+    if row.groups:
+        groups, inner = config.whole("num_hidden_groups", row.groups), config.whole("inner_group_num", 1)
+        unique = groups * inner
+        effect = "what blocks add is taken as independent without"
+        if unique == 1 or (groups == depth and inner == 1):
+            yield Fact(f"{unique} different blocks", effect, {"unique_blocks": unique})
+        else:
+            yield Fact(f"{groups} groups of {inner} layers, each run several times in a row", effect)
 
 
 def _epsilon(config: Config, row: Family) -> Fact:

@@ -29,8 +29,8 @@ def listing(formulas: bool = True) -> dict[str, list[Row]]:
         ``year``, ``source``, ``group``. A placement has ``doc``, ``streams``, ``options`` and the scaling
         rule that it is ``published with``; a rule ``doc``, ``options`` and the placements that it is
         ``only with``, where it does not take all. Formulas: of placements ``block``, under no scaling,
-        ``first block`` and ``early blocks`` where those differ, and ``readout``; of rules the factors that are not one at
-        ``attention``, ``feed-forward`` and ``embedding``.
+        ``first block`` and ``early blocks`` where those differ, and ``readout``; of rules the factors that
+        are not one at ``attention``, ``feed-forward`` and ``embedding``.
     """
     return {
         "placements": [_placement(entry, formulas) for entry in _in_order(placements().values())],

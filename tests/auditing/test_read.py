@@ -409,6 +409,29 @@ def test_a_block_that_was_copied_is_a_gap() -> None:
 
 
 @pytest.mark.exact
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ("abab", "unique_blocks=2, copied=True"),
+        ("aaaa", "unique_blocks=1, copied=True"),
+        ("shared", "unique_blocks=1)"),
+        ("abbc", ""),
+    ],
+)
+def test_blocks_that_repeat_are_what_networks_can_have(layers: str, said: str) -> None:
+    torch.manual_seed(0)
+    model = Model(depth=4)
+    for place, letter in enumerate("" if layers == "shared" else layers):
+        model.blocks[place].load_state_dict(model.blocks["abc".index(letter)].state_dict())
+    if layers == "shared":
+        model.blocks = nn.ModuleList([model.blocks[0]] * 4)
+    found = st.read(model, tokens=4, blocks="blocks.0" if layers == "shared" else None)
+    effects = {gap.feature: gap.effect for gap in found.gaps}
+    (effect,) = (text for feature, text in effects.items() if "numbers of another block" in feature)
+    assert (said in effect) if said else ("simulate" not in effect)
+
+
+@pytest.mark.exact
 def test_reading_leaves_a_module_as_it_was() -> None:
     model = Model(dropout=0.5)
     model.blocks[0].eval()

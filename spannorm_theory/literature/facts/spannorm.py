@@ -125,3 +125,21 @@ def experts() -> Fact:
         f"q_L = {variance:.3f}; gamma_0/gamma_L = {text} at 64, 256, 1024 blocks",
         {"limit": ratios[2]},
     )
+
+
+def scale_init_family() -> Fact:
+    """Members c L^(-a) of Scale Init's readings by what the paper states: a gradient that neither vanishes nor
+    explodes, with a skip path that is kept, and branches that are not lost at large depth."""
+    found: dict[str, bool] = {}
+    for on in ("output", "all"):
+        for power in ("0", "0.125", "0.25", "0.5", "1"):
+            text = f"span-scale-init(power={power}, on={on})"
+            gain = growth_of("span-norm", text, IDENTITY)
+            kept = gain.shape == 1
+            lost = kept and simplify(gain.prefactor.subs(symbols.initial_variance, 1) - 1) == 0
+            found[f"a = {power} on {on}"] = bool(kept and not lost)
+    members = [name for name, both in found.items() if both]
+    return Fact(
+        members == ["a = 0.5 on output", "a = 0.25 on all"],
+        f"skip gain bounded and other than one, of {len(found)} members: {', '.join(members)}",
+    )

@@ -12,6 +12,7 @@ SIZES = "width=128 heads=4 tokens=32"
 UNIT = f"init=unit-branch activation=relu {SIZES}"
 ONES = {symbols.sigma_a2: 1, symbols.sigma_f2: 1, symbols.omega_a2: 1, symbols.omega_f2: 1}
 L = symbols.depth
+DOWN = "ffn.down"
 
 
 def lns_linear() -> Fact:
@@ -53,6 +54,46 @@ def peri_linear() -> Fact:
     """q = 2l + 1, in which no branch gain stands."""
     q = recursion("peri-ln").closed_form()["q"]
     return Fact(simplify(q - 2 * symbols.layer - 1) == 0, f"q = {q}", {"8 blocks": 17.0})
+
+
+def peri_bound() -> Fact:
+    """Factor on the squared gradient of ffn.down when every weight doubles: h^2/a^2 falls to a quarter where
+    the branch's output a is normed, and h^2 grows to four times where it is not."""
+    found = {
+        name: predicted(f"{name} unit depth=1 init=0.1 activation=relu {SIZES}", "weight_grad_norm", 0, DOWN)
+        / predicted(f"{name} unit depth=1 init=0.05 activation=relu {SIZES}", "weight_grad_norm", 0, DOWN)
+        for name in ("peri-ln", "pre-norm")
+    }
+    text = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+    return Fact(
+        abs(found["peri-ln"] - 0.25) < 0.01 < found["pre-norm"] - 1,
+        f"doubling every weight multiplies the squared gradient of ffn.down by: {text}",
+        {"peri-ln": 0.25},
+    )
+
+
+def output_norm_growth() -> Fact:
+    """q = q_0 + 2l for normed branch outputs: sublayer k multiplies the norm by sqrt((k + 1)/k)."""
+    q = recursion("output-norm").moment_at((0, 0), symbols.layer)
+    holds = simplify(q - symbols.initial_variance - 2 * symbols.layer) == 0
+    return Fact(bool(holds), f"q = {q}, k = 2l + 1 sublayers' worth at q_0 = 1", {"block 4": 11 / 9})
+
+
+def completep_alpha() -> Fact:
+    """q at l = L under branches x L^(-alpha)."""
+    found = {
+        alpha: growth_of("pre-norm", f"completep(alpha={alpha})", "q") for alpha in ("0.25", "0.5", "0.75", "1")
+    }
+    bounded = all(found[alpha].shape == 1 for alpha in ("0.5", "0.75", "1"))
+    return Fact(
+        bounded, "; ".join(f"alpha = {a}: {q}" for a, q in found.items()), outside=found["0.25"].shape == 1
+    )
+
+
+def esm_c_printed() -> Fact:
+    """q at l = L with branches x sqrt(L), as printed, and with branches / sqrt(L)."""
+    printed, meant = (growth_of("pre-norm", f"esm-c{o}", "q") for o in ("(as_printed=True)", ""))
+    return Fact(printed.shape == 1, f"q_L as printed: {printed}; with branches / sqrt(L): {meant}")
 
 
 def deepnorm_identity() -> Fact:
