@@ -26,6 +26,7 @@ from spannorm_theory.base.errors import InputError, SpannormError
 
 pytestmark = pytest.mark.usefixtures("registries", "own_generator")
 
+ROLES = ("query", "key", "value", "output")
 SIZES = AttentionSizes(heads=4, kv_heads=2, head_width=8)
 
 # --- roles ----------------------------------------------------------------------------------------
@@ -530,3 +531,38 @@ def test_norms_of_different_epsilons_are_told_apart(epsilon: float, named: bool)
     assert odd == (["norms of different epsilons: blocks.1.norm2 (1e-08)"] if named else [])
     assert found.arch is not None
     assert found.arch.norm_epsilon == pytest.approx(1e-3 if epsilon > 1e-12 else 0, rel=0.03)
+
+
+#: names of the modules' matrices, and their roles
+ROLE_OF = {
+    **{f"{letter}_proj": f"attn.{role}" for letter, role in zip("qkv", ROLES, strict=False)},
+    "out_proj": "attn.output",
+    **{"w1": "ffn.gate", "w2": "ffn.down", "w3": "ffn.up", "fc1": "ffn.up", "fc2": "ffn.down"},
+}
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("rule", "gated", "named"),
+    [
+        ("llama2.c", True, "llama2.c"),
+        ("torchtitan", True, "olmo-llama-depth"),  # the same, and older
+        ("span-scale-init(power=0.5)", False, "depth-scaled-init"),
+    ],
+)
+def test_rules_of_libraries_are_read_by_name(rule: str, gated: bool, named: str) -> None:
+    torch.manual_seed(0)
+    model = Model(depth=4, gated=gated)
+    said: dict[str, Any] = {"placement": "pre-norm", "activation": "swiglu" if gated else "gelu"}
+    arch = st.read(model, tokens=4, heads=HEADS, **said).arch
+    assert arch is not None
+    own = arch.with_(scaling=rule, init=0.02)
+    stds = stds_of(own)
+    for layer, block in enumerate(model.blocks):
+        for name, parameter in block.named_parameters():
+            role = ROLE_OF.get(name.rpartition(".")[0].rpartition(".")[2])
+            if role is not None:
+                nn.init.normal_(parameter, std=float(stds[role][layer]))
+    found = st.read(model, tokens=4, heads=HEADS, **said).arch
+    assert found is not None
+    assert found.scaling == named

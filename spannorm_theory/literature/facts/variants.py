@@ -82,7 +82,8 @@ def output_norm_growth() -> Fact:
 def completep_alpha() -> Fact:
     """q at l = L under branches x L^(-alpha)."""
     found = {
-        alpha: growth_of("pre-norm", f"completep(alpha={alpha})", "q") for alpha in ("0.25", "0.5", "0.75", "1")
+        alpha: growth_of("pre-norm", f"completep(alpha={alpha})", "q")
+        for alpha in ("0.25", "0.5", "0.75", "1")
     }
     bounded = all(found[alpha].shape == 1 for alpha in ("0.5", "0.75", "1"))
     return Fact(
