@@ -60,8 +60,8 @@ def peri_bound() -> Fact:
     """Factor on the squared gradient of ffn.down when every weight doubles: h^2/a^2 falls to a quarter where
     the branch's output a is normed, and h^2 grows to four times where it is not."""
     found = {
-        name: predicted(f"{name} unit depth=1 init=0.1 activation=relu {SIZES}", "weight_grad_norm", 0, DOWN)
-        / predicted(f"{name} unit depth=1 init=0.05 activation=relu {SIZES}", "weight_grad_norm", 0, DOWN)
+        name: predicted(f"{name} unit depth=1 init=0.01 activation=relu {SIZES}", "weight_grad_norm", 0, DOWN)
+        / predicted(f"{name} unit depth=1 init=0.005 activation=relu {SIZES}", "weight_grad_norm", 0, DOWN)
         for name in ("peri-ln", "pre-norm")
     }
     text = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
