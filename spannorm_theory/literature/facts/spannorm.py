@@ -128,8 +128,8 @@ def experts() -> Fact:
 
 
 def scale_init_family() -> Fact:
-    """Members c L^(-a) of Scale Init's readings by what the paper states: a gradient that neither vanishes nor
-    explodes, with a skip path that is kept, and branches that are not lost at large depth."""
+    """Members c L^(-a) of Scale Init's readings by what the paper states: a skip path whose gradient neither
+    vanishes nor explodes with depth; and by branches that are not lost in deep stacks."""
     found: dict[str, bool] = {}
     for on in ("output", "all"):
         for power in ("0", "0.125", "0.25", "0.5", "1"):

@@ -66,7 +66,7 @@ def peri_bound() -> Fact:
     }
     text = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
     return Fact(
-        abs(found["peri-ln"] - 0.25) < 0.01 < found["pre-norm"] - 1,
+        abs(found["peri-ln"] - 0.25) < 0.01 and abs(found["pre-norm"] - 4) < 0.1,
         f"doubling every weight multiplies the squared gradient of ffn.down by: {text}",
         {"peri-ln": 0.25},
     )
@@ -81,10 +81,8 @@ def output_norm_growth() -> Fact:
 
 def completep_alpha() -> Fact:
     """q at l = L under branches x L^(-alpha)."""
-    found = {
-        alpha: growth_of("pre-norm", f"completep(alpha={alpha})", "q")
-        for alpha in ("0.25", "0.5", "0.75", "1")
-    }
+    powers = ("0.25", "0.5", "0.75", "1")
+    found = {alpha: growth_of("pre-norm", f"completep(alpha={alpha})", "q") for alpha in powers}
     bounded = all(found[alpha].shape == 1 for alpha in ("0.5", "0.75", "1"))
     return Fact(
         bounded, "; ".join(f"alpha = {a}: {q}" for a, q in found.items()), outside=found["0.25"].shape == 1
