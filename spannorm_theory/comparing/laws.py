@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from math import nan
+
 from ..atlases.cell import compute
 from ..atlases.records import Found
+from ..base.errors import AssumptionError
 from ..spec.architecture import Architecture
+from ..spec.independence import require_independent
 
 #: what laws are given of: the forward variance, and the squared gradient at the embedding
 QUANTITIES = ("forward", "gradient")
@@ -22,13 +26,19 @@ def laws(arch: Architecture) -> dict[str, str | float]:
     of second moment one. Where none is derived, the text says so, with what was fitted; ``X_from`` is NaN
     where no depth up to 2,500 is.
     """
-    cell = compute(arch, (), SECONDS)
     columns: dict[str, str | float] = {}
+    try:
+        require_independent(arch)
+    except AssumptionError as error:
+        for name in QUANTITIES:
+            columns |= {f"{name}_law": f"{NONE}: {error}", f"{name}_from": nan}
+        return columns
+    cell = compute(arch, (), SECONDS)
     for name in QUANTITIES:
         found = cell.found.get(name)
         columns[f"{name}_law"] = f"{NONE}: {cell.problem}" if found is None else text_of(found)
         late = found is None or found.law is None or found.since is None
-        columns[f"{name}_from"] = float("nan") if late or found is None else float(found.since or 0)
+        columns[f"{name}_from"] = nan if late or found is None else float(found.since or 0)
     return columns
 
 

@@ -134,9 +134,11 @@ def test_theory_says_what_to_do() -> None:
         lambda: st.expected(arch),
         lambda: st.verify(arch, networks=4),
         lambda: st.atlas("pre-norm", "unit", unique_blocks=2),
-        lambda: st.compare([arch]),
     ]
     assert forward_box(arch) is None
+    compared = st.compare([arch])
+    assert "unique_blocks=1 gives several" in compared.sentences[0]
+    assert "no law" in compared.table["forward_law"].iloc[0]
     for ask in asks:
         with pytest.raises(AssumptionError, match=r"unique_blocks=[12] gives several .* simulate") as caught:
             ask()
