@@ -85,7 +85,7 @@ def test_rows_that_sum_to_one_are_pre_norm_and_others_are_not(registries: None) 
 
 @pytest.mark.statistical
 def test_the_librarys_start_of_mhc_grows_faster(generator: torch.Generator) -> None:
-    """Maps of all entries, softmax, 20 Sinkhorn steps, and the matrix applied transposed, as in the library."""
+    """Maps of all entries, softmax, 20 Sinkhorn steps, and the matrix applied transposed: the library's."""
     X = embedding(generator)[:, :, None].expand(-1, -1, STREAMS, -1)
     logits, sublayers = STREAMS * (2 + STREAMS), 24
     for _ in range(sublayers):
