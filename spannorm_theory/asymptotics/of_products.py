@@ -153,7 +153,7 @@ def moment_by_recurrence(recurrence: Recurrence, pair: Pairs) -> Growth:
     except NoClosedForm:
         state = recurrence.step.moment(*pair)
         others = {recurrence.step.moment(*p) for p in recurrence.step.pairs} - {state}
-        step = recurrence.step.forward[pair]
+        step = recurrence.common(lambda block: block.forward[pair])
         if not isinstance(state, Symbol) or step.free_symbols & others:
             raise
         return linear_law(step, state)

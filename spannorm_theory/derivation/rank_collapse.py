@@ -82,7 +82,7 @@ def factor_at(recurrence: Recurrence) -> Expr:
     Raises:
         NoClosedForm: several streams, or no closed form of the stream's moment.
     """
-    found, state = collapse_factor(recurrence.step), recurrence.step.moment(0, 0)
+    found, state = recurrence.common(collapse_factor), recurrence.step.moment(0, 0)
     if isinstance(state, Symbol) and found.has(state):
         found = found.subs(state, recurrence.moment_at((0, 0), symbols.layer))
     return factor(found)

@@ -2,7 +2,7 @@ r"""The recurrences of stream and gradient moments through a stack, and what fol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache, partial
 from typing import Any, Self
@@ -94,7 +94,14 @@ class Recurrence:
     def fixed(self) -> dict[Pairs, Expr]:
         """Stream moments that a block sets whatever comes in, as they leave it (in l)."""
         states = {self.block.moment(*pair) for pair in self.block.pairs}
-        return {pair: f for pair, f in self.block.forward.items() if not f.free_symbols & states}
+        blocks = [self._step(False, None, turn).forward for turn in range(self._period)]
+        set_by_all = (pair for pair, f in blocks[0].items() if all(block[pair] == f for block in blocks))
+        return {p: blocks[0][p] for p in set_by_all if not blocks[0][p].free_symbols & states}
+
+    @property
+    def _period(self) -> int:
+        """The turns in which blocks are wired."""
+        return PLACEMENTS[self.name].questions(self.scaling, **self.options).period or 1
 
     @cached_property
     def opening(self) -> tuple[Step, ...]:
@@ -113,7 +120,7 @@ class Recurrence:
         usual = {pair: f.subs(symbols.layer, 0) for pair, f in self.fixed.items()}
         if all(tidy(after[pair] - usual[pair]) == 0 for pair in usual):
             return (first,)
-        return (first, self._step(False, after))
+        return (first, self._step(False, after, 1 % self._period))
 
     @property
     def start(self) -> Expr:
@@ -133,8 +140,18 @@ class Recurrence:
         """Blocks from :attr:`start` on, likewise, one for each turn where they are wired in turns."""
         l = symbols.layer
         known = {p: tidy(f.subs(l, l - 1)) for p, f in self.fixed.items()}
-        period = PLACEMENTS[self.name].questions(self.scaling, **self.options).period or 1
-        return tuple(self._step(False, known, turn) for turn in range(period))
+        return tuple(self._step(False, known, turn) for turn in range(self._period))
+
+    def common(self, read: Callable[[Step], Any]) -> Any:
+        """A reading of a block from :attr:`start` on that all turns have in common.
+
+        Raises:
+            NoClosedForm: they differ in it.
+        """
+        found, *others = map(read, self.turns)
+        if any(other != found for other in others):
+            raise NoClosedForm("blocks are wired in turns, and differ in it")
+        return found
 
     # --- forward -----------------------------------------------------------------------------
 
@@ -170,7 +187,8 @@ class Recurrence:
         moments = {p: self.step.moment(*p) for p in self.step.pairs}
         first = self._alike  # moments of copies are one unknown
         same = {moments[p]: moments[first[p]] for p in moments if moments[p].is_Symbol}
-        steps = {p: self.step.forward[p].subs(same) for p in dict.fromkeys(first.values())}
+        unknown = tuple(dict.fromkeys(first.values()))
+        steps = self.common(lambda step: {p: tidy(step.forward[p].subs(same)) for p in unknown})
         solved, reasons = solve_forward(steps, moments, self.start, self.initial[-1])
         return (
             {p: solved[first[p]] for p in moments if first[p] in solved},
@@ -221,7 +239,7 @@ class Recurrence:
         """
         if len(self.step.trace.streams) > 1:
             raise NoClosedForm("the gradients of several streams mix in every block: a product of matrices")
-        matrix = self.step.backward_matrix[0, 0]
+        matrix = self.common(lambda step: step.backward_matrix[0, 0])
         state = self.step.moment(0, 0)
         if state.is_Symbol and matrix.has(state):
             matrix = matrix.subs(state, self.moment_at((0, 0), symbols.layer))
@@ -299,7 +317,7 @@ class Recurrence:
         Returns:
             an expression in the gains and l.
         """
-        block = self.step.identity[stream]
+        block = self.common(lambda step: step.identity[stream])
         for pair in self.step.pairs:
             state = self.step.moment(*pair)
             if state.is_Symbol and block.has(state):

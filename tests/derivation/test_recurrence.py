@@ -218,7 +218,9 @@ def test_closed_forms_agree_with_iterating_the_step(name: str, scaling: str) -> 
         title = "identity_gain" if PLACEMENTS[name].streams == 1 else f"identity_gain_{stream}"
         if title in closed.found:
             expected = abs(complex(closed[title].subs({**values, L: depth}).evalf()))
-            assert table["identity_gain", str(stream), 0] == pytest.approx(np.log(expected), abs=1e-9)
+            with np.errstate(divide="ignore"):  # a stream that others replace keeps nothing of itself
+                logarithm = np.log(expected)
+            assert table["identity_gain", str(stream), 0] == pytest.approx(logarithm, abs=1e-9)
 
 
 @pytest.mark.law
