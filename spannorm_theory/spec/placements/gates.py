@@ -38,7 +38,8 @@ def gated_post_norm(x: Value, net: Net) -> Value:
     g = 1/2 for a map of small weights."""
     g = Rational(1, 2)
     x = net.norm(net.add(x, net.attention(net.norm(x) * g))) * g
-    return net.norm(net.add(x, net.ffn(net.norm(x) * g))) * g
+    x = net.norm(net.add(x, net.ffn(net.norm(x) * g))) * g
+    return x
 
 
 @placement(
