@@ -82,9 +82,9 @@ found.figure()
 # * *Behind it.* What is left is the placement's: `ratio` has both, the figure shows them apart. PostNorm's
 #   gradient grows by a factor in every block, which no learning rate suits. The others change slowly.
 # * *Tokens.* Under a causal mask and at this initialisation none become one vector within 32 blocks.
-#   PostNorm's and Peri-LN's are the most alike. Peri-LN's second norm gives attention, which adds what tokens share, as much
-#   weight as the feed-forward branch. Ours does so too, and its feed-forward branch, which it leaves as
-#   large as Llama's, outweighs it.
+#   PostNorm's and Peri-LN's are the most alike. Peri-LN's second norm gives attention, which adds what
+#   tokens share, as much weight as the feed-forward branch. Ours does so too, and its feed-forward branch,
+#   which it leaves as large as Llama's, outweighs it.
 # * `share` is the last block's squared update over the variance of the stream in front of it. Where it is 1
 #   and more, a block replaces the stream; where it is a percent or less, the last blocks hardly matter at
 #   first.
