@@ -82,9 +82,9 @@ found.figure()
 # * *Behind it.* What is left is the placement's: `ratio` has both, the figure shows them apart. PostNorm's
 #   gradient grows by a factor in every block, which no learning rate suits. The others change slowly.
 # * *Tokens.* Under a causal mask and at this initialisation none become one vector within 32 blocks.
-#   Peri-LN's are the most alike: its second norm gives attention, which adds what tokens share, as much
-#   weight as the feed-forward branch. Ours does so too, and its feed-forward branch, which it leaves as
-#   large as Llama's, outweighs it.
+#   PostNorm's and Peri-LN's are the most alike. Peri-LN's second norm gives attention, which adds what
+#   tokens share, as much weight as the feed-forward branch. Ours does so too, and its feed-forward branch,
+#   which it leaves as large as Llama's, outweighs it.
 # * `share` is the last block's squared update over the variance of the stream in front of it. Where it is 1
 #   and more, a block replaces the stream; where it is a percent or less, the last blocks hardly matter at
 #   first.
@@ -161,7 +161,7 @@ small.figure()
 
 # %% [markdown]
 # Lines are the theory, points means over networks with 95 % intervals. Cosines and losses agree within
-# two standard errors. The squared gradients of PreNorm and of ours lie 10 and 12 % above the theory, by 3.2
+# two standard errors. The squared gradients of PreNorm and of ours lie 9 and 12 % above the theory, by 3.1
 # and 2.4 standard errors: corrections of order L/d, which the theory leaves out, and which are small beside
 # what tells the designs apart.
 #

@@ -144,6 +144,9 @@ def _equations(cells: Sequence[Cell]) -> Mapping[str, list[str]]:
     for cell in cells:
         block, first = str(cell.recursion.block.trace), str(cell.recursion.first.trace)
         found.setdefault(block, []).append(cell.arch.scaling)
+        if (before := cell.recursion.before) is not None:
+            where = f"{cell.arch.scaling}, the first {cell.recursion.start} blocks"
+            found.setdefault(str(before.block.trace), []).append(where)
         if first != block:
             found.setdefault(first, []).append(f"{cell.arch.scaling}, first block")
     return found
