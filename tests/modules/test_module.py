@@ -112,7 +112,8 @@ def test_dropout_is_that_of_simulate_in_law_and_off_in_evaluation() -> None:
     assert abs(apart) < 4 * np.hypot(np.std(found), measured.std()) / 150**0.5
     model.eval()
     assert torch.equal(model(inputs), model(inputs))
-    assert model(inputs).square().mean() < model.train()(inputs).square().mean()
+    model.train()
+    assert not torch.equal(model(inputs), model(inputs))
 
 
 def by_hand(model: Transformer, ids: torch.Tensor) -> torch.Tensor:
