@@ -65,7 +65,7 @@ def first_step(
         >>> import spannorm_theory as st
         >>> table = st.first_step("pre-norm depth=2 width=32 heads=2 tokens=4", "sign", networks=2)
         >>> share = table[(table["quantity"] == "learning_share") & (table["stream"] == "block")]
-        >>> round(share["value"].sum(), 9)
+        >>> round(float(share["value"].sum()), 9)
         1.0
     """
     arch = architecture(arch)
