@@ -39,6 +39,11 @@ class StepLaw:
         rate: b by matrix.
         share: the power of l with which a block's share of the decrease goes, by matrix.
         width: c.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> st.step_law("pre-norm", "depth-scaled-init", "muon").together
+        -1
     """
 
     depth: Mapping[str, Expr]
@@ -55,10 +60,15 @@ class StepLaw:
 def step_law(placement: str, scaling: str = "unit", rule: str | Optimiser = "adam") -> StepLaw:
     """The law of the learning rate, from the recursion of a placement under a scaling rule.
 
+    Source: docs/theory.md, T13.11.
+
     Args:
         placement: a registered name, with options in brackets if it has any.
         scaling: a registered scaling rule.
         rule: an optimiser or its name; of adam with an epsilon far below its gradients.
+
+    Returns:
+        exponents of depth and width by matrix.
 
     Raises:
         UnknownNameError: a name that is not registered.
