@@ -141,6 +141,8 @@ GOOD: dict[str, Values] = {
         draw.sampled_from([0.02, 1.0, 1e-12, 1e6, 1e-200, 1e200]),
     ),
     "draw": draw.sampled_from(["normal", "truncated", "uniform", "orthogonal"]),
+    "unique_blocks": draw.sampled_from([None, None, None, 1, 2]),
+    "copied": draw.sampled_from([False, False, False, True]),
     "logit_variance": draw.sampled_from([None, 0, 0.5, 4.0, 1e-12, 1e6, 1e300]),
     "inputs": draw.sampled_from(["gaussian", "zipf", "uniform"]),
     "input_variance": draw.sampled_from([1.0, 2, 1e-6, 1e6, 1e-200, 1e200, 1e-300]),

@@ -34,6 +34,11 @@ GROUPS: dict[str, tuple[str, str, str]] = {
         "Monte Carlo on real transformers, with standard errors over independent networks.",
         "simulate Ensemble verify Verification spectra",
     ),
+    "step": (
+        "The first step of an optimiser",
+        "What it moves, layer by layer, in theory and in networks; see [first steps](../docs/first_step.md).",
+        "first_step verify_step step_law StepLaw module",
+    ),
     "compare": ("Candidates side by side", "See [comparing](../docs/comparing.md).", "compare Comparison"),
     "audit": (
         "A model of your own",

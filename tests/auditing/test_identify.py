@@ -28,7 +28,10 @@ def identified(networks: int = 24, **options: Any) -> st.Identification:
 @pytest.mark.statistical
 @pytest.mark.parametrize(
     ("options", "placement", "ties"),
-    [({}, "pre-norm", ("gpas",)), ({"post": True, "head": "none", "std": 0.3}, "post-norm", ())],
+    [
+        ({}, "pre-norm", ("denseformer", "gpas")),
+        ({"post": True, "head": "none", "std": 0.3}, "post-norm", ()),
+    ],
 )
 def test_the_placement_is_the_nearest_and_fits(
     options: dict[str, Any], placement: str, ties: tuple[str, ...]

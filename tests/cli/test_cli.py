@@ -62,7 +62,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     text = capsys.readouterr().out
     assert re.search(r"^    siamese-norm .*  normalised_input=True, depth_scaling=True$", text, re.M)
-    assert re.search(r"^    span-norm .* 2026  arXiv\S+  published with depth-scaled-init$", text, re.M)
+    assert re.search(r"^    span-norm .* 2026  arXiv\S+ +published with depth-scaled-init$", text, re.M)
     assert re.search(r"^    sub-ln .*  only with sub-ln$", text, re.M)
     entries = [line for line in text.splitlines() if re.match("    [a-z]", line)]
     assert len(entries) == sum(map(len, listed.values()))

@@ -118,6 +118,19 @@ _OTHERS = (
     "hyper-connections",
     "dyt",
     "derf",
+    "shifted-post-norm",
+    "gated-post-norm",
+    "residual-gate",
+    "gated-streams",
+    "gemma-4",
+    "depth-scaled-sandwich",
+    "olmo-hybrid",
+    "norm-preserving",
+    "embedding-mixing",
+    "attention-residuals",
+    "denseformer",
+    "mhc",
+    "identity-hyper-connections",
 )
 _SPARE_COLOURS = ("#8c2d04", "#3b4cc0", "#5a7d1f", "#99004c", "#006d77", "#4d3b2f")
 _SPARE_MARKERS = ("h", "d", ">", "p", "8", "H", "X")

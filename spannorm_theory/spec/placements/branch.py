@@ -57,7 +57,7 @@ def swin_v2(x: Value, net: Net, *, gain: float = 0.0) -> Value:
 @placement(
     "gemma-4",
     title="Gemma 4",
-    source="https://github.com/huggingface/transformers/tree/main/src/transformers/models/gemma4",
+    source="https://github.com/huggingface/transformers",
     year=2026,
     readout=final_norm,
 )
@@ -87,7 +87,7 @@ def depth_scaled_sandwich(x: Value, net: Net, *, start: float = 1.0) -> Value:
 @placement(
     "olmo-hybrid",
     title="OLMo Hybrid",
-    source="https://github.com/huggingface/transformers/tree/main/src/transformers/models/olmo_hybrid",
+    source="https://github.com/huggingface/transformers",
     year=2026,
     readout=final_norm,
 )

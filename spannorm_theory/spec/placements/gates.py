@@ -14,7 +14,7 @@ from .streams import Four, norm_of_sum
 @placement(
     "residual-gate",
     title="Residual gate",
-    source="https://github.com/huggingface/transformers/tree/main/src/transformers/models/muse_spark",
+    source="https://github.com/huggingface/transformers",
     year=2026,
     readout=final_norm,
 )
@@ -45,7 +45,7 @@ def gated_post_norm(x: Value, net: Net) -> Value:
 @placement(
     "gated-streams",
     title="Gated residual streams",
-    source="https://github.com/huggingface/transformers/tree/main/src/transformers/models/qwen4_exp",
+    source="https://github.com/huggingface/transformers",
     year=2026,
     streams=4,
     readout=norm_of_sum,

@@ -19,7 +19,7 @@ def post_norm(x: Value, net: Net, skip: Expr | None = None) -> Value:
 @placement(
     "shifted-post-norm",
     title="Shifted PostNorm",
-    source="https://github.com/huggingface/transformers/tree/main/src/transformers/models/minimax",
+    source="https://github.com/huggingface/transformers",
     year=2025,
     readout=final_norm,
 )

@@ -145,7 +145,7 @@ def mhc(streams: Four, net: Net) -> Four:
 @placement(
     "identity-hyper-connections",
     title="Identity hyper-connections",
-    source="https://github.com/huggingface/transformers/tree/main/src/transformers/models/hy_v4",
+    source="https://github.com/huggingface/transformers",
     year=2026,
     streams=4,
     readout=norm_of_sum,
