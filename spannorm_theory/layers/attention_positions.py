@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,25 @@ from ..gaussian.closed_forms import Array
 from .latents import down
 from .position_rows import Gains, PositionRows, RowLaw
 from .smooth_gram import doubled, joined, open_share, scales
+
+
+class LeftOut(NamedTuple):
+    """What a branch has of that beyond which something is left out.
+
+    Attributes:
+        linear: share L a S of the mixed values' second moment, which is linear in how alike keys are.
+        logits: largest second moment of a row's logits.
+        unlike: largest second moment of a token that is read, over the smallest, less 1.
+        turned: squared mean cosine of tokens that rotary embedding turns away from each other.
+    """
+
+    linear: float
+    logits: float
+    unlike: float
+    turned: float
+
+
+NOTHING = LeftOut(0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -53,13 +73,23 @@ class PositionAttention:
             raise ZeroDivisionError
         return HeadGrams(PositionRows(self.law, gram, gains))
 
-    def forward(self, gram: Array, gains: Gains) -> tuple[Array, float, float]:
+    def forward(self, gram: Array, gains: Gains) -> tuple[Array, float, LeftOut]:
         """Gram of the branch output; how many of a head's rows of weights are more than a maximum,
-        sum_i (1 - P2); and the share L a S of the mixed values' second moment."""
-        at, counts = self.at(gram, gains), self.law.grid.counts
-        undecided, mixed = float(counts @ (1 - at.rows.one.p2)), float(counts @ at.mixed[:, -1])
-        linear = float(counts @ at.linear[:, -1]) / mixed if mixed else 0.0
-        return gains["attn.output"] * self._mixed(at), undecided, linear
+        sum_i (1 - P2); and what is left out."""
+        at = self.at(gram, gains)
+        undecided = float(self.law.grid.counts @ (1 - at.rows.one.p2))
+        return gains["attn.output"] * self._mixed(at), undecided, self._left_out(at)
+
+    def _left_out(self, at: HeadGrams) -> LeftOut:
+        grid, gram, logits = self.law.grid, at.rows.gram, at.rows.logits[1]
+        own, mixed = gram[:, -1], float(grid.counts @ at.mixed[:, -1])
+        cosine = float((grid.pairs * gram).sum()) / (grid.tokens * float(grid.counts @ own))
+        return LeftOut(
+            linear=float(grid.counts @ at.linear[:, -1]) / mixed if mixed else 0.0,
+            logits=float((logits * (grid.key_means @ at.rows.unit("key")[1])).max()),
+            unlike=float(own.max() / own.min()) - 1,
+            turned=0.0 if self.law.rotary is None else cosine**2,
+        )
 
     def backward(
         self, gram: Array, grad: Array, gains: Gains, pair_variance: float

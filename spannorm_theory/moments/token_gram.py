@@ -12,7 +12,7 @@ from sympy import Expr
 
 from ..gaussian.closed_forms import Array
 from ..layers.attention_gram import SampledAttention
-from ..layers.attention_positions import PositionAttention
+from ..layers.attention_positions import NOTHING, LeftOut, PositionAttention
 from ..layers.experts import MixtureOfExperts
 from ..layers.feedforward import FeedForward
 from ..layers.pointwise import Pointwise
@@ -76,7 +76,7 @@ class Block:
     Attributes:
         undecided: rows of a head's attention weights that are more than a maximum, known once the
             forward moments are.
-        linear: share of attention's output that is linear in how alike keys are, likewise.
+        left_out: the largest of what attention leaves out, likewise.
     """
 
     def __init__(self, wiring: Wiring, layer: int, incoming: Grams, tokens: TokenGrams) -> None:
@@ -85,7 +85,7 @@ class Block:
         self.layer = layer
         self.incoming = incoming
         self.undecided = np.inf
-        self.linear = 0.0
+        self.left_out = NOTHING
         self._branches: dict[int, Array] = {}
 
     def forward(self) -> Moments:
@@ -103,9 +103,9 @@ class Block:
         if branch.index not in self._branches:
             component, gains = self.part(branch)
             if isinstance(component, Attentions):
-                output, undecided, linear = attend(self.tokens, component, gram, gains, self.layer)
+                output, undecided, left_out = attend(self.tokens, component, gram, gains, self.layer)
                 self.undecided = min(self.undecided, undecided)
-                self.linear = max(self.linear, linear)
+                self.left_out = LeftOut(*map(max, self.left_out, left_out))
             else:
                 output = component.output(*self.tokens.of_pairs(gram), gains)
             self._branches[branch.index] = output

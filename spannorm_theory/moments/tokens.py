@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 from ..gaussian.closed_forms import Array
+from ..layers.attention_positions import NOTHING, LeftOut
 from ..spec.architecture import Architecture
 from ..spec.graph import Branch
 from .algebra import Algebra
@@ -26,13 +27,12 @@ class Attended(NamedTuple):
     Attributes:
         output: its Gram.
         undecided: rows of weights that are more than a maximum.
-        linear: share of the output that is linear in how alike a row's keys are; where that is not small,
-            what is not linear is missing.
+        left_out: what there is of that beyond which a theory leaves something out.
     """
 
     output: Array
     undecided: float
-    linear: float = 0.0
+    left_out: LeftOut = NOTHING
 
 
 class TokenGrams(ABC):

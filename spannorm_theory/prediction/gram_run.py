@@ -36,7 +36,7 @@ class GramRun:
     Attributes:
         profiles: (stream, quantity) to an array over layers; rank metrics are left to who has spectra.
         undecided: rows of attention weights that are more than a maximum, over heads, (depth,).
-        linear: share of attention's output that is linear in how alike the keys of a row are, (depth,).
+        left_out: what attention leaves out, (depth, kinds of it).
         positions: natural logarithm of every position's second moment, by (stream, "variance") and (stream,
             "grad_variance"), (depth + 1, positions).
         grams: Grams by these keys and then by layer, at ``layers``; those of the gradient are divided by its
@@ -72,7 +72,7 @@ class GramRun:
         self.blocks, self.states = self._forward([wirings[which] for which in stack.order], start)
         blocks = self.blocks
         self.undecided = arch.heads * np.array([block.undecided for block in blocks])
-        self.linear = np.array([block.linear for block in blocks])
+        self.left_out = np.array([block.left_out for block in blocks])
         if arch.experts > 1:
             self.profiles["ffn.router", "load_imbalance"] = np.array([b.load_imbalance() for b in blocks])
         self.readout = readout = Block(

@@ -16,6 +16,7 @@ from ..base.quantities import SPECTRAL, Key
 from ..base.waiting import blocks_bar
 from ..gaussian.closed_forms import Array
 from ..gaussian.rank_metrics import log_rank_residual
+from ..layers.attention_positions import NOTHING, LeftOut
 from ..layers.position_grid import position_grid
 from ..moments.position_tokens import PositionTokens
 from ..spec.architecture import Architecture
@@ -24,37 +25,40 @@ from .gram_run import GramRun
 from .prediction import Prediction
 from .room import fits
 
-#: difference from the theory with sampled heads, by quantity or matrix: of logarithms for squared norms, of
-#: cosines as they are. One to three times the root mean square that docs/benchmarks.md has (section "Causal
-#: stacks"), as that is of logit variances up to 4, and larger ones are further off. And what it grows by with
-#: the largest share of attention's output, in blocks so far, that is linear in how alike a row's keys are
-ERRORS = {
-    "variance": (0.003, 0.2),
-    "token_cosine": (0.002, 0.5),
-    "layer_cosine": (0.001, 0.2),
-    "branch_share": (0.005, 0.5),
-    "rank_residual": (0.005, 0.5),
-    "load_imbalance": (0.005, 0.5),
-    "grad_variance": (0.01, 1.5),
-    "grad_token_cosine": (0.001, 0.1),
-    "attn.query": (0.06, 4.0),
-    "attn.key": (0.06, 4.0),
-    "weight_grad_norm": (0.015, 1.5),
-    "loss": (0.001, 0.1),
-    "logit_second_moment": (0.003, 0.2),
-    "global_grad_norm": (0.01, 1.5),
+#: difference from the theory with sampled heads, by quantity or matrix, of logarithms for squared norms and
+#: of cosines as they are: one to three times the root mean square that docs/benchmarks.md has (section
+#: "Causal stacks"); and what it grows by with each kind of what is left out, in blocks so far
+ERRORS: dict[str, tuple[float, LeftOut]] = {
+    "variance": (0.003, LeftOut(0.2, 0, 0, 0)),
+    "token_cosine": (0.002, LeftOut(0.5, 0, 0, 0)),
+    "layer_cosine": (0.001, LeftOut(0.2, 0, 0, 0)),
+    "branch_share": (0.005, LeftOut(0.5, 0, 0, 0)),
+    "rank_residual": (0.005, LeftOut(0.5, 0.001, 0.03, 0.1)),
+    "load_imbalance": (0.005, LeftOut(0.5, 0, 0, 0)),
+    "grad_variance": (0.01, LeftOut(1.5, 0.005, 0.7, 0.05)),
+    "grad_token_cosine": (0.001, LeftOut(0.1, 0.0001, 0.01, 0)),
+    "attn.query": (0.06, LeftOut(4.0, 0.01, 1.5, 0.3)),
+    "attn.key": (0.06, LeftOut(4.0, 0.01, 1.5, 0.3)),
+    "weight_grad_norm": (0.015, LeftOut(1.5, 0.005, 0.7, 0.05)),
+    "loss": (0.001, LeftOut(0.1, 0, 0, 0)),
+    "logit_second_moment": (0.003, LeftOut(0.2, 0, 0, 0)),
+    "global_grad_norm": (0.01, LeftOut(1.5, 0.005, 0.7, 0.05)),
 }
 
 #: least coordinates of a head: in narrower ones the cosines of queries vary beyond first order; and behind
-#: norms over heads, whose logits are bounded, not Gaussian
-NARROW, NARROW_NORMED = 8, 16
+#: norms over heads, whose logits are bounded, not Gaussian; and of a latent of keys and values
+NARROW, NARROW_NORMED, NARROW_LATENT = 8, 16, 32
 
-#: largest probability that two tokens have one id: repeated ids are no smooth function of the position
-REPEATED = 0.05
+#: other tokens that have the id of one, in the mean, at most: repeated ids are no smooth function of the
+#: position
+REPEATED = 0.5
+
+#: least base of rotary positions: angles of shorter periods are no mean coherence
+SHORT = 1000.0
 
 #: least 1 - rho from which gradients of queries and keys, which go as its square, keep their digits; and
 #: token cosine, and its product with that of the gradient, up to which rotary positions are a mean coherence
-COLLAPSED, ALIKE, IN_COMMON = 1e-9, 0.95, 0.1
+COLLAPSED, ALIKE, IN_COMMON = 1e-9, 0.9, 0.1
 
 
 def declined(arch: Architecture) -> str:
@@ -68,7 +72,13 @@ def declined(arch: Architecture) -> str:
         return f"attention_dropout={arch.attention_dropout:g} is derived with sampled heads alone"
     if arch.head_size < narrow:
         return f"heads of {arch.head_size} coordinates are narrower than the {narrow} that are wide here"
-    if arch.reads_ids and arch.token_law.collision > REPEATED:
+    if arch.latent_keys is not None and arch.latent_keys < NARROW_LATENT:
+        return f"latent_keys={arch.latent_keys} is less than {NARROW_LATENT}, and derived with sampled heads"
+    if arch.positions == "rope" and arch.rotary_base < SHORT:
+        return (
+            f"rotary_base={arch.rotary_base:g} is below {SHORT:g}: its angles turn too fast for a coherence"
+        )
+    if arch.reads_ids and arch.tokens * arch.token_law.collision > REPEATED:
         return f"ids of vocabulary={arch.vocabulary} repeat too often to be a smooth function of the position"
     return ""
 
@@ -123,7 +133,7 @@ def predict_positions(arch: Architecture, progress: bool = False) -> Prediction:
         profiles.update({key: np.full(arch.depth, np.nan) for key in weights})
     profiles.update(run.logged(repeats(tokens), profiles))
     tables = profiles, run.positions
-    errors, apart = ({key: _error(key, x, run.linear) for key, x in table.items()} for table in tables)
+    errors, apart = ({key: _error(key, x, run.left_out) for key, x in table.items()} for table in tables)
     places = grid.positions + 1
     return Prediction(arch, profiles, "positions", run.undecided, errors, places, run.positions, apart)
 
@@ -150,16 +160,16 @@ def _rotated(arch: Architecture) -> NDArray[np.bool_]:
     return np.array(found)[list(order)]
 
 
-def _error(key: Key, profile: Array, linear: Array) -> Array:
+def _error(key: Key, profile: Array, left_out: Array) -> Array:
     """Standard errors of a profile, whose layers come first; none of the input. Forward it is the blocks in
     front that add to them, backward all."""
     stream, quantity = key
-    error, growth = ERRORS.get(stream, ERRORS.get(quantity, (np.nan, np.nan)))
-    grown = np.full(len(profile), linear.max())
-    if quantity in ("variance", "token_cosine"):
-        grown = np.maximum.accumulate(np.append(0.0, linear))
-    found = error + growth * grown.reshape(-1, *[1] * (profile.ndim - 1)) + np.zeros_like(profile)
-    if quantity in ("variance", "token_cosine"):
+    error, growth = ERRORS.get(stream, ERRORS.get(quantity, (np.nan, NOTHING)))
+    forward = quantity in ("variance", "token_cosine")
+    each = np.maximum.accumulate(np.vstack([np.zeros(len(growth)), left_out])) @ growth
+    grown = each if forward else np.full(len(profile), each[-1])
+    found = error + grown.reshape(-1, *[1] * (profile.ndim - 1)) + np.zeros_like(profile)
+    if forward:
         found[0] = 0
     return found
 

@@ -62,6 +62,11 @@ HARD = CAUSAL.with_(depth=24, activation="swiglu", ffn_ratio=3.5, init=0.04)
         HARD.with_(placement="span-norm"),
         CAUSAL.with_(placement="hybrid-norm", scaling="depth-scaled-init", logit_variance=4.0, depth=8),
         CAUSAL.with_(qk_norm=True, heads=64, logit_variance=4.0),
+        CAUSAL.with_(placement="no-norm", depth=4, width=256, heads=4, tokens=100, input_cosine=0.95),
+        CAUSAL.with_(
+            placement="output-norm", depth=8, width=256, heads=4, activation="swiglu", input_cosine=0.95
+        ),
+        CAUSAL.with_(depth=3, positions="rope", input_cosine=0.7, logit_variance=8.0),
     ],
     ids=str,
 )
@@ -222,7 +227,9 @@ def test_nearly_equal_tokens_keep_the_digits_of_queries_and_keys(apart: float) -
     [
         ({"heads": 256}, "heads of 4 coordinates"),
         ({"heads": 128, "qk_norm": True}, "heads of 8 coordinates are narrower than the 16"),
-        ({"inputs": "zipf", "vocabulary": 20}, "ids of vocabulary=20 repeat too often"),
+        ({"inputs": "zipf", "vocabulary": 30_000}, "ids of vocabulary=30000 repeat too often"),
+        ({"latent_keys": 16}, "latent_keys=16 is less than 32"),
+        ({"positions": "rope", "rotary_base": 10.0}, "rotary_base=10 is below 1000"),
     ],
 )
 def test_what_a_smooth_theory_does_not_see_is_left_to_sampled_heads(
