@@ -24,7 +24,7 @@ CHOICES: dict[str, tuple[int | str, ...]] = {
 SIZES: dict[str, Any] = {"width": 1024, "heads": 16, "tokens": 256}
 
 #: blocks up to which every layer is kept; of a deeper stack these many at either end, and every fifth
-ALL, ENDS, STEP = 48, 8, 5
+ALL, ENDS, STEP = 24, 8, 5
 
 
 def rules(placement: str) -> list[str]:

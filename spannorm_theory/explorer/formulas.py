@@ -74,8 +74,11 @@ def diagram(placement: str, scaling: str) -> str:
 
 
 def small(svg: str) -> str:
-    """An SVG without what its picture does not need: metadata, white space, more than five digits."""
+    """An SVG without what its picture does not need: metadata, names of groups, clips to its own frame, white
+    space, more than five digits."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r' clip-path="[^"]*"| id="(?:figure|axes|patch|line2d|text)_\d+"', "", body)
+    body = re.sub(r"<clipPath.*?</clipPath>", "", body, flags=re.DOTALL)
     body = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.5g}", body)
     return re.sub(r">\s+<", "><", re.sub(r"\s+", " ", body)).strip()

@@ -14,13 +14,14 @@ from pathlib import Path
 from urllib.parse import quote
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
 from devtools import CHROMIUM, Browser, chromium
 from test_live import MINE, pyodide
 
 import spannorm_theory as st
-from spannorm_theory.explorer.designs import SIZES
+from spannorm_theory.explorer.designs import SIZES, shown_layers
 from spannorm_theory.explorer.write import write_explorer
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
@@ -94,7 +95,7 @@ def test_a_curve_is_drawn_where_its_values_are(browser: Browser, folder: Path) -
         "(1 - (y - MARGIN.top) / box.inner.h)]); })()"
     )
     table = st.predict(st.Architecture("post-norm", depth=48, **SIZES))
-    logs = table[table["quantity"] == "grad_variance"]["log_value"].to_numpy() / 2.302585092994046
+    logs = table[table["quantity"] == "grad_variance"]["log_value"].to_numpy()[shown_layers(48)] / np.log(10)
     span = logs.max() - logs.min()
     assert [value for value, _ in points] == pytest.approx(logs, abs=1e-4)
     assert [drawn for _, drawn in points] == pytest.approx(logs, abs=span / 1000)
