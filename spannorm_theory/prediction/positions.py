@@ -103,7 +103,9 @@ def predict_positions(arch: Architecture, progress: bool = False) -> Prediction:
             its window needs too many positions, or a moment left float64's range.
     """
     advice = ""
-    if fits(arch, "sampled"):
+    if arch.exchangeable:
+        advice = "; tokens are alike here, which theory='pair' is for"
+    elif fits(arch, "sampled"):
         advice = f"; theory='sampled' takes about {sampled_seconds(arch):.2g} s for it"
     if reason := declined(arch):
         raise AssumptionError(f"{reason}{advice}")

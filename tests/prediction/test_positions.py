@@ -162,9 +162,10 @@ def test_the_theory_is_picked_by_tokens_and_can_be_asked_for() -> None:
 
 
 def test_what_positions_cannot_carry_is_refused_with_the_time_of_the_sampled_answer() -> None:
-    arch = CAUSAL.with_(mask="none")
+    with pytest.raises(AssumptionError, match=r"under a causal mask.*theory='pair' is for"):
+        predict_positions(CAUSAL.with_(mask="none"))
     with pytest.raises(AssumptionError, match=r"under a causal mask.*theory='sampled' takes about"):
-        predict_positions(arch)
+        predict_positions(CAUSAL.with_(mask="none", positions="rope"))
     with pytest.raises(AssumptionError, match=r"dropout=0\.1 is derived with sampled heads"):
         predict_positions(CAUSAL.with_(attention_dropout=0.1))
     with pytest.raises(AssumptionError, match="beyond those of the table"):
