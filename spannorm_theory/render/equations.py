@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
-from sympy import Eq, Expr, collect, count_ops, expand, factor
+from sympy import Eq, Expr, collect, count_ops, expand, factor, sympify
 
 from ..base import symbols
 from ..derivation.recurrence import Recurrence
@@ -96,8 +96,10 @@ def staged(step: Step) -> tuple[list[Eq], list[Eq]]:
     return forward_equations, backward_equations
 
 
-def _terms(value: Expr) -> Expr:
-    """A sum with one factored term for each moment, rather than one fraction."""
+def _terms(value: Expr | int) -> Expr:
+    """A sum with one factored term for each moment, rather than one fraction; of a stream that nothing reads
+    a plain zero comes in."""
+    value = sympify(value)
     moments = [s for s in value.free_symbols if s.name[0] in "qbTG" or s.name.startswith("gamma")]
     return collect(expand(value), sorted(moments, key=str), _shorter)
 
