@@ -64,6 +64,8 @@ def _measured(cell: Cell, stream: str) -> tuple[str | Markup, str | Markup]:
     if cell.verification is None:
         return theory, "–"
     sample = cell.verification.ensemble.samples[stream, "grad_variance"]
+    if not np.isfinite(sample[:, [0, -1]]).all():  # a stream whose gradient is zero
+        return theory, "–"
     ratios = np.exp(sample[:, 0] - sample[:, -1])
     error = ratios.std(ddof=1) / np.sqrt(len(ratios))
     return theory, power_of_ten(float(np.log(ratios.mean()))) + f" ± {error:.1g}"
