@@ -39,7 +39,7 @@ def verdict(cell: Cell) -> str:
     parts += [_collapse(cell.found["collapse"]), *_shares(cell)]
     if any(found.late for found in cell.found.values()):
         parts.append(f"the laws set in beyond depth {DEPTHS[-1]}")
-    return "; ".join(part for part in parts if part)
+    return "; ".join(part for part in parts if part) or "no law has a name in words"
 
 
 def regime(found: Found) -> str:
