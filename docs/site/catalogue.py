@@ -30,7 +30,6 @@ from spannorm_theory.spec.catalogue import placements, scalings
 from spannorm_theory.spec.placement import Placement
 from spannorm_theory.spec.scaling import ScalingRule
 
-SIZES = {"depth": 24, "width": 128, "heads": 4, "tokens": 16}
 NETWORKS = 40
 
 PLACEMENTS = """# Placements
@@ -93,7 +92,7 @@ def _file(placement: str) -> str:
 def _placement(name: str, figures: Path) -> tuple[str, list[Laws]]:
     """The page of a placement, and its laws."""
     wanted = dict.fromkeys(("unit", placements()[name].scaling, "depth-scaled-init"))
-    archs = architectures([name], list(wanted), **SIZES)
+    archs = architectures([name], list(wanted), **rules.SIZES)
     cells = list(compute(archs, NETWORKS, seed=0))
     off = [f"{cell.arch}: {cell.verdict}" for cell in cells if cell.tone == "bad"]
     if off:
@@ -109,7 +108,7 @@ def _laws(arch: Architecture) -> Laws:
 
 def _indices() -> Iterator[tuple[str, str]]:
     """The first pages of placements and of rules, by folder: what there is, in a table."""
-    counts = {"placements": len(placements()), "rules": len(scalings()), "networks": NETWORKS, **SIZES}
+    counts = {"placements": len(placements()), "rules": len(scalings()), "networks": NETWORKS, **rules.SIZES}
     known = sorted(placements().values(), key=_by_year)
     table = PLACEMENTS.format(**counts) + "".join(map(_row, known))
     yield "placements", table + _toctree([entry.name for entry in known])

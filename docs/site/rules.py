@@ -20,6 +20,9 @@ from spannorm_theory.spec.architecture import Architecture
 from spannorm_theory.spec.catalogue import placements, scalings
 from spannorm_theory.spec.scaling import ONE, Multipliers
 
+#: of all networks and laws of the catalogue, so that two of its pages have one number for one design
+SIZES = {"depth": 24, "width": 128, "heads": 4, "tokens": 16}
+
 #: the placements under which a rule's laws are shown, where it can be taken
 UNDER = ("pre-norm", "post-norm", "span-norm")
 
@@ -31,7 +34,7 @@ def cases() -> tuple[Architecture, ...]:
     """The architectures whose laws the pages show: of a rule for one placement, that placement's."""
     found = []
     for name, rule in scalings().items():
-        found += architectures(list(rule.only or UNDER), [name])
+        found += architectures(list(rule.only or UNDER), [name], **SIZES)
     return tuple(found)
 
 
@@ -109,7 +112,7 @@ def _laws(name: str, laws: Mapping[Architecture, Laws]) -> str:
         f'<div class="wide even"><table><thead><tr><th></th><th></th><th>law in L</th>{head}'
         f"<th>holds to 10 %</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
-    words = "GELU branches, fan-in initialisation; gradients for a unit gradient at the model's output.\n"
+    words = f"{SIZES['tokens']} tokens, no mask, GELU branches, fan-in initialisation; gradients for a unit gradient at the model's output.\n"
     return f"{words}\n{raw(table)}"
 
 
