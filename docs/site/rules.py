@@ -112,7 +112,10 @@ def _laws(name: str, laws: Mapping[Architecture, Laws]) -> str:
         f'<div class="wide even"><table><thead><tr><th></th><th></th><th>law in L</th>{head}'
         f"<th>holds to 10 %</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
-    words = f"{SIZES['tokens']} tokens, no mask, GELU branches, fan-in initialisation; gradients for a unit gradient at the model's output.\n"
+    words = (
+        f"{SIZES['tokens']} tokens, no mask, GELU branches, fan-in initialisation; gradients for a unit gradient "
+        "at the model's output.\n"
+    )
     return f"{words}\n{raw(table)}"
 
 
