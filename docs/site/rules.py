@@ -113,8 +113,8 @@ def _laws(name: str, laws: Mapping[Architecture, Laws]) -> str:
         f"<th>holds to 10 %</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
     words = (
-        f"{SIZES['tokens']} tokens, no mask, GELU branches, fan-in initialisation; gradients for a unit gradient "
-        "at the model's output.\n"
+        f"{SIZES['tokens']} tokens, no mask, GELU branches, fan-in initialisation; gradients for a unit "
+        "gradient at the model's output.\n"
     )
     return f"{words}\n{raw(table)}"
 
