@@ -120,7 +120,7 @@ def against_law(
 
 
 def _architectures(parts: Sequence[Drawn]) -> Iterator[Architecture]:
-    """Those that are known of what is drawn: tables name placement, rule and sizes alone."""
+    """Architectures that are known of what is drawn: tables name placement, rule and sizes alone."""
     for part in parts:
         if isinstance(part, (Architecture, str)):
             yield architecture(part)
