@@ -7,9 +7,10 @@ dk_j, and A, E, E', L, a, S and the tilde of :mod:`.position_rows`,
     output         A v A + sum_j [dv_j E + v~_jj (E - 1)] / (N_i N_k) + L a S
     at the values  sum_ik Gamma_ik A_ij A_kl, times E where j = l, and less elsewhere by as much
     at the queries Gamma_ik {sum_j [dv_j dk_j + dk_j v~_jj + dv_j k~_jj] E' / (N_i N_k) + a S}
-    at the keys    sum_ik Gamma_ik L_ik A_ij A_kl a v~_jl, and where j = l (dv_j + v~_jj) E' for a v~_jj
+    at the keys    sum_ik Gamma_ik L_ik A_ij A_kl [a v~_jl + E' dv~_jl], and where j = l E' v~_jj for a v~_jj
 
-with sums over j over the keys that two rows share, and v~ and k~ behind a gradient around means in A.
+with sums over j over the keys that two rows share, and v~, k~ and dv~, which is that of dv_j [j = l], behind
+a gradient around means in A; beside dv~ and v~ alone E' is over that of even weights.
 V (T9.1) enters as in (T10.3). Left out: what rows pick of keys that are alike beyond first order in L.
 """
 
@@ -238,16 +239,22 @@ class HeadGrams:
             grid.keys * self.rows.one.key * self.rows.across * self._growth * q,
         )
         more = alike * (self.rows.smooth_jacobians - self.rows.left)
-        single, apart = (doubled(x) for x in (grid.both_rows(values.single), values.apart(np.ones(len(q)))))
         # all that arrives at a row's keys adds up to nothing
-        shared = doubled(grid.shared)
-        rest = np.divide(
-            tilted * single + more * apart, 1 - shared, out=np.zeros_like(grad), where=shared < 1
-        )
-        smooth = self._over_weights_apart(alike * self.rows.left)
+        rest = more * doubled(values.apart(np.ones(len(q)))) * (1 + self._elsewhere)
+        tilted = np.divide(tilted, self.rows.others, out=np.zeros_like(tilted), where=self.rows.others > 0)
+        smooth = self._over_weights_apart(alike * self.rows.left) - self._in_means(tilted)
         one = values.single * self._over_weights(tilted).diagonal()
         one = one + (smooth + self._over_weights_apart(more)).diagonal()
         return self._turned_back(joined(smooth - self._over_weights(rest), one))
+
+    def _in_means(self, x: Array) -> Array:
+        """What single values have less around their means in A, so that the keys of each row add up to
+        nothing, (m, m): sum_ik x_ik A_ij A_kl {dv_j A_kj + dv_l A_il - sum_h dv_h A_ih A_kh}."""
+        grid, tilt, single = self.rows.law.grid, self.rows.tilt, self.rows.values.single
+        p, own = x[:, :-1], x[:, -1] - x[:, :-1].diagonal()
+        one = grid.both_keys(np.ones(len(p)), tilt * (self._row_sums @ p).T, tilt)
+        one = single[:, None] * (one + grid.both_keys(own / grid.keys, tilt**2, tilt))
+        return np.asarray(one + one.T - self._over_weights(x * doubled(grid.both_rows(single))))
 
     def key_correlations(self, grad: Array, read: Array, pair_variance: float) -> float:
         """Addition of V and of keys that queries pick to the squared gradient, over d^2, of a matrix of keys

@@ -248,10 +248,14 @@ class PositionRows:
         return kept * joined(self.two[1], self.law.grid.keys * self.one.query)
 
     @cached_property
+    def others(self) -> Array:
+        """E' of even weights, 1 - 1/N, (m, m + 1)."""
+        return joined(1 - 1 / self._keys_of_two, self.one.others)
+
+    @cached_property
     def smooth_jacobians(self) -> Array:
         """E' over that of even weights, of one key and a difference between keys that is smooth."""
-        others = joined(1 - 1 / self._keys_of_two, self.one.others)
-        return np.divide(self.jacobians, others, out=np.zeros_like(others), where=others > 0)
+        return np.divide(self.jacobians, self.others, out=np.zeros_like(self.others), where=self.others > 0)
 
     @cached_property
     def left(self) -> Array:
