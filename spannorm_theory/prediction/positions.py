@@ -25,25 +25,38 @@ from .gram_run import GramRun
 from .prediction import Prediction
 from .room import fits
 
-#: difference from the theory with sampled heads, by quantity or matrix, of logarithms for squared norms and
-#: of cosines as they are: one to three times the root mean square that docs/benchmarks.md has (section
-#: "Causal stacks"); and what it grows by with each kind of what is left out, in blocks so far
+#: what differences from the theory with sampled heads grow by, for each kind of what is left out, in blocks
+#: so far: factors on what they are without, forward and backward
+FORWARD, BACKWARD = LeftOut(250, 0, 0, 0), LeftOut(150, 0.5, 70, 10)
+
+#: that difference, by quantity or matrix, of logarithms for squared norms and of cosines as they are, with
+#: its growth: one to three times the root mean square that docs/benchmarks.md has (section "Causal stacks")
 ERRORS: dict[str, tuple[float, LeftOut]] = {
-    "variance": (0.003, LeftOut(0.2, 0, 0, 0)),
-    "token_cosine": (0.002, LeftOut(0.5, 0, 0, 0)),
-    "layer_cosine": (0.001, LeftOut(0.2, 0, 0, 0)),
-    "branch_share": (0.005, LeftOut(0.5, 0, 0, 0)),
-    "rank_residual": (0.005, LeftOut(0.5, 0.001, 0.03, 0.1)),
-    "load_imbalance": (0.005, LeftOut(0.5, 0, 0, 0)),
-    "grad_variance": (0.01, LeftOut(1.5, 0.005, 0.7, 0.05)),
-    "grad_token_cosine": (0.001, LeftOut(0.1, 0.0001, 0.01, 0)),
-    "attn.query": (0.06, LeftOut(4.0, 0.01, 1.5, 0.3)),
-    "attn.key": (0.06, LeftOut(4.0, 0.01, 1.5, 0.3)),
-    "weight_grad_norm": (0.015, LeftOut(1.5, 0.005, 0.7, 0.05)),
-    "loss": (0.001, LeftOut(0.1, 0, 0, 0)),
-    "logit_second_moment": (0.003, LeftOut(0.2, 0, 0, 0)),
-    "global_grad_norm": (0.01, LeftOut(1.5, 0.005, 0.7, 0.05)),
+    "variance": (0.001, FORWARD),
+    "token_cosine": (0.002, FORWARD),
+    "layer_cosine": (0.001, FORWARD),
+    "branch_share": (0.002, FORWARD),
+    "load_imbalance": (0.002, FORWARD),
+    "loss": (0.001, FORWARD),
+    "logit_second_moment": (0.001, FORWARD),
+    "rank_residual": (0.01, BACKWARD),
+    "grad_variance": (0.01, BACKWARD),
+    "grad_token_cosine": (0.001, BACKWARD),
+    "attn.query": (0.03, BACKWARD),
+    "attn.key": (0.03, BACKWARD),
+    "weight_grad_norm": (0.01, BACKWARD),
+    "global_grad_norm": (0.01, BACKWARD),
 }
+
+#: standard error of a logarithm of gradients, a factor of 1.5, beyond which there is no answer; and what is
+#: left out of it where that is so
+LIMIT = 0.4
+REASONS = (
+    "keys that are alike make up {:.0%} of what attention puts out",
+    "logits have a second moment of {:.2g}",
+    "second moments of tokens differ by {:.0%}",
+    "tokens have a squared cosine of {:.2g} that rotary positions turn away",
+)
 
 #: least coordinates of a head: in narrower ones the cosines of queries vary beyond first order; and behind
 #: norms over heads, whose logits are bounded, not Gaussian; and of a latent of keys and values
@@ -100,7 +113,8 @@ def predict_positions(arch: Architecture, progress: bool = False) -> Prediction:
 
     Raises:
         AssumptionError: the architecture is not of this kind (:func:`declined`), its logits are too large,
-            its window needs too many positions, or a moment left float64's range.
+            its window needs too many positions, what is left out grows too large, or a moment left float64's
+            range.
     """
     advice = ""
     if arch.exchangeable:
@@ -118,6 +132,7 @@ def predict_positions(arch: Architecture, progress: bool = False) -> Prediction:
         ):
             start = input_gram(tokens), input_pair_variance(arch)
             run = GramRun(tokens, *start, at_block=bar.update)
+        _require_near(run.left_out)
     except PositionsError as error:
         raise PositionsError(f"{error}{advice}") from None
     profiles = dict(run.profiles)
@@ -162,6 +177,22 @@ def _rotated(arch: Architecture) -> NDArray[np.bool_]:
     return np.array(found)[list(order)]
 
 
+def _require_near(left_out: Array) -> None:
+    """Refuse a stack whose gradients are uncertain by more than ``LIMIT``.
+
+    Raises:
+        PositionsError: naming what is left out of the most of it.
+    """
+    error, growth = ERRORS["grad_variance"]
+    most = left_out.max(axis=0)
+    if (found := error * (1 + float(most @ growth))) > LIMIT:
+        at = int(np.argmax(most * growth))
+        raise PositionsError(
+            f"{REASONS[at].format(most[at])}, and positions as a coordinate leave their gradients uncertain by "
+            f"a factor of {np.exp(found):.2g}, beyond {np.exp(LIMIT):.2g}"
+        )
+
+
 def _error(key: Key, profile: Array, left_out: Array) -> Array:
     """Standard errors of a profile, whose layers come first; none of the input. Forward it is the blocks in
     front that add to them, backward all."""
@@ -170,7 +201,7 @@ def _error(key: Key, profile: Array, left_out: Array) -> Array:
     forward = quantity in ("variance", "token_cosine")
     each = np.maximum.accumulate(np.vstack([np.zeros(len(growth)), left_out])) @ growth
     grown = each if forward else np.full(len(profile), each[-1])
-    found = error + grown.reshape(-1, *[1] * (profile.ndim - 1)) + np.zeros_like(profile)
+    found = error * (1 + grown.reshape(-1, *[1] * (profile.ndim - 1))) + np.zeros_like(profile)
     if forward:
         found[0] = 0
     return found

@@ -62,9 +62,9 @@ HARD = CAUSAL.with_(depth=24, activation="swiglu", ffn_ratio=3.5, init=0.04)
         HARD.with_(placement="span-norm"),
         CAUSAL.with_(placement="hybrid-norm", scaling="depth-scaled-init", logit_variance=4.0, depth=8),
         CAUSAL.with_(qk_norm=True, heads=64, logit_variance=4.0),
-        CAUSAL.with_(placement="no-norm", depth=4, width=256, heads=4, tokens=100, input_cosine=0.95),
+        CAUSAL.with_(placement="no-norm", depth=2, width=256, heads=4, tokens=100, input_cosine=0.95),
         CAUSAL.with_(
-            placement="output-norm", depth=8, width=256, heads=4, activation="swiglu", input_cosine=0.95
+            placement="output-norm", depth=4, width=256, heads=4, activation="swiglu", input_cosine=0.95
         ),
         CAUSAL.with_(depth=3, positions="rope", input_cosine=0.7, logit_variance=8.0),
     ],
@@ -136,6 +136,24 @@ def test_a_stack_that_outgrows_the_grid_is_refused() -> None:
     deep = deep.with_(kv_heads=8, activation="swiglu", positions="rope", init=0.02, input_variance=4e-4)
     with pytest.raises(PositionsError, match="cosines of positions pass 1 at layer"):
         predict_positions(deep)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"placement": "no-norm"}, "second moments of tokens differ by"),
+        ({"placement": "output-norm", "input_cosine": 0.95, "depth": 9}, "logits have a second moment of"),
+    ],
+)
+def test_a_stack_of_which_too_much_is_left_out_is_sampled(changes: dict[str, object], reason: str) -> None:
+    """A factor of 1.5 in gradients is the most that an answer may be uncertain by."""
+    arch = CAUSAL.with_(width=256, heads=4, tokens=65, activation="swiglu", depth=3, **changes)
+    with pytest.raises(PositionsError, match=rf"{reason}.* beyond 1\.5; theory='sampled' takes about"):
+        predict_positions(arch)
+    assert predict_profiles(arch.with_(depth=9)).theory == "sampled"
+    with pytest.raises(PositionsError, match=reason):
+        predict_profiles(arch.with_(tokens=1024))  # too long to be taken unasked
 
 
 def test_a_real_context_takes_about_a_second() -> None:
