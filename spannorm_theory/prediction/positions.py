@@ -188,8 +188,8 @@ def _require_near(left_out: Array) -> None:
     if (found := error * (1 + float(most @ growth))) > LIMIT:
         at = int(np.argmax(most * growth))
         raise PositionsError(
-            f"{REASONS[at].format(most[at])}, and positions as a coordinate leave their gradients uncertain by "
-            f"a factor of {np.exp(found):.2g}, beyond {np.exp(LIMIT):.2g}"
+            f"{REASONS[at].format(most[at])}, and positions as a coordinate leave gradients uncertain by a "
+            f"factor of {np.exp(found):.2g}, beyond {np.exp(LIMIT):.2g}"
         )
 
 
@@ -208,7 +208,7 @@ def _error(key: Key, profile: Array, left_out: Array) -> Array:
 
 
 def sampled_seconds(arch: Architecture) -> float:
-    """Processor seconds that the theory with sampled heads takes, roughly: 0.2 a block at 128 tokens, as the
-    power 2.6 of these, and three times that with rotary positions."""
+    """Processor seconds that the theory with sampled heads takes, roughly: 0.02 a block, and 0.2 at 128 tokens
+    as the power 2.5 of these; three times as many with rotary positions."""
     blocks = arch.depth + 2 * int(_rotated(arch).sum())
-    return float(0.2 * blocks * (arch.tokens / 128) ** 2.6)
+    return float(blocks * (0.02 + 0.2 * (arch.tokens / 128) ** 2.5))

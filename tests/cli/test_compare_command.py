@@ -90,8 +90,8 @@ def test_bad_candidates_are_one_line(
 
 
 def test_one_figure_of_the_set_with_any_field(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fields = ["--like", "llama-3-8b", "--kv-heads", "1", "--placements", "pre-norm", "--out", str(tmp_path)]
-    assert main(["figures", "rank-collapse", *TINY, *fields]) == 0
+    fields = ["--like", "llama-3-8b", "--kv-heads", "1", "--out", str(tmp_path)]
+    assert main(["figures", "rank-collapse", "pre-norm", *TINY, *fields]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"rank-collapse.{form}" for form in ("json", "pdf", "png", "svg")
     ]

@@ -21,6 +21,8 @@ SMALL = ["--depth", "2", "--width", "16", "--heads", "2", "--tokens", "8"]
         ("bench --widths 8 --width 8 --networks 2", "bench of speed does not read --networks, --width"),
         ("bench --accuracy --out folder", "bench --accuracy does not read --out"),
         ("figures --from x.json --depth 4", "figures --from does not read --depth"),
+        ("figures laws --from x.json", "figures --from does not read 'laws'"),
+        ("figures laws pre-norm --placements post-norm", "behind the figure's name or with --placements"),
         ("derive pre-norm --json --latex", "derive --json does not read --latex"),
         ("claims --json --evidence", "claims --json does not read --evidence"),
         ("claims x --full", "claims ID does not read --full"),

@@ -9,6 +9,7 @@ from spannorm_theory import Architecture, Multipliers, predict, scaling, simulat
 from spannorm_theory.base.errors import AssumptionError, InputError, PositionsError, UnknownNameError
 from spannorm_theory.base.quantities import QUANTITIES
 from spannorm_theory.layers import position_grid as grids
+from spannorm_theory.prediction import positions
 from spannorm_theory.prediction.positions import predict_positions, sampled_seconds
 from spannorm_theory.prediction.predict import fitting, predict_profiles
 from spannorm_theory.prediction.sampled import predict_gram
@@ -91,6 +92,7 @@ def test_even_attention_is_exact_on_a_grid_of_all_positions(
     """Without logits nothing is approximated but positions that the grid leaves out; the width is that of the
     wide limit, as sampled heads know of 1/d."""
     monkeypatch.setattr(grids, "PER_OCTAVE", 99)
+    monkeypatch.setattr(positions, "LIMIT", np.inf)  # which unnormed tokens pass, of unlike size
     grids.position_grid.cache_clear()
     arch = CAUSAL.with_(placement=placement, tokens=12, depth=3, logit_variance=1e-9)
     arch = arch.with_(width=2**20, heads=2**17, input_cosine=0.1)
@@ -142,16 +144,19 @@ def test_a_stack_that_outgrows_the_grid_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"placement": "no-norm"}, "second moments of tokens differ by"),
-        ({"placement": "output-norm", "input_cosine": 0.95, "depth": 9}, "logits have a second moment of"),
+        ({"placement": "no-norm", "depth": 2}, "second moments of tokens differ by"),
+        (
+            {"placement": "output-norm", "depth": 9, "input_cosine": 0.95, "activation": "swiglu"},
+            "logits have a second moment of",
+        ),
     ],
 )
 def test_a_stack_of_which_too_much_is_left_out_is_sampled(changes: dict[str, object], reason: str) -> None:
     """A factor of 1.5 in gradients is the most that an answer may be uncertain by."""
-    arch = CAUSAL.with_(width=256, heads=4, tokens=65, activation="swiglu", depth=3, **changes)
+    arch = CAUSAL.with_(width=256, heads=4, tokens=80, **changes)
     with pytest.raises(PositionsError, match=rf"{reason}.* beyond 1\.5; theory='sampled' takes about"):
         predict_positions(arch)
-    assert predict_profiles(arch.with_(depth=9)).theory == "sampled"
+    assert predict_profiles(arch).theory == "sampled"
     with pytest.raises(PositionsError, match=reason):
         predict_profiles(arch.with_(tokens=1024))  # too long to be taken unasked
 
@@ -188,7 +193,7 @@ def test_what_positions_cannot_carry_is_refused_with_the_time_of_the_sampled_ans
         predict_positions(CAUSAL.with_(attention_dropout=0.1))
     with pytest.raises(AssumptionError, match="beyond those of the table"):
         predict_positions(CAUSAL.with_(logit_variance=100.0))
-    with pytest.raises(PositionsError, match="theory='sampled' takes about 44 s"):
+    with pytest.raises(PositionsError, match="theory='sampled' takes about 39 s"):
         predict_profiles(CAUSAL.with_(tokens=512, logit_variance=100.0))  # too long to be taken unasked
     long = CAUSAL.with_(tokens=10**5)
     for theory in ("positions", "auto"):  # of which sampled heads would take too much memory
@@ -198,7 +203,7 @@ def test_what_positions_cannot_carry_is_refused_with_the_time_of_the_sampled_ans
         predict_profiles(long, "sampled")
     with pytest.raises(InputError, match="are free; tokens"):
         predict_profiles(long.with_(window=64), "sampled")
-    assert sampled_seconds(CAUSAL.with_(tokens=128)) == pytest.approx(1.2)
+    assert sampled_seconds(CAUSAL.with_(tokens=128)) == pytest.approx(1.32)
 
 
 @pytest.mark.reference

@@ -44,9 +44,14 @@ class Drawing:
 
 
 class Results:
-    """Verifications by architecture, computed when first asked for and kept."""
+    """Verifications by architecture, computed when first asked for and kept.
 
-    def __init__(self) -> None:
+    Attributes:
+        progress: whether what takes longer than two seconds has a bar.
+    """
+
+    def __init__(self, progress: bool = False) -> None:
+        self.progress = progress
         self._cells: dict[tuple[Architecture, int, int], Cell] = {}
 
     def cells(self, recipe: Recipe) -> list[Cell]:
@@ -59,7 +64,7 @@ class Results:
         for arch in recipe.architectures:
             key = arch, recipe.networks, recipe.seed
             if key not in self._cells:
-                (self._cells[key],) = compute([arch], recipe.networks, recipe.seed)
+                (self._cells[key],) = compute([arch], recipe.networks, recipe.seed, self.progress)
             if not self._cells[key].table.empty:
                 found.append(self._cells[key])
         if not found:
@@ -132,7 +137,10 @@ def _laws(recipe: Recipe, results: Results) -> Drawing:
 
 
 def _positions(recipe: Recipe, results: Results) -> Drawing:
-    return Drawing(*positions_figure(recipe.architectures, recipe.networks, recipe.seed, **recipe.options))
+    figure = positions_figure(
+        recipe.architectures, recipe.networks, recipe.seed, results.progress, **recipe.options
+    )
+    return Drawing(*figure)
 
 
 def _branch_map(recipe: Recipe, results: Results) -> Drawing:

@@ -23,8 +23,11 @@ QUANTITIES = {"variance": "variance", "grad_variance": "gradient"}
 POSITIONS = 8
 
 
-def positions_figure(archs: Sequence[Architecture], networks: int, seed: int) -> tuple[Figure, str]:
-    """A row of panels for each architecture, in which each curve is a layer, and the caption.
+def positions_figure(
+    archs: Sequence[Architecture], networks: int, seed: int, progress: bool = False
+) -> tuple[Figure, str]:
+    """A row of panels for each architecture, in which each curve is a layer, and the caption; ``progress``
+    says whether simulating one shows a bar after two seconds.
 
     Raises:
         AssumptionError: the theory of positions does not cover an architecture.
@@ -34,7 +37,7 @@ def positions_figure(archs: Sequence[Architecture], networks: int, seed: int) ->
         at = sorted(set(np.geomspace(1, arch.tokens, POSITIONS).round().astype(int).tolist()))
         both = [
             predict(arch, theory="positions", by="position"),
-            simulate(arch, networks, seed, by="position", positions=at, progress=False).table,
+            simulate(arch, networks, seed, by="position", positions=at, progress=progress).table,
         ]
         tables += both
         for quantity, name in QUANTITIES.items():

@@ -144,7 +144,7 @@ def write_figures(
         networks: independent networks of each case, at least 3.
         seed: of the networks.
         style: "neurips", "icml", "iclr", "tmlr", "talk" or "house".
-        progress: say what the set costs, and show a bar.
+        progress: say what the set costs, and show bars, of figures and of the networks of each.
         names: of figures of the set, as "comparison" or "rank-collapse"; None makes all, and the table.
         fields: further fields of :class:`~spannorm_theory.Architecture`; standard placements that cannot have
             them are left out.
@@ -173,7 +173,7 @@ def write_figures(
             for name in dict.fromkeys(arguments.names("names", names))
         ]
     folder = make_folder(out)
-    results, files = Results(), []
+    results, files = Results(progress), []
     if progress:
         print(f"spannorm: {cost(recipes)}", file=sys.stderr)
     for recipe in tqdm(recipes, desc="figures", disable=not progress):
