@@ -34,7 +34,7 @@ class LeftOut(NamedTuple):
     Attributes:
         linear: share L a S of the mixed values' second moment, which is linear in how alike keys are.
         logits: largest second moment of a row's logits.
-        unlike: largest second moment of a token that is read, over the smallest, less 1.
+        unlike: largest second moment of a key over the smallest, less 1.
         turned: squared mean cosine of tokens that rotary embedding turns away from each other.
     """
 
@@ -83,12 +83,13 @@ class PositionAttention:
 
     def _left_out(self, at: HeadGrams) -> LeftOut:
         grid, gram, logits = self.law.grid, at.rows.gram, at.rows.logits[1]
+        keys = at.rows.unit("key")[1]
         own, mixed = gram[:, -1], float(grid.counts @ at.mixed[:, -1])
         cosine = float((grid.pairs * gram).sum()) / (grid.tokens * float(grid.counts @ own))
         return LeftOut(
             linear=float(grid.counts @ at.linear[:, -1]) / mixed if mixed else 0.0,
-            logits=float((logits * (grid.key_means @ at.rows.unit("key")[1])).max()),
-            unlike=float(own.max() / own.min()) - 1,
+            logits=float((logits * (grid.key_means @ keys)).max()),
+            unlike=float(keys.max() / keys.min()) - 1,
             turned=0.0 if self.law.rotary is None else cosine**2,
         )
 

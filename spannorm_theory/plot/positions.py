@@ -58,6 +58,10 @@ def position_profile(
     what, rows, stream, ax = view(quantity), join(table), arguments.stream(stream), axes_or_none(ax)
     if "position" not in rows:
         raise InputError("the table has no column position; make it with by='position'")
+    if quantity not in set(rows["quantity"]):
+        raise InputError(
+            f"tables by position have {', '.join(sorted(set(rows['quantity'])))}, not {quantity}"
+        )
     rows = rows[(rows["quantity"] == quantity) & (rows["stream"] == stream)]
     known = sorted(set(rows["layer"]))
     shown = _spread(known)

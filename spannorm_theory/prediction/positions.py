@@ -27,7 +27,7 @@ from .room import fits
 
 #: what differences from the theory with sampled heads grow by, for each kind of what is left out, in blocks
 #: so far: factors on what they are without, forward and backward
-FORWARD, BACKWARD = LeftOut(250, 0, 0, 0), LeftOut(150, 0.5, 70, 10)
+FORWARD, BACKWARD = LeftOut(250, 0, 0, 0), LeftOut(150, 0.5, 5, 10)
 
 #: that difference, by quantity or matrix, of logarithms for squared norms and of cosines as they are, with
 #: its growth: one to three times the root mean square that docs/benchmarks.md has (section "Causal stacks")
@@ -54,7 +54,7 @@ LIMIT = 0.4
 REASONS = (
     "keys that are alike make up {:.0%} of what attention puts out",
     "logits have a second moment of {:.2g}",
-    "second moments of tokens differ by {:.0%}",
+    "second moments of keys differ by {:.0%}",
     "tokens have a squared cosine of {:.2g} that rotary positions turn away",
 )
 
@@ -189,7 +189,7 @@ def _require_near(left_out: Array) -> None:
         at = int(np.argmax(most * growth))
         raise PositionsError(
             f"{REASONS[at].format(most[at])}, and positions as a coordinate leave gradients uncertain by a "
-            f"factor of {np.exp(found):.2g}, beyond {np.exp(LIMIT):.2g}"
+            f"factor of {np.exp(found):.2g}, beyond {np.exp(LIMIT):.2g}; predict a shallower stack"
         )
 
 
@@ -208,7 +208,7 @@ def _error(key: Key, profile: Array, left_out: Array) -> Array:
 
 
 def sampled_seconds(arch: Architecture) -> float:
-    """Processor seconds that the theory with sampled heads takes, roughly: 0.02 a block, and 0.2 at 128 tokens
-    as the power 2.5 of these; three times as many with rotary positions."""
+    """Processor seconds that the theory with sampled heads takes, roughly: 0.02 a block, and 0.2 at 128
+    tokens as the power 2.5 of these; three times as many with rotary positions."""
     blocks = arch.depth + 2 * int(_rotated(arch).sum())
     return float(blocks * (0.02 + 0.2 * (arch.tokens / 128) ** 2.5))
