@@ -143,7 +143,7 @@ def test_a_stack_of_which_too_much_is_left_out_is_sampled() -> None:
     """A factor of 1.5 in gradients is the most that an answer may be uncertain by."""
     arch = CAUSAL.with_(placement="output-norm", depth=9, width=256, heads=4, tokens=80)
     arch = arch.with_(input_cosine=0.95, activation="swiglu")
-    reason = r"logits have a second moment of .* beyond 1\.5; predict a shallower stack; theory='sampled' takes about"
+    reason = r"logits have a second moment of .* beyond 1\.5; .*; theory='sampled' takes about"
     with pytest.raises(PositionsError, match=reason):
         predict_positions(arch)
     assert predict_profiles(arch).theory == "sampled"
