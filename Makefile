@@ -1,6 +1,6 @@
-# make report | test | test-long | test-models | fuzz | lint | types | package | notebooks | bench | gpu | paper |
-# lowest | explorer | docs: each sets up what it needs and does its job. test leaves out the tests that are marked long; test-long
-# runs those alone.
+# make report | test | test-long | test-models | fuzz | lint | types | package | lowest | notebooks | bench | gpu |
+# paper | explorer | docs: each sets up what it needs and does its job. test leaves out the tests that are marked
+# long; test-long runs those alone.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready

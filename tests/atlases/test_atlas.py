@@ -198,15 +198,19 @@ class TestCheck:
         (
             "pre-norm",
             "unit",
-            ["forward grows linearly (11 at 12, 260 at 200 blocks)", FLAT, "tokens align as L^-0.68"],
+            [
+                "forward grows linearly (11 at 12, 55 at 48, 260 at 200 blocks)",
+                FLAT,
+                "tokens align as L^-0.68",
+            ],
         ),
         (
             "post-norm",
             "unit",
             [
                 "forward bounded",
-                "explodes",
-                "(0.29 at 12, 15 at 200 blocks)",
+                "explodes towards the input in the long run",
+                "(0.29 at 12, 0.61 at 48, 15 at 200 blocks)",
                 "align geometrically",
                 "no part",
             ],
