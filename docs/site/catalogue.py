@@ -20,6 +20,7 @@ from spannorm_theory.atlases.cell import compute as laws_of
 from spannorm_theory.atlases.page import page as atlas_page
 from spannorm_theory.atlases.records import Cell as Laws
 from spannorm_theory.base.files import write_file
+from spannorm_theory.explorer.designs import SIZES as GRID
 from spannorm_theory.explorer.designs import rules as grid_rules
 from spannorm_theory.literature import claims
 from spannorm_theory.literature.page import page as claims_page
@@ -45,7 +46,7 @@ that use it, and the simpler designs that it equals at initialisation.
 The *squared gradient* is the second moment per coordinate of the loss gradient at the embedding, where it
 is 1 at the model's output: under the placement's own rule, which was published with it, and without a rule,
 `unit`. {tokens} tokens, no mask, GELU, fan-in initialisation; [the explorer](../../docs/explorer.md) has
-other depths and masks.
+more tokens, other depths, and masks.
 
 | placement | squared gradient at {shown} blocks, own rule | under `unit` | own rule | year | what it does |
 |---|---|---|---|---|---|
@@ -124,7 +125,8 @@ ANSWER = """| after {shown} blocks, under the rule | squared gradient at the emb
 
 The second moment per coordinate of the loss gradient, where it is 1 at the model's output, and of the stream;
 {tokens} tokens, no mask, GELU, fan-in initialisation.
-<a href="../../explorer/index.html#{designs}">Every layer, in the explorer</a>.
+Tokens matter: [the explorer](../../docs/explorer.md) has
+<a href="../../explorer/index.html#{designs}">every layer of {more} tokens</a>, with and without a mask.
 
 """
 
@@ -140,7 +142,8 @@ def _answer(laws: Sequence[Laws]) -> str:
         if rule in grid_rules(name):
             designs.append(f"d={name}.{rule}.{SHOWN}.gelu.none")
     links = "&amp;".join(designs)
-    return ANSWER.format(shown=SHOWN, rows="\n".join(rows), designs=links, tokens=rules.SIZES["tokens"])
+    counts = {"shown": SHOWN, "tokens": rules.SIZES["tokens"], "more": GRID["tokens"]}
+    return ANSWER.format(rows="\n".join(rows), designs=links, **counts)
 
 
 def _rule(name: str) -> str:
