@@ -1,11 +1,11 @@
-# make report | test | test-long | test-models | fuzz | lint | types | package | notebooks | bench | gpu | paper |
-# explorer | docs: each sets up what it needs and does its job. test leaves out the tests that are marked long; test-long
-# runs those alone.
+# make report | test | test-long | test-models | fuzz | lint | types | package | lowest | notebooks | bench | gpu |
+# paper | explorer | docs: each sets up what it needs and does its job. test leaves out the tests that are marked
+# long; test-long runs those alone.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: report test test-long test-models fuzz lint types package notebooks bench gpu paper explorer docs clean
+.PHONY: report test test-long test-models fuzz lint types package lowest notebooks bench gpu paper explorer docs clean
 
 report: $(READY)
 	$(BIN)/spannorm report --out report
@@ -40,6 +40,16 @@ package: $(READY)
 	rm -rf dist
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m build --quiet
 	SPANNORM_PYTHONS="$(PYTHONS)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m package tests/test_package.py
+
+# the tests with the lowest versions that pyproject.toml allows of what the package needs, in build/lowest: old
+# packages warn of what newer ones beside them deprecate, which is no failure here
+LOWEST := build/lowest/bin
+lowest:
+	$(PYTHON) -m venv build/lowest
+	$(LOWEST)/python -m pip install --quiet uv
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python --resolution lowest-direct -r pyproject.toml
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python pytest pytest-xdist hypothesis psutil websocket-client
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(LOWEST)/python -m pytest -n 2 -W default tests --ignore=tests/test_notebooks.py
 
 bench: $(READY)
 	$(BIN)/spannorm bench

@@ -161,6 +161,7 @@ def calls(strange: Any, results: dict[str, Any], tmp_path: Path) -> list[Callabl
         lambda: st.write_report(tmp_path / "r", placements=given, depth="x"),
         lambda: st.write_explorer(strange, runtime=3),  # type: ignore[arg-type]
         lambda: st.write_explorer(__file__, runtime=strange),
+        lambda: st.write_explorer(__file__, documentation=strange),
         lambda: st.write_figures(tmp_path / "f", style=strange, depth="x"),
         lambda: st.write_figures(strange, networks="x"),
         lambda: st.write_figures(tmp_path / "f", networks=few, placements="nope"),

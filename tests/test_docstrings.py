@@ -21,6 +21,14 @@ WITHOUT_EXAMPLE = {
     "plot.Explorer",
 }
 
+#: take whatever they are given, or leave it to torch and matplotlib to refuse
+REFUSE_NOTHING = {
+    "Architecture.at",
+    "Comparison.figure",
+    *(f"Store.{name}" for name in ("cell_path", "has", "claim", "owner", "abandoned", "failure")),
+    *(f"Transformer.{name}" for name in ("block", "read_out", "headed")),
+}
+
 
 def methods(of: type) -> Iterator[tuple[str, Callable[..., Any]]]:
     """The public methods that a class defines itself."""
@@ -48,6 +56,16 @@ def test_a_call_says_its_arguments_and_what_it_returns(name: str) -> None:
     assert set(asked) == said(text, "Args")
     if signature.return_annotation not in ("None", None, inspect.Signature.empty):
         assert "Returns:\n" in text
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_says_what_it_refuses(name: str) -> None:
+    """Whatever has an argument checks it, and so does what raises an error itself."""
+    text, code = inspect.getdoc(CALLS[name]) or "", inspect.getsource(CALLS[name])
+    raises = re.search(r"^ +raise |files.reporting", code, re.M) is not None
+    if raises or (said(text, "Args") and name not in REFUSE_NOTHING):
+        assert "Raises:\n" in text
+    assert not (raises and name in REFUSE_NOTHING)
 
 
 @pytest.mark.parametrize("name", sorted(set(PUBLIC) - WITHOUT_EXAMPLE))

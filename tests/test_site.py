@@ -7,6 +7,7 @@ import io
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -76,12 +77,41 @@ def test_the_reference_has_every_public_name_once(site: SimpleNamespace) -> None
 
 @pytest.mark.exact
 def test_the_catalogue_has_every_placement_and_rule(site: SimpleNamespace) -> None:
-    pages = dict(site.catalogue._indices())
+    pages = dict(site.catalogue._indices({}))
     for name in st.placements():
         assert f"({site.catalogue._file(name)})" in pages["placements"]
     for name in st.scalings():
         assert f"| [{name}](" in pages["rules"]
     assert {arch.scaling for arch in site.rules.cases()} == set(st.scalings())
+
+
+@pytest.mark.exact
+def test_a_page_of_a_placement_begins_with_its_gradient(site: SimpleNamespace) -> None:
+    """At 48 blocks, that of the theory, its own rule first; the index has the same number."""
+    archs = [st.Architecture("span-norm", rule, **site.rules.SIZES) for rule in ("depth-scaled-init", "unit")]
+    laws = [site.catalogue._laws(arch) for arch in archs]
+    text, index = (
+        site.catalogue._answer(laws),
+        dict(site.catalogue._indices({"span-norm": laws}))["placements"],
+    )
+    own, unit = (float(value) for value in re.findall(r"\*\*([\d.]+)\*\*", text))
+    for arch, value in zip(archs, (own, unit), strict=True):
+        table = st.predict(replace(arch, depth=48))
+        assert value == pytest.approx(st.value_at(table, "grad_variance", layer=0), rel=0.005)
+    assert f"[SpanNorm](span-norm.md) `span-norm` | {own} | {unit} |" in index
+    assert text.index("published with it") < text.index("`unit`")
+    assert "explorer/index.html#d=span-norm.depth-scaled-init.48.gelu.none&amp;d=span-norm.unit." in text
+
+
+@pytest.mark.exact
+def test_the_table_of_models_leads_to_the_catalogue(site: SimpleNamespace) -> None:
+    text = site.staging.catalogued((ROOT / "docs" / "models.md").read_text())
+    rows = [line for line in text.splitlines() if re.match(r"\| [\w.-]+ \| \d{4} \|", line)]
+    assert len(rows) == len(st.published())
+    for row in rows:
+        placement, rule = re.findall(r"\[([^]]+)\]\(../catalogue/(?:placements|rules)/[\w-]+\.md\)", row)
+        assert re.split(r"[(+]", placement)[0] in st.placements()
+        assert re.split(r"[(+]", rule)[0] in st.scalings()
 
 
 @pytest.mark.exact

@@ -43,7 +43,7 @@ def build(out: Path) -> None:
     write_file(source / "theorems.md", theorems.page())
     reference.write(source / "reference")
     catalogue.write(source, beside / "figures")
-    write_explorer(beside / "explorer")
+    write_explorer(beside / "explorer", documentation="../")
     mathjax.fetch(out / "npm", static / "mathjax")
     here = Path(__file__).resolve().parent
     flags = ["-q", "-W", "--keep-going", "-n", "-c", str(here), "-d", str(out / "doctrees")]

@@ -47,6 +47,7 @@ html_css_files = ["embedded.css", "site.css"]
 html_js_files = [("tables.js", {"defer": "defer"})]
 html_copy_source = False
 html_show_sphinx = False
+templates_path = ["templates"]
 html_show_search_summary = False  # it would fetch pages, which a browser refuses to those of a folder
 mathjax_path = "mathjax/tex-svg.js"
 mathjax4_config = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from spannorm_theory.render.typeset import typeset
+
 _HEADING = re.compile(r"<h2[^>]*>(.*?)</h2>", re.S)
 _TITLE = re.compile(r"<h1>(.*?)</h1>", re.S)
 
@@ -24,6 +26,11 @@ def embedded(html: str, head: str = "") -> str:
     for heading, part in zip(rest[::2], rest[1::2], strict=True):
         parts.append(f"## {heading}\n\n{raw(part)}")
     return "\n".join(parts)
+
+
+def inline(text: str) -> str:
+    """A sentence of a definition as a part of a Markdown line, its formulas set."""
+    return re.sub(r"([\\`*_\[\]|$])", r"\\\1", typeset(" ".join(text.split())))
 
 
 def raw(html: str) -> str:

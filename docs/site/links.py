@@ -34,7 +34,10 @@ def _read(file: Path) -> _Page:
 
 
 def broken(folder: Path) -> list[str]:
-    """A line for each link of a folder's pages that leads nowhere, and for what they load from elsewhere."""
+    """A line for each link of a folder's pages that leads nowhere, and for what they load from elsewhere.
+
+    A fragment such as ``#d=span-norm.unit`` is what a page is to show, no place in it.
+    """
     return [line for page in sorted(folder.rglob("*.html")) for line in _of(page, folder)]
 
 
@@ -50,5 +53,9 @@ def _of(page: Path, folder: Path) -> Iterator[str]:
         file = (page.parent / unquote(parts.path)).resolve() if parts.path else page
         if not file.is_file():
             yield f"{here}: {link}"
-        elif file.suffix == ".html" and unquote(parts.fragment) not in _read(file).anchors:
+        elif file.suffix == ".html" and not _there(file, unquote(parts.fragment)):
             yield f"{here}: {link}, where there is no such place"
+
+
+def _there(file: Path, fragment: str) -> bool:
+    return "=" in fragment or fragment in _read(file).anchors

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from embedding import raw
+from embedding import inline, raw
 from sympy import Expr, latex
 
 from spannorm_theory.atlases.build import architectures
@@ -43,7 +43,8 @@ def page(name: str, laws: Mapping[Architecture, Laws]) -> str:
     rule = scalings()[name]
     address, title = source(rule.source)
     origin = f"[{title}]({address})" if address else title
-    parts = [f"# {name}", f"*{rule.title}*{f' · {rule.year}' if rule.year else ''} · {origin}", rule.doc]
+    year = f" · {rule.year}" if rule.year else ""
+    parts = [f"# {name}", f"*{inline(rule.title)}*{year} · {origin}", inline(rule.doc)]
     if rule.only:
         parts.append(f"It belongs to {', '.join(map(_placement, rule.only))} alone.")
     parts += ["## Factors", _factors(name), "## Laws with numbers", _laws(name, laws)]
@@ -146,7 +147,7 @@ def _claims(name: str) -> Iterator[str]:
     if name == "unit":
         yield "Those of all placements are checked under it: see [the claims](../../claims.md)."
     elif about:
-        yield "\n".join(f"- *{claim.verdict}*: {claim.sentence} (`{claim.id}`)" for claim in about)
+        yield "\n".join(f"- *{claim.verdict}*: {inline(claim.sentence)} (`{claim.id}`)" for claim in about)
     else:
         yield "No [published claim](../../claims.md) that the toolkit checks is about it."
 

@@ -28,7 +28,7 @@ IDLE = 1e-3
 ALIGNED = 0.9
 
 #: depths at which a law's values are told in words
-TOLD = VALUES[0], VALUES[2]
+TOLD = VALUES[:3]
 
 
 def verdict(cell: Cell) -> str:
@@ -102,12 +102,12 @@ def _gradient(found: Found) -> str:
         return f"gradient at the input flat in the long run{_told(found)}"
     if kind == "exponential":
         word = "explodes" if _up(trend) else "vanishes"
-        return f"gradient {word} towards the input, {_size(trend)}{_told(found)}"
+        return f"gradient {word} towards the input in the long run, {_size(trend)}{_told(found)}"
     return f"gradient at the input {'grows' if _up(trend) else 'falls'} as {_size(trend)}{_told(found)}"
 
 
 def _told(found: Found) -> str:
-    """The quantity at two depths, in brackets."""
+    """The quantity at three depths, in brackets."""
     values = [f"{_number(found.at[depth])} at {depth}" for depth in TOLD if depth in found.at]
     return f" ({', '.join(values)} blocks)" if values else ""
 

@@ -34,6 +34,9 @@ def add(commands: Commands) -> None:
     explorer.add_argument(
         "--runtime", metavar="URL", help="where the page loads Pyodide from (default: its public address)"
     )
+    explorer.add_argument(
+        "--documentation", metavar="URL/", default="", help="folder of the site that the page leads to"
+    )
 
 
 def _set_flags(parser: argparse.ArgumentParser) -> None:
@@ -95,5 +98,6 @@ def _figures(args: argparse.Namespace) -> int:
 def _explorer(args: argparse.Namespace) -> int:
     from ..explorer.write import RUNTIME, write_explorer
 
-    print(write_explorer(args.out, runtime=args.runtime or RUNTIME) / "index.html")
+    runtime = args.runtime or RUNTIME
+    print(write_explorer(args.out, runtime=runtime, documentation=args.documentation) / "index.html")
     return 0

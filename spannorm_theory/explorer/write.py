@@ -40,7 +40,7 @@ SCRIPTS = (
 WORKER = ("worker.mjs", "engine.mjs")
 
 
-def write_explorer(out: str | os.PathLike[str], *, runtime: str = RUNTIME) -> Path:
+def write_explorer(out: str | os.PathLike[str], *, runtime: str = RUNTIME, documentation: str = "") -> Path:
     """Write the explorer into a folder: curves of every placement to choose and compare in a browser.
 
     index.html holds the curves, and opens from the file system. The live theory beside them, for a placement
@@ -50,12 +50,14 @@ def write_explorer(out: str | os.PathLike[str], *, runtime: str = RUNTIME) -> Pa
     Args:
         out: the folder; files of other names in it stay.
         runtime: address of Pyodide's files: absolute, or relative to the page.
+        documentation: address of the documentation site's folder, with its slash at the end, to which and to
+            whose pages of placements and rules the page then leads: absolute, or relative to the page.
 
     Returns:
         the folder's path.
 
     Raises:
-        InputError: it cannot be written, or the address is no printable ASCII text.
+        InputError: it cannot be written, or an address is no printable ASCII text.
 
     Example:
         >>> import spannorm_theory as st, tempfile
@@ -63,20 +65,27 @@ def write_explorer(out: str | os.PathLike[str], *, runtime: str = RUNTIME) -> Pa
         ...     sorted(path.name for path in st.write_explorer(folder).iterdir())
         ['engine.mjs', 'index.html', 'theory.zip', 'worker.mjs']
     """
-    if not (isinstance(runtime, str) and runtime and runtime.isascii() and runtime.isprintable()):
+    if not (_printable(runtime) and runtime):
         raise InputError(f"runtime must be an address, such as {RUNTIME}; got {shown(runtime)}")
+    if not (_printable(documentation) and documentation[-1:] in ("/", "")):
+        raise InputError(f"documentation must be a folder's address, such as ../; got {shown(documentation)}")
     folder = make_folder(arguments.path("out", out))
-    write_file(folder / "index.html", page(runtime))
+    write_file(folder / "index.html", page(runtime, documentation))
     write_file(folder / "theory.zip", bundle())
     for name in WORKER:
         write_file(folder / name, _read(name))
     return folder
 
 
-def page(runtime: str = RUNTIME) -> str:
+def _printable(address: object) -> bool:
+    return isinstance(address, str) and address.isascii() and address.isprintable()
+
+
+def page(runtime: str = RUNTIME, documentation: str = "") -> str:
     """The page, with styles, scripts and curves in it."""
     parts = {
         "runtime": escape(runtime),
+        "documentation": escape(documentation),
         "version": __version__,
         **{name: str(size) for name, size in SIZES.items()},
         "style": "".join(map(_read, STYLES)),

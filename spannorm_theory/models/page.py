@@ -24,14 +24,20 @@ SHOWN = frozenset(_SHOWN.split())
 
 HEAD = """# Published models
 
-What {count} published models are at initialisation, from their configurations (`spannorm model NAME`, or
-`st.model("NAME")`). `python -m spannorm_theory.models.page docs/models.md` writes this page from the
-registry, and a test holds it to that.
+Which norm placement, scaling rule and sizes {count} published models have at initialisation, read from their
+configurations. `spannorm model NAME`, or `st.model("NAME")`, gives one to everything else that the toolkit
+does.
 
 A configuration says what a library builds from it, not how a laboratory trained. Matrices are drawn with one
 standard deviation (`std`) unless a rule says otherwise; *q₀* is the second moment of what the first block
-reads. Windows and patterns are for texts that fill them, here {tokens:,} tokens. `spannorm list` has the
-placements and rules; [limitations.md](limitations.md) says what no architecture has.
+reads; *norms* are LayerNorm or RMSNorm; *12 × 768* are blocks and width. Windows and patterns are for texts
+that fill them, here {tokens:,} tokens. `spannorm list` has the placements and rules;
+[limitations.md](limitations.md) says what no architecture has.
+"""
+
+TAIL = """## Of this page
+
+`python -m spannorm_theory.models.page docs/models.md` writes it from the registry; a test holds it to that.
 """
 
 
@@ -43,7 +49,7 @@ def page() -> str:
     lines += [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     lines += [_row(entry, each) for entry, each in zip(entries, found, strict=True)]
     lines += ["", "## What is not modelled", "", *_gaps(found), "", "## Sources", "", *_sources(entries)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, TAIL])
 
 
 def _row(entry: Published, found: Model) -> str:

@@ -141,6 +141,9 @@ class Transformer(nn.Module):
 
         Returns:
             for layers 0 to depth one tensor a stream, (1, tokens of all sequences, width).
+
+        Raises:
+            InputError: tensors of another shape or kind.
         """
         found = [(self.embedded(inputs),) * self._program.streams]
         for block in self.blocks:
@@ -183,6 +186,9 @@ class Transformer(nn.Module):
 
         Returns:
             (sequences, tokens, width), or logits (sequences, tokens, types) of a cross-entropy.
+
+        Raises:
+            InputError: tensors of another shape or kind.
         """
         return self.read_out(self.boundaries(inputs)[-1])
 

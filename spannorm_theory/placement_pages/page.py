@@ -12,7 +12,7 @@ from typing import Any
 from ..atlases.check import VALUES
 from ..atlases.records import SHOWN
 from ..atlases.records import Cell as Laws
-from ..atlases.shown import raised, shown
+from ..atlases.shown import shown
 from ..atlases.verdict import verdict
 from ..base.formulas import COLLAPSE, IDENTITY, RATIO, WORDS
 from ..moments.reductions import EVERY, LATER, Reduction
@@ -20,6 +20,7 @@ from ..plot.canvas.marks import placement_title
 from ..plot.canvas.picture import Picture
 from ..render import mathml
 from ..render.html import document
+from ..render.typeset import raised
 from .cells import Cell
 from .evidence import identity, worst
 from .formulas import derived

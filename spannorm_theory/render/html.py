@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +10,8 @@ from math import isfinite, isnan
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
+
+from .typeset import typeset
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -81,7 +82,7 @@ def _environment() -> Environment:
     )
     found.globals["data_uri"] = _data_uri
     found.filters["source"] = link
-    found.filters["prose"] = prose
+    found.filters["prose"] = typeset
     return found
 
 
@@ -109,11 +110,6 @@ def link(source: str) -> Markup:
     if source.startswith("https://"):
         return anchor(source, source.removeprefix("https://"))
     return escape(source)
-
-
-def prose(docstring: str) -> Markup:
-    """A docstring's text, with what stands between double backticks as code."""
-    return Markup(re.sub(r"``(.+?)``", r"<code>\1</code>", str(escape(docstring))))
 
 
 def anchor(address: str, text: str) -> Markup:

@@ -23,6 +23,7 @@ from test_live import MINE, pyodide
 import spannorm_theory as st
 from spannorm_theory.explorer.designs import SIZES, shown_layers
 from spannorm_theory.explorer.write import write_explorer
+from spannorm_theory.placement_pages.pictures import slug
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 
@@ -52,6 +53,21 @@ def browser(running: Browser) -> Iterator[Browser]:
 
 def address(folder: Path, link: str = "") -> str:
     return (folder / "index.html").as_uri() + link
+
+
+def test_the_page_leads_to_the_documentation(browser: Browser, folder: Path, tmp_path: Path) -> None:
+    browser.open(address(folder, THREE))
+    assert browser.run("document.getElementById('home').hidden")
+    assert browser.run("document.querySelectorAll('a[href*=catalogue]').length") == 0
+    browser.open(address(write_explorer(tmp_path, documentation="../"), THREE))
+    found = browser.run("[...document.querySelectorAll('a')].map(one => one.getAttribute('href'))")
+    assert found[0] == "../index.html"
+    placements = [f"../catalogue/placements/{slug(name)}.html" for name in ("siamese-norm", "pre-norm")]
+    assert set(placements) | {"../catalogue/rules/unit.html"} <= set(found)
+    names = list(st.placements())
+    assert browser.run(
+        f"{json.dumps(names)}.map(name => inCatalogue('placements', name, '').split('\"')[1])"
+    ) == [f"../catalogue/placements/{slug(name)}.html" for name in names]
 
 
 def chosen(browser: Browser) -> list[str]:

@@ -131,6 +131,8 @@ def test_equal_sources_give_equal_files(tmp_path: Path) -> None:
     assert RUNTIME in (write_explorer(tmp_path / "a") / "index.html").read_text()
     with pytest.raises(InputError, match="runtime must be an address"):
         write_explorer(tmp_path, runtime=3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="documentation must be a folder's address"):
+        write_explorer(tmp_path, documentation="../index.html")
 
 
 @pytest.mark.reference

@@ -10,7 +10,7 @@ from browser import CHROMIUM, Browser
 from helpers import Page
 from markupsafe import Markup
 
-from spannorm_theory.render.html import FOLD, Cell, Formula, document, link, power_of_ten, prose
+from spannorm_theory.render.html import FOLD, Cell, Formula, document, link, power_of_ten
 
 HOSTILE = "<script>alert(1)</script> & \"x\" 'y'"
 ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &#34;x&#34; &#39;y&#39;"
@@ -48,7 +48,6 @@ def test_pieces_of_markup() -> None:
     assert power_of_ten(float("-inf")) == "0"
     assert link("arXiv:2601.22580") == '<a href="https://arxiv.org/abs/2601.22580">arXiv:2601.22580</a>'
     assert link("a <b>") == "a &lt;b&gt;"
-    assert prose("x < ``y``") == "x &lt; <code>y</code>"
     assert Cell.number(float("nan"), ".1f") == Cell("–", "")
     assert Cell.number(-0.5, "+.0%") == Cell("−50%", -0.5)
     assert not Formula.of(Markup("x"), "x" * FOLD, "x").folded

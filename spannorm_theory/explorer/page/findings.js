@@ -31,6 +31,20 @@ function numbersTable(design) {
     <tbody>${rows.join("")}</tbody></table>`;
 }
 
+// Where the documentation is, if the page was told; placements and rules have pages there.
+const HOME = document.querySelector("meta[name=documentation]").content;
+
+function inCatalogue(folder, name, text) {
+  const page = `${HOME}catalogue/${folder}/${name.toLowerCase().replace(/[^a-z0-9]+/g, "-")}.html`;
+  return `<a href="${escaped(page)}">${escaped(text)}</a>`;
+}
+
+function itsPages({ placement, rule }) {
+  if (!HOME) return "";
+  const rulePage = inCatalogue("rules", rule, `the rule ${rule}`);
+  return ` · more: ${inCatalogue("placements", placement, GRID.placements[placement].title)}, ${rulePage}`;
+}
+
 function source(look) {
   const where = look.source.startsWith("arXiv:")
     ? `https://arxiv.org/abs/${look.source.slice(6)}` : look.source;
@@ -55,7 +69,7 @@ function picture(svg, name) {
 function finding(one) {
   const placement = GRID.placements[one.design.placement];
   return `<article data-letter="${one.letter}"><h3><b style="color:${ink(one.look)}">${one.letter}</b>
-    ${escaped(one.words)}</h3><p class="note">${source(placement)}</p>${numbersTable(one.design)}
+    ${escaped(one.words)}</h3><p class="note">${source(placement)}${itsPages(one.design)}</p>${numbersTable(one.design)}
     ${formulaParts(placement.formulas[one.design.rule])}
     <details><summary>Block diagram, under ${escaped(placement.rules[0])}</summary>
     ${picture(placement.diagram, placement.title)}</details></article>`;

@@ -86,5 +86,12 @@ function open() {
   draw();
 }
 
+function leadHome() {
+  const link = document.getElementById("home");
+  link.hidden = !HOME;
+  link.href = `${HOME}index.html`;
+}
+
+leadHome();
 listen();
 open();

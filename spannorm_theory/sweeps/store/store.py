@@ -193,6 +193,9 @@ class Store:
             cell: what was measured.
             statistics: sums over its networks, by stream and quantity.
             info: what is kept beside them: version, host, seconds.
+
+        Raises:
+            StoreError: the system does not let it be written.
         """
         with files.reporting(self.path):
             files.write_whole(self.cell_path(cell.key), lambda file: write_cell(file, cell, statistics, info))
@@ -205,6 +208,9 @@ class Store:
 
         Returns:
             the path of the file in the folder of damaged ones.
+
+        Raises:
+            StoreError: the system does not let it be written.
         """
         with files.reporting(self.path):
             return self._move_aside(self.cell_path(key))
@@ -253,6 +259,9 @@ class Store:
             cell: what failed.
             error: in one line.
             details: the traceback.
+
+        Raises:
+            StoreError: the system does not let it be written.
         """
         value = {"cell": cell.text, "error": error, "details": details}
         with files.reporting(self.path):
@@ -282,6 +291,9 @@ class Store:
 
         Args:
             key: name of the cell, which is a hash of its text form.
+
+        Raises:
+            StoreError: the system does not let it be written.
         """
         with files.reporting(self.path):
             (self.path / "failed" / f"{key}.json").unlink(missing_ok=True)
@@ -291,6 +303,9 @@ class Store:
 
         Returns:
             one for each call of ``sweep`` that asked for something else.
+
+        Raises:
+            StoreError: one is damaged, or the folder cannot be read.
         """
         found = []
         for path in sorted(entries(self.path / "specifications")):
