@@ -8,10 +8,14 @@ from typing import Any
 
 from ..spec.fields import Fields
 from .config import Config
-from .effects import ALIBI, LATENT, ROTATED_PART, SHORT, SINK
-from .families import Family
-from .positions import layers, logit_stretch, rotary, rotary_factor
+from .effects import ALIBI, LATENT, LATENT_QUERIES, MIXER, PICKED, ROTATED_PART, SHORT, SINK
+from .family import Family
+from .gaussian_means import sigmoid_square
+from .positions import WINDOWED, layers, logit_stretch, rotary, rotary_factor
 from .settle import Fact
+
+#: kinds of layers, as files name them, that attend by a softmax over all tokens, or over the nearest
+SOFTMAX = ("softmax", "full_attention", "indexed_attention", *WINDOWED)
 
 
 def attention(config: Config, row: Family, given: Mapping[str, Any], variance: float) -> Iterator[Fact]:
@@ -39,8 +43,30 @@ def attention(config: Config, row: Family, given: Mapping[str, Any], variance: f
         yield from _latent(config, row, head, one_std)
     else:
         yield from _logits(config, row, head, variance**2)
+        if rank := config.whole("latent_queries", 0, 0):
+            yield Fact(f"queries through a normed latent of {rank}, without one of keys", LATENT_QUERIES)
     if row.sinks:
         yield Fact("an attention sink in every head", SINK, {"sinks": True})
+    if row.output_gate:
+        yield Fact(
+            "sigmoids of a matrix that multiply what attention puts out",
+            f"attention's second moment is {1 / sigmoid_square(variance):.3g} times the model's without",
+            {"attention_gate": True},
+        )
+    yield from _mixers(config, row)
+    picked, tokens = config.whole("index_topk", 0, 0), given.get("tokens", Fields.tokens)
+    if 0 < picked < tokens:
+        yield Fact(f"attention to the {picked} tokens that an index picks", PICKED)
+
+
+def _mixers(config: Config, row: Family) -> Iterator[Fact]:
+    """Layers that mix tokens by something else than softmax attention over all or the nearest."""
+    depth = config.whole("depth")
+    kinds = [("softmax", "mixer")[letter == "m"] for letter in row.mixers or "s"]
+    listed = config.listed("layer_types", depth) or [kinds[layer % len(kinds)] for layer in range(depth)]
+    others = [kind for kind in listed if kind not in SOFTMAX]
+    if others:
+        yield Fact(f"{len(others)} of {depth} layers mix tokens otherwise, for which attention stands", MIXER)
 
 
 def _heads(config: Config, width: int, heads: int, head: int, asked: int | None) -> Iterator[Fact]:
@@ -73,6 +99,8 @@ def _norms(config: Config, row: Family, logits: float) -> Iterator[Fact]:
         return
     fields: dict[str, bool | str] = {"qk_norm": True}
     one_key = config.whole("kv_heads", config.whole("heads")) == 1
+    if row.qk_norm == "values":
+        fields = {"qkv_norm": True}
     if row.qk_norm == "width" and not one_key:
         fields["qk_norm_over"] = "width"
     effect = f"logits, and squared gradients of queries and keys, are {logits:.3g} times the model's without"
@@ -116,7 +144,8 @@ def _logits(config: Config, row: Family, head: int, logits: float) -> Iterator[F
     """The factor on q.k, where it is not one over the root of the head width; ``logits`` is the variance that
     logits have under that."""
     plain = 1 / sqrt(head)
-    scale = config.size("attention_multiplier", plain)
+    scale = plain if row.scale is None else row.scale
+    scale = config.size("attention_multiplier", scale * config.size("qk_scale_factor", 1.0))
     if config.value("query_pre_attn_scalar") is not None:
         scale = 1 / sqrt(config.whole("query_pre_attn_scalar"))
     if config.value("scale_attn_weights") is False:

@@ -6,69 +6,23 @@ keys have that a file leaves out. ``when`` are the keys that change a row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ..base.errors import InputError, UnknownNameError
 from .config import Config
-
-When = tuple[tuple[str, Any, dict[str, Any]], ...]
-
-
-@dataclass(frozen=True)
-class Family:
-    """The row of a model type; the defaults are LLaMA's.
-
-    Attributes:
-        placement, scaling, norm, mask: fields of an architecture.
-        gain: of every norm.
-        qk_norm: of queries and keys: "head", "width", "none", or "rope" (layers with positions only).
-        gated: whether the feed-forward branch has a gate.
-        epsilon, std, head, activation, base, share: values of keys that a file may leave out.
-        positions: "rope", "learned", "alibi" or "none".
-        unpositioned: layers without positions: "" (none), "full" (those that see all tokens) or "listed".
-        window: layers that see a window, where a file does not list them: those of ``window`` out of each
-            ``period``, from the first.
-        rows: embeddings of second moment std^2 whose sum is a token; ``shared`` of them are the same for all.
-        embedding: "" or "sqrt-width" (the sum is multiplied by it) or "norm" (it is normed).
-        gates: of experts: "renormalised", "softmax" or "sigmoid" (renormalised), or "inputs" (sigmoids that
-            multiply what an expert reads).
-        shared_experts: of a file that does not say.
-        gate: "" or the activation that is a gate of its own.
-        sinks: whether every head has one.
-        tied: whether the head is the embedding, where a file does not say.
-        groups: of layers that have their matrices in common, of a file that does not say; 0 for no such.
-        when: (key, value, changes of the row where the configuration has that value).
-    """
-
-    placement: str = "pre-norm"
-    scaling: str = "unit"
-    norm: str = "rms"
-    mask: str = "causal"
-    gain: float = 1.0
-    qk_norm: str = "none"
-    gated: bool = True
-    epsilon: float = 1e-6
-    std: float = 0.02
-    head: int | None = None
-    activation: str = "silu"
-    positions: str = "rope"
-    base: float = 1e4
-    share: float = 1.0
-    unpositioned: str = ""
-    window: int = 0
-    period: int = 1
-    rows: int = 1
-    shared: int = 0
-    embedding: str = ""
-    gates: str = "renormalised"
-    shared_experts: int = 0
-    gate: str = ""
-    sinks: bool = False
-    tied: bool = False
-    groups: int = 0
-    when: When = ()
-
+from .effects import (
+    HASHED_EXPERTS,
+    KEYS_ARE_VALUES,
+    LOW_RANK_HEADS,
+    NARROW_EXPERTS,
+    NORMED_HEADS,
+    RANDOM_MIXING,
+    SOFTPLUS_GATES,
+    TWO_HEAD_WIDTHS,
+    ZERO_ROUTER,
+)
+from .family import Family, When
 
 _PARALLEL: dict[str, Any] = {"placement": "parallel-pre"}
 _HEADS: dict[str, Any] = {"qk_norm": "head"}
@@ -106,7 +60,23 @@ _BERT = replace(
 )
 _COHERE = replace(_LAYER, **_PARALLEL, base=5e5, tied=True, when=(("use_qk_norm", True, _HEADS),))
 
+#: experts of 2026: sigmoid gates that are renormalised, one shared expert, a dense first layer
+_LATE = replace(_COARSE, gates="sigmoid", shared_experts=1, dense=1)
+
 FAMILIES: dict[str, Family] = {
+    "afmoe": replace(
+        _LATE,
+        **_HEADS,
+        placement="sandwich",
+        head=128,
+        shared_experts=2,
+        output_gate=True,
+        window=3,
+        period=4,
+        unpositioned="full",
+        missing=(ZERO_ROUTER,),
+        when=(("mup_enabled", True, {"embedding": "sqrt-width"}),),
+    ),
     "albert": replace(_BERT, activation="gelu_new", groups=1),
     "bert": _BERT,
     "bloom": replace(_GPT, positions="alibi", embedding="norm", tied=True),
@@ -114,6 +84,17 @@ FAMILIES: dict[str, Family] = {
     "cohere2": replace(_COHERE, base=1e4, window=3, period=4, unpositioned="full", when=()),
     "deepseek_v2": replace(_LLAMA, gates="softmax", shared_experts=2),
     "deepseek_v3": _DEEPSEEK,
+    "deepseek_v4": replace(
+        _DEEPSEEK,
+        qk_norm="values",
+        placement="mhc",
+        head=512,
+        share=0.125,
+        sinks=True,
+        window=1,
+        mixers="m",
+        missing=(RANDOM_MIXING, KEYS_ARE_VALUES, LOW_RANK_HEADS, SOFTPLUS_GATES, HASHED_EXPERTS),
+    ),
     "exaone4": replace(_OLMO2, qk_norm="head", window=3, period=4, unpositioned="full"),
     "falcon": replace(
         _GPT,
@@ -127,6 +108,15 @@ FAMILIES: dict[str, Family] = {
     "gemma": _GEMMA,
     "gemma2": replace(_GEMMA, placement="sandwich", window=1, period=2),
     "gemma3_text": replace(_GEMMA, placement="sandwich", qk_norm="head", window=5, period=6),
+    "gemma4_text": replace(
+        _GEMMA,
+        placement="gemma-4",
+        qk_norm="values",
+        scale=1.0,
+        window=5,
+        period=6,
+        missing=(TWO_HEAD_WIDTHS,),
+    ),
     "glm": replace(_LLAMA, epsilon=1.5625e-7, share=0.5),
     "glm4": replace(_SANDWICH, epsilon=1.5625e-7, share=0.5),
     "glm4_moe": replace(
@@ -142,6 +132,8 @@ FAMILIES: dict[str, Family] = {
     "granitemoe": _LLAMA,
     "hunyuan_v1_dense": replace(_COARSE, **_HEADS),
     "hunyuan_v1_moe": replace(_COARSE, **_HEADS, shared_experts=1),
+    "hy_v3": replace(_LATE, **_HEADS, std=0.006, base=11_158_840.0),
+    "hy_v4": replace(_LATE, placement="identity-hyper-connections", std=0.006, sinks=True, output_gate=True),
     "llama": _LLAMA,
     "llama4_text": replace(
         _COARSE,
@@ -155,12 +147,29 @@ FAMILIES: dict[str, Family] = {
         when=(("use_qk_norm", False, {"qk_norm": "none"}),),
     ),
     "minicpm3": replace(_COARSE, std=0.1, tied=True),
+    "minimax": replace(_COARSE, placement="shifted-post-norm", base=1e6, mixers="sm"),
     "mistral": replace(_LLAMA, window=1),
     "mixtral": replace(_COARSE, base=1e6, window=1),
     "mpt": replace(_GPT, positions="alibi", tied=True),
+    "muse_spark_text": replace(
+        _COARSE,
+        **_HEADS,
+        placement="residual-gate",
+        head=64,
+        base=5e5,
+        embedding="norm",
+        gates="sigmoid",
+        output_gate=True,
+        window=3,
+        period=4,
+        to_last=True,
+        unpositioned="full",
+        missing=(NORMED_HEADS, NARROW_EXPERTS),
+    ),
     "nemotron": replace(_GPT, gain=2.0, std=0.0134, activation="relu2", share=0.5),
     "olmo": _LAYER,
     "olmo2": _OLMO2,
+    "olmo_hybrid": replace(_OLMO2, placement="olmo-hybrid", epsilon=1e-6, mixers="mmms"),
     "olmo3": replace(_OLMO2, base=5e5, window=3, period=4),
     "olmoe": replace(_COARSE, qk_norm="width", gates="softmax", when=_TOP_K),
     "opt": replace(
@@ -179,6 +188,17 @@ FAMILIES: dict[str, Family] = {
     "qwen2_moe": replace(_LLAMA, gates="softmax", when=_TOP_K),
     "qwen3": replace(_LLAMA, **_HEADS, head=128),
     "qwen3_moe": replace(_LLAMA, **_HEADS, gates="softmax", when=_TOP_K),
+    "qwen4_exp_text": replace(
+        _LLAMA,
+        **_HEADS,
+        placement="gated-streams",
+        head=256,
+        output_gate=True,
+        shared_experts=1,
+        mixers="mmms",
+        gates="softmax",
+        when=_TOP_K,
+    ),
     "roberta": _BERT,
     "smollm3": replace(_LLAMA, base=2e6, unpositioned="listed", tied=True),
     "stablelm": replace(
@@ -190,7 +210,14 @@ FAMILIES: dict[str, Family] = {
 }
 
 #: model types that build what another row says
-SAME = {"gemma3": "gemma3_text", "llama4": "llama4_text", "kimi_k2": "deepseek_v3"}
+SAME = {
+    "gemma3": "gemma3_text",
+    "gemma4": "gemma4_text",
+    "kimi_k2": "deepseek_v3",
+    "llama4": "llama4_text",
+    "muse_spark": "muse_spark_text",
+    "qwen4_exp": "qwen4_exp_text",
+}
 
 
 def family_of(model_type: Any) -> Family:

@@ -9,7 +9,7 @@ from typing import Any
 from ..gaussian.activations import ACTIVATIONS
 from .config import Config
 from .effects import GATES
-from .families import Family
+from .family import Family
 from .gaussian_means import clamped_gate, sigmoid_square
 from .settle import Fact
 
@@ -26,10 +26,10 @@ NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "silu": (("silu",), ("swiglu",)),
     "swish": (("silu",), ("swiglu",)),
 }
+_MIXTURES = """deepseek_v3 deepseek_v4 glm4_moe gpt_oss granitemoe hy_v3 hy_v4 minimax mixtral
+    muse_spark_text olmoe qwen2_moe qwen3_moe qwen4_exp_text"""
 #: model types that always have experts, whose number the library sets where a file does not say it
-MIXTURES = frozenset(
-    {"mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v3", "gpt_oss", "granitemoe", "glm4_moe"}
-)
+MIXTURES = frozenset(_MIXTURES.split())
 #: what stands for an activation that is not registered
 STAND_INS = ("relu", "reglu")
 
@@ -131,7 +131,7 @@ def _of_experts(config: Config, row: Family, experts: int, variance: float) -> I
     if scale != 1:
         effect = f"the routed experts' second moment is {scale**-2:.3g} times the model's without"
         yield Fact(f"routed experts x {scale:g}", effect, {"routed_scale": scale})
-    yield from _dense(config, one, shared + scale**2 / chosen)
+    yield from _dense(config, row, one, shared + scale**2 / chosen)
     groups, kept = config.whole("n_group", 1), config.whole("topk_group", 1)
     if groups > kept:
         yield Fact(
@@ -153,14 +153,18 @@ def _gates(row: Family) -> Iterator[Fact]:
         yield Fact(told[row.gates], GATES[row.gates], fields)
 
 
-def _dense(config: Config, one: int, sparse: float) -> Iterator[Fact]:
+def _dense(config: Config, row: Family, one: int, sparse: float) -> Iterator[Fact]:
     """Blocks whose feed-forward branch has no experts.
 
     Args:
         sparse: an expert branch's second moment over that of one expert.
     """
     depth, hidden = config.whole("depth"), config.whole("intermediate_size_mlp", _hidden(config))
-    first = config.whole("dense_layers", 0, 0)
+    kinds = config.listed("mlp_layer_types", depth)
+    first = (
+        row.dense if kinds is None else next((l for l, kind in enumerate(kinds) if kind != "dense"), depth)
+    )
+    first = config.whole("dense_layers", first, 0)
     times = f"{one * sparse / hidden:.3g} times the model's there without"
     if first:
         told = "the first block is" if first == 1 else f"the first {first} blocks are"
@@ -173,6 +177,7 @@ def _dense(config: Config, one: int, sparse: float) -> Iterator[Fact]:
     step = max(config.whole("decoder_sparse_step", 1), config.whole("interleave_moe_layer_step", 1))
     config.ignore("moe_layers")  # which follow from the step
     only = config.listed("mlp_only_layers") or []
+    only += [layer for layer in range(first, depth) if kinds is not None and kinds[layer] == "dense"]
     dense = [layer for layer in range(depth) if (layer + 1) % step or layer in only]
     if dense:
         yield Fact(f"{len(dense)} blocks are dense, {hidden} wide", f"the branch's second moment is {times}")

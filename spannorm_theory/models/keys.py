@@ -18,9 +18,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "vocabulary": ("vocab_size",),
     "experts": ("num_local_experts", "n_routed_experts", "num_experts"),
     "top_k": ("num_experts_per_tok", "moe_topk"),
-    "shared_experts": ("n_shared_experts", "num_shared_expert"),
-    "dense_layers": ("first_k_dense_replace",),
-    "routed_scale": ("routed_scaling_factor",),
+    "shared_experts": ("n_shared_experts", "num_shared_expert", "num_shared_experts"),
+    "dense_layers": ("first_k_dense_replace", "num_dense_layers"),
+    "routed_scale": ("routed_scaling_factor", "router_scaling_factor", "route_scale"),
     "window": ("sliding_window", "attention_chunk_size"),
     "rotary": ("rope_parameters", "rope_scaling"),
     "rotary_base": ("rope_theta", "rotary_emb_base"),
@@ -63,7 +63,16 @@ _SILENT = """
     transformers_version type_vocab_size typical_p use_bfloat16 use_bias use_cache use_qkv_bias
     _remove_final_layer_norm add_cross_attention attn_uses_sequence_id alibi_bias_max
     _sliding_window_pattern max_window_layers sliding_window_pattern topk_method scoring_func moe_layer_freq
-    embedding_fraction learned_pos_emb norm_type unk_token_id decoder_bias
+    embedding_fraction learned_pos_emb norm_type unk_token_id decoder_bias enable_moe_fp32_combine
+    block_size index_n_heads index_head_dim index_topk indexer_types hc_eps hc_magnitude hc_mult
+    hc_sinkhorn_iters swiglu_limit learnable_sink_init linear_key_head_dim linear_value_head_dim
+    linear_num_key_heads linear_num_value_heads linear_conv_kernel_dim linear_allow_neg_eigval
+    linear_a_log_max linear_a_log_min linear_dt_init_floor linear_dt_max linear_dt_min o_groups o_lora_rank
+    compress_rates compress_rope_theta mlp_layer_types residual_gate_temperature post_norm_eps
+    layer_rope_theta moe_hidden_size global_attn_every_n_layers mup_enabled hc_count hc_lowrank
+    qk_rope_head_dim per_layer_config vocab_size_per_layer_input heads_per_ngram ngram_size
+    make_ngram_vocab_size_divisible_by ngram_vocab_size_base number_of_conv_states ple_conv_kernel_size
+    ple_embed_dim seed split_ngram_parts
     """
 SILENT = frozenset(_SILENT.split())
 
@@ -73,6 +82,7 @@ NO_EFFECT = {
     "attn_logit_softcapping": "a soft cap of logits, far above their size at initialisation",
     "final_logit_softcapping": "a soft cap of the head's logits, which no probe loss reads",
     "attn_temperature_tuning": "a temperature of tokens beyond the first 8,192",
+    "output_multiplier": "a factor on the head's logits, which no probe loss reads",
     "logit_scale": "a factor on the head's logits, which no probe loss reads",
     "logits_scaling": "a factor on the head's logits, which no probe loss reads",
     "dim_model_base": "a factor on the head's logits, which no probe loss reads",

@@ -7,7 +7,7 @@ from math import log
 
 from .config import Config
 from .effects import PARTIAL, PATTERN, SHORT
-from .families import Family
+from .family import Family
 from .settle import Fact
 
 WINDOWED = ("sliding_attention", "chunked_attention")
@@ -55,7 +55,8 @@ def _windows(config: Config, row: Family, depth: int) -> list[bool]:
         return [kinds[layer % len(kinds)] == "L" for layer in range(depth)]
     if config.value("use_sliding_window"):
         return [layer >= config.whole("max_window_layers", 0, 0) for layer in range(depth)]
-    return [layer % row.period < row.window for layer in range(depth)]
+    start = -depth if row.to_last else 0
+    return [layer % row.period < row.window for layer in range(start, start + depth)]
 
 
 def _unpositioned(config: Config, row: Family, windows: list[bool], span: int) -> list[bool]:

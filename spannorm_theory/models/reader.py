@@ -10,7 +10,8 @@ from typing import Any
 from ..spec.fields import Fields, require_fields
 from .attention import attention
 from .config import Config, mapping_of
-from .families import Family, row
+from .families import row
+from .family import Family
 from .feedforward import feedforward, shape
 from .keys import NO_EFFECT, SILENT
 from .model import Model

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..base import arguments
 from .config import Config
-from .effects import EPSILON_OF_BRANCHES, GAIN
-from .families import Family
+from .effects import EPSILON_OF_BRANCHES, GAIN, UNMODELLED
+from .family import Family
 from .settle import Fact
 
 
@@ -63,6 +63,13 @@ def stream(config: Config, row: Family) -> Iterator[Fact]:
             f"branches' second moments are {multiplier**-2:.3g} times the model's without",
             {"placement": f"{row.placement}(branch={multiplier!r})"},
         )
+    if row.placement == "shifted-post-norm":
+        yield _shifted(config)
+    for feature, effect in row.missing:
+        yield Fact(feature, effect)
+    for key, (feature, effect) in UNMODELLED.items():
+        if config.value(key):
+            yield Fact(feature, effect)
     if row.gain != 1:
         yield Fact(
             f"norms of gain {row.gain:g}",
@@ -90,6 +97,20 @@ def stream(config: Config, row: Family) -> Iterator[Fact]:
         )
 
 
+def _shifted(config: Config) -> Fact:
+    """The factors on skips and branches of a placement whose skip starts behind the norm."""
+    kinds = ("full_attn", "linear_attn", "mlp")
+    skips, branches = (
+        {config.size(f"{kind}_{name}_factor", 1.0) for kind in kinds} for name in ("alpha", "beta")
+    )
+    skip, branch = max(skips), max(branches)
+    told = f"skips x {skip:.4g} and branches x {branch:.4g}"
+    fields = {"placement": f"shifted-post-norm(skip={skip!r}, branch={branch!r})"}
+    if len(skips) == len(branches) == 1:
+        return Fact(told, "" if skip == branch == 1 else "the share of branches is off without", fields)
+    return Fact(f"{told} in some sublayers and not in others", "the share of branches is off")
+
+
 def _groups(config: Config, row: Family, depth: int) -> Iterator[Fact]:
     """Layers that have their matrices in common."""
     if row.groups:
@@ -108,7 +129,7 @@ def _epsilon(config: Config, row: Family) -> Fact:
     first = epsilon / embedding(config, row).moment
     effect = f"the first norm's output has a second moment {100 * first:.2g} % too large without"
     effect = effect if first > 5e-3 else ""
-    if row.placement in ("olmo2", "sandwich"):
+    if row.placement in ("olmo2", "sandwich", "gemma-4", "olmo-hybrid"):
         effect = "; ".join(filter(None, (effect, EPSILON_OF_BRANCHES)))
     return Fact(f"epsilon {epsilon:g} in norms", effect, {"norm_epsilon": epsilon})
 
@@ -118,7 +139,7 @@ def head(config: Config, row: Family, given: Mapping[str, Any]) -> Iterator[Fact
     width, init = config.whole("width"), given.get("init")
     std = config.size("std", row.std) if init is None or isinstance(init, str) else init
     factor = config.size("logit_scale", 1.0) / config.size("logits_scaling", 1.0)
-    factor *= config.size("dim_model_base", width) / width
+    factor *= config.size("output_multiplier", 1.0) * config.size("dim_model_base", width) / width
     std = arguments.number("init", std)
     gain = arguments.whole("width", given.get("width", width), 1) * (std * factor) ** 2
     effect = "the gradients of a cross-entropy are off by the gain without"

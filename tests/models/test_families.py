@@ -36,6 +36,8 @@ _LATENT = {
     "num_key_value_heads": HEADS,
     "intermediate_size": 704,
 }
+_TWO_OF_EIGHT = {"moe_intermediate_size": 352, "num_experts": 8, "num_experts_per_tok": 2}
+_ALPHA = {f"{kind}_alpha_factor": 1.8 for kind in ("full_attn", "linear_attn", "mlp")}
 _ROUTED = {
     "moe_intermediate_size": 352,
     "n_routed_experts": 8,
@@ -52,6 +54,13 @@ AGREE: dict[str, dict[str, Any]] = {
     "minicpm3": {**_SIZES, **_LATENT},
 }
 MORE: dict[str, dict[str, Any]] = {
+    "afmoe": {
+        **_GATED,
+        **_TWO_OF_EIGHT,
+        "num_dense_layers": DEPTH,
+        "global_attn_every_n_layers": 2,
+        "sliding_window": 8,
+    },
     "bloom": {"hidden_size": WIDTH, "n_layer": DEPTH, "n_head": HEADS},
     "cohere": _GATED,
     "deepseek_v2": {**_SIZES, **_LATENT, **_ROUTED, "q_lora_rank": None},
@@ -64,12 +73,22 @@ MORE: dict[str, dict[str, Any]] = {
     "falcon": {**_SIZES, "ffn_hidden_size": 4 * WIDTH, "multi_query": True},
     "gemma": _GATED,
     "gemma3_text": {**_GATED, "query_pre_attn_scalar": WIDTH // HEADS},
+    "gemma4_text": {
+        **_GATED,
+        "global_head_dim": WIDTH // HEADS,
+        "sliding_window": 8,
+        "hidden_size_per_layer_input": 0,
+    },
     "glm": _GATED,
     "glm4": _GATED,
     "gptj": {**_GPT, "rotary_dim": 16},
     "granitemoe": {**_GATED, **_GRANITE, **_EXPERTS},
     "hunyuan_v1_dense": _GATED,
     "hunyuan_v1_moe": {**_GATED, "num_experts": 8, "moe_topk": 2},
+    "hy_v3": {**_GATED, **_TWO_OF_EIGHT},
+    "hy_v4": {**_SIZES, **_LATENT, **_ROUTED},
+    "minimax": {**_GATED, **_EXPERTS, **_ALPHA, "layer_types": ["full_attention"] * DEPTH},
+    "muse_spark_text": {**_GATED, **_EXPERTS, "mlp_layer_types": ["dense"] * DEPTH},
     "olmo": _GATED,
     "olmo2": _GATED,
     "olmo3": _GATED,
@@ -197,7 +216,7 @@ _DEFAULTS = """initializer_range init_std rms_norm_eps layer_norm_eps layer_norm
     norm_epsilon hidden_act hidden_activation activation_function activation layer_types no_rope_layers
     swiglu_alpha swiglu_limit"""
 #: model types whose rotary embedding is more than one base and share by default
-OWN_ROTARY = ("gemma3_text", "gpt_oss")
+OWN_ROTARY = ("gemma3_text", "gemma4_text", "gpt_oss")
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)

@@ -76,8 +76,8 @@ def test_of_a_model_with_several_towers_the_text_is_read() -> None:
     ("config", "message"),
     [
         ({**LLAMA, "model_type": "lama"}, "unknown model type 'lama'; did you mean llama"),
-        ({**LLAMA, "model_type": None}, "the configuration has no model_type; known: albert, bert, "),
-        ({}, "the configuration has no model_type; known: albert, bert, "),
+        ({**LLAMA, "model_type": None}, "the configuration has no model_type; known: afmoe, albert, "),
+        ({}, "the configuration has no model_type; known: afmoe, albert, "),
         (
             {"model_type": "gpt2"},
             "a gpt2 configuration needs hidden_size or n_embd or d_model; this one has none",

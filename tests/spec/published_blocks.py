@@ -457,7 +457,7 @@ PUBLISHED: dict[str, Published] = {
     "identity-hyper-connections": Published(
         lambda s, b: multi_stream(s, b, identity=True), lambda s, N: N(sum(s, torch.zeros_like(s[0])))
     ),
-    "gated-streams": Published(gated_streams, lambda s, N: N(sum(s, torch.zeros_like(s[0])))),
+    "gated-streams": Published(gated_streams, lambda s, N: sum(0.5 * N(x) for x in s) / 4),
     "embedding-mixing": Published(embedding_mixing, lambda s, N: N(s[0] - 0.2 * s[2])),
     "attention-residuals": Published(AttentionResiduals(), normed),
     "attention-residuals(block=4)": Published(AttentionResiduals(4), normed),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import sqrt
 
 import numpy as np
+from scipy.special import digamma
 from sympy import Rational, simplify
 
 from ...base import symbols
@@ -55,6 +56,15 @@ def library_start() -> Fact:
     paper = 1 + gate_variance(0.01 * LIBRARY) / 4
     text = f"each sublayer adds {added:.3f} times as much as in PreNorm; with the paper's factor {paper:.5f}"
     return Fact(added > 1.1 and paper < 1.01, text, {"added": added})
+
+
+def random_mixing() -> Fact:
+    """Growth of four streams that independent normal matrices of unit entries mix, 64 times over: the
+    largest exponent of such a product, (ln 2 + psi(n/2))/2 a factor (Newman, 1986), against a doubly
+    stochastic one, whose largest singular value is 1."""
+    n, layers = 4, 64
+    growth = layers * (np.log(2) + digamma(n / 2)) / 2 / np.log(10)
+    return Fact(15 < growth < 17, f"10^{growth:.1f} for {layers} random mixings of {n} streams; 1 for mHC's")
 
 
 def gate_variance(std: float) -> float:

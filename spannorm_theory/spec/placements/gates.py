@@ -8,7 +8,7 @@ from ..expressions import exact
 from ..graph import Value
 from ..net import Net
 from ..placement import final_norm, placement
-from .streams import Four, norm_of_sum
+from .streams import Four
 
 
 @placement(
@@ -42,18 +42,22 @@ def gated_post_norm(x: Value, net: Net) -> Value:
     return x
 
 
+def _mean_of_gated(streams: Four, net: Net) -> Value:
+    return net.sum([(Rational(1, 8), net.norm(x)) for x in streams])
+
+
 @placement(
     "gated-streams",
     title="Gated residual streams",
     source="https://github.com/huggingface/transformers",
     year=2026,
     streams=4,
-    readout=norm_of_sum,
+    readout=_mean_of_gated,
 )
 def gated_streams(streams: Four, net: Net) -> Four:
     """u = mean of g N(x_j) over four copies of the stream, then x_j <- x_j + h F(u), twice (Qwen4-exp): the
     only norm is in front of the gates. The sigmoids g and h/2 of random maps are taken at 1/2, as of maps of
-    small weights."""
+    small weights, also behind the last block."""
     for branch in (net.attention, net.ffn):
         u = net.sum([(Rational(1, 4), net.norm(x)) for x in streams])
         o = branch(u * Rational(1, 2))

@@ -100,9 +100,16 @@ def siamese_norm_post_pre(streams: Pair, net: Net) -> Pair:
     return x, y
 
 
-def norm_of_sum(streams: Four, net: Net) -> Value:
-    """Readout: the norm of the sum of four streams."""
+def _sum(streams: Four, net: Net) -> Value:
     return net.norm(net.sum([(1, x) for x in streams]))
+
+
+def _gated_sum(streams: Four, net: Net) -> Value:
+    return net.norm(net.sum([(Rational(1, 2), x) for x in streams]))
+
+
+def _mean(streams: Four, net: Net) -> Value:
+    return net.norm(net.sum([(Rational(1, 4), x) for x in streams]))
 
 
 @placement(
@@ -111,7 +118,7 @@ def norm_of_sum(streams: Four, net: Net) -> Value:
     source="arXiv:2409.19606",
     year=2024,
     streams=4,
-    readout=norm_of_sum,
+    readout=_sum,
 )
 def hyper_connections(streams: Four, net: Net) -> Four:
     """Four copies of the stream. Each branch reads the norm of one, in turns from sublayer to sublayer, and
@@ -129,7 +136,7 @@ def hyper_connections(streams: Four, net: Net) -> Four:
     source="arXiv:2512.24880",
     year=2025,
     streams=4,
-    readout=norm_of_sum,
+    readout=_gated_sum,
 )
 def mhc(streams: Four, net: Net) -> Four:
     """Four copies of the stream, mixed by a doubly stochastic matrix in every sublayer, which reads a gated
@@ -148,7 +155,7 @@ def mhc(streams: Four, net: Net) -> Four:
     source="https://github.com/huggingface/transformers",
     year=2026,
     streams=4,
-    readout=norm_of_sum,
+    readout=_mean,
 )
 def identity_hyper_connections(streams: Four, net: Net) -> Four:
     """Four copies of the stream that are never mixed (Hunyuan V4): each branch reads the norm of their mean
