@@ -104,7 +104,9 @@ def solve_forward(
         if not state.is_Symbol:
             solved[pair] = state
         elif step.free_symbols & others:
-            reasons[pair] = f"its step depends on {sorted(map(str, step.free_symbols & others))}"
+            reasons[pair] = (
+                f"its step depends on {' and '.join(sorted(map(str, step.free_symbols & others)))}"
+            )
         else:
             try:
                 solved[pair] = solve_linear(step, state, start, initial[pair])
