@@ -117,9 +117,8 @@ def _within(x: torch.Tensor) -> tuple[str, str] | None:
         if axis.shape[1] >= FEWEST:
             ratio, beyond = _alignment(axis)
             if beyond > BEYOND:
-                return f"aligned {name}", (
-                    f"{name} are correlated, their squared cosines {ratio:.3g} times those of draws, as at low rank"
-                )
+                words = f"{name} are correlated, with squared cosines {ratio:.3g} times those of draws"
+                return f"aligned {name}", words
     error = (96 / x.numel()) ** 0.5  # of a Gaussian's kurtosis, twice what it is of rows of several sizes
     if kurtosis > HEAVY and kurtosis > 3 + BEYOND * error:
         return "heavy tails", f"heavy tails, a fourth moment {kurtosis / 3:.2g} times a Gaussian's"
