@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import torch
 
@@ -91,38 +92,41 @@ def _matrices(s: Structure) -> Iterator[_Matrix]:
 
 def _within(x: torch.Tensor) -> tuple[str, str] | None:
     """The first thing that tells a matrix from independent draws of one law: its kind, and words."""
-    for axis, name in ((x, "rows"), (x.mT, "columns")):
-        zero = int((~axis.any(1)).sum())
+    sides = ((x, "rows"), (x.mT, "columns"))
+    for side, name in sides:
+        zero = int((~side.any(1)).sum())
         if zero:
-            return f"zero {name}", f"{zero} of {len(axis)} {name} are zero"
-    for axis, name in ((x, "rows"), (x.mT, "columns")):
-        repeated = _repeated(axis)
+            return f"zero {name}", f"{zero} of {len(side)} {name} are zero"
+    for side, name in sides:
+        repeated = _repeated(side)
         if repeated:
-            return f"repeated {name}", f"{repeated} of {len(axis)} {name} are multiples of others"
+            return f"repeated {name}", f"{repeated} of {len(side)} {name} are multiples of others"
     square = x.square()
     second = float(square.mean(dtype=torch.float64))
     mean = float(x.mean(dtype=torch.float64)) / second**0.5
     if abs(mean) > BEYOND / x.numel() ** 0.5:
         return "mean", f"entries have a mean, {mean:.2g} of their size"
     kurtosis = float((square / second).square().mean(dtype=torch.float64))
-    for axis, name in ((square, "rows"), (square.mT, "columns")):
-        sizes = axis.mean(1).double() / second
-        if axis.shape[1] >= FEWEST and _spread(sizes, axis.shape[1], kurtosis) > BEYOND:
-            low, high = float(sizes.min()) ** 0.5, float(sizes.max()) ** 0.5
-            return (
-                f"sizes of {name}",
-                f"{name} have several sizes, {low:.2g} to {high:.2g} times their mean's",
-            )
-    for axis, name in ((x, "rows"), (x.mT, "columns")):
-        if axis.shape[1] >= FEWEST:
-            ratio, beyond = _alignment(axis)
-            if beyond > BEYOND:
-                words = f"{name} are correlated, with squared cosines {ratio:.3g} times those of draws"
-                return f"aligned {name}", words
-    error = (96 / x.numel()) ** 0.5  # of a Gaussian's kurtosis, twice what it is of rows of several sizes
+    found = [test for side, name in sides if side.shape[1] >= FEWEST for test in _sides(side, name, kurtosis)]
+    beyond, *named = max(found, default=(0.0, "", ""))
+    if beyond > BEYOND:
+        return named[0], named[1]
+    error = 2 * (24 / x.numel()) ** 0.5  # twice that of a Gaussian's
     if kurtosis > HEAVY and kurtosis > 3 + BEYOND * error:
         return "heavy tails", f"heavy tails, a fourth moment {kurtosis / 3:.2g} times a Gaussian's"
     return None
+
+
+def _sides(rows: torch.Tensor, name: str, kurtosis: float) -> Iterator[tuple[float, str, str]]:
+    """What rows (or columns) show, by how many standard errors; kind, and words."""
+    square = rows.square()
+    sizes = square.mean(1).double() / float(square.mean(dtype=torch.float64))
+    low, high = float(sizes.min()) ** 0.5, float(sizes.max()) ** 0.5
+    words = f"{name} have several sizes, {low:.2g} to {high:.2g} times the whole matrix's"
+    yield _spread(sizes, rows.shape[1], kurtosis), "sizes", words
+    ratio, beyond = _alignment(rows)
+    words = f"{name} are correlated, with squared cosines {ratio:.3g} times those of draws"
+    yield beyond, "aligned", words
 
 
 def _repeated(rows: torch.Tensor) -> int:
@@ -145,7 +149,7 @@ def _spread(sizes: torch.Tensor, entries: int, kurtosis: float) -> float:
     """Standard errors by which mean squares of rows differ more than those of draws do."""
     count, share = len(sizes), max(kurtosis - 1, 0.1) / entries
     excess = float((sizes - 1).square().sum()) / share - count
-    return excess / (2 * count * (1 + 6 / entries)) ** 0.5
+    return excess / sqrt(2 * count * (1 + 6 / entries))
 
 
 def _alignment(rows: torch.Tensor) -> tuple[float, float]:
@@ -181,15 +185,17 @@ def _copies(matrices: Sequence[_Matrix], depth: int) -> Iterator[Oddity]:
         if all(roles[layer] <= set(those) for layer in layers):
             yield Oddity(EQUAL, layers, f"{where[0].upper()}{where[1:]} hold the same numbers")
         else:
-            yield Oddity(DRAWS, layers, f"{', '.join(those)} of {where} are copies of one another")
+            yield _copied(", ".join(those), set(layers), depth)
     for role, found in experts.items():
-        where = blocks_in_words(sorted(found), depth)
-        yield Oddity(DRAWS, tuple(sorted(found)), f"experts of {role} of {where} are copies of one another")
+        yield _copied(f"experts of {role}", found, depth)
     for several, found in mixed.items():
-        where = blocks_in_words(sorted(found), depth)
-        yield Oddity(
-            DRAWS, tuple(sorted(found)), f"{' and '.join(several)} of {where} are copies of one another"
-        )
+        yield _copied(" and ".join(several), found, depth)
+
+
+def _copied(what: str, found: set[int], depth: int) -> Oddity:
+    layers = tuple(sorted(found))
+    where = blocks_in_words(layers, depth)
+    return Oddity(DRAWS, layers, f"{what} of {where} are copies of one another")
 
 
 def _groups(matrices: Sequence[_Matrix]) -> Iterator[list[_Matrix]]:
@@ -200,7 +206,8 @@ def _groups(matrices: Sequence[_Matrix]) -> Iterator[list[_Matrix]]:
     for (short, long), those in shapes.items():
         generator = torch.Generator().manual_seed(0)
         rows, columns = (torch.randint(n, (ENTRIES,), generator=generator) for n in (short, long))
-        plain = [x if x.shape == (short, long) else x.mT for x in (m.numbers for m in those)]
+        centred = (m.numbers - m.numbers.mean() for m in those)  # a mean is another matter
+        plain = [x if x.shape == (short, long) else x.mT for x in centred]
         seen = torch.stack([x[rows, columns] for x in plain])
         products = _correlations(seen, seen)
         if short == long:
@@ -217,7 +224,6 @@ def _groups(matrices: Sequence[_Matrix]) -> Iterator[list[_Matrix]]:
 
 def _correlations(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Absolute correlations of the rows of one with those of another, about zero."""
-    first, second = (
-        x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-30) for x in (one, other)
-    )
-    return (first @ second.mT).abs()
+    lengths = [torch.linalg.vector_norm(x, dim=1).clamp_min(1e-30) for x in (one, other)]
+    products: torch.Tensor = one @ other.mT / torch.outer(*lengths)
+    return products.abs()

@@ -83,7 +83,11 @@ def _changes(arch: Architecture) -> Iterator[tuple[str, Change]]:
     own = ACTIVATIONS[arch.activation]
     for name in ACTIVATIONS:
         if name != own.name and ACTIVATIONS[name].gated == own.gated:
-            yield f"the activation is {name}, not {own.name}", lambda a, name=name: {"activation": name}
+            yield f"the activation is {name}, not {own.name}", _activation(name)
+
+
+def _activation(name: str) -> Change:
+    return lambda arch: {"activation": name}
 
 
 def _norms(arch: Architecture, block: int | None) -> Iterator[Suspect]:
