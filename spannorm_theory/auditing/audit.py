@@ -118,11 +118,13 @@ class Audit:
         if self.suspect is not None and self.suspect.block is None:
             return f"{self.suspect.sentence}; with that, theory and networks agree"
         if self.suspect is None:
-            drawn = all(one.what not in (EQUAL, DRAWS) for one in self.deviations)
-            reason = (
-                "no single change of the list restores agreement" if drawn else "as matrices are no draws"
-            )
-            return f"{where}; {reason}{', but what is not modelled may' if drawn and self.gaps else ''}"
+            whats = {one.what for one in self.deviations}
+            if EQUAL in whats:
+                return f"{where}; as blocks are copies"
+            if DRAWS in whats:
+                return f"{where}; as matrices are no draws"
+            more = ", but what is not modelled may" if self.gaps else ""
+            return f"{where}; no single change of the list restores agreement{more}"
         return f"{where}: {self.suspect.sentence}; with that, theory and networks agree"
 
     def __repr__(self) -> str:
@@ -232,7 +234,7 @@ def audit(
         ...
         >>> found = st.audit(build, networks=4, tokens=8, progress=False)
         >>> print(found.deviations[0])
-        All blocks hold the same numbers: not independent draws of one law
+        All blocks hold the same numbers: they were copied from one, and are not independent draws
         >>> found.verdict
         'departs'
     """

@@ -50,7 +50,9 @@ class Oddity:
     @property
     def deviation(self) -> Deviation:
         """As a thing that is not as expected."""
-        return Deviation(self.what, self.layers, f"{self.words}: not independent draws of one law")
+        why = "they were copied from one, and are not independent draws"
+        end = why if self.what == EQUAL else "not independent draws of one law"
+        return Deviation(self.what, self.layers, f"{self.words}: {end}")
 
 
 @dataclass(frozen=True)
@@ -180,12 +182,12 @@ def _copies(matrices: Sequence[_Matrix], depth: int) -> Iterator[Oddity]:
         else:
             those = alike.setdefault(tuple(sorted(layers)), [])
             those += [] if own[0] in those else [own[0]]
-    for layers, those in alike.items():
-        where = blocks_in_words(layers, depth)
-        if all(roles[layer] <= set(those) for layer in layers):
-            yield Oddity(EQUAL, layers, f"{where[0].upper()}{where[1:]} hold the same numbers")
+    for equal, those in alike.items():
+        where = blocks_in_words(equal, depth)
+        if all(roles[layer] <= set(those) for layer in equal):
+            yield Oddity(EQUAL, equal, f"{where[0].upper()}{where[1:]} hold the same numbers")
         else:
-            yield _copied(", ".join(those), set(layers), depth)
+            yield _copied(", ".join(those), set(equal), depth)
     for role, found in experts.items():
         yield _copied(f"experts of {role}", found, depth)
     for several, found in mixed.items():

@@ -34,18 +34,17 @@ def suspects(arch: Architecture, first: int, norms_known: bool = False) -> Itera
     ``first``, the first that departs. The placements that they need are registered.
 
     Args:
-        norms_known: whether the module's norms were read one by one, so that neither their constants nor
-            whether they are there is a question.
+        norms_known: whether the module's norms were read one by one, so that their constants are no question;
+            one that is called may still be left out.
     """
     for sentence, change in _changes(arch):
         try:
             yield Suspect(sentence, arch.with_(**change(arch)))
         except SpannormError:  # no such architecture
             continue
-    if not norms_known:
-        yield from _norms(arch, None)
-        if single_blocks(arch):
-            yield from _norms(arch, first)
+    yield from _norms(arch, None, norms_known)
+    if single_blocks(arch):
+        yield from _norms(arch, first, norms_known)
     for name in catalogue():
         if PLACEMENTS[name].streams > 1 or name == arch.name:
             continue
@@ -90,13 +89,14 @@ def _activation(name: str) -> Change:
     return lambda arch: {"activation": name}
 
 
-def _norms(arch: Architecture, block: int | None) -> Iterator[Suspect]:
-    """A suspect for each norm of a block, which is then missing or has other constants, in all of them or in
-    one; then for all norms at once."""
+def _norms(arch: Architecture, block: int | None, known: bool) -> Iterator[Suspect]:
+    """A suspect for each norm of a block, which is then missing or, where they are not ``known``, has other
+    constants, in all of them or in one; then for all norms at once."""
     trace = arch.block(0 if block is None else block)
     where = "of all blocks" if block is None else f"of block {block}"
     constants = [(f"has epsilon {e:g}", NormConstants(e, arch.norm_gain)) for e in EPSILONS]
     constants.append((f"has gain {GAIN:g}", NormConstants(arch.norm_epsilon, GAIN * arch.norm_gain)))
+    constants = [] if known else constants
     changes = [("is missing", None), *constants]
     for index, norm in enumerate(norms_in(trace)):
         for words, own in changes:
