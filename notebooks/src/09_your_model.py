@@ -172,7 +172,8 @@ wrong
 #
 # ## A norm that is not there
 #
-# A refactor replaces the norm in front of one block's feed-forward branch by an identity. No tensor shows it.
+# A refactor replaces the norm in front of one block's feed-forward branch by an identity. No matrix
+# shows it, but the block calls one norm less than the others.
 
 
 # %%
@@ -182,12 +183,12 @@ def without_a_norm(model):
 
 
 missing = audited(without_a_norm)
-assert missing.suspect.sentence == f"the norm in front of ffn of block {DEPTH // 2} is missing"
+assert str(missing.deviations[0]) == f"the norm in front of ffn of block {DEPTH // 2} is missing"
 missing
 
 # %% [markdown]
-# The block is found where theory and networks part, and the sentence is the single change, of a fixed list,
-# with which they agree again.
+# Without that norm, theory and networks agree again. Where norms are no modules, the block is found where the
+# two part, and the sentence is the single change, of a fixed list, with which they agree.
 #
 # ## Copies
 #

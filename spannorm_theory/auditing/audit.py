@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,18 @@ from ..spec.architecture import Architecture
 from ..spec.placements import PLACEMENTS
 from ..spec.scaling import WEIGHTS
 from ..verification.outcome import DISAGREES, UNDECIDED, Verification
-from .deviations import EQUAL, Deviation, as_found, deviations, not_shown
+from .deviation import Deviation
+from .deviations import as_found, deviations, not_shown
+from .draws import DRAWS, EQUAL
 from .expectation import expectation, stated
+from .facts import OTHER_NORMS
 from .identify import held, identified
 from .networks import built, require_buildable
+from .norm_deviations import NormsFound, norms_found
 from .page import page
 from .probe import Probe, probe
 from .probed import require_probed
-from .read import Reading, read
+from .read import NOT_DRAWN, Reading, read
 from .scheme import restated
 from .suspects import Suspect, suspects
 
@@ -47,6 +51,7 @@ class Audit:
         deviations: single things in which the module is not as expected, by its tensors and its input.
         arch: the expected architecture with these things as they were found.
         verification: the theory of ``arch`` against the networks.
+        gaps: what the module has and ``arch`` does not: with one, nothing is passed.
         suspect: where theory and networks disagree, the single change that restores agreement; None where
             they agree, or no change of the list does.
     """
@@ -58,12 +63,8 @@ class Audit:
     deviations: tuple[Deviation, ...]
     arch: Architecture
     verification: Verification = field(compare=False)
+    gaps: tuple[Gap, ...]
     suspect: Suspect | None
-
-    @property
-    def gaps(self) -> tuple[Gap, ...]:
-        """What the module has and no architecture says: with one, theory and networks decide nothing."""
-        return self.reading.gaps
 
     @property
     def verdict(self) -> str:
@@ -92,7 +93,7 @@ class Audit:
             f"  {self.reading.words()}",
         ]
         lines += [f"  {one}" for one in self.deviations]
-        lines.append(f"  networks against {self._theory}: {self.verification.outcome()}")
+        lines.append(f"  networks against {self._theory}: {self.verification.outcome()}{self._left_out}")
         if self.verification.verdict == DISAGREES:
             lines.append(f"  {self._departure()}")
         lines += [f"  not modelled: {gap}" for gap in self.gaps]
@@ -105,15 +106,25 @@ class Audit:
             return "the theory with these as they were found"
         return "what was read" if self.source == UNSTATED else "the expected architecture"
 
+    @property
+    def _left_out(self) -> str:
+        """The rows that gaps change, in words."""
+        matrices = list(dict.fromkeys(matrix for gap in self.gaps for matrix in gap.gradients))
+        return f"; weight gradients of {' and '.join(matrices)} are not judged" if matrices else ""
+
     def _departure(self) -> str:
         block = self.first_block
         where = "only the stream's gradient departs" if block is None else f"block {block} departs first"
         if self.suspect is not None and self.suspect.block is None:
             return f"{self.suspect.sentence}; with that, theory and networks agree"
         if self.suspect is None:
-            copied = any(one.what == EQUAL for one in self.deviations)
-            reason = "as blocks are copies" if copied else "no single change of the list restores agreement"
-            return f"{where}; {reason}"
+            whats = {one.what for one in self.deviations}
+            if EQUAL in whats:
+                return f"{where}; as blocks are copies"
+            if DRAWS in whats:
+                return f"{where}; as matrices are no draws"
+            more = ", but what is not modelled may" if self.gaps else ""
+            return f"{where}; no single change of the list restores agreement{more}"
         return f"{where}: {self.suspect.sentence}; with that, theory and networks agree"
 
     def __repr__(self) -> str:
@@ -255,14 +266,34 @@ def audit(
         reading = reading_with(placement=arch.placement, **unseen)
     assert reading.arch is not None
     moment = float(measured.table.query("quantity == 'variance' and layer == 0")["value"].iloc[0])
-    found = deviations(reading.table, reading.arch, arch, source, moment)
+    norms = norms_found(reading.called, arch)
+    found = [one.deviation for one in reading.oddities if one.what != EQUAL or arch.unique_blocks is None]
+    found += deviations(reading.table, reading.arch, arch, source, moment)
+    as_it_is, said = _as_found(arch, reading, found, norms)
+    found += norms.deviations
+    gaps = tuple(gap for gap in reading.gaps if gap.effect != NOT_DRAWN)  # these are deviations
+    gaps = tuple(gap for gap in gaps if not said or not gap.feature.startswith(OTHER_NORMS))
+    verification = held(as_it_is, predict_profiles(as_it_is, "auto", progress is not False), measured, gaps)
+    # matrices that are no draws, which no architecture says
+    open_question = verification.verdict == DISAGREES and all(o.what not in (EQUAL, DRAWS) for o in found)
+    known = norms.known and said
+    suspect = _explanation(as_it_is, verification, measured, gaps, known) if open_question else None
+    return Audit(reading, measured, arch, source, tuple(found), as_it_is, verification, gaps, suspect)
+
+
+def _as_found(
+    arch: Architecture, reading: Reading, found: Sequence[Deviation], norms: NormsFound
+) -> tuple[Architecture, bool]:
+    """The expected architecture with what deviates as it was found, and whether norms that are not alike are
+    in it."""
+    assert reading.arch is not None
+    changed = arch.with_(**as_found(reading.table, reading.arch, found))
     std = {one.what: reading.rules[one.what].std for one in found if one.what in WEIGHTS}
-    as_it_is = restated(arch.with_(**as_found(reading.table, reading.arch, found)), std)
-    verification = held(as_it_is, predict_profiles(as_it_is, "auto", progress is not False), measured)
-    # copies are no independent draws, which no architecture says
-    open_question = verification.verdict == DISAGREES and all(one.what != EQUAL for one in found)
-    suspect = _explanation(as_it_is, verification, measured) if open_question else None
-    return Audit(reading, measured, arch, source, tuple(found), as_it_is, verification, suspect)
+    changed = restated(changed, std)
+    try:
+        return norms.in_(changed), norms.known
+    except SpannormError:  # no placement has them
+        return changed, False
 
 
 def _best(reading: Reading, measured: Probe) -> Architecture:
@@ -298,14 +329,20 @@ def first_departure(verification: Verification) -> int | None:
     return None if worst.empty else int(worst.iloc[-1])
 
 
-def _explanation(arch: Architecture, verification: Verification, measured: Probe) -> Suspect | None:
+def _explanation(
+    arch: Architecture,
+    verification: Verification,
+    measured: Probe,
+    gaps: Sequence[Gap],
+    norms_known: bool,
+) -> Suspect | None:
     """The single change that restores agreement best, whose placement stays registered; None where none
     does."""
     best, least = None, float("inf")
     with PLACEMENTS.temporarily():
-        for suspect in suspects(arch, first_departure(verification) or 0):
+        for suspect in suspects(arch, first_departure(verification) or 0, norms_known):
             try:
-                found = held(suspect.arch, predict_profiles(suspect.arch, "auto", False), measured)
+                found = held(suspect.arch, predict_profiles(suspect.arch, "auto", False), measured, gaps)
             except SpannormError:  # the theory declines it
                 continue
             misfit = float(found.worst()["gate"].pow(2).mean())

@@ -4,7 +4,7 @@ expected."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -13,18 +13,16 @@ from numpy.typing import NDArray
 
 from ..spec.architecture import Architecture
 from ..spec.fields import Fields
+from .deviation import BEYOND, COUNTS, Deviation, blocks_in_words, differs, number
 from .scheme import stds_of
 
 Array = NDArray[np.float64]
 
-#: relative difference of a standard deviation that counts, and standard errors that it must be beyond
-COUNTS, BEYOND = 0.03, 4.5
-
-#: the name of the deviation of blocks that hold the same numbers
-EQUAL = "equal blocks"
-
 #: fields whose default is no likelier than other values
 NO_LIKELIER = ("activation", "heads")
+
+#: fields that norms show one by one
+OF_NORMS = ("norm_epsilon", "norm_gain")
 
 #: the matrix whose gain is a field of its own
 ROUTER = "ffn.router"
@@ -34,24 +32,6 @@ NOT_SHOWN = (
     "placement", "scaling", "init", "logit_variance", "inputs", "input_variance", "input_cosine",
     "position_variance", "loss", "vocabulary", "dropout", "attention_dropout", "gates", "router_gain",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """One thing that is not as expected.
-
-    Attributes:
-        what: a role of matrices, as "ffn.down", a field of the architecture, "input", or ``EQUAL``.
-        layers: the blocks that have it; empty for the whole stack.
-        sentence: in words, with the numbers.
-    """
-
-    what: str
-    layers: tuple[int, ...]
-    sentence: str
-
-    def __str__(self) -> str:
-        return self.sentence
 
 
 def deviations(
@@ -66,24 +46,12 @@ def deviations(
         rule: how that one's initialisation is called in words.
         input_moment: the second moment of its stream in front of the first block.
     """
-    inside = table[table["layer"].notna() & (table["std"] > 0)]
-    found = [*_copies(inside), *_input(input_moment, expected)]
-    found += _fields(shown, expected)
-    matrices = [_matrix(role, part, stds, rule) for role, part, stds in _roles(inside, expected)]
-    return [*found, *sorted(filter(None, matrices), key=lambda one: one.layers[0])]
-
-
-def _copies(table: pd.DataFrame) -> Iterator[Deviation]:
-    """Blocks with the same numbers in all their matrices: independent draws have different second moments to
-    all digits."""
-    columns = table.groupby("layer")["std"].agg(tuple)
-    groups = columns.groupby(columns).groups.values()
-    for layers in (tuple(int(layer) for layer in group) for group in groups if len(group) > 1):
-        sentence = (
-            f"{_blocks(layers, len(columns))} hold the same numbers: they were copied from one, and are not "
-            "independent draws"
-        )
-        yield Deviation(EQUAL, layers, sentence[0].upper() + sentence[1:])
+    inside = table[table["layer"].notna()]
+    found = [*_input(input_moment, expected), *_fields(shown, expected)]
+    matrices = [
+        one for role, part, stds in _roles(inside, expected) for one in _matrices(role, part, stds, rule)
+    ]
+    return [*found, *sorted(matrices, key=lambda one: one.layers[0])]
 
 
 def _input(moment: float, expected: Architecture) -> Iterator[Deviation]:
@@ -101,18 +69,18 @@ def _input(moment: float, expected: Architecture) -> Iterator[Deviation]:
 def _fields(shown: Architecture, expected: Architecture) -> Iterator[Deviation]:
     for name in (field.name for field in fields(Fields)):
         own, wanted = getattr(shown, name), getattr(expected, name)
-        if name not in NOT_SHOWN and not _same(own, wanted):
+        if name not in (*NOT_SHOWN, *OF_NORMS) and not _same(own, wanted):
             yield Deviation(name, (), f"{name} is {_shown(own)} where {_shown(wanted)} is expected")
 
 
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, float) and isinstance(other, float):
-        return abs(one - other) <= COUNTS * max(abs(one), abs(other))
+        return not differs(one, other)
     return bool(one == other)
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else repr(value)
+    return number(value) if isinstance(value, float) else repr(value)
 
 
 def _roles(table: pd.DataFrame, expected: Architecture) -> Iterator[tuple[str, pd.DataFrame, Array]]:
@@ -123,34 +91,38 @@ def _roles(table: pd.DataFrame, expected: Architecture) -> Iterator[tuple[str, p
             yield str(role), part, stds[str(role)][part["layer"].to_numpy(dtype=int)]
 
 
-def _matrix(role: str, part: pd.DataFrame, expected: Array, rule: str) -> Deviation | None:
-    with np.errstate(divide="ignore"):
-        ratio = pd.Series(part["std"].to_numpy() / expected, part["layer"].to_numpy(dtype=int))
+def _matrices(role: str, part: pd.DataFrame, expected: Array, rule: str) -> Iterator[Deviation]:
+    """The matrices of a role that are zero and should not be or the other way round, and those of another
+    size."""
+    layers, own = part["layer"].to_numpy(dtype=int), part["std"].to_numpy(dtype=float)
+    count = part["layer"].nunique()
+    for said, odd in (("zero", (own == 0) & (expected > 0)), ("not zero", (own > 0) & (expected == 0))):
+        if odd.any():
+            found = tuple(sorted(set(layers[odd].tolist())))
+            wanted = "zero" if said == "not zero" else f"{float(expected[odd].mean()):.3g}"
+            where = blocks_in_words(found, count)
+            yield Deviation(role, found, f"{role} of {where}: {said}, where the std of {rule} is {wanted}")
+    both = (own > 0) & (expected > 0)
+    if both.any():
+        yield from _sizes(role, part[both], expected[both], rule, count)
+
+
+def _sizes(role: str, part: pd.DataFrame, expected: Array, rule: str, count: int) -> Iterator[Deviation]:
+    ratio = pd.Series(part["std"].to_numpy() / expected, part["layer"].to_numpy(dtype=int))
     error = part["se"].to_numpy() / part["gain"].to_numpy() / 2
     off = np.abs(np.log(ratio.to_numpy())) > np.maximum(COUNTS, BEYOND * error)
     if not off.any():
-        return None
+        return
     layers, by_layer = tuple(sorted(set(ratio.index[off]))), ratio[off].groupby(level=0).mean()
     low, high = by_layer.min(), by_layer.max()
     alike = np.log(high / low) < max(COUNTS, 2 * BEYOND * float(error.max()))
     how = _times(float(by_layer.mean())) if alike else f"{low:.2g} to {high:.2g} times"
-    count = part["layer"].nunique()
-    return Deviation(role, layers, f"{role} of {_blocks(layers, count)}: {how} the std of {rule}")
+    where = blocks_in_words(layers, count)
+    yield Deviation(role, layers, f"{role} of {where}: {how} the std of {rule}")
 
 
 def _times(ratio: float) -> str:
     return f"{ratio:.3g} times" if 0.1 <= ratio < 100 else f"{ratio:.2g} times"
-
-
-def _blocks(layers: Sequence[int], count: int) -> str:
-    """Blocks in words: all, one, a run, or a list."""
-    if len(layers) == count:
-        return "all blocks"
-    if len(layers) == 1:
-        return f"block {layers[0]}"
-    if list(layers) == list(range(layers[0], layers[-1] + 1)):
-        return f"blocks {layers[0]} to {layers[-1]}"
-    return f"blocks {', '.join(map(str, layers))}"
 
 
 def not_shown(expected: Architecture, shown: frozenset[str]) -> dict[str, Any]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 
 from ..models.settle import Fact
 from .behaviour import activation_of
-from .norms import NormFacts
+from .norms import NOTICEABLE
 from .repeats import equal_pieces, frozen, shared
 from .structure import Structure
 
-#: what part of the second moment in front of a norm an epsilon must be to matter
-NOTICEABLE = 1e-4
-
+#: how the features of norms that are not alike begin
+OTHER_NORMS = "norms of different"
 
 #: the feature of a module whose parts do not show its heads
 UNKNOWN_HEADS = "the number of heads"
@@ -164,16 +164,18 @@ def _norm_facts(s: Structure) -> Iterator[Fact]:
     inside = [norm for of in ("query", "key", "value") for norm in s.norms_within(of)]
     norms = [*s.stream_norms, *inside]
     shares = {n.name: n.epsilon / s.moments[n.name] for n in norms if s.moments.get(n.name)}
-    worst = max(norms, key=lambda n: shares.get(n.name, 0.0), default=None)
-    if worst is not None and shares.get(worst.name, 0.0) > NOTICEABLE:
-        epsilon = float(f"{worst.epsilon:.2g}")
-        effect = f"it is {_share(shares[worst.name])} the second moment in front of {worst.name}"
+    counts = Counter(float(f"{n.epsilon:.2g}") for n in norms)
+    epsilon = max(counts, key=lambda e: (counts[e], e), default=0.0)  # that of most norms
+    own = {name: share for name, share in shares.items() if not s.called_norms.tells(name, epsilon)}
+    worst = max(own, key=lambda name: own[name], default=None)
+    if worst is not None and own[worst] > NOTICEABLE:
+        effect = f"it is {_share(own[worst])} the second moment in front of {worst}"
         yield Fact(f"epsilon {epsilon:g} in norms", effect, {"norm_epsilon": epsilon})
-        others = [n for n in norms if _differs(n, worst.epsilon, s.moments.get(n.name))]
-        if others:
-            odd = [f"{n.name} ({n.epsilon:.2g})" for n in others]
-            effect = f"theory has {epsilon:.2g} in all, that of {worst.name}"
-            yield Fact(f"norms of different epsilons: {_listed(odd)}", effect)
+    others = [n for n in norms if n.name in shares and n.name not in own]
+    if others:
+        odd = [f"{n.name} ({n.epsilon:.2g})" for n in others]
+        effect = f"theory has {epsilon:.2g} in all"
+        yield Fact(f"{OTHER_NORMS} epsilons: {_listed(odd)}", effect)
     norms = s.stream_norms
     gains = [norm.gain for norm in norms]
     if gains and max(abs(g - 1) for g in gains) > 1e-3:
@@ -183,7 +185,7 @@ def _norm_facts(s: Structure) -> Iterator[Fact]:
             yield Fact(f"norms of gain {gain:g}", effect, {"norm_gain": gain})
         else:
             odd = [f"{n.name} ({n.gain:.3g})" for n in norms if abs(n.gain - 1) > 1e-3]
-            yield Fact(f"norms of different gains: {_listed(odd)}", "their branches are scaled by them")
+            yield Fact(f"{OTHER_NORMS} gains: {_listed(odd)}", "their branches are scaled by them")
     if any(norm.bias > 1e-6 for norm in s.norms):
         yield Fact("biases of norms", "they add one vector to every token")
     if s.strange_norms:
@@ -191,14 +193,6 @@ def _norm_facts(s: Structure) -> Iterator[Fact]:
             f"{_listed(s.strange_norms)}: called norms, and none of one tensor",
             "left out of what is read",
         )
-
-
-def _differs(norm: NormFacts, epsilon: float, moment: float | None) -> bool:
-    """Whether another epsilon would change what a norm puts out, by more than errors of either."""
-    if not moment:
-        return False
-    apart = abs(norm.epsilon - epsilon)
-    return apart / moment > NOTICEABLE and apart > 0.05 * max(norm.epsilon, epsilon)
 
 
 def _share(share: float) -> str:

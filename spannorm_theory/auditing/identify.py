@@ -14,6 +14,7 @@ from torch import nn
 from ..base import arguments
 from ..base.errors import InputError, SpannormError
 from ..base.quantities import QUANTITIES, SPECTRAL, Key
+from ..models.model import Gap
 from ..montecarlo.ensemble import Ensemble
 from ..prediction.predict import predict_profiles
 from ..prediction.prediction import Prediction
@@ -23,6 +24,7 @@ from ..spec.placements import PLACEMENTS
 from ..verification.outcome import DISAGREES, Verification
 from ..verification.verification import compare
 from .networks import built, require_buildable
+from .placed_norms import catalogue
 from .probe import Probe, probe
 from .probed import require_probed
 from .read import Reading, read
@@ -196,11 +198,13 @@ def identified(reading: Reading, measured: Probe) -> Identification:
     candidates: list[Candidate] = []
     left_out: list[tuple[str, str]] = []
     own = () if reading.arch is None else (reading.arch.placement,)  # which may have options
-    for name in dict.fromkeys((*PLACEMENTS, *own)):
+    for name in dict.fromkeys((*catalogue(), *own)):
         try:
             arch = reading.architecture(name)
             prediction = predict_profiles(arch, "auto", False)
-            candidates.append(Candidate(name, arch, prediction, held(arch, prediction, measured)))
+            candidates.append(
+                Candidate(name, arch, prediction, held(arch, prediction, measured, reading.gaps))
+            )
         except SpannormError as error:
             left_out.append((name, str(error)))
     one_of_each = _without_ties(candidates)
@@ -209,9 +213,12 @@ def identified(reading: Reading, measured: Probe) -> Identification:
     )
 
 
-def held(arch: Architecture, prediction: Prediction, measured: Probe) -> Verification:
-    """A prediction judged by the networks of a module, on the quantities that both have; metrics of spectra,
-    whose theory is the first to leave its errors at small widths, are no evidence for or against a module.
+def held(
+    arch: Architecture, prediction: Prediction, measured: Probe, gaps: Sequence[Gap] = ()
+) -> Verification:
+    """A prediction judged by the networks of a module, on the quantities that both have, but for the weight
+    gradients that gaps are known to change; metrics of spectra, whose theory is the first to leave its errors
+    at small widths, are no evidence for or against a module.
 
     Raises:
         InputError: they have another number of streams.
@@ -221,11 +228,13 @@ def held(arch: Architecture, prediction: Prediction, measured: Probe) -> Verific
         raise InputError(
             f"{arch.name} has {arch.definition.streams} streams, and the module shows {len(streams)}"
         )
+    left_out = {(matrix, "weight_grad_norm") for gap in gaps for matrix in gap.gradients}
     both = {
         key: sample
         for key, sample in measured.samples.items()
         if key in prediction.profiles and key[1] not in SPECTRAL and not np.isnan(sample).any()
     }
+    both = {key: sample for key, sample in both.items() if key not in left_out}
     ensemble = Ensemble(
         arch, measured.networks, 0, "", "module", f"networks of {measured.name}", "as built", both
     )

@@ -5,15 +5,18 @@ A norm that keeps its weight minus one, or multiplies by a constant, shows the g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-#: rows and second moments that a norm is tried on; the least moment finds its epsilon
+#: rows and second moments that a norm is tried on: the largest has its gain, and the others find its epsilon
 ROWS = 64
-MOMENTS = tuple(10.0**power for power in range(0, -13, -1))
+MOMENTS = tuple(10.0**power for power in range(4, -13, -1))
+
+#: what part of the second moment in front of a norm an epsilon must be to matter
+NOTICEABLE = 1e-4
 
 #: the mean of a coordinate that tells a norm that takes it away from one that does not
 MEAN = 0.5
@@ -44,6 +47,34 @@ class NormFacts:
     epsilon: float
     bias: float
     of: str
+
+
+@dataclass(frozen=True)
+class CalledNorms:
+    """The norms of a stream, where a running module calls them.
+
+    Attributes:
+        paths: of the blocks.
+        blocks: names of the norms within each block, in the order of their calls.
+        last: paths of those behind the last block.
+        facts: of every norm, by its path; those inside attention as well.
+        moments: the least second moment in front of each that is called.
+    """
+
+    paths: tuple[str, ...]
+    blocks: tuple[tuple[str, ...], ...]
+    last: tuple[str, ...]
+    facts: Mapping[str, NormFacts]
+    moments: Mapping[str, float]
+
+    def tells(self, path: str, epsilon: float) -> bool:
+        """Whether a norm's own epsilon and another one are different in what it puts out, by more than errors
+        of either."""
+        own, moment = self.facts[path].epsilon, self.moments.get(path)
+        if not moment:
+            return False
+        apart = abs(own - epsilon)
+        return apart / moment > NOTICEABLE and apart > 0.05 * max(own, epsilon)
 
 
 def norms_of(model: nn.Module, width: int) -> tuple[list[NormFacts], list[str]]:

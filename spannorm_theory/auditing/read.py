@@ -19,10 +19,11 @@ from ..models.settle import Fact, settle
 from ..spec.architecture import Architecture
 from ..spec.fields import Fields, require_fields
 from .blocks import find_blocks
+from .draws import EQUAL, Oddity, oddities
 from .facts import UNKNOWN_HEADS, shape_facts, tensor_facts
 from .matrices import outer_matrices, table_of
 from .networks import plain, require_numbers
-from .norms import NormFacts
+from .norms import CalledNorms, NormFacts
 from .observed import observed
 from .rules import Rule, in_words, rules_of
 from .scheme import Scheme, scheme_of
@@ -40,6 +41,8 @@ class Reading:
         notes: what is not in ``arch`` and changes nothing that is predicted: an embedding that is the head.
         table: a row for each matrix (:func:`.matrices.table_of`).
         norms: a row for each norm: name, size, kind, gain, epsilon, bias, and what it is a norm of.
+        called: the norms of the stream by the blocks that call them.
+        oddities: matrices that are not independent draws of one law.
         rules: of each role's standard deviations, by role.
         blocks: the path of the list of blocks.
         core: fields that every architecture has, as the module has them.
@@ -54,6 +57,8 @@ class Reading:
     notes: tuple[str, ...]
     table: pd.DataFrame = field(compare=False)
     norms: pd.DataFrame = field(compare=False)
+    called: CalledNorms = field(compare=False)
+    oddities: tuple[Oddity, ...]
     rules: Mapping[str, Rule] = field(compare=False)
     blocks: str
     core: Mapping[str, Any] = field(compare=False)
@@ -190,7 +195,9 @@ def read(
     scheme = scheme_of(arch, rules, roles)
     if {"init", "scaling"} & set(fields):
         scheme = Scheme(arch.scaling, arch.init)
+    odd = oddities(seen)
     gaps += more if named else (_UNNAMED, *_unsayable(facts))
+    gaps += tuple(Gap(one.words, NOT_DRAWN) for one in odd if one.what != EQUAL)
     return Reading(
         type(model).__name__,
         scheme.of(arch) if named else None,
@@ -198,6 +205,8 @@ def read(
         notes,
         table_of([*seen.measured, *outer_matrices(model, listed)]),
         pd.DataFrame(seen.norms, columns=list(NormFacts.__dataclass_fields__)),
+        seen.called_norms,
+        odd,
         rules,
         listed.path,
         core,
@@ -206,6 +215,9 @@ def read(
         scheme,
     )
 
+
+#: what the theory does not have where matrices are not independent draws
+NOT_DRAWN = "theory has independent draws of one law"
 
 _UNNAMED = Gap("the placement of the norms", "the module does not say it: state placement")
 

@@ -23,7 +23,7 @@ from .behaviour import (
 from .blocks import Blocks
 from .inputs import feed_of
 from .matrices import Measured, block_matrices
-from .norms import NormFacts, norms_of
+from .norms import CalledNorms, NormFacts, norms_of
 from .passes import in_mode
 from .roles import BlockMatrices, matrices_of
 from .sizes import AttentionSizes, attention_sizes
@@ -41,7 +41,8 @@ class Structure:
         matrices: of each call.
         measured: the matrices of all blocks.
         causal: None where that could not be tried.
-        moments: second moment in front of each norm, by its path.
+        norm_calls: paths of norms in the order of their calls.
+        moments: second moment in front of each norm, by its path; the least of its calls.
     """
 
     model: nn.Module
@@ -57,6 +58,7 @@ class Structure:
     strange_norms: tuple[str, ...]
     causal: bool | None
     start: Entrance
+    norm_calls: tuple[str, ...] = ()
     moments: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -103,6 +105,20 @@ class Structure:
         """Norms over the width."""
         return [norm for norm in self.norms if norm.of == "stream" and norm.size == self.width]
 
+    @property
+    def called_norms(self) -> CalledNorms:
+        """The norms over the width, by the blocks that call them."""
+        facts = {norm.name: norm for norm in self.norms}
+        calls = [name for name in self.norm_calls if any(facts[name] is norm for norm in self.stream_norms)]
+        blocks, inside = [], -1
+        for path in self.called:
+            places = [i for i, name in enumerate(calls) if name.startswith(f"{path}.")]
+            inside = max([inside, *places])
+            own = places[: len(places) // self.called.count(path)]
+            blocks.append(tuple(calls[i].removeprefix(f"{path}.") for i in own))
+        last = tuple(calls[inside + 1 :]) if inside >= 0 else ()
+        return CalledNorms(self.called, tuple(blocks), last, facts, self.moments)
+
 
 def looked_at(model: nn.Module, blocks: Blocks, inputs: Any, tokens: int, seed: int) -> Structure:
     """Run a module twice without gradients, and look at its parts.
@@ -117,9 +133,9 @@ def looked_at(model: nn.Module, blocks: Blocks, inputs: Any, tokens: int, seed: 
     ):
         feed = feed_of(inputs, model, seed, tokens)
         tape = Tape(blocks)
-        moments: dict[str, float] = {}
         norms, strange = norms_of(model, 1)
-        with tape.on(model), _moments(model, norms, moments):
+        passed: list[tuple[str, float]] = []
+        with tape.on(model), _moments(model, norms, passed):
             feed(model)
         streams = stream_count(tape, blocks)
         cut = cut_of(tape.calls, blocks.first, feed.shape)
@@ -132,6 +148,7 @@ def looked_at(model: nn.Module, blocks: Blocks, inputs: Any, tokens: int, seed: 
             changed = cut(again.calls[-1].after[0])[0].double()
             causal = is_causal(last, changed) if changed.shape == last.shape else None
         start = entrance(model, blocks, inputs, seed, tokens, cut)
+    moments = {name: min(m for other, m in passed if other == name) for name, _ in passed}
     width = last.shape[-1]
     sizes = attention_sizes(model, blocks.first, width)
     called = tuple(call.path for call in tape.calls)
@@ -153,6 +170,7 @@ def looked_at(model: nn.Module, blocks: Blocks, inputs: Any, tokens: int, seed: 
         tuple(strange),
         causal,
         start,
+        tuple(name for name, _ in passed),
         moments,
     )
 
@@ -208,16 +226,16 @@ def _attribute(s: Structure, words: Sequence[str]) -> int | None:
     return next((x for x in found if isinstance(x, int) and not isinstance(x, bool)), None)
 
 
-def _moments(model: nn.Module, norms: list[NormFacts], kept: dict[str, float]) -> ExitStack:
-    """Second moments in front of norms, kept while the module runs inside."""
+def _moments(model: nn.Module, norms: list[NormFacts], kept: list[tuple[str, float]]) -> ExitStack:
+    """Names of norms and second moments in front of them, kept in order while the module runs inside."""
     stack = ExitStack()
     for norm in norms:
         module = model.get_submodule(norm.name)
 
-        def hook(module: nn.Module, args: tuple[Any, ...], name: str = norm.name) -> None:
-            if args and isinstance(args[0], torch.Tensor):
-                moment = float(args[0].detach().double().square().mean())
-                kept[name] = min(moment, kept.get(name, moment))
+        def hook(module: nn.Module, args: Any, kwargs: Any, name: str = norm.name) -> None:
+            given = next((x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)), None)
+            if given is not None:
+                kept.append((name, float(given.detach().double().square().mean())))
 
-        stack.callback(module.register_forward_pre_hook(hook).remove)
+        stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
     return stack

@@ -236,6 +236,7 @@ _GATED: tuple[tuple[str, str, str, _Parts, float], ...] = (
     ("geglu", "GEGLU", _SHAZEER, _GELU, 0.0),
     ("geglu-tanh", "GEGLU by a tanh", _SHAZEER, _TANH, 0.0),
     ("swiglu", "SwiGLU", _SHAZEER, _SILU, 0.0),
+    ("bilinear", "bilinear", _SHAZEER, (_identity, _identity, linear_kernel()), 0.0),
     # gpt-oss clamps both factors at 7, which pre-activations behind a norm do not reach: left out
     ("swiglu-oss", "SwiGLU of gpt-oss, (up + 1) gate", _OSS, _QUICK, 1.0),
 )

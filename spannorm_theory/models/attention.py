@@ -137,6 +137,7 @@ def _latent(config: Config, row: Family, head: int, one_std: bool) -> Iterator[F
         "keys whose rotating part is one for all heads, and has no latent",
         f"squared gradients of attn.key are {whole / still:.3g} times the model's, and what those of "
         "attn.key_down have by keys; the rest is as it is",
+        gradients=("attn.key", "attn.key_down"),
     )
 
 

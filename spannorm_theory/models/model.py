@@ -20,6 +20,8 @@ class Gap:
     Attributes:
         feature: what the model has, in words.
         effect: what is known of leaving it out.
+        gradients: the matrices whose weight gradients are all that it changes; empty where it may change
+            anything.
 
     Example:
         >>> import spannorm_theory as st
@@ -29,6 +31,7 @@ class Gap:
 
     feature: str
     effect: str
+    gradients: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.feature}: {self.effect}"

@@ -22,12 +22,14 @@ class Fact:
         effect: what leaving it out does to the numbers; empty if nothing that can be measured.
         fields: how an architecture says it; empty if none can.
         instead: the next best, where an architecture refuses ``fields`` or has them not.
+        gradients: the matrices whose weight gradients are all that it changes; empty for anything else.
     """
 
     feature: str
     effect: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
     instead: Mapping[str, Any] = field(default_factory=dict)
+    gradients: tuple[str, ...] = ()
 
 
 def settle(
@@ -66,7 +68,7 @@ def settle(
                 break
         else:
             if fact.effect:
-                gaps.append(Gap(fact.feature, missing))
+                gaps.append(Gap(fact.feature, missing, fact.gradients))
             else:
                 notes.append(fact.feature)
     late = {name: value for name, value in given.items() if name not in values}

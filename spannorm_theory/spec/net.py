@@ -93,11 +93,11 @@ class Net:
     def _multipliers(self, sublayer: str) -> Multipliers:
         return self._rule.multipliers(sublayer)
 
-    def norm(self, x: Value) -> Norm:
+    def norm(self, x: Value, constants: NormConstants | None = None) -> Norm:
         """Norm(x): per token, x over the root of its mean square over coordinates, with the architecture's
-        gain and epsilon."""
+        gain and epsilon, or with ``constants`` of its own."""
         self.check(x)
-        epsilon, gain = map(exact, self._norms)
+        epsilon, gain = map(exact, self._norms if constants is None else constants)
         return self._keep(lambda i: Norm(self, i, x, epsilon, gain))
 
     def attention(

@@ -72,8 +72,49 @@ def epsilons(model: Any) -> None:
                 setattr(module, name, 1e-3)
 
 
+def blocks_of(model: Any) -> Any:
+    return model.h if hasattr(model, "h") else model.layers
+
+
+def first_norm(block: Any) -> Any:
+    return block.ln_1 if hasattr(block, "ln_1") else block.input_layernorm
+
+
+def gain_of_branch(model: Any) -> None:
+    for block in blocks_of(model):
+        first_norm(block).weight.fill_(2)
+
+
+def epsilon_of_one(model: Any) -> None:
+    norm = first_norm(blocks_of(model)[1])
+    setattr(norm, "eps" if hasattr(norm, "eps") else "variance_epsilon", 1e-2)
+
+
+def partial_copies(model: Any) -> None:
+    """Hidden matrices of the first block, in all of them."""
+    first, *others = (
+        [p for n, p in b.named_parameters() if "mlp" in n and p.ndim > 1] for b in blocks_of(model)
+    )
+    for own in others:
+        for parameter, copied in zip(own, first, strict=True):
+            parameter.copy_(copied)
+
+
+def half_zero(model: Any) -> None:
+    """Every other row of a matrix onto the stream, at the same size."""
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1 and ("mlp.down" in name or "mlp.c_proj" in name):
+            parameter[::2] = 0
+            parameter.mul_(2**0.5)
+
+
+def linear_gate(model: Any) -> None:
+    for block in model.layers:
+        block.mlp.act_fn = nn.Identity()
+
+
 def copies(model: Any) -> None:
-    blocks = model.h if hasattr(model, "h") else model.layers
+    blocks = blocks_of(model)
     for block in blocks[1:]:
         block.load_state_dict(blocks[0].state_dict())
 
@@ -96,7 +137,7 @@ OUT = ["attn.output", "ffn.down"]
 GPT_OUT = {"c_proj": 1 / DEEP}
 LLAMA_OUT = {"o_proj": DEEP, "down_proj": DEEP}
 
-#: eleven faults on two families each: family, fault, fields of what is expected, and what must be named
+#: sixteen faults on two families each: family, fault, fields of what is expected, and what must be named
 FAULTS: dict[str, list[tuple[str, Callable[[Any], object], dict[str, Any], list[str]]]] = {
     "depth factor on gate or up, not on down": [
         ("llama", scaled(o_proj=DEEP, gate_proj=DEEP), SCALED, ["ffn.gate", "ffn.down"]),
@@ -125,6 +166,20 @@ FAULTS: dict[str, list[tuple[str, Callable[[Any], object], dict[str, Any], list[
     "wrong fan-in on a fused matrix": [
         ("gpt2", scaled(c_attn=3**-0.5), {}, QKV),
         ("gpt_neox", scaled(query_key_value=3**-0.5), {}, QKV),
+    ],
+    "gain of one branch's norms": [
+        ("llama", gain_of_branch, {}, ["norm_gain"]),
+        ("gpt2", gain_of_branch, {}, ["norm_gain"]),
+    ],
+    "epsilon of one norm": [
+        ("llama", epsilon_of_one, {}, ["norm_epsilon"]),
+        ("gpt2", epsilon_of_one, {}, ["norm_epsilon"]),
+    ],
+    "copied matrices": [("llama", partial_copies, {}, ["draws"]), ("gpt2", partial_copies, {}, ["draws"])],
+    "zero rows": [("llama", half_zero, {}, ["draws"]), ("gpt2", half_zero, {}, ["draws"])],
+    "a matrix of zeros": [
+        ("llama", scaled(layers__2__self_attn__k_proj=0), {}, ["attn.key"]),
+        ("gpt2", scaled(h__2__mlp__c_fc=0), {}, ["ffn.up"]),
     ],
     "one block's matrix": [
         ("llama", scaled(layers__2__mlp__down_proj=0.5), {}, ["ffn.down"]),
@@ -157,5 +212,22 @@ def test_a_fault_that_tensors_show_is_named(
 )
 def test_a_norm_that_is_not_there_is_named(family: str, path: str, branch: str) -> None:
     found = audited(family, without(path))
+    said = f"the norm in front of {branch} of block {path.split('.')[1]} is missing"
+    assert [str(one) for one in found.deviations] == [said], found.summary()
+    assert found.verification.verdict != "disagrees"
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_a_gate_without_its_activation_is_named(family: str) -> None:
+    found = audited(family, linear_gate)
     assert found.suspect is not None, found.summary()
-    assert found.suspect.sentence == f"the norm in front of {branch} of block {path.split('.')[1]} is missing"
+    assert found.suspect.sentence == "the activation is bilinear, not swiglu"
+
+
+@pytest.mark.statistical
+def test_rows_that_a_gap_changes_are_not_judged() -> None:
+    found = audited("deepseek_v3")
+    assert (found.verdict, found.suspect, len(found.gaps)) == ("undecided", None, 1)
+    assert found.verification.verdict != "disagrees", found.summary()
+    assert "weight gradients of attn.key and attn.key_down are not judged" in found.summary()

@@ -93,7 +93,7 @@ def test_every_placement_passes_small(name: str) -> None:
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("activation", ["relu", "silu", "swiglu", "geglu", "reglu"])
+@pytest.mark.parametrize("activation", ["relu", "silu", "swiglu", "geglu", "reglu", "bilinear"])
 def test_every_activation_passes_small(activation: str) -> None:
     arch = Architecture("pre-norm", depth=4, width=128, heads=4, tokens=24, activation=activation)
     result = verify(arch, networks=32, progress=False)
