@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Sequence
 from typing import Any
 
 from .ends import require_encodable
 from .flags import Commands, field_flags, given_fields
 from .profiles import PLUS_MINUS
-
-#: the placement of a file, in front of its rule and fields
-OF_A_FILE = re.compile(r".+?\.py:\w+")
 
 
 def add(commands: Commands) -> None:
@@ -56,7 +51,7 @@ def _run(args: argparse.Namespace) -> int:
         require_encodable(PLUS_MINUS)
     options: dict[str, Any] = given_fields(args)
     found = compare(
-        _named(args.candidates),
+        args.candidates,
         like=args.like,
         sort_by=args.sort,
         networks=args.networks,
@@ -76,20 +71,3 @@ def _run(args: argparse.Namespace) -> int:
     else:
         print(found.summary())
     return 0
-
-
-def _named(texts: Sequence[str]) -> list[str]:
-    """Candidates whose placements are registered, those of FILE.py:NAME included, each once."""
-    from .loading import placement_of
-
-    known: dict[str, str] = {}
-    result = []
-    for text in texts:
-        file = OF_A_FILE.match(text)
-        if file is None and ".py" in text:
-            placement_of(text)  # says what was expected
-        if file is not None:
-            known[file[0]] = known.get(file[0]) or placement_of(file[0])
-            text = known[file[0]] + text[file.end() :]
-        result.append(text)
-    return result

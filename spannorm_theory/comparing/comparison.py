@@ -114,7 +114,7 @@ def compare(
         networks: random networks of each candidate, at least 3; None for none.
         seed: of these.
         theory: that of :func:`~spannorm_theory.predict`; where it has no answer, or "auto" none within
-            seconds, the row says why.
+            seconds, the row says why, and has the numbers of the layers that it reached.
         laws: derive large-depth laws, which takes seconds a placement.
         progress: False shows no bar; otherwise there is one after two seconds.
         fields: fields of :class:`~spannorm_theory.Architecture` that all take, but for those that a text says
@@ -140,7 +140,7 @@ def compare(
         log_X: the natural logarithm of a column X that may leave float64's range.
         X_mc, X_se: mean over networks and its standard error, with ``networks``.
         theory: its name.
-        problem: why there are no numbers.
+        problem: why there are no numbers, or not all.
 
     Raises:
         InputError: no candidate, one twice, or a name or field that no architecture can have.

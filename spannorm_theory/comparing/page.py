@@ -59,7 +59,8 @@ def _cell(row: Mapping[Any, Any], name: str) -> str:
     if f"log_{name}" in row:
         shown = "-" if isnan(row[f"log_{name}"]) else number(row[f"log_{name}"])
     elif isnan(value):
-        return "never" if name.startswith("cosine_above") and not row["problem"] else "-"
+        never = name.startswith("cosine_above") and not isnan(row["token_cosine"])  # which is at the top
+        return "never" if never else "-"
     else:
         shown = number(log(value)) if value > 0 else f"{value:.3g}"
     measured = row.get(f"{name}_mc")
