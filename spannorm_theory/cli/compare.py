@@ -34,20 +34,25 @@ def add(commands: Commands) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--theory", default="auto", help="auto, pair, positions or sampled")
     parser.add_argument("--no-laws", action="store_true", help="leave out laws, which take seconds each")
+    parser.add_argument("--latex", action="store_true", help="print a table for a paper (booktabs)")
+    parser.add_argument("--columns", metavar="LIST", help="of it, as candidate,loss (default: deciding ones)")
     parser.add_argument("--figure", metavar="FILE", help="write the figure as .pdf, .svg or .png")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     field_flags(parser)
 
 
 def _run(args: argparse.Namespace) -> int:
+    from ..base.errors import InputError
     from ..base.jsontext import to_json
     from ..comparing import compare
 
     if args.figure and not args.figure.endswith((".pdf", ".svg", ".png")):
-        from ..base.errors import InputError
-
         raise InputError(f"figures are saved as .pdf, .svg or .png, got {args.figure!r}")
-    if args.networks and not args.json:
+    if args.columns and not args.latex:
+        raise InputError("--columns are those of --latex; add it")
+    if args.json and args.latex:
+        raise InputError("compare prints --json or --latex, not both")
+    if args.networks and not args.json and not args.latex:
         require_encodable(PLUS_MINUS)
     options: dict[str, Any] = given_fields(args)
     found = compare(
@@ -68,6 +73,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         rows = found.table.assign(sentence=found.sentences)
         print(to_json(rows))
+    elif args.latex:
+        print(found.latex(None if args.columns is None else args.columns.split(",")), end="")
     else:
         print(found.summary())
     return 0

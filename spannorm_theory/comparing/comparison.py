@@ -11,11 +11,12 @@ import pandas as pd
 from ..base import arguments
 from ..base.interrupts import whole_results
 from ..prediction.predict import THEORIES
+from ..render.latex_table import as_latex
 from ..spec.architecture import Architecture
 from .candidates import Candidate, candidates
 from .laws import laws as laws_of
 from .measures import Measures, measures
-from .page import html, text
+from .page import deciding, html, text
 from .simulated import Samples, simulated
 from .sorting import columns, ordered, require_order
 from .words import sentence
@@ -78,6 +79,36 @@ class Comparison:
             text of several lines.
         """
         return text(self.table, self.sentences)
+
+    @property
+    def deciding(self) -> list[str]:
+        """Columns for a table in print: those of :data:`~.page.DECIDING` in which a candidate has a number;
+        logarithms of a column that leaves float64's range."""
+        return deciding(self.table)
+
+    def latex(self, columns: Sequence[str] | str | None = None) -> str:
+        r"""The table for a paper, with booktabs rules; :func:`~spannorm_theory.write_latex` writes it.
+
+        Args:
+            columns: which, in order; None takes the deciding ones.
+
+        Returns:
+            a ``tabular``.
+
+        Raises:
+            InputError: a column that the table does not have.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> fields = {"depth": 4, "width": 64, "heads": 2, "tokens": 8}
+            >>> found = st.compare("pre-norm", laws=False, progress=False, **fields)
+            >>> print(found.latex(["candidate", "token_cosine"]).splitlines()[2])
+            candidate & token cosine \\
+        """
+        names = self.deciding if columns is None else arguments.names("columns", columns)
+        for name in names:
+            arguments.choice("column", name, list(self.table.columns))
+        return as_latex(self.table[names])
 
     def __repr__(self) -> str:
         return self.summary()
