@@ -146,12 +146,14 @@ def groups(archs: Sequence[Architecture]) -> list[tuple[str, list[Architecture]]
     ]
 
 
-def compute(archs: Sequence[Architecture], networks: int, seed: int) -> Iterator[Cell]:
-    """Derive and verify each architecture in turn."""
+def compute(
+    archs: Sequence[Architecture], networks: int, seed: int, progress: bool = False
+) -> Iterator[Cell]:
+    """Derive and verify each architecture in turn; ``progress`` shows a bar of networks after two seconds."""
     for arch in archs:
         recursion = derive(arch.placement, arch.scaling)
         try:
-            found = verify(arch, networks=networks, seed=seed, progress=False)
+            found = verify(arch, networks=networks, seed=seed, progress=progress)
         except (AssumptionError, NonFiniteError) as error:
             yield Cell(arch, recursion, None, str(error), _theory_alone(arch))
         else:

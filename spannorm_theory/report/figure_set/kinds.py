@@ -44,9 +44,11 @@ class Drawing:
 
 
 class Results:
-    """Verifications by architecture, computed when first asked for and kept."""
+    """Verifications by architecture, computed when first asked for and kept; ``progress`` says whether what
+    takes longer than two seconds shows a bar."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: bool = False) -> None:
+        self.progress = progress
         self._cells: dict[tuple[Architecture, int, int], Cell] = {}
 
     def cells(self, recipe: Recipe) -> list[Cell]:
@@ -59,7 +61,7 @@ class Results:
         for arch in recipe.architectures:
             key = arch, recipe.networks, recipe.seed
             if key not in self._cells:
-                (self._cells[key],) = compute([arch], recipe.networks, recipe.seed)
+                (self._cells[key],) = compute([arch], recipe.networks, recipe.seed, self.progress)
             if not self._cells[key].table.empty:
                 found.append(self._cells[key])
         if not found:
@@ -132,7 +134,8 @@ def _laws(recipe: Recipe, results: Results) -> Drawing:
 
 
 def _positions(recipe: Recipe, results: Results) -> Drawing:
-    return Drawing(*positions_figure(recipe.architectures, recipe.networks, recipe.seed, **recipe.options))
+    drawn = recipe.architectures, recipe.networks, recipe.seed
+    return Drawing(*positions_figure(*drawn, results.progress, **recipe.options))
 
 
 def _branch_map(recipe: Recipe, results: Results) -> Drawing:
@@ -141,7 +144,7 @@ def _branch_map(recipe: Recipe, results: Results) -> Drawing:
         f"Theory of {placement_title(arch.placement)}, scaling {arch.scaling}, over depth and a factor on "
         f"every branch; width d = {arch.width}, n = {arch.tokens} tokens."
     )
-    return Drawing(_figure(branch_map(arch, **recipe.options)), words)
+    return Drawing(_figure(branch_map(arch, progress=results.progress, **recipe.options)), words)
 
 
 def _figure(axes: Any) -> Figure:

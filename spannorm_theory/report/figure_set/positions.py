@@ -23,7 +23,9 @@ QUANTITIES = {"variance": "variance", "grad_variance": "gradient"}
 POSITIONS = 8
 
 
-def positions_figure(archs: Sequence[Architecture], networks: int, seed: int) -> tuple[Figure, str]:
+def positions_figure(
+    archs: Sequence[Architecture], networks: int, seed: int, progress: bool = False
+) -> tuple[Figure, str]:
     """A row of panels for each architecture, in which each curve is a layer, and the caption.
 
     Raises:
@@ -34,7 +36,7 @@ def positions_figure(archs: Sequence[Architecture], networks: int, seed: int) ->
         at = sorted(set(np.geomspace(1, arch.tokens, POSITIONS).round().astype(int).tolist()))
         both = [
             predict(arch, theory="positions", by="position"),
-            simulate(arch, networks, seed, by="position", positions=at, progress=False).table,
+            simulate(arch, networks, seed, by="position", positions=at, progress=progress).table,
         ]
         tables += both
         for quantity, name in QUANTITIES.items():
