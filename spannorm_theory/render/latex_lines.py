@@ -34,7 +34,7 @@ def rows(left: str, right: str, room: float) -> list[str]:
     ]
     if not entries or width(right) <= room:
         return _broken(left, right, room)
-    found = _broken(left, MATRIX.sub(r"M", right), room)
+    found = _broken(left, MATRIX.sub("{M}", right), room)
     for i, row in enumerate(entries, 1):
         for j, cell in enumerate(row, 1):
             found += _broken(f"M_{{{i}{j}}} &=", cell, room)
@@ -73,8 +73,8 @@ def _opened_pieces(parts: list[Part], room: float) -> Iterator[str]:
     for before, formulas, after in parts:
         for formula in formulas:
             inner = list(_pieces(formula, room))
-            inner[0], inner[-1] = before + inner[0], inner[-1] + after
-            # the two ends may be one piece
+            inner[0] = before + inner[0]
+            inner[-1] += after  # which may be the first
             yield from inner
 
 

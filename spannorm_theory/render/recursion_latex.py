@@ -33,6 +33,9 @@ NAMED = {
     ),
 }
 
+#: width in ems up to which all names of a law stand in one line
+NAMES = 10.0
+
 #: meaning of the letters of a recursion in steps
 STEPS = (
     "$n_k$: second moment of what a norm reads; $u$, $b$: of what a branch reads and puts out; $G$, $T$: of "
@@ -62,9 +65,11 @@ def as_latex(recursion: Recurrence, found: Mapping[str, Growth | str]) -> str:
     if laws:
         deep: list[tuple[str, str]] = []
         for names, law in laws:
-            *others, last_name = (_quantity(name, "L") for name in names)
-            deep += [(f"{name} &=", "") for name in others]
-            deep.append((rf"{last_name} &\sim", law.latex()))
+            written = [_quantity(name, "L") for name in names]
+            if width(" = ".join(written)) <= NAMES:
+                written = [" = ".join(written)]
+            deep += [(f"{name} &=", "") for name in written[:-1]]
+            deep.append((rf"{written[-1]} &\sim", law.latex()))
         parts.append(_paragraph("At large depth", deep))
     every = [e for stage in kinds for e in (*stage.forward, *stage.backward)] + last
     formulas = [side for e in every for side in (e.lhs, e.rhs)] + [*closed.found.values()]

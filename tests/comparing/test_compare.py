@@ -17,6 +17,7 @@ from spannorm_theory.base.errors import AssumptionError, InputError, UnknownName
 from spannorm_theory.comparing.laws import text_of
 from spannorm_theory.comparing.sorting import columns
 from spannorm_theory.comparing.words import number
+from spannorm_theory.moments import position_tokens
 
 SIZE = {"depth": 24, "width": 64, "heads": 4, "tokens": 8}
 SMALL = {"depth": 3, "width": 128, "heads": 4, "tokens": 8, "loss": "cross-entropy", "vocabulary": 500}
@@ -155,6 +156,48 @@ def test_the_theory_is_that_of_predict() -> None:
     assert found.sentences[0].startswith("pre-norm@unit: not predicted: ")
     asked = st.compare("pre-norm", laws=False, theory="sampled", **{**fields, "tokens": 16})
     assert asked.table["theory"].tolist() == ["sampled"]
+
+
+def test_what_a_stopped_theory_has_reached_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers in front of the one that is refused are those of the whole theory."""
+    fields = {"depth": 30, "width": 256, "heads": 4, "tokens": 64, "mask": "causal"}
+    whole = st.predict(st.Architecture("post-norm", **fields), theory="positions")
+    cosine, variance = profile(whole, "token_cosine"), profile(whole, "variance")
+    monkeypatch.setattr(position_tokens, "BEYOND", -0.02)  # as if cosines of 0.98 were beyond one
+    found = st.compare("post-norm", laws=False, theory="positions", **fields)
+    (row,) = found.table.to_dict("records")
+    stopped = int(re.search(r"pass 1 at layer (\d+)", row["problem"])[1])  # type: ignore[index]
+    assert 0 < stopped < 30
+    first = int(np.argmax(cosine > 0.5))
+    assert row["cosine_above_0.5"] == (first if first <= stopped else pytest.approx(nan, nan_ok=True))
+    assert np.isnan([row["token_cosine"], row["variance"], row["squared_gradient"], row["loss"]]).all()
+    (said,) = found.sentences
+    assert f"variance {variance[stopped]:.3g} at block {stopped}; no gradient: cosines of positions" in said
+    axes = found.figure().axes
+    assert [len([x for x in ax.lines if x.get_label() != "_leader"]) for ax in axes] == [0, 1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_placement_without_attention_has_no_columns_of_it(registries: None) -> None:
+    @st.placement("only-ffn", title="Only ffn", source="this test")
+    def only_ffn(x, net):  # type: ignore[no-untyped-def]
+        return net.norm(net.add(x, net.ffn(x)))
+
+    found = st.compare("only-ffn", laws=False, **SIZE)
+    assert {name for name in found.table if name.startswith("weight_ratio")} == {
+        "weight_ratio ffn.up",
+        "weight_ratio ffn.down",
+    }
+    assert "; no attention; tokens" in found.sentences[0]
+    with pytest.raises(UnknownNameError, match="weight_ratio ffn"):
+        st.compare("only-ffn", laws=False, sort_by="weight_ratio attn.query", **SIZE)
+
+
+def test_near_names_of_an_order_are_said_once() -> None:
+    with pytest.raises(UnknownNameError) as error:
+        st.compare("pre-norm", sort_by="varianc", **SIZE)
+    assert str(error.value).count("did you mean variance or") == 1
+    assert "variance or variance" not in str(error.value)
 
 
 def test_a_small_embedding_is_said_with_its_numbers() -> None:
