@@ -112,7 +112,8 @@ def test_a_set_says_what_it_costs(tmp_path: Path, capsys: pytest.CaptureFixture[
     st.write_figures(tmp_path, "pre-norm", "unit", **sizes)
     said = capsys.readouterr().err.splitlines()[0]
     assert said == (
-        "spannorm: 1 figure(s) of 1 architectures simulate 3 networks of depth 2, width 32, 8 tokens, about 1 s"
+        "spannorm: 1 figure(s) of 1 architectures simulate 3 networks of depth 2, width 32, 8 tokens, "
+        "about 1 s"
     )
     with pytest.raises(InputError, match=r"beyond 1 s; take a smaller --width.*--longest"):
         st.write_figures(tmp_path / "no", "pre-norm", "unit", **{**sizes, "longest": 1e-9})

@@ -13,11 +13,11 @@ import pytest
 import spannorm_theory as st
 from spannorm_theory.atlases.records import Found
 from spannorm_theory.atlases.trend import Trend
-from spannorm_theory.base.errors import AssumptionError, InputError, UnknownNameError
+from spannorm_theory.base.errors import AssumptionError, InputError, PositionsError, UnknownNameError
 from spannorm_theory.comparing.laws import text_of
 from spannorm_theory.comparing.sorting import columns
 from spannorm_theory.comparing.words import number
-from spannorm_theory.moments import position_tokens
+from spannorm_theory.moments.position_tokens import PositionTokens
 
 SIZE = {"depth": 24, "width": 64, "heads": 4, "tokens": 8}
 SMALL = {"depth": 3, "width": 128, "heads": 4, "tokens": 8, "loss": "cross-entropy", "vocabulary": 500}
@@ -163,13 +163,19 @@ def test_what_a_stopped_theory_has_reached_is_kept(monkeypatch: pytest.MonkeyPat
     fields = {"depth": 30, "width": 256, "heads": 4, "tokens": 64, "mask": "causal"}
     whole = st.predict(st.Architecture("post-norm", **fields), theory="positions")
     cosine, variance = profile(whole, "token_cosine"), profile(whole, "variance")
-    monkeypatch.setattr(position_tokens, "BEYOND", -0.02)  # as if cosines of 0.98 were beyond one
+    attend, stopped = PositionTokens.attend, 20
+
+    def refusing(self, attention, gram, gains, layer):  # type: ignore[no-untyped-def]
+        if layer == stopped:
+            raise PositionsError(f"cosines of positions pass 1 at layer {layer}")
+        return attend(self, attention, gram, gains, layer)
+
+    monkeypatch.setattr(PositionTokens, "attend", refusing)
     found = st.compare("post-norm", laws=False, theory="positions", **fields)
     (row,) = found.table.to_dict("records")
-    stopped = int(re.search(r"pass 1 at layer (\d+)", row["problem"])[1])  # type: ignore[index]
-    assert 0 < stopped < 30
     first = int(np.argmax(cosine > 0.5))
-    assert row["cosine_above_0.5"] == (first if first <= stopped else pytest.approx(nan, nan_ok=True))
+    assert 0 < first <= stopped
+    assert row["cosine_above_0.5"] == first
     assert np.isnan([row["token_cosine"], row["variance"], row["squared_gradient"], row["loss"]]).all()
     (said,) = found.sentences
     assert f"variance {variance[stopped]:.3g} at block {stopped}; no gradient: cosines of positions" in said
@@ -188,7 +194,7 @@ def test_a_placement_without_attention_has_no_columns_of_it(registries: None) ->
         "weight_ratio ffn.up",
         "weight_ratio ffn.down",
     }
-    assert "; no attention; tokens" in found.sentences[0]
+    assert "; no attention; token" in found.sentences[0]
     with pytest.raises(UnknownNameError, match="weight_ratio ffn"):
         st.compare("only-ffn", laws=False, sort_by="weight_ratio attn.query", **SIZE)
 

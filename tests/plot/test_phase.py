@@ -105,7 +105,9 @@ def test_a_map_of_a_matrix_and_one_under_a_mask() -> None:
     arch = Architecture("pre-norm", width=64, heads=2, tokens=16, mask="causal", depth=4)
     plane = branch_plane(arch, [4], [1.0], "weight_grad_norm", "ffn.up")
     rows = predict(arch, theory="positions").query("quantity == 'weight_grad_norm' and stream == 'ffn.up'")
-    assert plane["theory"][0] == pytest.approx(float(rows["log_value"].iloc[0]), rel=1e-12)  # of the first block
+    assert plane["theory"][0] == pytest.approx(
+        float(rows["log_value"].iloc[0]), rel=1e-12
+    )  # of the first block
     with pytest.raises(InputError, match=r"say which by stream=, one of attn.query, attn.key"):
         branch_plane(arch, [4], [1.0], "weight_grad_norm")
     with pytest.raises(InputError, match=r"did you mean ffn.up"):

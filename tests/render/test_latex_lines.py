@@ -44,7 +44,12 @@ def test_a_long_formula_is_broken_into_lines_that_hold_all_of_it(formula: str) -
 
 def test_a_short_formula_stays_as_it_is() -> None:
     assert rows("q' &=", r"q + \sigma_{a}^{2}", LINE) == [r"q' &= q + \sigma_{a}^{2}"]
-    assert words(r"a + \left(b + c\right) \frac{d e}{f}") == ["a", "+", r"\left(b + c\right)", r"\frac{d e}{f}"]
+    assert words(r"a + \left(b + c\right) \frac{d e}{f}") == [
+        "a",
+        "+",
+        r"\left(b + c\right)",
+        r"\frac{d e}{f}",
+    ]
 
 
 def test_entries_of_a_wide_matrix_are_equations() -> None:
