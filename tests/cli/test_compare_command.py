@@ -138,7 +138,6 @@ FILES = {
     "verify": (["verify", "{}", "--networks", "3"], "my-norm unit"),
     "expected": (["expected", "{}"], "my-norm unit"),
     "step": (["step", "{}"], "my-norm unit depth=3"),
-    "atlas": (["atlas", "--placements", "{}", "--scalings", "unit", "--networks", "0"], "my-norm"),
     "compare": (["compare", "{}@gpt2", "--no-laws"], "my-norm@gpt2"),
 }
 
