@@ -44,7 +44,16 @@ class AssumptionError(SpannormError):
 
 
 class PositionsError(AssumptionError):
-    """A mask, or logits, that positions as a coordinate cannot carry."""
+    """A mask, logits or a depth that positions as a coordinate cannot carry.
+
+    Attributes:
+        reached: profiles by stream and quantity of the forward pass up to the layer where it stopped; empty
+            where it did not start.
+    """
+
+    def __init__(self, message: str, reached: Mapping[tuple[str, str], Any] | None = None) -> None:
+        super().__init__(message)
+        self.reached = dict(reached or {})
 
 
 class NoClosedForm(SpannormError):

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Sequence
 from typing import Any
 
 from .ends import require_encodable
 from .flags import Commands, field_flags, given_fields
 from .profiles import PLUS_MINUS
-
-#: the placement of a file, in front of its rule and fields
-OF_A_FILE = re.compile(r".+?\.py:\w+")
 
 
 def add(commands: Commands) -> None:
@@ -39,24 +34,29 @@ def add(commands: Commands) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--theory", default="auto", help="auto, pair, positions or sampled")
     parser.add_argument("--no-laws", action="store_true", help="leave out laws, which take seconds each")
+    parser.add_argument("--latex", action="store_true", help="print a table for a paper (booktabs)")
+    parser.add_argument("--columns", metavar="LIST", help="of it, as candidate,loss (default: deciding ones)")
     parser.add_argument("--figure", metavar="FILE", help="write the figure as .pdf, .svg or .png")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     field_flags(parser)
 
 
 def _run(args: argparse.Namespace) -> int:
+    from ..base.errors import InputError
     from ..base.jsontext import to_json
     from ..comparing import compare
 
     if args.figure and not args.figure.endswith((".pdf", ".svg", ".png")):
-        from ..base.errors import InputError
-
         raise InputError(f"figures are saved as .pdf, .svg or .png, got {args.figure!r}")
-    if args.networks and not args.json:
+    if args.columns and not args.latex:
+        raise InputError("--columns are those of --latex; add it")
+    if args.json and args.latex:
+        raise InputError("compare prints --json or --latex, not both")
+    if args.networks and not args.json and not args.latex:
         require_encodable(PLUS_MINUS)
     options: dict[str, Any] = given_fields(args)
     found = compare(
-        _named(args.candidates),
+        args.candidates,
         like=args.like,
         sort_by=args.sort,
         networks=args.networks,
@@ -73,23 +73,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         rows = found.table.assign(sentence=found.sentences)
         print(to_json(rows))
+    elif args.latex:
+        print(found.latex(None if args.columns is None else args.columns.split(",")), end="")
     else:
         print(found.summary())
     return 0
-
-
-def _named(texts: Sequence[str]) -> list[str]:
-    """Candidates whose placements are registered, those of FILE.py:NAME included, each once."""
-    from .loading import placement_of
-
-    known: dict[str, str] = {}
-    result = []
-    for text in texts:
-        file = OF_A_FILE.match(text)
-        if file is None and ".py" in text:
-            placement_of(text)  # says what was expected
-        if file is not None:
-            known[file[0]] = known.get(file[0]) or placement_of(file[0])
-            text = known[file[0]] + text[file.end() :]
-        result.append(text)
-    return result

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Run = Callable[[argparse.Namespace], int]
 
+#: the help of an argument that names a placement
+PLACEMENT = "a norm placement (see: spannorm list), or FILE.py:NAME, the function of one"
+
 #: architecture fields as flags, in the groups of ``--help`` and the order of the dataclass (a test holds them
 #: together): name, type, help
 FIELDS: dict[str, tuple[tuple[str, type, str], ...]] = {
@@ -134,7 +137,7 @@ class Commands:
 
 def architecture_flags(parser: argparse.ArgumentParser) -> None:
     """The positional placement, the scaling rule and the fields of an architecture."""
-    parser.add_argument("placement", nargs="?", help="a norm placement (see: spannorm list)")
+    parser.add_argument("placement", nargs="?", help=PLACEMENT)
     parser.add_argument("--scaling", help="a scaling rule (default: unit, or that of --like)")
     field_flags(parser)
 

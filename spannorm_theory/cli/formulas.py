@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .flags import Commands
+from .flags import PLACEMENT, Commands
 from .given import require_read
 
 
@@ -15,7 +15,7 @@ def add(commands: Commands) -> None:
     listed.add_argument("--formulas", action="store_true", help="with blocks and factors below each line")
     text = "Recursion, closed forms and large-depth laws of a placement."
     derive = commands.add("derive", text, _derive)
-    derive.add_argument("placement", help="a norm placement (see: spannorm list)")
+    derive.add_argument("placement", help=PLACEMENT)
     derive.add_argument("--scaling", default="unit", help="a scaling rule (default: unit)")
     derive.add_argument("--activation", help="fill in the feed-forward gains of this activation")
     derive.add_argument("--latex", action="store_true", help="print LaTeX")

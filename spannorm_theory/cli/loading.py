@@ -1,10 +1,20 @@
-"""What a user's file holds: the module, or the function that makes one, that a command names."""
+"""What a user's file holds: the module, the function that makes one, or the placement of a command."""
 
 from __future__ import annotations
 
+import argparse
+import re
 import sys
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+#: a function of a file where a text names a placement, in front of its options, rule and fields; and a file
+OF_A_FILE, A_FILE = re.compile(r".+?\.py:\w+"), re.compile(r"\.py(?=$|[\s:@(])")
+
+#: arguments of commands that name placements, or begin with one
+NAMING = ("placement", "placements", "candidates", "expected")
 
 
 def loaded(text: str) -> Any:
@@ -14,9 +24,6 @@ def loaded(text: str) -> Any:
     Raises:
         InputError: no such file or name, or a file that fails.
     """
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    from ..base.callables import calling
     from ..base.errors import InputError, UnknownNameError
 
     file, _, name = text.rpartition(":") if ":" in text else (text, "", "")
@@ -27,20 +34,70 @@ def loaded(text: str) -> Any:
         return builder(path)
     if path.suffix != ".py" or not path.is_file():
         raise InputError(f"expected FILE.py:NAME or a configuration, of a file that exists, got {text!r}")
+    module = _module(path.resolve(), path.stat().st_mtime_ns)
+    known = {key: value for key, value in vars(module).items() if not key.startswith("_") and callable(value)}
+    if (name or "build") not in known:
+        raise UnknownNameError(f"name in {path.name}", name or "build", known)
+    return known[name or "build"]
+
+
+@cache
+def _module(path: Path, changed: int) -> ModuleType:
+    """A file's module, of one file the same, however it is spelt; ``changed`` is when it was written.
+
+    Raises:
+        InputError: it fails.
+    """
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    from ..base.callables import calling
+    from ..base.errors import InputError, UnknownNameError
+
     spec = spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     sys.path.insert(0, str(path.parent))
     try:
-        with calling(spec.loader.exec_module, str(path)):
+        with calling(spec.loader.exec_module, path.name, file=str(path)):
             spec.loader.exec_module(module)
+    except UnknownNameError:
+        raise
+    except InputError as error:  # of what the file registers; others say their place
+        raise InputError(str(error) if path.name in str(error) else f"{path.name}: {error}") from None
     finally:
         sys.path.remove(str(path.parent))
-    known = {key: value for key, value in vars(module).items() if not key.startswith("_") and callable(value)}
-    if (name or "build") not in known:
-        raise UnknownNameError(f"name in {path.name}", name or "build", known)
-    return known[name or "build"]
+    return module
+
+
+def name_placements(args: argparse.Namespace) -> None:
+    """Put registered names in the place of ``FILE.py:NAME`` wherever a command's arguments name placements.
+
+    Raises:
+        InputError: no such file or function, or one that is no block.
+    """
+    for argument in NAMING:
+        given = getattr(args, argument, None)
+        if isinstance(given, str):
+            setattr(args, argument, named(given))
+        elif isinstance(given, list):
+            setattr(args, argument, [named(text) for text in given])
+
+
+def named(text: str) -> str:
+    """A text that begins with a placement, whose ``FILE.py:NAME`` is replaced by the name of it.
+
+    Raises:
+        InputError: no such file or function, or one that is no block.
+    """
+    file = OF_A_FILE.match(text)
+    if file is not None:
+        return placement_of(file[0]) + text[file.end() :]
+    if A_FILE.search(text):
+        from ..base.errors import InputError
+
+        raise InputError(f"expected FILE.py:NAME, NAME a placement's function, got {text!r}")
+    return text
 
 
 def placement_of(text: str) -> str:
@@ -48,17 +105,19 @@ def placement_of(text: str) -> str:
     is registered under, or else its own, with dashes.
 
     Raises:
-        InputError: no such file or function, or one that is no block.
+        InputError: no such file or function, one that is no block, or whose name another placement has.
     """
     from ..base.errors import InputError
     from ..spec.placement import PLACEMENTS, placement
 
-    if ":" not in text:
-        raise InputError(f"expected FILE.py:NAME, NAME a placement's function, got {text!r}")
     function = loaded(text)
     known = next((entry.name for entry in PLACEMENTS.values() if entry.function is function), None)
     if known is not None:
         return known
     name = text.rpartition(":")[2].replace("_", "-")
+    if name in PLACEMENTS:
+        raise InputError(
+            f"{text} would be called {name!r}, as a placement already is; give the function another name"
+        )
     placement(name, title=name, source=text)(function)
     return name

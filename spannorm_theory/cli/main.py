@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from . import atlas, audit, bench, claims, compare, formulas, model, profiles, report, step, sweep
 from .ends import ended
 from .flags import Commands
+from .loading import name_placements
 from .parser import Parser, require_command
 
 #: objects after which Python looks for garbage: imports make hundreds of thousands, and all of them stay
@@ -70,6 +71,7 @@ def _run(argv: Sequence[str]) -> int:
         top.print_help()
         return 2
     _require_known(rest, args)
+    name_placements(args)
     return int(args.run(args))
 
 

@@ -27,6 +27,9 @@ def add(commands: Commands) -> None:
     figures.add_argument("--from", dest="recipe", metavar="FILE.json", help="make one figure again")
     figures.add_argument("--out", help="folder to write (default: figures, or that of FILE.json)")
     figures.add_argument("--style", default="icml", help="neurips, icml, iclr, tmlr, talk or house")
+    figures.add_argument(
+        "--longest", type=float, help="seconds that networks may take, by the estimate (default: 600)"
+    )
     _set_flags(figures)
     text = "Curves of every placement to compare in a browser; writes one folder."
     explorer = commands.add("explorer", text, _explorer, json=False)
@@ -83,6 +86,8 @@ def _figures(args: argparse.Namespace) -> int:
     if args.recipe is None:
         options = _set_options(args)
         options["placements"] = args.placement or args.placements
+        if args.longest is not None:
+            options["longest"] = args.longest
         files = write_figures(args.out or "figures", style=args.style, names=args.name, **options)
     else:
         if args.name:
@@ -90,7 +95,7 @@ def _figures(args: argparse.Namespace) -> int:
         require_read(args, "--from", ("recipe", "out"))
         for change in Recipe.read(args.recipe).changes():
             print(f"spannorm: the figure was made with {change}", file=sys.stderr)
-        files = remake(args.recipe, args.out)
+        files = remake(args.recipe, args.out, not args.quiet)
     print(to_json([str(path) for path in files]) if args.json else "\n".join(map(str, files)))
     return 0
 

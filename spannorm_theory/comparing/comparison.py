@@ -11,11 +11,12 @@ import pandas as pd
 from ..base import arguments
 from ..base.interrupts import whole_results
 from ..prediction.predict import THEORIES
+from ..render.latex_table import as_latex
 from ..spec.architecture import Architecture
 from .candidates import Candidate, candidates
 from .laws import laws as laws_of
 from .measures import Measures, measures
-from .page import html, text
+from .page import deciding, html, text
 from .simulated import Samples, simulated
 from .sorting import columns, ordered, require_order
 from .words import sentence
@@ -79,6 +80,36 @@ class Comparison:
         """
         return text(self.table, self.sentences)
 
+    @property
+    def deciding(self) -> list[str]:
+        """Columns for a table in print: those of :data:`~.page.DECIDING` in which a candidate has a number;
+        logarithms of a column that leaves float64's range."""
+        return deciding(self.table)
+
+    def latex(self, columns: Sequence[str] | str | None = None) -> str:
+        r"""The table for a paper, with booktabs rules; :func:`~spannorm_theory.write_latex` writes it.
+
+        Args:
+            columns: which, in order; None takes the deciding ones.
+
+        Returns:
+            a ``tabular``.
+
+        Raises:
+            InputError: a column that the table does not have.
+
+        Example:
+            >>> import spannorm_theory as st
+            >>> fields = {"depth": 4, "width": 64, "heads": 2, "tokens": 8}
+            >>> found = st.compare("pre-norm", laws=False, progress=False, **fields)
+            >>> print(found.latex(["candidate", "token_cosine"]).splitlines()[2])
+            candidate & token cosine \\
+        """
+        names = self.deciding if columns is None else arguments.names("columns", columns)
+        for name in names:
+            arguments.choice("column", name, list(self.table.columns))
+        return as_latex(self.table[names])
+
     def __repr__(self) -> str:
         return self.summary()
 
@@ -114,7 +145,7 @@ def compare(
         networks: random networks of each candidate, at least 3; None for none.
         seed: of these.
         theory: that of :func:`~spannorm_theory.predict`; where it has no answer, or "auto" none within
-            seconds, the row says why.
+            seconds, the row says why, and has the numbers of the layers that it reached.
         laws: derive large-depth laws, which takes seconds a placement.
         progress: False shows no bar; otherwise there is one after two seconds.
         fields: fields of :class:`~spannorm_theory.Architecture` that all take, but for those that a text says
@@ -140,7 +171,7 @@ def compare(
         log_X: the natural logarithm of a column X that may leave float64's range.
         X_mc, X_se: mean over networks and its standard error, with ``networks``.
         theory: its name.
-        problem: why there are no numbers.
+        problem: why there are no numbers, or not all.
 
     Raises:
         InputError: no candidate, one twice, or a name or field that no architecture can have.

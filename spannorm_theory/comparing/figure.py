@@ -71,16 +71,20 @@ def figure(
             for one in measured
         ]
         for ax, own in zip(axes, ends, strict=True):
-            name_ends(ax, names, own)
+            drawn_ends = [(look, end) for look, end in zip(names, own, strict=True) if end is not None]
+            if drawn_ends:
+                name_ends(ax, *zip(*drawn_ends, strict=True))
     return drawn
 
 
 def _draw(
     ax: Axes, one: Measures, own: Samples, style: Style, quantity: str, relative: bool, ordinate: Ordinate
-) -> tuple[float, float]:
-    """A candidate's curve and points; returns its end."""
+) -> tuple[float, float] | None:
+    """A candidate's curve and points; returns its end, None where the theory has no value."""
     gradient = quantity == "grad_variance"
     y, scale = ordinate(one.gradient) if gradient else one.cosine, one.candidate.arch.depth if relative else 1
+    if np.isnan(y).all():
+        return None
     ax.plot(np.arange(len(y)) / scale, y, **style.line)
     sample = own.get((one.stream if gradient else one.apart, quantity))
     if sample is not None:

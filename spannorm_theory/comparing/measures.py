@@ -9,16 +9,17 @@ whose tokens end least alike.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..base.errors import AssumptionError
-from ..base.quantities import INPUT, LOGGED, OUTPUT
+from ..base.errors import AssumptionError, PositionsError
+from ..base.quantities import INPUT, LOGGED, OUTPUT, Key
 from ..gaussian.closed_forms import Array
 from ..prediction.predict import predict_profiles
-from ..prediction.prediction import Prediction
+from ..spec.architecture import Architecture
 from .candidates import Candidate
 
 #: token cosines whose depths are given
@@ -45,8 +46,9 @@ class Measures:
     Attributes:
         theory: which one made them; empty where none could.
         stream, apart: those of several that are largest, and whose tokens are least alike, at the top.
-        problem: why none could.
-        gradient: ln gamma_l, (depth + 1,).
+        problem: why there are none, or not all.
+        gradient: ln gamma_l, (depth + 1,), NaN from the layer on at which the theory stopped, and all of it
+            where it did.
         cosine, variance: token cosine and ln q_l, likewise.
         numbers: columns of the table by name.
     """
@@ -71,37 +73,69 @@ def measures(candidate: Candidate, theory: str, progress: bool = False) -> Measu
     arch = candidate.arch
     try:
         prediction = predict_profiles(arch, theory, progress)
+    except PositionsError as error:
+        return _reached(candidate, error)
     except AssumptionError as error:
-        nothing = np.full(arch.depth + 1, np.nan)
-        return Measures(candidate, "", "0", "0", str(error), nothing, nothing, nothing, {})
-    profiles, stream = prediction.profiles, largest(prediction)
-    streams = [str(s) for s in range(arch.definition.streams)]
-    gradient = profiles[stream, "grad_variance"]
-    apart = min(streams, key=lambda s: profiles[s, "token_cosine"][-1])
-    cosine = profiles[apart, "token_cosine"]
+        return _nothing(candidate, str(error))
+    profiles, stream = prediction.profiles, largest(arch, prediction.profiles)
+    gradient, apart = profiles[stream, "grad_variance"], least_alike(arch, profiles)
+    cosine, variance = profiles[apart, "token_cosine"], profiles[stream, "variance"]
     source = profiles[INPUT][0] if INPUT in profiles else gradient[0]
-    ratio = max(spread(profiles[s, "grad_variance"]) for s in streams)
-    variance = profiles[stream, "variance"]
+    ratio = max(spread(profiles[s, "grad_variance"]) for s in _streams(arch))
     numbers: dict[str, float] = {**_log("squared_gradient", source), **_log("gradient_ratio", ratio)}
-    numbers |= {f"cosine_above_{mark}": first_above(cosine, mark) for mark in MARKS}
+    numbers |= _marked(cosine)
     numbers |= {"token_cosine": float(cosine[-1]), **_log("variance", variance[-1])}
     numbers |= {"branch_share": float(profiles[stream, "branch_share"][-1])}
     problem, logged = _logged(candidate, theory, progress)
     weights = {
-        f"weight_ratio {matrix}": _exp(x[-1] - x[0])
+        f"weight_ratio {matrix}": _ratio(x)
         for (matrix, quantity), x in profiles.items()
-        if quantity == "weight_grad_norm"
+        if quantity == "weight_grad_norm" and not np.isneginf(x).all()  # else no branch has it
     }
     numbers |= {**logged, **weights}
     shown = gradient, cosine, variance
     return Measures(candidate, prediction.theory, stream, apart, problem, *shown, numbers)
 
 
-def largest(prediction: Prediction) -> str:
-    """The stream of the largest second moment behind the last block."""
-    streams = range(prediction.arch.definition.streams)
-    sizes = [prediction.profiles[str(s), "variance"][-1] for s in streams]
+def _nothing(candidate: Candidate, problem: str) -> Measures:
+    nothing = np.full(candidate.arch.depth + 1, np.nan)
+    return Measures(candidate, "", "0", "0", problem, nothing, nothing, nothing, {})
+
+
+def _reached(candidate: Candidate, error: PositionsError) -> Measures:
+    """The numbers of the layers that a forward pass has reached; gradients need all of them."""
+    arch, profiles = candidate.arch, error.reached
+    if not profiles:
+        return _nothing(candidate, str(error))
+    stream, apart = largest(arch, profiles), least_alike(arch, profiles)
+    nothing, missing = np.full(arch.depth + 1, np.nan), arch.depth + 1 - len(profiles[stream, "variance"])
+    cosine, variance = (
+        np.pad(profiles[key], (0, missing), constant_values=np.nan)
+        for key in ((apart, "token_cosine"), (stream, "variance"))
+    )
+    numbers = {**dict.fromkeys(NUMBERS, np.nan), **_marked(cosine)}
+    problem = f"no gradient: {error}"
+    return Measures(candidate, "positions", stream, apart, problem, nothing, cosine, variance, numbers)
+
+
+def _streams(arch: Architecture) -> list[str]:
+    return [str(s) for s in range(arch.definition.streams)]
+
+
+def largest(arch: Architecture, profiles: Mapping[Key, Array]) -> str:
+    """The stream of the largest second moment at the last layer that profiles have."""
+    sizes = [profiles[s, "variance"][-1] for s in _streams(arch)]
     return str(int(np.argmax(np.round(sizes, 9))))
+
+
+def least_alike(arch: Architecture, profiles: Mapping[Key, Array]) -> str:
+    """The stream whose tokens are least alike there."""
+    return min(_streams(arch), key=lambda s: profiles[s, "token_cosine"][-1])
+
+
+def kinds(arch: Architecture) -> set[str]:
+    """The kinds of branches that blocks have."""
+    return {branch.kind for trace in arch.traces for branch in trace.branches}
 
 
 def spread(logs: Array) -> float:
@@ -114,6 +148,16 @@ def first_above(cosine: Array, mark: float) -> float:
     """The first layer at which a token cosine is above ``mark``; NaN where none is."""
     above = np.flatnonzero(cosine > mark)
     return float(above[0]) if len(above) else np.nan
+
+
+def _marked(cosine: Array) -> dict[str, float]:
+    return {f"cosine_above_{mark}": first_above(cosine, mark) for mark in MARKS}
+
+
+def _ratio(weights: Array) -> float:
+    """The last block's squared norm over the first's, from logarithms; NaN where neither has a gradient."""
+    with np.errstate(invalid="ignore"):
+        return _exp(weights[-1] - weights[0])
 
 
 def _logged(candidate: Candidate, theory: str, progress: bool) -> tuple[str, dict[str, float]]:

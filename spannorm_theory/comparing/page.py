@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from math import isnan, log
+from math import inf, isnan, log
 from typing import Any
 
 import pandas as pd
@@ -28,6 +28,12 @@ SHOWN = {
     "forward_from": "from",
 }
 
+#: columns of a table in print, without laws, which are long
+DECIDING = (
+    *("candidate", "squared_gradient", "gradient_ratio", "cosine_above_0.9", "variance"),
+    *("loss", "global_gradient_norm"),
+)
+
 #: what the heads mean, below the table
 LEGEND = (
     "grad^2: squared gradient norm at the embedding over that at the output, behind the last norm; ratio: "
@@ -41,6 +47,16 @@ OF_LAWS = "; from: depth from which the law's shape holds"
 def legend(table: pd.DataFrame) -> str:
     """What the heads of a table mean."""
     return LEGEND + (OF_LAWS if "gradient_law" in table else "")
+
+
+def deciding(table: pd.DataFrame) -> list[str]:
+    """Columns of a table in print that have a value, as logarithms where numbers leave float64's range."""
+    found = []
+    for name in DECIDING:
+        logs = f"log_{name}"
+        beyond = logs in table and bool(table[name].isin([0.0, inf]).any())
+        found.append(logs if beyond else name)
+    return [name for name in found if name in table and table[name].notna().any()]
 
 
 def cells(table: pd.DataFrame) -> list[list[str]]:
@@ -59,7 +75,8 @@ def _cell(row: Mapping[Any, Any], name: str) -> str:
     if f"log_{name}" in row:
         shown = "-" if isnan(row[f"log_{name}"]) else number(row[f"log_{name}"])
     elif isnan(value):
-        return "never" if name.startswith("cosine_above") and not row["problem"] else "-"
+        never = name.startswith("cosine_above") and not isnan(row["token_cosine"])  # which is at the top
+        return "never" if never else "-"
     else:
         shown = number(log(value)) if value > 0 else f"{value:.3g}"
     measured = row.get(f"{name}_mc")

@@ -11,7 +11,8 @@ from math import exp, floor, isfinite, isinf, isnan, log, log10
 import numpy as np
 
 from ..gaussian.closed_forms import Array
-from .measures import FIRST, MARKS, Measures, spread
+from ..spec.architecture import Architecture
+from .measures import FIRST, MARKS, Measures, kinds, spread
 
 #: largest ratio between layers of what is called flat
 FLAT = 2.0
@@ -31,12 +32,26 @@ def sentence(found: Measures) -> str:
     name = found.candidate.name
     if not found.theory:
         return f"{name}: not predicted: {found.problem}."
-    parts = [gradient(found.gradient), embedding(found), tokens(found.cosine), _top(found)]
+    parts = [
+        gradient(found.gradient),
+        embedding(found),
+        attention(found.candidate.arch),
+        tokens(found.cosine),
+        _top(found),
+        found.problem,
+    ]
     return f"{name}: {'; '.join(part for part in parts if part)}."
 
 
+def attention(arch: Architecture) -> str:
+    """That no block has attention; empty where one has."""
+    return "" if "attention" in kinds(arch) else "no attention"
+
+
 def gradient(logs: Array) -> str:
-    """How the squared gradient norm changes from the embedding upwards."""
+    """How the squared gradient norm changes from the embedding upwards; empty where nothing is known."""
+    if np.isnan(logs).all():
+        return ""
     if np.isneginf(logs[-1]):  # of a stream that the model's output does not read
         logs = logs[: np.flatnonzero(~np.isneginf(logs))[-1] + 1] if not np.isneginf(logs).all() else logs
     if not np.isfinite(logs).all():
@@ -82,23 +97,29 @@ def embedding(found: Measures) -> str:
 
 def tokens(cosine: Array) -> str:
     """Where tokens become alike."""
-    if not np.isfinite(cosine).any():
+    known = np.flatnonzero(np.isfinite(cosine))
+    if not len(known):
         return ""
-    last = float(cosine[-1])
+    top, last = _at(known[-1], cosine), float(cosine[known[-1]])
     above = [next((i for i, c in enumerate(cosine) if c > mark), None) for mark in MARKS]
     if above[1] is not None:
         return f"tokens are one vector from block {above[1]} (cosine above {MARKS[1]})"
     if above[0] is not None:
-        return f"token cosine passes {MARKS[0]} at block {above[0]} and is {last:.2f} at the top"
-    return f"tokens stay apart (cosine {last:.2g} at the top)"
+        return f"token cosine passes {MARKS[0]} at block {above[0]} and is {last:.2f} {top}"
+    return f"tokens stay apart (cosine {last:.2g} {top})"
+
+
+def _at(layer: int, profile: Array) -> str:
+    """A layer in words."""
+    return "at the top" if layer == len(profile) - 1 else f"at block {layer}"
 
 
 def _top(found: Measures) -> str:
-    numbers = found.numbers
-    size, share = number(numbers["log_variance"]), numbers["branch_share"]
-    if not isfinite(share):
-        return f"variance {size} at the top"
-    return f"variance {size} at the top, the last block's squared update {_percent(share)} it"
+    """Variance, and what the last block adds, at the last layer that the theory has reached."""
+    last = int(np.flatnonzero(~np.isnan(found.variance))[-1])
+    size, share = number(found.variance[last]), found.numbers["branch_share"]
+    top = f"variance {size} {_at(last, found.variance)}"
+    return f"{top}, the last block's squared update {_percent(share)} it" if isfinite(share) else top
 
 
 def _settled(logs: Array) -> int:

@@ -149,7 +149,7 @@ def groups(archs: Sequence[Architecture]) -> list[tuple[str, list[Architecture]]
 def compute(
     archs: Sequence[Architecture], networks: int, seed: int, progress: bool = False
 ) -> Iterator[Cell]:
-    """Derive and verify each architecture in turn; ``progress`` says whether each has a bar of its own."""
+    """Derive and verify each architecture in turn; ``progress`` shows a bar of networks after two seconds."""
     for arch in archs:
         recursion = derive(arch.placement, arch.scaling)
         try:

@@ -44,7 +44,11 @@ class Law(Protocol):
 
 
 def against_law(
-    tables: Tables, quantity: str, laws: Mapping[str, Law], *, width: float | None = None
+    tables: Tables,
+    quantity: str = "grad_variance",
+    laws: Mapping[str, Law] | None = None,
+    *,
+    width: float | None = None,
 ) -> Figure:
     """Draw a quantity against depth with its laws, and the same divided by them: flat where a law holds.
 
@@ -54,7 +58,7 @@ def against_law(
         tables: architectures of several depths, from 2 blocks on; what ``predict``, ``simulate`` or
             ``verify`` return of such.
         quantity: "variance", at the output; or "grad_variance", at the embedding.
-        laws: by placement.
+        laws: by placement, one of each that is drawn; there are none by default.
         width: of the figure, in inches.
 
     Returns:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base.errors import AssumptionError
+from ..base.errors import AssumptionError, PositionsError
 from ..base.quantities import INPUT, Key
 from ..gaussian.closed_forms import Array
 from ..moments.algebra import norm_of_zero
@@ -92,7 +92,9 @@ class GramRun:
 
     def _forward(self, wirings: list[Wiring], start: Array) -> tuple[list[Block], list[Grams]]:
         tokens, count = self.tokens, self.tokens.arch.definition.streams
-        blocks, states, across = [], [[[start] * count] * count], []
+        blocks: list[Block] = []
+        states: list[Grams] = [[[start] * count] * count]
+        across: list[list[float]] = []
         for layer, wiring in enumerate(wirings):
             self._at_block()
             block = Block(wiring, layer, states[-1], tokens)
@@ -101,6 +103,9 @@ class GramRun:
                 states.append(moments.outputs(self._firsts))
             except ZeroDivisionError:
                 raise norm_of_zero(layer) from None
+            except PositionsError as error:
+                self._keep_forward(states, across)
+                raise PositionsError(str(error), self.profiles) from None
             if not all(np.isfinite(states[-1][s][s]).all() for s in range(count)):
                 raise AssumptionError(
                     f"the forward variance leaves float64's range at layer {layer}: this placement grows "
@@ -110,13 +115,17 @@ class GramRun:
             ends = list(zip(moments.trace.outputs, moments.trace.streams, strict=True))
             across.append([tokens.size(moments.cov(*ends[first])) for first in self._firsts])
             blocks.append(block)
+        self._keep_forward(states, across)
+        return blocks, states
+
+    def _keep_forward(self, states: list[Grams], across: list[list[float]]) -> None:
+        """Profiles of the states in front of each block and behind the last, and of blocks, so far."""
         self._keep("variance", "token_cosine", states, np.zeros(len(states)), self._firsts)
-        for s, cross in enumerate(np.array(across).T):
+        for s, cross in enumerate(np.array(across).reshape(-1, len(self._firsts)).T):
             q = np.exp(self.profiles[str(s), "variance"])
             with np.errstate(divide="ignore", invalid="ignore"):  # a stream that is zero has no cosine
                 self.profiles[str(s), "layer_cosine"] = cross / np.sqrt(q[:-1] * q[1:])
                 self.profiles[str(s), "branch_share"] = (q[:-1] + q[1:] - 2 * cross) / q[:-1]
-        return blocks, states
 
     def _backward(self, grads: Grams, exponent: float) -> None:
         tokens, blocks = self.tokens, self.blocks

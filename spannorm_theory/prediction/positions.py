@@ -134,7 +134,7 @@ def predict_positions(arch: Architecture, progress: bool = False) -> Prediction:
             run = GramRun(tokens, *start, at_block=bar.update)
         _require_near(run.left_out)
     except PositionsError as error:
-        raise PositionsError(f"{error}{advice}") from None
+        raise PositionsError(f"{error}{advice}", error.reached) from None
     profiles = dict(run.profiles)
     for stream in map(str, range(arch.definition.streams)):
         q, rho = np.exp(profiles[stream, "variance"]), profiles[stream, "token_cosine"]

@@ -31,7 +31,8 @@ def write_latex(
         source: a table as it is; a verification, as its worst layer of each quantity; several, as one row
             each with their largest deviation and verdict; or any other result, as its table.
         path: of the file; one that is there is replaced.
-        columns: which columns, in order; None takes all (for a verification, those that matter).
+        columns: which columns, in order; None takes all (of a verification or a comparison, those that
+            matter).
 
     Returns:
         the path.
@@ -60,6 +61,7 @@ def write_latex(
     else:
         wanted = "a table, a result that has one, or verifications"
         table = arguments.table("source", source, (), wanted)
+        columns = getattr(source, "deciding", None) if columns is None else columns
     unknown = sorted(set(columns or ()) - set(table.columns))
     if unknown or table.empty:
         raise InputError(

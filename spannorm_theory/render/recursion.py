@@ -223,7 +223,7 @@ class Recursion(Recurrence):
 
         Example:
             >>> import spannorm_theory as st
-            >>> st.derive("pre-norm").latex().splitlines()[2]
+            >>> st.derive("pre-norm").latex().splitlines()[3]
             '\\begin{align*}'
         """
         return as_latex(self, self.asymptotics())

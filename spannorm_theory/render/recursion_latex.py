@@ -13,6 +13,7 @@ from ..base.letters import LETTERS
 from ..base.symbols import latex
 from ..derivation.recurrence import Recurrence
 from .equations import readout, stages
+from .latex_lines import LINE, rows, width
 
 #: what is written of a formula whose name is no letter, and what it means
 NAMED = {
@@ -32,6 +33,9 @@ NAMED = {
     ),
 }
 
+#: width in ems up to which all names of a law stand in one line
+NAMES = 10.0
+
 #: meaning of the letters of a recursion in steps
 STEPS = (
     "$n_k$: second moment of what a norm reads; $u$, $b$: of what a branch reads and puts out; $G$, $T$: of "
@@ -49,19 +53,24 @@ def as_latex(recursion: Recurrence, found: Mapping[str, Growth | str]) -> str:
     """Paragraphs, each with an ``align*`` environment, and what letters mean; ``found`` are the laws."""
     closed = recursion.closed_form()
     kinds, last = stages(recursion), readout(recursion)
-    parts = [f"% {recursion.placement}, scaling {recursion.scaling}; needs amsmath"]
+    parts = [f"% {recursion.placement}, scaling {recursion.scaling}; needs amsmath", r"\allowdisplaybreaks"]
     for stage in kinds:
         parts.append(_paragraph(stage.blocks, _equations((*stage.forward, *stage.backward))))
     parts.append(_paragraph("Behind the last block, for a gradient of 1 at the output", _equations(last)))
     if closed.found:
         since = rf" from $l={latex(closed.start)}$ on" if closed.start else ""
-        rows = [(f"{_quantity(name)} &=", latex(value)) for name, value in closed.found.items()]
-        parts.append(_paragraph(f"In closed form{since}", rows))
+        known = [(f"{_quantity(name)} &=", latex(value)) for name, value in closed.found.items()]
+        parts.append(_paragraph(f"In closed form{since}", known))
     laws = [(names, law) for names, law in once(found) if isinstance(law, Growth)]
     if laws:
-        left = (" = ".join(_quantity(name, "L") for name in names) for names, _ in laws)
-        rows = [(rf"{names} &\sim", law.latex()) for names, (_, law) in zip(left, laws, strict=True)]
-        parts.append(_paragraph("At large depth", rows))
+        deep: list[tuple[str, str]] = []
+        for names, law in laws:
+            written = [_quantity(name, "L") for name in names]
+            if width(" = ".join(written)) <= NAMES:
+                written = [" = ".join(written)]
+            deep += [(f"{name} &=", "") for name in written[:-1]]
+            deep.append((rf"{written[-1]} &\sim", law.latex()))
+        parts.append(_paragraph("At large depth", deep))
     every = [e for stage in kinds for e in (*stage.forward, *stage.backward)] + last
     formulas = [side for e in every for side in (e.lhs, e.rhs)] + [*closed.found.values()]
     formulas += [x for _, law in laws for x in (law.shape, law.prefactor)]
@@ -89,8 +98,10 @@ def _kind(name: str) -> str:
     return EMBEDDING if stem == RATIO else stem
 
 
-def _paragraph(title: str, rows: Iterable[tuple[str, str]]) -> str:
-    body = " \\\\\n".join(f"  {left} {right}" for left, right in rows)
+def _paragraph(title: str, equations: Sequence[tuple[str, str]]) -> str:
+    room = LINE - max(width(left) for left, _ in equations)
+    lines = [line for left, right in equations for line in rows(left, right, room)]
+    body = " \\\\\n".join(f"  {line.rstrip()}" for line in lines)
     return f"\\noindent {title[0].upper()}{title[1:]}:\n\\begin{{align*}}\n{body}\n\\end{{align*}}"
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import spannorm_theory as st
+from spannorm_theory.base.errors import InputError
 from spannorm_theory.cli.main import main
+from spannorm_theory.report.figure_set import Recipe, cost
 
 SMALL = ["--depth", "3", "--width", "32", "--heads", "2", "--tokens", "8", "--quiet"]
 TINY = ["--depth", "2", "--width", "32", "--heads", "2", "--tokens", "8", "--networks", "3", "--quiet"]
@@ -106,18 +108,95 @@ def test_one_figure_of_the_set_with_any_field(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_set_says_what_it_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    st.write_figures(
-        tmp_path, "pre-norm", "unit", depth=2, width=32, heads=2, tokens=8, networks=3, names="comparison"
-    )
+    sizes = {"depth": 2, "width": 32, "heads": 2, "tokens": 8, "networks": 3, "names": "comparison"}
+    st.write_figures(tmp_path, "pre-norm", "unit", **sizes)
     said = capsys.readouterr().err.splitlines()[0]
     assert said == (
         "spannorm: 1 figure(s) of 1 architectures simulate 3 networks of depth 2, width 32, 8 tokens, "
-        "most of them for the first figure"
+        "about 1 s"
     )
+    with pytest.raises(InputError, match=r"beyond 1 s; take a smaller --width.*--longest"):
+        st.write_figures(tmp_path / "no", "pre-norm", "unit", **{**sizes, "longest": 1e-9})
+    assert not (tmp_path / "no").exists()
+
+
+def test_what_is_estimated_grows_with_networks_and_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    archs = tuple(st.Architecture("pre-norm", depth=depth, width=32, heads=2) for depth in (4, 6))
+    recipe = Recipe("x", "comparison", "icml", archs, 10, 0)
+    monkeypatch.setattr(cost, "_block", lambda arch: 0.5)
+    monkeypatch.setattr("spannorm_theory.montecarlo.resources.cores", lambda: 2)
+    assert cost.estimated([recipe]) == 0.5 * 10 * (4 + 6) / 2
+    spectra = Recipe("y", "spectra", "icml", archs, 10, 0)  # draws its own beside those of its caption
+    assert cost.estimated([spectra]) == 2 * cost.estimated([recipe])
+    assert cost.estimated([Recipe("z", "branch-map", "icml", archs[:1], 10, 0)]) == 0
+
+
+FILES = {
+    "predict": (["predict", "{}"], "my-norm unit depth=3"),
+    "derive": (["derive", "{}", "--scaling", "gpt2"], "my-norm, scaling gpt2"),
+    "simulate": (["simulate", "{}", "--networks", "3"], "my-norm unit depth=3"),
+    "verify": (["verify", "{}", "--networks", "3"], "my-norm unit"),
+    "expected": (["expected", "{}"], "my-norm unit"),
+    "step": (["step", "{}"], "my-norm unit depth=3"),
+    "compare": (["compare", "{}@gpt2", "--no-laws"], "my-norm@gpt2"),
+}
+
+
+@pytest.mark.parametrize(("words", "shown"), FILES.values(), ids=FILES)
+def test_every_command_takes_a_placement_of_a_file(
+    words: list[str], shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], registries: None
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    file = f"{tmp_path / 'mine.py'}:my_norm"
+    sizes = [] if words[0] == "derive" else SMALL[: 8 if words[0] in ("predict", "expected") else 9]
+    assert main([word.format(file) for word in words] + sizes) in (0, 1)  # 1: three networks decide nothing
+    assert shown in capsys.readouterr().out
+
+
+def test_a_figure_of_a_placement_of_a_file(tmp_path: Path, registries: None) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    command = ["figures", "block-my-norm-unit", "--placements", f"{tmp_path / 'mine.py'}:my_norm", "--quiet"]
+    assert main([*command, "--scalings", "unit", "--out", str(tmp_path / "f")]) == 0
+    assert (tmp_path / "f" / "block-my-norm-unit.pdf").exists()
+
+
+def test_one_file_is_one_module_and_its_errors_say_where(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    registries: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("other.py", "again.py"):
+        (tmp_path / name).write_text(REGISTERED)
+    (tmp_path / "wrong.py").write_text("x = 1\nimport no_such_module\n")
+    (tmp_path / "span.py").write_text(MINE.replace("my_norm", "span_norm"))
+    (tmp_path / "syntax.py").write_text("\nx = = 1\n")
+
+    def refused(*names: str) -> str:
+        assert main(["compare", *names, "--no-laws", *SMALL]) == 2
+        return capsys.readouterr().err
+
+    assert "is given twice; say it once" in refused("other.py:mine", "./other.py:mine")
+    assert "again.py: the placement 'two-streams' exists already" in refused("other.py:mine", "again.py:mine")
+    assert f"No module named 'no_such_module' ({tmp_path / 'wrong.py'}:2)" in refused("wrong.py:f")
+    assert f"({tmp_path / 'syntax.py'}:2)" in refused("syntax.py:f")
+    assert "give the function another name" in refused("span.py:span_norm")
+
+
+def test_a_table_for_a_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "pre-norm", "post-norm", "--no-laws", "--latex", *SMALL]) == 0
+    head = capsys.readouterr().out.splitlines()[2]
+    assert head.startswith("candidate & squared gradient & gradient ratio &")
+    assert head.count("&") <= 6
+    command = ["compare", "pre-norm", "--no-laws", "--latex", "--columns", "candidate,token_cosine", *SMALL]
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines()[2] == r"candidate & token cosine \\"
+    assert main(["compare", "pre-norm", "--columns", "loss", *SMALL]) == 2
+    assert "--latex" in capsys.readouterr().err
 
 
 def test_standard_placements_that_cannot_have_a_field_are_left_out() -> None:
-    from spannorm_theory.base.errors import InputError
     from spannorm_theory.placement_pages.cells import architectures
 
     size = {"depth": 2, "width": 32, "heads": 2, "tokens": 8}

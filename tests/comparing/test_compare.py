@@ -13,10 +13,11 @@ import pytest
 import spannorm_theory as st
 from spannorm_theory.atlases.records import Found
 from spannorm_theory.atlases.trend import Trend
-from spannorm_theory.base.errors import AssumptionError, InputError, UnknownNameError
+from spannorm_theory.base.errors import AssumptionError, InputError, PositionsError, UnknownNameError
 from spannorm_theory.comparing.laws import text_of
 from spannorm_theory.comparing.sorting import columns
 from spannorm_theory.comparing.words import number
+from spannorm_theory.moments.position_tokens import PositionTokens
 
 SIZE = {"depth": 24, "width": 64, "heads": 4, "tokens": 8}
 SMALL = {"depth": 3, "width": 128, "heads": 4, "tokens": 8, "loss": "cross-entropy", "vocabulary": 500}
@@ -155,6 +156,54 @@ def test_the_theory_is_that_of_predict() -> None:
     assert found.sentences[0].startswith("pre-norm@unit: not predicted: ")
     asked = st.compare("pre-norm", laws=False, theory="sampled", **{**fields, "tokens": 16})
     assert asked.table["theory"].tolist() == ["sampled"]
+
+
+def test_what_a_stopped_theory_has_reached_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers in front of the one that is refused are those of the whole theory."""
+    fields = {"depth": 30, "width": 256, "heads": 4, "tokens": 64, "mask": "causal"}
+    whole = st.predict(st.Architecture("post-norm", **fields), theory="positions")
+    cosine, variance = profile(whole, "token_cosine"), profile(whole, "variance")
+    attend, stopped = PositionTokens.attend, 20
+
+    def refusing(self, attention, gram, gains, layer):  # type: ignore[no-untyped-def]
+        if layer == stopped:
+            raise PositionsError(f"cosines of positions pass 1 at layer {layer}")
+        return attend(self, attention, gram, gains, layer)
+
+    monkeypatch.setattr(PositionTokens, "attend", refusing)
+    found = st.compare("post-norm", laws=False, theory="positions", **fields)
+    (row,) = found.table.to_dict("records")
+    first = int(np.argmax(cosine > 0.5))
+    assert 0 < first <= stopped
+    assert row["cosine_above_0.5"] == first
+    assert np.isnan([row["token_cosine"], row["variance"], row["squared_gradient"], row["loss"]]).all()
+    (said,) = found.sentences
+    assert f"variance {variance[stopped]:.3g} at block {stopped}; no gradient: cosines of positions" in said
+    axes = found.figure().axes
+    assert [len([x for x in ax.lines if x.get_label() != "_leader"]) for ax in axes] == [0, 1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_placement_without_attention_has_no_columns_of_it(registries: None) -> None:
+    @st.placement("only-ffn", title="Only ffn", source="this test")
+    def only_ffn(x, net):  # type: ignore[no-untyped-def]
+        return net.norm(net.add(x, net.ffn(x)))
+
+    found = st.compare("only-ffn", laws=False, **SIZE)
+    assert {name for name in found.table if name.startswith("weight_ratio")} == {
+        "weight_ratio ffn.up",
+        "weight_ratio ffn.down",
+    }
+    assert "; no attention; token" in found.sentences[0]
+    with pytest.raises(UnknownNameError, match="weight_ratio ffn"):
+        st.compare("only-ffn", laws=False, sort_by="weight_ratio attn.query", **SIZE)
+
+
+def test_near_names_of_an_order_are_said_once() -> None:
+    with pytest.raises(UnknownNameError) as error:
+        st.compare("pre-norm", sort_by="varianc", **SIZE)
+    assert str(error.value).count("did you mean variance or") == 1
+    assert "variance or variance" not in str(error.value)
 
 
 def test_a_small_embedding_is_said_with_its_numbers() -> None:

@@ -100,6 +100,22 @@ def test_gradients_of_a_map_are_those_at_the_embedding_and_rules_are_kept() -> N
         branch_map(arch, depths=(2, 4, 8))
 
 
+@pytest.mark.exact
+def test_a_map_of_a_matrix_and_one_under_a_mask() -> None:
+    arch = Architecture("pre-norm", width=64, heads=2, tokens=16, mask="causal", depth=4)
+    plane = branch_plane(arch, [4], [1.0], "weight_grad_norm", "ffn.up")
+    rows = predict(arch, theory="positions").query("quantity == 'weight_grad_norm' and stream == 'ffn.up'")
+    assert plane["theory"][0] == pytest.approx(
+        float(rows["log_value"].iloc[0]), rel=1e-12
+    )  # of the first block
+    with pytest.raises(InputError, match=r"say which by stream=, one of attn.query, attn.key"):
+        branch_plane(arch, [4], [1.0], "weight_grad_norm")
+    with pytest.raises(InputError, match=r"did you mean ffn.up"):
+        branch_plane(arch, [4], [1.0], "weight_grad_norm", "ffn.upp")
+    with pytest.raises(InputError, match=r"the theory has no loss of this architecture; it has variance"):
+        branch_map(arch, "loss", depths=(2, 3), points=2)
+
+
 def test_placements_have_no_contours_and_keep_their_order() -> None:
     names = ["span-norm", "post-norm"]
     left, right = phase_diagram(plane(names), "depth", "scale", "token_cosine")

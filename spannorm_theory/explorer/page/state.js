@@ -4,8 +4,7 @@ const FIELDS = ["placement", "rule", "depth", "activation", "mask"];
 const VIEWS = ["all", "variance", "gradient", "cosine", "weights"];
 const COSINES = ["cosine", "distance"];
 const MOST = 3;
-const FIRST = "span-norm.unit.48.gelu.none";
-const SECOND = "pre-norm.unit.48.gelu.none";
+const FIRST = ["span-norm.depth-scaled-init.48.gelu.none", "pre-norm.unit.48.gelu.none", "post-norm.unit.48.gelu.none"];
 
 const GRID = JSON.parse(document.getElementById("grid").textContent);
 
@@ -41,7 +40,7 @@ function readState(hash) {
   const designs = found.getAll("d").map(readDesign).filter(Boolean).slice(0, MOST);
   const at = parseInt(found.get("at"), 10);
   return {
-    designs: designs.length ? designs : [FIRST, SECOND].map(readDesign),
+    designs: designs.length ? designs : FIRST.map(readDesign),
     view: oneOf(VIEWS, found.get("view")),
     cosine: oneOf(COSINES, found.get("cosine")),
     matrix: found.get("matrix") || "ffn.down",

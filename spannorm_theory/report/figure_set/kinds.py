@@ -44,11 +44,8 @@ class Drawing:
 
 
 class Results:
-    """Verifications by architecture, computed when first asked for and kept.
-
-    Attributes:
-        progress: whether what takes longer than two seconds has a bar.
-    """
+    """Verifications by architecture, computed when first asked for and kept; ``progress`` says whether what
+    takes longer than two seconds shows a bar."""
 
     def __init__(self, progress: bool = False) -> None:
         self.progress = progress
@@ -137,10 +134,8 @@ def _laws(recipe: Recipe, results: Results) -> Drawing:
 
 
 def _positions(recipe: Recipe, results: Results) -> Drawing:
-    figure = positions_figure(
-        recipe.architectures, recipe.networks, recipe.seed, results.progress, **recipe.options
-    )
-    return Drawing(*figure)
+    drawn = recipe.architectures, recipe.networks, recipe.seed
+    return Drawing(*positions_figure(*drawn, results.progress, **recipe.options))
 
 
 def _branch_map(recipe: Recipe, results: Results) -> Drawing:
@@ -149,7 +144,7 @@ def _branch_map(recipe: Recipe, results: Results) -> Drawing:
         f"Theory of {placement_title(arch.placement)}, scaling {arch.scaling}, over depth and a factor on "
         f"every branch; width d = {arch.width}, n = {arch.tokens} tokens."
     )
-    return Drawing(_figure(branch_map(arch, **recipe.options)), words)
+    return Drawing(_figure(branch_map(arch, progress=results.progress, **recipe.options)), words)
 
 
 def _figure(axes: Any) -> Figure:

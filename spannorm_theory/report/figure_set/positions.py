@@ -26,8 +26,7 @@ POSITIONS = 8
 def positions_figure(
     archs: Sequence[Architecture], networks: int, seed: int, progress: bool = False
 ) -> tuple[Figure, str]:
-    """A row of panels for each architecture, in which each curve is a layer, and the caption; ``progress``
-    says whether simulating one shows a bar after two seconds.
+    """A row of panels for each architecture, in which each curve is a layer, and the caption.
 
     Raises:
         AssumptionError: the theory of positions does not cover an architecture.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +24,7 @@ from ...prediction.predict import fitting
 from ...render.latex_table import write_latex
 from ...spec.architecture import Architecture
 from ..write import NETWORKS
+from .cost import LONGEST, announce
 from .kinds import Results, make
 from .recipe import Recipe
 
@@ -76,25 +76,6 @@ def standard_set(archs: Sequence[Architecture], style: str, networks: int, seed:
         yield recipe(f"block-{slug(arch.placement)}-{slug(arch.scaling)}", "block", [arch])
 
 
-def cost(recipes: Sequence[Recipe]) -> str:
-    """The networks that a set simulates, in words; figures of one architecture share them, but spectra draw
-    their own."""
-    verified: set[Architecture] = set()
-    drawn: set[Architecture] = set()
-    for recipe in recipes:
-        if recipe.kind != "block":
-            (drawn if recipe.kind == "spectra" else verified).update(recipe.architectures)
-    count = (len(verified) + len(drawn)) * recipes[0].networks if recipes else 0
-    if not count:
-        return f"{len(recipes)} figure(s) without random networks"
-    sizes = {(arch.depth, arch.width, arch.tokens) for arch in verified | drawn}
-    words = " and ".join(f"depth {L}, width {d}, {n} tokens" for L, d, n in sorted(sizes))
-    return (
-        f"{len(recipes)} figure(s) of {len(verified | drawn)} architectures simulate {count:,} networks of "
-        f"{words}, most of them for the first figure"
-    )
-
-
 def _narrower(arch: Architecture) -> list[Architecture]:
     """An architecture at shares of its width that its heads divide."""
     widths = [arch.width // share for share in SHARES if arch.width % (share * arch.heads) == 0]
@@ -129,6 +110,7 @@ def write_figures(
     style: str = "icml",
     progress: bool = True,
     names: Sequence[str] | str | None = None,
+    longest: float | None = LONGEST,
     **fields: Any,
 ) -> list[Path]:
     """Write the standard set for a venue: each figure as PDF, SVG and PNG, and its recipe as JSON.
@@ -144,8 +126,9 @@ def write_figures(
         networks: independent networks of each case, at least 3.
         seed: of the networks.
         style: "neurips", "icml", "iclr", "tmlr", "talk" or "house".
-        progress: say what the set costs, and show bars, of figures and of the networks of each.
+        progress: say what the set costs, and show bars.
         names: of figures of the set, as "comparison" or "rank-collapse"; None makes all, and the table.
+        longest: seconds that the networks may take, by an estimate from one of two blocks; None for any.
         fields: further fields of :class:`~spannorm_theory.Architecture`; standard placements that cannot have
             them are left out.
 
@@ -153,7 +136,7 @@ def write_figures(
         the files.
 
     Raises:
-        InputError: a name, size or folder that cannot be used.
+        InputError: a name, size or folder that cannot be used, or networks that take too long.
 
     Example:
         >>> import spannorm_theory as st
@@ -172,10 +155,11 @@ def write_figures(
             known[arguments.choice("figure", name, known)]
             for name in dict.fromkeys(arguments.names("names", names))
         ]
+    if longest is not None:
+        longest = arguments.number("longest", longest)
+    announce(recipes, longest, progress)
     folder = make_folder(out)
     results, files = Results(progress), []
-    if progress:
-        print(f"spannorm: {cost(recipes)}", file=sys.stderr)
     for recipe in tqdm(recipes, desc="figures", disable=not progress):
         files += write(recipe, folder, results)
     if names is not None:
@@ -185,11 +169,13 @@ def write_figures(
 
 
 @whole_results()
-def remake(path: str | Path, out: str | Path | None = None) -> list[Path]:
+def remake(path: str | Path, out: str | Path | None = None, progress: bool = False) -> list[Path]:
     """Make the figure of a recipe file again, beside it or in the folder ``out``; with the same versions on
-    the same machine the files are the same, byte for byte."""
+    the same machine the files are the same, byte for byte. ``progress`` says what it costs, with a bar."""
     recipe = Recipe.read(path)
-    return write(recipe, make_folder(Path(path).parent if out is None else out))
+    if progress:
+        announce([recipe], None, progress)
+    return write(recipe, make_folder(Path(path).parent if out is None else out), Results(progress))
 
 
 def write(recipe: Recipe, folder: Path, results: Results | None = None) -> list[Path]:
