@@ -7,7 +7,8 @@ from functools import lru_cache, wraps
 from threading import RLock
 from typing import ParamSpec, TypeVar
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def made_once(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
