@@ -11,9 +11,9 @@ over tokens. Cross-entropy, the mean over n tokens of -ln softmax(y U)_label, U 
 
 P2 and P11 the overlaps of attention rows over the vocabulary at logits of variance s_h q and covariance
 s_h p, q and p the moments of the output; under a soft cap, and by a tied head, those of
-:mod:`..softmax.residuals`. Exact for wide streams. Left out is that the gradient leans on the output, by O(s_h q/d) of itself at each token, and to one
-side at all of them: a norm in front of the head, or at the end of the last block, takes that away, and where
-there is none it must be small.
+:mod:`..softmax.residuals`. Exact for wide streams. Left out is that the gradient leans on the output, by
+O(s_h q/d) of itself at each token, and to one side at all of them: a norm in front of the head, or at the end
+of the last block, takes that away, and where there is none it must be small.
 """
 
 from __future__ import annotations

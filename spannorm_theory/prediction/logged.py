@@ -28,8 +28,8 @@ from ..softmax.rows import capped_moment, log_partition
 from ..spec.architecture import Architecture
 from .boundary import logit_moment, own_mean
 
-#: weight of a token's own type by a tied head up to which gradients are predicted: they lean on its embedding,
-#: which is the token's input, by the square of that
+#: weight of a token's own type by a tied head up to which gradients are predicted: by the square of that they
+#: lean on its embedding, which is the token's input
 LEANING = 0.1
 
 
