@@ -38,8 +38,7 @@ def candidates(given: Any, like: str | None, fields: Mapping[str, Any]) -> list[
     """The candidates of a list of architectures and texts.
 
     Args:
-        given: one of these, or several. A text is ``placement[@rule] field=value ...``, or an architecture's
-            text form.
+        given: one of these, or several. A text is an architecture's text form.
         like: a published model, or the file of a configuration, whose fields a text takes where it says none,
             and whose rule.
         fields: fields of an architecture that all have, but for those that a text says itself.
@@ -70,9 +69,9 @@ def _said(entry: Any) -> dict[str, Any]:
     """The fields that a text says; of an architecture, which has every field, none."""
     if isinstance(entry, Architecture):
         return {}
-    if not isinstance(entry, str) or entry.strip().endswith("@"):
+    if not isinstance(entry, str):
         raise InputError(f"expected a candidate, such as {EXAMPLE}, got {shown(entry)}")
-    return said_fields(" ".join(entry.rsplit("@", 1)))
+    return said_fields(entry)
 
 
 def _candidate(entry: Any, said: dict[str, Any], like: str | None, fields: dict[str, Any]) -> Candidate:

@@ -31,6 +31,7 @@ from numpy.polynomial.legendre import leggauss
 from scipy.special import gammaln, hyp2f1
 
 from ..base.errors import AssumptionError
+from ..base.tables import made_once
 from .closed_forms import Array
 from .spline import Spline1D
 
@@ -117,7 +118,7 @@ class HeadNorm:
         return np.stack([drop, 1 + both * (slope - 1), both * near ** _order(self.size) * fall])
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def _table(size: int) -> Spline1D:
     """(1 - K)/(1 - rho), K' and K'(1) - K' over its order, as functions of 1 - rho from 0 to 1."""
     apart, (t, weights) = np.linspace(0, 1, CELLS + 1) ** 3, leggauss(NODES)

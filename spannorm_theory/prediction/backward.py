@@ -65,7 +65,7 @@ def backward(
         readout = Readout.of(arch, step.places, moments.last)
     except ZeroDivisionError:
         raise norm_of_zero(arch.depth) from None
-    gamma, c = loss_moments(arch, readout.q, readout.delta)
+    gamma, c = loss_moments(arch, readout.q, readout.delta, moments.layer_cosine(step.places[0]))
     behind = readout.gradient @ np.array([1.0, c / gamma])
     matrices = stack.in_order([wiring.matrices for wiring in blocks])
     back = scaled_product(matrices[::-1], behind, float(np.log(gamma)))

@@ -10,10 +10,10 @@ over tokens. Cross-entropy, the mean over n tokens of -ln softmax(y U)_label, U 
     gamma = s_h (1 - 2/vocabulary + P2) / (d n^2),    c = s_h (P_c - 2/vocabulary + P11) / (d n^2),
 
 P2 and P11 the overlaps of attention rows over the vocabulary at logits of variance s_h q and covariance
-s_h p, q and p the moments of the output; under a soft cap those of :mod:`..softmax.residuals`. Exact for wide
-streams. Left out is that the gradient leans on the output, by O(s_h q/d) of itself at each token, and to one
-side at all of them: a norm in front of the head, or at the end of the last block, takes that away, and where
-there is none it must be small.
+s_h p, q and p the moments of the output; under a soft cap, and by a tied head, those of
+:mod:`..softmax.residuals`. Exact for wide streams. Left out is that the gradient leans on the output, by
+O(s_h q/d) of itself at each token, and to one side at all of them: a norm in front of the head, or at the end
+of the last block, takes that away, and where there is none it must be small.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from math import ceil, log2
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
 from ..base.errors import AssumptionError
@@ -77,11 +77,14 @@ def repeats(tokens: TokenGrams, ids: NDArray[np.int64] | None = None) -> Array:
     return tokens.gram(1.0, ids[:, None] == ids[None, :])
 
 
-def loss_moments(arch: Architecture, q: float, delta: float) -> tuple[float, float]:
-    """(gamma, c) at an output of second moment q whose drop between tokens is delta."""
+def loss_moments(
+    arch: Architecture, q: float, delta: float, layer_cosines: ArrayLike = ()
+) -> tuple[float, float]:
+    """(gamma, c) at an output of second moment q whose drop between tokens is delta; ``layer_cosines`` are
+    as in :func:`own_mean`, which has the errors too."""
     if arch.loss != "cross-entropy":
         return 1.0, float(arch.loss == "mean")
-    own, two = _residuals(arch, q, 1 - delta / q)
+    own, two = _residuals(arch, q, 1 - delta / q, own_mean(arch, q, layer_cosines))
     _require_upright(arch, arch.head_gain * q, own.both)
     return _cross_entropy(arch, own, 1.0), _cross_entropy(arch, two, arch.token_law.collision)
 
@@ -100,12 +103,16 @@ def loss_interval(arch: Architecture) -> tuple[float, float]:
             f"bounds of a gradient under logit_cap={arch.logit_cap:g} are not derived, as the slope of a cap "
             "has no lower bound; leave it out, or use predict(...)"
         )
-    low, high = (_cross_entropy(arch, Residuals(p2, 1.0, 1.0), 1.0) for p2 in (1 / arch.vocabulary, 1.0))
-    return low, high
+    types, alike = arch.vocabulary, arch.token_law.collision
+    # a tied head may give a label's type, which is a token's own at times, more than one in so many, or less
+    most, least = (types * alike, types * (1 - alike) / (types - 1)) if arch.tied_head else (1.0, 1.0)
+    low, high = Residuals(1 / types, most, 1.0), Residuals(1.0, least, 1.0)
+    return _cross_entropy(arch, low, 1.0), _cross_entropy(arch, high, 1.0)
 
 
-def loss_gram(tokens: TokenGrams, output: Array) -> Array:
-    """Gram of the gradient at an output whose token Gram is ``output``."""
+def loss_gram(tokens: TokenGrams, output: Array, layer_cosines: ArrayLike = ()) -> Array:
+    """Gram of the gradient at an output whose token Gram is ``output``; ``layer_cosines`` are as in
+    :func:`own_mean`, which has the errors too."""
     arch = tokens.arch
     if arch.loss == "probe":
         return tokens.gram(1.0, 0.0)
@@ -119,15 +126,39 @@ def loss_gram(tokens: TokenGrams, output: Array) -> Array:
     q, rho = tokens.size(output), c / np.sqrt(q1 * q2)
     apart = tokens.gram(np.nan, rho)
     grid = np.linspace(np.nanmin(apart) - 1e-6, min(np.nanmax(apart) + 1e-6, 1.0), GRID)
-    found = [_residuals(arch, q, float(x)) for x in grid]
+    mean = own_mean(arch, q, layer_cosines)
+    found = [_residuals(arch, q, float(x), mean) for x in grid]
     _require_upright(arch, arch.head_gain * q, found[0][0].both)
     gamma, alike = _cross_entropy(arch, found[0][0], 1.0), arch.token_law.collision
     cross = CubicSpline(grid, [_cross_entropy(arch, two, alike) for _, two in found])(rho)
     return tokens.gram(gamma, cross)
 
 
-def _residuals(arch: Architecture, q: float, rho: float) -> tuple[Residuals, Residuals]:
-    return residuals(logit_moment(arch, q), max(-1.0, min(rho, 1.0)), arch.vocabulary, arch.logit_cap)
+def own_mean(arch: Architecture, q: float, layer_cosines: ArrayLike) -> float:
+    """Mean of the logit of a token's own type (T8.9): zero but by a tied head.
+
+    Args:
+        q: second moment of the model's output.
+        layer_cosines: of a token in front of and behind each block; as branches are fresh, they multiply.
+
+    Raises:
+        AssumptionError: there are several streams.
+    """
+    if not arch.tied_head:
+        return 0.0
+    if arch.definition.streams > 1:
+        raise AssumptionError(
+            f"the cosine of output and embedding is not derived for {arch.placement}, which has several "
+            "streams; use tied_head=False, or simulate(...)"
+        )
+    own, positions = arch.embedding_moments
+    kept = np.prod(np.asarray(layer_cosines)) * np.sqrt(own / (own + positions))
+    return float(np.sqrt(logit_moment(arch, q) * arch.width) * kept)
+
+
+def _residuals(arch: Architecture, q: float, rho: float, mean: float) -> tuple[Residuals, Residuals]:
+    rho, alike = max(-1.0, min(rho, 1.0)), arch.token_law.collision
+    return residuals(logit_moment(arch, q), rho, arch.vocabulary, arch.logit_cap, mean, alike)
 
 
 def _require_upright(arch: Architecture, size: float, p2: float) -> None:

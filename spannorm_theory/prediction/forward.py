@@ -53,6 +53,12 @@ class StackMoments:
         """The state behind the last block."""
         return State(self.q[-1].tolist(), self.delta[-1].tolist())
 
+    def layer_cosine(self, place: int) -> Array:
+        """Cosine of a token in front of and behind each block, of the stream class ``place``, (depth,)."""
+        q = self.q[:, self.stack.step.own[place]]
+        with np.errstate(divide="ignore", invalid="ignore"):  # a stream that is zero has no cosine
+            return np.asarray(self.across[:, place] / np.sqrt(q[:-1] * q[1:]))
+
 
 def forward(stack: Stack, state: State, pair_variance: Sequence[Array] | None = None) -> StackMoments:
     """Pass a state through a stack, block by block.

@@ -80,7 +80,8 @@ class GramRun:
         )
         try:
             self.output = readout.forward().outputs()[0][0]
-            self.loss = gradient = loss_gram(tokens, self.output)
+            cosines = self.profiles["0", "layer_cosine"]
+            self.loss = gradient = loss_gram(tokens, self.output, cosines)
         except ZeroDivisionError:
             raise norm_of_zero(arch.depth) from None
         size = tokens.size(gradient)

@@ -26,10 +26,10 @@ from ..moments.tokens import TokenGrams
 from ..softmax.own_logit import own_logit
 from ..softmax.rows import capped_moment, log_partition
 from ..spec.architecture import Architecture
-from .boundary import logit_moment
+from .boundary import logit_moment, own_mean
 
-#: weight of a token's own type by a tied head up to which gradients are as with a head of its own: its square
-#: is what they change by
+#: weight of a token's own type by a tied head up to which gradients are predicted: by the square of that they
+#: lean on its embedding, which is the token's input
 LEANING = 0.1
 
 
@@ -51,7 +51,7 @@ def logged(
     size, cap = float(np.sqrt(logit_moment(arch, q))), arch.logit_cap
     loss, moment = log_partition(size, arch.vocabulary, cap), capped_moment(size, cap)
     if arch.tied_head:
-        own = own_logit(size, arch.vocabulary, size * np.sqrt(arch.width) * _kept(arch, weights), cap)
+        own = own_logit(size, arch.vocabulary, own_mean(arch, q, weights["0", "layer_cosine"]), cap)
         if own.weight > LEANING:
             raise AssumptionError(
                 f"a tied head gives a token's own type the weight {own.weight:.2g}, as the output keeps its "
@@ -69,21 +69,6 @@ def logged(
         "global_grad_norm": total / 2,
     }
     return {(OUTPUT, name): np.array([value]) for name, value in values.items()}
-
-
-def _kept(arch: Architecture, profiles: Mapping[Key, Array]) -> float:
-    """Cosine of a token's output with its embedding (T8.9): as branches are fresh, those of layers multiply.
-
-    Raises:
-        AssumptionError: there are several streams.
-    """
-    if arch.definition.streams > 1:
-        raise AssumptionError(
-            f"the cosine of output and embedding is not derived for {arch.placement}, which has several "
-            "streams; use tied_head=False, or simulate(...)"
-        )
-    own, positions = arch.embedding_moments
-    return float(np.prod(profiles["0", "layer_cosine"]) * np.sqrt(own / (own + positions)))
 
 
 def head_norm(arch: Architecture, products: float) -> float:

@@ -104,7 +104,7 @@ def of_stream(moments: StackMoments, place: int) -> tuple[dict[str, Array], dict
     q, delta, cross = moments.q[:, own], moments.delta[:, own], moments.across[:, place]
     with np.errstate(divide="ignore", invalid="ignore"):  # a stream that is zero has no cosine
         return {"variance": np.log(q), "token_cosine": 1 - delta / q}, {
-            "layer_cosine": cross / np.sqrt(q[:-1] * q[1:]),
+            "layer_cosine": moments.layer_cosine(place),
             "branch_share": (q[:-1] + q[1:] - 2 * cross) / q[:-1],
         }
 

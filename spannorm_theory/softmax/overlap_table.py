@@ -22,13 +22,13 @@ all even in s and y and finite at both ends of s.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import sqrt
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebpts2
 from threadpoolctl import threadpool_limits
 
+from ..base.tables import made_once
 from ..gaussian.closed_forms import Array
 from ..gaussian.spline import Spline1D, Spline2D, through_nodes
 from .overlaps import LARGEST_S2, overlaps, query_norms, saturated
@@ -156,7 +156,7 @@ class HeadTable:
         return np.array([p2, p11, query / root, j11 / w, tilt / w, swing / w, key / root, zero])
 
 
-@lru_cache(maxsize=16)
+@made_once(maxsize=16)
 def row_table(keys: int) -> RowTable:
     """The cached :class:`RowTable`."""
     with threadpool_limits(1, "blas"):  # small products: threads would only wait for each other
@@ -164,7 +164,7 @@ def row_table(keys: int) -> RowTable:
 
 
 #: a table is 17 MB
-@lru_cache(maxsize=8)
+@made_once(maxsize=8)
 def head_table(keys: int, head_width: int) -> HeadTable:
     """The cached :class:`HeadTable`."""
     return HeadTable(keys, head_width)

@@ -9,12 +9,12 @@ s^2, and interpolated in its logarithm. The standard error of a node is 1 to 6 %
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
+from ..base.tables import made_once
 from ..gaussian.closed_forms import Array
 
 #: row variances of the grid, and entries of weights drawn at each: the standard error falls as their root
@@ -25,7 +25,7 @@ ENTRIES = 1 << 17
 LARGEST = 512
 
 
-@lru_cache(maxsize=64)
+@made_once(maxsize=64)
 def _curve(tokens: int, head_width: int) -> PchipInterpolator:
     random = np.random.default_rng((tokens, head_width))
     heads = max(4, min(64, ENTRIES // tokens**2))

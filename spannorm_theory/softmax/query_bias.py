@@ -16,13 +16,13 @@ and E[2 p2 - 4 p3 + 2 p4] in chi.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from ..base.tables import made_once
 from ..gaussian.closed_forms import Array
 from ..gaussian.spline import Spline1D
 from .overlaps import query_norms
@@ -116,7 +116,7 @@ def one_row_biases(s: float, n: int) -> Array:
     return np.array([[value, jacobian, chance], [own_value, own_jacobian, own_chance]])
 
 
-@lru_cache(maxsize=64)
+@made_once(maxsize=64)
 def bias_table(keys: int, head_width: int) -> BiasTable:
     """The cached :class:`BiasTable`."""
     return BiasTable(keys, head_width)

@@ -14,13 +14,13 @@ N_i and N_k keys are as two of N keys, 1/(N - 1) = [1/(N_i - 1) + 1/(N_k - 1)] /
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from math import ceil, log, log2, sqrt
 from typing import Any
 
 import numpy as np
 
 from ..base.errors import PositionsError
+from ..base.tables import made_once
 from ..gaussian.closed_forms import Array
 from ..gaussian.spline import Spline2D
 from .overlaps import LARGEST_S2, query_norms
@@ -174,7 +174,7 @@ def _sigma(s2: Any) -> Any:
     return s / (s + MIDDLE)
 
 
-@lru_cache(maxsize=16)
+@made_once(maxsize=16)
 def row_length_table(longest: int, coordinates: int, sphere: bool) -> RowLengthTable:
     """The cached :class:`RowLengthTable`."""
     return RowLengthTable(longest, coordinates, sphere)

@@ -32,6 +32,7 @@ from scipy.special import gammaln, log_ndtr, logsumexp, ndtr, ndtri
 from sympy import prime
 from threadpoolctl import threadpool_limits
 
+from ..base.tables import made_once
 from ..gaussian.closed_forms import Array
 from .gates import Gates
 
@@ -217,7 +218,7 @@ def gate_statistics(gates: Gates, logit_variance: float) -> GateStatistics:
     return _statistics(gates, min(max(logit_variance, SMALLEST_V), LARGEST_V))
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def _statistics(gates: Gates, logit_variance: float) -> GateStatistics:
     with threadpool_limits(1, "blas"):  # small products: threads would only wait for each other
         return GateStatistics(gates, logit_variance)

@@ -24,6 +24,10 @@ from .top_k import KNOTS, LARGEST_V, MIDDLE, SMALLEST_V, GateStatistics, gate_st
 #: the largest V (T9.1) that gaps answer to: their expansion is of second order in the spread (T7.4)
 LARGEST_PAIR_VARIANCE = 1.0
 
+#: relative difference of v up to which it is that of an input of second moment 1, as that of a norm with an
+#: epsilon is: ln A and the logarithms of the gap and of R move by less than ln v does
+AT_UNIT = 1e-3
+
 #: size that stands for zero where a logarithm is taken
 LEAST = 1e-300
 
@@ -99,7 +103,7 @@ class GateTable:
             np.empty(t.shape),
             np.empty((4, 7, *t.shape)),
         )
-        cells = np.where(abs(v - self._unit_logits) < 1e-9 * v, np.inf, np.floor(x))
+        cells = np.where(abs(v - self._unit_logits) < AT_UNIT * v, np.inf, np.floor(x))
         for cell in np.unique(cells).tolist():
             here = cells == cell
             z[here], cubics[:, :, here] = self._around(cell)[0].along_y(x[here], t[here])
@@ -124,7 +128,7 @@ class GateTable:
             AssumptionError: V leaves a gap which no two tokens have.
         """
         x = log(min(max(v, SMALLEST_V), LARGEST_V))
-        cell = np.inf if abs(v - self._unit_logits) < 1e-9 * v else floor(x)
+        cell = np.inf if abs(v - self._unit_logits) < AT_UNIT * v else floor(x)
         z, ((*_, own), (*_, size), (a, b, c, d)) = self._around(cell)[1].cubics(x, t)
         own, size = self._square * exp(own), self._square * exp(size)
         h = ((a * z + b) * z + c) * z + d

@@ -2,7 +2,7 @@
 
 ``siamese-norm(depth_scaling=False) gpt2+lns depth=24``: a placement, a scaling rule unless it is "unit", and
 ``field=value`` of what is not the default. Nothing in it has a blank, so that blanks part it; text options
-write theirs as ``\\x20``.
+write theirs as ``\\x20``. The rule may stand behind an ``@``, as in names of candidates: ``pre-norm@gpt2``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _ARGUMENTS = rf"(?:[^()'\"]|{_STRING})*"
 _PLACEMENT = re.compile(rf"\s*({PATTERN})(?:\s*\(({_ARGUMENTS})\))?")
 _RULE = rf"{PATTERN}(?:\s*\({_ARGUMENTS}\))?"
-_HEAD = re.compile(rf"{_PLACEMENT.pattern}(?=\s|$)(?!\s*\()")
+_HEAD = re.compile(rf"{_PLACEMENT.pattern}(?=[\s@]|$)(?!\s*\()")
 _OPTION = re.compile(rf"\s*(\w+)\s*=\s*({_STRING}|[^,'\"]+?)\s*(?:,|$)")
-_RULES = re.compile(rf"\s+({_RULE}(?:\s*\+\s*{_RULE})*)(?=\s|$)(?!\s*\()")
-_WORDS = {"None": None, "True": True, "False": False}
+_RULES = re.compile(rf"(?:\s+|\s*@\s*)({_RULE}(?:\s*\+\s*{_RULE})*)(?=\s|$)(?!\s*\()")
+#: words that are values, as Python writes them, and truth as JSON, TOML and YAML do
+_WORDS = {"None": None, "True": True, "False": False, "true": True, "false": False}
 
 PLACEMENT_EXAMPLE = "'post-norm' or 'siamese-norm(depth_scaling=False)'"
 RULE_EXAMPLE = "'gpt2', 'gpt2+lns' or 'gamma-init(gamma=0.75)'"
@@ -73,8 +74,8 @@ def parse_fields(text: Any) -> dict[str, Any]:
     """The fields of an architecture's text form, by name.
 
     Raises:
-        InputError: no text, no placement in front, something else than ``field=value`` behind it, or a field
-            twice.
+        InputError: no text, no placement in front, no rule behind an ``@``, something else than
+            ``field=value`` behind them, or a field twice.
     """
     match = _HEAD.match(text) if isinstance(text, str) else None
     if match is None:
@@ -83,7 +84,10 @@ def parse_fields(text: Any) -> dict[str, Any]:
     rules = _RULES.match(text, match.end())
     if rules is not None:
         values["scaling"] = rules[1]
-    for word in text[(rules or match).end() :].split():
+    rest = text[(rules or match).end() :]
+    if rules is None and rest.lstrip().startswith("@"):
+        raise InputError(f"expected a scaling rule such as {RULE_EXAMPLE} behind the @ of {shown(text)}")
+    for word in rest.split():
         key, equals, value = word.partition("=")
         if not equals:
             raise InputError(

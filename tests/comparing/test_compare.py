@@ -251,7 +251,7 @@ def test_what_is_not_predicted_is_said_and_comes_last() -> None:
         (lambda: st.compare("pre-norm", scaling="unit"), InputError, "leave scaling= out"),
         (lambda: st.compare("pre-norm", networks=2), InputError, "networks must be"),
         (lambda: st.compare([3]), InputError, "expected a candidate"),
-        (lambda: st.compare("pre-norm@"), InputError, "expected a candidate"),
+        (lambda: st.compare("pre-norm@"), InputError, "expected a scaling rule .* behind the @"),
         (lambda: st.compare("pre-norm,ffn_ratio=2"), InputError, "such as 'pre-norm gpt2 depth=24'"),
         (lambda: st.compare("pre-norm depht=2"), UnknownNameError, "did you mean depth"),
         (lambda: st.compare("pre-norm", theory="position"), UnknownNameError, "did you mean positions"),

@@ -15,7 +15,8 @@ from spannorm_theory.layers.experts import MixtureOfExperts
 from spannorm_theory.layers.feedforward import FeedForward
 from spannorm_theory.layers.shared_experts import SharedExperts
 from spannorm_theory.softmax.gates import Gates
-from spannorm_theory.softmax.top_k_table import gate_table
+from spannorm_theory.softmax.top_k import GateStatistics
+from spannorm_theory.softmax.top_k_table import AT_UNIT, gate_table
 
 GAINS = {"ffn.up": 1.3, "ffn.gate": 0.8, "ffn.down": 0.7, "ffn.router": 1.0, "ffn.shared_gate": 1.6}
 CASES = [
@@ -109,6 +110,19 @@ def test_coefficient_of_the_square_root(experts: int, top_k: int, coefficient: f
     assert c == pytest.approx(coefficient, abs=0.008)
     if experts == 64:
         assert (1 - at.common[1]) / 1e-3**0.5 == pytest.approx(1.19, abs=0.05)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(("gates", "v"), [CASES[3], CASES[6]], ids=str)
+def test_an_epsilon_under_a_norm_needs_no_further_tables(gates: Gates, v: float) -> None:
+    """The overlaps of an input of second moment 1 stand for those around it; samples of the same points say
+    by how little they are off."""
+    table, around = gate_table(gates, v), v * (1 - 0.9 * AT_UNIT)
+    at, exact = table.at(around, distance(0.3)), GateStatistics(gates, around)
+    assert list(table._splines) == [np.inf]
+    assert at.own == pytest.approx(exact.own, rel=AT_UNIT)
+    off = abs(exact.values - table.unit.values).max(axis=0)[:3]  # of (A - O)/t, R and C
+    assert (off < AT_UNIT * np.array([exact.own, exact.alone, 1.0])).all()
 
 
 @pytest.mark.exact

@@ -10,7 +10,7 @@ from torch.nn import functional
 from spannorm_theory import Architecture, predict, verify
 from spannorm_theory.base.errors import AssumptionError, InputError
 from spannorm_theory.base.quantities import LOGGED
-from spannorm_theory.prediction.boundary import normed_output
+from spannorm_theory.prediction.boundary import loss_moments, normed_output
 from spannorm_theory.softmax.rows import log_partition
 
 #: sizes of the hand-written network, whose width is large enough for deviations of a few per cent
@@ -147,6 +147,40 @@ def test_what_a_tied_head_adds(cap: float | None) -> None:
         expected = tables[0][quantity] - tables[1][quantity]
         assert abs(mean - expected) < 4 * error + 4 / d * expected, (quantity, mean, expected, error)
         assert mean > 6 * error
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("cap", [None, 12.0])
+def test_what_a_tied_head_changes_of_gradients(cap: float | None) -> None:
+    """By autograd of plain torch, in front of the last norm, of outputs that keep a little of the embedding;
+    with a head of its own gradients are other ones."""
+    count, batches, types, d, rho, kept = 25, 8, 200, 1024, 0.8, 0.14
+    generator = torch.Generator().manual_seed(2)
+    found = []
+    for _ in range(batches):
+        table = torch.randn(count, types, d, generator=generator)
+        ids, labels = torch.randint(types, (2, count, TOKENS), generator=generator)
+        shared, own = (torch.randn(count, n, d, generator=generator) for n in (1, TOKENS))
+        x = kept * table.gather(1, ids[..., None].expand(-1, -1, d))
+        x = rms(x + (1 - kept**2) ** 0.5 * (rho**0.5 * shared + (1 - rho) ** 0.5 * own)).requires_grad_()
+        logits = rms(x) @ table.mT / d**0.5
+        if cap is not None:
+            logits = cap * torch.tanh(logits / cap)
+        loss = functional.cross_entropy(logits.mT, labels, reduction="none").mean(1).sum()
+        (g,) = torch.autograd.grad(loss, x)
+        size = g.square().sum((1, 2))
+        pairs = (g.sum(1).square().sum(1) - size) / (TOKENS - 1)
+        found.append(torch.stack([size, pairs]) / TOKENS / d)
+    sample = torch.cat(found, 1).numpy()
+    mean, error = sample.mean(axis=1), sample.std(axis=1, ddof=1) / sample.shape[1] ** 0.5
+    arch = Architecture(
+        "pre-norm", width=d, heads=HEADS, tokens=TOKENS, inputs="uniform", vocabulary=types
+    ).with_(loss="cross-entropy", logit_cap=cap, tied_head=True)
+    theory = np.array(loss_moments(arch, 1.0, 1 - rho, [kept]))
+    room = 4 * error + 1 / d * theory[0]
+    assert (np.abs(theory - mean) < room).all(), (theory, mean, error)
+    other = np.array(loss_moments(arch.with_(tied_head=False), 1.0, 1 - rho))
+    assert abs(other[0] - mean[0]) > 3 * room[0], (other, mean, error)
 
 
 @pytest.mark.exact

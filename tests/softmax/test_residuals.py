@@ -42,6 +42,43 @@ def test_means_of_samples(s2: float, rho: float, types: int, cap: float) -> None
     assert (error < 0.02 * mean).all()
 
 
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    ("s2", "rho", "types", "cap", "mean"),
+    [
+        (9.0, 0.6, 50, None, 3.0),
+        (4.0, -0.6, 30, None, 3.0),
+        (6.0, 0.7, 40, 3.0, 2.5),
+        (1.0, 0.3, 3, None, 1.0),
+    ],
+)
+def test_a_mean_of_the_own_type_against_samples(
+    s2: float, rho: float, types: int, cap: float | None, mean: float
+) -> None:
+    """One id in ``types`` is that of the other token, and so with labels, whose means are taken exactly."""
+    random, found, alike = np.random.default_rng(0), [], 1 / types
+    for _ in range(SAMPLES):
+        common, one, two = random.standard_normal((3, 4 * ROWS, types))
+        shared, own = np.sqrt(s2 * abs(rho)), np.sqrt(s2 * (1 - abs(rho)))
+        z, other = shared * common + own * one, np.sign(rho) * shared * common + own * two
+        z[:, 0] += mean
+        rows = np.zeros(5)
+        for place, share in ((0, alike), (1, 1 - alike)):  # of the other's type
+            w = other.copy()
+            w[:, place] += mean
+            c, d = ((x if cap is None else cap * np.tanh(x / cap)) for x in (z, w))
+            t, u = ((np.ones_like(x) if cap is None else 1 - np.square(x / cap)) for x in (c, d))
+            p, q = (np.exp(x) / np.exp(x).sum(axis=1, keepdims=True) for x in (c, d))
+            products = ((p * t) ** 2, p * t**2, t**2 / types, p * q * t * u, p * t * u)
+            rows += share * np.array([x.sum(axis=1).mean() for x in products])
+        found.append(rows)
+    average, error = np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / SAMPLES**0.5
+    own_, two_ = residuals(s2, rho, types, cap, mean, alike)
+    assert (np.abs(np.array([*own_, two_.both, two_.one]) - average) < 4.5 * error + 1e-9).all()
+    own_, two_ = residuals(s2, rho, types, cap)  # without a mean
+    assert (np.abs(np.array([*own_, two_.both, two_.one]) - average) > 6 * error).any()
+
+
 @pytest.mark.exact
 @pytest.mark.parametrize("rho", [0.0, 0.7, -0.3])
 def test_a_far_cap_changes_nothing(rho: float) -> None:

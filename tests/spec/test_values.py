@@ -113,6 +113,9 @@ def test_what_a_record_is_made_of(make: Any, message: str) -> None:
         ("mix-ln(fraction=[0.5])", "expected option=value"),
         ("pre-norm unit depth=" + "9" * 5000, "depth must be an integer of at least 1, got inf"),
         ("mix-ln" + "(" * 100_000, "expected the text form"),
+        ("pre-norm@ depth=3", "expected a scaling rule such as 'gpt2'.* behind the @"),
+        ("pre-norm@gpt2@lns", "expected a scaling rule"),
+        ("pre-norm unit sinks=yes", "sinks must be True or False, got 'yes'"),
     ],
 )
 def test_text_that_is_no_architecture(text: Any, message: str) -> None:
@@ -127,6 +130,10 @@ def test_text_that_is_no_architecture(text: Any, message: str) -> None:
         ("pre-norm depth=3", "pre-norm unit depth=3"),
         (" pre-norm unit + gpt2  depth=3", "pre-norm unit+gpt2 depth=3"),
         ("mix-ln( fraction = 0.5, ) gpt2", "mix-ln(fraction=0.5) gpt2"),
+        ("pre-norm@gpt2", "pre-norm gpt2"),
+        ("mix-ln(fraction=0.5) @ gpt2+lns depth=3", "mix-ln(fraction=0.5) gpt2+lns depth=3"),
+        ("pre-norm qk_norm=true sinks=false", "pre-norm unit qk_norm=True"),
+        ("siamese-norm(depth_scaling=false)", "siamese-norm(depth_scaling=False) unit"),
     ],
 )
 def test_blanks_and_what_is_left_out(text: str, form: str) -> None:
