@@ -11,7 +11,7 @@ from markupsafe import Markup
 from ..base.formulas import COLLAPSE
 from ..render import mathml
 from ..render.html import Cell as Entry
-from ..render.html import document, power_of_ten
+from ..render.html import document, power_of_ten, raised
 from ..spec.architecture import parse_placement
 from ..spec.placements import PLACEMENTS
 from ..spec.scaling import SCALINGS
@@ -19,7 +19,7 @@ from .branch_gains import ends
 from .check import DEPTHS, LADDER, VALUES
 from .known import CHECK_GAINS
 from .records import OK, SHOWN, Cell, Share
-from .shown import raised, shown
+from .shown import shown
 from .verdict import verdict
 
 TITLE = "Atlas of norm placements and scaling rules"

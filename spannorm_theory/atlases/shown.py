@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from math import exp, isnan, log
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from ..asymptotics.growth import Growth
 from ..render import mathml
@@ -100,14 +99,3 @@ def numbers(trend: Trend) -> Markup:
 def _short(x: float) -> str:
     mantissa, _, exponent = f"{x:.3g}".partition("e")
     return (f"{mantissa}·10^{int(exponent)}" if exponent else mantissa).replace("-", "−")
-
-
-def raised(text: str) -> Markup:
-    """Words with exponents, such as e^(0.2 L^0.5) or L^-1, as markup."""
-
-    def power(match: re.Match[str]) -> str:
-        exponent = raised(match[1] or match[2]).replace("-", "−")
-        return f"<sup>{exponent}</sup>"
-
-    nested = r"(?:[^()]|\([^()]*\))*"
-    return Markup(re.sub(rf"\^(?:\(({nested})\)|(-?[\d.]*\d))", power, str(escape(text))))

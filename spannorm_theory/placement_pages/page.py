@@ -12,14 +12,14 @@ from typing import Any
 from ..atlases.check import VALUES
 from ..atlases.records import SHOWN
 from ..atlases.records import Cell as Laws
-from ..atlases.shown import raised, shown
+from ..atlases.shown import shown
 from ..atlases.verdict import verdict
 from ..base.formulas import COLLAPSE, IDENTITY, RATIO, WORDS
 from ..moments.reductions import EVERY, LATER, Reduction
 from ..plot.canvas.marks import placement_title
 from ..plot.canvas.picture import Picture
 from ..render import mathml
-from ..render.html import document
+from ..render.html import document, raised
 from .cells import Cell
 from .evidence import identity, worst
 from .formulas import derived
@@ -123,7 +123,7 @@ def _values(subject: Subject) -> dict[str, Any]:
         "equations": _equations(cells),
         "definition": _definition(cells[0]),
         "cover": cover and (subject.pages[cover.placement], placement_title(cover.placement), cover.blocks),
-        "derived": [derived(cell) for cell in cells],
+        "derived": derived(cells),
         "depths": VALUES,
         "rows": [_row(laws, name) for laws in subject.laws for name in SHOWN],
         "profile": subject.profile,

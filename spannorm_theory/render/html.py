@@ -82,6 +82,7 @@ def _environment() -> Environment:
     found.globals["data_uri"] = _data_uri
     found.filters["source"] = link
     found.filters["prose"] = prose
+    found.filters["raised"] = raised
     return found
 
 
@@ -100,6 +101,17 @@ def power_of_ten(log: float) -> Markup:
         return Markup(f"{10**exponent:.3g}" if exponent < 3 else f"{10**exponent:.0f}")
     mantissa, _, carried = f"{10 ** (exponent % 1):.2e}".partition("e")
     return Markup(f"{mantissa}×10<sup>{exponent // 1 + int(carried):.0f}</sup>".replace("-", "−"))
+
+
+def raised(text: str) -> Markup:
+    """Words with exponents, such as e^(0.2 L^0.5) or L^-1, as markup."""
+
+    def power(match: re.Match[str]) -> str:
+        exponent = raised(match[1] or match[2]).replace("-", "−")
+        return f"<sup>{exponent}</sup>"
+
+    nested = r"(?:[^()]|\([^()]*\))*"
+    return Markup(re.sub(rf"\^(?:\(({nested})\)|(-?[\d.]*\d))", power, str(escape(text))))
 
 
 def link(source: str) -> Markup:

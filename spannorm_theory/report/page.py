@@ -9,7 +9,7 @@ from typing import Any
 from sympy import Symbol
 
 from ..atlases.records import Cell as Laws
-from ..atlases.shown import raised, shown
+from ..atlases.shown import shown
 from ..base.letters import LETTERS
 from ..comparing.comparison import Comparison
 from ..placement_pages.cells import Cell
@@ -18,7 +18,7 @@ from ..plot.canvas.marks import placement_title
 from ..plot.canvas.picture import Picture
 from ..render import mathml
 from ..render.html import Cell as Entry
-from ..render.html import document, power_of_ten
+from ..render.html import document, power_of_ten, raised
 from ..verification.outcome import UNDECIDED
 from .experts import Routed
 from .site import FIGURES, INDEX, NOTATION, PLACEMENTS

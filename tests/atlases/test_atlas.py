@@ -25,7 +25,6 @@ from spannorm_theory.atlases.branch_gains import ends
 from spannorm_theory.atlases.build import architectures
 from spannorm_theory.atlases.check import DEPTHS, mismatch
 from spannorm_theory.atlases.records import LATER, OK, QUANTITIES
-from spannorm_theory.atlases.shown import raised
 from spannorm_theory.atlases.trend import Trend, fit
 from spannorm_theory.atlases.verdict import verdict
 from spannorm_theory.base.errors import InputError, UnknownNameError
