@@ -228,8 +228,8 @@ def width_study(scale: Scale) -> pd.DataFrame:
     """Unscaled stacks at several widths: how their gradient scatters over networks.
 
     Returns:
-        columns placement, width, share (L/d), mean and mean_se, geometric and geometric_se (the arithmetic and
-        the geometric mean over networks, over the theory), sd (of the logarithm over networks), sd_se,
+        columns placement, width, share (L/d), mean, mean_se, geometric, geometric_se (the arithmetic and the
+        geometric mean over networks, over the theory), sd (of the logarithm over networks), sd_se,
         predicted_sd, and allowed (of a verification, on the logarithm).
     """
     rows = []

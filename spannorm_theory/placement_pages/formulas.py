@@ -22,7 +22,7 @@ class Derived:
 
     Attributes:
         recursion: which blocks, where there are several kinds, with their equations.
-        like: the rule under which the equations are that ``recursion`` does not repeat; empty where it has all.
+        like: the rule that has the equations which ``recursion`` does not repeat; empty where it has all.
         start: the layer from which on closed forms hold; empty where it is the first.
         missing: what has no closed form or law, and why.
     """

@@ -30,6 +30,7 @@ from spannorm_theory.atlases.verdict import verdict
 from spannorm_theory.base.errors import InputError, UnknownNameError
 from spannorm_theory.cli.main import main
 from spannorm_theory.prediction.predict import predict_profiles
+from spannorm_theory.render.html import raised
 from spannorm_theory.softmax.overlaps import head_overlaps
 from spannorm_theory.softmax.query_bias import query_biases
 from spannorm_theory.verification import verification
