@@ -36,6 +36,11 @@ class Derived:
     missing: list[tuple[str, str]]
     like: str = ""
 
+    @property
+    def euler(self) -> bool:
+        """Whether laws that are in sight have the gamma function."""
+        return any("Γ" in line.markup for line in self.laws if not line.folded)
+
 
 def derived(cells: Sequence[Cell]) -> list[Derived]:
     """The formulas of each cell; where most equations are those of the first, the others alone."""
