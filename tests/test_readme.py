@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import spannorm_theory as st
+from spannorm_theory.models.families import FAMILIES, SAME
+
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
@@ -27,6 +30,16 @@ def test_the_example_prints_what_it_says(code: str, shown: str) -> None:
 
 def test_examples_are_found() -> None:
     assert len(EXAMPLES) >= 4
+
+
+@pytest.mark.exact
+def test_its_counts_are_those_of_the_registries() -> None:
+    text = " ".join(README.split())
+    assert (
+        f"for {len(st.placements())} placements of the norms under {len(st.scalings())} scaling rules" in text
+    )
+    assert f"{len(FAMILIES.keys() | SAME.keys())} model types are known" in text
+    assert f"`st.published()` are {len(st.published())} published models" in text
 
 
 def test_its_make_targets_exist() -> None:

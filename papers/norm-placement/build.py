@@ -52,6 +52,7 @@ def exact(folder: Path) -> dict[str, str]:
         "ModelStd": f"{_standard_deviation(published):g}",
         "PublishedModels": str(len(st.published())),
         "BalancePlacements": str(len(checked)),
+        "Placements": str(len(st.placements())),
         "GeluExcess": f"{omega - sigma:.3f}",
         "GeluSpanLimit": f"{np.exp(omega - sigma):.3f}",
         "GeluPostRate": f"{100 * ((1 + omega) / (1 + sigma) - 1):.1f}",
@@ -89,6 +90,7 @@ def simulated(folder: Path, scale: measured.Scale) -> dict[str, str]:
     write_file(folder / "hard.tex", tables.hard(hard))
     write_file(folder / "widths.tex", tables.widths(widths))
     write_file(folder / "causal.tex", tables.causal(measured.causal_stacks(scale)))
+    narrowest = widths[widths["placement"] == "span-norm"].iloc[0]
     deepest = [v for v in found if v.arch.depth == scale.blocks[-1]]
     unscaled = [v for v in deepest if v.arch.scaling == "unit"]
     save(figures.profiles(deepest), folder / "profiles.pdf")
@@ -129,6 +131,10 @@ def simulated(folder: Path, scale: measured.Scale) -> dict[str, str]:
         "CausalWidth": str(scale.causal["width"]),
         "CausalTokens": str(scale.causal["tokens"]),
         "CausalNetworks": str(scale.causal_networks),
+        "NarrowestWidth": str(narrowest["width"]),
+        "NarrowestShare": f"{narrowest['share']:g}",
+        "SpanMeanAbove": f"{100 * (narrowest['mean'] - 1):.0f}",
+        "SpanGeometricAbove": f"{100 * (narrowest['geometric'] - 1):.0f}",
         "StrongAt": f"{measured.STRONG:g}",
         "KeysOff": f"{100 * measured.keys_off():.0f}",
         "PublishedWorst": f"{1 / at_its_width['published'].min():.0f}",

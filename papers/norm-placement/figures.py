@@ -41,9 +41,21 @@ def blocks() -> Figure:
     """One block of each placement, side by side."""
     with paper():
         figure = new_figure(WIDTH, 2.6)
-        for ax, placement in zip(figure.subplots(1, len(PLACEMENTS)), PLACEMENTS, strict=True):
+        axes = figure.subplots(1, len(PLACEMENTS))
+        for ax, placement in zip(axes, PLACEMENTS, strict=True):
             st.plot.block_diagram(placement, ax=ax)
+    tallest = max(_height(ax) for ax in axes)
+    for ax in axes:  # one scale, and every block from one line up
+        for text in (*ax.texts, ax.title):
+            text.set_fontsize(text.get_fontsize() * _height(ax) / tallest)
+        bottom, _ = ax.get_ylim()
+        ax.set_ylim(bottom, bottom + tallest)
     return figure
+
+
+def _height(ax: Axes) -> float:
+    bottom, top = ax.get_ylim()
+    return float(top - bottom)
 
 
 def ratio(study: pd.DataFrame) -> Figure:
@@ -57,10 +69,9 @@ def ratio(study: pd.DataFrame) -> Figure:
             ax.fill_between(x, np.exp(-rows["allowed"]), np.exp(rows["allowed"]), color="0.92", linewidth=0)
             ax.axhline(1.0, color="0.5", linewidth=0.6)
             ax.plot(x, np.exp(-(rows["predicted_sd"] ** 2) / 2), color=style.colour, linestyle=":")
-            se = rows["ratio_se"] / rows["ratio"] ** 2
-            ax.errorbar(x, 1 / rows["ratio"], se, **style.points, elinewidth=0.8)
-            se = rows["sd"] / (np.sqrt(study.attrs["networks"]) * rows["geometric"])
-            ax.errorbar(x, 1 / rows["geometric"], se, **replace(style, hollow=True).points, elinewidth=0.8)
+            ax.errorbar(x, rows["mean"], rows["mean_se"], **style.points, elinewidth=0.8)
+            hollow = replace(style, hollow=True).points
+            ax.errorbar(x, rows["geometric"], rows["geometric_se"], **hollow, elinewidth=0.8)
             ax.set(xscale="log", xlabel="depth over width, $L/d$", title=placement_title(placement))
             ax.set_xticks(x, [f"{share:.2g}" for share in x])
             ax.minorticks_off()

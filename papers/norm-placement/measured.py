@@ -228,9 +228,9 @@ def width_study(scale: Scale) -> pd.DataFrame:
     """Unscaled stacks at several widths: how their gradient scatters over networks.
 
     Returns:
-        columns placement, width, share (L/d), ratio (theory over the arithmetic mean), ratio_se, geometric
-        (theory over the geometric mean), sd (of the logarithm over networks), sd_se, predicted_sd, and
-        allowed (of a verification, on the logarithm).
+        columns placement, width, share (L/d), mean, mean_se, geometric, geometric_se (the arithmetic and the
+        geometric mean over networks, over the theory), sd (of the logarithm over networks), sd_se,
+        predicted_sd, and allowed (of a verification, on the logarithm).
     """
     rows = []
     for placement, width in product(RIVALS, scale.widths):
@@ -241,17 +241,17 @@ def width_study(scale: Scale) -> pd.DataFrame:
         ensemble = st.simulate(arch, networks=scale.width_networks, dtype="float64", progress=False)
         logs = ensemble.samples["0", "grad_variance"][:, 0]
         theory = prediction.profiles["0", "grad_variance"][0]
-        spread = logs.std(ddof=1)
-        mean = float(np.exp(logs - theory).mean())
-        se = float(np.exp(logs - theory).std(ddof=1)) / np.sqrt(len(logs))
+        ratios, root = np.exp(logs - theory), np.sqrt(len(logs))
+        spread, geometric = logs.std(ddof=1), float(np.exp(logs.mean() - theory))
         rows.append(
             {
                 "placement": placement,
                 "width": width,
                 "share": arch.depth / width,
-                "ratio": 1 / mean,
-                "ratio_se": se / mean**2,
-                "geometric": float(np.exp(theory - logs.mean())),
+                "mean": float(ratios.mean()),
+                "mean_se": float(ratios.std(ddof=1)) / root,
+                "geometric": geometric,
+                "geometric_se": geometric * spread / root,
                 "sd": spread,
                 "sd_se": spread / np.sqrt(2 * (len(logs) - 1)),
                 "predicted_sd": float(fluctuations(arch, prediction.profiles)["0", "grad_variance"][0]),

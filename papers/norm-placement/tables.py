@@ -36,6 +36,8 @@ SHORT = {
     symbols.sigma_a2: "a", symbols.sigma_f2: "f", symbols.omega_a2: r"\hat a", symbols.omega_f2: r"\hat f",
 }  # fmt: skip
 NONE = r"---"
+#: numbers from here on have a power of ten
+WHOLE = 1e4
 HALF = Rational(1, 2)
 
 
@@ -53,7 +55,10 @@ class _Ordered(LatexPrinter):
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits, in LaTeX."""
+    """A number with so many significant digits, in LaTeX; whole up to ten thousand."""
+    rounded = float(f"{value:.{digits}g}")
+    if 10**digits <= rounded < WHOLE:
+        return f"{rounded:.0f}"
     text = f"{value:#.{digits}g}".rstrip(".")
     if "e" not in text:
         return text
@@ -199,18 +204,22 @@ def _ratio(value: float, error: float) -> str:
 
 def widths(table: pd.DataFrame) -> str:
     """The width study."""
-    rows = [
-        (
-            f"{row['width']:.0f}",
-            rf"${row['ratio']:.2f} \pm {row['ratio_se']:.2f}$",
-            rf"${row['geometric']:.2f}$",
-            rf"${row['sd']:.2f} \pm {row['sd_se']:.2f}$",
-            rf"${row['predicted_sd']:.2f}$",
-        )
-        for row in table[table["placement"] == "post-norm"].to_dict("records")
-    ]
-    head = ("width", "theory / mean", "theory / geometric mean", r"sd of $\ln\gamma_0$", "predicted")
-    return tabular("ccccc", head, rows)
+    rows: list[tuple[str, ...]] = []
+    for placement, of_it in table.groupby("placement", sort=False):
+        rows.append((rf"\multicolumn{{6}}{{@{{}}l}}{{\emph{{{PLACEMENTS[str(placement)].title}}}}}",))
+        rows += [
+            (
+                f"{row['width']:.0f}",
+                f"${row['share']:.3f}$",
+                rf"${row['mean']:.2f} \pm {row['mean_se']:.2f}$",
+                rf"${row['geometric']:.2f} \pm {row['geometric_se']:.2f}$",
+                rf"${row['sd']:.2f} \pm {row['sd_se']:.2f}$",
+                rf"${row['predicted_sd']:.2f}$",
+            )
+            for row in of_it.to_dict("records")
+        ]
+    head = ("width", "$L/d$", "mean", "geometric mean", r"sd of $\ln\gamma_0$", "predicted")
+    return tabular("cccccc", head, rows)
 
 
 def causal(verifications: Sequence[st.Verification]) -> str:

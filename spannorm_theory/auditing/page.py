@@ -4,21 +4,23 @@ offline."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import log
 
 from matplotlib.figure import Figure
 
 from ..plot.canvas.picture import Picture
-from ..plot.residuals import residuals
-from ..render.html import document
+from ..plot.residuals import residuals, row_name
+from ..render.html import Cell, document, power_of_ten
 from ..spec.architecture import Architecture
 from ..verification.outcome import Verification
 from .probe import Probe
 from .read import Reading
 
+#: classes of the verdicts of rows
+TONES = {"ok": "good", "within width": "good", "off": "bad", "out of bounds": "bad"}
 COLUMNS = (
     "verdict",
     "quantity",
-    "of",
     "worst layer",
     "theory",
     "networks",
@@ -51,25 +53,29 @@ def page(
         outcome=verification.outcome(),
         head=COLUMNS,
         rows=list(_rows(verification)),
-        numeric=range(3, len(COLUMNS)),
+        numeric=range(2, len(COLUMNS)),
         image=_figure(verification, probe),
         reading=reading.words(),
         gaps=[str(gap) for gap in reading.gaps],
     )
 
 
-def _rows(verification: Verification) -> Iterator[Sequence[str]]:
+def _rows(verification: Verification) -> Iterator[Sequence[str | Cell]]:
     for row in verification.worst().to_dict("records"):
+        verdict = str(row["verdict"])
         yield (
-            row["verdict"],
-            row["quantity"],
-            row["stream"],
+            Cell(verdict, kind=TONES.get(verdict, "")),
+            row_name(str(row["quantity"]), str(row["stream"])),
             str(row["layer"]),
-            f"{row['theory']:.4g}",
-            f"{row['estimate']:.4g}",
-            f"{row['se']:.2g}",
-            f"{row['z']:.1f}",
+            _number(float(row["theory"])),
+            _number(float(row["estimate"])),
+            _number(float(row["se"])),
+            Cell.number(float(row["z"]), "+.1f"),
         )
+
+
+def _number(value: float) -> Cell:
+    return Cell(power_of_ten(log(value))) if value > 0 else Cell.number(value, ".3g")
 
 
 def _figure(verification: Verification, probe: Probe) -> Picture:

@@ -55,7 +55,7 @@ MOMENTS = (
     Letter(
         symbols.grad_variance,
         "grad_variance, gamma",
-        "second moment of the loss gradient at a stream, per coordinate",
+        "second moment of the loss gradient at a stream, per coordinate, for one of 1 at the model's output",
         "T2.2",
     ),
     Letter(symbols.grad_covariance, "grad_covariance, c", "covariance of two tokens' gradients", "T2.2"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from ..asymptotics.growth import Growth
 from ..render import mathml
@@ -22,6 +22,7 @@ class Derived:
 
     Attributes:
         recursion: which blocks, where there are several kinds, with their equations.
+        like: the rule that has the equations which ``recursion`` does not repeat; empty where it has all.
         start: the layer from which on closed forms hold; empty where it is the first.
         missing: what has no closed form or law, and why.
     """
@@ -33,10 +34,30 @@ class Derived:
     laws: list[Formula]
     bounds: list[Formula]
     missing: list[tuple[str, str]]
+    like: str = ""
+
+    @property
+    def euler(self) -> bool:
+        """Whether laws that are in sight have the gamma function."""
+        return any("Γ" in line.markup for line in self.laws if not line.folded)
 
 
-def derived(cell: Cell) -> Derived:
-    """The formulas of a cell."""
+def derived(cells: Sequence[Cell]) -> list[Derived]:
+    """The formulas of each cell; where most equations are those of the first, the others alone."""
+    first, *later = map(_whole, cells)
+    return [first, *(_beside(one, first) for one in later)]
+
+
+def _beside(one: Derived, first: Derived) -> Derived:
+    known = {line.markup for _, lines in first.recursion for line in lines}
+    kept = [(blocks, [line for line in lines if line.markup not in known]) for blocks, lines in one.recursion]
+    left, count = (sum(len(lines) for _, lines in recursion) for recursion in (kept, one.recursion))
+    if len(one.recursion) > 1 or 2 * left > count:
+        return one
+    return replace(one, recursion=kept, like=first.scaling)
+
+
+def _whole(cell: Cell) -> Derived:
     kinds = stages(cell.recursion)
     return Derived(
         cell.arch.scaling,

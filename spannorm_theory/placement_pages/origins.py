@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,11 @@ class Use:
     address: str
     placement: str
     scaling: str
+
+    @property
+    def shown(self) -> str:
+        """The placement with its options to four digits."""
+        return re.sub(r"\d+\.\d{5,}", lambda number: f"{float(number[0]):.4g}", self.placement)
 
 
 def users(placement: str) -> Sequence[Use]:

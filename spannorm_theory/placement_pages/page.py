@@ -124,7 +124,7 @@ def _values(subject: Subject) -> dict[str, Any]:
         "equations": _equations(cells),
         "definition": _definition(cells[0]),
         "cover": cover and (subject.pages[cover.placement], placement_title(cover.placement), cover.blocks),
-        "derived": [derived(cell) for cell in cells],
+        "derived": derived(cells),
         "depths": VALUES,
         "rows": [_row(laws, name) for laws in subject.laws for name in SHOWN],
         "profile": subject.profile,

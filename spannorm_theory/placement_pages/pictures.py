@@ -43,7 +43,8 @@ def profiles(cells: Sequence[Cell], folder: Path) -> Picture | None:
             if stream != streams[-1]:
                 ax.set_xlabel("")
         if len(streams) > 1:
-            row[0].set_title(f"stream {stream}", loc="left")
+            with paper():
+                row[0].set_title(f"stream {stream}", loc="left")
     handles = [*named(axes[0, 0]), *meaning(list(axes.flat))]
     with paper():
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

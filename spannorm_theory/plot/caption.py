@@ -74,7 +74,8 @@ FIGURES = {
     "finite_width": Words(
         "Monte Carlo over theory. Full points: means over networks, which the theory predicts; hollow: "
         "geometric means, a typical network; lines: exp(-V/2), with the variance V of the logarithm over "
-        "networks that the width implies. Points of one L/d are moved apart. Bars: log-normal 95% intervals.",
+        "networks that the width implies for one token; tokens that are not aligned average part of it away. "
+        "Points of one L/d are moved apart. Bars: log-normal 95% intervals.",
         ("grad_variance",),
         marks=False,
     ),

@@ -110,13 +110,16 @@ def _rows(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     tested = table[np.isfinite(table["z"]) & ~table["verdict"].isin(["rare", "not predicted"])]
     named = {}
     for (quantity, stream), part in tested.groupby(["quantity", "stream"], sort=False):
-        if quantity == "weight_grad_norm":
-            name = f"gradient of {stream}"
-        else:
-            place = " at the embedding" if stream == INPUT[0] else f", stream {stream}"
-            name = QUANTITIES[str(quantity)].label + (place if stream not in ("0", OUTPUT) else "")
-        named[name] = part.sort_values("layer")
+        named[row_name(str(quantity), str(stream))] = part.sort_values("layer")
     return named
+
+
+def row_name(quantity: str, stream: str) -> str:
+    """A quantity of a table's row in words, with the matrix or stream that it is of."""
+    if quantity == "weight_grad_norm":
+        return f"gradient of {stream}"
+    place = " at the embedding" if stream == INPUT[0] else f", stream {stream}"
+    return QUANTITIES[quantity].label + (place if stream not in ("0", OUTPUT) else "")
 
 
 def _limit(one: Verification) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from math import isnan, log
 from typing import Any
 
@@ -25,6 +26,8 @@ from .experts import Routed
 from .site import FIGURES, INDEX, NOTATION, PLACEMENTS
 
 TITLE = "Signal and gradient propagation by norm placement"
+#: letters that no derivation has, and pages use
+SPOKEN = ("n", "p", r"\rho", "r")
 
 Menu = Sequence[tuple[str, str]]
 
@@ -150,10 +153,11 @@ def side_by_side(
 
 def notation(menu: Menu) -> str:
     """The letters of all pages."""
-    rows = [
-        (mathml.inline(letter.written), letter.code, letter.meaning)
-        for letters in LETTERS.values()
-        for letter in letters
-        if isinstance(letter.written, Symbol)
-    ]
+    rows = []
+    for letter in chain(*LETTERS.values()):
+        if isinstance(letter.written, Symbol):
+            rows.append((mathml.inline(letter.written), letter.code, letter.meaning))
+        elif letter.written in SPOKEN:
+            symbol = Symbol(letter.written.removeprefix("\\"))
+            rows.append((mathml.inline(symbol), letter.code, letter.meaning))
     return document("notation.html", title="Notation", menu=menu, here=NOTATION, rows=rows)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 
+import pandas as pd
 import pytest
 from helpers import Page
 
 from spannorm_theory.atlases.cell import compute as laws_of
 from spannorm_theory.models.registry import published
 from spannorm_theory.placement_pages.cells import Cell, architectures, compute
-from spannorm_theory.placement_pages.origins import simpler, source, users
+from spannorm_theory.placement_pages.formulas import derived
+from spannorm_theory.placement_pages.origins import Use, simpler, source, users
 from spannorm_theory.placement_pages.page import PARTS, Subject, body, page
+from spannorm_theory.render.recursion import derive
 
 PAGES = {"hybrid-norm": "hybrid-norm.html", "hybrid-norm-star": "hybrid-norm-star.html"}
 
@@ -70,3 +73,21 @@ def test_what_equals_another_is_not_said_again() -> None:
     alone = subject("hybrid-norm-star", {"hybrid-norm-star": PAGES["hybrid-norm-star"]})
     assert alone.cover is None
     assert "Closed forms" in page(alone)
+
+
+@pytest.mark.exact
+def test_a_second_rule_says_what_differs() -> None:
+    """Output projections over sqrt(L) change four of the equations of a block with two streams."""
+    archs = architectures(["siamese-norm"], ["unit", "depth-scaled-init"], 3, 16, 2, 4)
+    cells = [Cell(arch, derive(arch.placement, arch.scaling), None, "", pd.DataFrame()) for arch in archs]
+    first, second = derived(cells)
+    assert (first.like, second.like) == ("", "unit")
+    ((_, whole),), ((_, others),) = first.recursion, second.recursion
+    assert len(others) == 4 < len(whole) / 2
+    assert not {line.markup for line in others} & {line.markup for line in whole}
+
+
+@pytest.mark.exact
+def test_options_of_models_are_shown_to_four_digits() -> None:
+    use = Use("minicpm3-4b", 2024, "", "pre-norm(branch=0.1778001778002667)", "unit")
+    assert use.shown == "pre-norm(branch=0.1778)"

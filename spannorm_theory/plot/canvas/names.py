@@ -48,7 +48,7 @@ def name_ends(ax: Axes, looks: Sequence[Look], ends: Sequence[tuple[float, float
             va="center",
             color=look.style.colour,
             fontsize=size,
-            linespacing=0.95,
+            linespacing=1.1,
             annotation_clip=False,
         )
         text.set_gid("name")
