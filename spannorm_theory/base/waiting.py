@@ -24,13 +24,13 @@ class NoBar(AbstractContextManager["NoBar"]):
         """Count, for nobody."""
 
 
-def blocks_bar(blocks: int, progress: bool) -> tqdm[Any] | NoBar:
-    """A bar of a prediction's blocks, there and back; to be used as a context."""
+def blocks_bar(blocks: int, progress: bool, what: str = "predict") -> tqdm[Any] | NoBar:
+    """A bar of the blocks that are predicted, which may be there and back; to be used as a context."""
     if not progress:
         return NoBar()
     from tqdm.auto import tqdm
 
-    return tqdm(total=blocks, desc="predict", unit="block", delay=DELAY, leave=False)
+    return tqdm(total=blocks, desc=what, unit="block", delay=DELAY, leave=False)
 
 
 @contextmanager

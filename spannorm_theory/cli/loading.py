@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,7 +41,7 @@ def loaded(text: str) -> Any:
     return known[name or "build"]
 
 
-@cache
+@lru_cache(maxsize=64)
 def _module(path: Path, changed: int) -> ModuleType:
     """A file's module, of one file the same, however it is spelt; ``changed`` is when it was written.
 

@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
     figures.add_argument("--out", help="folder to write (default: figures, or that of FILE.json)")
     figures.add_argument("--style", default="icml", help="neurips, icml, iclr, tmlr, talk or house")
     figures.add_argument(
-        "--longest", type=float, help="seconds that networks may take, by the estimate (default: 600)"
+        "--longest", type=float, help="seconds that networks may take, by the estimate (default: 3600)"
     )
     _set_flags(figures)
     text = "Curves of every placement to compare in a browser; writes one folder."

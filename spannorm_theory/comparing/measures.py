@@ -105,7 +105,7 @@ def _nothing(candidate: Candidate, problem: str) -> Measures:
 def _reached(candidate: Candidate, error: PositionsError) -> Measures:
     """The numbers of the layers that a forward pass has reached; gradients need all of them."""
     arch, profiles = candidate.arch, error.reached
-    if not profiles:
+    if not profiles or len(profiles["0", "variance"]) < 2:  # not one block
         return _nothing(candidate, str(error))
     stream, apart = largest(arch, profiles), least_alike(arch, profiles)
     nothing, missing = np.full(arch.depth + 1, np.nan), arch.depth + 1 - len(profiles[stream, "variance"])

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from sympy import Expr, Rational
-from tqdm.auto import tqdm
 
 from ..base import arguments
 from ..base.errors import AssumptionError, InputError
 from ..base.quantities import QUANTITIES, Array, Key
-from ..base.waiting import DELAY
+from ..base.waiting import blocks_bar
 from ..prediction.positions import carries
 from ..prediction.predict import fitting, predict_profiles
 from ..spec.architecture import Architecture
@@ -113,14 +112,7 @@ def branch_plane(
     rows = []
     with (
         SCALINGS.temporarily(),
-        tqdm(
-            total=len(scales) * sum(depths),
-            desc="map",
-            unit="block",
-            delay=DELAY,
-            leave=False,
-            disable=not progress,
-        ) as bar,
+        blocks_bar(len(scales) * sum(depths), progress, "map") as bar,
     ):
         for scale in scales:
             rule = scaled(SCALINGS[arch.scaling], scale)

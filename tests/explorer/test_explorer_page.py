@@ -91,8 +91,8 @@ def change(browser: Browser, element: str, value: str) -> None:
 @pytest.mark.exact
 def test_a_fresh_page_shows_the_gradient_of_spannorm_at_48_blocks(browser: Browser, folder: Path) -> None:
     browser.open(address(folder))
-    assert browser.run("document.querySelectorAll('.panel path.curve').length") == 8
-    table = st.predict(st.Architecture("span-norm", depth=48, **SIZES))
+    assert browser.run("document.querySelectorAll('.panel path.curve').length") == 12
+    table = st.predict(st.Architecture("span-norm", "depth-scaled-init", depth=48, **SIZES))
     first = table[(table["quantity"] == "grad_variance") & (table["layer"] == 0)]["value"].iloc[0]
     values = browser.run("document.querySelector('[data-panel=gradient] .values').textContent")
     assert values.split()[:2] == ["A", f"{first:.3g}"]
@@ -119,7 +119,6 @@ def test_a_curve_is_drawn_where_its_values_are(browser: Browser, folder: Path) -
 
 def test_a_link_holds_the_whole_state(browser: Browser, folder: Path) -> None:
     browser.open(address(folder))
-    browser.run("document.querySelector('[data-add]').click()")
     change(browser, "[data-design='2'][data-field=placement]", "siamese-norm")
     change(browser, "[data-design='2'][data-field=depth]", "96")
     change(browser, "[data-design='0'][data-field=mask]", "causal")

@@ -17,7 +17,7 @@ from .recipe import Recipe
 WITHOUT = ("block", "branch-map")
 
 #: seconds that figures simulate unasked
-LONGEST = 600.0
+LONGEST = 3600.0
 
 #: blocks of the stack that is timed, the first that the other fields allow
 TRIED = (2, 4, 8)
@@ -59,12 +59,18 @@ def words(recipes: Sequence[Recipe]) -> str:
     archs = simulated(recipes)
     if not archs:
         return f"{len(recipes)} figure(s) without random networks"
-    sizes = {(arch.depth, arch.width, arch.tokens) for arch in archs}
-    each = " and ".join(f"depth {L}, width {d}, {n} tokens" for L, d, n in sorted(sizes))
+    sizes = ((arch.depth, arch.width, arch.tokens) for arch in archs)
+    depth, width, tokens = (_range(values) for values in zip(*sizes, strict=True))
+    each = f"depth {depth}, width {width}, {tokens} tokens"
     return (
         f"{len(recipes)} figure(s) of {len(set(archs))} architectures simulate "
         f"{len(archs) * recipes[0].networks:,} networks of {each}"
     )
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def estimated(recipes: Sequence[Recipe]) -> float:

@@ -157,8 +157,8 @@ def write_figures(
         ]
     if longest is not None:
         longest = arguments.number("longest", longest)
-    announce(recipes, longest, progress)
     folder = make_folder(out)
+    announce(recipes, longest, progress)
     results, files = Results(progress), []
     for recipe in tqdm(recipes, desc="figures", disable=not progress):
         files += write(recipe, folder, results)
