@@ -1,4 +1,4 @@
-"""The theory of the first step against networks: the norms of gradients, what branches move by, and what streams
+"""The theory of the first step against networks: norms of gradients, what branches move by, and what streams
 move by along the gradient.
 
 python -m spannorm_theory.bench.steps 3            # networks; placements may follow, or --quick
@@ -65,7 +65,8 @@ def compared(arch: Architecture, rule: str, samples: Mapping[Key, Array]) -> pd.
     Returns:
         columns placement, scaling, mask, quantity, stream; ratio, networks over theory in the geometric mean
         over layers, and its standard error se over networks; layer, that which is furthest from the theory,
-        and its ratio, worst, with worst_se; met, whether ratio is within the target or ``FEW`` standard errors.
+        and its ratio, worst, with worst_se; met, whether ratio is within the target or ``FEW`` standard
+        errors.
     """
     theory = predicted(arch, optimiser(rule), rates_of(arch, 1.0)).profiles
     rows = []

@@ -111,8 +111,8 @@ def step_laws(recurrence: Recurrence, rules: Sequence[str | Optimiser]) -> list[
 
 
 def _gradients(recurrence: Recurrence) -> tuple[Mapping[str, tuple[Expr, Expr]], Growth, Growth]:
-    """Powers of l and L in h gamma_b / s by matrix for a gradient of one in front of the block, and the growth
-    of the stream's gradients and of the readout's."""
+    """Powers of l and L in h gamma_b / s by matrix, for a gradient of one in front of the block, and the
+    growth of gradients along the stream and of those behind the readout."""
     if len(recurrence.step.trace.streams) > 1:
         raise NoClosedForm("the gradients of several streams mix in every block: a product of matrices")
     if recurrence.before is not None or len(recurrence.turns) > 1:
