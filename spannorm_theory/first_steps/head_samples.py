@@ -124,7 +124,7 @@ class HeadSamples:
             came, step, rate = entering[name], steps[name], rates[name]
             kernel = came.linear + rate * step.mean.linear
             change = came.linear @ self.gradients[name] + rate * step.moved
-            change += _draw(came.noise, self._random.standard_normal(self._queries.shape))
+            change += _draw(came.noise, np.asarray(self._random.standard_normal(change.shape)))
             scale, kept = self._scale(name), 1 - (name in self._attention.normed) / self._size
             kernels[name], moved[name] = kept * np.outer(scale, scale) * kernel, self._norm(name, change)
         at_logits = moved["query"] @ transposed(self._keys) + self._queries @ transposed(moved["key"])
