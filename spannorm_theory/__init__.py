@@ -37,6 +37,7 @@ _HOME = {
     "verify_step": "first_steps.verify_step",
     "step_law": "first_steps.laws",
     "StepLaw": "first_steps.laws",
+    "tangent_kernel": "first_steps.tangent_kernel",
     "module": "modules.module",
     "Transformer": "modules.transformer",
     "verify": "verification.verification",
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
     from .first_steps.first_step import first_step as first_step
     from .first_steps.laws import StepLaw as StepLaw
     from .first_steps.laws import step_law as step_law
+    from .first_steps.tangent_kernel import tangent_kernel as tangent_kernel
     from .first_steps.verify_step import verify_step as verify_step
     from .gaussian.activations import activation as activation
     from .literature.run import ClaimsReport as ClaimsReport

@@ -19,6 +19,7 @@ from ..spec.architecture import Architecture
 from .branch_gains import ONES, ends, require_degree
 from .check import DEPTHS, mismatch
 from .known import known, placed
+from .learning_rates import learning_rates
 from .records import Cell, Found, Share
 from .stacks import Stacks, keeps_sizes
 from .trend import fit
@@ -85,7 +86,9 @@ def _compute(arch: Architecture, depths: Sequence[int]) -> Cell:
     limits = _limits(arch.with_(depth=depths[0]), stream)
     problem = "; ".join(dict.fromkeys([*problems, *declined]))
     caveats = tuple(_caveats(arch, found, limits, closed, beyond))
-    return Cell(arch, found, stream, shares, limits, problem, caveats)
+    held = {name: f.law for name, f in found.items()}
+    rates = learning_rates(arch, ends(arch)[0], held)
+    return Cell(arch, found, stream, shares, limits, problem, caveats, rates)
 
 
 def _held(found: Found, logs: Sequence[float]) -> Found:

@@ -19,8 +19,9 @@ from ..spec.scaling import SCALINGS
 from .branch_gains import ends
 from .check import DEPTHS, LADDER, VALUES
 from .known import CHECK_GAINS
+from .learning_rates import RULES
 from .records import OK, SHOWN, Cell, Share
-from .shown import shown
+from .shown import numbers, shown
 from .verdict import verdict
 
 TITLE = "Atlas of norm placements and scaling rules"
@@ -83,6 +84,7 @@ def _row(cell: Cell, first: int, last: int) -> Mapping[str, Any]:
         "caveats": "; ".join(cell.caveats),
         "laws": [shown(cell.found.get(quantity)) for quantity in SHOWN],
         "cells": [
+            _rate(cell),
             _share(shares.get(last), "update"),
             _share(shares.get(first), "cosine"),
             _share(shares.get(last), "cosine"),
@@ -99,6 +101,15 @@ def _share(share: Share | None, name: str) -> Entry:
     value = getattr(share, name)
     inner = power_of_ten(log(value)) if value > 0 else f"{value:.2g}"
     return Entry(inner, f"{value:.6g}", "n")
+
+
+def _rate(cell: Cell) -> Entry:
+    """The learning rate's law: Adam's, and SGD's behind it where it is another."""
+    trends = cell.rates.trends
+    if not trends:
+        return Entry("–", "", "", cell.rates.reason)
+    words = dict.fromkeys(numbers(trends[rule]) for rule in RULES)
+    return Entry(Markup("; ").join(words), trends[RULES[0]].log_shape(DEPTHS[-1]))
 
 
 def _status(text: str, note: str = "") -> Entry:

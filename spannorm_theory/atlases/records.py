@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ..asymptotics.growth import Growth
 from ..spec.architecture import Architecture
+from .learning_rates import Rates
 from .trend import Trend
 
 #: what pages show a law of; the gradient is that at the embedding for a unit gradient at the model's output
@@ -78,6 +79,7 @@ class Cell:
             unit loss gradient, as natural logarithms, at the first depth; absent where no bound is known.
         problem: what could not be computed, and why.
         caveats: where a stated limit of the theory applies, in short sentences.
+        rates: learning rates that keep the first step's size.
         monte_carlo: verdict of a verification; empty where none was run.
     """
 
@@ -88,6 +90,7 @@ class Cell:
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     problem: str = ""
     caveats: tuple[str, ...] = ()
+    rates: Rates = field(default_factory=Rates)
     monte_carlo: str = ""
 
     @property

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..asymptotics.growth import Growth
 from .check import VALUES
+from .learning_rates import RULES
 from .records import QUANTITIES, SHOWN, Cell, Found
 from .verdict import verdict
 
@@ -48,7 +49,12 @@ def _row(cell: Cell, depths: Sequence[int]) -> dict[str, Any]:
     for name in ("forward", "gradient"):
         low, high = cell.limits.get(name, (np.nan, np.nan))
         row |= {f"{name}_low": low, f"{name}_high": high}
+    for rule in RULES:
+        trend = cell.rates.trends.get(rule)
+        row[f"{rule}_rate_power"] = np.nan if trend is None else trend.power
+        row[f"{rule}_rate_exponential"] = np.nan if trend is None else trend.rate
     return row | {
+        "rate_reason": cell.rates.reason,
         "checked": cell.checked,
         "monte_carlo": cell.monte_carlo,
         "verdict": verdict(cell),

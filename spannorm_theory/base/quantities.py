@@ -79,6 +79,8 @@ QUANTITIES: dict[str, Quantity] = {
         Quantity("stream_change", "squared change of a stream", r"\overline{\Delta x^2}", True),
         Quantity("coherent_change", "coherent squared change", r"\overline{\Delta x_\parallel^2}", True),
         Quantity("coherent_share", "coherent share", r"\cos^2(g, \Delta x)"),
+        Quantity("kernel_trace", "tangent kernel of a token", r"\overline{\Theta_{ss}}", True, True),
+        Quantity("kernel_alignment", "alignment of the tangent kernel", r"\rho_\Theta", per_block=True),
     )
 }
 

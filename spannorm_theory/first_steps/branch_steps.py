@@ -15,6 +15,7 @@ from ..layers.matrix_grams import Reads
 from ..moments.sampled_tokens import SampledTokens
 from .branch_changes import Change, behind, own, through_units
 from .head_samples import PROJECTIONS, HeadSamples
+from .head_steps import HeadStep, head_step
 from .hidden_units import HiddenUnits, back_step, front_step
 from .matrix_steps import MatrixStep, matrix_step
 from .optimisers import Optimiser
@@ -88,44 +89,55 @@ class BranchSteps:
             self.gains,
             self.gram,
             self.tokens(self.layer),
+            self.tokens.arch.heads,
             np.random.default_rng(seed),
             self.gains["attn.output"] / self.component.breadth * self.grad,
         )
 
     @cached_property
     def fronts(self) -> dict[str, SizedStep]:
-        """Steps of the matrices that read the branch's input."""
-        if isinstance(self.component, FeedForward):
-            return {
-                name: front_step(
-                    self.rule,
-                    self._shape(name),
-                    self.reads[name].read,
-                    self._behind_units,
-                    slopes,
-                    self._batch,
-                    self.squared[name],
-                )
-                for name, slopes in self.units.slopes.items()
-            }
-        found = {}
-        for name in PROJECTIONS:
-            matrix = f"attn.{name}"
-            read, grad = self.reads[matrix].read, self.grads[matrix]
-            columns = self.tokens.arch.heads * self.heads.columns(name, grad)
-            front = self.rule, self._shape(matrix), read, grad, self._batch, self.squared[matrix]
-            square = self._batch * float((read * grad).sum())
-            mean = matrix_step(*front, columns)
-            found[matrix] = SizedStep.of(self.rule, mean, self.heads.sizes(name), square)
-        return found
+        """Steps of the matrices in front of hidden units."""
+        return {
+            name: front_step(
+                self.rule,
+                self._shape(name),
+                self.reads[name].read,
+                self._behind_units,
+                slopes,
+                self._batch,
+                self.squared[name],
+            )
+            for name, slopes in self.units.slopes.items()
+        }
+
+    @cached_property
+    def projections(self) -> dict[str, HeadStep]:
+        """Steps of queries, keys and values."""
+        random = np.random.default_rng((*self.tokens.seed, self.layer, 3))
+        return {
+            f"attn.{name}": head_step(
+                self.rule,
+                self._shape(f"attn.{name}"),
+                self.reads[f"attn.{name}"].read,
+                self.grads[f"attn.{name}"],
+                gradients,
+                self.tokens.arch.heads,
+                self._batch,
+                self.squared[f"attn.{name}"],
+                random,
+            )
+            for name, gradients in self.heads.gradients.items()
+        }
 
     @cached_property
     def steps(self) -> dict[str, MatrixStep]:
         """The step of each matrix."""
-        found = {name: front.mean for name, front in self.fronts.items()}
-        last = "ffn.down" if isinstance(self.component, FeedForward) else "attn.output"
+        feedforward = isinstance(self.component, FeedForward)
+        fronts: Mapping[str, SizedStep | HeadStep] = self.fronts if feedforward else self.projections
+        found = {name: front.mean for name, front in fronts.items()}
+        last = "ffn.down" if feedforward else "attn.output"
         parts = self.reads[last].read, self.grads[last], self._batch, self.squared[last]
-        if isinstance(self.component, FeedForward):
+        if feedforward:
             found[last] = back_step(self.rule, self._shape(last), self.units, *parts)
         else:
             found[last] = matrix_step(self.rule, self._shape(last), *parts)
@@ -133,13 +145,12 @@ class BranchSteps:
 
     def slope(self, name: str) -> float:
         """<G, U(G)> of a matrix."""
+        if isinstance(self.component, SampledAttention) and name in self.projections:
+            return self.projections[name].slope
         step, grad = self.steps[name], self.grads[name]
         if isinstance(self.component, FeedForward) and name in self.fronts:
             front, d = self.fronts[name], self.units.slopes[name]
             grad = self._behind_units * (np.einsum("us,ut,u->st", d, d, front.slopes) / len(d))
-        elif name in self.fronts:
-            sizes = self.heads.sizes(name.removeprefix("attn."))
-            grad = grad * float((sizes * self.fronts[name].slopes).mean() / sizes.mean())
         return step.outputs * self._batch * float((step.linear * grad).sum())
 
     def change(self, entering: Array, total: Array) -> Change:
@@ -160,12 +171,12 @@ class BranchSteps:
         return behind(self.gains["ffn.down"], hidden, second, self._own("ffn.down"))
 
     def _attention(self, entering: Array, total: Array) -> Change:
-        came, steps, left, rates = {}, {}, {}, {}
-        for name in PROJECTIONS:
-            matrix = f"attn.{name}"
-            gain = self.gains[matrix]
-            came[name] = Change(gain * entering, gain * total)
-            steps[name], rates[name] = self.fronts[matrix], self.rates[matrix]
-            left[name] = own(steps[name].mean, self.grads[matrix], 1.0).noise
-        heads, second = self.heads.change(came, steps, left, rates)
+        came = {
+            name: Change(gain * entering, gain * total)
+            for name in PROJECTIONS
+            for gain in [self.gains[f"attn.{name}"]]
+        }
+        steps = {name: self.projections[f"attn.{name}"] for name in PROJECTIONS}
+        rates = {name: self.rates[f"attn.{name}"] for name in PROJECTIONS}
+        heads, second = self.heads.change(came, steps, rates)
         return behind(self.gains["attn.output"], heads, second, self._own("attn.output"))

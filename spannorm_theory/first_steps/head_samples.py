@@ -24,7 +24,7 @@ from ..layers.latents import NO_SAMPLES
 from ..layers.rotary import rotated
 from ..layers.softmax_gradients import root, second_moments, tokens_centred, transposed
 from .branch_changes import Change
-from .sized_steps import SizedStep
+from .head_steps import HeadStep
 
 Gains = Mapping[str, float]
 
@@ -38,6 +38,7 @@ class HeadSamples:
         attention, gains: the branch.
         gram: Gram of its input.
         noise: random numbers of queries and keys.
+        heads: how many a network has: as many are drawn, or more, of which some share queries and keys.
         random: those of values, gradients and changes.
         grad: Gram of the gradient behind the heads.
     """
@@ -48,18 +49,21 @@ class HeadSamples:
         gains: Gains,
         gram: Array,
         noise: Array,
+        heads: int,
         random: np.random.Generator,
         grad: Array,
     ) -> None:
         self._attention, self._gains, self._gram, self._grad = attention, gains, gram, grad
         self._random = random
         at = HeadInput(gram, attention.latents, NO_SAMPLES)
-        plain, queries, keys, self._weights = attention.draw(at, gains, noise)
+        plain, queries, keys, weights = attention.draw(at, gains, noise)
+        again = -(-heads // (2 * len(queries)))
+        self._weights = np.concatenate([weights] * again)
         self._size = queries.shape[-1]
         self._factor = np.sqrt(attention.logit_factor / self._size)
-        self._queries, self._keys = np.stack([queries, -queries]), attention.seen(keys)
+        self._queries, self._keys = np.stack([queries, -queries] * again), attention.seen(keys)
         self._values_gram = attention.gain("value", gains) * attention.values(plain, at, gains)
-        self._values = root(self._values_gram) @ random.standard_normal(queries.shape)
+        self._values = root(self._values_gram) @ random.standard_normal(self._queries.shape)
         if "value" in attention.normed:
             self._values /= np.sqrt(np.square(self._values).mean(axis=-1, keepdims=True))
         self._behind = root(grad) @ random.standard_normal(self._queries.shape)
@@ -103,43 +107,24 @@ class HeadSamples:
         size = self._gains[f"attn.{name}"] * self._gram.diagonal()
         return np.asarray(1 / np.sqrt(size + norm.of(name).epsilon))
 
-    def sizes(self, name: str) -> Array:
-        """Variance of an entry of a projection's gradient in each head, in any unit; (2 heads,)."""
-        return np.asarray(np.einsum("shij,ij->sh", self._grams(name), self._gram).ravel())
-
-    def _grams(self, name: str) -> Array:
-        return second_moments(self.gradients[name])
-
-    def columns(self, name: str, mean: Array) -> float:
-        """How many independent columns scatter as a head's do around their ``mean`` Gram, as the input's
-        tokens see them."""
-        size, vectors = np.linalg.eigh(self._gram)
-        front = vectors * np.sqrt(np.maximum(size, 0))
-        seen, centre = front.T @ self._grams(name) @ front, front.T @ mean @ front
-        scatter = float(np.square(seen - centre).sum(axis=(-1, -2)).mean())
-        spread = float(np.trace(centre) ** 2 + np.square(centre).sum())
-        return spread / scatter if scatter > 0 else np.inf
-
     def change(
         self,
         entering: Mapping[str, Change],
-        steps: Mapping[str, SizedStep],
-        left: Mapping[str, Array],
+        steps: Mapping[str, HeadStep],
         rates: Mapping[str, float],
     ) -> tuple[Change, Array]:
         """The change behind heads without rotation, and its second moment.
 
         Args:
             entering: changes at the projections that their input brings.
-            steps, left, rates: of each projection its step, its step's noise and its learning rate.
+            steps, rates: of each projection its step and its learning rate.
         """
         kernels, moved = {}, {}
-        shape = (*self._weights.shape[:2], 1, 1)
         for name in PROJECTIONS:
-            step, rate = steps[name], rates[name]
-            kernel = entering[name].linear + rate * step.slopes.reshape(shape) * step.mean.linear
-            change = kernel @ self.gradients[name] + _draw(entering[name].noise, self._normal())
-            change += rate * np.sqrt(step.noises).reshape(shape) * _draw(left[name], self._normal())
+            came, step, rate = entering[name], steps[name], rates[name]
+            kernel = came.linear + rate * step.mean.linear
+            change = came.linear @ self.gradients[name] + rate * step.moved
+            change += _draw(came.noise, np.asarray(self._random.standard_normal(change.shape)))
             scale, kept = self._scale(name), 1 - (name in self._attention.normed) / self._size
             kernels[name], moved[name] = kept * np.outer(scale, scale) * kernel, self._norm(name, change)
         at_logits = moved["query"] @ transposed(self._keys) + self._queries @ transposed(moved["key"])
@@ -147,9 +132,6 @@ class HeadSamples:
         total = second_moments(out).mean(axis=(0, 1))
         mean = self._linear(kernels).mean(axis=(0, 1))
         return Change(mean, total - mean @ self._grad @ mean.T), total
-
-    def _normal(self) -> Array:
-        return np.asarray(self._random.standard_normal(self._queries.shape))
 
     def _linear(self, kernels: Mapping[str, Array]) -> Array:
         """K behind each head, from those at its projections behind their norms."""

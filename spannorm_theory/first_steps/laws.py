@@ -13,15 +13,17 @@ it. Queries and keys, whose gradients are of the order of the square of token di
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sympy import Expr, Integer, Max, Min, Rational, simplify
 
+from ..asymptotics.growth import Growth
 from ..asymptotics.laws import moment_law, ratio_law, readout_law
 from ..asymptotics.magnitude import Order, Orders
 from ..base.errors import NoClosedForm
 from ..derivation.recurrence import Recurrence
+from ..moments.constant_gains import GAINS, Gains
 from ..spec.graph import VALUE_PATH
 from .optimisers import Optimiser, optimiser
 
@@ -56,6 +58,14 @@ class StepLaw:
         """The exponent of L where all these matrices are moved at one rate: the smallest of theirs."""
         return simplify(Min(*self.depth.values()))
 
+    def at(self, gains: Gains) -> tuple[float, float]:
+        """(a, b) of that rate, L^a e^(b L), at numbers for the gains of branches, in the order of ``GAINS``:
+        of the matrix that needs the least rate in deep stacks."""
+        numbers = dict(zip(GAINS, gains, strict=True))
+        found = [(self.rate[name], self.depth[name]) for name in self.depth]
+        rate, power = min((float(b.subs(numbers)), float(a.subs(numbers))) for b, a in found)
+        return power, rate
+
 
 def step_law(placement: str, scaling: str = "unit", rule: str | Optimiser = "adam") -> StepLaw:
     """The law of the learning rate, from the recursion of a placement under a scaling rule.
@@ -80,9 +90,29 @@ def step_law(placement: str, scaling: str = "unit", rule: str | Optimiser = "ada
         >>> law.depth["ffn.down"], law.depth["ffn.up"], law.width
         (-1, -1/2, -1)
     """
-    kind = optimiser(rule).kind
-    power = Integer(1) if kind == "sgd" else Rational(1, 2)
-    recurrence = Recurrence.of(placement, scaling)
+    return step_laws(Recurrence.of(placement, scaling), [rule])[0]
+
+
+def step_laws(recurrence: Recurrence, rules: Sequence[str | Optimiser]) -> list[StepLaw]:
+    """Laws of several optimisers; arguments and errors otherwise as of :func:`step_law`."""
+    powers, ratio, front = _gradients(recurrence)
+    laws = []
+    for kind in [optimiser(rule).kind for rule in rules]:
+        power = Integer(1) if kind == "sgd" else Rational(1, 2)
+        depth, rate, share = {}, {}, {}
+        for name, (a, b) in powers.items():
+            local, whole = power * (a - ratio.power), power * (b + ratio.power + front.power)
+            share[name] = simplify(local)
+            rate[name] = -Max(0, power * ratio.rate)
+            summed = Max(0, local + 1) if ratio.rate == 0 else _at_end(local, ratio.rate)
+            depth[name] = simplify(-(whole + summed))
+        laws.append(StepLaw(depth, rate, share, Integer(0) + WIDTH[kind]))
+    return laws
+
+
+def _gradients(recurrence: Recurrence) -> tuple[Mapping[str, tuple[Expr, Expr]], Growth, Growth]:
+    """Powers of l and L in h gamma_b / s by matrix, for a gradient of one in front of the block, and the
+    growth of gradients along the stream and of those behind the readout."""
     if len(recurrence.step.trace.streams) > 1:
         raise NoClosedForm("the gradients of several streams mix in every block: a product of matrices")
     if recurrence.before is not None or len(recurrence.turns) > 1:
@@ -90,20 +120,14 @@ def step_law(placement: str, scaling: str = "unit", rule: str | Optimiser = "ada
     ratio, front = ratio_law(recurrence), readout_law(recurrence)
     if ratio.factorial != 0 or ratio.stretched or ratio.rivals or front.rate != 0:
         raise NoClosedForm("gradients grow neither as a power of the depth nor exponentially")
-    orders = Orders(_known(recurrence))
-    depth, rate, share = {}, {}, {}
-    step = recurrence.step
+    orders, step = Orders(_known(recurrence)), recurrence.step
+    powers: dict[str, tuple[Expr, Expr]] = {}
     for branch, product in zip(step.trace.branches, step.branch_products, strict=True):
         for name in VALUE_PATH.get(branch.kind, ()):
             if name in branch.std:
                 raise NoClosedForm(f"the rule states the standard deviation of {name}, not its gain")
-            a, b = _power(orders.of(product / branch.gains.get(name, Integer(1)) ** 2))
-            a, b = a - ratio.power, b + ratio.power + front.power
-            share[name] = simplify(power * a)
-            rate[name] = -Max(0, power * ratio.rate)
-            summed = Max(0, power * a + 1) if ratio.rate == 0 else _at_end(power * a, ratio.rate)
-            depth[name] = simplify(-(power * b + summed))
-    return StepLaw(depth, rate, share, Integer(0) + WIDTH[kind])
+            powers[name] = _power(orders.of(product / branch.gains.get(name, Integer(1)) ** 2))
+    return powers, ratio, front
 
 
 def _known(recurrence: Recurrence) -> dict[Expr, Order]:

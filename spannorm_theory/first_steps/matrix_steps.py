@@ -60,7 +60,6 @@ def matrix_step(
     grad: Array,
     batch: int,
     squared: float,
-    columns: float | None = None,
 ) -> MatrixStep:
     """The step of a matrix whose input is Gaussian over coordinates.
 
@@ -69,11 +68,10 @@ def matrix_step(
         read, grad: Q and Gamma.
         batch: sequences of a step.
         squared: E |G|_F^2, of which more is known than the Grams say.
-        columns: how many independent ones scatter as the gradients at its outputs do; None for ``outputs``.
     """
     inputs, outputs = shape
     values, y = modes(read, grad)
-    kappa = mode_roots(values, inputs, outputs if columns is None else columns, batch)
+    kappa = mode_roots(values, inputs, outputs, batch)
     sigma, z = spread(values, batch)
     if rule.entrywise:
         slope = rule.slope(sigma)

@@ -339,3 +339,16 @@ def test_quantities_are_all_there(small: st.Atlas) -> None:
     for c in small.cells:
         several = c.arch.definition.streams > 1
         assert set(c.found) == set(QUANTITIES) - ({"ratio"} if several else set())
+
+
+@pytest.mark.law
+def test_learning_rates_of_adam_and_sgd_or_why_there_is_none() -> None:
+    rules = ["unit", "depth-scaled-init", "completep"]
+    table = st.atlas(["post-norm", "siamese-norm"], rules, depths=(4,), workers=1).table
+    row = table.set_index(["placement", "scaling"])
+    powers = row.loc["post-norm"]
+    assert list(powers["adam_rate_power"]) == [0, -1, 0]
+    assert list(powers["sgd_rate_power"]) == [0, -1, 1]
+    assert powers["adam_rate_exponential"]["unit"] < 0
+    assert (row.loc["siamese-norm"]["rate_reason"] != "").all()
+    assert row.loc["siamese-norm"]["adam_rate_power"].isna().all()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from helpers import rounded
 
-from spannorm_theory.bench import accuracy, precision, regimes, resolutions, theory
+from spannorm_theory.bench import accuracy, precision, regimes, resolutions, steps, theory
 from spannorm_theory.montecarlo.ensemble import Ensemble, simulate
 from spannorm_theory.prediction.exchangeable import predict_pair
 from spannorm_theory.prediction.predict import predict_profiles
@@ -140,3 +140,15 @@ def test_causal_stacks_are_timed_with_both_theories(monkeypatch: pytest.MonkeyPa
     assert table[["blocks", "tokens", "block"]].to_numpy().tolist() == [[1, 16, "plain"], [1, 300, "llama"]]
     assert (table[["first", "later"]] > 0).all(axis=None)
     assert table["sampled"].notna().tolist() == [True, False]
+
+
+@pytest.mark.statistical
+def test_steps_hold_the_theory_against_networks() -> None:
+    archs = steps.cases(["pre-norm"], **steps.QUICK)
+    assert len(archs) == 4
+    table = steps.steps(archs[:1], 3, "sign", 0, lambda line: None)
+    assert set(table["quantity"]) == set(steps.COMPARED)
+    assert table["met"].mean() > 0.7
+    assert (table["ratio"] > 0.5).all()
+    short = steps.summary(table)
+    assert list(short["met"]) == [f"{table['met'].sum()} of {len(table)}"]

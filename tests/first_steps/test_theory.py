@@ -175,6 +175,30 @@ def test_a_branch_of_relu_on_tokens_that_are_alike() -> None:
     assert abs(ratio - want) < 4 * error + 0.02 * ratio, (ratio, want, error)
 
 
+@pytest.mark.statistical
+def test_keys_of_tokens_that_are_alike_have_gradients_of_one_direction_in_each_head() -> None:
+    text = "pre-norm depth=1 width=128 heads=4 tokens=16 input_cosine=0.95"
+    arch, normal = st.Architecture.parse(text), normals(3)
+    d, n = arch.width, arch.tokens
+    found = []
+    for _ in range(40):
+        x = 0.95**0.5 * normal(1, d) + 0.05**0.5 * normal(n, d)
+        w = {k: normal(d, d) / d**0.5 for k in ("query", "value", "output")}
+        w |= {"up": normal(d, 4 * d) / d**0.5, "down": normal(4 * d, d) / (4 * d) ** 0.5}
+        w["key"] = (normal(d, d) / d**0.5).requires_grad_()
+        (g,) = torch.autograd.grad(rms(pre_norm(x, w, 0, arch.heads, False)), w["key"], normal(n, d))
+        found.append([float(g.abs().sum()), float(torch.linalg.svdvals(g).sum())] / g.norm().numpy())
+    theory = predicted(arch, optimiser("sign"), dict.fromkeys(arch.weights, 1.0)).profiles
+    size = st.predict(arch, theory="sampled")
+    key = (size["stream"] == "attn.key") & (size["quantity"] == "weight_grad_norm")
+    root = np.sqrt(float(size[key]["value"].iloc[0]))
+    want = np.exp([theory["attn.key", q][0] for q in ("grad_l1", "grad_nuclear")]) / root
+    mean, error = np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / np.sqrt(len(found))
+    # beside four standard errors, what the scatter of |G|_F among networks takes from a mean of its root
+    assert (np.abs(mean - want) < 4 * error + 0.03 * mean).all(), (mean / want, error / mean)
+    assert mean[0] < 0.75 * d  # a Gaussian gradient has sqrt(2 / pi) d
+
+
 @pytest.mark.law
 @pytest.mark.parametrize("rule", ["sgd", "sign"])
 @pytest.mark.parametrize(
@@ -191,6 +215,43 @@ def test_exponents_in_the_depth(text: str, rule: str) -> None:
             totals.setdefault(name, []).append(np.log(np.exp(power * logs).sum()))
     for name, (one, two) in totals.items():
         assert -(two - one) / np.log(4) == pytest.approx(float(law.depth[name]), abs=0.03), name
+
+
+@pytest.mark.law
+@pytest.mark.parametrize("scaling", ["depth-scaled-init", "depth-mup"])
+@pytest.mark.parametrize("placement", ["pre-norm", "post-norm", "span-norm"])
+def test_exponents_fitted_from_4_to_64_blocks(placement: str, scaling: str) -> None:
+    law = st.step_law(placement, scaling, "adam")
+    depths = (4, 8, 16, 32, 64)
+    totals = {}
+    for depth in depths:
+        table = st.predict(f"{placement} {scaling} depth={depth} width=1024 heads=16 tokens=4")
+        for name in law.depth:
+            logs = table[(table["stream"] == name) & (table["quantity"] == "weight_grad_norm")]["log_value"]
+            totals.setdefault(name, []).append(np.log(np.exp(logs / 2).sum()))
+    for name, total in totals.items():
+        fitted = -np.polyfit(np.log(depths), total, 1)[0]
+        assert fitted == pytest.approx(float(law.depth[name]), abs=0.05), name
+
+
+@pytest.mark.law
+@pytest.mark.parametrize("rule", ["sgd", "adam", "orthogonal", "muon"])
+def test_exponents_fitted_from_width_128_to_1024(rule: str) -> None:
+    widths, logs = (128, 256, 512, 1024), []
+    for width in widths:
+        arch = st.Architecture("pre-norm", depth=1, width=width, heads=4, tokens=4)
+        found = predicted(arch, optimiser(rule), dict.fromkeys(arch.weights, 1.0)).profiles
+        logs.append(found["output", "coherent_change"][0] / 2)
+    fitted = -np.polyfit(np.log(widths), logs, 1)[0]
+    assert fitted == pytest.approx(float(st.step_law("pre-norm", "unit", rule).width), abs=0.05)
+
+
+@pytest.mark.exact
+def test_numbers_of_a_law() -> None:
+    assert st.step_law("span-norm", "depth-scaled-init", "sign").at((1, 0.4, 1, 0.5)) == (-1, 0)
+    power, rate = st.step_law("post-norm", "unit", "sign").at((1, 0.4, 1, 0.5))
+    assert power == 0
+    assert rate == pytest.approx(-np.log(1.5 / 1.4) / 2)
 
 
 @pytest.mark.exact
