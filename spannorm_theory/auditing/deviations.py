@@ -24,7 +24,7 @@ COUNTS, BEYOND = 0.03, 4.5
 EQUAL = "equal blocks"
 
 #: fields whose default is no likelier than other values
-NO_LIKELIER = ("activation", "heads")
+NO_LIKELIER = ("activation", "heads", "mask")
 
 #: the matrix whose gain is a field of its own
 ROUTER = "ffn.router"
