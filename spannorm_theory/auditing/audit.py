@@ -53,7 +53,8 @@ class Audit:
         verification: the theory of ``arch`` against the networks.
         suspect: where theory and networks disagree, the single change that restores agreement; None where
             they agree, or no change of the list does.
-        step: the first step of an optimiser against the theory of ``expected``; None where none was asked for.
+        step: the first step of an optimiser against the theory of ``expected``; None where none was asked
+            for.
     """
 
     reading: Reading
@@ -308,9 +309,9 @@ def _rule_of(
         if lr is None:
             raise InputError(f"step={step!r} needs the learning rate that is meant: give lr=, as 1e-3")
         return optimiser_of(step, epsilon)
-    given = [name for name, x in (("lr", lr), ("epsilon", epsilon), ("optimiser", optimiser)) if x is not None]
-    if given:
-        raise InputError(f"{given[0]} is of a first step; name its rule, as step='adam'")
+    for name, value in (("lr", lr), ("epsilon", epsilon), ("optimiser", optimiser)):
+        if value is not None:
+            raise InputError(f"{name} is of a first step; name its rule, as step='adam'")
     return None
 
 

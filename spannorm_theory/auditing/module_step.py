@@ -240,7 +240,9 @@ class ModuleStep(StepRows):
 
     def _moved_by(self, own: Any, changes: Any, scale: float) -> Run:
         """A run with a multiple of the step added."""
-        before = [{name: own[l][name].detach().clone() for name in change} for l, change in enumerate(changes)]
+        before = [
+            {name: own[l][name].detach().clone() for name in change} for l, change in enumerate(changes)
+        ]
         with torch.no_grad():
             for l, change in enumerate(changes):
                 for name, dw in change.items():

@@ -1,4 +1,4 @@
-"""The coordinate check of a user's module: its first step, measured, against the theory of what is expected."""
+"""The coordinate check of a user's module: its first step, measured, against theory of what is expected."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class StepCheck:
         if checked is not None and checked.verdict == DISAGREES:
             outcome += "".join(f"; {one}" for one in _departures(checked.failures, checked.arch.depth))
         return (
-            f"first step of {self.rule.name} at lr={lr}: {outcome}; the output moves by {self.size:.2g} of its "
-            f"size, {self.linear:.2g} times the first order"
+            f"first step of {self.rule.name} at lr={lr}: {outcome}; the output moves by {self.size:.2g} of "
+            f"its size, {self.linear:.2g} times the first order"
         )
 
 

@@ -39,8 +39,12 @@ def add(commands: Commands) -> None:
         "--expected",
         help="what it should be: a text form, a model's name or a configuration's path; or --like and flags",
     )
-    parser.add_argument("--step", metavar="NAME", help="check the first step of sgd, sign, adam, orthogonal or muon")
-    parser.add_argument("--lr", metavar="RATE", help="of that step: a rate, or rates of matrices, as attn.query=1e-3")
+    parser.add_argument(
+        "--step", metavar="NAME", help="check the first step of sgd, sign, adam, orthogonal or muon"
+    )
+    parser.add_argument(
+        "--lr", metavar="RATE", help="of that step: a rate, or rates of matrices, as attn.query=1e-3"
+    )
     parser.add_argument("--epsilon", type=float, help="of adam (default: 1e-8)")
     parser.add_argument(
         "--optimiser",

@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ..base.errors import InputError

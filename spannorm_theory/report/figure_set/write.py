@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +33,14 @@ FORMS = ("pdf", "svg", "png")
 
 #: placements of a figure of laws, and of one of widths or positions, at most
 FEW, FEWER = 4, 2
+
+#: figures of the first step, by their names and kinds
+STEPS = ("learning-share", "coordinate-check")
+
+#: largest depth and width of a figure of the first step, each of whose networks is differentiated in float64,
+#: and the depth and width at which the other one is swept
+STEP_DEPTH, STEP_WIDTH = 16, 256
+SWEPT_DEPTH, SWEPT_WIDTH = 4, 128
 
 #: shares of the depth, and of the width, at which further networks are measured
 SHARES = (4, 2, 1)
@@ -68,6 +76,7 @@ def standard_set(archs: Sequence[Architecture], style: str, networks: int, seed:
     if quick:
         yield recipe("laws", "laws", [one for arch in quick for one in _shallower(arch)])
         yield recipe("branch-map", "branch-map", [arch for arch in nearest if arch in quick][:1] or quick[:1])
+    yield from _steps(archs, recipe)
     causal = [arch.with_(mask="causal") for arch in nearest]
     covered = [arch for arch in causal if not declined(arch)]
     if covered:
@@ -76,13 +85,31 @@ def standard_set(archs: Sequence[Architecture], style: str, networks: int, seed:
         yield recipe(f"block-{slug(arch.placement)}-{slug(arch.scaling)}", "block", [arch])
 
 
+def _steps(archs: Sequence[Architecture], recipe: Callable[..., Recipe]) -> Iterator[Recipe]:
+    """Figures of the first step of the first few placements, by every rule, in small."""
+    names = list(dict.fromkeys(arch.placement for arch in archs if arch.name != "no-norm"))[:FEW]
+    chosen = [arch for arch in archs if arch.placement in names]
+    shallow = [one for arch in chosen for one in _possible(arch, "depth", [min(arch.depth, STEP_DEPTH)])]
+    small = [one for arch in shallow for one in _possible(arch, "width", [min(arch.width, STEP_WIDTH)])]
+    if not small:
+        return
+    yield recipe(STEPS[0], STEPS[0], small)
+    swept: dict[Architecture, None] = {}
+    for arch in small:
+        narrow = _possible(arch, "width", [min(arch.width, SWEPT_WIDTH)])
+        swept |= dict.fromkeys(one for base in narrow for one in _shallower(base))
+        flat = _possible(arch, "depth", [min(arch.depth, SWEPT_DEPTH)])
+        swept |= dict.fromkeys(one for base in flat for one in _narrower(base))
+    yield recipe(STEPS[1], STEPS[1], list(swept))
+
+
 def cost(recipes: Sequence[Recipe]) -> str:
     """The networks that a set simulates, in words; figures of one architecture share them, but spectra draw
-    their own."""
+    their own. Those of the first step are few and small."""
     verified: set[Architecture] = set()
     drawn: set[Architecture] = set()
     for recipe in recipes:
-        if recipe.kind != "block":
+        if recipe.kind not in ("block", *STEPS):
             (drawn if recipe.kind == "spectra" else verified).update(recipe.architectures)
     count = (len(verified) + len(drawn)) * recipes[0].networks if recipes else 0
     if not count:
