@@ -83,11 +83,12 @@ def _departures(failures: pd.DataFrame, depth: int) -> list[str]:
     moved = failures[failures["quantity"] == "stream_change"]
     streams = moved[moved["stream"] != "output"]
     if len(streams):
-        first = streams["layer"].idxmin()
-        times = ratio[first] ** 0.5
-        found.append(f"the stream behind block {streams['layer'][first] - 1} moves {times:.3g} times as far")
-    for index in moved.index[moved["stream"] == "output"]:
-        found.append(f"the output moves {ratio[index] ** 0.5:.3g} times as far")
+        layer = int(streams["layer"].min())
+        times = float(ratio[streams.index[streams["layer"] == layer]].iloc[0]) ** 0.5
+        found.append(f"the stream behind block {layer - 1} moves {times:.3g} times as far")
+    found += [
+        f"the output moves {x**0.5:.3g} times as far" for x in ratio[moved.index[moved["stream"] == "output"]]
+    ]
     return found
 
 

@@ -108,18 +108,15 @@ def designs(table: pd.DataFrame, progress: Callable[[str], object]) -> pd.DataFr
     rows = []
     bar = unigram() - GAIN
     keys = ["placement", "scaling", "depth", "optimiser"]
-    for (placement, scaling, depth, optimiser), own in table.groupby(keys, sort=False):
+    for _, own in table.groupby(keys, sort=False):
         own = own.sort_values("rate", ignore_index=True)
-        best = own.loc[own["loss"].idxmin()]
-        job = Job(placement, scaling, depth, optimiser, 0.0, sizes=own["sizes"].iloc[0])
+        best = own.to_dict("records")[int(own["loss"].argmin())]
+        job = Job(**{name: best[name] for name in Job.__dataclass_fields__})
         progress(f"learning: first step of {job.arch}")
         learns = _up_to(own, own["loss"] < bar)
         rows.append(
             {
-                "placement": placement,
-                "scaling": scaling,
-                "depth": depth,
-                "optimiser": optimiser,
+                **{name: best[name] for name in keys},
                 "loss": best["loss"],
                 "best_rate": best["rate"],
                 "learns_to": learns,
@@ -172,7 +169,8 @@ def correlations(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             for done in DONE:
                 x, y = own[said].to_numpy(), own[done].to_numpy()
                 drawn = [_spearman(x[pick], y[pick]) for pick in picks]
-                low, high = np.nanquantile(drawn, [0.025, 0.975]) if len(own) > 2 else (np.nan, np.nan)
+                known = [x for x in drawn if np.isfinite(x)] if len(own) > 2 else []
+                low, high = np.quantile(known, [0.025, 0.975]) if known else (np.nan, np.nan)
                 row = {"depth": depth, "optimiser": optimiser, "said": said, "done": done}
                 row |= {"correlation": _spearman(x, y), "low": low, "high": high, "designs": len(own)}
                 rows.append(row)
@@ -198,19 +196,16 @@ def exponents(table: pd.DataFrame) -> pd.DataFrame:
         the exponent that this leaves open; NaN where a depth has none or one is the largest tried.
     """
     rows = []
-    for (placement, scaling, optimiser), own in table.groupby(
-        ["placement", "scaling", "optimiser"], sort=False
-    ):
+    keys = ["placement", "scaling", "optimiser"]
+    for _, own in table.groupby(keys, sort=False):
         if len(own) < 2:
             continue
         depths = np.log(own["depth"].to_numpy(dtype=float))
         ends = own["learns_to"].where(~own["top"]).to_numpy(dtype=float)
         rows.append(
             {
-                "placement": placement,
-                "scaling": scaling,
-                "optimiser": optimiser,
-                "law": _law(placement, scaling, optimiser),
+                **(design := own[keys].to_dict("records")[0]),
+                "law": _law(*design.values()),
                 "first_step": _slope(depths, np.log(own["step_rate"].to_numpy(dtype=float))),
                 "learns_to": _slope(depths, np.log(ends)),
                 "open": np.log(10**0.5) / float(np.ptp(depths)),
@@ -219,7 +214,7 @@ def exponents(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _law(placement: str, scaling: str, optimiser: str) -> float:
+def _law(placement: Any, scaling: Any, optimiser: Any) -> float:
     try:
         law = step_law(placement, scaling, optimiser)
     except NoClosedForm:
