@@ -166,7 +166,7 @@ def test_a_norm_that_is_not_there_is_named(family: str, path: str, branch: str) 
 def test_the_first_step_of_a_model_is_predicted_and_its_faults_are_named() -> None:
     found = audited("gpt2", step="adam", lr=1e-4)
     assert found.verdict == "healthy", found.summary()
-    unscaled = audited("gpt2", scaled(c_proj=DEEP), step="adam", lr=1e-4)
+    unscaled = audited("gpt2", scaled(**GPT_OUT), step="adam", lr=1e-4)
     assert unscaled.step is not None
     assert unscaled.step.verdict == "disagrees"
     assert "updates of attn.output of all blocks: 0.35" in unscaled.summary()  # 1/sqrt(2L)
@@ -185,7 +185,7 @@ def test_the_first_step_of_a_model_is_predicted_and_its_faults_are_named() -> No
 
 @pytest.mark.statistical
 def test_a_step_that_is_not_derived_is_undecided() -> None:
-    found = audited("llama", step="adam", lr=1e-4)
+    found = audited("llama", sizes=GATED, step="adam", lr=1e-4)
     assert found.step is not None
     assert found.step.verification is None
     assert found.verdict == "undecided"
