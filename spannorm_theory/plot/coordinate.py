@@ -66,7 +66,7 @@ def coordinate_check(
         for name in dict.fromkeys(rows["placement"]):
             _draw(axes, rows[rows["placement"] == name], over, str(name))
         axes.set_xlabel(OVER[over])
-        axes.set_ylabel("change of the output, root mean square")
+        axes.set_ylabel("change of the output (rms)")
         if names:
             axes.legend(loc="best", ncols=1, labelspacing=0.3)
     return axes
