@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ from torch import nn
 from ..base import arguments
 from ..base.errors import InputError, SpannormError
 from ..base.files import write_file
+from ..first_steps.optimisers import Optimiser
+from ..first_steps.optimisers import optimiser as optimiser_of
+from ..first_steps.rates import rates_of
 from ..models.model import Gap, Model
 from ..prediction.predict import predict_profiles
 from ..spec.architecture import Architecture
@@ -31,6 +34,7 @@ from .probe import Probe, probe
 from .probed import require_probed
 from .read import NOT_DRAWN, Reading, read
 from .scheme import restated
+from .step_check import StepCheck, step_check
 from .suspects import Suspect, suspects
 
 HEALTHY, DEPARTS, OPEN = "healthy", "departs", "undecided"
@@ -54,6 +58,8 @@ class Audit:
         gaps: what the module has and ``arch`` does not: with one, nothing is passed.
         suspect: where theory and networks disagree, the single change that restores agreement; None where
             they agree, or no change of the list does.
+        step: the first step of an optimiser against the theory of ``expected``; None where none was asked
+            for.
     """
 
     reading: Reading
@@ -65,6 +71,7 @@ class Audit:
     verification: Verification = field(compare=False)
     gaps: tuple[Gap, ...]
     suspect: Suspect | None
+    step: StepCheck | None = None
 
     @property
     def verdict(self) -> str:
@@ -72,9 +79,10 @@ class Audit:
         has what the theory does not model, else "healthy"."""
         if self.deviations or self.suspect is not None:
             return DEPARTS
-        if self.gaps or self.verification.verdict == UNDECIDED:
+        verdicts = [self.verification.verdict, *([] if self.step is None else [self.step.verdict])]
+        if self.gaps or UNDECIDED in verdicts:
             return OPEN
-        return DEPARTS if self.verification.verdict == DISAGREES else HEALTHY
+        return DEPARTS if DISAGREES in verdicts else HEALTHY
 
     @property
     def first_block(self) -> int | None:
@@ -86,7 +94,7 @@ class Audit:
 
         Returns:
             lines: the verdict with what the module is held against; the rule of each role; each deviation;
-            the networks against the theory; what is not modelled.
+            the networks against the theory; the first step; what is not modelled.
         """
         lines = [
             f"{self.probe.name}: {self.verdict.upper()}, against {self.source}",
@@ -96,6 +104,8 @@ class Audit:
         lines.append(f"  networks against {self._theory}: {self.verification.outcome()}{self._left_out}")
         if self.verification.verdict == DISAGREES:
             lines.append(f"  {self._departure()}")
+        if self.step is not None:
+            lines.append(f"  {self.step.words()}")
         lines += [f"  not modelled: {gap}" for gap in self.gaps]
         return "\n".join(lines)
 
@@ -145,8 +155,10 @@ class Audit:
         Returns:
             ``module``, ``verdict``, ``source``, ``expected`` (text form); ``deviations``, each with ``what``,
             ``blocks`` and ``sentence``; ``outcome``, ``first_block`` and ``suspect`` of the networks;
-            ``read``, as of :meth:`Reading.to_dict`; ``table``, that of the verification.
+            ``read``, as of :meth:`Reading.to_dict`; ``table``, that of the verification; with a first step
+            ``step``: its ``outcome`` in words, and ``table``.
         """
+        step = {} if self.step is None else {"step": {"outcome": self.step.words(), "table": self.step.table}}
         return {
             "module": self.probe.name,
             "verdict": self.verdict,
@@ -161,6 +173,7 @@ class Audit:
             "suspect": None if self.suspect is None else self.suspect.sentence,
             "read": self.reading.to_dict(),
             "table": self.verification.table,
+            **step,
         }
 
     def write_html(self, path: str | Path) -> Path:
@@ -179,7 +192,8 @@ class Audit:
         if self.verification.verdict == DISAGREES:
             departures.append(self._departure())
         title = f"Audit of {self.probe.name}: {self.verdict}"
-        parts = self.source, self.expected, departures, self.verification, self.probe, self.reading
+        step = "" if self.step is None else self.step.words()
+        parts = self.source, self.expected, departures, self.verification, self.probe, self.reading, step
         return write_file(path, page(title, *parts))
 
 
@@ -191,6 +205,10 @@ def audit(
     expected: Architecture | Model | str | None = None,
     tokens: int = 64,
     blocks: str | None = None,
+    step: str | Optimiser | None = None,
+    lr: float | Mapping[str, float] | None = None,
+    epsilon: float | None = None,
+    optimiser: Callable[[nn.Module], Any] | None = None,
     seed: int = 0,
     progress: bool | None = None,
     **fields: Any,
@@ -212,6 +230,11 @@ def audit(
             module's own configuration, and where there is none the placement that fits best with the
             initialisation that was read: then only what the networks do is tested, which the summary says,
             with the rule in words.
+        step: the optimiser whose first step is checked, by its name in ``first_step``: every network makes
+            it, and how far matrices, stream and output move is held against the theory of what is expected.
+        lr, epsilon: of that step, as of ``first_step``.
+        optimiser: a function of the module that makes its own ``torch.optim.Optimizer``, whose step is then
+            the one that is made.
         fields: fields of an architecture that the module does not show, but for those of a loss or of
             dropout.
 
@@ -246,6 +269,7 @@ def audit(
             "st.probe take a module"
         )
     networks = arguments.whole("networks", networks, 3, why="for a standard error")
+    rule = _rule_of(step, lr, epsilon, optimiser)
     if expected is not None:
         stated(expected)  # refused before anything is measured
     options: dict[str, Any] = {"tokens": tokens, "blocks": blocks, "seed": seed}
@@ -261,6 +285,8 @@ def audit(
         wanted = _best(reading, measured), UNSTATED
     arch, source = wanted[0].with_(**fields), wanted[1]
     _require_sizes(arch, measured)
+    if lr is not None:
+        rates_of(arch, lr)
     unseen = not_shown(arch, reading.shown)
     if unseen or reading.arch is None:
         reading = reading_with(placement=arch.placement, **unseen)
@@ -278,7 +304,12 @@ def audit(
     open_question = verification.verdict == DISAGREES and all(o.what not in (EQUAL, DRAWS) for o in found)
     known = norms.known and said
     suspect = _explanation(as_it_is, verification, measured, gaps, known) if open_question else None
-    return Audit(reading, measured, arch, source, tuple(found), as_it_is, verification, gaps, suspect)
+    stepped = None
+    if rule is not None and lr is not None:
+        stepped = step_check(build, inputs, measured, arch, rule, lr, optimiser, progress is not False)
+    return Audit(
+        reading, measured, arch, source, tuple(found), as_it_is, verification, gaps, suspect, stepped
+    )
 
 
 def _as_found(
@@ -294,6 +325,27 @@ def _as_found(
         return norms.in_(changed), norms.known
     except SpannormError:  # no placement has them
         return changed, False
+
+
+def _rule_of(
+    step: str | Optimiser | None,
+    lr: float | Mapping[str, float] | None,
+    epsilon: float | None,
+    optimiser: Callable[[nn.Module], Any] | None,
+) -> Optimiser | None:
+    """The rule of the first step that is asked for; None where none is.
+
+    Raises:
+        InputError: a rule without a rate, or options of a step that is not asked for.
+    """
+    if step is not None:
+        if lr is None:
+            raise InputError(f"step={step!r} needs the learning rate that is meant: give lr=, as 1e-3")
+        return optimiser_of(step, epsilon)
+    for name, value in (("lr", lr), ("epsilon", epsilon), ("optimiser", optimiser)):
+        if value is not None:
+            raise InputError(f"{name} is of a first step; name its rule, as step='adam'")
+    return None
 
 
 def _best(reading: Reading, measured: Probe) -> Architecture:

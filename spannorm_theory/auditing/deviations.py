@@ -19,7 +19,7 @@ from .scheme import stds_of
 Array = NDArray[np.float64]
 
 #: fields whose default is no likelier than other values
-NO_LIKELIER = ("activation", "heads")
+NO_LIKELIER = ("activation", "heads", "mask")
 
 #: fields that norms show one by one
 OF_NORMS = ("norm_epsilon", "norm_gain")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any
 
 from ..models.settle import Fact
 from .behaviour import activation_of
@@ -76,11 +77,15 @@ def _inner_norms(s: Structure) -> Iterator[Fact]:
         yield Fact("norms of queries and keys", effect, {name: True, **over})
 
 
-def tensor_facts(s: Structure) -> Iterator[Fact]:
-    """What the module's tensors say, and no configuration does."""
+def tensor_facts(s: Structure, given: Mapping[str, Any]) -> Iterator[Fact]:
+    """What the module's tensors say, and no configuration does.
+
+    Args:
+        given: fields that are stated.
+    """
     if s.streams > 1:
         yield Fact(f"{s.streams} streams", "the placement must have as many")
-    if s.causal is None:
+    if s.causal is None and "mask" not in given:
         yield Fact("the mask", "it could not be tried on these inputs: state mask")
     yield from _norm_facts(s)
     unknown = sorted({name for block in s.matrices for name in block.unknown})

@@ -18,6 +18,9 @@ from ..base.errors import InputError, shown
 
 Build = Callable[..., Any]
 
+#: the key of a probe gradient among what is drawn with a network's seed
+PROBE = 1
+
 
 def seeds_of(seed: int, networks: int) -> tuple[int, ...]:
     """The seeds with which an ensemble's networks are built: independent, and below 2^32."""
@@ -39,6 +42,13 @@ def seeded(seed: int) -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
+
+
+def probe_gradient(like: torch.Tensor, seed: int) -> torch.Tensor:
+    """Independent N(0, 1) numbers, also of what a user draws with the same seed."""
+    own = int(np.random.SeedSequence(seed, spawn_key=(PROBE,)).generate_state(1)[0])
+    drawn = torch.randn(like.shape, generator=torch.Generator().manual_seed(own))
+    return drawn.to(like.device, like.dtype)
 
 
 def require_buildable(build: Any) -> None:

@@ -37,12 +37,14 @@ def page(
     verification: Verification,
     probe: Probe,
     reading: Reading,
+    step: str,
 ) -> str:
     """The document of an audit.
 
     Args:
         source: where ``expected`` comes from, in words.
         departures: what is not as expected, in words.
+        step: on the first step, in words; empty where none was asked for.
     """
     return document(
         "audit.html",
@@ -55,6 +57,7 @@ def page(
         rows=list(_rows(verification)),
         numeric=range(2, len(COLUMNS)),
         image=_figure(verification, probe),
+        step=step,
         reading=reading.words(),
         gaps=[str(gap) for gap in reading.gaps],
     )

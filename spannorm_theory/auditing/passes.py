@@ -19,7 +19,7 @@ from ..base.errors import InputError, shown
 from ..montecarlo.record import Record
 from .blocks import Blocks
 from .inputs import Feed
-from .networks import seeded
+from .networks import probe_gradient, seeded
 from .readout import readout_of
 from .roles import BlockMatrices, matrices_of, squared_norms
 from .sizes import attention_sizes
@@ -62,7 +62,7 @@ class Pass:
             }
             buffers = {name: b.detach().clone() for name, b in model.named_buffers()}
             inside = {f"model.{name}": value for name, value in (*leaves.items(), *buffers.items())}
-            functional_call(_Around(model), inside, (self._run,))
+            functional_call(Around(model), inside, (self._run,))
         del self.model, self.blocks, self.feed, self.loss  # what is measured stays, not every network
 
     def _run(self) -> None:
@@ -87,9 +87,7 @@ class Pass:
         if self.loss is None:
             readout = readout_of(tape, output)
             self.readout, end = readout.place, readout.tensor
-            generator = torch.Generator().manual_seed(self.seed)
-            gradient = torch.randn(end.shape, generator=generator).to(end.device, end.dtype)
-            torch.autograd.backward(end, gradient)
+            torch.autograd.backward(end, probe_gradient(end, self.seed))
             return
         with calling(self.loss, "loss", " on the model's output"):
             value = self.loss(output)
@@ -143,7 +141,7 @@ def _numbers(parameter: torch.Tensor) -> torch.Tensor:
     return parameter.clone() if parameter.is_inference() else parameter.detach()
 
 
-class _Around(nn.Module):
+class Around(nn.Module):
     """A module around the user's, so that a forward and a backward pass run where its parameters are stood in
     for."""
 

@@ -236,7 +236,7 @@ def _facts(
     own = {name: value for name, value in fields_of(seen).items() if name not in given}
     known = configured(model, seen.tokens, **_drawn(seen))
     if known is None:
-        return own, (*shape_facts(seen, given), *tensor_facts(seen)), ()
+        return own, (*shape_facts(seen, given), *tensor_facts(seen, given)), ()
     core = known.arch.to_dict()
     if seen.start.may_be(known.arch.input_second_moment, known.arch.input_cosine):
         own = {name: value for name, value in own.items() if not name.startswith("input_")}
@@ -244,7 +244,7 @@ def _facts(
     plain = {f.name: f.default for f in dataclasses.fields(Fields)}
     tried = {name: core.pop(name) for name in TRIED if name in core}
     facts = [Fact(name, "", {name: value}) for name, value in tried.items() if value != plain[name]]
-    for fact in tensor_facts(seen):
+    for fact in tensor_facts(seen, given):
         if not any(gap.feature.startswith(fact.feature) for gap in known.gaps):
             facts.append(fact)
     return core, tuple(facts), known.gaps

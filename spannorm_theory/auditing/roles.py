@@ -113,13 +113,15 @@ def _shape(parameter: torch.Tensor, transposed: bool) -> tuple[int, int]:
 def _orientations(
     found: Mapping[str, torch.Tensor], owners: Mapping[str, nn.Module], width: int
 ) -> dict[str, bool]:
-    """Whether each parameter is (inputs, outputs). Of all experts in one tensor it is what fits the width in
-    the most matrices of the module: a matrix onto the stream has ``width`` outputs, any other ``width``
-    inputs."""
+    """Whether each parameter is (inputs, outputs). Of all experts in one tensor, and of parameters that no
+    module of torch's own holds, it is what fits the width in the most matrices of the module: a matrix onto
+    the stream has ``width`` outputs, any other ``width`` inputs."""
     result = {name: type(owners[name]).__name__ in TRANSPOSED for name in found}
-    for owner in {id(owners[name]) for name, p in found.items() if p.ndim == 3}:
+    stacks = {id(owners[name]) for name, p in found.items() if p.ndim == 3}
+    groups = [[n for n, p in found.items() if p.ndim == 3 and id(owners[n]) == one] for one in stacks]
+    groups.append([n for n, p in found.items() if p.ndim == 2 and type(owners[n]) is nn.Module])
+    for names in groups:
         votes = 0
-        names = [name for name, p in found.items() if p.ndim == 3 and id(owners[name]) == owner]
         for name in names:
             shape = tuple(found[name].shape[-2:])
             onto = role_by_name(name) == DOWN

@@ -19,8 +19,10 @@ from ..spec.architecture import Architecture
 
 #: characters as rare as this in the text are one type
 RARE = 20
-#: of Adam, and steps over which its rate rises
-BETAS, WARM_UP = (0.9, 0.95), 10
+#: averages of Adam by optimiser: with none, every step is one of sign descent
+BETAS = {"adam": (0.9, 0.95), "sign": (0.0, 0.0)}
+#: steps over which the rate rises
+WARM_UP = 10
 
 
 @lru_cache(maxsize=1)
@@ -54,12 +56,18 @@ def reader(words: str) -> Architecture:
 
 
 def train(
-    arch: Architecture, rate: float, steps: int = 160, sequences: int = 12, seed: int = 0
+    arch: Architecture,
+    rate: float,
+    steps: int = 160,
+    sequences: int = 12,
+    seed: int = 0,
+    optimiser: str = "adam",
 ) -> Iterator[float]:
-    """The loss of every step of Adam from initialisation, in nats a character."""
+    """The loss of every step of "adam" or "sign" from initialisation, in nats a character; it ends where a
+    loss is no finite number."""
     ids, _ = text()
     model = module(arch, seed=seed)
-    adam = torch.optim.Adam(model.parameters(), lr=rate, betas=BETAS)
+    adam = torch.optim.Adam(model.parameters(), lr=rate, betas=BETAS[optimiser])
     rising = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: min(1.0, (step + 1) / WARM_UP))
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
@@ -71,6 +79,8 @@ def train(
         adam.step()
         rising.step()
         yield loss.item()
+        if not loss.isfinite():
+            return
 
 
 if __name__ == "__main__":

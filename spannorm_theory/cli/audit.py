@@ -11,6 +11,7 @@ from .flags import Commands, field_flags, fields, like
 from .given import require_read
 from .loading import loaded
 from .profiles import PLUS_MINUS, print_table
+from .step import rates
 
 if TYPE_CHECKING:
     from ..auditing.identify import Identification
@@ -37,6 +38,18 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--expected",
         help="what it should be: a text form, a model's name or a configuration's path; or --like and flags",
+    )
+    parser.add_argument(
+        "--step", metavar="NAME", help="check the first step of sgd, sign, adam, orthogonal or muon"
+    )
+    parser.add_argument(
+        "--lr", metavar="RATE", help="of that step: a rate, or rates of matrices, as attn.query=1e-3"
+    )
+    parser.add_argument("--epsilon", type=float, help="of adam (default: 1e-8)")
+    parser.add_argument(
+        "--optimiser",
+        metavar="FILE.py:NAME",
+        help="a function of the module that makes its own torch optimiser, which then makes the step",
     )
     parser.add_argument("--html", metavar="FILE", help="write the audit as a page")
     parser.add_argument("--blocks", metavar="PATH", help="of the list of blocks in the module")
@@ -90,6 +103,9 @@ def _audited(args: argparse.Namespace, expected: Model | str | None, stated: dic
     require_file(args.html)
     progress = False if args.quiet else None
     options = {"networks": args.networks, "expected": expected, "progress": progress, **_options(args)}
+    if args.optimiser is not None:
+        options["optimiser"] = loaded(args.optimiser)
+    options |= {"step": args.step, "epsilon": args.epsilon, "lr": None if args.lr is None else rates(args.lr)}
     found = audit(_build(args), **options, **stated)
     if args.html is not None:
         found.write_html(args.html)

@@ -29,6 +29,7 @@ READS: dict[str, tuple[str, ...]] = {
     "sweep": (),
     "theory": ("placements", "scalings", "width", "heads", "tokens", "depth", "repeats"),
     "power": ("placements", "scalings", "heads", "tokens", "depth", "widths", *_RUNS),
+    "learning": ("placements", "scalings", "depth", "optimiser", "steps", "seed"),
 }
 
 Tables = dict[str, "pd.DataFrame"]
@@ -48,6 +49,11 @@ def add(commands: Commands) -> None:
     study.add_argument(
         "--power", action="store_true", help="how wrong a theory must be for verify to reject it"
     )
+    study.add_argument(
+        "--learning",
+        action="store_true",
+        help="small stacks trained at a ladder of rates, and the first step",
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes that take seconds")
     parser.add_argument("--placements", nargs="+", help="speed takes the first (default: span-norm)")
     parser.add_argument("--scalings", nargs="+", help="speed takes the first (default: depth-scaled-init)")
@@ -56,6 +62,8 @@ def add(commands: Commands) -> None:
     for flag in ("--width", "--heads", "--tokens", "--depth", "--networks"):
         parser.add_argument(flag, type=int, help="default: depends on the study")
     parser.add_argument("--repeats", type=int, default=3, help="of speed and of theory (default: 3)")
+    parser.add_argument("--optimiser", default="adam", help="of learning: adam or sign (default: adam)")
+    parser.add_argument("--steps", type=int, help="of learning (default: 100)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", help="folder for the figure of speed, PDF and PNG")
     parser.add_argument("--quiet", action="store_true", help="no progress lines")
@@ -72,6 +80,7 @@ def _run(args: argparse.Namespace) -> int:
         "sweep": _sweeps,
         "theory": _theory,
         "power": _power,
+        "learning": _learning,
     }
     name = next((name for name in named if getattr(args, name)), "speed")
     require_read(args, "of speed" if name == "speed" else f"--{name}", {*READS[name], "quick", name})
@@ -203,6 +212,20 @@ def _power(args: argparse.Namespace, progress: Callable[[str], object]) -> Table
     return {"power": power.power(archs, networks, args.seed, progress)}
 
 
+def _learning(args: argparse.Namespace, progress: Callable[[str], object]) -> Tables:
+    from ..base import arguments
+    from ..bench import learning
+
+    optimiser = arguments.choice("optimiser", args.optimiser, learning.RATES)
+    depths = [args.depth] if args.depth else ((1, 2) if args.quick else learning.DEPTHS)
+    quick: dict[str, Any] = {"sizes": "width=32 tokens=8", "steps": 25} if args.quick else {}
+    given = {} if args.steps is None else {"steps": arguments.whole("steps", args.steps, 1)}
+    placements = args.placements or (learning.PLACEMENTS[:2] if args.quick else learning.PLACEMENTS)
+    scalings = args.scalings or (learning.SCALINGS[:1] if args.quick else learning.SCALINGS)
+    work = learning.jobs(placements, scalings, depths, optimiser, seed=args.seed, **{**quick, **given})
+    return learning.learning(list(work), progress)
+
+
 def _text(name: str, table: pd.DataFrame) -> str:
     if name == "speed":
         table = _readable_speed(table)
@@ -252,6 +275,13 @@ NOTES = {
     "coordinate, the first call and a later one, and with sampled heads.",
     "power": "The smallest error that verify rejects: of the best-seen layer, and of the mean over layers; "
     "relative for squared norms, else absolute.",
+    "learning": "Loss over the last steps of the best rate, nats a character; the largest rates that learn "
+    "context and that end below the start; and before training: the coherent share of the first step, the "
+    "rate at which it moves the output by 1, and the largest ratio of squared gradients of two layers.",
+    "correlations": "Rank correlations over designs of what is known before training with what it did, and "
+    "95% of samples of designs.",
+    "exponents": "Powers of the depth with which rates fall: in law, of the first step as measured, and of "
+    "the largest rate that learns, with what the ladder leaves open.",
     "speed": "Seconds of one network, median (least-most), processor seconds of all cores, and peak memory: "
     "(a) plain: modules made for every seed, (a') tuned: made once, (b) explicit engine, (c) implicit "
     "engine, (d) floor. Those with matrices run the given number of blocks; their time, and the memory of "

@@ -40,7 +40,7 @@ def _run(args: argparse.Namespace) -> int:
         require_encodable(PLUS_MINUS)
     arch = architecture(args)
     options = {
-        "lr": _rates(args.lr),
+        "lr": rates(args.lr),
         "epsilon": args.epsilon,
         "seed": args.seed,
         "device": args.device,
@@ -65,7 +65,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rates(text: str) -> float | dict[str, float]:
+def rates(text: str) -> float | dict[str, float]:
     """A learning rate, or rates by matrix.
 
     Raises:

@@ -7,11 +7,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from ..base.errors import InputError, NonFiniteError
-from ..base.quantities import OUTPUT, QUANTITIES, Key
+from ..base.errors import InputError
+from ..base.quantities import OUTPUT
 from ..layers.attention_tiles import tile_rows
 from ..modules.sequences import step_of
 from ..modules.transformer import Transformer
@@ -21,11 +20,8 @@ from ..montecarlo.randomness import Randomness
 from ..spec.architecture import Architecture
 from .moved import Network, Streams, Watched
 from .optimisers import Optimiser
+from .step_rows import Samples, StepRows, beyond, samples_of
 from .updates_op import singular, update
-
-Samples = dict[Key, NDArray[np.float64]]
-#: values of one network, by key and layer
-Found = dict[Key, dict[int, float]]
 
 
 def measure(
@@ -60,33 +56,16 @@ def measure(
         for network in bar:
             random = Randomness(seed, [network], dtype=torch.float64, device=device)
             found.append(_Step(arch, rule, rates, random).found)
-    return {key: np.array([_profile(key, one[key], arch.depth) for one in found]) for key in found[0]}
+    return samples_of(found, arch.depth)
 
 
-def _profile(key: Key, layers: Mapping[int, float], depth: int) -> list[float]:
-    """Values over layers; a block without this matrix or branch has a zero."""
-    stream, quantity = key
-    if stream in ("all", OUTPUT) and set(layers) == {0}:
-        return [layers[0]]
-    nothing = -np.inf if QUANTITIES[quantity].logarithmic else 0.0
-    return [layers.get(layer, nothing) for layer in range(depth + (not QUANTITIES[quantity].per_block))]
-
-
-def _beyond(what: str, arch: Architecture) -> NonFiniteError:
-    """The error of ``what`` left the range of float64."""
-    return NonFiniteError(
-        f"{what} is not finite in the step of {arch}: the stack leaves the range of the numbers; try fewer "
-        "layers or another scaling"
-    )
-
-
-class _Step:
+class _Step(StepRows):
     """The step of one network: ``found`` has its quantities."""
 
     def __init__(
         self, arch: Architecture, rule: Optimiser, rates: Mapping[str, float], random: Randomness
     ) -> None:
-        self.found: Found = {}
+        super().__init__(str(arch))
         self._arch, self._tokens = arch, arch.step_tokens
         model = Transformer(arch, random, checkpointing=False)
         step = step_of(arch, random)
@@ -106,19 +85,9 @@ class _Step:
                     slopes[layer] += self._matrix(name, layer, own, moves)
                     change |= moves
             changes.append(change)
-        self._shares(slopes)
+        self.shares(slopes)
         self._branches(changes)
         self._streams(changes)
-
-    def _put(self, stream: str, quantity: str, layer: int, value: float | torch.Tensor) -> None:
-        """Keep a value, by its logarithm where the quantity says so; the input does not move."""
-        number = float(value)
-        if QUANTITIES[quantity].logarithmic:
-            with np.errstate(divide="ignore"):
-                number = float(np.log(number))
-        if np.isposinf(number) or (np.isnan(number) and layer):
-            raise _beyond(f"{quantity} of {stream} at layer {layer}", self._arch)
-        self.found.setdefault((stream, quantity), {})[layer] = number
 
     def _differentiate(self, loss: object) -> list[dict[str, torch.Tensor]]:
         """Gradients of the loss at every matrix; keeps those at streams, and what was seen on the way."""
@@ -145,7 +114,7 @@ class _Step:
         wanted = [*(x for *_, x in matrices), *at, output]
         grads = torch.autograd.grad(loss(put_out), wanted, allow_unused=True)
         if not all(bool(g.isfinite().all()) for g in grads if g is not None):
-            raise _beyond("a gradient", self._arch)
+            raise beyond("a gradient", str(self._arch))
         filled = [torch.zeros_like(x) if g is None else g for x, g in zip(wanted, grads, strict=True)]
         self._grads, self._output_grad = filled[len(matrices) : -1], filled[-1]
         found: list[dict[str, torch.Tensor]] = [{} for _ in blocks]
@@ -158,7 +127,7 @@ class _Step:
     ) -> float:
         """Rows of a matrix, or of the experts' that go by its name; returns its decrease of the loss."""
         tensors, read = self._network.tensors(layer), self._seen[layer].read
-        put = partial(self._put, name, layer=layer)
+        put = partial(self.put, name, layer=layer)
         squares = [sum(float(x[key].square().sum()) for key in moves) for x in (moves, tensors)]
         put("update_ratio", value=(squares[0] / squares[1]) ** 0.5)
         put("grad_l1", value=sum(gradients[key].abs().sum() for key in moves))
@@ -170,25 +139,13 @@ class _Step:
         put("matrix_change", value=sum(moved) / (self._tokens * outputs))
         return slope
 
-    def _shares(self, slopes: NDArray[np.float64]) -> None:
-        """Rows of blocks and of the whole step."""
-        total = float(slopes.sum())
-        for (name, quantity), layers in list(self.found.items()):
-            if quantity == "loss_slope":
-                for layer, value in layers.items():
-                    self._put(name, "learning_share", layer, np.exp(value) / total)
-        for layer, slope in enumerate(slopes):
-            self._put("block", "loss_slope", layer, slope)
-            self._put("block", "learning_share", layer, slope / total)
-        self._put("all", "loss_slope", 0, total)
-
     def _branches(self, changes: list[dict[str, torch.Tensor]]) -> None:
         for layer, change in enumerate(changes):
             inputs = tuple(x.detach() for x in self._inputs[layer])
             for branch in self._seen[layer].put_out:
                 if any(name.startswith(f"{branch}.") for name in change):
                     moved = self._network.branch_moved(layer, inputs, change, branch)
-                    self._put(branch, "branch_change", layer, moved.square().mean())
+                    self.put(branch, "branch_change", layer, moved.square().mean())
 
     def _streams(self, changes: list[dict[str, torch.Tensor]]) -> None:
         moved, output = self._network.streams_moved(changes)
@@ -196,14 +153,7 @@ class _Step:
         nothing = tuple(torch.full_like(self._network.start, np.nan) for _ in range(count))
         for layer, streams in enumerate([nothing, *moved]):
             for i, x in enumerate(streams):
-                self._put(str(i), "stream_change", layer, x.square().mean())
-            self._coherent("all", layer, streams, self._grads[layer * count :])
-        self._put(OUTPUT, "stream_change", 0, output.square().mean())
-        self._coherent(OUTPUT, 0, (output,), [self._output_grad])
-
-    def _coherent(self, stream: str, layer: int, moved: Streams, grads: list[torch.Tensor]) -> None:
-        """The part of a change along the gradient, and its share."""
-        pairs = list(zip(moved, grads, strict=False))
-        along = sum((x * g).sum() for x, g in pairs) ** 2 / sum(g.square().sum() for _, g in pairs)
-        self._put(stream, "coherent_change", layer, along / self._network.start.numel())
-        self._put(stream, "coherent_share", layer, along / sum(x.square().sum() for x, _ in pairs))
+                self.put(str(i), "stream_change", layer, x.square().mean())
+            self.coherent("all", layer, streams, self._grads[layer * count :])
+        self.put(OUTPUT, "stream_change", 0, output.square().mean())
+        self.coherent(OUTPUT, 0, (output,), [self._output_grad])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from .optimisers import Optimiser
 from .optimisers import optimiser as optimiser_of
 from .rates import rates_of
 from .theory import predicted
+
+if TYPE_CHECKING:
+    from ..montecarlo.ensemble import Ensemble
 
 
 def verify_step(
@@ -62,17 +66,22 @@ def verify_step(
     rule, rates = optimiser_of(optimiser, epsilon), rates_of(arch, lr)
     networks = arguments.whole("networks", networks, 3, why="for a standard error")
     prediction = predicted(arch, rule, rates)
+    return compare_step(prediction, step_ensemble(arch, rule, rates, networks, seed, device, progress))
+
+
+def compare_step(prediction: Prediction, ensemble: Ensemble) -> Verification:
+    """A prediction of the first step judged by networks, on the quantities that these have."""
+    arch, samples = ensemble.arch, ensemble.samples
     room = 2 / arch.width + float(block_variances(arch, predict_profiles(arch).profiles).sum())
-    samples = step_ensemble(arch, rule, rates, networks, seed, device, progress)
-    profiles = {key: _of(prediction.profiles, key, x) for key, x in samples.samples.items()}
+    profiles = {key: _of(prediction.profiles, key, x) for key, x in samples.items()}
     errors = prediction.errors or {}
     allowed = {
         key: np.full_like(x, room) if QUANTITIES[key[1]].logarithmic else room * np.nan_to_num(x)
         for key, x in profiles.items()
     }
-    threshold = gate_width(networks, sum(len(x) for x in profiles.values()))
+    threshold = gate_width(ensemble.networks, sum(len(x) for x in profiles.values()))
     columns: dict[str, dict[Key, Array]] = {}
-    for key, sample in samples.samples.items():
+    for key, sample in samples.items():
         log = QUANTITIES[key[1]].logarithmic
         judged = judge(sample, profiles[key], errors.get(key), threshold, allowed[key], log)
         nothing = np.full(len(profiles[key]), np.nan)
@@ -80,11 +89,11 @@ def verify_step(
             columns.setdefault(name, {})[key] = column
     table = tidy(arch.labels, profiles, columns)
     table = table.rename(columns={"value": "theory", "log_value": "log_theory"})
-    table["networks"] = networks
+    table["networks"] = ensemble.networks
     table["verdict"] = verdicts(table, prediction.undecided, threshold)
     none = {key: np.zeros(len(x), dtype=bool) for key, x in profiles.items()}
-    drifts = drift(samples.samples, profiles, _errors(prediction, profiles), allowed, none, FALSE_ALARM)
-    return Verification(arch, table, drifts, threshold, prediction.theory, samples)
+    drifts = drift(samples, profiles, _errors(prediction, profiles), allowed, none, FALSE_ALARM)
+    return Verification(arch, table, drifts, threshold, prediction.theory, ensemble)
 
 
 def _of(profiles: Mapping[Key, Array], key: Key, sample: Array) -> Array:

@@ -3,6 +3,7 @@
 from .canvas.marks import placement_style
 from .canvas.paper import save, style
 from .caption import caption
+from .coordinate import coordinate_check
 from .diagram.diagram import block_diagram
 from .distribution import distribution
 from .explorer import Explorer, overview
@@ -24,6 +25,7 @@ __all__ = [
     "branch_map",
     "caption",
     "comparison",
+    "coordinate_check",
     "depth_profile",
     "distribution",
     "finite_width",

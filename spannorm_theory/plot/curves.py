@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from ..base import arguments
 from ..base.arguments import Result
 from ..base.errors import InputError, UnknownNameError
-from ..base.quantities import INPUT, QUANTITIES
+from ..base.quantities import INPUT, OUTPUT, QUANTITIES
 from ..prediction.predict import predict
 from ..spec.architecture import Architecture
 from ..spec.arguments import architecture
@@ -177,8 +177,9 @@ def curves(table: pd.DataFrame, what: View, stream: str) -> list[Curve]:
         raise InputError("a table by position has no one value for a layer; draw it with position_profile")
     stream = arguments.stream(stream)
     rows = table[table["quantity"] == what.quantity]
-    # the gradient at the embedding has one layer, and is no curve beside others
-    rows = rows[rows["stream"] != INPUT[0]] if stream == "all" else rows[rows["stream"] == stream]
+    # the gradient at the embedding, and what is of the output, have one layer and are no curve beside others
+    ends = rows["stream"].isin([INPUT[0], OUTPUT])
+    rows = rows[~ends] if stream == "all" else rows[rows["stream"] == stream]
     if rows.empty:
         streams = sorted(set(table.loc[table["quantity"] == what.quantity, "stream"]))
         if streams:
@@ -187,14 +188,20 @@ def curves(table: pd.DataFrame, what: View, stream: str) -> list[Curve]:
         raise InputError(f"the table has no {what.quantity}; it has {there}")
     found = []
     for key, group in rows.groupby(list(KEYS), sort=False):
-        group = group.sort_values("layer")
         require_one(group, f"{what.quantity} of {key[0]}")
+        group = _by_layer(group)
         placement, scaling, depth, width, tokens, name = map(str, key)
         ordinates = _logarithmic(group, what) if what.logarithmic else _plain(group)
         layer = group["layer"].to_numpy(dtype=float)
         sizes = int(depth), int(width), int(tokens)
         found.append(Curve(placement, scaling, *sizes, name, layer, *ordinates))
     return found
+
+
+def _by_layer(group: pd.DataFrame) -> pd.DataFrame:
+    """One row for each layer, with theory and estimate of whatever tables have them."""
+    layers = group.groupby("layer", sort=True)
+    return layers.first().assign(networks=layers["networks"].max()).reset_index()
 
 
 def require_one(group: pd.DataFrame, what: str, by: str = "layer") -> None:

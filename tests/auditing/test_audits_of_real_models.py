@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 import spannorm_theory as st
@@ -231,3 +232,33 @@ def test_rows_that_a_gap_changes_are_not_judged() -> None:
     assert (found.verdict, found.suspect, len(found.gaps)) == ("undecided", None, 1)
     assert found.verification.verdict != "disagrees", found.summary()
     assert "weight gradients of attn.key and attn.key_down are not judged" in found.summary()
+
+
+@pytest.mark.statistical
+def test_the_first_step_of_a_model_is_predicted_and_its_faults_are_named() -> None:
+    found = audited("gpt2", step="adam", lr=1e-4)
+    assert found.verdict == "healthy", found.summary()
+    unscaled = audited("gpt2", scaled(**GPT_OUT), step="adam", lr=1e-4)
+    assert unscaled.step is not None
+    assert unscaled.step.verdict == "disagrees"
+    assert "updates of attn.output of all blocks: 0.35" in unscaled.summary()  # 1/sqrt(2L)
+
+    def hot(model: Any) -> torch.optim.Optimizer:
+        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        for name, parameter in model.named_parameters():
+            groups["c_fc" in name].append(parameter)
+        fast = {"params": groups[True], "lr": 1e-3}
+        return torch.optim.AdamW([{"params": groups[False]}, fast], lr=1e-4, weight_decay=0.0)
+
+    found = audited("gpt2", step="adam", lr=1e-4, optimiser=hot)
+    assert found.deviations == ()
+    assert "updates of ffn.up of all blocks: 10 times those expected" in found.summary()
+
+
+@pytest.mark.statistical
+def test_a_step_that_is_not_derived_is_undecided() -> None:
+    found = audited("llama", sizes=GATED, step="adam", lr=1e-4)
+    assert found.step is not None
+    assert found.step.verification is None
+    assert found.verdict == "undecided"
+    assert "kv_heads" in found.step.reason

@@ -171,6 +171,64 @@ def test_compiled_checkpointed_copied_and_loaded_modules_are_the_same() -> None:
     assert TEXT.split()[0] in repr(model)
 
 
+@pytest.mark.exact
+@pytest.mark.parametrize("fields", CASES, ids=lambda fields: ",".join(f"{k}={v}" for k, v in fields.items()))
+def test_checkpoints_states_and_dtypes_of_every_design(fields: dict[str, Any]) -> None:
+    arch = arch_of(fields)
+    model = st.module(arch, seed=3, dtype="float64")
+    inputs, loss = step_of(arch, randomness(0))
+    expected = model(inputs)
+    grads = torch.autograd.grad(loss(expected), list(model.parameters()), allow_unused=True)
+    again = st.module(arch, seed=3, dtype="float64", checkpointing=True)
+    found = torch.autograd.grad(loss(again(inputs)), list(again.parameters()), allow_unused=True)
+    for one, other in zip(grads, found, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or other is None or torch.equal(one, other)
+    single = st.module(arch, seed=9)
+    single.load_state_dict(model.state_dict())
+    half = inputs if arch.reads_ids else inputs.float()
+    assert torch.allclose(single(half).double(), expected, atol=1e-4, rtol=1e-3)
+    assert torch.allclose(single.double()(inputs), expected, atol=1e-5, rtol=1e-4)
+    brief = st.module(arch, seed=3, dtype="bfloat16")
+    output = brief(inputs if arch.reads_ids else inputs.bfloat16())
+    output.float().square().sum().backward()
+    assert output.dtype == torch.bfloat16
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in brief.parameters())
+    if arch.experts == 1:  # a token between two experts may go to the other one
+        away, size = (output.double() - expected).detach().norm(), expected.detach().norm()
+        assert float(away / size) < 0.1
+
+
+@pytest.mark.exact
+@pytest.mark.long
+@pytest.mark.parametrize("fields", CASES, ids=lambda fields: ",".join(f"{k}={v}" for k, v in fields.items()))
+def test_compiled_designs_have_the_same_outputs_and_gradients(fields: dict[str, Any]) -> None:
+    arch = arch_of(fields)
+    torch.compiler.reset()
+    model = st.module(arch, seed=3, dtype="float64")
+    inputs, loss = step_of(arch, randomness(0))
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=arch.experts == 1)
+    values = [(loss(one(inputs)), one(inputs)) for one in (model, compiled)]
+    assert torch.allclose(values[1][1], values[0][1], atol=1e-10, rtol=1e-8)
+    pairs = [torch.autograd.grad(x, list(model.parameters()), allow_unused=True) for x, _ in values]
+    for one, other in zip(*pairs, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or other is None or torch.allclose(one, other, atol=1e-9, rtol=1e-7)
+
+
+@pytest.mark.exact
+@pytest.mark.usefixtures("own_generator")
+def test_a_checkpointed_block_draws_its_dropout_once() -> None:
+    arch = arch_of({"dropout": 0.3, "attention_dropout": 0.2})
+    x, found = torch.randn(2, 5, 16), []
+    for checkpointing in (False, True):
+        model = st.module(arch, seed=3, checkpointing=checkpointing)
+        torch.manual_seed(7)
+        model(x).square().mean().backward()
+        found.append([p.grad for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))  # type: ignore[arg-type]
+
+
 def test_other_inputs_and_sizes_that_do_not_fit_are_refused() -> None:
     model = st.module(TEXT)
     with pytest.raises(

@@ -41,6 +41,8 @@ def test_the_set_is_complete_in_every_form(folder: Path) -> None:
         "laws",
         "positions",
         "branch-map",
+        "learning-share",
+        "coordinate-check",
         "block-pre-norm-unit",
         "block-span-norm-unit",
     }

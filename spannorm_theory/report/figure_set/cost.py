@@ -13,8 +13,11 @@ from ...prediction.predict import fitting
 from ...spec.architecture import Architecture
 from .recipe import Recipe
 
-#: kinds that are drawn of a definition, or of the theory, alone
-WITHOUT = ("block", "branch-map")
+#: kinds whose networks take a step, few and small ones
+STEPS = ("learning-share", "coordinate-check")
+
+#: kinds that are drawn of a definition, or of the theory, alone, and those whose networks are no matter
+WITHOUT = ("block", "branch-map", *STEPS)
 
 #: seconds that figures simulate unasked
 LONGEST = 3600.0

@@ -29,6 +29,7 @@ from ...plot.canvas.marks import placement_title
 from ...spec.architecture import Architecture
 from ...verification.outcome import Verification
 from ...verification.spectra import spectra
+from .first_steps import coordinate_figure, learning_figure
 from .laws import law_figure
 from .overview import overview_figure
 from .positions import positions_figure
@@ -138,6 +139,14 @@ def _positions(recipe: Recipe, results: Results) -> Drawing:
     return Drawing(*positions_figure(*drawn, results.progress, **recipe.options))
 
 
+def _learning_share(recipe: Recipe, results: Results) -> Drawing:
+    return Drawing(*learning_figure(recipe.architectures, recipe.networks, recipe.seed, **recipe.options))
+
+
+def _coordinate_check(recipe: Recipe, results: Results) -> Drawing:
+    return Drawing(*coordinate_figure(recipe.architectures, recipe.networks, recipe.seed, **recipe.options))
+
+
 def _branch_map(recipe: Recipe, results: Results) -> Drawing:
     (arch,) = recipe.architectures
     words = (
@@ -164,6 +173,8 @@ KINDS: dict[str, Callable[[Recipe, Results], Drawing]] = {
     "laws": _laws,
     "positions": _positions,
     "branch-map": _branch_map,
+    "learning-share": _learning_share,
+    "coordinate-check": _coordinate_check,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from ...prediction.predict import fitting
 from ...render.latex_table import write_latex
 from ...spec.architecture import Architecture
 from ..write import NETWORKS
-from .cost import LONGEST, announce
+from .cost import LONGEST, STEPS, announce
 from .kinds import Results, make
 from .recipe import Recipe
 
@@ -33,6 +33,11 @@ FORMS = ("pdf", "svg", "png")
 
 #: placements of a figure of laws, and of one of widths or positions, at most
 FEW, FEWER = 4, 2
+
+#: largest depth and width of a figure of the first step, each of whose networks is differentiated in float64,
+#: and the depth and width at which the other one is swept
+STEP_DEPTH, STEP_WIDTH = 16, 256
+SWEPT_DEPTH, SWEPT_WIDTH = 4, 128
 
 #: shares of the depth, and of the width, at which further networks are measured
 SHARES = (4, 2, 1)
@@ -68,12 +73,31 @@ def standard_set(archs: Sequence[Architecture], style: str, networks: int, seed:
     if quick:
         yield recipe("laws", "laws", [one for arch in quick for one in _shallower(arch)])
         yield recipe("branch-map", "branch-map", [arch for arch in nearest if arch in quick][:1] or quick[:1])
+    yield from _steps(archs, recipe)
     causal = [arch.with_(mask="causal") for arch in nearest]
     covered = [arch for arch in causal if not declined(arch)]
     if covered:
         yield recipe("positions", "positions", covered)
     for arch in archs:
         yield recipe(f"block-{slug(arch.placement)}-{slug(arch.scaling)}", "block", [arch])
+
+
+def _steps(archs: Sequence[Architecture], recipe: Callable[..., Recipe]) -> Iterator[Recipe]:
+    """Figures of the first step of the first few placements, by every rule, in small."""
+    names = list(dict.fromkeys(arch.placement for arch in archs if arch.name != "no-norm"))[:FEW]
+    chosen = [arch for arch in archs if arch.placement in names]
+    shallow = [one for arch in chosen for one in _possible(arch, "depth", [min(arch.depth, STEP_DEPTH)])]
+    small = [one for arch in shallow for one in _possible(arch, "width", [min(arch.width, STEP_WIDTH)])]
+    if not small:
+        return
+    yield recipe(STEPS[0], STEPS[0], small)
+    swept: dict[Architecture, None] = {}
+    for arch in small:
+        narrow = _possible(arch, "width", [min(arch.width, SWEPT_WIDTH)])
+        swept |= dict.fromkeys(one for base in narrow for one in _shallower(base))
+        flat = _possible(arch, "depth", [min(arch.depth, SWEPT_DEPTH)])
+        swept |= dict.fromkeys(one for base in flat for one in _narrower(base))
+    yield recipe(STEPS[1], STEPS[1], list(swept))
 
 
 def _narrower(arch: Architecture) -> list[Architecture]:
