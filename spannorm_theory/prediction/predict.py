@@ -31,22 +31,19 @@ THEORIES: dict[str, Callable[[Architecture, bool], Prediction]] = {
 
 Profiles = dict[Key, Array]
 
-#: tokens and blocks up to which heads are sampled where tokens are unlike: their Grams have spectra, and take
-#: up to a quarter of a second a block
-SAMPLED, BLOCKS = 64, 32
-
-#: processor seconds that sampled heads may take unasked, in place of positions that do not carry a stack
-PATIENCE = 10.0
+#: tokens up to which heads are sampled where tokens are unlike, as their Grams have spectra, and processor
+#: seconds up to which they are; and, in place of positions that do not carry a stack
+SAMPLED, QUICK, PATIENCE = 64, 2.0, 10.0
 
 
 def fitting(arch: Architecture) -> str:
     """The name of the theory that fits an architecture: "pair" where tokens are alike, and so are steps of
-    one sequence; else "sampled" for up to ``SAMPLED`` tokens and ``BLOCKS`` blocks, or where there is no
-    other, and beyond "positions"."""
+    one sequence; else "sampled" for up to ``SAMPLED`` tokens where that takes ``QUICK`` seconds, or where
+    there is no other, and beyond "positions"."""
     few = arch.tokens <= SAMPLED
     if arch.exchangeable and not (arch.crossed and few):
         return "pair"
-    quick = few and (arch.depth <= BLOCKS or arch.exchangeable)
+    quick = few and (sampled_seconds(arch) <= QUICK or arch.exchangeable)
     return "sampled" if quick or declined(arch) else "positions"
 
 
@@ -91,8 +88,8 @@ def predict(
         arch: an architecture, or its text form.
         theory: "pair", for tokens that are alike; "positions", for a causal mask over any number of tokens;
             "sampled", for any mask over few, which samples attention heads; "auto" takes "pair" where it
-            holds, then "sampled" up to 64 tokens and 32 blocks, then "positions"; where those do not hold,
-            "sampled" if that takes seconds, and else the message says how long.
+            holds, then "sampled" up to 64 tokens where it takes two seconds, then "positions"; where those
+            do not hold, "sampled" if that takes seconds, and else the message says how long.
         by: "position" for the second moments of streams and gradients at single positions; None for averages
             over tokens.
         positions: those to show, from 1; None for some that show all.
@@ -111,7 +108,7 @@ def predict(
         value: the number, 0 or infinite beyond float64's range.
         log_value: its natural logarithm, of any size.
         theory: "pair", "positions" or "sampled".
-        se: the theory's own standard error (of the logarithm for squared norms), of sampled heads alone.
+        se: the theory's own standard error (of the logarithm for squared norms); NaN of "pair".
 
     Raises:
         UnknownNameError: there is no such theory.
