@@ -26,7 +26,7 @@ class Image:
 
 def audit(rows: list[tuple[str | Cell, ...]]) -> str:
     """The page of an audit, which has a table, a list and a figure."""
-    texts = dict.fromkeys(("title", "source", "expected", "outcome", "reading"), HOSTILE)
+    texts = dict.fromkeys(("title", "source", "expected", "outcome", "step", "reading"), HOSTILE)
     lists = {"departures": [HOSTILE], "gaps": [HOSTILE], "head": ["a", "b"], "rows": rows, "numeric": (1,)}
     return document("audit.html", image=Image(), menu=[(HOSTILE, HOSTILE)], **texts, **lists)
 
