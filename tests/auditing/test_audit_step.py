@@ -149,17 +149,6 @@ def test_a_healthy_model_moves_as_predicted() -> None:
 
 
 @pytest.mark.statistical
-def test_the_module_of_an_architecture_moves_as_predicted() -> None:
-    words = "span-norm depth-scaled-init depth=2 width=32 heads=4 tokens=8"
-
-    def module(seed: int) -> Any:
-        return st.module(words, seed=seed), torch.randn(1, 8, 32)
-
-    found = audited(module, expected=words, tokens=8, step="muon", lr=0.01)
-    assert found.verdict == "healthy", found.summary()
-
-
-@pytest.mark.statistical
 def test_a_role_at_ten_times_the_rate_is_named() -> None:
     def hot(model: nn.Module) -> torch.optim.Optimizer:
         groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
@@ -234,17 +223,23 @@ def test_the_command_checks_the_step(tmp_path: Path, capsys: pytest.CaptureFixtu
     path.write_text(
         "import torch\n"
         "import spannorm_theory as st\n"
-        "WORDS = 'pre-norm depth=2 width=16 heads=4 tokens=6'\n"
+        "WORDS = 'span-norm depth-scaled-init depth=2 width=32 heads=4 tokens=6'\n"
         "def build(seed):\n"
-        "    return st.module(WORDS, seed=seed), torch.randn(1, 6, 16)\n"
+        "    return st.module(WORDS, seed=seed), torch.randn(1, 6, 32)\n"
         "def optimiser(model):\n"
         "    return torch.optim.SGD(model.parameters(), lr=0.02)\n"
     )
-    expected = ["--expected", "pre-norm depth=2 width=16 heads=4 tokens=6", "--tokens", "6"]
-    given = ["audit", f"{path}:build", *expected, "--networks", "18", "--step", "sgd", "--quiet"]
-    assert main([*given, "--lr", "0.02"]) == 0
-    assert "first step of sgd at lr=0.02: AGREES" in capsys.readouterr().out
-    assert main([*given, "--lr", "0.2", "--optimiser", f"{path}:optimiser", "--json"]) == 1
+    expected = [
+        "--expected",
+        "span-norm depth-scaled-init depth=2 width=32 heads=4 tokens=6",
+        "--tokens",
+        "6",
+    ]
+    given = ["audit", f"{path}:build", *expected, "--networks", "18", "--quiet"]
+    assert main([*given, "--step", "muon", "--lr", "0.01"]) == 0
+    assert "first step of muon at lr=0.01: AGREES" in capsys.readouterr().out
+    own = ["--optimiser", f"{path}:optimiser"]
+    assert main([*given, "--step", "sgd", "--lr", "0.2", *own, "--json"]) == 1
     step = json.loads(capsys.readouterr().out)["step"]
     said = re.search(r"updates of attn.query of all blocks: (\S+) times", step["outcome"])
     assert said is not None
