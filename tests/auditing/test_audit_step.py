@@ -33,7 +33,7 @@ def build(seed: int) -> nn.Module:
 
 
 def audited(build: Callable[[int], Any] = build, networks: int = 18, **options: Any) -> st.Audit:
-    options = {"expected": EXPECTED, "step": "adam", "lr": 1e-3, "tokens": 8, **options}
+    options = {"expected": EXPECTED, "step": "adam", "lr": 1e-3, "tokens": 6, **options}
     return st.audit(build, networks=networks, progress=False, **options)
 
 
@@ -173,7 +173,7 @@ def test_a_role_at_ten_times_the_rate_is_named() -> None:
 @pytest.mark.statistical
 def test_missing_depth_scaling_moves_the_output_too_far() -> None:
     expected = EXPECTED.replace("pre-norm depth=2", "pre-norm depth-scaled-init depth=3")
-    found = audited(lambda seed: Model(depth=3, causal=True), expected=expected, networks=24)
+    found = audited(lambda seed: Model(depth=3, causal=True), expected=expected, networks=24, tokens=8)
     assert [one.what for one in found.deviations] == ["attn.output", "ffn.down"]
     assert found.step is not None
     assert found.step.verdict == "disagrees"
