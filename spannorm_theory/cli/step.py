@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from .ends import require_encodable
 from .flags import Commands, architecture, architecture_flags
+from .given import require_read
 from .profiles import PLUS_MINUS, print_json, print_table, print_verification, with_plain_errors
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def add(commands: Commands) -> None:
@@ -29,6 +34,7 @@ def add(commands: Commands) -> None:
     )
     group.add_argument("--epsilon", type=float, help="epsilon of adam (default: 1e-8)")
     group.add_argument("--verify", action="store_true", help="theory against networks (exit 1 if it fails)")
+    group.add_argument("--kernel", action="store_true", help="the tangent kernel of tokens, of no optimiser")
     group.add_argument("--networks", type=int, help="random networks (default: none; 32 with --verify)")
     group.add_argument("--seed", type=int, default=0)
     group.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -39,6 +45,12 @@ def _run(args: argparse.Namespace) -> int:
     if not args.json:
         require_encodable(PLUS_MINUS)
     arch = architecture(args)
+    if args.kernel:
+        require_read(args, "--kernel", args.given - {"optimiser", "lr", "epsilon", "verify"})
+        from ..first_steps.tangent_kernel import tangent_kernel
+
+        table = tangent_kernel(arch, networks=args.networks or 0, seed=args.seed, device=args.device)
+        return _print(args, table, "tangent kernel")
     options = {
         "lr": rates(args.lr),
         "epsilon": args.epsilon,
@@ -54,12 +66,17 @@ def _run(args: argparse.Namespace) -> int:
     from ..first_steps.first_step import first_step
 
     table = first_step(arch, args.optimiser, networks=args.networks or 0, **options)
+    return _print(args, table, f"first step of {args.optimiser}")
+
+
+def _print(args: argparse.Namespace, table: pd.DataFrame, what: str) -> int:
+    """A table of theory or of networks, under the name of what it has."""
     if args.json:
         return print_json(table)
     if args.networks:
-        print(f"{arch}: first step of {args.optimiser}, means over {args.networks} networks")
+        print(f"{architecture(args)}: {what}, means over {args.networks} networks")
     else:
-        print(f"{arch}: first step of {args.optimiser}, {table['theory'].iloc[0]} theory")
+        print(f"{architecture(args)}: {what}, {table['theory'].iloc[0]} theory")
         table = with_plain_errors(table)
     print_table(table)
     return 0

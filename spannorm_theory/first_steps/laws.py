@@ -21,7 +21,8 @@ from sympy import Expr, Integer, Max, Min, Rational, simplify
 from ..asymptotics.growth import Growth
 from ..asymptotics.laws import moment_law, ratio_law, readout_law
 from ..asymptotics.magnitude import Order, Orders
-from ..base.errors import NoClosedForm
+from ..base import arguments
+from ..base.errors import InputError, NoClosedForm
 from ..derivation.recurrence import Recurrence
 from ..moments.constant_gains import GAINS, Gains
 from ..spec.graph import VALUE_PATH
@@ -59,9 +60,21 @@ class StepLaw:
         return simplify(Min(*self.depth.values()))
 
     def at(self, gains: Gains) -> tuple[float, float]:
-        """(a, b) of that rate, L^a e^(b L), at numbers for the gains of branches, in the order of ``GAINS``:
-        of the matrix that needs the least rate in deep stacks."""
-        numbers = dict(zip(GAINS, gains, strict=True))
+        """The rate of the matrix that needs the least in deep stacks, at numbers for the gains of branches.
+
+        Args:
+            gains: sigma_a^2, sigma_f^2, omega_a^2 and omega_f^2.
+
+        Returns:
+            (a, b) of L^a e^(b L).
+
+        Raises:
+            InputError: not four numbers, or a negative one.
+        """
+        given = arguments.items("gains", gains, "gains")
+        if len(given) != len(GAINS):
+            raise InputError(f"gains must be four numbers, {', '.join(map(str, GAINS))}; got {len(given)}")
+        numbers = {s: arguments.number(str(s), x, zero=True) for s, x in zip(GAINS, given, strict=True)}
         found = [(self.rate[name], self.depth[name]) for name in self.depth]
         rate, power = min((float(b.subs(numbers)), float(a.subs(numbers))) for b, a in found)
         return power, rate

@@ -38,6 +38,20 @@ def test_text_says_which_step_and_verification_its_verdict(
     assert "AGREES" in capsys.readouterr().out
 
 
+def test_the_tangent_kernel(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, options in (([], {}), (["--networks", "3", "--seed", "2"], {"networks": 3, "seed": 2})):
+        assert main(["step", *SMALL, "--kernel", "--json", *words]) == 0
+        found = json.loads(capsys.readouterr().out)
+        expected = st.tangent_kernel(ARCH, **options)
+        assert [row["value"] for row in found] == pytest.approx(list(expected["value"]))
+    assert main(["step", *SMALL, "--kernel"]) == 0
+    text = capsys.readouterr().out
+    assert ": tangent kernel, " in text
+    assert "kernel_alignment[all]" in text
+    assert main(["step", *SMALL, "--kernel", "--lr", "0.1", "--verify"]) == 2
+    assert "--kernel does not read --lr, --verify" in capsys.readouterr().err
+
+
 def test_wrong_rates_are_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     for words, said in (
         (["--lr", "fast"], "--lr must be a number, or numbers by matrix"),

@@ -252,6 +252,12 @@ def test_numbers_of_a_law() -> None:
     power, rate = st.step_law("post-norm", "unit", "sign").at((1, 0.4, 1, 0.5))
     assert power == 0
     assert rate == pytest.approx(-np.log(1.5 / 1.4) / 2)
+    for gains, said in (
+        ((1, 2), "four numbers, sigma_a^2, sigma_f^2"),
+        ((1, 2, 3, "x"), "omega_f^2 must be"),
+    ):
+        with pytest.raises(InputError, match=said.replace("^", r"\^")):
+            st.step_law("pre-norm").at(gains)
 
 
 @pytest.mark.exact
