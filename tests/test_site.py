@@ -115,6 +115,14 @@ def test_the_table_of_models_leads_to_the_catalogue(site: SimpleNamespace) -> No
 
 
 @pytest.mark.exact
+def test_no_letter_of_a_formula_runs_into_the_next() -> None:
+    r"""As in ``\etaU``, which is no command of TeX."""
+    greek = "alpha|beta|gamma|delta|epsilon|eta|theta|kappa|lambda|rho|sigma|tau|phi|chi|omega"
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        assert not re.findall(rf"\\(?:{greek})[A-Za-z]+", page.read_text(), re.I), page.name
+
+
+@pytest.mark.exact
 def test_labels_of_the_theory_are_places_to_which_its_mentions_lead(site: SimpleNamespace) -> None:
     text = site.staging.labelled(
         "**(T3.1)** is used in (T3.1), not (T9.9).\n```python\n>>> 1  # (T3.1)\n```\n"
