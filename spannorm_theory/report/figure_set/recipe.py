@@ -10,17 +10,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..._version import __version__
 from ...base.errors import InputError, SpannormError
 from ...base.jsontext import to_json
 from ...spec.architecture import Architecture
 
-#: what the drawn numbers, and the drawing, depend on
-LIBRARIES = ("spannorm_theory", "numpy", "scipy", "torch", "matplotlib")
+#: what the drawn numbers, and the drawing, depend on, beside this one
+LIBRARIES = ("numpy", "scipy", "torch", "matplotlib")
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that a figure depends on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+    own = {"python": platform.python_version(), "spannorm_theory": __version__}
+    return {**own, **{name: version(name) for name in LIBRARIES}}
 
 
 @dataclass(frozen=True)
