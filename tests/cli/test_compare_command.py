@@ -160,6 +160,35 @@ def test_a_figure_of_a_placement_of_a_file(tmp_path: Path, registries: None) -> 
     assert (tmp_path / "f" / "block-my-norm-unit.pdf").exists()
 
 
+def test_a_recipe_finds_the_files_of_its_placements(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], registries: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spannorm_theory.spec.placement import PLACEMENTS
+
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(MINE)
+    with PLACEMENTS.temporarily():
+        assert main(["figures", "block-my-norm-unit", "mine.py:my_norm", "--quiet", "--out", "f"]) == 0
+    assert json.loads(Path("f/block-my-norm-unit.json").read_text())["files"] == {
+        "my-norm": "mine.py:my_norm"
+    }
+
+    def again(*files: str) -> int:
+        with PLACEMENTS.temporarily():
+            return main(["figures", "--from", "f/block-my-norm-unit.json", *files, "--quiet", "--out", "g"])
+
+    assert again() == 0
+    for path in Path("f").iterdir():
+        assert (Path("g") / path.name).read_bytes() == path.read_bytes()
+    Path("mine.py").rename("moved.py")
+    capsys.readouterr()
+    assert again() == 2
+    error = capsys.readouterr().err
+    assert "draws 'my-norm', of mine.py:my_norm; say where it is now" in error
+    assert error.count("\n") == 1
+    assert again("moved.py:my_norm") == 0
+
+
 def test_one_file_is_one_module_and_its_errors_say_where(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from matplotlib.transforms import Bbox
@@ -135,6 +136,7 @@ def write_figures(
     progress: bool = True,
     names: Sequence[str] | str | None = None,
     longest: float | None = LONGEST,
+    files: Mapping[str, str] = MappingProxyType({}),
     **fields: Any,
 ) -> list[Path]:
     """Write the standard set for a venue: each figure as PDF, SVG and PNG, and its recipe as JSON.
@@ -153,6 +155,8 @@ def write_figures(
         progress: say what the set costs, and show bars.
         names: of figures of the set, as "comparison" or "rank-collapse"; None makes all, and the table.
         longest: seconds that the networks may take, by an estimate from one of two blocks; None for any.
+        files: where placements of yours are defined, ``FILE.py:NAME`` by placement: recipes hold it, so that
+            ``spannorm figures --from`` finds them.
         fields: further fields of :class:`~spannorm_theory.Architecture`; standard placements that cannot have
             them are left out.
 
@@ -172,7 +176,7 @@ def write_figures(
         arguments.whole("networks", networks, 3, why="for a standard error"),
     )
     archs = architectures(placements, scalings, depth, width, heads, tokens, **fields)
-    recipes = list(standard_set(archs, style, networks, seed))
+    recipes = [_filed(recipe, files) for recipe in standard_set(archs, style, networks, seed)]
     if names is not None:
         known = {recipe.name: recipe for recipe in recipes}
         recipes = [
@@ -183,13 +187,19 @@ def write_figures(
         longest = arguments.number("longest", longest)
     folder = make_folder(out)
     announce(recipes, longest, progress)
-    results, files = Results(progress), []
+    results, written = Results(progress), []
     for recipe in tqdm(recipes, desc="figures", disable=not progress):
-        files += write(recipe, folder, results)
+        written += write(recipe, folder, results)
     if names is not None:
-        return files
+        return written
     everything = replace(recipes[0], name="verification", architectures=tuple(archs))
-    return [*files, write_latex(results.verifications(everything), folder / "verification.tex")]
+    return [*written, write_latex(results.verifications(everything), folder / "verification.tex")]
+
+
+def _filed(recipe: Recipe, files: Mapping[str, str]) -> Recipe:
+    """A recipe with the files of its placements."""
+    own = {arch.name for arch in recipe.architectures}
+    return replace(recipe, files={name: text for name, text in files.items() if name in own})
 
 
 @whole_results()
