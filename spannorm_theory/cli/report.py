@@ -22,7 +22,9 @@ def add(commands: Commands) -> None:
     _set_flags(report)
     text = "The standard set of figures for a paper, each with its recipe."
     figures = commands.add("figures", text, _figures)
-    figures.add_argument("name", nargs="?", help="one figure of the set, as comparison (default: all)")
+    figures.add_argument(
+        "name", nargs="?", help="a kind of figure, as comparison or block, or one of the set (default: all)"
+    )
     figures.add_argument("placement", nargs="*", help="what it shows, as --placements says for the set")
     figures.add_argument(
         "--from",

@@ -79,6 +79,8 @@ def test_a_model_and_any_field(capsys: pytest.CaptureFixture[str]) -> None:
         (["pre-norm@unit depht=5"], "did you mean depth"),
         (["pre-norm", "--sort", "los"], "did you mean loss"),
         (["pre-norm", "--figure", "f.gif"], ".pdf, .svg or .png"),
+        (["pre-norm", "--figure", "no/dir/f.pdf"], "no/dir"),
+        (["pre-norm", "--latex", "--columns", "candidate,los"], "did you mean loss"),
         (["pre-norm", "--like", "llama-3-8"], "did you mean llama-3-8b"),
     ],
 )
@@ -236,3 +238,13 @@ def test_standard_placements_that_cannot_have_a_field_are_left_out() -> None:
         architectures("no-norm", "unit", **size, norm_epsilon=1e-5)
     with pytest.raises(InputError, match="divisible"):
         architectures(None, "unit", **{**size, "heads": 3})
+
+
+@pytest.mark.parametrize("command", [["predict", "--depth", "3"], ["derive"]])
+def test_a_rule_may_stand_behind_a_placement(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "pre-norm@gpt2"]) == 0
+    joined = capsys.readouterr().out
+    assert main([*command, "pre-norm", "--scaling", "gpt2"]) == 0
+    assert capsys.readouterr().out == joined
+    assert main([*command, "pre-norm@gpt2", "--scaling", "unit"]) == 2
+    assert "--scaling; say it once" in capsys.readouterr().err

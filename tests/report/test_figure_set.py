@@ -129,6 +129,15 @@ def test_bad_names_exit_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_kind_names_all_its_figures(tmp_path: Path) -> None:
+    files = write_figures(tmp_path, ["pre-norm", "span-norm"], names="block", progress=False)
+    assert {path.stem for path in files} == {
+        f"block-{name}-{rule}" for name in ("pre-norm", "span-norm") for rule in ("unit", "depth-scaled-init")
+    }
+    with pytest.raises(InputError, match="unknown kind of figure 'xyz'; known: block, branch-map, compar"):
+        write_figures(tmp_path, "pre-norm", names="xyz", progress=False)
+
+
 def test_a_recipe_round_trips() -> None:
     recipe = Recipe("x", "block", "icml", (Architecture("span-norm"),), 4, 0, {"title": False})
     assert Recipe.from_dict(json.loads(recipe.line)) == recipe
