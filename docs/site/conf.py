@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import version as _version
 from pathlib import Path
 from typing import Any
+
+from spannorm_theory._version import __version__
 
 project = "spannorm_theory"
 author = "the spannorm_theory toolkit"
 copyright = author
-version = release = _version("spannorm_theory")
+version = release = __version__
 
 extensions = [
     "myst_nb",

@@ -107,6 +107,11 @@ def curve(
         InputError: that of :func:`value_at`.
     """
     source = "what predict, simulate or verify return, or its table"
+    if "gradient_ratio" in getattr(getattr(table, "table", table), "columns", ()):
+        raise InputError(
+            "a comparison has a row for each candidate and no layers; read its columns, as "
+            "table['cosine_above_0.9'] for the first layer above 0.9"
+        )
     found = table_of("the table", table, ("quantity", "stream", "layer"), source)
     column = next((name for name in VALUES if name in found and found[name].dtype.kind == "f"), None)
     if column is None:
@@ -115,6 +120,10 @@ def curve(
         raise InputError(f"the table must be {source}; this one has no rows")
     found = found[found["quantity"] == choice("quantity", quantity, set(found["quantity"]))]
     streams = found["stream"].astype(str)  # numbers, where a file was read
+    if stream == "0" and "0" not in set(streams):
+        raise InputError(
+            f"{quantity} has no stream '0'; say stream= which of {', '.join(sorted(set(streams)))}"
+        )
     found = found[streams == choice("stream", stream_name(stream), set(streams))]
     for name, value in keys.items():
         if name not in KEYS or name not in found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from .ends import require_encodable
@@ -42,19 +43,30 @@ def add(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from ..base.arguments import choice
     from ..base.errors import InputError
     from ..base.jsontext import to_json
     from ..comparing import compare
+    from ..comparing.candidates import candidates
+    from ..comparing.sorting import columns
 
     if args.figure and not args.figure.endswith((".pdf", ".svg", ".png")):
         raise InputError(f"figures are saved as .pdf, .svg or .png, got {args.figure!r}")
+    if args.figure and not Path(args.figure).parent.is_dir():
+        raise InputError(f"--figure needs a folder that exists, got {args.figure!r}; make the folder first")
     if args.columns and not args.latex:
         raise InputError("--columns are those of --latex; add it")
+    shown = None if args.columns is None else args.columns.split(",")
     if args.json and args.latex:
         raise InputError("compare prints --json or --latex, not both")
     if args.networks and not args.json and not args.latex:
         require_encodable(PLUS_MINUS)
     options: dict[str, Any] = given_fields(args)
+    if shown:
+        archs = [one.arch for one in candidates(args.candidates, args.like, options)]
+        known = columns(archs, not args.no_laws, bool(args.networks))
+        for name in shown:
+            choice("column", name, known)
     found = compare(
         args.candidates,
         like=args.like,
@@ -74,7 +86,7 @@ def _run(args: argparse.Namespace) -> int:
         rows = found.table.assign(sentence=found.sentences)
         print(to_json(rows))
     elif args.latex:
-        print(found.latex(None if args.columns is None else args.columns.split(",")), end="")
+        print(found.latex(shown), end="")
     else:
         print(found.summary())
     return 0

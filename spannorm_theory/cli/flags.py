@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Run = Callable[[argparse.Namespace], int]
 
 #: the help of an argument that names a placement
-PLACEMENT = "a norm placement (see: spannorm list), or FILE.py:NAME, the function of one"
+PLACEMENT = "a norm placement (see: spannorm list), or FILE.py:NAME, the function of one; @RULE may follow"
 
 #: architecture fields as flags, in the groups of ``--help`` and the order of the dataclass (a test holds them
 #: together): name, type, help
@@ -158,6 +158,22 @@ def field_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()) 
                 group.add_argument(flag, action="store_true", help=text)
             else:
                 group.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=text)
+
+
+def part_rule(args: argparse.Namespace) -> None:
+    """Of a command with one placement and a rule, take ``PLACEMENT@RULE`` as both.
+
+    Raises:
+        InputError: --scaling says a rule, too.
+    """
+    text = getattr(args, "placement", None)
+    if not isinstance(text, str) or "@" not in text or not hasattr(args, "scaling"):
+        return
+    if "scaling" in args.given:
+        from ..base.errors import InputError
+
+        raise InputError(f"{text} says a scaling rule, and so does --scaling; say it once")
+    args.placement, _, args.scaling = (part.strip() for part in text.partition("@"))
 
 
 def architecture(args: argparse.Namespace) -> Architecture:

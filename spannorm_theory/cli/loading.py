@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -71,28 +72,33 @@ def _module(path: Path, changed: int) -> ModuleType:
 
 
 def name_placements(args: argparse.Namespace) -> None:
-    """Put registered names in the place of ``FILE.py:NAME`` wherever a command's arguments name placements.
+    """Put registered names in the place of ``FILE.py:NAME`` wherever a command's arguments name placements;
+    ``args.files`` keeps these texts by name.
 
     Raises:
         InputError: no such file or function, or one that is no block.
     """
+    args.files = {}
     for argument in NAMING:
         given = getattr(args, argument, None)
         if isinstance(given, str):
-            setattr(args, argument, named(given))
+            setattr(args, argument, named(given, args.files))
         elif isinstance(given, list):
-            setattr(args, argument, [named(text) for text in given])
+            setattr(args, argument, [named(text, args.files) for text in given])
 
 
-def named(text: str) -> str:
-    """A text that begins with a placement, whose ``FILE.py:NAME`` is replaced by the name of it.
+def named(text: str, files: dict[str, str]) -> str:
+    """A text that begins with a placement, whose ``FILE.py:NAME`` is replaced by the name of it, and goes to
+    ``files`` under that.
 
     Raises:
         InputError: no such file or function, or one that is no block.
     """
     file = OF_A_FILE.match(text)
     if file is not None:
-        return placement_of(file[0]) + text[file.end() :]
+        name = placement_of(file[0])
+        files[name] = file[0]
+        return name + text[file.end() :]
     if A_FILE.search(text):
         from ..base.errors import InputError
 
@@ -121,3 +127,24 @@ def placement_of(text: str) -> str:
         )
     placement(name, title=name, source=text)(function)
     return name
+
+
+def load_files(recipe: str, files: Mapping[str, str]) -> None:
+    """Register the placements of a recipe that files define, but for those that are registered.
+
+    Raises:
+        InputError: no such file or function, with what to give.
+    """
+    from ..base.errors import InputError
+    from ..spec.placement import PLACEMENTS
+
+    for name, text in files.items():
+        if name in PLACEMENTS:
+            continue
+        try:
+            placement_of(text)
+        except InputError as error:
+            raise InputError(
+                f"{recipe} draws {name!r}, of {text}; say where it is now, as figures --from {recipe} "
+                f"FILE.py:NAME: {error}"
+            ) from None

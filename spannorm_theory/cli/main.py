@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from . import atlas, audit, bench, claims, compare, formulas, model, profiles, report, step, sweep
 from .ends import ended
-from .flags import Commands
+from .flags import Commands, part_rule
 from .loading import name_placements
 from .parser import Parser, require_command
 
@@ -72,6 +72,7 @@ def _run(argv: Sequence[str]) -> int:
         return 2
     _require_known(rest, args)
     name_placements(args)
+    part_rule(args)
     return int(args.run(args))
 
 

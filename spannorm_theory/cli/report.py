@@ -22,9 +22,16 @@ def add(commands: Commands) -> None:
     _set_flags(report)
     text = "The standard set of figures for a paper, each with its recipe."
     figures = commands.add("figures", text, _figures)
-    figures.add_argument("name", nargs="?", help="one figure of the set, as comparison (default: all)")
+    figures.add_argument(
+        "name", nargs="?", help="a kind of figure, as comparison or block, or one of the set (default: all)"
+    )
     figures.add_argument("placement", nargs="*", help="what it shows, as --placements says for the set")
-    figures.add_argument("--from", dest="recipe", metavar="FILE.json", help="make one figure again")
+    figures.add_argument(
+        "--from",
+        dest="recipe",
+        metavar="FILE.json",
+        help="make one figure again; FILE.py:NAME behind it where a file of its placements has moved",
+    )
     figures.add_argument("--out", help="folder to write (default: figures, or that of FILE.json)")
     figures.add_argument("--style", default="icml", help="neurips, icml, iclr, tmlr, talk or house")
     figures.add_argument(
@@ -79,20 +86,24 @@ def _report(args: argparse.Namespace) -> int:
 def _figures(args: argparse.Namespace) -> int:
     from ..base.errors import InputError
     from ..base.jsontext import to_json
-    from ..report.figure_set import Recipe, remake, write_figures
+    from ..report.figure_set import Recipe, files_of, remake, write_figures
+    from .loading import OF_A_FILE, load_files, placement_of
 
     if args.placement and args.placements:
         raise InputError("figures takes placements behind the figure's name or with --placements, not both")
     if args.recipe is None:
         options = _set_options(args)
-        options["placements"] = args.placement or args.placements
+        options |= {"placements": args.placement or args.placements, "files": args.files}
         if args.longest is not None:
             options["longest"] = args.longest
         files = write_figures(args.out or "figures", style=args.style, names=args.name, **options)
     else:
-        if args.name:
+        if args.name and not OF_A_FILE.fullmatch(args.name):
             raise InputError(f"figures --from does not read {args.name!r}: its recipe names the figure")
-        require_read(args, "--from", ("recipe", "out"))
+        require_read(args, "--from", ("recipe", "out", "name", "placement"))
+        if args.name:
+            placement_of(args.name)
+        load_files(args.recipe, files_of(args.recipe))
         for change in Recipe.read(args.recipe).changes():
             print(f"spannorm: the figure was made with {change}", file=sys.stderr)
         files = remake(args.recipe, args.out, not args.quiet)

@@ -127,7 +127,7 @@ def _points(
     ax: Axes, middle: Array, error: Array, networks: int, style: Style, scale: float, ordinate: Ordinate
 ) -> None:
     """Monte Carlo at about ten layers, with 95 % intervals."""
-    shown, half = thin(len(middle), style.order), quantile(networks) * error
+    shown, half = np.union1d(0, thin(len(middle), style.order)), quantile(networks) * error
     y, low, high = (ordinate(x)[shown] for x in (middle, middle - half, middle + half))
     bars = ax.errorbar(shown / scale, y, [y - low, high - y], **style.points, elinewidth=0.8)
     bars.lines[0].set_gid("monte-carlo")
@@ -145,6 +145,6 @@ def _caption(found: Sequence[Measures], networks: int, count: int) -> str:
     archs = [one.candidate.arch for one in found]
     sizes = {"L": {a.depth for a in archs}, "d": {a.width for a in archs}, "n": {a.tokens for a in archs}}
     parts = [rf"${name}={next(iter(x)):,}$".replace(",", "{,}") for name, x in sizes.items() if len(x) == 1]
-    parts += [f"{networks} networks"] if networks else []
+    parts += [f"{networks} networks, bars 95 %"] if networks else []
     parts += [f"the first {len(found)} of {count}"] if len(found) < count else []
     return ", ".join(parts)

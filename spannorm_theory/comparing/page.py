@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from math import inf, isnan, log
+from math import inf, isnan, log, nan
 from typing import Any
 
 import pandas as pd
@@ -27,6 +27,9 @@ SHOWN = {
     "forward_law": "forward law",
     "forward_from": "from",
 }
+
+#: standard errors from which on a difference is marked, the mark, and the relative size of rounding errors
+BEYOND, OFF, ROUNDING = 3, "*", 1e-6
 
 #: columns of a table in print, without laws, which are long
 DECIDING = (
@@ -82,7 +85,27 @@ def _cell(row: Mapping[Any, Any], name: str) -> str:
     measured = row.get(f"{name}_mc")
     if measured is None or isnan(measured):
         return shown
-    return f"{shown} ({measured:.3g} ± {row[f'{name}_se']:.1g})"
+    error = row[f"{name}_se"]
+    bars = f" ± {error:.1g}" if error > ROUNDING * abs(measured) else ""
+    return f"{shown} ({measured:.3g}{bars}){OFF if off(row, name) else ''}"
+
+
+def off(row: Mapping[Any, Any], name: str) -> bool:
+    """Whether theory and networks differ by more than ``BEYOND`` standard errors, and by what is shown."""
+    value, measured = row.get(name, nan), row.get(f"{name}_mc", nan)
+    return bool(abs(value - measured) > max(BEYOND * row.get(f"{name}_se", nan), ROUNDING * abs(measured)))
+
+
+def remark(table: pd.DataFrame) -> str:
+    """Why theory and networks differ, where they do; else empty."""
+    rows = [row for row in table.to_dict("records") if any(off(row, name) for name in SHOWN)]
+    if not rows:
+        return ""
+    ratios = sorted({f"{row['depth'] / row['width']:.2g}" for row in rows}, key=float)
+    return (
+        f"{OFF}: networks are more than {BEYOND} standard errors off the theory, which is of infinite width; "
+        f"L/d = {', '.join(ratios)} is the usual reason, and spannorm verify decides"
+    )
 
 
 def text(table: pd.DataFrame, sentences: Sequence[str]) -> str:
@@ -90,7 +113,8 @@ def text(table: pd.DataFrame, sentences: Sequence[str]) -> str:
     rows = cells(table)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, legend(table), "", *sentences])
+    said = remark(table)
+    return "\n".join([*lines, legend(table), "", *sentences, *([said] if said else [])])
 
 
 def html(table: pd.DataFrame, sentences: Sequence[str]) -> str:
@@ -98,8 +122,9 @@ def html(table: pd.DataFrame, sentences: Sequence[str]) -> str:
     head, *rows = cells(table)
     body = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in rows)
     heads = "".join(f"<th>{escape(c)}</th>" for c in head)
+    why = remark(table)
     said = "".join(f"<li>{escape(one)}</li>" for one in sentences)
     return (
         f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-        f"<p>{escape(legend(table))}</p><ul>{said}</ul>"
+        f"<p>{escape(legend(table))}</p><ul>{said}</ul>" + (f"<p>{escape(why)}</p>" if why else "")
     )

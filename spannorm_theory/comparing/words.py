@@ -23,6 +23,9 @@ MOST = 2 / 3
 #: growth of the stream in block 1 from which the embedding is called small
 SMALL = 10.0
 
+#: logarithm of the ratio from which on a power of ten says it
+POWERS = log(1e4)
+
 #: share of the blocks that a flat part must have to be worth saying
 LONG = 0.5
 
@@ -87,7 +90,7 @@ def embedding(found: Measures) -> str:
         return ""
     share = found.numbers[FIRST]
     has = f" and has {_percent(share)} the squared global gradient norm" if isfinite(share) else ""
-    falls, rest = times(gradient[0] - gradient[1]), _short(exp(spread(gradient[1:])))
+    falls, rest = times(gradient[0] - gradient[1]), factor(spread(gradient[1:]))
     return (
         f"the embedding (std {exp(found.variance[0] / 2):.2g}) is small: block 1 makes the stream "
         f"{times(grown)} larger, its squared gradient {falls} smaller{has}, and from there on gradients "
@@ -135,11 +138,14 @@ def _moved(change: float) -> str:
 
 def times(change: float) -> str:
     """A ratio from its logarithm: "1/40", "30 times", or a power of ten."""
-    if abs(change) > log(1e4):
-        return f"10^{change / log(10):.0f}" + (" times" if change > 0 else "")
-    if change < 0:
-        return f"1/{_short(exp(-change))}"
-    return f"{_short(exp(change))} times"
+    if change >= 0:
+        return f"{factor(change)} times"
+    return f"1/{factor(-change)}" if change >= -POWERS else f"10^{change / log(10):.0f}"
+
+
+def factor(change: float) -> str:
+    """A ratio of at least 1 from its logarithm: "30", or a power of ten."""
+    return _short(exp(change)) if change <= POWERS else f"10^{change / log(10):.0f}"
 
 
 def number(log_value: float) -> str:

@@ -71,7 +71,7 @@ class PositionTokens(TokenGrams):
         if (both**2 > (1 + BEYOND) ** 2 * first * second).any():
             raise PositionsError(
                 f"cosines of positions pass 1 at layer {layer}: errors of the grid of positions grow from "
-                "block to block in this stack; predict a shallower stack, or fewer tokens"
+                "block to block in this stack; predict a shallower stack"
             )
         return Attended(*attention.forward(gram, gains))
 

@@ -81,8 +81,13 @@ def branch_map(
         stream,
         progress is not False,
     )
-    labels = {"depth": "depth $L$", "branch_scale": "branch scale"}
-    title = f"{placement_label(arch.placement)}, {arch.scaling}"
+    where = "at the embedding" if "grad" in quantity else "at the top"
+    if quantity == "weight_grad_norm":
+        where = "of the first block"
+    label = f"{QUANTITIES[quantity].label} ${QUANTITIES[quantity].latex}$ {where}"
+    labels = {"depth": "depth $L$", "branch_scale": "branch scale", "value": label}
+    mask = f", {arch.mask} mask" if arch.mask != "none" else ""
+    title = f"{placement_label(arch.placement)}, {arch.scaling}{mask}, $n={arch.tokens}$"
     return phase_map(plane, "depth", "branch_scale", quantity, labels=labels, title=title, ax=ax)
 
 

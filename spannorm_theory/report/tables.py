@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from .._version import __version__
 from ..asymptotics.growth import Growth
 from ..base.files import write_file
 from ..base.formulas import COLLAPSE, EMBEDDING, IDENTITY, words
@@ -77,7 +78,8 @@ def record(cells: Sequence[Cell], networks: int, seed: int, decided: ClaimsRepor
     return {
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("spannorm_theory", *LIBRARIES)},
+            "spannorm_theory": __version__,
+            **{name: version(name) for name in LIBRARIES},
         },
         "networks": networks,
         "seed": seed,

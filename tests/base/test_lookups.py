@@ -74,3 +74,11 @@ def test_a_table_in_any_order_and_with_gaps_is_read_by_layer(table: pd.DataFrame
     assert st.value_at(numbered, "variance") == st.value_at(table, "variance")
     with pytest.raises(InputError, match="has no rows"):
         st.value_at(table[:0], "variance")
+
+
+def test_weight_gradients_and_comparisons_say_how_they_are_read() -> None:
+    with pytest.raises(InputError, match=r"say stream= which of attn.key, .*, ffn.up"):
+        st.value_at(st.predict("pre-norm depth=4"), "weight_grad_norm", layer=3)
+    found = st.compare("pre-norm", laws=False, depth=4, width=64, heads=4)
+    with pytest.raises(InputError, match=r"table\['cosine_above_0.9'\]"):
+        st.depth_where(found.table, "token_cosine", above=0.9)

@@ -79,6 +79,8 @@ def test_a_model_and_any_field(capsys: pytest.CaptureFixture[str]) -> None:
         (["pre-norm@unit depht=5"], "did you mean depth"),
         (["pre-norm", "--sort", "los"], "did you mean loss"),
         (["pre-norm", "--figure", "f.gif"], ".pdf, .svg or .png"),
+        (["pre-norm", "--figure", "no/dir/f.pdf"], "no/dir"),
+        (["pre-norm", "--latex", "--columns", "candidate,los"], "did you mean loss"),
         (["pre-norm", "--like", "llama-3-8"], "did you mean llama-3-8b"),
     ],
 )
@@ -160,6 +162,35 @@ def test_a_figure_of_a_placement_of_a_file(tmp_path: Path, registries: None) -> 
     assert (tmp_path / "f" / "block-my-norm-unit.pdf").exists()
 
 
+def test_a_recipe_finds_the_files_of_its_placements(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], registries: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spannorm_theory.spec.placement import PLACEMENTS
+
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(MINE)
+    with PLACEMENTS.temporarily():
+        assert main(["figures", "block-my-norm-unit", "mine.py:my_norm", "--quiet", "--out", "f"]) == 0
+    assert json.loads(Path("f/block-my-norm-unit.json").read_text())["files"] == {
+        "my-norm": "mine.py:my_norm"
+    }
+
+    def again(*files: str) -> int:
+        with PLACEMENTS.temporarily():
+            return main(["figures", "--from", "f/block-my-norm-unit.json", *files, "--quiet", "--out", "g"])
+
+    assert again() == 0
+    for path in Path("f").iterdir():
+        assert (Path("g") / path.name).read_bytes() == path.read_bytes()
+    Path("mine.py").rename("moved.py")
+    capsys.readouterr()
+    assert again() == 2
+    error = capsys.readouterr().err
+    assert "draws 'my-norm', of mine.py:my_norm; say where it is now" in error
+    assert error.count("\n") == 1
+    assert again("moved.py:my_norm") == 0
+
+
 def test_one_file_is_one_module_and_its_errors_say_where(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -207,3 +238,13 @@ def test_standard_placements_that_cannot_have_a_field_are_left_out() -> None:
         architectures("no-norm", "unit", **size, norm_epsilon=1e-5)
     with pytest.raises(InputError, match="divisible"):
         architectures(None, "unit", **{**size, "heads": 3})
+
+
+@pytest.mark.parametrize("command", [["predict", "--depth", "3"], ["derive"]])
+def test_a_rule_may_stand_behind_a_placement(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "pre-norm@gpt2"]) == 0
+    joined = capsys.readouterr().out
+    assert main([*command, "pre-norm", "--scaling", "gpt2"]) == 0
+    assert capsys.readouterr().out == joined
+    assert main([*command, "pre-norm@gpt2", "--scaling", "unit"]) == 2
+    assert "--scaling; say it once" in capsys.readouterr().err

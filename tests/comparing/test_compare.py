@@ -15,8 +15,9 @@ from spannorm_theory.atlases.records import Found
 from spannorm_theory.atlases.trend import Trend
 from spannorm_theory.base.errors import AssumptionError, InputError, PositionsError, UnknownNameError
 from spannorm_theory.comparing.laws import text_of
+from spannorm_theory.comparing.page import cells, remark
 from spannorm_theory.comparing.sorting import columns
-from spannorm_theory.comparing.words import number
+from spannorm_theory.comparing.words import factor, number, times
 from spannorm_theory.moments.position_tokens import PositionTokens
 
 SIZE = {"depth": 24, "width": 64, "heads": 4, "tokens": 8}
@@ -221,6 +222,11 @@ def test_a_small_embedding_is_said_with_its_numbers() -> None:
     assert "std" not in st.compare(arch.with_(input_variance=1.0), laws=False).sentences[0]
 
 
+def test_large_ratios_are_powers_of_ten() -> None:
+    assert (factor(130.0), factor(800.0), factor(log(30))) == ("10^56", "10^347", "30")
+    assert (times(130.0), times(-130.0), times(-log(40))) == ("10^56 times", "10^-56", "1/40")
+
+
 def test_candidates_that_share_a_placement_are_told_apart() -> None:
     archs = [st.Architecture("pre-norm", **{**SIZE, "depth": depth}) for depth in (3, 6)]
     found = st.compare(
@@ -271,3 +277,20 @@ def test_every_logarithm_has_a_number() -> None:
 def test_a_model_that_no_candidate_takes_is_refused() -> None:
     with pytest.raises(InputError, match="candidates that are texts"):
         st.compare([st.Architecture("pre-norm", depth=2)], like="gpt2")
+
+
+def test_what_is_off_the_theory_is_marked_and_explained() -> None:
+    row = {
+        "candidate": "x",
+        "depth": 8,
+        "width": 64,
+        "variance": 1.0,
+        "log_variance": 0.0,
+        "token_cosine": 0.1,
+    }
+    near, far = (
+        {**row, "variance_mc": mean, "variance_se": se} for mean, se in ((1 + 1e-9, 1e-12), (2, 0.1))
+    )
+    assert cells(pd.DataFrame([near, far]))[1:] == [["x", "1 (1)"], ["x", "1 (2 ± 0.1)*"]]
+    assert remark(pd.DataFrame([near])) == ""
+    assert "L/d = 0.12 is the usual reason" in remark(pd.DataFrame([near, far]))

@@ -80,6 +80,8 @@ def test_a_map_of_any_placement_holds_the_theory_of_stacks_with_scaled_branches(
     ax = branch_map("post-norm unit width=64 heads=4 tokens=8", depths=(2, 8), scales=(0.5, 2.0), points=3)
     (found,) = [c for c in ax.collections if isinstance(c, QuadMesh)]
     assert (ax.get_xlim(), ax.get_ylim()) == ((2, 8), (0.5, 2))
+    assert ax.get_title() == "PostNorm, unit, $n=8$"
+    assert ax.figure.axes[1].get_ylabel().endswith("at the top")
     table = predict(Architecture("post-norm", depth=8, width=64, heads=4, tokens=8))
     rows = table[(table["quantity"] == "token_cosine") & (table["stream"] == "0")].set_index("layer")
     values = np.asarray(found.get_array()).reshape(3, 3)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from spannorm_theory._version import __version__
 from spannorm_theory.base.errors import InputError
 from spannorm_theory.cli.main import main
 from spannorm_theory.placement_pages.cells import architectures, groups
@@ -54,7 +55,8 @@ def test_each_file_carries_its_recipe(folder: Path) -> None:
     beside = json.loads((folder / "comparison.json").read_text())
     assert beside["style"] == "tmlr"
     assert [a["placement"] for a in beside["architectures"]] == ["pre-norm", "span-norm"]
-    assert {"python", "torch", "matplotlib", "spannorm_theory"} <= set(beside["versions"])
+    assert {"python", "torch", "matplotlib"} <= set(beside["versions"])
+    assert beside["versions"]["spannorm_theory"] == __version__
     with Image.open(folder / "comparison.png") as image:
         assert json.loads(image.info["Description"]) == beside
         assert image.width == 1300  # 6.5 inches at 200 dpi
@@ -125,6 +127,15 @@ def test_bad_names_exit_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     for wrong in (["--style", "nips"], ["--placements", "prenorm"], ["--from", str(tmp_path / "none.json")]):
         assert main(["figures", "--out", str(tmp_path), "--quiet", *SIZES, *wrong]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_kind_names_all_its_figures(tmp_path: Path) -> None:
+    files = write_figures(tmp_path, ["pre-norm", "span-norm"], names="block", progress=False)
+    assert {path.stem for path in files} == {
+        f"block-{name}-{rule}" for name in ("pre-norm", "span-norm") for rule in ("unit", "depth-scaled-init")
+    }
+    with pytest.raises(InputError, match="unknown kind of figure 'xyz'; known: block, branch-map, compar"):
+        write_figures(tmp_path, "pre-norm", names="xyz", progress=False)
 
 
 def test_a_recipe_round_trips() -> None:

@@ -10,10 +10,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...base.quantities import tidy_positions
+from ...layers.shown_positions import shown_positions
 from ...montecarlo.ensemble import simulate
 from ...plot import caption, panels, position_profile
 from ...plot.canvas.marks import placement_title
-from ...prediction.predict import predict
+from ...prediction.predict import at_positions, predict_profiles
 from ...spec.architecture import Architecture
 
 #: quantity, and what a panel's title calls it
@@ -35,7 +37,7 @@ def positions_figure(
     for arch in archs:
         at = sorted(set(np.geomspace(1, arch.tokens, POSITIONS).round().astype(int).tolist()))
         both = [
-            predict(arch, theory="positions", by="position"),
+            _predicted(arch, progress),
             simulate(arch, networks, seed, by="position", positions=at, progress=progress).table,
         ]
         tables += both
@@ -43,6 +45,15 @@ def positions_figure(
             drawings[f"{placement_title(arch.placement)}: {name}"] = partial(_draw, both, quantity)
     figure = panels(drawings, columns=len(QUANTITIES), height=2.1, legend=False)
     return figure, caption(tables, list(QUANTITIES), figure="position_profile")
+
+
+def _predicted(arch: Architecture, progress: bool) -> pd.DataFrame:
+    prediction = predict_profiles(arch, "positions", progress)
+    shown = shown_positions(arch, "position", None)
+    assert shown is not None
+    return tidy_positions(
+        arch.labels, shown.tolist(), at_positions(prediction, shown)[0], theory=prediction.theory
+    )
 
 
 def _draw(tables: list[pd.DataFrame], quantity: str, ax: Axes) -> None:

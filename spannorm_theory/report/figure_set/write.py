@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from matplotlib.transforms import Bbox
 from tqdm import tqdm
 
 from ...base import arguments
-from ...base.errors import InputError
+from ...base.errors import InputError, UnknownNameError
 from ...base.files import make_folder, write_file
 from ...base.interrupts import whole_results
 from ...base.jsontext import to_json
@@ -25,10 +26,13 @@ from ...render.latex_table import write_latex
 from ...spec.architecture import Architecture
 from ..write import NETWORKS
 from .cost import LONGEST, STEPS, announce
-from .kinds import Results, make
+from .kinds import KINDS, Results, make
 from .recipe import Recipe
 
 FORMS = ("pdf", "svg", "png")
+
+#: kinds by which figures are asked for: a collapse is drawn as a comparison
+NAMED = (*KINDS, "rank-collapse")
 
 
 #: placements of a figure of laws, and of one of widths or positions, at most
@@ -135,6 +139,7 @@ def write_figures(
     progress: bool = True,
     names: Sequence[str] | str | None = None,
     longest: float | None = LONGEST,
+    files: Mapping[str, str] = MappingProxyType({}),
     **fields: Any,
 ) -> list[Path]:
     """Write the standard set for a venue: each figure as PDF, SVG and PNG, and its recipe as JSON.
@@ -151,8 +156,11 @@ def write_figures(
         seed: of the networks.
         style: "neurips", "icml", "iclr", "tmlr", "talk" or "house".
         progress: say what the set costs, and show bars.
-        names: of figures of the set, as "comparison" or "rank-collapse"; None makes all, and the table.
+        names: of kinds of figures, as "comparison" or "block", or of one of the set, as
+            "block-pre-norm-unit"; None makes all, and the table.
         longest: seconds that the networks may take, by an estimate from one of two blocks; None for any.
+        files: where placements of yours are defined, ``FILE.py:NAME`` by placement: recipes hold it, so that
+            ``spannorm figures --from`` finds them.
         fields: further fields of :class:`~spannorm_theory.Architecture`; standard placements that cannot have
             them are left out.
 
@@ -172,24 +180,40 @@ def write_figures(
         arguments.whole("networks", networks, 3, why="for a standard error"),
     )
     archs = architectures(placements, scalings, depth, width, heads, tokens, **fields)
-    recipes = list(standard_set(archs, style, networks, seed))
+    recipes = [_filed(recipe, files) for recipe in standard_set(archs, style, networks, seed)]
     if names is not None:
-        known = {recipe.name: recipe for recipe in recipes}
-        recipes = [
-            known[arguments.choice("figure", name, known)]
-            for name in dict.fromkeys(arguments.names("names", names))
-        ]
+        asked = [_asked(recipes, name) for name in arguments.names("names", names)]
+        recipes = list({recipe.name: recipe for some in asked for recipe in some}.values())
     if longest is not None:
         longest = arguments.number("longest", longest)
     folder = make_folder(out)
     announce(recipes, longest, progress)
-    results, files = Results(progress), []
+    results, written = Results(progress), []
     for recipe in tqdm(recipes, desc="figures", disable=not progress):
-        files += write(recipe, folder, results)
+        written += write(recipe, folder, results)
     if names is not None:
-        return files
+        return written
     everything = replace(recipes[0], name="verification", architectures=tuple(archs))
-    return [*files, write_latex(results.verifications(everything), folder / "verification.tex")]
+    return [*written, write_latex(results.verifications(everything), folder / "verification.tex")]
+
+
+def _asked(recipes: Sequence[Recipe], name: str) -> list[Recipe]:
+    """The figures of a kind, or the one of a name.
+
+    Raises:
+        UnknownNameError: the set has neither; it names the kinds that it has.
+    """
+    kinds = {kind: [one for one in recipes if f"{one.name}-".startswith(f"{kind}-")] for kind in NAMED}
+    found = kinds.get(name) or [recipe for recipe in recipes if recipe.name == name]
+    if not found:
+        raise UnknownNameError("kind of figure", name, [kind for kind, some in kinds.items() if some])
+    return found
+
+
+def _filed(recipe: Recipe, files: Mapping[str, str]) -> Recipe:
+    """A recipe with the files of its placements."""
+    own = {arch.name for arch in recipe.architectures}
+    return replace(recipe, files={name: text for name, text in files.items() if name in own})
 
 
 @whole_results()
