@@ -149,7 +149,7 @@ def test_a_role_that_is_zero_is_no_pattern() -> None:
     assert words(model) == []
 
 
-@pytest.mark.parametrize("shape", [(1, 64), (64, 1), (1, 1), (2, 64)])
+@pytest.mark.parametrize("shape", [(1, 256), (256, 1), (1, 1), (2, 256)])
 def test_a_matrix_of_one_row_or_column_is_read(shape: tuple[int, int]) -> None:
     model = Model(depth=2)
     drawn = [torch.randn(shape) for _ in model.blocks]

@@ -125,6 +125,58 @@ def test_torchs_own_block_and_one_of_sequential_layers() -> None:
     assert found.guessed == ("mlp.0.weight", "mlp.2.weight")
 
 
+D, F = 32, 128
+FUSED = {"attn.query", "attn.key", "attn.value"}
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("shapes", "output", "up", "down"),
+    [
+        ({"a__qkv": (96, D), "a__proj": (D, D), "m__up": (F, D), "m__down": (D, F)}, *"a.proj m.up m.down".split()),
+        ({"sa__heads__0__key": (8, D), "sa__heads__0__query": (8, D), "sa__heads__0__value": (8, D),
+          "sa__heads__1__key": (8, D), "sa__heads__1__query": (8, D), "sa__heads__1__value": (8, D),
+          "sa__proj": (D, D), "ffwd__net__0": (F, D), "ffwd__net__2": (D, F)},
+         *"sa.proj ffwd.net.0 ffwd.net.2".split()),
+        ({"x__q": (D, D), "x__k": (D, D), "x__v": (D, D), "x__out": (D, D), "y__fc": (F, D), "y__out": (D, F)},
+         *"x.out y.fc y.out".split()),
+        ({"mixer__W_Q": (D, D), "mixer__W_K": (D, D), "mixer__W_V": (D, D), "mixer__projection": (D, D),
+          "f__w_in": (F, D), "f__w_out": (D, F)}, *"mixer.projection f.w_in f.w_out".split()),
+        ({"self_attention__linear1": (D, D), "self_attention__linear2": (D, D), "self_attention__linear3": (D, D),
+          "self_attention__linear4": (D, D), "ff__linear1": (F, D), "ff__linear2": (D, F)},
+         *"self_attention.linear4 ff.linear1 ff.linear2".split()),
+    ],
+    ids=["a and m", "heads one by one", "two outs", "capitals", "linears"],
+)  # fmt: skip
+def test_matrices_have_the_roles_of_the_branch_they_stand_in(
+    shapes: dict[str, tuple[int, int]], output: str, up: str, down: str
+) -> None:
+    found = matrices_of(Bag(**shapes), D, AttentionSizes(4, None, 8))
+    by_role: dict[str, list[str]] = {}
+    for part in found.parts:
+        by_role.setdefault(part.role, []).append(part.name)
+    assert by_role.keys() == {*FUSED, "attn.output", "ffn.up", "ffn.down"}
+    assert [by_role[role] for role in ("attn.output", "ffn.up", "ffn.down")] == [[output], [up], [down]]
+    assert found.unknown == ()
+
+
+@pytest.mark.exact
+def test_matrices_of_two_branches_are_not_one_role() -> None:
+    query, key = {"attn__q": (D, D)}, {"attn__k": (D, D)}
+    branches = {"attn__v_proj": (D, D), "mlp__v_proj": (F, D), "mlp__fc2": (D, F), "other__fc2": (D, F)}
+    branches |= {"mlp__fc1": (F, D), "other__gate_proj": (F, D)}
+    found = matrices_of(Bag(**query, **key, **branches), D, AttentionSizes(4, None, 8))
+    assert [part.role for part in found.parts] == ["attn.query", "attn.key", "ffn.up", "ffn.gate"]
+    assert set(found.unknown) == {"attn.v_proj", "mlp.v_proj", "mlp.fc2", "other.fc2"}
+    experts = {"moe__experts__0__fc2": (D, F), "moe__experts__1__fc2": (D, F), "moe__shared__fc2": (D, 2 * F)}
+    branches = {"f__w1": (D, D), "f__w2": (D, D), "f__w3": (D, D), "f__w4": (D, D)}
+    branches |= {"g__w1": (F, D), "g__w2": (D, F), "g__w3": (F, D)}
+    found = matrices_of(Bag(**branches), D, AttentionSizes(4, None, 8))
+    assert set(found.guessed) == {name.replace("__", ".") for name in branches}
+    one = matrices_of(Bag(**experts), D, AttentionSizes(4, None, 8))
+    assert [part.role for part in one.parts] == 3 * ["ffn.down"]
+
+
 # --- rules ----------------------------------------------------------------------------------------
 
 DEPTH, BROAD = 12, 512
