@@ -133,18 +133,20 @@ FUSED = {"attn.query", "attn.key", "attn.value"}
 @pytest.mark.parametrize(
     ("shapes", "output", "up", "down"),
     [
-        ({"a__qkv": (96, D), "a__proj": (D, D), "m__up": (F, D), "m__down": (D, F)}, *"a.proj m.up m.down".split()),
+        ({"a__qkv": (96, D), "a__proj": (D, D), "m__up": (F, D), "m__down": (D, F)},
+         *["a.proj", "m.up", "m.down"]),
         ({"sa__heads__0__key": (8, D), "sa__heads__0__query": (8, D), "sa__heads__0__value": (8, D),
           "sa__heads__1__key": (8, D), "sa__heads__1__query": (8, D), "sa__heads__1__value": (8, D),
           "sa__proj": (D, D), "ffwd__net__0": (F, D), "ffwd__net__2": (D, F)},
-         *"sa.proj ffwd.net.0 ffwd.net.2".split()),
-        ({"x__q": (D, D), "x__k": (D, D), "x__v": (D, D), "x__out": (D, D), "y__fc": (F, D), "y__out": (D, F)},
-         *"x.out y.fc y.out".split()),
+         *["sa.proj", "ffwd.net.0", "ffwd.net.2"]),
+        ({"x__q": (D, D), "x__k": (D, D), "x__v": (D, D), "x__out": (D, D),
+          "y__fc": (F, D), "y__out": (D, F)},
+         *["x.out", "y.fc", "y.out"]),
         ({"mixer__W_Q": (D, D), "mixer__W_K": (D, D), "mixer__W_V": (D, D), "mixer__projection": (D, D),
-          "f__w_in": (F, D), "f__w_out": (D, F)}, *"mixer.projection f.w_in f.w_out".split()),
-        ({"self_attention__linear1": (D, D), "self_attention__linear2": (D, D), "self_attention__linear3": (D, D),
-          "self_attention__linear4": (D, D), "ff__linear1": (F, D), "ff__linear2": (D, F)},
-         *"self_attention.linear4 ff.linear1 ff.linear2".split()),
+          "f__w_in": (F, D), "f__w_out": (D, F)}, *["mixer.projection", "f.w_in", "f.w_out"]),
+        ({"self_attention__linear1": (D, D), "self_attention__linear2": (D, D),
+          "self_attention__linear3": (D, D), "self_attention__linear4": (D, D), "ff__linear1": (F, D), "ff__linear2": (D, F)},
+         *["self_attention.linear4", "ff.linear1", "ff.linear2"]),
     ],
     ids=["a and m", "heads one by one", "two outs", "capitals", "linears"],
 )  # fmt: skip
@@ -364,7 +366,8 @@ def test_gains_that_no_rule_gives_are_those_of_the_tensors(registries: None) -> 
 
 
 @pytest.mark.exact
-def test_norms_are_read_by_what_they_do() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str)
+def test_norms_are_read_by_what_they_do(dtype: torch.dtype) -> None:
     class Shifted(nn.Module):
         """A norm that stores its gain minus one."""
 
@@ -387,7 +390,9 @@ def test_norms_are_read_by_what_they_do() -> None:
     )
     model["b"].weight.data.fill_(2.0)
     model["b"].bias.data.fill_(0.5)
+    model.to(dtype)
     found, strange = norms_of(model, 64)
+    assert {p.dtype for p in model.parameters()} == {dtype}
     by_name = {norm.name: norm for norm in found}
     assert strange == ["e"]
     assert [by_name[n].kind for n in "abc"] == ["rms", "layer", "rms"]
