@@ -1,7 +1,7 @@
 """Norms of a user's module, by what they do: applied to random numbers, never by what they store.
 
-A norm that keeps its weight minus one, or multiplies by a constant, shows the gain that it has. It is tried in
-float32, whatever the numbers are that it holds: these change nothing that is read of it.
+A norm that keeps its weight minus one, or multiplies by a constant, shows the gain that it has. It is tried
+in float32, whatever numbers it holds.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class CalledNorms:
     Attributes:
         paths: of the blocks.
         blocks: names of the norms within each block, in the order of their calls.
-        last: paths of those behind the last block.
+        last: paths of those behind the last block, in front of the readout.
+        bare: whether the readout is what the last block puts out.
+        later: whether norms are called behind the readout.
         facts: of every norm, by its path; those inside attention as well.
         moments: the least second moment in front of each that is called.
     """
@@ -68,6 +70,8 @@ class CalledNorms:
     last: tuple[str, ...]
     facts: Mapping[str, NormFacts]
     moments: Mapping[str, float]
+    bare: bool = False
+    later: bool = False
 
     def tells(self, path: str, epsilon: float) -> bool:
         """Whether a norm's own epsilon and another one are different in what it puts out, by more than errors
