@@ -193,15 +193,18 @@ SHAPES = {
 
 
 def drawn(
-    stds: dict[str, Callable[[int], float]], seed: int = 0, shapes: dict[str, tuple[int, int]] = SHAPES
+    stds: dict[str, Callable[[int], float]],
+    seed: int = 0,
+    shapes: dict[str, tuple[int, int]] = SHAPES,
+    depth: int = DEPTH,
 ) -> list[Observed]:
     """Roles whose measured standard deviations have the noise of their number of entries."""
-    generator, layers = np.random.default_rng(seed), np.arange(float(DEPTH))
+    generator, layers = np.random.default_rng(seed), np.arange(float(depth))
     result = []
     for role, std in stds.items():
         inputs, outputs = shapes[role]
-        error = np.full(DEPTH, (2 * inputs * outputs) ** -0.5)
-        measured = np.array([std(int(l)) for l in layers]) * (1 + error * generator.standard_normal(DEPTH))
+        error = np.full(depth, (2 * inputs * outputs) ** -0.5)
+        measured = np.array([std(int(l)) for l in layers]) * (1 + error * generator.standard_normal(depth))
         result.append(Observed(role, inputs, outputs, layers, measured, error, 5.0, inputs * outputs))
     return result
 
@@ -247,6 +250,25 @@ def test_a_number_is_not_read_as_an_odd_factor_of_depth() -> None:
     shapes = {"attn.query": (256, 256), "ffn.router": (256, 8)}
     found = rules_of(drawn(roles, shapes=shapes), DEPTH, 256)
     assert [found[role].words for role in roles] == ["1/√inputs", "0.02"]
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("depth", "stds", "said"),
+    [  # 0.01 is 0.06/(2L) at 3 blocks, 0.04 nearly 0.07/√L, and 0.005 the depth factor of GPT-2 at 8
+        (3, (0.01, 0.05, 0.06), ("0.01", "0.05", "0.06")),
+        (3, (0.07, 0.04, 0.02), ("0.07", "0.04", "0.02")),
+        (8, (0.02, 0.005, 0.005), ("0.02", "0.02/√(2L)", "0.02/√(2L)")),
+        (4, (0.02, 0.02 / 8**0.5, 0.02 / 8**0.5), ("0.02", "0.02/√(2L)", "0.02/√(2L)")),
+    ],
+)
+def test_a_plain_number_is_not_read_as_one_of_depth(
+    depth: int, stds: tuple[float, ...], said: tuple[str, ...]
+) -> None:
+    roles = ("attn.query", "attn.output", "ffn.down")
+    plain = {role: (lambda l, std=std: std) for role, std in zip(roles, stds, strict=True)}
+    found = rules_of(drawn(plain, depth=depth), depth, BROAD)
+    assert tuple(found[role].words for role in roles) == said
 
 
 @pytest.mark.exact
@@ -513,6 +535,10 @@ def test_reading_leaves_a_module_as_it_was() -> None:
         (
             lambda: st.read(Model(), inputs={"x": torch.ones(1, 4, dtype=int)}),
             "failed on its inputs: TypeError",
+        ),
+        (
+            lambda: st.read(Model(), inputs=torch.full((1, 4), 7)),
+            "all 4 tokens in front of the first block are equal: give inputs whose ids differ",
         ),
     ],
 )
