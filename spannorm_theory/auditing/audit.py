@@ -22,7 +22,7 @@ from ..spec.placements import PLACEMENTS
 from ..spec.scaling import WEIGHTS
 from ..verification.outcome import DISAGREES, UNDECIDED, Verification
 from .deviation import Deviation
-from .deviations import as_found, deviations, not_shown
+from .deviations import as_found, deviations, not_shown, undescribed
 from .draws import DRAWS, EQUAL
 from .expectation import expectation, stated
 from .facts import OTHER_NORMS
@@ -55,9 +55,11 @@ class Audit:
         deviations: single things in which the module is not as expected, by its tensors and its input.
         arch: the expected architecture with these things as they were found.
         verification: the theory of ``arch`` against the networks.
-        gaps: what the module has and ``arch`` does not: with one, nothing is passed.
+        gaps: what the module has and ``arch`` does not: with one whose effect is not below noise, nothing is
+            passed.
         suspect: where theory and networks disagree, the single change that restores agreement; None where
             they agree, or no change of the list does.
+        lacking: what of the deviations no theory has, in words: with one, networks are not judged.
         step: the first step of an optimiser against the theory of ``expected``; None where none was asked
             for.
     """
@@ -71,6 +73,7 @@ class Audit:
     verification: Verification = field(compare=False)
     gaps: tuple[Gap, ...]
     suspect: Suspect | None
+    lacking: tuple[str, ...] = ()
     step: StepCheck | None = None
 
     @property
@@ -80,7 +83,7 @@ class Audit:
         if self.deviations or self.suspect is not None:
             return DEPARTS
         verdicts = [self.verification.verdict, *([] if self.step is None else [self.step.verdict])]
-        if self.gaps or UNDECIDED in verdicts:
+        if not all(gap.below_noise for gap in self.gaps) or UNDECIDED in verdicts:
             return OPEN
         return DEPARTS if DISAGREES in verdicts else HEALTHY
 
@@ -101,20 +104,33 @@ class Audit:
             f"  {self.reading.words()}",
         ]
         lines += [f"  {one}" for one in self.deviations]
-        lines.append(f"  networks against {self._theory}: {self.verification.outcome()}{self._left_out}")
-        if self.verification.verdict == DISAGREES:
+        lines.append(f"  networks against {self._theory}: {self._outcome}{self._left_out}")
+        if self._contradicted:
             lines.append(f"  {self._departure()}")
         if self.step is not None:
             lines.append(f"  {self.step.words()}")
-        lines += [f"  not modelled: {gap}" for gap in self.gaps]
+        lines += [f"  {'note' if gap.below_noise else 'not modelled'}: {gap}" for gap in self.gaps]
         return "\n".join(lines)
 
     @property
     def _theory(self) -> str:
         """What the networks are held against, in words."""
+        if self.lacking:
+            return "the theory"
         if self.deviations:
             return "the theory with these as they were found"
         return "what was read" if self.source == UNSTATED else "the expected architecture"
+
+    @property
+    def _contradicted(self) -> bool:
+        """Whether networks disagree with a theory that has all that was found."""
+        return self.verification.verdict == DISAGREES and not self.lacking
+
+    @property
+    def _outcome(self) -> str:
+        if self.lacking and self.verification.verdict == DISAGREES:
+            return f"UNDECIDED: theory has no {', and no '.join(self.lacking)}"
+        return self.verification.outcome()
 
     @property
     def _left_out(self) -> str:
@@ -168,7 +184,7 @@ class Audit:
                 {"what": one.what, "blocks": list(one.layers), "sentence": one.sentence}
                 for one in self.deviations
             ],
-            "outcome": self.verification.outcome(),
+            "outcome": self._outcome,
             "first_block": self.first_block,
             "suspect": None if self.suspect is None else self.suspect.sentence,
             "read": self.reading.to_dict(),
@@ -189,7 +205,7 @@ class Audit:
             InputError: it cannot be written.
         """
         departures = [str(one) for one in self.deviations]
-        if self.verification.verdict == DISAGREES:
+        if self._contradicted:
             departures.append(self._departure())
         title = f"Audit of {self.probe.name}: {self.verdict}"
         step = "" if self.step is None else self.step.words()
@@ -300,15 +316,17 @@ def audit(
     gaps = tuple(gap for gap in reading.gaps if gap.effect != NOT_DRAWN)  # these are deviations
     gaps = tuple(gap for gap in gaps if not said or not gap.feature.startswith(OTHER_NORMS))
     verification = held(as_it_is, predict_profiles(as_it_is, "auto", progress is not False), measured, gaps)
+    lacking = (*undescribed(reading.table, found), *norms.lacking)
     # matrices that are no draws, which no architecture says
     open_question = verification.verdict == DISAGREES and all(o.what not in (EQUAL, DRAWS) for o in found)
+    open_question = open_question and not lacking
     known = norms.known and said
     suspect = _explanation(as_it_is, verification, measured, gaps, known) if open_question else None
     stepped = None
     if rule is not None and lr is not None:
         stepped = step_check(build, inputs, measured, arch, rule, lr, optimiser, progress is not False)
     return Audit(
-        reading, measured, arch, source, tuple(found), as_it_is, verification, gaps, suspect, stepped
+        reading, measured, arch, source, tuple(found), as_it_is, verification, gaps, suspect, lacking, stepped
     )
 
 

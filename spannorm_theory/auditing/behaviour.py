@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..base.errors import InputError
 from ..montecarlo.metrics import second_moments
 from .blocks import Blocks
 from .inputs import Feed, feed_of
@@ -71,7 +72,11 @@ class _Reached(Exception):
 
 
 def entrance(model: nn.Module, blocks: Blocks, inputs: Any, seed: int, tokens: int, cut: Cut) -> Entrance:
-    """Second moment and token cosine of what the first block reads."""
+    """Second moment and token cosine of what the first block reads.
+
+    Raises:
+        InputError: all tokens are equal there, of which no theory speaks.
+    """
 
     def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         raise _Reached(tensors([*args, *kwargs.values()])[0].detach())
@@ -87,6 +92,11 @@ def entrance(model: nn.Module, blocks: Blocks, inputs: Any, seed: int, tokens: i
     finally:
         hook.remove()
     x = cut(x)[0]
+    if torch.equal(x, x[..., :1, :].expand_as(x)):
+        raise InputError(
+            f"all {x.shape[-2]} tokens in front of the first block are equal: give inputs whose ids differ "
+            "from token to token"
+        )
     q, rho = second_moments(x)
     moment, cosine = float(q.mean()), float((rho * q).mean() / q.mean())
     pairs = x.shape[-2] * (x.shape[-2] - 1) / 2

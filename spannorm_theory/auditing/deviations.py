@@ -142,6 +142,14 @@ def as_found(table: pd.DataFrame, shown: Architecture, found: Sequence[Deviation
     changed = {one.what: getattr(shown, one.what) for one in found if one.what in names}
     if any(one.what == "input" for one in found):
         changed["input_variance"] = shown.input_variance
-    if any(one.what == ROUTER for one in found):
-        changed["router_gain"] = float(table.loc[table["role"] == ROUTER, "gain"].mean())
+    gain = float(table.loc[table["role"] == ROUTER, "gain"].mean())
+    if any(one.what == ROUTER for one in found) and gain:
+        changed["router_gain"] = gain
     return changed
+
+
+def undescribed(table: pd.DataFrame, found: Sequence[Deviation]) -> tuple[str, ...]:
+    """What no theory has of the matrices that deviate, in words."""
+    routers = table[table["role"] == ROUTER]
+    zero = any(one.what == ROUTER for one in found) and bool((routers["std"] == 0).any())
+    return ("routers that are zero and choose the same experts for all tokens",) if zero else ()

@@ -22,7 +22,7 @@ from .structure import Structure
 BEYOND = 8.0
 #: rows whose products are taken, and entries at which matrices are compared
 ROWS, ENTRIES = 256, 4096
-#: the fewest numbers of a row or column that say what its size is
+#: the fewest numbers of a row or column that say what its size is; one row alone is compared with none
 FEWEST = 32
 #: kurtosis above which tails count as heavy, a Gaussian's being 3
 HEAVY = 3.3
@@ -109,7 +109,8 @@ def _within(x: torch.Tensor) -> tuple[str, str] | None:
     if abs(mean) > BEYOND / x.numel() ** 0.5:
         return "mean", f"entries have a mean, {mean:.2g} of their size"
     kurtosis = float((square / second).square().mean(dtype=torch.float64))
-    found = [test for side, name in sides if side.shape[1] >= FEWEST for test in _sides(side, name, kurtosis)]
+    compared = [one for one in sides if len(one[0]) > 1 and one[0].shape[1] >= FEWEST]
+    found = [test for side, name in compared for test in _sides(side, name, kurtosis)]
     beyond, *named = max(found, default=(0.0, "", ""))
     if beyond > BEYOND:
         return named[0], named[1]

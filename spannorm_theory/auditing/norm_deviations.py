@@ -30,15 +30,17 @@ class NormsFound:
         deviations: in words.
         fields: of the architecture, as they were found in all norms.
         own: norms of blocks that have other constants, or are missing, by block and place.
-        last: those behind the last block.
+        last: those behind the last block, None where they are missing.
         known: whether each norm of the placement was found in the module, or found missing.
+        lacking: what no theory has of what was found, in words.
     """
 
     deviations: list[Deviation] = field(default_factory=list)
     fields: dict[str, Any] = field(default_factory=dict)
     own: dict[tuple[int | None, int], NormConstants | None] = field(default_factory=dict)
-    last: dict[int, NormConstants] = field(default_factory=dict)
+    last: dict[int, NormConstants | None] = field(default_factory=dict)
     known: bool = False
+    lacking: list[str] = field(default_factory=list)
 
     def in_(self, arch: Architecture) -> Architecture:
         """An architecture, with these norms as they were found."""
@@ -143,6 +145,10 @@ def _missing_and_there(
     for words, layers in gone.items():
         where = blocks_in_words(layers, expected.depth)
         found.deviations.append(Deviation(NORM, tuple(layers), f"{words} of {where} is missing"))
+    if called.bare and len(norms_in(expected.readout)) == 1:
+        found.last[0] = None
+        if not called.later:  # else the readout is in front of it
+            found.deviations.append(Deviation(NORM, (), "the norm behind the last block is missing"))
     for index, (path, norm) in enumerate(zip(called.last, norms_in(expected.readout), strict=False)):
         wanted, _ = _wanted(norm, expected.readout, expected, 0)
         places.append(_Place(None, index, path, path, "the norm behind the last block", wanted))
@@ -197,10 +203,20 @@ def _field(found: NormsFound, name: str, own: float, wanted: float) -> None:
 
 def _heads(found: NormsFound, called: CalledNorms, expected: Architecture) -> None:
     """Norms of queries and keys, whose gains multiply logits: a factor that all blocks have is a logit scale;
-    epsilons that are not those of other norms are named."""
+    those that only some blocks have, or with another gain, and epsilons that are not those of other norms are
+    named."""
     factor = 1.0
-    for of in ("query", "key", "value"):
+    for of, several in (("query", "queries"), ("key", "keys"), ("value", "values")):
         facts = [called.facts[path] for path in _inside(called) if called.facts[path].of == of]
+        without = tuple(
+            layer
+            for layer, path in enumerate(called.paths)
+            if not any(one.name.startswith(f"{path}.") for one in facts)
+        )
+        if facts and 0 < len(without) < len(called.paths):
+            where = blocks_in_words(without, len(called.paths))
+            found.deviations.append(Deviation(NORM, without, f"the norm on {several} of {where} is missing"))
+            found.lacking.append(f"norms on {several} of single blocks")
         gains = [one.gain for one in facts]
         odd = [one for one in facts if differs(one.gain, 1.0)]
         if not odd:
@@ -209,7 +225,10 @@ def _heads(found: NormsFound, called: CalledNorms, expected: Architecture) -> No
         more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
         sentence = f"norms of {of} have other gains than 1: {said}{more}"
         found.deviations.append(Deviation(NORM, (), sentence))
-        factor *= gains[0] if of != "value" and _alike(gains) else 1.0
+        if of != "value" and _alike(gains):
+            factor *= gains[0]
+        else:
+            found.lacking.append(f"gains of norms on {several} of single blocks")
     if differs(factor, 1.0):
         scale = (expected.logit_square / expected.head_size) ** 0.5
         found.fields["logit_scale"] = float(f"{scale * factor:.7g}")

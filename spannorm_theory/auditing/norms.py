@@ -1,6 +1,7 @@
 """Norms of a user's module, by what they do: applied to random numbers, never by what they store.
 
-A norm that keeps its weight minus one, or multiplies by a constant, shows the gain that it has.
+A norm that keeps its weight minus one, or multiplies by a constant, shows the gain that it has. It is tried
+in float32, whatever numbers it holds.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.func import functional_call
 
 #: rows and second moments that a norm is tried on: the largest has its gain, and the others find its epsilon
 ROWS = 64
@@ -56,7 +58,9 @@ class CalledNorms:
     Attributes:
         paths: of the blocks.
         blocks: names of the norms within each block, in the order of their calls.
-        last: paths of those behind the last block.
+        last: paths of those behind the last block, in front of the readout.
+        bare: whether the readout is what the last block puts out.
+        later: whether norms are called behind the readout.
         facts: of every norm, by its path; those inside attention as well.
         moments: the least second moment in front of each that is called.
     """
@@ -66,6 +70,8 @@ class CalledNorms:
     last: tuple[str, ...]
     facts: Mapping[str, NormFacts]
     moments: Mapping[str, float]
+    bare: bool = False
+    later: bool = False
 
     def tells(self, path: str, epsilon: float) -> bool:
         """Whether a norm's own epsilon and another one are different in what it puts out, by more than errors
@@ -109,11 +115,8 @@ def _tried(name: str, module: nn.Module, width: int) -> NormFacts | None:
     x = x / x.square().mean(-1, keepdim=True).sqrt()
     try:
         with torch.no_grad():
-            zero = module(torch.zeros_like(x).to(like.device, like.dtype)).double().cpu()
-            outputs = [
-                module((x * moment**0.5).to(like.device, torch.float32 if like.is_cpu else like.dtype))
-                for moment in MOMENTS
-            ]
+            zero = _in_float32(module, torch.zeros_like(x), like.device).double().cpu()
+            outputs = [_in_float32(module, x * moment**0.5, like.device) for moment in MOMENTS]
             moments = [float((y.double().cpu() - zero).square().mean()) for y in outputs]
             mean = float((outputs[0].double().cpu() - zero).mean())
     except Exception:  # a user's module, whose arguments are not one tensor
@@ -131,6 +134,14 @@ def _tried(name: str, module: nn.Module, width: int) -> NormFacts | None:
         float(zero.square().mean().sqrt()),
         _of(name),
     )
+
+
+def _in_float32(module: nn.Module, x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """What a module puts out, with its parameters and buffers and its input in float32."""
+    every = dict([*module.named_parameters(), *module.named_buffers()])
+    own = {name: value.float() for name, value in every.items() if value.is_floating_point()}
+    found: torch.Tensor = functional_call(module, own, (x.to(device, torch.float32),))
+    return found
 
 
 def _variance(x: torch.Tensor) -> float:

@@ -19,7 +19,7 @@ Norms = Mapping[tuple[int | None, int], NormConstants | None]
 
 
 def with_norms(
-    arch: Architecture, own: Norms, last: Mapping[int, NormConstants] | None = None
+    arch: Architecture, own: Norms, last: Mapping[int, NormConstants | None] | None = None
 ) -> Architecture:
     """An architecture with other norms; their placement is registered.
 

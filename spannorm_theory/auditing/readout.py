@@ -39,7 +39,7 @@ def readout_of(tape: Tape, output: Any) -> Readout:
     Raises:
         InputError: no gradient can be put there.
     """
-    found = _found(tape, output)
+    found = looked_for(tape, output)
     if not found.tensor.requires_grad:
         raise InputError(
             f"no gradient reaches the {found.place}: the module runs without gradients (torch.no_grad, or "
@@ -48,7 +48,8 @@ def readout_of(tape: Tape, output: Any) -> Readout:
     return found
 
 
-def _found(tape: Tape, output: Any) -> Readout:
+def looked_for(tape: Tape, output: Any) -> Readout:
+    """The last hidden state of a run, also of one without gradients."""
     for seen in tape.seen:
         if seen.enters and has_matrix(seen.module):
             return Readout(seen.tensor, f"input of {seen.path}")

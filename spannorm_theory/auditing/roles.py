@@ -1,6 +1,6 @@
 """The weight matrices of a user's block, by the roles that an architecture has.
 
-A role is read from the parameter's name (:mod:`.names`); where names say nothing, from shapes and order, and
+A role is read from the parameter's path (:mod:`.names`); where names say nothing, from shapes and order, and
 the reader is told. One parameter may hold several roles: queries, keys and values stacked or group by group,
 gate and up, all experts in three dimensions. What has no role is kept by name.
 """
@@ -29,7 +29,7 @@ from .names import (
     STACKED,
     UP,
     VALUE,
-    role_by_name,
+    roles_by_name,
 )
 from .sizes import AttentionSizes
 
@@ -84,9 +84,9 @@ def matrices_of(block: nn.Module, width: int, sizes: AttentionSizes) -> BlockMat
     """
     found = {name: p for name, p in block.named_parameters() if p.ndim in (2, 3) and not _is_bias(name)}
     owners = {name: block.get_submodule(name.rpartition(".")[0]) for name in found}
-    transposed = _orientations(found, owners, width)
+    words = roles_by_name({name: tuple(p.shape) for name, p in found.items()})
+    transposed = _orientations(found, owners, words, width)
     shapes = {name: _shape(p, transposed[name]) for name, p in found.items()}
-    words = {name: role_by_name(name) for name in found}
     _settle(words, shapes, width)
     guessed = _by_shape(words, shapes, width)
     parts: list[Part] = []
@@ -111,7 +111,10 @@ def _shape(parameter: torch.Tensor, transposed: bool) -> tuple[int, int]:
 
 
 def _orientations(
-    found: Mapping[str, torch.Tensor], owners: Mapping[str, nn.Module], width: int
+    found: Mapping[str, torch.Tensor],
+    owners: Mapping[str, nn.Module],
+    words: Mapping[str, str | None],
+    width: int,
 ) -> dict[str, bool]:
     """Whether each parameter is (inputs, outputs). Of all experts in one tensor, and of parameters that no
     module of torch's own holds, it is what fits the width in the most matrices of the module: a matrix onto
@@ -124,7 +127,7 @@ def _orientations(
         votes = 0
         for name in names:
             shape = tuple(found[name].shape[-2:])
-            onto = role_by_name(name) == DOWN
+            onto = words[name] == DOWN
             votes += ((shape[0] == width) - (shape[1] == width)) * (-1 if onto else 1)
         result |= dict.fromkeys(names, votes > 0)
     return result

@@ -24,7 +24,9 @@ WORTH = 6.0
 #: a base that explains less is as likely a chance
 LEAST = 3.5
 #: cost of another base in one initialisation, and of a number that was bound to fit
-ANOTHER, CHANCE = 1.5, 5.0
+ANOTHER, CHANCE = 0.5, 5.0
+#: the matrices that factors of depth are for, and cost of one on another matrix
+ENDS, AWAY = ("attn.output", "ffn.down"), 2.0
 
 #: the largest relative error of a constant that says which number was meant
 TELLING = 0.1
@@ -157,6 +159,10 @@ def _readings(roles: Mapping[str, _Fitted], depth: int, width: int) -> list[tupl
     """Every base, with the cheapest factor of each role that it reads. A factor so odd that another base
     alone is cheaper counts as none: at some depth any two numbers are alike."""
     result = []
+
+    def cost(role: str, factor: Factor) -> float:
+        return factor.cost + AWAY * (factor.expression.has(L) and role not in ENDS)
+
     for base in _bases(roles.values(), depth):
         read = {}
         for role, one in roles.items():
@@ -165,12 +171,12 @@ def _readings(roles: Mapping[str, _Fitted], depth: int, width: int) -> list[tupl
                 read[role] = min(fitting, key=lambda f: f.cost)
         result.append((base, read))
     alone = {
-        role: min(base.cost + r[role].cost for base, r in result if role in r)
+        role: min(base.cost + cost(role, r[role]) for base, r in result if role in r)
         for _, r in result
         for role in r
     }
     return [
-        (base, {role: factor for role, factor in read.items() if factor.cost <= alone[role] + ANOTHER})
+        (base, {role: f for role, f in read.items() if cost(role, f) <= alone[role] + ANOTHER})
         for base, read in result
     ]
 

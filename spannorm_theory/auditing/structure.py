@@ -25,6 +25,7 @@ from .inputs import feed_of
 from .matrices import Measured, block_matrices
 from .norms import CalledNorms, NormFacts, norms_of
 from .passes import in_mode
+from .readout import looked_for
 from .roles import BlockMatrices, matrices_of
 from .sizes import AttentionSizes, attention_sizes
 from .stream import cut_of, stream_count
@@ -43,6 +44,7 @@ class Structure:
         causal: None where that could not be tried.
         norm_calls: paths of norms in the order of their calls.
         moments: second moment in front of each norm, by its path; the least of its calls.
+        bare: whether the readout is what the last block puts out.
     """
 
     model: nn.Module
@@ -60,6 +62,7 @@ class Structure:
     start: Entrance
     norm_calls: tuple[str, ...] = ()
     moments: dict[str, float] = field(default_factory=dict)
+    bare: bool = False
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -116,8 +119,9 @@ class Structure:
             inside = max([inside, *places])
             own = places[: len(places) // self.called.count(path)]
             blocks.append(tuple(calls[i].removeprefix(f"{path}.") for i in own))
-        last = tuple(calls[inside + 1 :]) if inside >= 0 else ()
-        return CalledNorms(self.called, tuple(blocks), last, facts, self.moments)
+        behind = tuple(calls[inside + 1 :]) if inside >= 0 else ()
+        last, later = ((), bool(behind)) if self.bare else (behind, False)
+        return CalledNorms(self.called, tuple(blocks), last, facts, self.moments, self.bare, later)
 
 
 def looked_at(model: nn.Module, blocks: Blocks, inputs: Any, tokens: int, seed: int) -> Structure:
@@ -136,10 +140,12 @@ def looked_at(model: nn.Module, blocks: Blocks, inputs: Any, tokens: int, seed: 
         norms, strange = norms_of(model, 1)
         passed: list[tuple[str, float]] = []
         with tape.on(model), _moments(model, norms, passed):
-            feed(model)
+            output = feed(model)
         streams = stream_count(tape, blocks)
         cut = cut_of(tape.calls, blocks.first, feed.shape)
         last = cut(tape.calls[-1].after[0])[0].double()
+        end = looked_for(tape, output).tensor
+        bare = torch.equal(end.reshape(-1), tape.calls[-1].after[0].reshape(-1).to(end.device))
         other, causal = with_another_end(feed), None
         if other is not None:
             again = Tape(blocks)
@@ -172,6 +178,7 @@ def looked_at(model: nn.Module, blocks: Blocks, inputs: Any, tokens: int, seed: 
         start,
         tuple(name for name, _ in passed),
         moments,
+        bare,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..spec.architecture import Architecture
 from ..spec.fields import Fields
+from .effects import SHORT
 
 #: the fields that are said whatever they are
 ALWAYS = ("placement", "scaling", "depth", "width", "heads", "tokens")
@@ -35,6 +36,11 @@ class Gap:
 
     def __str__(self) -> str:
         return f"{self.feature}: {self.effect}"
+
+    @property
+    def below_noise(self) -> bool:
+        """Whether leaving it out was measured to change nothing that could be seen."""
+        return self.effect == SHORT
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,51 @@ def test_a_norm_that_is_not_there_is_named(family: str, path: str, branch: str) 
     assert found.verification.verdict != "disagrees"
 
 
+def gain_of_queries(model: Any) -> None:
+    model.layers[1].self_attn.q_norm.weight.fill_(2)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    ("family", "fault", "said", "lacking"),
+    [
+        (
+            "qwen3",
+            without("layers.1.self_attn.q_norm"),
+            "the norm on queries of block 1 is missing",
+            "norms on queries of single blocks",
+        ),
+        (
+            "qwen3",
+            gain_of_queries,
+            "norms of query have other gains than 1: layers.1.self_attn.q_norm (2)",
+            "gains of norms on queries of single blocks",
+        ),
+        (
+            "mixtral",
+            scaled(mlp__gate=0),
+            "ffn.router of all blocks: zero, where the std of mixtral's configuration is 0.02",
+            "routers that are zero and choose the same experts for all tokens",
+        ),
+    ],
+)
+def test_what_no_theory_has_is_named_and_networks_are_not_judged(
+    family: str, fault: Callable[[Any], object], said: str, lacking: str
+) -> None:
+    found = audited(family, fault)
+    assert [str(one) for one in found.deviations] == [said], found.summary()
+    assert (found.verdict, found.lacking, found.suspect) == ("departs", (lacking,), None)
+    assert "DISAGREES" not in found.summary()
+    assert "as they were found" not in found.summary()
+
+
+@pytest.mark.statistical
+def test_a_gap_below_the_noise_is_a_note() -> None:
+    found = audited("gemma3_text", sizes={**GATED, "sliding_window": 8})
+    assert found.verdict == "healthy", found.summary()
+    assert "  note: rotary base 1e+06 in layers that see all tokens" in found.summary()
+
+
 @pytest.mark.statistical
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
 def test_a_gate_without_its_activation_is_named(family: str) -> None:

@@ -147,3 +147,18 @@ def test_a_role_that_is_zero_is_no_pattern() -> None:
     with torch.no_grad():
         of_down(torch.Tensor.zero_)(model)
     assert words(model) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 256), (256, 1), (1, 1), (2, 256)])
+def test_a_matrix_of_one_row_or_column_is_read(shape: tuple[int, int]) -> None:
+    model = Model(depth=2)
+    drawn = [torch.randn(shape) for _ in model.blocks]
+    for block, numbers in zip(model.blocks, drawn, strict=True):
+        block.ffn.gate = nn.Linear(1, 1, bias=False)
+        block.ffn.gate.weight = nn.Parameter(numbers)
+    assert words(model) == []
+    with torch.no_grad():
+        for numbers in drawn:
+            numbers.copy_(drawn[0])  # parameters over the same numbers
+    if max(shape) > 1:
+        assert words(model) == ["ffn.gate of all blocks are copies of one another"]

@@ -125,6 +125,61 @@ def test_torchs_own_block_and_one_of_sequential_layers() -> None:
     assert found.guessed == ("mlp.0.weight", "mlp.2.weight")
 
 
+D, F = 32, 128
+FUSED = {"attn.query", "attn.key", "attn.value"}
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("shapes", "output", "up", "down"),
+    [
+        ({"a__qkv": (96, D), "a__proj": (D, D), "m__up": (F, D), "m__down": (D, F)},
+         *["a.proj", "m.up", "m.down"]),
+        ({"sa__heads__0__key": (8, D), "sa__heads__0__query": (8, D), "sa__heads__0__value": (8, D),
+          "sa__heads__1__key": (8, D), "sa__heads__1__query": (8, D), "sa__heads__1__value": (8, D),
+          "sa__proj": (D, D), "ffwd__net__0": (F, D), "ffwd__net__2": (D, F)},
+         *["sa.proj", "ffwd.net.0", "ffwd.net.2"]),
+        ({"x__q": (D, D), "x__k": (D, D), "x__v": (D, D), "x__out": (D, D),
+          "y__fc": (F, D), "y__out": (D, F)},
+         *["x.out", "y.fc", "y.out"]),
+        ({"mixer__W_Q": (D, D), "mixer__W_K": (D, D), "mixer__W_V": (D, D), "mixer__projection": (D, D),
+          "f__w_in": (F, D), "f__w_out": (D, F)}, *["mixer.projection", "f.w_in", "f.w_out"]),
+        ({"self_attention__linear1": (D, D), "self_attention__linear2": (D, D),
+          "self_attention__linear3": (D, D), "self_attention__linear4": (D, D),
+          "ff__linear1": (F, D), "ff__linear2": (D, F)},
+         *["self_attention.linear4", "ff.linear1", "ff.linear2"]),
+    ],
+    ids=["a and m", "heads one by one", "two outs", "capitals", "linears"],
+)  # fmt: skip
+def test_matrices_have_the_roles_of_the_branch_they_stand_in(
+    shapes: dict[str, tuple[int, int]], output: str, up: str, down: str
+) -> None:
+    found = matrices_of(Bag(**shapes), D, AttentionSizes(4, None, 8))
+    by_role: dict[str, list[str]] = {}
+    for part in found.parts:
+        by_role.setdefault(part.role, []).append(part.name)
+    assert by_role.keys() == {*FUSED, "attn.output", "ffn.up", "ffn.down"}
+    assert [by_role[role] for role in ("attn.output", "ffn.up", "ffn.down")] == [[output], [up], [down]]
+    assert found.unknown == ()
+
+
+@pytest.mark.exact
+def test_matrices_of_two_branches_are_not_one_role() -> None:
+    query, key = {"attn__q": (D, D)}, {"attn__k": (D, D)}
+    branches = {"attn__v_proj": (D, D), "mlp__v_proj": (F, D), "mlp__fc2": (D, F), "other__fc2": (D, F)}
+    branches |= {"mlp__fc1": (F, D), "other__gate_proj": (F, D)}
+    found = matrices_of(Bag(**query, **key, **branches), D, AttentionSizes(4, None, 8))
+    assert [part.role for part in found.parts] == ["attn.query", "attn.key", "ffn.up", "ffn.gate"]
+    assert set(found.unknown) == {"attn.v_proj", "mlp.v_proj", "mlp.fc2", "other.fc2"}
+    experts = {"moe__experts__0__fc2": (D, F), "moe__experts__1__fc2": (D, F), "moe__shared__fc2": (D, 2 * F)}
+    branches = {"f__w1": (D, D), "f__w2": (D, D), "f__w3": (D, D), "f__w4": (D, D)}
+    branches |= {"g__w1": (F, D), "g__w2": (D, F), "g__w3": (F, D)}
+    found = matrices_of(Bag(**branches), D, AttentionSizes(4, None, 8))
+    assert set(found.guessed) == {name.replace("__", ".") for name in branches}
+    one = matrices_of(Bag(**experts), D, AttentionSizes(4, None, 8))
+    assert [part.role for part in one.parts] == 3 * ["ffn.down"]
+
+
 # --- rules ----------------------------------------------------------------------------------------
 
 DEPTH, BROAD = 12, 512
@@ -138,15 +193,18 @@ SHAPES = {
 
 
 def drawn(
-    stds: dict[str, Callable[[int], float]], seed: int = 0, shapes: dict[str, tuple[int, int]] = SHAPES
+    stds: dict[str, Callable[[int], float]],
+    seed: int = 0,
+    shapes: dict[str, tuple[int, int]] = SHAPES,
+    depth: int = DEPTH,
 ) -> list[Observed]:
     """Roles whose measured standard deviations have the noise of their number of entries."""
-    generator, layers = np.random.default_rng(seed), np.arange(float(DEPTH))
+    generator, layers = np.random.default_rng(seed), np.arange(float(depth))
     result = []
     for role, std in stds.items():
         inputs, outputs = shapes[role]
-        error = np.full(DEPTH, (2 * inputs * outputs) ** -0.5)
-        measured = np.array([std(int(l)) for l in layers]) * (1 + error * generator.standard_normal(DEPTH))
+        error = np.full(depth, (2 * inputs * outputs) ** -0.5)
+        measured = np.array([std(int(l)) for l in layers]) * (1 + error * generator.standard_normal(depth))
         result.append(Observed(role, inputs, outputs, layers, measured, error, 5.0, inputs * outputs))
     return result
 
@@ -192,6 +250,25 @@ def test_a_number_is_not_read_as_an_odd_factor_of_depth() -> None:
     shapes = {"attn.query": (256, 256), "ffn.router": (256, 8)}
     found = rules_of(drawn(roles, shapes=shapes), DEPTH, 256)
     assert [found[role].words for role in roles] == ["1/√inputs", "0.02"]
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("depth", "stds", "said"),
+    [  # 0.01 is 0.06/(2L) at 3 blocks, 0.04 nearly 0.07/√L, and 0.005 the depth factor of GPT-2 at 8
+        (3, (0.01, 0.05, 0.06), ("0.01", "0.05", "0.06")),
+        (3, (0.07, 0.04, 0.02), ("0.07", "0.04", "0.02")),
+        (8, (0.02, 0.005, 0.005), ("0.02", "0.02/√(2L)", "0.02/√(2L)")),
+        (4, (0.02, 0.02 / 8**0.5, 0.02 / 8**0.5), ("0.02", "0.02/√(2L)", "0.02/√(2L)")),
+    ],
+)
+def test_a_plain_number_is_not_read_as_one_of_depth(
+    depth: int, stds: tuple[float, ...], said: tuple[str, ...]
+) -> None:
+    roles = ("attn.query", "attn.output", "ffn.down")
+    plain = {role: (lambda l, std=std: std) for role, std in zip(roles, stds, strict=True)}
+    found = rules_of(drawn(plain, depth=depth), depth, BROAD)
+    assert tuple(found[role].words for role in roles) == said
 
 
 @pytest.mark.exact
@@ -312,7 +389,8 @@ def test_gains_that_no_rule_gives_are_those_of_the_tensors(registries: None) -> 
 
 
 @pytest.mark.exact
-def test_norms_are_read_by_what_they_do() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str)
+def test_norms_are_read_by_what_they_do(dtype: torch.dtype) -> None:
     class Shifted(nn.Module):
         """A norm that stores its gain minus one."""
 
@@ -335,7 +413,9 @@ def test_norms_are_read_by_what_they_do() -> None:
     )
     model["b"].weight.data.fill_(2.0)
     model["b"].bias.data.fill_(0.5)
+    model.to(dtype)
     found, strange = norms_of(model, 64)
+    assert {p.dtype for p in model.parameters()} == {dtype}
     by_name = {norm.name: norm for norm in found}
     assert strange == ["e"]
     assert [by_name[n].kind for n in "abc"] == ["rms", "layer", "rms"]
@@ -455,6 +535,10 @@ def test_reading_leaves_a_module_as_it_was() -> None:
         (
             lambda: st.read(Model(), inputs={"x": torch.ones(1, 4, dtype=int)}),
             "failed on its inputs: TypeError",
+        ),
+        (
+            lambda: st.read(Model(), inputs=torch.full((1, 4), 7)),
+            "all 4 tokens in front of the first block are equal: give inputs whose ids differ",
         ),
     ],
 )

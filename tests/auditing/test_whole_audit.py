@@ -16,6 +16,7 @@ from torch import nn
 
 import spannorm_theory as st
 from spannorm_theory.auditing.deviations import deviations
+from spannorm_theory.auditing.placed_norms import norms_in
 from spannorm_theory.base.errors import InputError
 from spannorm_theory.cli.main import main
 
@@ -103,6 +104,10 @@ def uncalled(model: Model) -> None:
     block.forward = lambda x, flag=True: (y := x + block.attn(block.norm1(x))) + block.ffn(y)
 
 
+def without_the_last_norm(model: Model) -> None:
+    model.norm = nn.Identity()
+
+
 def copies(model: Model) -> None:
     for block in model.blocks[1:]:
         block.load_state_dict(model.blocks[0].state_dict())
@@ -135,6 +140,7 @@ def copies(model: Model) -> None:
         (zero_keys, "attn.key", "attn.key of block 2: zero, where the std of .* is 0.177"),
         (without_a_norm, "norm", "the norm in front of attention of block 3 is missing"),
         (uncalled, "norm", "the norm in front of ffn of block 3 is missing"),
+        (without_the_last_norm, "norm", "the norm behind the last block is missing"),
     ],
 )
 def test_a_fault_of_the_tensors_is_named_and_explains_the_networks(
@@ -147,6 +153,29 @@ def test_a_fault_of_the_tensors_is_named_and_explains_the_networks(
     assert found.verification.verdict != "disagrees", found.verification.summary()
     with pytest.raises(AssertionError, match=sentence):
         found.assert_healthy()
+
+
+class TwoStacks(Model):
+    """A second stack of as many blocks in front of the norm."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__(depth=depth, gated=True)
+        self.others = Model(depth=depth, gated=True).blocks
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x = self.embed(ids)
+        for block in (*self.blocks, *self.others):
+            x = block(x)
+        return self.lm_head(self.norm(x))
+
+
+@pytest.mark.statistical
+def test_a_stack_that_no_norm_follows_is_held_against_a_theory_without_one() -> None:
+    expected = "pre-norm depth=3 width=32 heads=4 activation=swiglu ffn_ratio=2.0"
+    options = {"networks": 24, "tokens": 12, "expected": expected, "progress": False}
+    found = st.audit(lambda seed: TwoStacks(3), blocks="blocks", **options)
+    assert found.verdict == "healthy", found.summary()
+    assert norms_in(found.arch.readout) == []
 
 
 @pytest.mark.statistical
