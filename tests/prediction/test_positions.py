@@ -188,7 +188,10 @@ def test_what_positions_cannot_carry_is_refused_with_the_time_of_the_sampled_ans
         predict_profiles(CAUSAL.with_(tokens=512, logit_variance=100.0))  # too long to be taken unasked
     long = CAUSAL.with_(tokens=10**5)
     for theory in ("positions", "auto"):  # of which sampled heads would take too much memory
-        with pytest.raises(AssumptionError, match=r"a window of 64 .*; use tokens=1562, or window=4096; theory='sampled' has no memory"):
+        with pytest.raises(
+            AssumptionError,
+            match=r"a window of 64 .*; use tokens=1562, or window=4096; theory='sampled' has no memory",
+        ):
             predict_profiles(long.with_(window=64), theory)
     with pytest.raises(InputError, match="are free; theory='positions' takes them all, or tokens"):
         predict_profiles(long, "sampled")
