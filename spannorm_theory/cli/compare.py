@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .ends import require_encodable
 from .flags import Commands, field_flags, given_fields
 from .profiles import PLUS_MINUS
+
+if TYPE_CHECKING:
+    from ..comparing import Comparison
 
 
 def add(commands: Commands) -> None:
@@ -40,6 +43,18 @@ def add(commands: Commands) -> None:
     parser.add_argument("--figure", metavar="FILE", help="write the figure as .pdf, .svg or .png")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     field_flags(parser)
+
+
+def _record(found: Comparison, seed: int) -> dict[str, Any]:
+    """What made a figure, for its metadata."""
+    from ..report.figure_set.recipe import versions
+
+    return {
+        "networks": found.networks,
+        "seed": seed,
+        "versions": versions(),
+        "architectures": [arch.to_dict() for arch in found.architectures],
+    }
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -81,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.figure:
         from ..plot.canvas.paper import save
 
-        save(found.figure(), args.figure)
+        save(found.figure(), args.figure, to_json(_record(found, args.seed), separators=(",", ":")))
     if args.json:
         rows = found.table.assign(sentence=found.sentences)
         print(to_json(rows))

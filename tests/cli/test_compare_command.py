@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import spannorm_theory as st
 from spannorm_theory.base.errors import InputError
@@ -45,7 +46,10 @@ def test_the_table_the_sentences_and_the_figure(
     assert text.startswith("candidate")
     for name in ("pre-norm@unit ffn_ratio=2", "my-norm@gpt2 ffn_ratio=2", "two-streams@unit"):
         assert f"\n{name}: squared gradient" in text
-    assert figure.stat().st_size > 10_000
+    with Image.open(figure) as image:
+        record = json.loads(image.info["Description"])
+    assert len(record["architectures"]) == 3
+    assert record["networks"] == 0
 
 
 def test_json_is_the_table(capsys: pytest.CaptureFixture[str]) -> None:
