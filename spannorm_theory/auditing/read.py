@@ -222,7 +222,7 @@ NOT_DRAWN = "theory has independent draws of one law"
 _UNNAMED = Gap("the placement of the norms", "the module does not say it: state placement")
 
 #: fields that not every placement takes, which are tried one by one
-TRIED = ("qkv_norm", "qk_norm", "norm_epsilon", "norm_gain")
+TRIED = ("qkv_norm", "qk_norm", "qk_norm_over", "norm_epsilon", "norm_gain")
 
 
 def _facts(
