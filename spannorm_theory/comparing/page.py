@@ -92,7 +92,9 @@ def _cell(row: Mapping[Any, Any], name: str) -> str:
 
 def off(row: Mapping[Any, Any], name: str) -> bool:
     """Whether theory and networks differ by more than ``BEYOND`` standard errors, and by what is shown."""
-    value, measured = row.get(name, nan), row.get(f"{name}_mc", nan)
+    if f"{name}_mc" not in row:
+        return False
+    value, measured = row[name], row[f"{name}_mc"]
     return bool(abs(value - measured) > max(BEYOND * row.get(f"{name}_se", nan), ROUNDING * abs(measured)))
 
 

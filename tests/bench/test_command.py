@@ -28,6 +28,7 @@ def test_precision(capsys):
     assert "at_layer" in capsys.readouterr().out
 
 
+@pytest.mark.long  # half a minute of tables, which the benchmarks page has too
 def test_theory(capsys):
     arguments = [
         "bench",
