@@ -47,7 +47,7 @@ _HOME = {
     "Probe": "auditing.probe",
     "identify": "auditing.identify",
     "audit": "auditing.audit",
-    "Audit": "auditing.audit",
+    "Audit": "auditing.audited",
     "Identification": "auditing.identify",
     "read": "auditing.read",
     "Reading": "auditing.read",
@@ -81,8 +81,8 @@ _HOME = {
 if TYPE_CHECKING:
     from .atlases import Atlas as Atlas
     from .atlases import atlas as atlas
-    from .auditing.audit import Audit as Audit
     from .auditing.audit import audit as audit
+    from .auditing.audited import Audit as Audit
     from .auditing.identify import Identification as Identification
     from .auditing.identify import identify as identify
     from .auditing.probe import Probe as Probe

@@ -51,7 +51,7 @@ class StepCheck:
 
     @property
     def verdict(self) -> str:
-        """That of the verification; "undecided" where no theory is there."""
+        """The verdict of the verification; "undecided" where no theory is there."""
         return UNDECIDED if self.verification is None else self.verification.verdict
 
     @property

@@ -97,7 +97,8 @@ def _expected_like(args: argparse.Namespace) -> Model:
 
 
 def _audited(args: argparse.Namespace, expected: Model | str | None, stated: dict[str, Any]) -> int:
-    from ..auditing.audit import HEALTHY, audit
+    from ..auditing.audit import audit
+    from ..auditing.audited import HEALTHY
     from ..base.files import require_file
 
     require_file(args.html)

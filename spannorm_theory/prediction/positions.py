@@ -48,9 +48,9 @@ ERRORS: dict[str, tuple[float, LeftOut]] = {
     "global_grad_norm": (0.01, BACKWARD),
 }
 
-#: standard error of a logarithm of gradients, a factor of 1.5, beyond which there is no answer, and of one of
-#: a matrix, beyond which there is none for it; and what is left out where that is so
-LIMIT, OF_A_MATRIX = 0.4, 0.35
+#: standard error of a logarithm of gradients, a factor of 1.5, beyond which there is no answer; and what is
+#: left out of it where that is so
+LIMIT = 0.4
 REASONS = (
     "keys that are alike make up {:.0%} of what attention puts out",
     "logits have a second moment of {:.2g}",
@@ -166,8 +166,6 @@ def predict_positions(arch: Architecture, progress: bool = False) -> Prediction:
     profiles.update(run.logged(repeats(tokens), profiles))
     tables = profiles, run.positions
     errors, apart = ({key: _error(key, x, run.left_out) for key, x in table.items()} for table in tables)
-    for key in (key for key in profiles if key[1] == "weight_grad_norm"):
-        profiles[key] = np.where(errors[key] > OF_A_MATRIX, np.nan, profiles[key])
     places = grid.positions + 1
     return Prediction(arch, profiles, "positions", run.undecided, errors, places, run.positions, apart)
 

@@ -9,7 +9,7 @@ from spannorm_theory import Architecture, Multipliers, predict, scaling, simulat
 from spannorm_theory.base.errors import AssumptionError, InputError, PositionsError, UnknownNameError
 from spannorm_theory.base.quantities import QUANTITIES
 from spannorm_theory.layers import position_grid as grids
-from spannorm_theory.prediction.positions import OF_A_MATRIX, predict_positions, sampled_seconds
+from spannorm_theory.prediction.positions import predict_positions, sampled_seconds
 from spannorm_theory.prediction.predict import fitting, predict_profiles
 from spannorm_theory.prediction.sampled import predict_gram
 
@@ -80,8 +80,7 @@ def test_differences_from_sampled_heads_are_of_the_size_that_is_stated(arch: Arc
     ]:
         error = np.hypot(found.errors[key], judge.errors[key])
         z = np.abs(found.profiles[key] - judge.profiles[key]) / np.where(error > 0, error, 1)
-        assert (np.isnan(z) == (key[1] == "weight_grad_norm") & (found.errors[key] > OF_A_MATRIX)).all()
-        assert not (z > 3).any(), (key, z)
+        assert z.max() < 3, (key, z)
 
 
 @pytest.mark.exact
