@@ -37,6 +37,7 @@ _HOME = {
     "verify_step": "first_steps.verify_step",
     "step_law": "first_steps.laws",
     "StepLaw": "first_steps.laws",
+    "step_exponents": "first_steps.exponents",
     "tangent_kernel": "first_steps.tangent_kernel",
     "module": "modules.module",
     "Transformer": "modules.transformer",
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
     from .comparing import Comparison as Comparison
     from .comparing import compare as compare
     from .explorer.write import write_explorer as write_explorer
+    from .first_steps.exponents import step_exponents as step_exponents
     from .first_steps.first_step import first_step as first_step
     from .first_steps.laws import StepLaw as StepLaw
     from .first_steps.laws import step_law as step_law

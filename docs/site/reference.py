@@ -37,7 +37,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "step": (
         "The first step of an optimiser",
         "What it moves, layer by layer, in theory and in networks; see [first steps](../docs/first_step.md).",
-        "first_step verify_step step_law StepLaw tangent_kernel module Transformer",
+        "first_step verify_step step_law StepLaw step_exponents tangent_kernel module Transformer",
     ),
     "compare": ("Candidates side by side", "See [comparing](../docs/comparing.md).", "compare Comparison"),
     "audit": (

@@ -21,6 +21,9 @@ from .matrix_steps import MatrixStep, matrix_step
 from .optimisers import Optimiser
 from .sized_steps import SizedStep
 
+#: branches' last matrices
+LAST = "ffn.down", "attn.output"
+
 
 @dataclass(frozen=True)
 class BranchSteps:
@@ -36,6 +39,7 @@ class BranchSteps:
         grad: Gram of the gradient at its output.
         reads: Grams of its matrices.
         squared: E |G|_F^2 by matrix.
+        spread: V of its input, and of what its last matrix reads.
     """
 
     rule: Optimiser
@@ -48,6 +52,7 @@ class BranchSteps:
     grad: Array
     reads: Reads
     squared: Mapping[str, float]
+    spread: tuple[float, float]
 
     @cached_property
     def grads(self) -> dict[str, Array]:
@@ -61,6 +66,10 @@ class BranchSteps:
 
     def _shape(self, name: str) -> tuple[int, int]:
         return self.tokens.arch.weights[name]
+
+    def _excess(self, name: str) -> float:
+        """What V of a matrix's input has beyond the sampling of its coordinates."""
+        return max(self.spread[name in LAST] - 1 / self._shape(name)[0], 0.0)
 
     @property
     def _batch(self) -> int:
@@ -106,6 +115,7 @@ class BranchSteps:
                 slopes,
                 self._batch,
                 self.squared[name],
+                self._excess(name),
             )
             for name, slopes in self.units.slopes.items()
         }
@@ -124,6 +134,7 @@ class BranchSteps:
                 self.tokens.arch.heads,
                 self._batch,
                 self.squared[f"attn.{name}"],
+                self._excess(f"attn.{name}"),
                 random,
             )
             for name, gradients in self.heads.gradients.items()
@@ -135,8 +146,8 @@ class BranchSteps:
         feedforward = isinstance(self.component, FeedForward)
         fronts: Mapping[str, SizedStep | HeadStep] = self.fronts if feedforward else self.projections
         found = {name: front.mean for name, front in fronts.items()}
-        last = "ffn.down" if feedforward else "attn.output"
-        parts = self.reads[last].read, self.grads[last], self._batch, self.squared[last]
+        last = LAST[not feedforward]
+        parts = self.reads[last].read, self.grads[last], self._batch, self.squared[last], self._excess(last)
         if feedforward:
             found[last] = back_step(self.rule, self._shape(last), self.units, *parts)
         else:

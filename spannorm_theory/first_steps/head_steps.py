@@ -18,7 +18,7 @@ import numpy as np
 from ..gaussian.closed_forms import Array
 from ..gaussian.product_roots import ZERO, mode_roots
 from ..layers.softmax_gradients import transposed
-from .matrix_steps import MatrixStep
+from .matrix_steps import MatrixStep, degrees
 from .optimisers import Optimiser
 
 TINY = np.finfo(float).tiny
@@ -69,6 +69,7 @@ def head_step(
     heads: int,
     batch: int,
     squared: float,
+    excess: float,
     random: np.random.Generator,
 ) -> HeadStep:
     """The step of a projection.
@@ -80,6 +81,7 @@ def head_step(
         heads: how many a network has.
         batch: sequences of a step.
         squared: E |G|_F^2, of which more is known than the draws say.
+        excess: V - 1/d of its input, by which networks' Grams spread around Q.
         random: source of noise.
     """
     front = shape[0] * shape[1]
@@ -89,7 +91,7 @@ def head_step(
     known = np.sqrt(squared / (front * float(draws.variances().mean())))
     draws = _Draws(rule, shape, known * draws.seen, batch, random)
     sigma = np.sqrt(draws.variances())
-    turned, values, kappa = _polar_modes(draws, heads)
+    turned, values, kappa = _polar_modes(draws, heads, excess)
     nuclear = float(np.sqrt(front) * batch * (kappa * values).sum(axis=-1).mean())
     if rule.entrywise:
         shown, noise, square = _entrywise(draws, sigma)
@@ -126,7 +128,7 @@ def _entrywise(draws: _Draws, sigma: Array) -> tuple[Array, Array, Array]:
     return inputs * slope * seen, np.sqrt(inputs) * (np.sqrt(square) * (noise - along) + left * along), total
 
 
-def _polar_modes(draws: _Draws, heads: int) -> tuple[Array, Array, Array]:
+def _polar_modes(draws: _Draws, heads: int, excess: float) -> tuple[Array, Array, Array]:
     """Modes of the columns of as many heads as a network has, for each head those of a network it is in:
     vectors, lambda and kappa."""
     inputs, outputs = draws.shape
@@ -135,7 +137,8 @@ def _polar_modes(draws: _Draws, heads: int) -> tuple[Array, Array, Array]:
     networks = [np.arange(start, start + heads) % count for start in range(0, count, heads)]
     values, vectors = np.linalg.eigh(np.array([grams[at].sum(axis=0) for at in networks]) / outputs)
     values = np.maximum(values, 0)
-    kappa = np.array([mode_roots(x, inputs, np.inf, draws.batch) for x in values])
+    samples = inputs, degrees(excess, draws.batch)
+    kappa = np.array([mode_roots(x, samples, draws.batch) for x in values])
     of = np.arange(count) // heads
     front = draws.seen.shape[:-2]
     return tuple(x[of].reshape(*front, *x.shape[1:]) for x in (vectors, values, kappa))  # type: ignore[return-value]

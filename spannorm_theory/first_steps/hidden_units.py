@@ -69,10 +69,11 @@ def front_step(
     slopes: Array,
     batch: int,
     squared: float,
+    excess: float,
 ) -> SizedStep:
     """The step of a matrix in front of units with slopes D; ``behind`` is Gamma_r, of the gradient at h."""
     grad = behind * (slopes.T @ slopes / len(slopes))
-    mean = matrix_step(rule, shape, read, grad, batch, squared)
+    mean = matrix_step(rule, shape, read, grad, batch, squared, excess)
     own = np.einsum("us,st,ut->u", slopes, read * behind, slopes)
     return SizedStep.of(rule, mean, own, batch * float((read * grad).sum()))
 
@@ -85,13 +86,14 @@ def back_step(
     grad: Array,
     batch: int,
     squared: float,
+    excess: float,
 ) -> MatrixStep:
     """The step of a matrix that reads units, whose Gram ``read`` is known better than they say it.
 
     Entrywise rules are averaged over the rows; a polar factor and the nuclear norm see Grams alone.
     """
     inputs, outputs = shape
-    plain = matrix_step(rule, shape, read, grad, batch, squared)
+    plain = matrix_step(rule, shape, read, grad, batch, squared, excess)
     rows, others = units.rows, units.others
     sigma, sigma_others = _sizes(rows, grad, batch), _sizes(others, grad, batch)
     front = inputs * outputs

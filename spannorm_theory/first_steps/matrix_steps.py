@@ -60,6 +60,7 @@ def matrix_step(
     grad: Array,
     batch: int,
     squared: float,
+    excess: float = 0.0,
 ) -> MatrixStep:
     """The step of a matrix whose input is Gaussian over coordinates.
 
@@ -68,10 +69,11 @@ def matrix_step(
         read, grad: Q and Gamma.
         batch: sequences of a step.
         squared: E |G|_F^2, of which more is known than the Grams say.
+        excess: V - 1/d of the input, by which networks' Grams spread around Q.
     """
     inputs, outputs = shape
     values, y = modes(read, grad)
-    kappa = mode_roots(values, inputs, outputs, batch)
+    kappa = mode_roots(values, (inputs, outputs, degrees(excess, batch)), batch)
     sigma, z = spread(values, batch)
     if rule.entrywise:
         slope = rule.slope(sigma)
@@ -91,6 +93,12 @@ def matrix_step(
         front * np.sqrt(2 / np.pi) * float(sigma.mean()),
         np.sqrt(front) * batch * float(kappa @ values),
     )
+
+
+def degrees(excess: float, batch: int) -> float:
+    """Degrees of the samples that Grams of a step's sequences are, whose covariances vary by ``excess``
+    beyond what sampling d coordinates does."""
+    return batch / excess if excess > 0 else np.inf
 
 
 def _polar(

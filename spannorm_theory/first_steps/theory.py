@@ -108,11 +108,11 @@ class _StepRun:
     def _branch(self, block: Block, origin: Branch, gram: Array, grad: Array) -> tuple[BranchSteps, Array]:
         component, gains = block.part(origin)
         tokens, layer = self._tokens, block.layer
+        at = [b.index for b in block.wiring.trace.branches].index(origin.index)
+        v = float(self._run.finite[0][layer][at])
         if isinstance(component, SampledAttention):
             output = block.forward().cov(origin, origin)
-            at = [b.index for b in block.wiring.trace.branches].index(origin.index)
-            v, random = float(self._run.finite[0][layer][at]), tokens.probes(layer)
-            drawn = tokens(layer), v, random, tokens.latents(component, layer)
+            drawn = tokens(layer), v, tokens.probes(layer), tokens.latents(component, layer)
             stream, reads = component.backward_grams(gram, output, grad, gains, *drawn)
         else:
             assert isinstance(component, FeedForward)
@@ -124,7 +124,17 @@ class _StepRun:
         logs = {name: self._run.profiles[name, "weight_grad_norm"][layer] for name in reads}
         squared = {name: float(np.exp(log)) for name, log in logs.items()}
         steps = BranchSteps(
-            self._rule, self._rates, tokens, component, gains, layer, gram, grad, reads, squared
+            self._rule,
+            self._rates,
+            tokens,
+            component,
+            gains,
+            layer,
+            gram,
+            grad,
+            reads,
+            squared,
+            (v, float(self._run.behind[layer][at])),
         )
         return steps, stream
 

@@ -1,4 +1,4 @@
-r"""Singular values of a product of two Gaussian samples (T13.4).
+r"""Singular values of a product of Gaussian samples (T13.4).
 
 With X^T Delta = sqrt(d_in d_out) Z_1^T Q^1/2 Gamma^1/2 Z_2, the Z of n rows of variance 1/d_in and 1/d_out,
 and lambda_i the eigenvalues of Q Gamma, the squared singular values mu over d_in d_out are those of Q Gamma
@@ -9,9 +9,13 @@ times two Marchenko-Pastur laws. With F(w) = sum_i lambda_i w / (1 + lambda_i w)
 so that sum sqrt(mu) = (2/pi) int sqrt(s) dF: explicit, for any lambda. A mode's part of it is lambda_i times
 
     kappa_i = (2/pi) int_0^inf sqrt(s(w)) / (1 + lambda_i w)^2 dw,    lambda_i^(-1/2) for wide matrices.
+
+Where Q or Gamma are samples themselves, each of D degrees multiplies s by another (1 - F/D).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,12 +29,12 @@ STEP, BELOW, ABOVE = 0.25, 44.0, 16.0
 ZERO = 1e-10
 
 
-def mode_roots(eigenvalues: Array, inputs: float, outputs: float, copies: int = 1) -> Array:
+def mode_roots(eigenvalues: Array, degrees: Sequence[float], copies: int = 1) -> Array:
     """kappa of each mode, zero where its eigenvalue is.
 
     Args:
         eigenvalues: lambda, (modes,).
-        inputs, outputs: d_in and d_out.
+        degrees: of the samples, d_in and d_out and what more there are.
         copies: how often each mode is there.
     """
     kept = eigenvalues > ZERO * eigenvalues.max()
@@ -41,7 +45,7 @@ def mode_roots(eigenvalues: Array, inputs: float, outputs: float, copies: int = 
     w = np.exp(np.arange(-np.log(values.max()) - BELOW, -np.log(values.min()) + ABOVE, STEP))
     share = values * w[:, None] / (1 + values * w[:, None])
     rank = copies * share.sum(axis=-1)
-    left = np.maximum(1 - rank / inputs, 0) * np.maximum(1 - rank / outputs, 0)
+    left = np.prod([np.maximum(1 - rank / degree, 0) for degree in degrees], axis=0)
     root = np.sqrt(left * w)[:, None]
     found[kept] = 2 / np.pi * STEP * (root / (1 + values * w[:, None]) ** 2).sum(axis=0)
     return found

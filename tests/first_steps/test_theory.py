@@ -33,7 +33,7 @@ RULES = {"sgd": lambda g: g, "sign": torch.sign, "orthogonal": polar}
 @pytest.mark.exact
 def test_modes_of_wide_matrices_have_the_inverse_root() -> None:
     values = np.geomspace(1e-3, 50, 12)
-    np.testing.assert_allclose(mode_roots(values, 1e12, 1e12), values**-0.5, rtol=1e-6)
+    np.testing.assert_allclose(mode_roots(values, (1e12, 1e12)), values**-0.5, rtol=1e-6)
 
 
 @pytest.mark.exact
@@ -67,6 +67,23 @@ def test_one_matrix_that_reads_gaussian_tokens(rule: str) -> None:
     mean, error = np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / np.sqrt(draws)
     # beside four standard errors, draws of sigma (0.2 %) and singular values beyond leading order (1/d)
     assert (np.abs(mean - theory) < 4 * error + 0.01 * mean).all(), (mean / theory, error / mean)
+
+
+@pytest.mark.statistical
+def test_singular_values_of_a_matrix_whose_input_has_a_gram_that_spreads() -> None:
+    normal = normals(4)
+    n, inputs, outputs, degrees = 16, 48, 64, 32
+    found = []
+    for _ in range(60):
+        root = normal(n, degrees) / degrees**0.5  # a Gram of mean one whose entries vary by 1/32
+        g = (root @ normal(degrees, inputs)).mT @ normal(n, outputs)
+        found.append(float(torch.linalg.svdvals(g).sum()))
+    one = np.eye(n)
+    rule, shape = optimiser("sign"), (inputs, outputs)
+    plain, spread = (matrix_step(rule, shape, one, one, 1, 1.0, x).nuclear for x in (0.0, 1 / degrees))
+    mean, error = np.mean(found), np.std(found, ddof=1) / np.sqrt(len(found))
+    assert abs(mean - spread) < 4 * error + 0.002 * mean, (mean / spread, error / mean)
+    assert plain > 1.04 * mean
 
 
 def rms(x):
@@ -244,6 +261,40 @@ def test_exponents_fitted_from_width_128_to_1024(rule: str) -> None:
         logs.append(found["output", "coherent_change"][0] / 2)
     fitted = -np.polyfit(np.log(widths), logs, 1)[0]
     assert fitted == pytest.approx(float(st.step_law("pre-norm", "unit", rule).width), abs=0.05)
+
+
+@pytest.mark.law
+def test_exponents_between_depths_are_those_of_networks() -> None:
+    text, depths = "pre-norm width=64 heads=2 tokens=8", (2, 8)
+    said = st.step_exponents(f"{text} depth=2", "sign", depths=depths)
+    totals = []
+    for depth in depths:
+        arch = st.Architecture.parse(f"{text} depth={depth}")
+        both = []
+        for seed in range(12):
+            model, normal = st.module(arch, seed=seed).double(), normals(seed)
+            (model(normal(1, 8, 64)) * normal(1, 8, 64)).sum().backward()
+            sizes = {name: 0.0 for name in arch.weights}
+            for name, p in model.named_parameters():
+                if (role := name.split(".", 2)[-1]) in sizes:
+                    sizes[role] += float(p.grad.abs().sum())
+            both.append([*sizes.values(), sum(sizes.values())])
+        totals.append(np.array(both))
+    names = [*arch.weights, "all"]
+    assert list(said) == names
+    means, errors = ([f(x) for x in totals] for f in (lambda x: x.mean(0), lambda x: x.std(0, ddof=1)))
+    for i, name in enumerate(names):
+        fitted = -np.log(means[1][i] / means[0][i]) / np.log(4)
+        error = np.hypot(*(e[i] / m[i] for e, m in zip(errors, means, strict=True))) / 12**0.5 / np.log(4)
+        assert abs(fitted - said[name]) < 3 * error + 0.02, (name, fitted, said[name], error)
+    assert said["all"] < -0.65  # in many blocks -1/2
+
+
+@pytest.mark.exact
+def test_exponents_need_two_depths() -> None:
+    for depths in ((4,), (4, 4), (0, 4), (2.5, 4)):
+        with pytest.raises(InputError, match="depths"):
+            st.step_exponents("pre-norm depth=2 width=32 heads=2 tokens=4", depths=depths)
 
 
 @pytest.mark.exact
