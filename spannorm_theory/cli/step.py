@@ -35,6 +35,13 @@ def add(commands: Commands) -> None:
     group.add_argument("--epsilon", type=float, help="epsilon of adam (default: 1e-8)")
     group.add_argument("--verify", action="store_true", help="theory against networks (exit 1 if it fails)")
     group.add_argument("--kernel", action="store_true", help="the tangent kernel of tokens, of no optimiser")
+    group.add_argument(
+        "--exponents",
+        nargs="+",
+        type=int,
+        metavar="DEPTH",
+        help="powers of the depth with which rates must fall between these depths, matrix by matrix",
+    )
     group.add_argument("--networks", type=int, help="random networks (default: none; 32 with --verify)")
     group.add_argument("--seed", type=int, default=0)
     group.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -45,6 +52,10 @@ def _run(args: argparse.Namespace) -> int:
     if not args.json:
         require_encodable(PLUS_MINUS)
     arch = architecture(args)
+    if args.exponents:
+        unread = {"depth", "lr", "verify", "kernel", "networks", "seed", "device"}
+        require_read(args, "--exponents", args.given - unread)
+        return _print_exponents(args)
     if args.kernel:
         require_read(args, "--kernel", args.given - {"optimiser", "lr", "epsilon", "verify"})
         from ..first_steps.tangent_kernel import tangent_kernel
@@ -67,6 +78,23 @@ def _run(args: argparse.Namespace) -> int:
 
     table = first_step(arch, args.optimiser, networks=args.networks or 0, **options)
     return _print(args, table, f"first step of {args.optimiser}")
+
+
+def _print_exponents(args: argparse.Namespace) -> int:
+    """Exponents of learning rates by matrix."""
+    import pandas as pd
+
+    from ..first_steps.exponents import step_exponents
+
+    arch = architecture(args)
+    found = step_exponents(arch, args.optimiser, depths=args.exponents, epsilon=args.epsilon)
+    if args.json:
+        return print_json(pd.DataFrame({"stream": list(found), "exponent": list(found.values())}))
+    depths = " ".join(map(str, args.exponents))
+    print(f"{arch.name}: learning rates of {args.optimiser} go as powers of the depth, over {depths} blocks")
+    for name, exponent in found.items():
+        print(f"{name:<12} {exponent:7.3f}")
+    return 0
 
 
 def _print(args: argparse.Namespace, table: pd.DataFrame, what: str) -> int:

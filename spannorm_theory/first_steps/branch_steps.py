@@ -13,6 +13,7 @@ from ..layers.attention_gram import SampledAttention
 from ..layers.feedforward import FeedForward
 from ..layers.matrix_grams import Reads
 from ..moments.sampled_tokens import SampledTokens
+from ..prediction.profiles import LARGEST_EXCESS
 from .branch_changes import Change, behind, own, through_units
 from .head_samples import PROJECTIONS, HeadSamples
 from .head_steps import HeadStep, head_step
@@ -39,7 +40,7 @@ class BranchSteps:
         grad: Gram of the gradient at its output.
         reads: Grams of its matrices.
         squared: E |G|_F^2 by matrix.
-        spread: V of its input, and of what its last matrix reads.
+        excess, answer: V - 1/d of its input, and eta^2 V of what its last matrix reads.
     """
 
     rule: Optimiser
@@ -52,7 +53,8 @@ class BranchSteps:
     grad: Array
     reads: Reads
     squared: Mapping[str, float]
-    spread: tuple[float, float]
+    excess: float
+    answer: float
 
     @cached_property
     def grads(self) -> dict[str, Array]:
@@ -68,8 +70,10 @@ class BranchSteps:
         return self.tokens.arch.weights[name]
 
     def _excess(self, name: str) -> float:
-        """What V of a matrix's input has beyond the sampling of its coordinates."""
-        return max(self.spread[name in LAST] - 1 / self._shape(name)[0], 0.0)
+        """What V of a matrix's input has beyond the sampling of its coordinates and beyond the heads that are
+        drawn, as far as that is of leading order."""
+        found = self.answer if name in LAST else max(self.excess, 0.0)
+        return min(found, LARGEST_EXCESS / self.tokens.arch.tokens)
 
     @property
     def _batch(self) -> int:

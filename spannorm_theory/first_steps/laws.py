@@ -34,7 +34,8 @@ WIDTH = {"sgd": -1, "sign": -1, "adam": -1, "orthogonal": 0, "muon": Rational(-1
 
 @dataclass(frozen=True)
 class StepLaw:
-    """Exponents at which the first step moves the output coherently by Theta(1).
+    """Exponents at which the first step moves the output coherently by Theta(1), in the limit of many blocks;
+    :func:`.exponents.step_exponents` has those between depths.
 
     Attributes:
         depth: a of lr = L^a e^(b L) d^c by matrix, where that matrix alone is moved in every block, in the

@@ -134,7 +134,8 @@ class _StepRun:
             grad,
             reads,
             squared,
-            (v, float(self._run.behind[layer][at])),
+            v - 1 / self._arch.width,
+            float(self._run.answers[layer][at]),
         )
         return steps, stream
 

@@ -47,7 +47,7 @@ class GramRun:
         pair_variance: V of each stream at every boundary, (depth + 1, streams).
         blocks, readout: what the recursion passes.
         finite: V and U at the branches' inputs, each (depth, branches).
-        behind: V of what the branches' last matrices read, likewise.
+        answers: eta^2 V of what the branches' last matrices read, likewise.
         gradients, exponents: Grams of the gradients of all pairs of streams over e^exponent, and these
             exponents, at every boundary.
     """
@@ -90,7 +90,7 @@ class GramRun:
         v, u = _finite_width(stack, moments, pair_variance_start, arch.width)
         self.pair_variance = v.streams[:, stack.step.own][:, list(stack.step.places)]
         self.finite = stack.in_order(v.branches), stack.in_order(u)
-        self.behind = stack.in_order(v.behind)
+        self.answers = stack.in_order(v.answers)
         self._backward(readout.backward([[gradient / size]])[0], float(np.log(size)))
 
     def _forward(self, wirings: list[Wiring], start: Array) -> tuple[list[Block], list[Grams]]:

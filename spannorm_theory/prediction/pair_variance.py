@@ -35,12 +35,12 @@ class PairVariance:
     Attributes:
         streams: V of each pair of stream classes at every boundary, (depth + 1, pairs).
         branches: V at the branches' inputs, one array (layers, branches) for each wiring.
-        behind: eta^2 V + V_f, of what the branches' last matrices read, likewise.
+        answers: eta^2 V, the answer of what the branches' last matrices read, likewise.
     """
 
     streams: Array
     branches: list[Array]
-    behind: list[Array]
+    answers: list[Array]
 
 
 def pair_variance(stack: Stack, moments: Sequence[BlockMoments], start: float, width: int) -> PairVariance:
@@ -55,9 +55,9 @@ def pair_variance(stack: Stack, moments: Sequence[BlockMoments], start: float, w
     v, streams = [start] * stack.pairs, [[start] * stack.pairs]
     branches: list[list[tuple[list[float], list[float]]]] = [[] for _ in blocks]
     for wiring in stack.order:
-        v, inputs, behind = blocks[wiring](v)
+        v, inputs, answers = blocks[wiring](v)
         streams.append(v)
-        branches[wiring].append((inputs, behind))
+        branches[wiring].append((inputs, answers))
     both = ([np.array([row[i] for row in rows]) for rows in branches] for i in range(2))
     return PairVariance(np.array(streams), *both)
 
@@ -100,22 +100,21 @@ class _Blocks:
                 etas[pairs + row] = eta = slope * inside / outside
                 with np.errstate(over="ignore"):
                     scatters[pairs + row] = np.minimum(scatter / outside / outside, LARGEST)
-                columns += [eta, scatters[pairs + row]]
+                columns.append(eta)
         shape = blocks.layers.shape
         self._numbers = iter(np.array([np.broadcast_to(x, shape) for x in columns]).T.tolist())
 
     def __call__(self, v: Sequence[float]) -> tuple[list[float], list[float], list[float]]:
-        """V of each pair behind the block, at each branch's input and at its last matrix, from V of each pair
-        in front of it."""
+        """V of each pair behind the block and at each branch's input, and eta^2 V of each branch, from V of
+        each pair in front of it."""
         numbers, roots, found = iter(next(self._numbers)), [sqrt(max(x, 0.0)) for x in v], []
-        behind = []
         for row, sources in enumerate(self._sources):
             root = sum(next(numbers) * roots[source] for source in sources)
             found.append(root * root + next(numbers))
             if row < self._branches:
                 roots.append(next(numbers) * sqrt(max(found[-1], 0.0)))
-                behind.append(roots[-1] * roots[-1] + next(numbers))
-        return found[self._branches :], found[: self._branches], behind
+        answers = [root * root for root in roots[len(v) :]]
+        return found[self._branches :], found[: self._branches], answers
 
 
 def _answers(moments: BlockMoments) -> list[tuple[Array, Array]]:

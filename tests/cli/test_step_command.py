@@ -52,6 +52,20 @@ def test_the_tangent_kernel(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--kernel does not read --lr, --verify" in capsys.readouterr().err
 
 
+def test_exponents_between_depths(capsys: pytest.CaptureFixture[str]) -> None:
+    small = [word for word in SMALL if word not in ("--depth", "1")]
+    expected = st.step_exponents(ARCH, "sign", depths=(1, 2))
+    assert main(["step", *small, "--optimiser", "sign", "--exponents", "1", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {row["stream"]: row["exponent"] for row in found} == pytest.approx(expected)
+    assert main(["step", *small, "--optimiser", "sign", "--exponents", "1", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "learning rates of sign go as powers of the depth, over 1 2 blocks" in text
+    assert f"{expected['all']:.3f}" in text
+    assert main(["step", *SMALL, "--exponents", "1", "2"]) == 2
+    assert "--exponents does not read --depth" in capsys.readouterr().err
+
+
 def test_wrong_rates_are_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     for words, said in (
         (["--lr", "fast"], "--lr must be a number, or numbers by matrix"),

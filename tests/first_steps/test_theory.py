@@ -9,6 +9,7 @@ from torch.nn import functional
 
 import spannorm_theory as st
 from spannorm_theory.base.errors import AssumptionError, InputError, NoClosedForm
+from spannorm_theory.first_steps import branch_steps
 from spannorm_theory.first_steps.matrix_steps import matrix_step
 from spannorm_theory.first_steps.optimisers import optimiser
 from spannorm_theory.first_steps.theory import predicted
@@ -160,6 +161,35 @@ def test_streams_move_as_predicted(case: str, rule: str) -> None:
     mean, error = np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / np.sqrt(len(found))
     # beside four standard errors, the order of a head's width of 32 that is left out
     assert (np.abs(mean - theory) < 4 * error + mean / 32).all(), (mean / theory, error / mean)
+
+
+@pytest.mark.statistical
+def test_nuclear_norms_know_what_grams_vary_by_in_a_deep_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    arch, normal = st.Architecture.parse("span-norm depth=6 width=128 heads=2 tokens=16"), normals(5)
+    d, names = arch.width, ("ffn.up", "ffn.down")
+    shapes = dict.fromkeys(("query", "key", "value", "output"), (d, d))
+    shapes |= {"up": (d, 4 * d), "down": (4 * d, d)}
+    found = []
+    for _ in range(10):
+        weights = [{k: normal(*s) / s[0] ** 0.5 for k, s in shapes.items()} for _ in range(arch.depth)]
+        x, read = normal(16, d), [w[name].requires_grad_() for name in ("up", "down") for w in weights]
+        for l, w in enumerate(weights):
+            x = span_norm(x, w, l, 2, False)
+        grads = torch.autograd.grad(x, read, normal(16, d))
+        found.append([float(torch.log(torch.linalg.svdvals(g).sum() / g.norm())) for g in grads])
+    sizes = st.predict(arch, theory="sampled").set_index(["stream", "quantity"])["log_value"]
+
+    def off() -> np.ndarray:
+        """Mean logarithm of networks over theory in all blocks, of each network; (networks, 2)."""
+        step = predicted(arch, optimiser("sign"), dict.fromkeys(arch.weights, 1.0)).profiles
+        logs = [step[n, "grad_nuclear"] - sizes[n, "weight_grad_norm"].to_numpy() / 2 for n in names]
+        return (np.array(found).reshape(10, 2, -1) - logs).mean(axis=-1)
+
+    each = off()
+    mean, error = each.mean(axis=0), each.std(axis=0, ddof=1) / np.sqrt(10)
+    assert (np.abs(mean) < 3 * error).all(), (mean, error)
+    monkeypatch.setattr(branch_steps, "LARGEST_EXCESS", 0.0)
+    assert (off().mean(axis=0) < mean - 0.01).all()  # at the mean of the Gram
 
 
 @pytest.mark.statistical
