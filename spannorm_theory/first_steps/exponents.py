@@ -3,9 +3,9 @@ r"""How the learning rate must fall with depth between depths that networks have
 Laws in symbols are limits of many blocks. Between two depths the theory of the step says it in numbers: the
 rate of a matrix that moves the output coherently by Theta(1) is the inverse of eta = 1's root mean square,
 
-    D_m(L) = sqrt(C(L)) sum_l share_m(l),
+    D_m(L) = sqrt(C(L)) sum_l s_m(l),
 
-C the coherent change of the output by all matrices and share_m that of the matrix in the decrease, and its
+C the coherent change of the output by all matrices and s_m the matrix' share of the decrease, and its
 exponent the slope of -ln D_m over ln L.
 """
 
