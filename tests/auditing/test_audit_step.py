@@ -163,6 +163,7 @@ def test_a_role_at_ten_times_the_rate_is_named() -> None:
     said = re.search(r"updates of ffn.up of all blocks: (\S+) times those expected", found.summary())
     assert said is not None
     assert float(said[1]) == pytest.approx(10, rel=0.01)  # four standard errors of a matrix' norm
+    assert "the output moves 2." in found.summary()
     wrong = found.step.verification
     assert wrong is not None
     assert set(wrong.failures.query("quantity == 'update_ratio'")["stream"]) == {"ffn.up"}
