@@ -21,6 +21,7 @@ from spannorm_theory.auditing.module_step import ModuleStep, Plan
 from spannorm_theory.auditing.networks import probe_gradient
 from spannorm_theory.base.errors import InputError, UnknownNameError
 from spannorm_theory.cli.main import main
+from spannorm_theory.first_steps import theory
 from spannorm_theory.first_steps.optimisers import optimiser
 
 pytestmark = pytest.mark.usefixtures("registries", "own_generator")
@@ -35,6 +36,12 @@ def build(seed: int) -> nn.Module:
 def audited(build: Callable[[int], Any] = build, networks: int = 18, **options: Any) -> st.Audit:
     options = {"expected": EXPECTED, "step": "adam", "lr": 1e-3, "tokens": 6, **options}
     return st.audit(build, networks=networks, progress=False, **options)
+
+
+@pytest.fixture
+def few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The theory as a mean over three runs, whose standard error is larger."""
+    monkeypatch.setattr(theory, "RUNS", 3)
 
 
 def step_of(model: nn.Module, rule: str, ids: torch.Tensor, make: Any = None, lr: float = 1e-3) -> ModuleStep:
@@ -149,6 +156,7 @@ def test_a_healthy_model_moves_as_predicted() -> None:
 
 
 @pytest.mark.statistical
+@pytest.mark.usefixtures("few_runs")
 def test_a_role_at_ten_times_the_rate_is_named() -> None:
     def hot(model: nn.Module) -> torch.optim.Optimizer:
         groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
@@ -172,6 +180,7 @@ def test_a_role_at_ten_times_the_rate_is_named() -> None:
 
 
 @pytest.mark.statistical
+@pytest.mark.usefixtures("few_runs")
 def test_missing_depth_scaling_moves_the_stream_too_far() -> None:
     found = audited(expected=EXPECTED.replace("pre-norm", "pre-norm depth-scaled-init"), tokens=4)
     assert [one.what for one in found.deviations] == ["attn.output", "ffn.down"]
@@ -218,6 +227,7 @@ def test_a_step_that_cannot_be_is_refused(
 
 
 @pytest.mark.statistical
+@pytest.mark.usefixtures("few_runs")
 def test_the_command_checks_the_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "model.py"
     path.write_text(
