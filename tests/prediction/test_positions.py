@@ -9,8 +9,9 @@ from spannorm_theory import Architecture, Multipliers, predict, scaling, simulat
 from spannorm_theory.base.errors import AssumptionError, InputError, PositionsError, UnknownNameError
 from spannorm_theory.base.quantities import QUANTITIES
 from spannorm_theory.layers import position_grid as grids
-from spannorm_theory.prediction.positions import predict_positions, sampled_seconds
+from spannorm_theory.prediction.positions import predict_positions
 from spannorm_theory.prediction.predict import fitting, predict_profiles
+from spannorm_theory.prediction.room import sampled_seconds
 from spannorm_theory.prediction.sampled import predict_gram
 
 CAUSAL = Architecture("pre-norm", depth=6, width=1024, heads=16, tokens=64, mask="causal")
