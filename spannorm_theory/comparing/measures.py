@@ -171,7 +171,8 @@ def _logged(candidate: Candidate, theory: str, progress: bool) -> tuple[str, dic
     profiles = prediction.profiles
     loss, *logs = (float(profiles[OUTPUT, name][0]) for name in LOGGED)
     first = [x[0] for (_, quantity), x in profiles.items() if quantity == "weight_grad_norm"]
-    share = _exp(np.logaddexp.reduce(first) - 2 * logs[-1])
+    with np.errstate(invalid="ignore"):  # of what is left out
+        share = _exp(np.logaddexp.reduce(first) - 2 * logs[-1])
     unsaid = "; ".join(prediction.unsaid([(OUTPUT, name) for name in LOGGED]))
     return unsaid, {**dict(zip(OF_HEAD, (loss, *map(_exp, logs)), strict=True)), FIRST: share}
 

@@ -20,11 +20,11 @@ DESIGNS = [
     (SMALL.with_(logit_variance=16.0), "nearly a maximum"),
     (SMALL.with_(dropout=0.1), "dropout"),
     (SMALL.with_(width=1024, depth=20, tokens=64, placement="post-norm"), "covariances vary too much"),
-    (SMALL.with_(placement="post-norm", experts=4, top_k=1, depth=12), "routed unlike"),
+    (SMALL.with_(placement="post-norm", experts=8, top_k=2, depth=24), "routed unlike"),
     (IDS, "equal weights in every row"),
     (IDS.with_(experts=4, top_k=2), "same experts"),
     (IDS.with_(batch=4, tokens=70, inputs="uniform", vocabulary=10**6), "several sequences"),
-    (CAUSAL, "covariances vary too much"),
+    (CAUSAL.with_(depth=12, tokens=24), "covariances vary too much"),
     (CAUSAL.with_(attention_dropout=0.1, mask="none"), "dropout"),
     (CAUSAL.with_(tokens=70), "no spectra"),
     (CAUSAL.with_(tokens=70, placement="post-norm", input_cosine=1 - 1e-11), "one vector"),
@@ -77,9 +77,9 @@ def test_layers_are_named_where_some_have_numbers() -> None:
 
 
 def test_the_command_says_it_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    words = "pre-norm --depth 2 --width 64 --heads 4 --tokens 70 --mask causal".split()
+    words = ["pre-norm", "--depth", "2", "--width", "64", "--heads", "4", "--tokens", "70"]
     for more in ([], ["--json"]):
-        assert main(["predict", *words, *more]) == 0
+        assert main(["predict", *words, "--mask", "causal", *more]) == 0
         out, err = capsys.readouterr()
         assert "not predicted" not in out
         assert "not predicted: stable_rank, effective_rank, participation_ratio [0]: positions" in err
