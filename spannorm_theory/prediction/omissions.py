@@ -13,6 +13,10 @@ from ..gaussian.closed_forms import Array
 from ..spec.architecture import Architecture
 from .room import fits, sampled_seconds
 
+#: rows that answer to how networks differ in how alike tokens are, and why they are left out
+QUERIES_AND_KEYS: list[Key] = [("attn.query", "weight_grad_norm"), ("attn.key", "weight_grad_norm")]
+UNBOUNDED = "networks differ in how alike tokens are by more than leading order in depth over width can say"
+
 #: the sum over all gradients of matrices
 TOTAL: Key = (OUTPUT, "global_grad_norm")
 

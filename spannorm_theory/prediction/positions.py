@@ -24,7 +24,7 @@ from ..moments.position_tokens import PositionTokens
 from ..spec.architecture import Architecture
 from .boundary import input_gram, input_pair_variance, repeats
 from .gram_run import GramRun
-from .omissions import leave_out, settle
+from .omissions import QUERIES_AND_KEYS, UNBOUNDED, leave_out, settle
 from .prediction import Prediction
 from .profiles import CROSSED
 from .room import fits, rotated, sampled_seconds
@@ -61,8 +61,6 @@ REASONS = (
     "second moments of keys differ by {:.0%}",
     "tokens have a squared cosine of {:.2g} that rotary positions turn away",
 )
-
-QUERIES_AND_KEYS = [("attn.query", "weight_grad_norm"), ("attn.key", "weight_grad_norm")]
 
 #: least coordinates of a head: in narrower ones the cosines of queries vary beyond first order; and behind
 #: norms over heads, whose logits are bounded, not Gaussian; and of a latent
@@ -168,6 +166,7 @@ def predict_positions(arch: Architecture, progress: bool = False) -> Prediction:
     weights = [key for key in profiles if key[1] == "weight_grad_norm"]
     if arch.crossed:
         found += leave_out(arch, profiles, weights, CROSSED, sampled=True)
+    found += leave_out(arch, profiles, QUERIES_AND_KEYS, UNBOUNDED, run.unbounded)
     for reason, where in _alike(arch, profiles):
         found += leave_out(arch, profiles, QUERIES_AND_KEYS, reason, where, sampled=True)
     profiles.update(run.logged(repeats(tokens), profiles))

@@ -30,7 +30,7 @@ from ..moments.sampled_tokens import SampledTokens
 from ..spec.architecture import Architecture
 from .boundary import input_gram, repeats
 from .gram_run import GramRun
-from .omissions import leave_out, settle
+from .omissions import QUERIES_AND_KEYS, TOTAL, UNBOUNDED, leave_out, settle
 from .prediction import Prediction
 from .profiles import LARGEST_EXCESS, MASKED, SPREAD
 from .runs import at_no_excess, average, balanced_ids
@@ -100,7 +100,9 @@ def resolve(
 
         runs = list(pool.map(lambda tokens: _run(tokens, layers, at_block), draw))
     profiles, errors = average([run.profiles for run in runs], excess)
-    found = []
+    unbounded = np.any([run.unbounded for run in runs], axis=0)
+    found = leave_out(arch, profiles, QUERIES_AND_KEYS, UNBOUNDED, unbounded)
+    found += leave_out(arch, profiles, [TOTAL], UNBOUNDED, bool(unbounded.any()))
     for stream in range(arch.definition.streams):
         spectra = [(str(stream), metric) for metric in SPECTRAL]
         if arch.dropout or arch.attention_dropout:

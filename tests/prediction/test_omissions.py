@@ -47,6 +47,20 @@ def test_every_row_without_a_number_has_one_reason(arch: Architecture, reason: s
 
 
 @pytest.mark.exact
+@pytest.mark.parametrize("theory", ["sampled", "positions"])
+def test_networks_cannot_differ_by_more_than_tokens_can(theory: str) -> None:
+    """Where U is beyond leading order it grows without bound, and e^{2U} with it, which was e^70."""
+    arch = CAUSAL.with_(placement="post-norm", depth=40, tokens=16, activation="swiglu", init=0.16)
+    found = predict_profiles(arch, theory)
+    gone = np.isnan(found.profiles["attn.key", "weight_grad_norm"])
+    assert gone[-1]
+    assert not gone[:4].any()
+    assert "networks differ in how alike tokens are" in " ".join(map(str, found.left_out))
+    query = found.profiles["attn.query", "weight_grad_norm"]
+    assert np.nanmax(query - found.profiles["0", "grad_variance"][1:]) < 20
+
+
+@pytest.mark.exact
 def test_rows_beyond_their_error_are_left_out_and_no_others() -> None:
     arch = CAUSAL.with_(tokens=70, width=512, logit_variance=30.0)
     found = predict_profiles(arch)
