@@ -87,6 +87,7 @@ class Audit:
         ]
         lines += [f"  {one}" for one in self.deviations]
         lines.append(f"  networks against {self._theory}: {self._outcome}{self._left_out}")
+        lines += [f"  not predicted: {line}" for line in self.verification.left_out]
         if self._contradicted:
             lines.append(f"  {self._departure()}")
         if self.step is not None:

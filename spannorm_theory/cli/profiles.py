@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .ends import require_encodable
@@ -82,10 +83,19 @@ def _predict(args: argparse.Namespace) -> int:
     arch = architecture(args)
     table = predict(arch, args.theory, **_position_options(args))
     if args.json:
-        return print_json(table)
-    print(f"{arch}: {table['theory'].iloc[0]} theory")
-    print_table(with_plain_errors(table))
+        print_json(table)
+    else:
+        print(f"{arch}: {table['theory'].iloc[0]} theory")
+        print_table(with_plain_errors(table))
+    say_left_out(table.attrs["left_out"])
     return 0
+
+
+def say_left_out(lines: Iterable[str]) -> None:
+    """Say on stderr why rows have no number, a line for each reason."""
+    sys.stdout.flush()  # they come behind the table where both are one terminal
+    for line in lines:
+        print(f"not predicted: {line}", file=sys.stderr)
 
 
 def with_plain_errors(table: pd.DataFrame) -> pd.DataFrame:
@@ -131,6 +141,7 @@ def print_verification(result: Verification, json: bool) -> int:
     """Print a verification; exit status 0 where it passed, else 1."""
     if json:
         print_json(result.table)
+        say_left_out(result.left_out)
         if not result.passed:  # rows alone do not say why
             print(f"spannorm: {result.outcome()}", file=sys.stderr)
     else:

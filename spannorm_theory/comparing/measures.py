@@ -87,6 +87,8 @@ def measures(candidate: Candidate, theory: str, progress: bool = False) -> Measu
     numbers |= {"token_cosine": float(cosine[-1]), **_log("variance", variance[-1])}
     numbers |= {"branch_share": float(profiles[stream, "branch_share"][-1])}
     problem, logged = _logged(candidate, theory, progress)
+    matrices = [key for key in profiles if key[1] == "weight_grad_norm"]
+    problem = "; ".join(filter(None, (problem, *prediction.unsaid(matrices))))
     weights = {
         f"weight_ratio {matrix}": _ratio(x)
         for (matrix, quantity), x in profiles.items()
@@ -163,13 +165,16 @@ def _ratio(weights: Array) -> float:
 def _logged(candidate: Candidate, theory: str, progress: bool) -> tuple[str, dict[str, float]]:
     """Why there is none, and the numbers of a training log."""
     try:
-        profiles = predict_profiles(candidate.trained, theory, progress).profiles
+        prediction = predict_profiles(candidate.trained, theory, progress)
     except AssumptionError as error:
         return f"no loss: {error}", dict.fromkeys((*OF_HEAD, FIRST), np.nan)
+    profiles = prediction.profiles
     loss, *logs = (float(profiles[OUTPUT, name][0]) for name in LOGGED)
     first = [x[0] for (_, quantity), x in profiles.items() if quantity == "weight_grad_norm"]
-    share = _exp(np.logaddexp.reduce(first) - 2 * logs[-1])
-    return "", {**dict(zip(OF_HEAD, (loss, *map(_exp, logs)), strict=True)), FIRST: share}
+    with np.errstate(invalid="ignore"):  # of what is left out
+        share = _exp(np.logaddexp.reduce(first) - 2 * logs[-1])
+    unsaid = "; ".join(prediction.unsaid([(OUTPUT, name) for name in LOGGED]))
+    return unsaid, {**dict(zip(OF_HEAD, (loss, *map(_exp, logs)), strict=True)), FIRST: share}
 
 
 def _log(name: str, value: Any) -> dict[str, float]:

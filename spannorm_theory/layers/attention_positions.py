@@ -7,10 +7,11 @@ dk_j, and A, E, E', L, a, S and the tilde of :mod:`.position_rows`,
     output         A v A + sum_j [dv_j E + v~_jj (E - 1)] / (N_i N_k) + L a S
     at the values  sum_ik Gamma_ik A_ij A_kl, times E where j = l, and less elsewhere by as much
     at the queries Gamma_ik {sum_j [dv_j dk_j + dk_j v~_jj + dv_j k~_jj] E' / (N_i N_k) + a S}
-    at the keys    sum_ik Gamma_ik L_ik A_ij A_kl [a v~_jl + E' dv~_jl], and where j = l E' v~_jj for a v~_jj
+    at the keys    sum_ik Gamma_ik L_ik A_ij A_kl [a v~_jl + E' dv~_jl], and s (E' - a) v~_jj more where j = l
 
 with sums over j over the keys that two rows share, and v~, k~ and dv~, which is that of dv_j [j = l], behind
-a gradient around means in A; beside dv~ and v~ alone E' is over that of even weights.
+a gradient around means in A; beside dv~ and v~ alone E' is over that of even weights; s is the share of the
+rows' logit variances that single keys have for themselves.
 V (T9.1) enters as in (T10.3). Left out: what rows pick of keys that are alike beyond first order in L.
 """
 
@@ -25,7 +26,7 @@ import numpy as np
 from ..gaussian.closed_forms import Array
 from .latents import down
 from .position_rows import Gains, PositionRows, RowLaw
-from .smooth_gram import doubled, joined, open_share, scales
+from .smooth_gram import doubled, joined, open_share, products, scales
 
 
 class LeftOut(NamedTuple):
@@ -239,7 +240,8 @@ class HeadGrams:
             np.sqrt(np.outer(q, q)) * self.rows.two[2],
             grid.keys * self.rows.one.key * self.rows.across * self._growth * q,
         )
-        more = alike * (self.rows.smooth_jacobians - self.rows.left)
+        # one key has more than a pair next to it by what only its own logit does
+        more = alike * (self.rows.smooth_jacobians - self.rows.left) * products(np.sqrt(self.rows.alone))
         # all that arrives at a row's keys adds up to nothing
         rest = more * doubled(values.apart(np.ones(len(q)))) * (1 + self._elsewhere)
         tilted = np.divide(tilted, self.rows.others, out=np.zeros_like(tilted), where=self.rows.others > 0)

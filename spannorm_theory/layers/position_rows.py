@@ -179,6 +179,13 @@ class PositionRows:
         return open_share(self.law.grid, p, q, None if turned is None else turned[1])
 
     @cached_property
+    def alone(self) -> Array:
+        """Share s of each row's logit variance that single keys have for themselves, (m,)."""
+        p, q = self.unit("key")
+        own, all_ = self.law.grid.key_means @ (q - p.diagonal()), self.open_keys
+        return np.minimum(np.divide(own, all_, out=np.ones_like(own), where=all_ > 0), 1.0)
+
+    @cached_property
     def open_values(self) -> Array:
         """Second moment of the values of each row's keys beyond what these have in common, (m,)."""
         return open_share(self.law.grid, *self.unit("value"))

@@ -77,6 +77,7 @@ class Block:
         undecided: rows of a head's attention weights that are more than a maximum, known once the
             forward moments are.
         left_out: the largest of what attention leaves out, likewise.
+        apart: e^{2U} (1 - rho)^2 at the input of attention, the largest, after :meth:`backward`.
     """
 
     def __init__(self, wiring: Wiring, layer: int, incoming: Grams, tokens: TokenGrams) -> None:
@@ -85,7 +86,7 @@ class Block:
         self.layer = layer
         self.incoming = incoming
         self.undecided = np.inf
-        self.left_out = NOTHING
+        self.left_out, self.apart = NOTHING, 0.0
         self._branches: dict[int, Array] = {}
 
     def forward(self) -> Moments:
@@ -157,7 +158,9 @@ class Block:
                 output = self._branches[origin.index]
                 v, u = finite[origin.index]
                 stream, found = attend_back(self.tokens, component, gram, output, grad, gains, self.layer, v)
-                found |= {name: found[name] * float(np.exp(2 * u)) for name in QUADRATIC_IN_DROP}
+                varied, drop = float(np.exp(2 * u)), self.tokens.drop(gram) / self.tokens.size(gram)
+                self.apart = max(self.apart, varied * drop**2)
+                found |= {name: found[name] * varied for name in QUADRATIC_IN_DROP}
             else:
                 pairs = self.tokens.of_pairs(gram)
                 stream = grad * component.gain(*pairs, gains)

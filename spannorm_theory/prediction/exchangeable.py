@@ -36,8 +36,8 @@ def predict_pair(arch: Architecture) -> Prediction:
     stack = Stack.of(arch)
     moments, v = _settled(arch, stack)
     gradients = backward(arch, moments, v, network_variance(stack, moments.wirings, arch.width))
-    profiles = all_profiles(arch, moments, v, gradients)
-    return Prediction(arch, profiles, "pair", undecided_rows(arch, moments))
+    profiles, left_out = all_profiles(arch, moments, v, gradients)
+    return Prediction(arch, profiles, "pair", undecided_rows(arch, moments), left_out=left_out)
 
 
 def _settled(arch: Architecture, stack: Stack) -> tuple[StackMoments, PairVariance]:

@@ -36,6 +36,7 @@ def expected(arch: Architecture | str, theory: str = "auto") -> dict[str, Any]:
         variance, token_cosine, branch_share: by stream, over layers.
         grad_norm: by stream, over layers: the norm of the gradient at all entries of the stream.
         matrix_grad_norm: by matrix, over blocks; the tables' ``weight_grad_norm`` is its square.
+        left_out: lines on what is None of these, why, and what has it.
 
     Raises:
         InputError, AssumptionError: those of ``predict``.
@@ -57,6 +58,8 @@ def expected(arch: Architecture | str, theory: str = "auto") -> dict[str, Any]:
         result.update({name: _number(x) for name, x in zip(LOGGED, values, strict=True)})
     for name in (*SHOWN, "grad_norm", "matrix_grad_norm"):
         result[name] = {}
+    shown = (*SHOWN, *LOGGED, "grad_variance", "weight_grad_norm")
+    result["left_out"] = prediction.unsaid([key for key in profiles if key[1] in shown])
     entries = float(np.log(arch.tokens * arch.width))
     for (of, quantity), x in profiles.items():
         if quantity in SHOWN:

@@ -26,6 +26,9 @@ from .network_variance import network_variance
 from .pair_variance import PairVariance, pair_variance
 from .stack import Stack
 
+#: factor by which U may let the mean of (1 - rho)^2 over networks pass its bound
+BEYOND = 1.4
+
 #: cosines that sums over all pairs leave of uncorrelated tokens
 ROUNDING = 1e-13
 
@@ -37,6 +40,7 @@ class GramRun:
         profiles: (stream, quantity) to an array over layers; rank metrics are left to who has spectra.
         undecided: rows of attention weights that are more than a maximum, over heads, (depth,).
         left_out: what attention leaves out, (depth, kinds of it).
+        unbounded: blocks where U says of tokens that they differ by more than they can, (depth,).
         positions: natural logarithm of every position's second moment, by (stream, "variance") and (stream,
             "grad_variance"), (depth + 1, positions).
         grams: Grams by these keys and then by layer, at ``layers``; those of the gradient are divided by its
@@ -92,6 +96,8 @@ class GramRun:
         self.finite = stack.in_order(v.branches), stack.in_order(u)
         self.answers = stack.in_order(v.answers)
         self._backward(readout.backward([[gradient / size]])[0], float(np.log(size)))
+        most = (arch.tokens / (arch.tokens - 1)) ** 2  # tokens that add up to nothing
+        self.unbounded = np.array([block.apart for block in blocks]) > BEYOND * most
 
     def _forward(self, wirings: list[Wiring], start: Array) -> tuple[list[Block], list[Grams]]:
         tokens, count = self.tokens, self.tokens.arch.definition.streams

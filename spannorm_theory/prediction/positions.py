@@ -8,6 +8,8 @@ run, is what it is held against.
 
 from __future__ import annotations
 
+from math import log
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,8 +24,10 @@ from ..moments.position_tokens import PositionTokens
 from ..spec.architecture import Architecture
 from .boundary import input_gram, input_pair_variance, repeats
 from .gram_run import GramRun
+from .omissions import QUERIES_AND_KEYS, UNBOUNDED, leave_out, settle
 from .prediction import Prediction
-from .room import fits
+from .profiles import CROSSED
+from .room import fits, rotated, sampled_seconds
 
 #: what differences from the theory with sampled heads grow by, for each kind of what is left out, in blocks
 #: so far: factors on what they are without, forward and backward
@@ -48,9 +52,9 @@ ERRORS: dict[str, tuple[float, LeftOut]] = {
     "global_grad_norm": (0.01, BACKWARD),
 }
 
-#: standard error of a logarithm of gradients, a factor of 1.5, beyond which there is no answer; and what is
-#: left out of it where that is so
-LIMIT = 0.4
+#: standard error of a logarithm, a factor of 1.4, beyond which a row is left out, and the whole stack where
+#: that is its stream's gradient; and what is left out of a branch where it is so
+LIMIT = log(1.4)
 REASONS = (
     "keys that are alike make up {:.0%} of what attention puts out",
     "logits have a second moment of {:.2g}",
@@ -151,45 +155,55 @@ def predict_positions(arch: Architecture, progress: bool = False) -> Prediction:
     except PositionsError as error:
         raise PositionsError(f"{error}{advice}", error.reached) from None
     profiles = dict(run.profiles)
+    spectra: list[Key] = []
     for stream in map(str, range(arch.definition.streams)):
         q, rho = np.exp(profiles[stream, "variance"]), profiles[stream, "token_cosine"]
         with np.errstate(invalid="ignore", divide="ignore"):
             profiles[stream, "rank_residual"] = log_rank_residual(q, q * (1 - rho), arch.tokens)
-        profiles.update({(stream, metric): np.full_like(q, np.nan) for metric in SPECTRAL})
-    unlike = _unlike(arch, profiles)
-    for matrix in ("attn.query", "attn.key"):
-        known = profiles[matrix, "weight_grad_norm"]
-        profiles[matrix, "weight_grad_norm"] = np.where(unlike, known, np.nan)
-    if arch.crossed:  # what two sequences have in common is left to sampled heads
-        weights = [key for key in profiles if key[1] == "weight_grad_norm"]
-        profiles.update({key: np.full(arch.depth, np.nan) for key in weights})
+        profiles.update({(stream, metric): np.zeros_like(q) for metric in SPECTRAL})
+        spectra += [(stream, metric) for metric in SPECTRAL]
+    found = leave_out(arch, profiles, spectra, "positions as a coordinate have no spectra", sampled=True)
+    weights = [key for key in profiles if key[1] == "weight_grad_norm"]
+    if arch.crossed:
+        found += leave_out(arch, profiles, weights, CROSSED, sampled=True)
+    found += leave_out(arch, profiles, QUERIES_AND_KEYS, UNBOUNDED, run.unbounded)
+    for reason, where in _alike(arch, profiles):
+        found += leave_out(arch, profiles, QUERIES_AND_KEYS, reason, where, sampled=True)
     profiles.update(run.logged(repeats(tokens), profiles))
     tables = profiles, run.positions
     errors, apart = ({key: _error(key, x, run.left_out) for key, x in table.items()} for table in tables)
+    reason = f"{_most(run.left_out)[1]}, and leave it uncertain by more than a factor of {np.exp(LIMIT):.2g}"
+    beyond = {key: error > LIMIT for key, error in errors.items()}
+    found += leave_out(arch, profiles, beyond, reason, beyond, sampled=True)
     places = grid.positions + 1
-    return Prediction(arch, profiles, "positions", run.undecided, errors, places, run.positions, apart)
+    left_out = settle(profiles, found)
+    return Prediction(
+        arch, profiles, "positions", run.undecided, errors, places, run.positions, apart, left_out
+    )
 
 
-def _unlike(arch: Architecture, profiles: dict[Key, Array]) -> NDArray[np.bool_]:
-    """Blocks whose tokens are unlike enough for gradients of queries and keys, (depth,)."""
+def _alike(arch: Architecture, profiles: dict[Key, Array]) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Blocks whose tokens are too alike for gradients of queries and keys, (depth,), by reason."""
     streams = [str(s) for s in range(arch.definition.streams)]
     forward = np.max([profiles[s, "token_cosine"][:-1] for s in streams], axis=0)
-    unlike = 1 - forward > COLLAPSED
-    rotated = _rotated(arch)
-    if rotated.any():
+    found = [(f"tokens are one vector there, up to 1 - rho = {COLLAPSED:g}", ~(1 - forward > COLLAPSED))]
+    turned = rotated(arch)
+    if turned.any():
         back = np.nanmax([profiles[s, "grad_token_cosine"][1:] for s in streams], axis=0)
-        unlike &= ~rotated | ((forward < ALIKE) & (forward * back < IN_COMMON))
-    return np.asarray(unlike)
+        reason = (
+            "rotary positions turn away from each other tokens that are alike there: their cosine is above "
+            f"{ALIKE:g}, or its product with that of their gradients above {IN_COMMON:g}"
+        )
+        found.append((reason, turned & ~((forward < ALIKE) & (forward * back < IN_COMMON))))
+    return found
 
 
-def _rotated(arch: Architecture) -> NDArray[np.bool_]:
-    """Blocks whose attention has rotary positions, (depth,)."""
-    wirings, order = arch.wirings
-    found = [
-        any(b.kind == "attention" and arch.attends(b).positions == "rope" for b in trace.branches)
-        for trace, _ in wirings
-    ]
-    return np.array(found)[list(order)]
+def _most(left_out: Array) -> tuple[float, str]:
+    """Growth of gradients' errors through the stack, and what is left out of the most of it."""
+    _, growth = ERRORS["grad_variance"]
+    most = left_out.max(axis=0)
+    at = int(np.argmax(most * growth))
+    return float(most @ growth), REASONS[at].format(most[at])
 
 
 def _require_near(left_out: Array) -> None:
@@ -198,12 +212,10 @@ def _require_near(left_out: Array) -> None:
     Raises:
         PositionsError: naming what is left out of the most of it.
     """
-    error, growth = ERRORS["grad_variance"]
-    most = left_out.max(axis=0)
-    if (found := error * (1 + float(most @ growth))) > LIMIT:
-        at = int(np.argmax(most * growth))
+    grown, reason = _most(left_out)
+    if (found := ERRORS["grad_variance"][0] * (1 + grown)) > LIMIT:
         raise PositionsError(
-            f"{REASONS[at].format(most[at])}, and positions as a coordinate leave gradients uncertain by a "
+            f"{reason}, and positions as a coordinate leave gradients uncertain by a "
             f"factor of {np.exp(found):.2g}, beyond {np.exp(LIMIT):.2g}; predict a shallower stack"
         )
 
@@ -220,10 +232,3 @@ def _error(key: Key, profile: Array, left_out: Array) -> Array:
     if forward:
         found[0] = 0
     return found
-
-
-def sampled_seconds(arch: Architecture) -> float:
-    """Processor seconds that the theory with sampled heads takes, roughly: 0.02 a block, and 0.2 at 128
-    tokens as the power 2.5 of these; three times as many with rotary positions."""
-    blocks = arch.depth + 2 * int(_rotated(arch).sum())
-    return float(blocks * (0.02 + 0.2 * (arch.tokens / 128) ** 2.5))

@@ -17,9 +17,9 @@ from ..spec.architecture import Architecture
 from ..spec.arguments import architecture
 from ..spec.independence import require_independent
 from .exchangeable import predict_pair
-from .positions import carries, declined, predict_positions, sampled_seconds
+from .positions import carries, declined, predict_positions
 from .prediction import Prediction
-from .room import fits, require_predictable
+from .room import fits, require_predictable, sampled_seconds
 from .sampled import predict_gram
 
 #: the theories by name
@@ -129,9 +129,13 @@ def predict(
     if shown is not None:
         values, errors = at_positions(prediction, shown)
         extra = {"se": errors} if errors else None
-        return tidy_positions(arch.labels, shown.tolist(), values, extra, theory=prediction.theory)
+        table = tidy_positions(arch.labels, shown.tolist(), values, extra, theory=prediction.theory)
+        table.attrs["left_out"] = prediction.unsaid(values)
+        return table
     extra = None if prediction.errors is None else {"se": prediction.errors}
-    return tidy(arch.labels, prediction.profiles, extra, theory=prediction.theory)
+    table = tidy(arch.labels, prediction.profiles, extra, theory=prediction.theory)
+    table.attrs["left_out"] = prediction.unsaid(prediction.profiles)
+    return table
 
 
 def at_positions(prediction: Prediction, positions: NDArray[np.int64]) -> tuple[Profiles, Profiles]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from ..base.errors import AssumptionError
 from ..base.quantities import Key
 from ..gaussian.closed_forms import Array
 from ..spec.architecture import Architecture
+from .omissions import Omission
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Prediction:
         by_position: natural logarithm of each position's second moment, by (stream, "variance") and (stream,
             "grad_variance"), (depth + 1, positions).
         position_errors: standard errors of ``by_position``, where the theory samples.
+        left_out: what ``profiles`` have no number of (NaN), with the reason, all of it.
     """
 
     arch: Architecture
@@ -38,6 +41,12 @@ class Prediction:
     positions: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     by_position: dict[Key, Array] = field(default_factory=dict)
     position_errors: dict[Key, Array] = field(default_factory=dict)
+    left_out: tuple[Omission, ...] = ()
+
+    def unsaid(self, keys: Collection[Key]) -> list[str]:
+        """Lines on what is left out of ``keys``, each with its reason and what to do."""
+        kept = [(one, tuple(key for key in one.keys if key in keys)) for one in self.left_out]
+        return [str(replace(one, keys=some)) for one, some in kept if some]
 
 
 def require_exchangeable(arch: Architecture) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from .backward import Gradients
 from .blocks import BlockMoments
 from .forward import StackMoments
 from .logged import logged, of_pairs
+from .omissions import Omission, leave_out, settle
 from .pair_variance import PairVariance
 
 Mask = NDArray[np.bool_]
@@ -36,6 +37,19 @@ ROUTED_ALIKE = ("attn.query", "attn.key", "ffn.up", "ffn.gate", "ffn.down", "ffn
 #: other tokens of a token's id up to which that is left out: at 1 gradients of values are 9 % too low
 REPEATED, FEWEST_REPEATS = ("attn.query", "attn.key", "attn.value", "attn.output"), 0.25
 
+#: why metrics of spectra, and the rank residual, are declined
+MAXIMUM = (
+    f"attention in front of it is nearly a maximum (1 - P2 below {LEAST_OPEN:g}) and copies single tokens"
+)
+MASKED = "dropout is no Gaussian noise, and what it adds to spectra is not derived"
+SPREAD = (
+    f"covariances vary too much over pairs: n (V - 1/d) is above {LARGEST_EXCESS:g} (half of it with experts)"
+)
+ROUTED_APART = "few tokens are routed unlike all others, and carry what differs"
+
+#: why gradients of several sequences are left to sampled heads
+CROSSED = "a step of several sequences has what two of them have in common"
+
 #: V up to which second order describes experts' answer to pairs that differ; beyond, the rank residual is
 #: declined
 LARGEST_ROUTED = 0.5
@@ -43,14 +57,16 @@ LARGEST_ROUTED = 0.5
 
 def all_profiles(
     arch: Architecture, moments: StackMoments, pair_variance: PairVariance, gradients: Gradients
-) -> dict[Key, Array]:
-    """Profiles of all quantities of streams and weights, NaN where the theory declines one."""
+) -> tuple[dict[Key, Array], tuple[Omission, ...]]:
+    """Profiles of all quantities of streams and weights, and what the theory declines of them."""
     stack, step = moments.stack, moments.stack.step
     q, delta, v = (x[:, step.own] for x in (moments.q, moments.delta, pair_variance.streams))
     open_share = undecided_rows(arch, moments) / (arch.heads * arch.tokens)
-    closed, unresolved = _declined(arch, open_share, v)
+    closed, reasons = _unresolved(arch, open_share, v)
+    unresolved = np.any([where for _, where in reasons], axis=0)
     spectra = _spectra(arch, q, delta, v, ~unresolved & (q > 0))
     profiles: dict[Key, Array] = {}
+    found: list[Omission] = []
     for stream, place in enumerate(step.places):
         at = 2 * step.gradients.index((stream, stream))
         gamma, c = gradients.mantissas[:, at], gradients.mantissas[:, at + 1]
@@ -58,9 +74,12 @@ def all_profiles(
         sizes, changes = of_stream(moments, place)
         profiles.update({(name, quantity): x for quantity, x in sizes.items()})
         with np.errstate(invalid="ignore"):
-            residual = log_rank_residual(q[:, place], delta[:, place], arch.tokens)
-        profiles[name, "rank_residual"] = np.where(closed, np.nan, residual)
+            profiles[name, "rank_residual"] = log_rank_residual(q[:, place], delta[:, place], arch.tokens)
         profiles.update({(name, metric): spectra[metric][:, place] for metric in SPECTRAL})
+        metrics = [(name, metric) for metric in SPECTRAL]
+        found += leave_out(arch, profiles, [(name, "rank_residual"), *metrics], MAXIMUM, closed)
+        for reason, where in reasons:
+            found += leave_out(arch, profiles, metrics, reason, where[:, place])
         with np.errstate(divide="ignore", invalid="ignore"):  # a stream that is not passed on
             profiles[name, "grad_variance"] = np.log(gamma) + gradients.exponents
             profiles[name, "grad_token_cosine"] = c / gamma
@@ -69,24 +88,33 @@ def all_profiles(
     if len(step.places) > 1:
         profiles[INPUT] = np.log(source[:1]) + gradients.exponents[0]
     profiles.update({(matrix, "weight_grad_norm"): value for matrix, value in gradients.weights.items()})
-    declined: tuple[str, ...] = ()
-    if arch.reads_ids and (arch.tokens - 1) * arch.token_law.collision > FEWEST_REPEATS:
-        declined = REPEATED
     if arch.experts > 1:
         profiles["ffn.router", "load_imbalance"] = stack.in_order(
             [_load_imbalance(wiring, arch) for wiring in moments.wirings]
         )
-        _decline_unlike_pairs(profiles, v[:, step.places])
-        declined = (*declined, *ROUTED_ALIKE) if arch.reads_ids else declined
-    if arch.crossed:  # what two sequences have in common is left to sampled heads
-        declined = tuple(gradients.weights)
-    nothing = np.full(arch.depth, np.nan)
-    profiles.update({(name, "weight_grad_norm"): nothing for name in declined if name in gradients.weights})
+        unlike = np.maximum.accumulate(v[:, step.places]) > LARGEST_ROUTED
+        apart = {(str(s), "rank_residual"): column for s, column in enumerate(unlike.T)}
+        found += leave_out(arch, profiles, apart, ROUTED_APART, apart)
+    for reason, names in _of_sequences(arch, gradients.weights):
+        keys = [(name, "weight_grad_norm") for name in names]
+        found += leave_out(arch, profiles, keys, reason, sampled=True)
     if arch.loss == "cross-entropy":
         head, embedding = of_pairs(arch, gradients.output, gradients.loss, source)
         embedding += gradients.exponents[0]
         profiles.update(logged(arch, gradients.output[0], head, embedding, profiles))
-    return profiles
+    return profiles, settle(profiles, found)
+
+
+def _of_sequences(arch: Architecture, weights: Iterable[str]) -> list[tuple[str, Iterable[str]]]:
+    """Matrices whose gradients are left to sampled heads, which follow sequences, by reason."""
+    found: list[tuple[str, Iterable[str]]] = []
+    if arch.crossed:
+        found.append((CROSSED, weights))
+    if arch.reads_ids and (arch.tokens - 1) * arch.token_law.collision > FEWEST_REPEATS:
+        found.append(("tokens of one id have equal weights in every row, and ids repeat", REPEATED))
+    if arch.reads_ids and arch.experts > 1:
+        found.append(("tokens of one id are sent to the same experts", ROUTED_ALIKE))
+    return found
 
 
 def _input_gradient(pairs: Sequence[tuple[int, int]], gradients: Gradients) -> tuple[float, float]:
@@ -110,9 +138,10 @@ def of_stream(moments: StackMoments, place: int) -> tuple[dict[str, Array], dict
 
 
 def _spectra(arch: Architecture, q: Array, delta: Array, v: Array, kept: Mask) -> dict[str, Array]:
-    """Metrics of spectra by name, of the shape of the moments, NaN where they are not ``kept``."""
+    """Metrics of spectra by name, of the shape of the moments, where they are ``kept``: those left out are
+    0, and those of a stream that is zero NaN."""
     found = rank_metrics(q[kept], delta[kept], v[kept], arch.tokens, arch.width)
-    result = {metric: np.full(q.shape, np.nan) for metric in SPECTRAL}
+    result = {metric: np.where(q > 0, 0.0, np.nan) for metric in SPECTRAL}
     for metric, values in result.items():
         values[kept] = found[metric]
     return result
@@ -142,9 +171,9 @@ def _load_imbalance(moments: BlockMoments, arch: Architecture) -> Array:
     return found[0] if found else np.zeros(len(blocks.layers))
 
 
-def _declined(arch: Architecture, open_share: Array, spreads: Array) -> tuple[Mask, Mask]:
-    """Masks of where rank metrics are declined: all of them, (depth + 1,), and those of spectra, of the shape
-    of ``spreads``.
+def _unresolved(arch: Architecture, open_share: Array, spreads: Array) -> tuple[Mask, list[tuple[str, Mask]]]:
+    """Where rank metrics are declined: all of them, (depth + 1,), and by reason those of spectra, of the
+    shape of ``spreads``.
 
     Spectra use V, ``spreads``, at leading order in the excess n (V - 1/d): beyond ``LARGEST_EXCESS`` the
     second order, which is left out, is no longer small. And above a block whose attention picks single keys
@@ -153,19 +182,12 @@ def _declined(arch: Architecture, open_share: Array, spreads: Array) -> tuple[Ma
     """
     closed = np.append(0, np.cumsum(open_share < LEAST_OPEN)) > 0
     excess = arch.tokens * (spreads - 1 / arch.width)
-    if arch.reads_ids:  # repeated tokens: V is not small, and is no Marchenko-Pastur spectrum
-        excess = np.full_like(excess, np.inf)
     if arch.experts > 1:  # few pairs are routed unlike all others: the second order comes sooner
         excess = 2 * excess
-    if arch.dropout or arch.attention_dropout:  # masks are no Gaussian noise: the spread is not derived
-        excess = np.full_like(excess, np.inf)
-    return closed, closed[:, None] | (excess > LARGEST_EXCESS)
-
-
-def _decline_unlike_pairs(profiles: dict[Key, Array], spreads: Array) -> None:
-    """Leave the rank residual unpredicted from the first layer on whose V, shape (layers, streams), is
-    beyond ``LARGEST_ROUTED``: few tokens are then routed unlike the others, and carry all differences."""
-    for stream, spread in enumerate(spreads.T):
-        profile = profiles[str(stream), "rank_residual"]
-        unlike = np.maximum.accumulate(spread) > LARGEST_ROUTED
-        profiles[str(stream), "rank_residual"] = np.where(unlike, np.nan, profile)
+    everywhere = np.ones(spreads.shape, dtype=bool)
+    found = [(MAXIMUM, np.broadcast_to(closed[:, None], spreads.shape))]
+    if arch.reads_ids:  # V is not small, and is no Marchenko-Pastur spectrum
+        found.append(("ids repeat, which is no Marchenko-Pastur spectrum", everywhere))
+    if arch.dropout or arch.attention_dropout:
+        found.append((MASKED, everywhere))
+    return closed, [*found, (SPREAD, excess > LARGEST_EXCESS)]

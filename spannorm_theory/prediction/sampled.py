@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ..base.errors import InputError
@@ -29,8 +30,9 @@ from ..moments.sampled_tokens import SampledTokens
 from ..spec.architecture import Architecture
 from .boundary import input_gram, repeats
 from .gram_run import GramRun
+from .omissions import QUERIES_AND_KEYS, TOTAL, UNBOUNDED, leave_out, settle
 from .prediction import Prediction
-from .profiles import LARGEST_EXCESS
+from .profiles import LARGEST_EXCESS, MASKED, SPREAD
 from .runs import at_no_excess, average, balanced_ids
 
 #: independent recursions behind a prediction; with fewer its standard error is itself uncertain
@@ -98,6 +100,15 @@ def resolve(
 
         runs = list(pool.map(lambda tokens: _run(tokens, layers, at_block), draw))
     profiles, errors = average([run.profiles for run in runs], excess)
+    unbounded = np.any([run.unbounded for run in runs], axis=0)
+    found = leave_out(arch, profiles, QUERIES_AND_KEYS, UNBOUNDED, unbounded)
+    found += leave_out(arch, profiles, [TOTAL], UNBOUNDED, bool(unbounded.any()))
+    for stream in range(arch.definition.streams):
+        spectra = [(str(stream), metric) for metric in SPECTRAL]
+        if arch.dropout or arch.attention_dropout:
+            found += leave_out(arch, profiles, spectra, MASKED)
+        unresolved = np.any([_unresolved(run, stream) for run in runs], axis=0)
+        found += leave_out(arch, profiles, spectra, SPREAD, unresolved)
 
     def first(gram: Array) -> Array:
         return gram[..., : arch.tokens, : arch.tokens]
@@ -112,7 +123,10 @@ def resolve(
     }
     undecided = np.mean([run.undecided for run in runs], axis=0)
     places = np.arange(1, arch.tokens + 1)
-    return Resolved(arch, profiles, "sampled", undecided, errors, places, tokens, token_errors, grams)
+    left_out = settle(profiles, found)
+    return Resolved(
+        arch, profiles, "sampled", undecided, errors, places, tokens, token_errors, left_out, grams
+    )
 
 
 def _run(tokens: SampledTokens, layers: Sequence[int], at_block: Callable[[], None]) -> GramRun:
@@ -121,20 +135,23 @@ def _run(tokens: SampledTokens, layers: Sequence[int], at_block: Callable[[], No
     with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64's range is refused by name
         run = GramRun(tokens, input_gram(tokens, tokens.ids), 1 / tokens.arch.width, layers, at_block)
     run.profiles.update(run.logged(repeats(tokens, tokens.ids), run.profiles))
-    for s, v in enumerate(run.pair_variance.T):
-        run.profiles.update(_spectra(run, s, v))
+    for stream in range(tokens.arch.definition.streams):
+        run.profiles.update(_rank_metrics(run, stream))
     return run
 
 
-def _spectra(run: GramRun, stream: int, v: Array) -> dict[Key, Array]:
-    """Rank metrics of a stream, whose V at every boundary is ``v``, (depth + 1,); those of spectra are left
-    out where V is too large for its leading order, and with dropout, whose masks are no Gaussian noise."""
+def _unresolved(run: GramRun, stream: int) -> NDArray[np.bool_]:
+    """Boundaries where V of a stream is too large for its leading order, (depth + 1,)."""
+    arch = run.tokens.arch
+    excess = arch.tokens * (run.pair_variance[:, stream] - 1 / arch.width) * (2 if arch.experts > 1 else 1)
+    return np.asarray(excess > LARGEST_EXCESS)
+
+
+def _rank_metrics(run: GramRun, stream: int) -> dict[Key, Array]:
+    """Rank metrics of a stream; those of spectra are worth something where V is in its leading order."""
     tokens, arch, name = run.tokens, run.tokens.arch, str(stream)
     assert isinstance(tokens, SampledTokens)
-    excess = arch.tokens * (v - 1 / arch.width) * (2 if arch.experts > 1 else 1)
-    kept = (excess <= LARGEST_EXCESS) & (not (arch.dropout or arch.attention_dropout))
+    v = np.where(_unresolved(run, stream), 1 / arch.width, run.pair_variance[:, stream])
     own = np.array([state[stream][stream] for state in run.states])[:, : arch.tokens, : arch.tokens]
-    factor = tokens.products(np.where(kept, v, 1 / arch.width))
-    found = rank_metrics_gram(own, 1 - run.profiles[name, "token_cosine"], factor)
-    found |= {metric: np.where(kept, found[metric], np.nan) for metric in SPECTRAL}
+    found = rank_metrics_gram(own, 1 - run.profiles[name, "token_cosine"], tokens.products(v))
     return {(name, metric): x for metric, x in found.items()}

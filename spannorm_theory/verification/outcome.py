@@ -43,6 +43,7 @@ class Verification:
         theory: "pair", "positions" or "sampled".
         ensemble: the networks (:class:`~spannorm_theory.Ensemble`).
         judged: the architecture whose theory it is, where it is not that of ``arch``.
+        left_out: lines on what the theory leaves out of these rows, with its reason and what has it.
 
     Columns:
         placement, scaling, depth, width, tokens, layer, stream, quantity: as of ``predict``.
@@ -73,6 +74,7 @@ class Verification:
     theory: str
     ensemble: Ensemble
     judged: Architecture | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -180,7 +182,7 @@ class Verification:
 
     def _limits(self) -> list[str]:
         """Lines on the rows that this verification cannot judge."""
-        lines, n = [], self.ensemble.networks
+        lines, n = [f"  not predicted: {line}" for line in self.left_out], self.ensemble.networks
         if self.untested:
             lines.append(
                 f"  {self.untested} of {len(self.table)} rows cannot be tested with {n} networks: too few "

@@ -56,6 +56,7 @@ def verify(
     dtype: str = "auto",
     progress: bool | None = None,
     theory: str | Architecture = "auto",
+    by: None = None,
 ) -> Verification:
     """Compare the theory of ``arch`` with Monte Carlo over ``networks`` independent networks.
 
@@ -69,13 +70,14 @@ def verify(
             that float32 would round away.
         theory: the name of one of the theories of ``predict``; or another architecture, or its text form,
             whose theory is judged by the networks of ``arch`` (to see a wrong theory fail).
+        by: None: rows are averages over tokens, and single positions are for ``predict`` and ``simulate``.
 
     Returns:
         a :class:`Verification`: a row for each layer, stream and quantity, and the verdict.
 
     Raises:
-        InputError: fewer than 3 networks, from which no standard error follows, or another value that cannot
-            be used.
+        InputError: fewer than 3 networks, from which no standard error follows, single positions, or another
+            value that cannot be used.
         NonFiniteError: the simulation produced an infinite or undefined number.
 
     Example:
@@ -84,6 +86,11 @@ def verify(
         >>> result.passed
         True
     """
+    if by is not None:
+        raise InputError(
+            f"verify judges averages over tokens, got by={by!r}; compare the tables of predict(arch, "
+            "by='position') and simulate(arch, by='position')"
+        )
     arch, seed = architecture(arch), arguments.seed(seed)
     networks = arguments.whole("networks", networks, 3, why="for a standard error")
     from ..montecarlo.ensemble import DTYPES, choose_engine, simulate
@@ -179,4 +186,5 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
     rare = (table["verdict"] == "rare").groupby([table["stream"], table["quantity"]], sort=False)
     left_out = {(str(stream), str(quantity)): part.to_numpy() for (stream, quantity), part in rare}
     drifts = drift(samples, profiles, prediction.errors, allowed, left_out, FALSE_ALARM)
-    return Verification(arch, table, drifts, threshold, prediction.theory, ensemble)
+    unsaid = tuple(prediction.unsaid(samples))
+    return Verification(arch, table, drifts, threshold, prediction.theory, ensemble, left_out=unsaid)

@@ -8,8 +8,8 @@ from contextlib import suppress
 from time import process_time
 
 from ...base.errors import InputError, SpannormError
-from ...prediction.positions import sampled_seconds
 from ...prediction.predict import fitting
+from ...prediction.room import sampled_seconds
 from ...spec.architecture import Architecture
 from .recipe import Recipe
 
