@@ -84,6 +84,8 @@ THEORY = [
     (["predict", "pre-norm", *SIZES, "--json"], '"quantity": "variance"'),
     (["expected", "pre-norm", *SIZES], '"architecture"'),
     (["model", "gpt2"], "pre-norm"),
+    (["compare", "pre-norm", *SIZES, "--quiet"], "pre-norm@unit: "),
+    (["explorer", "--out", "explorer"], "explorer"),
     (["atlas", *CELL, "--networks", "0", "--quiet", "--out", "atlas"], "pre-norm"),
 ]
 
@@ -91,7 +93,10 @@ THEORY = [
 NETWORKS = [
     (["simulate", "pre-norm", *SIZES, "--networks", "4", "--quiet"], "variance"),
     (["verify", "pre-norm", *SIZES, "--networks", "64", "--quiet"], "within"),
+    (["step", "pre-norm", *SIZES, "--networks", "4", "--quiet"], "slope"),
     (["claims", "keel-skip-product", "--quiet"], "keel-skip-product"),
+    (["report", *CELL, *SIZES, "--networks", "64", "--quiet", "--out", "report"], "report"),
+    (["bench", "--quick", "--quiet", "--out", "bench"], "bench"),
     (["figures", *CELL, *SIZES, "--networks", "16", "--quiet", "--out", "figures"], "figures"),
     (["sweep", "spec.toml", "--workers", "1", "--quiet"], "1 cell"),
     (["audit", "model.py:build", "--only", "read", "--quiet"], "Stack"),
