@@ -149,8 +149,14 @@ class Gradients:
     def at(self, gains: Gains) -> Self:
         """These at numbers for the gains of branches, of which laws are found sooner."""
         values: dict[Expr, Expr] = {s: Float(x) for s, x in zip(GAINS, gains, strict=True)}
-        powers = {name: (a.subs(values), b.subs(values)) for name, (a, b) in self.powers.items()}
-        return replace(self, powers=powers, ratio=self.ratio.subs(values), front=self.front.subs(values))
+
+        def number(exponent: Expr) -> Expr:
+            found = exponent.subs(values)
+            return found if found.is_number else simplify(found)  # a width cancels
+
+        powers = {name: (number(a), number(b)) for name, (a, b) in self.powers.items()}
+        ratio = Growth(rate=number(self.ratio.rate), power=number(self.ratio.power))
+        return replace(self, powers=powers, ratio=ratio, front=Growth(power=number(self.front.power)))
 
     def law(self, kind: str) -> StepLaw:
         """The law of a kind of optimiser."""
