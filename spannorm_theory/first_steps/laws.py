@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from sympy import Expr, Float, Integer, Max, Min, Rational, simplify
+from sympy import Expr, Integer, Max, Min, Rational, simplify
 
 from ..asymptotics.growth import Growth
 from ..asymptotics.laws import moment_law, ratio_law, readout_law
@@ -148,11 +148,11 @@ class Gradients:
 
     def at(self, gains: Gains) -> Self:
         """These at numbers for the gains of branches, of which laws are found sooner."""
-        values: dict[Expr, Expr] = {s: Float(x) for s, x in zip(GAINS, gains, strict=True)}
+        values: dict[Expr, Expr] = {s: Rational(x) for s, x in zip(GAINS, gains, strict=True)}
 
         def number(exponent: Expr) -> Expr:
             found = exponent.subs(values)
-            return found if found.is_number else simplify(found)  # a width cancels
+            return found if found.is_number else simplify(found)  # a width or an input cancels
 
         powers = {name: (number(a), number(b)) for name, (a, b) in self.powers.items()}
         ratio = Growth(rate=number(self.ratio.rate), power=number(self.ratio.power))
