@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 import spannorm_theory as st
+from spannorm_theory.cli.main import _parser
 
 ROOT = Path(__file__).parent.parent
 DIST = ROOT / "dist"
@@ -140,6 +141,11 @@ def test_the_source_archive_is_the_repository() -> None:
     with tarfile.open(only("*.tar.gz")) as archive:
         names = {member.name.partition("/")[2] for member in archive if member.isfile()}
     assert names == tracked() | {"PKG-INFO"}
+
+
+@pytest.mark.exact
+def test_the_wheel_is_tried_with_every_command() -> None:
+    assert {arguments[0] for arguments, _ in [*THEORY[1:], *NETWORKS]} == set(_parser()[1].names)
 
 
 @pytest.mark.exact
