@@ -1,12 +1,11 @@
 "use strict";
-// formulas grow while they are set, and push what an address leads to out of sight: go there again, unless the
-// reader has begun to move
-addEventListener("load", () => {
-  let moved = false;
-  const move = () => { moved = true; };
-  for (const event of ["wheel", "touchmove", "keydown", "mousedown"]) addEventListener(event, move, { once: true });
-  window.MathJax?.startup?.promise.then(() => {
-    const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (place && !moved) place.scrollIntoView({ behavior: "instant" });
-  });
+// formulas change the height of a page while they are set, and push what an address leads to out of sight: stay
+// there until the reader begins to move
+addEventListener("DOMContentLoaded", () => {
+  const place = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!place) return;
+  const watch = new ResizeObserver(() => place.scrollIntoView({ behavior: "instant" }));
+  watch.observe(document.body);
+  const moves = ["wheel", "touchstart", "keydown", "mousedown"];
+  for (const move of moves) addEventListener(move, () => watch.disconnect(), { once: true });
 });
