@@ -4,8 +4,9 @@
 addEventListener("DOMContentLoaded", () => {
   const place = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (!place) return;
-  const watch = new ResizeObserver(() => place.scrollIntoView({ behavior: "instant" }));
-  watch.observe(document.body);
+  const stay = () => place.scrollIntoView({ behavior: "instant" });
+  const watch = new ResizeObserver(() => requestAnimationFrame(stay));
+  watch.observe(place.closest("article") ?? document.body);
   const moves = ["wheel", "touchstart", "keydown", "mousedown"];
   for (const move of moves) addEventListener(move, () => watch.disconnect(), { once: true });
 });
