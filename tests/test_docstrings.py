@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import spannorm_theory as st
 
+ROOT = Path(__file__).parent.parent
 PUBLIC: dict[str, Any] = {
     name: getattr(st, name) for name in dir(st) if not name.startswith("_") and name != "plot"
 }
@@ -28,6 +30,9 @@ REFUSE_NOTHING = {
     *(f"Store.{name}" for name in ("cell_path", "has", "claim", "owner", "abandoned", "failure")),
     *(f"Transformer.{name}" for name in ("block", "read_out", "headed")),
 }
+
+#: look up what they are given, or write it: there is no formula in them, and no page of their own
+NO_SOURCE = {"depth_where", "value_at", "write_latex", "write_report"}
 
 
 def methods(of: type) -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -66,6 +71,15 @@ def test_a_call_says_what_it_refuses(name: str) -> None:
     if raises or (said(text, "Args") and name not in REFUSE_NOTHING):
         assert "Raises:\n" in text
     assert not (raises and name in REFUSE_NOTHING)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in CALLS if name in PUBLIC and "plot." not in name))
+def test_a_function_says_where_it_comes_from(name: str) -> None:
+    """A page or a formula of the theory, or what holds the sources of many entries."""
+    source = re.search(r"^Source: (.+)", inspect.getdoc(CALLS[name]) or "", re.M)
+    assert (source is None) == (name in NO_SOURCE)
+    for file in re.findall(r"[\w./]+\.(?:md|toml)\b", source[1]) if source else []:
+        assert (ROOT / file).is_file()
 
 
 @pytest.mark.parametrize("name", sorted(set(PUBLIC) - WITHOUT_EXAMPLE))

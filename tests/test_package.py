@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 import spannorm_theory as st
+from spannorm_theory.cli.main import _parser
 
 ROOT = Path(__file__).parent.parent
 DIST = ROOT / "dist"
@@ -84,6 +85,8 @@ THEORY = [
     (["predict", "pre-norm", *SIZES, "--json"], '"quantity": "variance"'),
     (["expected", "pre-norm", *SIZES], '"architecture"'),
     (["model", "gpt2"], "pre-norm"),
+    (["compare", "pre-norm", *SIZES, "--quiet"], "pre-norm@unit: "),
+    (["explorer", "--out", "explorer"], "explorer"),
     (["atlas", *CELL, "--networks", "0", "--quiet", "--out", "atlas"], "pre-norm"),
 ]
 
@@ -91,7 +94,10 @@ THEORY = [
 NETWORKS = [
     (["simulate", "pre-norm", *SIZES, "--networks", "4", "--quiet"], "variance"),
     (["verify", "pre-norm", *SIZES, "--networks", "64", "--quiet"], "within"),
+    (["step", "pre-norm", *SIZES, "--networks", "4", "--quiet"], "slope"),
     (["claims", "keel-skip-product", "--quiet"], "keel-skip-product"),
+    (["report", *CELL, *SIZES, "--networks", "64", "--quiet", "--out", "report"], "report"),
+    (["bench", "--quick", "--quiet", "--out", "bench"], "bench"),
     (["figures", *CELL, *SIZES, "--networks", "16", "--quiet", "--out", "figures"], "figures"),
     (["sweep", "spec.toml", "--workers", "1", "--quiet"], "1 cell"),
     (["audit", "model.py:build", "--only", "read", "--quiet"], "Stack"),
@@ -135,6 +141,11 @@ def test_the_source_archive_is_the_repository() -> None:
     with tarfile.open(only("*.tar.gz")) as archive:
         names = {member.name.partition("/")[2] for member in archive if member.isfile()}
     assert names == tracked() | {"PKG-INFO"}
+
+
+@pytest.mark.exact
+def test_the_wheel_is_tried_with_every_command() -> None:
+    assert {arguments[0] for arguments, _ in [*THEORY[1:], *NETWORKS]} == set(_parser()[1].names)
 
 
 @pytest.mark.exact

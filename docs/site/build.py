@@ -37,7 +37,7 @@ def build(out: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     _run("codespell", "README.md", "docs", "notebooks/src", "papers/claims.toml", "papers/notes")
-    _run("pytest", "-n", "0", "spannorm_theory", module=True)  # examples in docstrings
+    _run("pytest", "-n", "2", "spannorm_theory", module=True)  # examples in docstrings
     staging.stage(source)
     staging.static(static)
     write_file(source / "theorems.md", theorems.page())

@@ -74,9 +74,11 @@ def write(source: Path, figures: Path) -> None:
     figures.mkdir(parents=True, exist_ok=True)
     names = sorted(placements(), key=lambda name: -placements()[name].streams)  # what takes long begins
     with ProcessPoolExecutor(os.cpu_count()) as pool:
+        decided = pool.submit(_claims)
         found = pool.map(_placement, names, [figures] * len(names))
         of_rules = dict(zip(rules.cases(), pool.map(_laws, rules.cases()), strict=True))
         pages = list(found)
+        write_file(source / "claims.md", decided.result())
     for name, (text, _) in zip(names, pages, strict=True):
         write_file(_made(source / "catalogue" / "placements") / _file(name), text)
     for name in scalings():
@@ -88,8 +90,12 @@ def write(source: Path, figures: Path) -> None:
     cells = tuple(sorted(laws.values(), key=lambda cell: order[cell.arch.name]))
     every = Atlas(cells, DEPTHS)
     write_file(source / "atlas.md", embedded(atlas_page(every.cells, every.depths, every.summary())))
+
+
+def _claims() -> str:
+    """The page of all claims."""
     decided = claims(full=True, simulated=False)
-    write_file(source / "claims.md", embedded(claims_page(decided.outcomes, decided.simulated)))
+    return embedded(claims_page(decided.outcomes, decided.simulated))
 
 
 def _made(folder: Path) -> Path:

@@ -8,7 +8,8 @@ act on by something bounded in sum (:mod:`.near_identity`). Of several streams: 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
+from typing import Concatenate, ParamSpec
 
 from sympy import Expr, Integer, Rational, expand, factor, log
 
@@ -26,6 +27,8 @@ from .of_closed_forms import growth
 from .of_products import moment_by_recurrence, product_of_blocks
 
 L = symbols.depth
+
+P = ParamSpec("P")
 
 
 def laws(recurrence: Recurrence) -> dict[str, Growth | str]:
@@ -57,6 +60,24 @@ def _attempt(compute: Callable[[], Growth]) -> Growth | str:
         return str(reason)
 
 
+def _once(
+    law: Callable[Concatenate[Recurrence, P], Growth],
+) -> Callable[Concatenate[Recurrence, P], Growth]:
+    """A law, or why there is none, found once for each recurrence, as other laws are made of it."""
+
+    @wraps(law)
+    def found(recurrence: Recurrence, /, *args: P.args, **kwargs: P.kwargs) -> Growth:
+        key = law.__name__, args, *kwargs.items()
+        if key not in recurrence.kept:
+            recurrence.kept[key] = _attempt(lambda: law(recurrence, *args, **kwargs))
+        kept: Growth | str = recurrence.kept[key]
+        if isinstance(kept, str):
+            raise NoClosedForm(kept)
+        return kept
+
+    return found
+
+
 def embedding_law(recurrence: Recurrence) -> Growth:
     """Growth of the gradient at the embedding, for a unit gradient at the model's output.
 
@@ -82,6 +103,7 @@ def readout_law(recurrence: Recurrence) -> Growth:
     return Growth(constant=log(symbols.constant))
 
 
+@_once
 def ratio_law(recurrence: Recurrence) -> Growth:
     """Growth of gamma_0/gamma_L.
 
@@ -147,6 +169,7 @@ def identity_law(recurrence: Recurrence, stream: int) -> Growth:
         return opening + squared.times(Rational(1, 2))
 
 
+@_once
 def moment_law(recurrence: Recurrence, pair: Pairs) -> Growth:
     """Growth of a stream moment at l = L.
 

@@ -20,7 +20,7 @@ from ..spec.placements import PLACEMENTS
 from ..spec.scaling import SCALINGS
 from .latex import longtable
 from .page import page
-from .records import FAILED, OK, Cell
+from .records import FAILED, OK, UNCHECKED, Cell
 from .table import frame
 from .workers import computed
 
@@ -80,6 +80,8 @@ class Atlas:
             f"{counts['later']} that set in later, {sum(f.law is None for f in laws)} only iterated, "
             f"{counts[FAILED]} wrong"
         )
+        if unchecked := sum(f.law is not None and f.status == UNCHECKED for f in laws):
+            text += f", {unchecked} unchecked"
         sampled = [cell for cell in self.cells if cell.monte_carlo]
         if sampled:
             agree = sum(cell.monte_carlo.startswith(OK) for cell in sampled)

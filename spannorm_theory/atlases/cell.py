@@ -54,7 +54,10 @@ def compute(arch: Architecture, depths: Sequence[int], seconds: float) -> Cell:
     Without ``depths`` there are laws alone."""
     try:
         with limited(seconds):
-            return _compute(arch, depths) if depths else Cell(arch, _laws(arch)[0])
+            recurrence = Recurrence.of(arch.placement, arch.scaling)
+            if not depths:
+                return Cell(arch, _laws(arch, recurrence)[0])
+            return _compute(arch, recurrence, depths)
     except _TooLong:
         return Cell(arch, {}, problem=f"not computed: it took more than {seconds:g} s of CPU time")
     except ZeroDivisionError:
@@ -63,12 +66,9 @@ def compute(arch: Architecture, depths: Sequence[int], seconds: float) -> Cell:
         return Cell(arch, {}, problem=f"not computed: {error}")
 
 
-def _laws(
-    arch: Architecture,
-) -> tuple[dict[str, Found], int, tuple[str, ...], bool]:
+def _laws(arch: Architecture, recurrence: Recurrence) -> tuple[dict[str, Found], int, tuple[str, ...], bool]:
     """Laws and fits of each quantity, the stream that grows most, what could not be computed, and whether
     stacks of the branches' own gains are out of range."""
-    recurrence = Recurrence.of(arch.placement, arch.scaling)
     real = None if keeps_sizes(recurrence) else Stacks(arch, aligned=True)
     if real is not None:
         require_degree(arch)
@@ -80,14 +80,14 @@ def _laws(
     return found, stream, problems, real is not None and not real.logs("forward", stream, DEPTHS)
 
 
-def _compute(arch: Architecture, depths: Sequence[int]) -> Cell:
-    found, stream, problems, beyond = _laws(arch)
+def _compute(arch: Architecture, recurrence: Recurrence, depths: Sequence[int]) -> Cell:
+    found, stream, problems, beyond = _laws(arch, recurrence)
     shares, declined, closed = _shares(arch, depths, stream)
     limits = _limits(arch.with_(depth=depths[0]), stream)
     problem = "; ".join(dict.fromkeys([*problems, *declined]))
     caveats = tuple(_caveats(arch, found, limits, closed, beyond))
     held = {name: f.law for name, f in found.items()}
-    rates = learning_rates(arch, ends(arch)[0], held)
+    rates = learning_rates(recurrence, ends(arch)[0], held)
     return Cell(arch, found, stream, shares, limits, problem, caveats, rates)
 
 

@@ -41,7 +41,9 @@ def known(
     """
     iteration = Iteration(recurrence)
     key, factors = iteration.key(DEPTHS[-1])
-    return _known(_Formulas(key, recurrence, iteration, factors), factors, aligned, independent)
+    formulas = _Formulas(key, recurrence, iteration, factors)
+    found, stream, problems = _known(formulas, factors, aligned, independent)
+    return dict(found), stream, problems  # a cell's own values go into it
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from ..asymptotics.growth import Growth
 from ..base.errors import NoClosedForm
 from ..derivation.recurrence import Recurrence
-from ..first_steps.laws import step_laws
+from ..first_steps.laws import Gradients
+from ..first_steps.optimisers import optimiser
 from ..moments.constant_gains import Gains
-from ..spec.architecture import Architecture
 from .trend import Trend
 
 #: optimisers with laws of their own: under others the depth enters as under adam
@@ -30,8 +30,8 @@ class Rates:
     reason: str = ""
 
 
-def learning_rates(arch: Architecture, aligned: Gains, laws: Mapping[str, Growth | None]) -> Rates:
-    """The rates of an architecture whose branches have these gains, one for all matrices of the value path.
+def learning_rates(recurrence: Recurrence, aligned: Gains, laws: Mapping[str, Growth | None]) -> Rates:
+    """The rates of stacks whose branches have these gains, one for all matrices of the value path.
 
     Args:
         laws: those of its stream, which it needs; None where there is none.
@@ -40,8 +40,8 @@ def learning_rates(arch: Architecture, aligned: Gains, laws: Mapping[str, Growth
     if missing:
         return Rates(reason=f"no law of {' and '.join(missing)}")
     try:
-        found = step_laws(Recurrence.of(arch.placement, arch.scaling), RULES)
+        gradients = Gradients.of(recurrence).at(aligned)
     except NoClosedForm as error:
         return Rates(reason=str(error))
-    powers = {rule: law.at(aligned) for rule, law in zip(RULES, found, strict=True)}
+    powers = {rule: gradients.law(optimiser(rule).kind).at(aligned) for rule in RULES}
     return Rates({rule: Trend(rate=rate, power=power) for rule, (power, rate) in powers.items()})

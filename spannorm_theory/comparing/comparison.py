@@ -134,6 +134,8 @@ def compare(
 
         st.compare(["pre-norm", "span-norm@depth-scaled-init"], like="llama-3-8b", depth=200)
 
+    Source: docs/comparing.md.
+
     Args:
         archs: architectures, their text forms, or ``placement[@rule] field=value ...``; without a rule that
             of ``like``, or "unit".

@@ -2,7 +2,7 @@ r"""The recurrences of stream and gradient moments through a stack, and what fol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache, partial
 from typing import Any, Self
@@ -64,6 +64,11 @@ class Recurrence:
     def __getstate__(self) -> dict[str, Any]:
         # formulas found so far hold functions that do not travel; the fields are enough to find them again
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @cached_property
+    def kept(self) -> dict[Hashable, Any]:
+        """What others derive from it and keep beside its own formulas, by names of theirs."""
+        return {}
 
     @property
     def _gains(self) -> BranchGain:

@@ -47,6 +47,8 @@ def write_explorer(out: str | os.PathLike[str], *, runtime: str = RUNTIME, docum
     that a reader types in, needs the folder on a web host: worker.mjs, engine.mjs and theory.zip, the
     library's theory, are loaded from there, and Python from ``runtime``.
 
+    Source: docs/explorer.md.
+
     Args:
         out: the folder; files of other names in it stay.
         runtime: address of Pyodide's files: absolute, or relative to the page.

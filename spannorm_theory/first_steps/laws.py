@@ -14,7 +14,8 @@ it. Queries and keys, whose gradients are of the order of the square of token di
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from sympy import Expr, Integer, Max, Min, Rational, simplify
 
@@ -109,39 +110,67 @@ def step_law(placement: str, scaling: str = "unit", rule: str | Optimiser = "ada
 
 def step_laws(recurrence: Recurrence, rules: Sequence[str | Optimiser]) -> list[StepLaw]:
     """Laws of several optimisers; arguments and errors otherwise as of :func:`step_law`."""
-    powers, ratio, front = _gradients(recurrence)
-    laws = []
-    for kind in [optimiser(rule).kind for rule in rules]:
+    gradients = Gradients.of(recurrence)
+    return [gradients.law(optimiser(rule).kind) for rule in rules]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """How large the gradients of matrices are, up to constants: what a law of the learning rate is made of.
+
+    Attributes:
+        powers: (a, b) of l^a L^b in h gamma_b / s by matrix, for a gradient of one in front of the block.
+        ratio: growth of the gradients along the stream.
+        front: of those behind the readout.
+    """
+
+    powers: Mapping[str, tuple[Expr, Expr]]
+    ratio: Growth
+    front: Growth
+
+    @classmethod
+    def of(cls, recurrence: Recurrence) -> Self:
+        """Those of a recurrence; errors as of :func:`step_law`."""
+        if len(recurrence.step.trace.streams) > 1:
+            raise NoClosedForm("the gradients of several streams mix in every block: a product of matrices")
+        if recurrence.before is not None or len(recurrence.turns) > 1:
+            raise NoClosedForm("blocks are wired in several ways, each with a law of its own")
+        ratio, front = ratio_law(recurrence), readout_law(recurrence)
+        if ratio.factorial != 0 or ratio.stretched or ratio.rivals or front.rate != 0:
+            raise NoClosedForm("gradients grow neither as a power of the depth nor exponentially")
+        orders, step = Orders(_known(recurrence)), recurrence.step
+        powers: dict[str, tuple[Expr, Expr]] = {}
+        for branch, product in zip(step.trace.branches, step.branch_products, strict=True):
+            for name in VALUE_PATH.get(branch.kind, ()):
+                if name in branch.std:
+                    raise NoClosedForm(f"the rule states the standard deviation of {name}, not its gain")
+                powers[name] = _power(orders.of(product / branch.gains.get(name, Integer(1)) ** 2))
+        return cls(powers, ratio, front)
+
+    def at(self, gains: Gains) -> Self:
+        """These at numbers for the gains of branches, of which laws are found sooner."""
+        values: dict[Expr, Expr] = {s: Rational(x) for s, x in zip(GAINS, gains, strict=True)}
+
+        def number(exponent: Expr) -> Expr:
+            found = exponent.subs(values)
+            return found if found.is_number else simplify(found)  # a width or an input cancels
+
+        powers = {name: (number(a), number(b)) for name, (a, b) in self.powers.items()}
+        ratio = Growth(rate=number(self.ratio.rate), power=number(self.ratio.power))
+        return replace(self, powers=powers, ratio=ratio, front=Growth(power=number(self.front.power)))
+
+    def law(self, kind: str) -> StepLaw:
+        """The law of a kind of optimiser."""
         power = Integer(1) if kind == "sgd" else Rational(1, 2)
+        ratio, front = self.ratio, self.front
         depth, rate, share = {}, {}, {}
-        for name, (a, b) in powers.items():
+        for name, (a, b) in self.powers.items():
             local, whole = power * (a - ratio.power), power * (b + ratio.power + front.power)
             share[name] = simplify(local)
             rate[name] = -Max(0, power * ratio.rate)
             summed = Max(0, local + 1) if ratio.rate == 0 else _at_end(local, ratio.rate)
             depth[name] = simplify(-(whole + summed))
-        laws.append(StepLaw(depth, rate, share, Integer(0) + WIDTH[kind]))
-    return laws
-
-
-def _gradients(recurrence: Recurrence) -> tuple[Mapping[str, tuple[Expr, Expr]], Growth, Growth]:
-    """Powers of l and L in h gamma_b / s by matrix, for a gradient of one in front of the block, and the
-    growth of gradients along the stream and of those behind the readout."""
-    if len(recurrence.step.trace.streams) > 1:
-        raise NoClosedForm("the gradients of several streams mix in every block: a product of matrices")
-    if recurrence.before is not None or len(recurrence.turns) > 1:
-        raise NoClosedForm("blocks are wired in several ways, each with a law of its own")
-    ratio, front = ratio_law(recurrence), readout_law(recurrence)
-    if ratio.factorial != 0 or ratio.stretched or ratio.rivals or front.rate != 0:
-        raise NoClosedForm("gradients grow neither as a power of the depth nor exponentially")
-    orders, step = Orders(_known(recurrence)), recurrence.step
-    powers: dict[str, tuple[Expr, Expr]] = {}
-    for branch, product in zip(step.trace.branches, step.branch_products, strict=True):
-        for name in VALUE_PATH.get(branch.kind, ()):
-            if name in branch.std:
-                raise NoClosedForm(f"the rule states the standard deviation of {name}, not its gain")
-            powers[name] = _power(orders.of(product / branch.gains.get(name, Integer(1)) ** 2))
-    return powers, ratio, front
+        return StepLaw(depth, rate, share, Integer(0) + WIDTH[kind])
 
 
 def _known(recurrence: Recurrence) -> dict[Expr, Order]:

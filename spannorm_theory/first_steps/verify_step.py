@@ -44,6 +44,8 @@ def verify_step(
     A finite width allows every row the variances of all blocks forward and backward, which it allows weight
     gradients (docs/theory.md, section 9.4), on the logarithm, and of shares as large a part of them.
 
+    Source: docs/first_step.md; docs/theory.md, section 9.4, has the allowances for the width.
+
     Args:
         arch, optimiser, lr, epsilon, seed, device, progress: as of ``first_step``.
         networks: at least 3.

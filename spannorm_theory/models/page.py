@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ TOKENS = 16384
 
 COLUMNS = ("model", "year", "placement", "rule, std, q₀", "norms", "attention", "feed-forward", "more")
 
+#: numbers of more digits than a table shows
+_DIGITS = re.compile(r"\d+\.\d{5,}")
+
 #: the fields that the columns are about
 _SHOWN = """placement scaling depth width heads tokens activation ffn_ratio ffn_width mask norm qk_norm
     qk_norm_over kv_heads positions window init input_variance experts top_k shared_experts gates"""
@@ -31,7 +35,8 @@ does.
 A configuration says what a library builds from it, not how a laboratory trained. Matrices are drawn with one
 standard deviation (`std`) unless a rule says otherwise; *q₀* is the second moment of what the first block
 reads; *norms* are LayerNorm or RMSNorm; *12 × 768* are blocks and width. Windows and patterns are for texts
-that fill them, here {tokens:,} tokens. `spannorm list` has the placements and rules;
+that fill them, here {tokens:,} tokens. Numbers have four digits, and all of them in `spannorm model NAME`.
+`spannorm list` has the placements and rules;
 [limitations.md](limitations.md) says what no architecture has.
 """
 
@@ -64,7 +69,7 @@ def _row(entry: Published, found: Model) -> str:
         _feedforward(arch),
         _more(found),
     ]
-    return f"| {' | '.join(cells)} |"
+    return _DIGITS.sub(lambda number: f"{float(number[0]):.4g}", f"| {' | '.join(cells)} |")
 
 
 def _norms(arch: Architecture) -> str:

@@ -49,6 +49,8 @@ class Published:
 def published() -> Mapping[str, Published]:
     """Every published model of the registry, by name, in the order of years.
 
+    Source: each entry's own ``source``.
+
     Returns:
         a mapping from name to entry: ``year``, ``source``, ``grade`` (who published the configuration),
         ``config`` (its keys), and ``read()``, the :class:`Model`.

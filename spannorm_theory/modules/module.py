@@ -29,6 +29,8 @@ def module(
     explicit engine draws for that seed and network. There are no biases, and norms learn no gain but
     multipliers that the placement has.
 
+    Source: docs/first_step.md.
+
     Args:
         arch: an architecture, or its text form.
         seed, network: which of the networks that ``simulate`` measures.

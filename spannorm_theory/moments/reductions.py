@@ -59,6 +59,8 @@ def reduces_to(placement: str, scaling: str = "unit") -> tuple[Reduction, ...]:
     Equal means the same function of stream and weights, block by block, and so the same signal and gradient;
     where all blocks are meant, the same readout, too.
 
+    Source: docs/comparing.md.
+
     Args:
         placement: a registered name, with its options.
         scaling: the rule under which both are compared.

@@ -110,6 +110,8 @@ def simulate(
     Each network reads one sequence and has one loss, or as many as the architecture says
     (:mod:`.boundary`). Results depend on ``seed`` and not on how networks are batched.
 
+    Source: docs/theory.md, section 1 for the networks and section 2 for what is measured.
+
     Args:
         arch: an architecture, or its text form.
         networks: how many, at least 1 (2 for standard errors).

@@ -40,10 +40,15 @@ SCAN = np.append(np.linspace(0, 0.98, 50), 1 - np.geomspace(0.01, 1e-8, 25))
 class FixedPoint:
     """A cosine that a block leaves as it is, and the slope of the map there.
 
-    >>> import spannorm_theory as st
-    >>> (aligned,) = st.fixed_points("post-norm depth=2")
-    >>> aligned.rho, aligned.attracts
-    (1.0, True)
+    Attributes:
+        rho: the cosine.
+        slope: of the map of cosines, at it.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> (aligned,) = st.fixed_points("post-norm depth=2")
+        >>> aligned.rho, aligned.attracts
+        (1.0, True)
     """
 
     rho: float
@@ -92,6 +97,8 @@ def fixed_points(arch: Architecture | str, layer: int | None = None) -> list[Fix
         >>> [round(one.rho, 2) for one in st.fixed_points("post-norm depth=24 experts=8 top_k=2")]
         [0.98, 1.0]
 
+    Source: docs/theory.md, T8.5.
+
     Args:
         arch: an architecture, or its text form.
         layer: of the block, from 0; None takes the last.
@@ -103,6 +110,11 @@ def fixed_points(arch: Architecture | str, layer: int | None = None) -> list[Fix
     Raises:
         AssumptionError: tokens are not exchangeable, or the placement has several streams.
         InputError: no architecture, or no such layer.
+
+    Example:
+        >>> import spannorm_theory as st
+        >>> [round(one.rho, 2) for one in st.fixed_points("post-norm depth=24 experts=8 top_k=2")]
+        [0.98, 1.0]
     """
     arch = architecture(arch)
     last = arch.depth - 1

@@ -12,6 +12,8 @@ from .scalings import SCALINGS, ScalingRule
 def placements() -> Mapping[str, Placement]:
     """Every registered norm placement, by name.
 
+    Source: each entry's own ``source``.
+
     Returns:
         a read-only mapping from name to entry, with ``title``, ``source``, ``year``, ``streams``,
         ``options``, ``scaling`` (published with it) and ``doc``; unknown names are refused with the nearest.
@@ -30,6 +32,8 @@ def placements() -> Mapping[str, Placement]:
 def scalings() -> Mapping[str, ScalingRule]:
     """Every registered scaling rule, by name.
 
+    Source: each entry's own ``source``.
+
     Returns:
         a read-only mapping from name to entry, with ``title``, ``source``, ``year``, ``only`` and ``doc``;
         names joined by a plus sign are the product of rules.
@@ -47,6 +51,8 @@ def scalings() -> Mapping[str, ScalingRule]:
 
 def activations() -> Mapping[str, Activation]:
     """Every registered activation, by name.
+
+    Source: each entry's own ``source``.
 
     Returns:
         a read-only mapping from name to entry, with ``title``, ``source``, ``function``, ``kernel`` and

@@ -183,6 +183,8 @@ def placement(
 ) -> Callable[[Definition], Definition]:
     """Register a placement under ``name``; every feature of the toolkit then works on it.
 
+    Source: docs/extending.md.
+
     Args:
         name: letters, digits, dots, dashes and underscores, at most 60.
         title: how tables and figures call it.

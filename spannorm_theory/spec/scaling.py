@@ -303,6 +303,8 @@ def scaling(
 ) -> Callable[[Callable[..., Multipliers]], Callable[..., Multipliers]]:
     """Register a scaling rule under ``name``; every feature of the toolkit then works on it.
 
+    Source: docs/extending.md.
+
     Args:
         name: letters, digits, dots, dashes and underscores, at most 60.
         title: how tables and figures call it.

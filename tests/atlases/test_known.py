@@ -25,6 +25,18 @@ GAINS = (0.5, 0.4, 0.9, 0.6)
 
 
 @pytest.mark.exact
+def test_values_of_cells_that_share_their_laws_are_their_own() -> None:
+    """Rules that differ in logits alone have one law, and each its values beside it."""
+    rules = ("unit", "inverse-layer-logits")
+    cells = [compute(st.Architecture("pre-norm", rule, tokens=16), (4,), 30.0) for rule in rules]
+    for cell in cells:
+        table = st.predict(cell.arch.with_(depth=12))
+        expected = log(st.value_at(table, "grad_variance", layer=0))
+        assert cell.found["gradient"].at[12] == pytest.approx(expected, rel=1e-9)
+    assert cells[0].found["gradient"].at[12] > cells[1].found["gradient"].at[12] + 0.2
+
+
+@pytest.mark.exact
 @pytest.mark.parametrize(
     ("placement", "one", "other"),
     [

@@ -147,6 +147,8 @@ def write_figures(
     The recipe (architectures, seed, versions) and the caption are in each file's metadata too.
     ``verification.tex`` holds the outcome of every comparison, ready for LaTeX.
 
+    Source: docs/figures.md.
+
     Args:
         out: a folder, made if it does not exist; files of the same names are replaced.
         placements: registered names; None takes the eight standard ones.
