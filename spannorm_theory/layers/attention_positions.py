@@ -188,7 +188,7 @@ class HeadGrams:
         of two tokens falls by m of their distance; so does what two rows and two keys have in common, which
         is taken by the product of both."""
         turned = self.rows.law.turned
-        return gram if turned is None else gram * joined(turned[0], np.ones(len(gram)))
+        return gram if turned is None else gram * joined(turned.mean, np.ones(len(gram)))
 
     @cached_property
     def _growth(self) -> Array:

@@ -77,8 +77,6 @@ COLLAPSED, ALIKE, IN_COMMON = 1e-9, 0.9, 0.1
 def declined(arch: Architecture) -> str:
     """Why positions cannot be a coordinate of an architecture; empty where they can."""
     narrow = NARROW_NORMED if arch.qk_norm or arch.qkv_norm else NARROW
-    if arch.mask != "causal":
-        return f"positions are a coordinate under a causal mask, not with mask={arch.mask!r}"
     if arch.sinks:
         return "sinks=True is derived with sampled heads alone"
     if arch.attention_dropout:
@@ -114,7 +112,7 @@ def carries(arch: Architecture) -> bool:
     if declined(arch) or not fits(arch, "positions"):
         return False
     try:
-        position_grid(arch.tokens, arch.narrowest)
+        position_grid(arch.tokens, arch.narrowest, arch.mask == "causal")
     except PositionsError:
         return False
     return True
@@ -139,7 +137,7 @@ def predict_positions(arch: Architecture, progress: bool = False) -> Prediction:
     if reason := declined(arch):
         raise AssumptionError(f"{reason}{advice}")
     try:
-        grid = position_grid(arch.tokens, arch.narrowest)
+        grid = position_grid(arch.tokens, arch.narrowest, arch.mask == "causal")
         tokens = PositionTokens(arch, grid)
         with (
             np.errstate(over="ignore", invalid="ignore"),  # what leaves float64's range is refused by name
