@@ -31,7 +31,7 @@ def resolutions(
     seed: int = 0,
     progress: Callable[[str], object] = lambda line: None,
 ) -> pd.DataFrame:
-    """One row for each causal architecture, quantity and stream: the worst layer of positions.
+    """One row for each architecture, quantity and stream: the worst layer of positions.
 
     Weight gradients are one row for each architecture, called by the worst matrix. Architectures that
     positions decline have no rows.

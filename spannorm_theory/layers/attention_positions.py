@@ -1,4 +1,4 @@
-r"""Attention under a mask with positions as a coordinate, there and back (T10.8).
+r"""Attention over unlike tokens with positions as a coordinate, there and back (T10.8).
 
 Grams are those of :mod:`.position_grid`: smooth in two positions, and one entry for a token with itself. With
 v and k the Grams of values and keys, smooth parts v_jl and k_jl and what a single token has more, dv_j and

@@ -1,12 +1,14 @@
 r"""Positions as a coordinate: a few of them, and sums over all tokens as quadratures (T10.6).
 
-Under a mask tokens differ by position alone. What is smooth in the position is kept at m of them, spaced
-evenly in the logarithm, and is linear in ln t between; I, (n, m), is that interpolation. A token Gram is
+Under a mask, in windows or with rotary positions tokens differ by position alone. What is smooth in the
+position is kept at m of them, spaced evenly in the logarithm, and is linear in ln t between; without a mask,
+where both ends are alike, in ln t less that from the other end. I, (n, m), is that interpolation. A Gram is
 
     G_st = p(s, t) + (q(s) - p(s, s)) [s = t],
 
-p smooth up to its diagonal and q apart from it: an array (m, m + 1), p and then q. A row sees the keys from
-``start`` up to itself, N of them; the four kinds of sum that attention needs are
+p smooth up to its diagonal and q apart from it: an array (m, m + 1), p and then q. A row sees an interval of
+N keys, both ends of which rise with the row, so that an interval of rows sees a key. All that attention needs
+of a mask are four kinds of sum:
 
     over a row's keys         C = sum_j I_j / N                            (m, m)
     over a key's rows         T = sum_i I_i / N_i                          (m, m)
@@ -31,10 +33,9 @@ from ..gaussian.closed_forms import Array
 #: positions of the grid for each factor of two: with half as many the variance moves by 0.1 %
 PER_OCTAVE = 4
 
-#: positions of the grid in a window, beyond which they are evenly spaced, and how many all may then be; else
-#: fewer are in a window. With 12, gradients at the keys of a row add up to nothing as they should; 6 cost some
-#: 0.1 % in the gradient and 0.5 % in those of matrices, 3 at most 0.4 and 1.8 %. A step of the theory grows as
-#: the third power of them all
+#: positions of the grid in the keys that a row sees, and up to how many in all; where that makes more, fewer.
+#: 12 resolve how gradients at the keys of a row add up to nothing; 6 cost 0.1 % in the gradient and 0.5 % in
+#: those of matrices, 3 up to 0.3 and 1.8 %. A step of the theory grows as the third power of all
 IN_WINDOW = {12: 128, 6: 320, 3: 320}
 
 
@@ -210,8 +211,8 @@ def position_grid(tokens: int, window: int | None, causal: bool = True) -> Posit
         fewer //= 2
     in_window, most = list(IN_WINDOW.items())[-1]
     raise PositionsError(
-        f"a window of {seen} wants {in_window} positions wherever it stands in {tokens} tokens, and {most} are "
-        f"the most in all; use tokens={fewer}, or window={wider}"
+        f"a window of {seen} wants {in_window} positions wherever it stands in {tokens} tokens, and {most} "
+        f"are the most in all; use tokens={fewer}, or window={wider}"
     )
 
 

@@ -1,4 +1,4 @@
-r"""What rotary embedding leaves of covariances on a grid of positions: sums of m(s - t) over tokens (T10.6)."""
+"""What rotary embedding leaves of covariances, on a grid of positions: sums of m over tokens (T10.6)."""
 
 from __future__ import annotations
 

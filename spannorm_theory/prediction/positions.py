@@ -1,4 +1,4 @@
-r"""Positions as a coordinate: causal stacks of any length, without sampling (T10.6 to T10.8).
+r"""Positions as a coordinate: unlike tokens at any length, without sampling (T10.6 to T10.8).
 
 A few dozen positions stand for all (:mod:`spannorm_theory.layers.position_grid`), and attention is averaged
 in closed form (:mod:`spannorm_theory.layers.attention_positions`): milliseconds a block, whatever the number
