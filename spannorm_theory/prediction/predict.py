@@ -147,7 +147,7 @@ def at_positions(prediction: Prediction, positions: NDArray[np.int64]) -> tuple[
         if prediction.arch.loss == "last":
             raise AssumptionError(
                 "the pair theory takes all tokens as alike, and loss='last' reads one of them; use "
-                "theory='sampled'"
+                "theory='positions'"
             )
         alike = np.ones(len(positions))
         return {
