@@ -65,7 +65,7 @@ def cases(
 
 
 def predictions(arch: Architecture) -> dict[str, Prediction]:
-    """The prediction of each theory of an architecture, by name; positions are one where tokens are unlike."""
+    """The prediction of each theory of an architecture, by name: positions where its tokens are unlike."""
     quick = ["pair"] if arch.exchangeable else ["positions"] * (not declined(arch))
     names = [*quick, "sampled"]
     return {name: predict_profiles(arch, name) for name in names}

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from ..base.errors import PositionsError
 from ..gaussian.closed_forms import Array
+from .rotary import beside
 
 #: positions of the grid for each factor of two: with half as many the variance moves by 0.1 %
 PER_OCTAVE = 4
@@ -57,8 +58,8 @@ class PositionGrid:
 
     @property
     def beside(self) -> tuple[int, int]:
-        """Tokens that a token sees behind it and ahead, where there are as many."""
-        return self.window - 1, 0 if self.causal else self.window - 1
+        """Tokens that one sees behind it and ahead, where there are as many."""
+        return beside(self.tokens, self.causal, self.window)
 
     def keys_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The first key that each row sees, and the one behind the last."""
@@ -218,7 +219,7 @@ def position_grid(tokens: int, window: int | None, causal: bool = True) -> Posit
 
 def _few(tokens: int, seen: int, causal: bool) -> list[int] | None:
     """Positions from 1 with as many in a window as may be; None where all are too many."""
-    span = seen if causal else 2 * seen - 1
+    span = 1 + sum(beside(tokens, causal, seen))
     for in_window, most in IN_WINDOW.items():
         positions = _spaced(tokens, tokens if seen >= tokens else span // in_window, causal)
         if len(positions) <= most:
