@@ -65,8 +65,9 @@ def cases(
 
 
 def predictions(arch: Architecture) -> dict[str, Prediction]:
-    """The prediction of each theory that holds for an architecture, by name."""
-    names = ["pair"] * arch.exchangeable + ["positions"] * (not declined(arch)) + ["sampled"]
+    """The prediction of each theory of an architecture, by name: positions where its tokens are unlike."""
+    quick = ["pair"] if arch.exchangeable else ["positions"] * (not declined(arch))
+    names = [*quick, "sampled"]
     return {name: predict_profiles(arch, name) for name in names}
 
 

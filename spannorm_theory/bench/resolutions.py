@@ -31,10 +31,10 @@ def resolutions(
     seed: int = 0,
     progress: Callable[[str], object] = lambda line: None,
 ) -> pd.DataFrame:
-    """One row for each causal architecture, quantity and stream: the worst layer of positions.
+    """One row for each architecture, quantity and stream: the worst layer of positions.
 
     Weight gradients are one row for each architecture, called by the worst matrix. Architectures that
-    positions decline have no rows.
+    positions decline, and those whose tokens are alike, have no rows.
 
     Returns:
         columns placement, scaling, tokens, quantity, stream, layer, positions, sampled, error (positions over
@@ -43,7 +43,7 @@ def resolutions(
     """
     rows = []
     for arch in archs:
-        if declined(arch):
+        if arch.exchangeable or declined(arch):
             continue
         progress(f"resolutions: {arch}")
         smooth, judge = predict_profiles(arch, "positions").profiles, predict_gram(arch, draws, seed)

@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
         parser.add_argument(
             "--theory",
             default="auto",
-            help="auto, pair, positions (a causal mask at any length) or sampled (any mask, few tokens)",
+            help="auto, pair (tokens alike), positions (tokens unlike, at any length) or sampled (few)",
         )
 
 

@@ -23,7 +23,7 @@ OF_STREAMS = ("variance", "grad_variance", "token_cosine")
 
 
 def curves(arch: Architecture) -> dict[str, Any]:
-    """Curves of the theory that fits an architecture; "positions" under a mask.
+    """Curves of the theory that fits an architecture; "positions" where tokens are unlike.
 
     Returns:
         "layers", those of the boundaries between blocks, and "theory", its name; then by quantity and stream

@@ -1,4 +1,4 @@
-r"""Attention under a mask with positions as a coordinate, there and back (T10.8).
+r"""Attention over unlike tokens with positions as a coordinate, there and back (T10.8).
 
 Grams are those of :mod:`.position_grid`: smooth in two positions, and one entry for a token with itself. With
 v and k the Grams of values and keys, smooth parts v_jl and k_jl and what a single token has more, dv_j and
@@ -189,7 +189,7 @@ class HeadGrams:
         of two tokens falls by m of their distance; so does what two rows and two keys have in common, which
         is taken by the product of both."""
         turned = self.rows.law.turned
-        return gram if turned is None else gram * joined(turned[0], np.ones(len(gram)))
+        return gram if turned is None else gram * joined(turned.mean, np.ones(len(gram)))
 
     @cached_property
     def _growth(self) -> Array:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .rotary import beside
+
 if TYPE_CHECKING:
     from ..spec.architecture import Architecture
 
@@ -33,7 +35,9 @@ def tile_rows(arch: Architecture) -> int:
 def tile_weights(arch: Architecture) -> int:
     """Weights of all heads in the largest tile of any block."""
     rows = tile_rows(arch)
-    seen = [rows + sum(_beside(arch, attends.window)) for attends in arch.attentions]
+    seen = [
+        rows + sum(beside(arch.tokens, arch.mask == "causal", attends.window)) for attends in arch.attentions
+    ]
     return arch.heads * rows * min(arch.tokens, max(seen, default=0))
 
 
@@ -41,11 +45,5 @@ def tiles(arch: Architecture, window: int | None) -> list[Tile]:
     """The tiles of a sequence, whose tokens see ``window`` of them, or all for None."""
     n, size = arch.tokens, tile_rows(arch)
     rows = [range(i, min(i + size, n)) for i in range(0, n, size)]
-    behind, ahead = _beside(arch, window)
+    behind, ahead = beside(n, arch.mask == "causal", window)
     return [Tile(r, range(max(0, r.start - behind), min(n, r.stop + ahead))) for r in rows]
-
-
-def _beside(arch: Architecture, window: int | None) -> tuple[int, int]:
-    """Tokens that a token sees behind it and ahead."""
-    behind = (arch.tokens if window is None else window) - 1
-    return behind, 0 if arch.mask == "causal" else behind

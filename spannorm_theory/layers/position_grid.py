@@ -1,12 +1,14 @@
 r"""Positions as a coordinate: a few of them, and sums over all tokens as quadratures (T10.6).
 
-Under a mask tokens differ by position alone. What is smooth in the position is kept at m of them, spaced
-evenly in the logarithm, and is linear in ln t between; I, (n, m), is that interpolation. A token Gram is
+Under a mask, in windows or with rotary positions tokens differ by position alone. What is smooth in the
+position is kept at m of them, spaced evenly in the logarithm, and is linear in ln t between; without a mask,
+where both ends are alike, in ln t less that from the other end. I, (n, m), is that interpolation. A Gram is
 
     G_st = p(s, t) + (q(s) - p(s, s)) [s = t],
 
-p smooth up to its diagonal and q apart from it: an array (m, m + 1), p and then q. A row sees the keys from
-``start`` up to itself, N of them; the four kinds of sum that attention needs are
+p smooth up to its diagonal and q apart from it: an array (m, m + 1), p and then q. A row sees an interval of
+N keys, both ends of which rise with the row, so that an interval of rows sees a key. All that attention needs
+of a mask are four kinds of sum:
 
     over a row's keys         C = sum_j I_j / N                            (m, m)
     over a key's rows         T = sum_i I_i / N_i                          (m, m)
@@ -19,26 +21,23 @@ The number of tokens enters when these are built, once, and no more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len, rfft
 
 from ..base.errors import PositionsError
 from ..gaussian.closed_forms import Array
-from .rotary import PUBLISHED, Rotary, coherence
+from .rotary import beside
 
 #: positions of the grid for each factor of two: with half as many the variance moves by 0.1 %
 PER_OCTAVE = 4
 
-#: positions of the grid in a window, beyond which they are evenly spaced; and more, where these are at most
-#: ``MORE``: gradients at the keys of a row add up to nothing, which they resolve
-PER_WINDOW, MORE_PER_WINDOW, MORE = 6, 12, 128
-
-#: positions of a grid at most; a step of the theory grows as their third power
-MOST = 320
+#: positions of the grid in the keys that a row sees, and up to how many in all; where that makes more, fewer.
+#: 12 resolve how gradients at the keys of a row add up to nothing; 6 cost 0.1 % in the gradient and 0.5 % in
+#: those of matrices, 3 up to 0.3 and 1.8 %. A step of the theory grows as the third power of all
+IN_WINDOW = {12: 128, 6: 320, 3: 320}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,23 +46,41 @@ class PositionGrid:
 
     Attributes:
         tokens: n.
-        window: how many tokens a token sees, itself included; at most n.
+        window: how many tokens a token sees, itself included; at most n. Without a mask, on either side.
         positions: m of 0 .. n - 1, rising, the first and last included.
+        causal: whether a token sees none ahead of it.
     """
 
     tokens: int
     window: int
     positions: NDArray[np.int64]
+    causal: bool = True
+
+    @property
+    def beside(self) -> tuple[int, int]:
+        """Tokens that one sees behind it and ahead, where there are as many."""
+        return beside(self.tokens, self.causal, self.window)
+
+    def keys_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first key that each row sees, and the one behind the last."""
+        behind, ahead = self.beside
+        return np.maximum(rows - behind, 0), np.minimum(rows + ahead + 1, self.tokens)
+
+    def rows_of(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first row that sees each key, and the one behind the last."""
+        behind, ahead = self.beside
+        return np.maximum(keys - ahead, 0), np.minimum(keys + behind + 1, self.tokens)
 
     @cached_property
     def interpolation(self) -> Array:
         """I, from values at the grid to those of all tokens, (n, m)."""
-        return _interpolation(self.tokens, tuple(self.positions.tolist()))
+        return _interpolation(self.tokens, tuple(self.positions.tolist()), self.causal)
 
     @cached_property
     def keys(self) -> Array:
         """N, how many keys each row of the grid sees, (m,)."""
-        return np.minimum(self.positions + 1, self.window).astype(float)
+        first, last = self.keys_of(self.positions)
+        return (last - first).astype(float)
 
     @cached_property
     def counts(self) -> Array:
@@ -77,19 +94,22 @@ class PositionGrid:
 
     @cached_property
     def _keys_before(self) -> tuple[Array, Array]:
-        """Sums of I over tokens up to each row of the grid, and over those in front of its window, (m, m)."""
+        """Sums of I over tokens up to the last key of each row of the grid, and over those in front of its
+        first, (m, m)."""
         running = np.concatenate([np.zeros((1, len(self.positions))), np.cumsum(self.interpolation, axis=0)])
-        return running[self.positions + 1], running[np.maximum(self.positions + 1 - self.window, 0)]
+        first, last = self.keys_of(self.positions)
+        return running[last], running[first]
 
     @cached_property
     def _rows_from(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """Sums of I / N and of I / N^2 over rows that do not precede each key of the grid, and over those
-        that are beyond it by the window, (m, m) each."""
-        seen = np.minimum(np.arange(self.tokens) + 1.0, self.window)[:, None]
+        """Sums of I / N and of I / N^2 over rows from the first on that sees each key of the grid, and over
+        those behind the last, (m, m) each."""
+        seen = np.subtract(*self.keys_of(np.arange(self.tokens))[::-1])[:, None]
+        first, last = self.rows_of(self.positions)
         found = []
         for part in (self.interpolation / seen, self.interpolation / seen**2):
             left = np.concatenate([np.cumsum(part[::-1], axis=0)[::-1], np.zeros((1, part.shape[1]))])
-            found.append((left[self.positions], left[np.minimum(self.positions + self.window, self.tokens)]))
+            found.append((left[first], left[last]))
         return found[0], found[1]
 
     @cached_property
@@ -132,15 +152,25 @@ class PositionGrid:
         first, second = (ones if factor is None else factor for factor in (first, second))
         later = np.greater_equal.outer(self.positions, self.positions)
         _, (begun, ended) = self._rows_from
-        one, other = (x[:, None] * first).T, (x[:, None] * second).T
-        values = np.where(later, (begun * one) @ second, ((begun * other) @ first).T)
-        values = values - np.where(later.T, (ended * one) @ second, ((ended * other) @ first).T)
-        return np.where(self._shared, values, 0.0)
+
+        def up_to(rows: Array, at_first: NDArray[np.bool_]) -> Array:
+            forth = (rows * (x[:, None] * first).T) @ second
+            back = forth if second is first else (rows * (x[:, None] * second).T) @ first
+            return np.where(at_first, forth, back.T)
+
+        return np.where(self._shared, up_to(begun, later) - up_to(ended, later.T), 0.0)
 
     @cached_property
     def _shared(self) -> NDArray[np.bool_]:
         """Whether two positions are within one window, so that their rows share a key and a row sees both."""
-        return np.abs(np.subtract.outer(self.positions, self.positions)) < self.window
+        return np.abs(np.subtract.outer(self.positions, self.positions)) <= sum(self.beside)
+
+    @cached_property
+    def sharing(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Pairs of rows of the grid, each once, that rows of one key are interpolated between."""
+        seeing = (self.row_sums > 0).astype(float)
+        first, second = np.nonzero(np.triu(seeing.T @ seeing))
+        return first, second
 
     @cached_property
     def shared(self) -> Array:
@@ -149,9 +179,11 @@ class PositionGrid:
 
 
 @lru_cache(maxsize=4)
-def _interpolation(tokens: int, positions: tuple[int, ...]) -> Array:
-    """Linear in the logarithm of the position, (tokens, positions); grids of several windows share it."""
+def _interpolation(tokens: int, positions: tuple[int, ...], causal: bool) -> Array:
+    """Linear in the logarithm of the position, and without a mask of that from either end, (tokens,
+    positions); grids of several windows share it."""
     x = np.log1p(np.arange(tokens))
+    x = x if causal else x - x[::-1]
     return np.array([np.interp(x, x[list(positions)], row) for row in np.eye(len(positions))]).T
 
 
@@ -159,64 +191,49 @@ def _interpolation(tokens: int, positions: tuple[int, ...]) -> Array:
 def seeing(grid: PositionGrid, window: int | None) -> PositionGrid:
     """A grid's positions under another window; None for all tokens."""
     seen = min(window or grid.tokens, grid.tokens)
-    return grid if seen == grid.window else PositionGrid(grid.tokens, seen, grid.positions)
+    return grid if seen == grid.window else replace(grid, window=seen)
 
 
 @lru_cache(maxsize=16)
-def rotary_sums(grid: PositionGrid, head_width: int, rotary: Rotary = PUBLISHED) -> tuple[Array, Array]:
-    """What rotary embedding leaves of covariances: means of m(s - t) over the tokens that two positions of
-    the grid stand for, (m, m); and for each row the sums over pairs of its keys of m(j - l) I_j I_l / N^2,
-    (m, m, m)."""
-    parts = grid.interpolation
-    mean = parts.T @ _correlated(parts, head_width, rotary) / np.outer(grid.counts, grid.counts)
-    of_rows = np.zeros((len(grid.positions),) * 3)
-    for i, position in enumerate(grid.positions.tolist()):
-        seen = parts[max(0, position + 1 - grid.window) : position + 1]
-        used = np.flatnonzero(seen.any(axis=0))
-        seen = seen[:, used]
-        of_rows[i][np.ix_(used, used)] = seen.T @ _correlated(seen, head_width, rotary) / grid.keys[i] ** 2
-    return np.asarray(mean), of_rows
-
-
-def _correlated(x: Array, head_width: int, rotary: Rotary) -> Array:
-    """Sums over t of m(s - t) x_t, (tokens, ...)."""
-    n = len(x)
-    size = next_fast_len(2 * n, real=True)
-    lags = np.arange(size)
-    kernel = coherence(np.minimum(lags, size - lags), head_width, rotary)
-    return np.asarray(irfft(rfft(kernel)[:, None] * rfft(x, size, axis=0), size, axis=0)[:n])
-
-
-@lru_cache(maxsize=16)
-def position_grid(tokens: int, window: int | None) -> PositionGrid:
-    """The grid of a causal mask over ``tokens``, each of which sees ``window`` of them, the fewest that it
-    does in any block; None for all.
+def position_grid(tokens: int, window: int | None, causal: bool = True) -> PositionGrid:
+    """The grid of ``tokens``, each of which sees ``window`` of them, the fewest that it does in any block;
+    None for all. Without a mask, not ``causal``, it sees as many on either side.
 
     Raises:
         PositionsError: it would need too many positions.
     """
     seen = min(window or tokens, tokens)
-    positions = _spaced(tokens, seen, MORE_PER_WINDOW)
-    if len(positions) > MORE:
-        positions = _spaced(tokens, seen)
-    if len(positions) > MOST:
-        wider, fewer = 2 * seen, tokens // 2
-        while len(_spaced(tokens, wider)) > MOST:
-            wider *= 2
-        while len(_spaced(fewer, seen)) > MOST:
-            fewer //= 2
-        raise PositionsError(
-            f"a window of {seen} wants a position every {max(1, seen // PER_WINDOW)} tokens, "
-            f"{len(positions)} in {tokens}, and {MOST} is the most; use tokens={fewer}, or window={wider}"
-        )
-    return PositionGrid(tokens, seen, np.array(positions) - 1)
+    if (positions := _few(tokens, seen, causal)) is not None:
+        return PositionGrid(tokens, seen, np.array(positions) - 1, causal)
+    wider, fewer = 2 * seen, tokens // 2
+    while _few(tokens, wider, causal) is None:
+        wider *= 2
+    while _few(fewer, seen, causal) is None:
+        fewer //= 2
+    in_window, most = list(IN_WINDOW.items())[-1]
+    raise PositionsError(
+        f"a window of {seen} wants {in_window} positions wherever it stands in {tokens} tokens, and {most} "
+        f"are the most in all; use tokens={fewer}, or window={wider}"
+    )
 
 
-def _spaced(tokens: int, seen: int, in_window: int = PER_WINDOW) -> list[int]:
-    """Positions from 1: even in the logarithm, and from some place on by a part of the window."""
-    step, last, positions = 2 ** (1 / PER_OCTAVE), tokens, [1]
-    widest = seen // in_window if seen < tokens else tokens
-    while positions[-1] < last - 1:
+def _few(tokens: int, seen: int, causal: bool) -> list[int] | None:
+    """Positions from 1 with as many in a window as may be; None where all are too many."""
+    span = 1 + sum(beside(tokens, causal, seen))
+    for in_window, most in IN_WINDOW.items():
+        positions = _spaced(tokens, tokens if seen >= tokens else span // in_window, causal)
+        if len(positions) <= most:
+            return positions
+    return None
+
+
+def _spaced(tokens: int, widest: int, causal: bool) -> list[int]:
+    """Positions from 1: even in the logarithm, and from some place on ``widest`` apart; without a mask from
+    either end."""
+    step, positions = 2 ** (1 / PER_OCTAVE), [1]
+    end = tokens - 1 if causal else (tokens + 1) // 2
+    while positions[-1] < end:
         ahead = max(1, min(round(positions[-1] * (step - 1)), widest))
-        positions.append(min(positions[-1] + ahead, last - 1))
-    return [*positions, last]  # a loss may read the last token alone
+        positions.append(min(positions[-1] + ahead, end))
+    # a loss may read the last token alone
+    return sorted({*positions, *([tokens] if causal else [tokens + 1 - p for p in positions])})

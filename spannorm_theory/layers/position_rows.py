@@ -25,8 +25,9 @@ from ..gaussian.closed_forms import Array
 from ..gaussian.head_norm import HeadNorm
 from ..softmax.row_lengths import RowLengthTable, RowsOfLengths, row_length_table
 from .latents import NO_LATENTS, Latents
-from .position_grid import PositionGrid, rotary_sums
+from .position_grid import PositionGrid
 from .rotary import Rotary
+from .rotary_sums import RotarySums, rotary_sums
 from .smooth_gram import Smooth, doubled, joined, open_share, products, scales, with_keys
 
 Gains = Mapping[str, float]
@@ -74,7 +75,7 @@ class RowLaw:
         return self.head_norm.size if self.sphere and self.head_norm is not None else self.head_width
 
     @property
-    def turned(self) -> tuple[Array, Array] | None:
+    def turned(self) -> RotarySums | None:
         """What rotary embedding leaves of covariances (:func:`rotary_sums`), where there is one."""
         return None if self.rotary is None else rotary_sums(self.grid, self.head_width, self.rotary)
 
@@ -130,7 +131,7 @@ class PositionRows:
         other."""
         p, q = self.unit(name)
         turned = self.law.turned
-        return (p, q) if turned is None else (p * turned[0], q)
+        return (p, q) if turned is None else (p * turned.mean, q)
 
     @cached_property
     def values(self) -> Smooth:
@@ -158,9 +159,9 @@ class PositionRows:
     def mean_weights(self) -> Array:
         """E A of each row, summed over the keys that each position of the grid stands for, (rows, m): even
         weights, and more for a key whose logit varies more around the row's mean."""
-        grid, (p, q), turned = self.law.grid, self.unit("key"), self.law.turned
+        grid, (p, q) = self.law.grid, self.unit("key")
         c = grid.key_means
-        alike = with_keys(grid, p, None if turned is None else turned[1])
+        alike = with_keys(grid, p, self.law.turned)
         varied = c * (q - 2 * (q - p.diagonal()) / grid.keys[:, None]) - 2 * alike
         tilt = self.logits[1] * self.one.tilting / 2
         return np.asarray(c + tilt[:, None] * (varied - c * varied.sum(axis=1, keepdims=True)))
@@ -174,9 +175,7 @@ class PositionRows:
     @cached_property
     def open_keys(self) -> Array:
         """Second moment of each row's keys beyond what they have in common, (m,)."""
-        p, q = self.unit("key")
-        turned = self.law.turned
-        return open_share(self.law.grid, p, q, None if turned is None else turned[1])
+        return open_share(self.law.grid, *self.unit("key"), self.law.turned)
 
     @cached_property
     def alone(self) -> Array:
@@ -231,11 +230,13 @@ class PositionRows:
 
     @cached_property
     def two(self) -> tuple[Array, Array, Array]:
-        """N P11, N J11 and N E r J11 of two rows, (m, m)."""
-        logits = np.sqrt(np.outer(self.one.logits, self.one.logits))
-        loose = np.sqrt(np.outer(self.loose, self.loose))
-        rows = self._statistics(self._keys_of_two, logits, loose)
-        return rows.together(self.correlation, self.law.coordinates)
+        """N P11, N J11 and N E r J11 of two rows, (m, m); 0 where they share no key."""
+        i, k = self.law.grid.sharing
+        logits, loose = (np.sqrt(x[i] * x[k]) for x in (self.one.logits, self.loose))
+        rows = self._statistics(self._keys_of_two[i, k], logits, loose)
+        found = np.zeros((3, *self.correlation.shape))
+        found[:, i, k] = found[:, k, i] = rows.together(self.correlation[i, k], self.law.coordinates)
+        return found[0], found[1], found[2]
 
     @cached_property
     def across(self) -> Array:

@@ -45,6 +45,12 @@ def beyond(behind: Any, causal: bool, window: int | None) -> Any:
     return (behind < (0 if causal else 1 - reach)) | (behind >= reach)
 
 
+def beside(tokens: int, causal: bool, window: int | None) -> tuple[int, int]:
+    """Tokens that one sees behind it and ahead, where there are as many."""
+    behind = (tokens if window is None else window) - 1
+    return behind, 0 if causal else behind
+
+
 def hidden(tokens: int, causal: bool, window: int | None = None, sequences: int = 1) -> Array | None:
     """Mask (tokens, tokens), true where a row's token does not see a column's (:func:`beyond`), which of
     several ``sequences`` behind one another is no token of another; None if every token sees all."""

@@ -26,8 +26,8 @@ def shown_positions(
 
     Args:
         by: "position", or None for averages.
-        positions: those to show; None for the grid of :func:`.position_grid.position_grid` under a mask,
-            and without one for every token of up to 64, or some four for each factor of two.
+        positions: those to show; None for the grid of :func:`.position_grid.position_grid`, and without a
+            mask for every token of up to 64.
 
     Raises:
         InputError: ``by`` is no such word, or positions that the sequence does not have, that come twice or
@@ -44,7 +44,7 @@ def shown_positions(
     if arch.mask != "causal" and arch.tokens <= ALL:
         return np.arange(1, arch.tokens + 1)
     try:
-        return position_grid(arch.tokens, arch.narrowest if arch.mask == "causal" else None).positions + 1
+        return position_grid(arch.tokens, arch.narrowest, arch.mask == "causal").positions + 1
     except AssumptionError:
         window, tokens = arch.narrowest, arch.tokens
         raise InputError(

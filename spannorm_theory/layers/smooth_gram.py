@@ -8,6 +8,7 @@ import numpy as np
 
 from ..gaussian.closed_forms import Array
 from .position_grid import PositionGrid
+from .rotary_sums import RotarySums
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,17 @@ def products(x: Array) -> Array:
     return np.column_stack([np.outer(x, x), np.square(x)])
 
 
-def with_keys(grid: PositionGrid, p: Array, of_rows: Array | None = None) -> Array:
+def with_keys(grid: PositionGrid, p: Array, turned: RotarySums | None = None) -> Array:
     """Mean covariance of a key with the keys of a row, in even weights over the row's keys, summed over those
-    that each position of the grid stands for, (rows, m); ``of_rows`` has what weights pairs of keys that are
-    not even, (rows, m, m)."""
+    that each position of the grid stands for, (rows, m); of keys that are ``turned``, if any."""
     c = grid.key_means
-    return np.asarray(c * (c @ p) if of_rows is None else np.einsum("iab,ab->ia", of_rows, p))
+    return np.asarray(c * (c @ p) if turned is None else turned.with_keys(p))
 
 
-def open_share(grid: PositionGrid, p: Array, q: Array, of_rows: Array | None = None) -> Array:
-    """Mean second moment of each row's keys less their mean covariance, (m,), with ``of_rows`` of
-    :func:`with_keys`."""
-    return np.asarray(np.maximum(grid.key_means @ q - with_keys(grid, p, of_rows).sum(axis=1), 0.0))
+def open_share(grid: PositionGrid, p: Array, q: Array, turned: RotarySums | None = None) -> Array:
+    """Mean second moment of each row's keys less their mean covariance, (m,), of keys that are ``turned``,
+    if any."""
+    return np.asarray(np.maximum(grid.key_means @ q - with_keys(grid, p, turned).sum(axis=1), 0.0))
 
 
 def joined(p: Array, q: Array) -> Array:

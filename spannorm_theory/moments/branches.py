@@ -82,7 +82,7 @@ def sampled_attention(branch: Branch, arch: Architecture, only_normed: bool = Fa
 
 
 def position_attention(branch: Branch, arch: Architecture, grid: PositionGrid) -> PositionAttention:
-    """Attention under a causal mask with positions as a coordinate, those of ``grid`` under any window."""
+    """Attention with positions as a coordinate, those of ``grid`` under any window."""
     normed, head_norm, seen = arch.normed(branch), _head_norm(branch, arch), arch.attends(branch)
     law = RowLaw(
         seeing(grid, seen.window),

@@ -1,4 +1,4 @@
-"""Tokens of a causal stack with positions as a coordinate: Grams on a grid (T10.6 to T10.8)."""
+"""Tokens that are unlike with positions as a coordinate: Grams on a grid (T10.6 to T10.8)."""
 
 from __future__ import annotations
 

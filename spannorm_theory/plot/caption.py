@@ -70,7 +70,7 @@ FIGURES = {
         "Singular values of the matrix of all tokens over its Frobenius norm, in falling order.",
         ("effective_rank",),
     ),
-    "position_profile": Words("Second moments against the position of a token under a causal mask."),
+    "position_profile": Words("Second moments against the position of a token."),
     "finite_width": Words(
         "Monte Carlo over theory. Full points: means over networks, which the theory predicts; hollow: "
         "geometric means, a typical network; lines: exp(-V/2), with the variance V of the logarithm over "

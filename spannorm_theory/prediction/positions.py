@@ -1,4 +1,4 @@
-r"""Positions as a coordinate: causal stacks of any length, without sampling (T10.6 to T10.8).
+r"""Positions as a coordinate: unlike tokens at any length, without sampling (T10.6 to T10.8).
 
 A few dozen positions stand for all (:mod:`spannorm_theory.layers.position_grid`), and attention is averaged
 in closed form (:mod:`spannorm_theory.layers.attention_positions`): milliseconds a block, whatever the number
@@ -81,8 +81,6 @@ COLLAPSED, ALIKE, IN_COMMON = 1e-9, 0.9, 0.1
 def declined(arch: Architecture) -> str:
     """Why positions cannot be a coordinate of an architecture; empty where they can."""
     narrow = NARROW_NORMED if arch.qk_norm or arch.qkv_norm else NARROW
-    if arch.mask != "causal":
-        return f"positions are a coordinate under a causal mask, not with mask={arch.mask!r}"
     if arch.sinks:
         return "sinks=True is derived with sampled heads alone"
     if arch.attention_dropout:
@@ -118,7 +116,7 @@ def carries(arch: Architecture) -> bool:
     if declined(arch) or not fits(arch, "positions"):
         return False
     try:
-        position_grid(arch.tokens, arch.narrowest)
+        position_grid(arch.tokens, arch.narrowest, arch.mask == "causal")
     except PositionsError:
         return False
     return True
@@ -143,7 +141,7 @@ def predict_positions(arch: Architecture, progress: bool = False) -> Prediction:
     if reason := declined(arch):
         raise AssumptionError(f"{reason}{advice}")
     try:
-        grid = position_grid(arch.tokens, arch.narrowest)
+        grid = position_grid(arch.tokens, arch.narrowest, arch.mask == "causal")
         tokens = PositionTokens(arch, grid)
         with (
             np.errstate(over="ignore", invalid="ignore"),  # what leaves float64's range is refused by name

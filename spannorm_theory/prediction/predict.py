@@ -86,10 +86,11 @@ def predict(
 
     Args:
         arch: an architecture, or its text form.
-        theory: "pair", for tokens that are alike; "positions", for a causal mask over any number of tokens;
-            "sampled", for any mask over few, which samples attention heads; "auto" takes "pair" where it
-            holds, then "sampled" up to 64 tokens where it takes two seconds, then "positions"; where those
-            do not hold, "sampled" if that takes seconds, and else the message says how long.
+        theory: "pair", for tokens that are alike; "positions", for any number of tokens that a mask, a window
+            or rotary positions tell apart; "sampled", for few, which samples attention heads; "auto" takes
+            "pair" where it holds, then "sampled" up to 64 tokens where it takes two seconds, then
+            "positions"; where those do not hold, "sampled" if that takes seconds, and else the message says
+            how long.
         by: "position" for the second moments of streams and gradients at single positions; None for averages
             over tokens.
         positions: those to show, from 1; None for some that show all.
@@ -150,7 +151,7 @@ def at_positions(prediction: Prediction, positions: NDArray[np.int64]) -> tuple[
         if prediction.arch.loss == "last":
             raise AssumptionError(
                 "the pair theory takes all tokens as alike, and loss='last' reads one of them; use "
-                "theory='sampled'"
+                "theory='positions'"
             )
         alike = np.ones(len(positions))
         return {

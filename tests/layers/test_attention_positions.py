@@ -26,18 +26,19 @@ def full(gram: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.exact
+@pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("window", [TOKENS, 4, 2])
-def test_gradients_at_keys_are_exact_for_even_weights(window: int) -> None:
+def test_gradients_at_keys_are_exact_for_even_weights(window: int, causal: bool) -> None:
     """Unlike tokens, where a row's gradients at its keys add up to nothing key by key."""
     random = np.random.default_rng(window)
     read, grad = gram(random), gram(random)
-    grid = PositionGrid(TOKENS, window, np.arange(TOKENS))
+    grid = PositionGrid(TOKENS, window, np.arange(TOKENS), causal)
     attention = PositionAttention(RowLaw(grid, head_width=16, width=10**12), width=10**12)
     gains = {f"attn.{name}": 1e-9 for name in ("query", "key", "value", "output")}
     found = attention.at(read, gains).at_keys(grad) / gains["attn.query"]
 
     distance = np.subtract.outer(np.arange(TOKENS), np.arange(TOKENS))
-    seen = (distance >= 0) & (distance < window)
+    seen = (distance >= 0) & (distance < window) if causal else abs(distance) < window
     rows = seen / seen.sum(axis=1, keepdims=True)
     jacobians = [np.diag(a) - np.outer(a, a) for a in rows]
     weights = full(grad) * full(read)

@@ -51,6 +51,13 @@ def test_the_set_is_complete_in_every_form(folder: Path) -> None:
     assert (folder / "verification.tex").read_text().startswith(r"\begin{tabular}{llrrrrll}")
 
 
+@pytest.mark.parametrize(("window", "mask"), [(None, "causal"), (8, "none")])
+def test_positions_are_those_of_the_design_where_its_tokens_are_unlike(window: int | None, mask: str) -> None:
+    arch = Architecture("pre-norm", depth=3, width=32, heads=2, tokens=16, window=window)
+    (drawn,) = (recipe for recipe in standard_set([arch], "paper", 3, 0) if recipe.kind == "positions")
+    assert [one.mask for one in drawn.architectures] == [mask]
+
+
 def test_each_file_carries_its_recipe(folder: Path) -> None:
     beside = json.loads((folder / "comparison.json").read_text())
     assert beside["style"] == "tmlr"

@@ -1,4 +1,4 @@
-"""Variance and gradient over position and depth, under a causal mask."""
+"""Variance and gradient over position and depth, where tokens are unlike."""
 
 from __future__ import annotations
 

@@ -78,8 +78,8 @@ def standard_set(archs: Sequence[Architecture], style: str, networks: int, seed:
         yield recipe("laws", "laws", [one for arch in quick for one in _shallower(arch)])
         yield recipe("branch-map", "branch-map", [arch for arch in nearest if arch in quick][:1] or quick[:1])
     yield from _steps(archs, recipe)
-    causal = [arch.with_(mask="causal") for arch in nearest]
-    covered = [arch for arch in causal if not declined(arch)]
+    unlike = [arch.with_(mask="causal") if arch.exchangeable else arch for arch in nearest]
+    covered = [arch for arch in unlike if not declined(arch)]
     if covered:
         yield recipe("positions", "positions", covered)
     for arch in archs:
