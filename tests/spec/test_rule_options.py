@@ -33,6 +33,8 @@ BY_HAND = {
     "megatron-depth-mup(base=8)": (1, dict.fromkeys(OUTPUTS, 1 / 4)),  # Megatron's own, at its base depth
     "granite(residual=0.5)": (0.5, {}),
     "minicpm(depth=2)": (2 / math.sqrt(8), {}),
+    "gpt2(on=attention)": (1, {"attn.output": 1 / 4}),
+    "gpt2(on=ffn)": (1, {"ffn.down": 1 / 4}),
 }
 
 
