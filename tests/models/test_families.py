@@ -91,6 +91,7 @@ MORE: dict[str, dict[str, Any]] = {
     "longcat_flash": {
         **{key: value for key, value in {**_SIZES, **_LATENT}.items() if "layers" not in key},
         "num_layers": DEPTH,
+        "head_dim": _LATENT["qk_rope_head_dim"],
         "ffn_hidden_size": 704,
         "routed_scaling_factor": 1e-6,  # its experts are a gap
     },
