@@ -156,7 +156,7 @@ def _even(config: Config, row: Family, head: int) -> Iterator[Fact]:
     config.ignore("head_width", "qk_head_dim")
     yield Fact(
         f"normed latents of {keys} and {queries} coordinates, at the size of matrices that read the stream",
-        "second moments are those without; gradients of queries, keys and values are of one matrix, not of two",
+        "second moments are those without; gradients of queries, keys and values are of one matrix, not two",
         gradients=("attn.query", "attn.key", "attn.value"),
     )
     pairs = max(1, round(turned / (still + turned) * head / 2))

@@ -76,10 +76,8 @@ ONE_GATE_A_HEAD = (
     "none in size; gradients of the gate's matrix are other ones",
 )
 SHORT_CONVOLUTIONS = (
-    "short convolutions behind keys, values and branches, which start as a division by the root of 5 (3 in keys "
-    "of some layers)",
-    "logits' variance is 5 times the model's without; branches are smaller by the same factor, which norms of "
-    "their sums divide away",
+    "short convolutions behind keys, values and branches, which start as a division by the root of 5",
+    "logits' variance is 5 times the model's without; norms of sums divide it away behind branches",
 )
 NORMED_VALUES = (
     "norms over each head's values, and none over queries and keys, whose length is clipped",

@@ -84,6 +84,7 @@ FAMILIES: dict[str, Family] = {
         when=(("mup_enabled", True, {"embedding": "sqrt-width"}),),
     ),
     "albert": replace(_BERT, activation="gelu_new", groups=1),
+    "arcee": replace(_COARSE, gated=False, activation="relu2"),
     "bert": _BERT,
     "bloom": replace(_GPT, positions="alibi", embedding="norm", tied=True),
     "cohere": _COHERE,
@@ -111,6 +112,7 @@ FAMILIES: dict[str, Family] = {
             ("alibi", True, {"positions": "alibi"}),
         ),
     ),
+    "flex_olmo": replace(_OLMO2, epsilon=1e-6, base=5e5, gates="softmax", when=_TOP_K),
     "gemma": _GEMMA,
     "gemma2": replace(_GEMMA, placement="sandwich", window=1, period=2),
     "gemma3_text": replace(_GEMMA, placement="sandwich", qk_norm="head", window=5, period=6),
@@ -247,12 +249,14 @@ FAMILIES: dict[str, Family] = {
         when=_TOP_K,
     ),
     "roberta": _BERT,
+    "seed_oss": _LLAMA,
     "smollm3": replace(_LLAMA, base=2e6, unpositioned="listed", tied=True),
     "stablelm": replace(
         _LAYER,
         share=0.25,
         when=(("use_parallel_residual", True, _PARALLEL), ("qk_layernorm", True, _HEADS)),
     ),
+    "vaultgemma": replace(_GEMMA, window=1, period=2),
     "starcoder2": replace(_GPT, std=0.018042, activation="gelu_pytorch_tanh", window=1, tied=True),
 }
 

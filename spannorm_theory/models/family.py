@@ -37,8 +37,8 @@ class Family:
             attention, m for another mixer of tokens.
         dense: first layers without experts, of a file that does not say.
         tied: whether the head is the embedding, where a file does not say.
-        latents: what a file's latents of queries and keys are: "normed", or "even", which are scaled such that
-            queries, keys and values are as large as without any.
+        latents: of queries and keys: "normed", or "even", which are scaled such that queries, keys and values
+            are as large as without any.
         twins: pairs of an attention and a feed-forward branch in one of the file's layers.
         shortcut: whether experts stand beside dense branches, and end one pair of branches later.
         groups: of layers that have their matrices in common, of a file that does not say; 0 for no such.

@@ -61,6 +61,7 @@ MORE: dict[str, dict[str, Any]] = {
         "global_attn_every_n_layers": 2,
         "sliding_window": 8,
     },
+    "arcee": {**_SIZES, "intermediate_size": 704},
     "bloom": {"hidden_size": WIDTH, "n_layer": DEPTH, "n_head": HEADS},
     "cohere": _GATED,
     "deepseek_v2": {**_SIZES, **_LATENT, **_ROUTED, "q_lora_rank": None},
@@ -71,6 +72,7 @@ MORE: dict[str, dict[str, Any]] = {
         "layer_types": ["full_attention"] * DEPTH,
     },
     "falcon": {**_SIZES, "ffn_hidden_size": 4 * WIDTH, "multi_query": True},
+    "flex_olmo": {**_GATED, "num_key_value_heads": HEADS, "num_experts": 8, "num_experts_per_tok": 2},
     "gemma": _GATED,
     "gemma3_text": {**_GATED, "query_pre_attn_scalar": WIDTH // HEADS},
     "gemma4_text": {
@@ -108,6 +110,7 @@ MORE: dict[str, dict[str, Any]] = {
     "qwen3_moe": {**_GATED, "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 352},
     "roberta": _PLAIN,
     "stablelm": {**_GATED, "use_parallel_residual": True},
+    "vaultgemma": {**_GATED, "query_pre_attn_scalar": WIDTH // HEADS, "sliding_window": 8},
     "starcoder2": {**_PLAIN, "num_key_value_heads": 2},
 }
 

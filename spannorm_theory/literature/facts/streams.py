@@ -81,7 +81,7 @@ def biased_gates() -> Fact:
     others = 1 - gates[0] / gates.sum()
     same = np.allclose(mixing.sum(0), 1) and np.allclose(mixing.sum(1), 1) and behind == 1
     start = [str(each) for each in reduces_to("hyper-connections")]
-    text = f"{others:.1%} of what a branch reads is of other streams, {1 - mixing[0, 0]:.2%} of a stream is mixed"
+    text = f"a branch reads {others:.1%} of other streams, {1 - mixing[0, 0]:.2%} of a stream is mixed"
     return Fact(bool(same and others < 0.01), f"{text}; hyper-connections: {', '.join(start)}")
 
 

@@ -71,7 +71,7 @@ def _of_normed_sums(streams: Two, net: Net) -> Value:
 def inkling_2(streams: Two, net: Net, *, layers: int = 6) -> Two:
     """F(N(h)) twice, h the mean of the normed embedding, the normed sums of finished groups of ``layers``
     blocks, and that of the group that has begun: attention residuals whose values are normed, at the zero
-    queries that they start with. The first stream is the sum of what is finished, the second what has begun."""
+    queries that they start with. The first stream sums what is finished, the second is what has begun."""
     finished, begun = streams
     if net.first:
         finished, begun = net.norm(begun), net.add(begun, net.attention(net.norm(begun)), skip=0)

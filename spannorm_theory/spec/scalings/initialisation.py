@@ -29,8 +29,8 @@ def unit(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
 @scaling("gpt2", title="output projections / sqrt(2L)", source="GPT-2 (Radford et al., 2019)", year=2019)
 def gpt2(sublayer: str, l: Expr, L: Expr, d: Expr, *, on: str = "both") -> Multipliers:
     """Output projections (attn.output, ffn.down) x 1/sqrt(2L): the variance that all 2L branches add
-    together does not depend on depth. Also Megatron's scaled initialisation. ``on`` attention or ffn is that of
-    one kind of branch alone."""
+    together does not depend on depth. Also Megatron's scaled initialisation. on=attention and on=ffn are
+    that of one kind of branch alone."""
     kinds = {"both": ("attn.output", "ffn.down"), "attention": ("attn.output",), "ffn": ("ffn.down",)}
     return matrices(kinds[choice("branches that the rule acts on", on, kinds)], 1 / sqrt(2 * L))
 
