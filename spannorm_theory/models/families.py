@@ -112,7 +112,6 @@ FAMILIES: dict[str, Family] = {
             ("alibi", True, {"positions": "alibi"}),
         ),
     ),
-    "flex_olmo": replace(_OLMO2, epsilon=1e-6, base=5e5, gates="softmax", when=_TOP_K),
     "gemma": _GEMMA,
     "gemma2": replace(_GEMMA, placement="sandwich", window=1, period=2),
     "gemma3_text": replace(_GEMMA, placement="sandwich", qk_norm="head", window=5, period=6),

@@ -26,7 +26,7 @@ NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "silu": (("silu",), ("swiglu",)),
     "swish": (("silu",), ("swiglu",)),
 }
-_MIXTURES = """deepseek_v3 deepseek_v4 flex_olmo glm4_moe glm5_next_text gpt_oss granitemoe hy_v3 hy_v4
+_MIXTURES = """deepseek_v3 deepseek_v4 glm4_moe glm5_next_text gpt_oss granitemoe hy_v3 hy_v4
     inkling2_text minimax mixtral muse_spark_text olmoe qwen2_moe qwen3_moe qwen4_exp_text"""
 #: model types that always have experts, whose number the library sets where a file does not say it
 MIXTURES = frozenset(_MIXTURES.split())

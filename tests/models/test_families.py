@@ -72,7 +72,6 @@ MORE: dict[str, dict[str, Any]] = {
         "layer_types": ["full_attention"] * DEPTH,
     },
     "falcon": {**_SIZES, "ffn_hidden_size": 4 * WIDTH, "multi_query": True},
-    "flex_olmo": {**_GATED, "num_key_value_heads": HEADS, "num_experts": 8, "num_experts_per_tok": 2},
     "gemma": _GATED,
     "gemma3_text": {**_GATED, "query_pre_attn_scalar": WIDTH // HEADS},
     "gemma4_text": {
