@@ -94,6 +94,7 @@ MORE: dict[str, dict[str, Any]] = {
         "num_layers": DEPTH,
         "head_dim": _LATENT["qk_rope_head_dim"],
         "ffn_hidden_size": 704,
+        **{"n_routed_experts": 8, "zero_expert_num": 4, "moe_topk": 2, "expert_ffn_hidden_size": 64},
         "routed_scaling_factor": 1e-6,  # its experts are a gap
     },
     "minimax": {**_GATED, **_EXPERTS, **_ALPHA, "layer_types": ["full_attention"] * DEPTH},
