@@ -39,8 +39,10 @@ def growth(expression: Expr, L: Symbol) -> Growth:
     """The large-L expansion of a positive closed form.
 
     Raises:
-        NoClosedForm: the expression has a part whose expansion is not known here.
+        NoClosedForm: the expression has a part whose expansion is not known here, or is zero.
     """
+    if expression.is_zero:
+        raise NoClosedForm("zero at every depth")
     expression = expression.replace(rf, lambda x, k: gamma(x + k) / gamma(x))
     return _growth(expression, L)
 

@@ -15,7 +15,7 @@ from .positions import WINDOWED, layers, logit_stretch, rotary, rotary_factor
 from .settle import Fact
 
 #: kinds of layers, as files name them, that attend by a softmax over all tokens, or over the nearest
-SOFTMAX = ("softmax", "full_attention", "indexed_attention", *WINDOWED)
+SOFTMAX = ("softmax", "full_attention", "indexed_attention", "hybrid", *WINDOWED)
 
 
 def attention(config: Config, row: Family, given: Mapping[str, Any], variance: float) -> Iterator[Fact]:
@@ -39,8 +39,11 @@ def attention(config: Config, row: Family, given: Mapping[str, Any], variance: f
     if row.positions == "rope":
         yield from rotary(config, row, head)
     if latent:
-        one_std = not isinstance(given.get("init"), str)  # for all matrices, and not one by their shape
-        yield from _latent(config, row, head, one_std)
+        # a file's std is of all matrices, and ``init`` may be by their shape
+        one_std = not isinstance(given.get("init"), str)
+        yield from (
+            _latent(config, row, head, one_std) if row.latents == "normed" else _even(config, row, head)
+        )
     else:
         yield from _logits(config, row, head, variance**2)
         if rank := config.whole("latent_queries", 0, 0):
@@ -122,7 +125,7 @@ def _latent(config: Config, row: Family, head: int, one_std: bool) -> Iterator[F
     told = f", queries through one of {queries}" if queries else ""
     fields = {"latent_keys": keys} | ({"latent_queries": queries} if queries else {})
     yield Fact(f"keys and values through a normed latent of {keys}{told}", LATENT, fields)
-    still, turned = config.whole("qk_nope_head_dim"), config.whole("qk_rope_head_dim")
+    still, turned = config.whole("qk_nope_head_dim"), config.whole("qk_rope_head_dim", 0, 0)
     config.ignore("head_width", "qk_head_dim")  # which follow from these
     # second moment of a key's coordinate that rotates over one of those that do not
     ratio = (config.whole("width") / keys if one_std else 1.0) * row.gain**2
@@ -130,6 +133,10 @@ def _latent(config: Config, row: Family, head: int, one_std: bool) -> Iterator[F
     factor = logit_stretch(config) if row.positions == "rope" else 1.0
     times = factor * sqrt(whole / (still + turned))  # one over the root of the head width
     scale = "sqrt" if abs(times - 1) < 1e-6 else float(f"{times / sqrt(head):.7g}")
+    if not turned:
+        if scale != "sqrt":
+            yield Fact(f"logits x {times:.4g}", ROTATED_PART, {"logit_scale": scale})
+        return
     pairs = max(1, round(turned * ratio / whole * head / 2))
     feature = f"queries and keys with {still} coordinates that do not rotate and {turned} that do"
     yield Fact(feature, ROTATED_PART, {"logit_scale": scale, "rotary_share": min(1.0, 2 * pairs / head)})
@@ -138,6 +145,25 @@ def _latent(config: Config, row: Family, head: int, one_std: bool) -> Iterator[F
         f"squared gradients of attn.key are {whole / still:.3g} times the model's, and what those of "
         "attn.key_down have by keys; the rest is as it is",
         gradients=("attn.key", "attn.key_down"),
+    )
+
+
+def _even(config: Config, row: Family, head: int) -> Iterator[Fact]:
+    """Latents behind whose norms a factor makes up for their width, so that queries, keys and values have the
+    second moments of matrices that read the stream."""
+    keys, queries = config.whole("latent_keys"), config.whole("latent_queries", 0, 0)
+    still, turned = config.whole("qk_nope_head_dim"), config.whole("qk_rope_head_dim", 0, 0)
+    config.ignore("head_width", "qk_head_dim")
+    yield Fact(
+        f"normed latents of {keys} and {queries} coordinates, at the size of matrices that read the stream",
+        "second moments are those without; gradients of queries, keys and values are of one matrix, not two",
+        gradients=("attn.query", "attn.key", "attn.value"),
+    )
+    pairs = max(1, round(turned / (still + turned) * head / 2))
+    yield Fact(
+        f"queries and keys with {still} coordinates that do not rotate and {turned} that do",
+        ROTATED_PART,
+        {"rotary_share": min(1.0, 2 * pairs / head)},
     )
 
 

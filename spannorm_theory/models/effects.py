@@ -34,6 +34,10 @@ GATES = {
     "inputs": "routed experts are too large without: a single expert has the weight one",
 }
 
+SHORTCUT = (
+    "computed of LongCat-Flash: those that hand on what they read, a third of all, make the stream's second "
+    "moment twice as large at the top; the others add 4 % to a dense branch"
+)
 MIXER = "not measured; what they put out has another second moment and other token cosines"
 PICKED = "not measured; attention's second moment of late tokens is too small without, as over more tokens"
 
@@ -66,6 +70,30 @@ TWO_HEAD_WIDTHS = (
 ZERO_ROUTER = (
     "a router that starts at zero, which sends all tokens to the same experts",
     "the tokens' cosine behind routed experts is too small without: those of all tokens are the same",
+)
+ONE_GATE_A_HEAD = (
+    "one gate for all coordinates of a head, for which one for each stands",
+    "none in size; gradients of the gate's matrix are other ones",
+)
+SHORT_CONVOLUTIONS = (
+    "short convolutions behind keys, values and branches, which start as a division by the root of 5",
+    "logits' variance is 5 times the model's without; norms of sums divide it away behind branches",
+)
+NORMED_VALUES = (
+    "norms over each head's values, and none over queries and keys, whose length is clipped",
+    "attention's second moment is off by the gain of a matrix, width x std^2",
+)
+RANDOM_SINKS = (
+    "sinks that are a small map of the token, for which logits of 0 stand",
+    "not measured; the share of the sink differs from token to token",
+)
+RELATIVE_POSITIONS = (
+    "positions as a bias on logits that is a map of the query",
+    "not measured; logits differ a little more from key to key",
+)
+SOFT_CAPPED_GATE = (
+    "a gate and an up projection that are softly capped",
+    "the hidden layer's second moment is a little too large without",
 )
 NORMED_HEADS = (
     "a norm on what each head puts out",

@@ -37,6 +37,10 @@ class Family:
             attention, m for another mixer of tokens.
         dense: first layers without experts, of a file that does not say.
         tied: whether the head is the embedding, where a file does not say.
+        latents: of queries and keys: "normed", or "even", which are scaled such that queries, keys and values
+            are as large as without any.
+        twins: pairs of an attention and a feed-forward branch in one of the file's layers.
+        shortcut: whether experts stand beside dense branches, and end one pair of branches later.
         groups: of layers that have their matrices in common, of a file that does not say; 0 for no such.
         missing: what every model of the type has and no architecture: (feature, effect).
         when: (key, value, changes of the row where the configuration has that value).
@@ -72,6 +76,9 @@ class Family:
     mixers: str = ""
     dense: int = 0
     tied: bool = False
+    latents: str = "normed"
+    twins: int = 1
+    shortcut: bool = False
     groups: int = 0
     missing: tuple[tuple[str, str], ...] = ()
     when: When = ()

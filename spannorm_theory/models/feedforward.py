@@ -8,7 +8,7 @@ from typing import Any
 
 from ..gaussian.activations import ACTIVATIONS
 from .config import Config
-from .effects import GATES
+from .effects import GATES, SHORTCUT
 from .family import Family
 from .gaussian_means import clamped_gate, sigmoid_square
 from .settle import Fact
@@ -26,8 +26,8 @@ NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "silu": (("silu",), ("swiglu",)),
     "swish": (("silu",), ("swiglu",)),
 }
-_MIXTURES = """deepseek_v3 deepseek_v4 glm4_moe gpt_oss granitemoe hy_v3 hy_v4 minimax mixtral
-    muse_spark_text olmoe qwen2_moe qwen3_moe qwen4_exp_text"""
+_MIXTURES = """deepseek_v3 deepseek_v4 glm4_moe glm5_next_text gpt_oss granitemoe hy_v3 hy_v4
+    inkling2_text minimax mixtral muse_spark_text olmoe qwen2_moe qwen3_moe qwen4_exp_text"""
 #: model types that always have experts, whose number the library sets where a file does not say it
 MIXTURES = frozenset(_MIXTURES.split())
 #: what stands for an activation that is not registered
@@ -41,7 +41,7 @@ def shape(config: Config, row: Family, known: frozenset[str]) -> dict[str, Any]:
         known: the fields that an architecture has.
     """
     width, hidden = config.whole("width"), _hidden(config)
-    if _experts(config):
+    if _experts(config, row):
         hidden = config.whole("expert_hidden", hidden)
     elif config.value("experts") == 1:  # whose gate is one: it and the shared ones are one wide branch
         config.ignore("top_k")
@@ -57,8 +57,10 @@ def _hidden(config: Config) -> int:
     return config.whole("hidden", factor * config.whole("width"))
 
 
-def _experts(config: Config) -> int:
+def _experts(config: Config, row: Family) -> int:
     """The number of experts among which a router chooses; 0 for a dense branch."""
+    if row.shortcut:
+        return 0
     experts = config.whole("experts") if config.model_type in MIXTURES else config.whole("experts", 0, 0)
     return experts if experts > 1 else 0
 
@@ -102,7 +104,10 @@ def feedforward(config: Config, row: Family, variance: float) -> Iterator[Fact]:
             f"the hidden layer's second moment is {less:.3g} times the model's without",
             {"activation": row.gate},
         )
-    experts = _experts(config)
+    experts = _experts(config, row)
+    if row.shortcut:
+        config.ignore("experts", "top_k", "expert_hidden", "routed_scale")
+        yield Fact("experts beside every other dense branch, whose output is added one block later", SHORTCUT)
     if experts:
         yield from _of_experts(config, row, experts, variance)
 

@@ -10,7 +10,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "kv_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv"),
     "head_width": ("head_dim",),
     "hidden": ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size"),
-    "expert_hidden": ("moe_intermediate_size",),
+    "expert_hidden": ("moe_intermediate_size", "expert_ffn_hidden_size"),
     "shared_hidden": ("shared_expert_intermediate_size",),
     "activation": ("hidden_activation", "hidden_act", "activation_function", "activation"),
     "epsilon": ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon"),
@@ -21,7 +21,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "shared_experts": ("n_shared_experts", "num_shared_expert", "num_shared_experts"),
     "dense_layers": ("first_k_dense_replace", "num_dense_layers"),
     "routed_scale": ("routed_scaling_factor", "router_scaling_factor", "route_scale"),
-    "window": ("sliding_window", "attention_chunk_size"),
+    "window": ("sliding_window", "attention_chunk_size", "sliding_window_size"),
     "rotary": ("rope_parameters", "rope_scaling"),
     "rotary_base": ("rope_theta", "rotary_emb_base"),
     "rotary_share": ("partial_rotary_factor", "rotary_pct"),
@@ -72,7 +72,11 @@ _SILENT = """
     layer_rope_theta moe_hidden_size global_attn_every_n_layers mup_enabled hc_count hc_lowrank
     qk_rope_head_dim per_layer_config vocab_size_per_layer_input heads_per_ngram ngram_size
     make_ngram_vocab_size_divisible_by ngram_vocab_size_base number_of_conv_states ple_conv_kernel_size
-    ple_embed_dim seed split_ngram_parts
+    ple_embed_dim seed split_ngram_parts index_kpool index_kpool_always_select_tail linear_head_dim
+    linear_num_heads linear_lower_bound conv_L_cache conv_bias conv_kernel_size unpadded_vocab_size
+    swa_num_attention_heads swa_num_key_value_heads swa_head_dim d_rel rel_extent log_scaling_n_floor
+    log_scaling_alpha qk_l2_clip_threshold rel_l2_clip_threshold mlp_gate_softcap mlp_up_softcap
+    zero_expert_num
     """
 SILENT = frozenset(_SILENT.split())
 

@@ -10,7 +10,7 @@ from .effects import PARTIAL, PATTERN, SHORT
 from .family import Family
 from .settle import Fact
 
-WINDOWED = ("sliding_attention", "chunked_attention")
+WINDOWED = ("sliding_attention", "chunked_attention", "hybrid_sliding")
 
 #: layers of a pattern that are written out
 SHOWN = 8

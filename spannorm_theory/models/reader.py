@@ -61,6 +61,10 @@ def read(
     require_fields(given)
     config = Config(values.get("model_type"), values)  # type: ignore[arg-type]
     family = row(config)
+    if family.twins > 1 and "num_hidden_layers" not in values:
+        config = Config(
+            config.model_type, {**values, "num_hidden_layers": family.twins * config.whole("depth")}
+        )
     core = _core(config, family, given)
     arch, gaps, notes = settle(core, _facts(config, family, core, given), given)
     return Model(arch, name or config.model_type, source, gaps, (*notes, *_keys(config)))

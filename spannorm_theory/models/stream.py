@@ -65,6 +65,10 @@ def stream(config: Config, row: Family) -> Iterator[Fact]:
         )
     if row.placement == "shifted-post-norm":
         yield _shifted(config)
+    if row.placement == "inkling-2":
+        layers = config.whole("n_layers_per_attn_res_block", 6)
+        fields = {"placement": f"inkling-2(layers={layers})"}
+        yield Fact(f"attention over the depth, with sums of {layers} blocks", "", fields)
     for feature, effect in row.missing:
         yield Fact(feature, effect)
     for key, (feature, effect) in UNMODELLED.items():

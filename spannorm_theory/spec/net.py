@@ -157,7 +157,7 @@ class Net:
 
     def add(self, stream: Value, *branches: Value, skip: Any = None) -> Sum:
         """alpha * stream + beta * branch, with the scaling rule's multipliers for that sublayer; several
-        branches are added at once. ``skip`` replaces alpha."""
+        branches are added at once. ``skip`` replaces alpha; at 0 the stream is left out."""
         terms: list[tuple[Expr, Value]] = []
         rules: list[Multipliers] = []
         for branch in branches:
@@ -172,7 +172,7 @@ class Net:
             terms.append(self._multiplier(branch, beta) if learnt else (beta, branch))
             rules += own
         alpha = self._common([rule.skip for rule in rules]) if skip is None else skip
-        return self.sum([(alpha, self._checked(stream)), *terms])
+        return self.sum([(alpha, self._checked(stream)), *terms] if alpha != 0 else terms)
 
     def gain(self, branch: Value, start: Any) -> Gain:
         """The output of a branch, or of a norm behind it, times a learnt gain of each coordinate.

@@ -9,6 +9,7 @@ from sympy import Expr, Integer, exp, harmonic, log, sqrt
 
 from spannorm_theory import derive
 from spannorm_theory.asymptotics import laws
+from spannorm_theory.asymptotics.of_closed_forms import growth
 from spannorm_theory.asymptotics.of_products import limit_law
 from spannorm_theory.asymptotics.of_profiles import share_law
 from spannorm_theory.asymptotics.series import SHARE, expand_at_share
@@ -54,6 +55,13 @@ def test_factors_that_are_refused(ratio: Expr) -> None:
 
 
 @pytest.mark.law
+def test_nothing_has_no_order() -> None:
+    """inkling-2 takes its first stream anew in the first block, so that its identity gain is zero."""
+    with pytest.raises(NoClosedForm, match="zero at every depth"):
+        growth(Integer(0), L)
+
+
+@pytest.mark.exact
 def test_a_profile_with_powers_of_a_constant() -> None:
     ratio, depth = 1 + a / (L * (1 + (1 - 1 / L) ** l)), 20000
     value = float(share_law(ratio, Integer(0)).prefactor.subs(a, 0.7))

@@ -124,6 +124,23 @@ def test_attention_over_depth_reads_less_and_less(size: int, generator: torch.Ge
 
 
 @pytest.mark.statistical
+def test_normed_values_are_read_alike_whatever_their_sizes(generator: torch.Generator) -> None:
+    finished, groups = [embedding(generator)], 6
+    for group in range(1, groups + 1):
+        current = torch.zeros_like(finished[0])
+        for _ in range(4):  # two blocks, whose branches grow from group to group
+            values = torch.stack([norm(x) for x in ([*finished, current] if current.any() else finished)])
+            h = (torch.softmax(values @ torch.zeros(WIDTH), 0)[..., None] * values).sum(0)
+            assert agrees(h.pow(2).mean(-1), 1 / len(values))
+            current = current + group * branch(norm(h), generator)
+        finished.append(current)
+    arch = st.Architecture("inkling-2(layers=2)", depth=2 * groups, width=WIDTH, heads=4, tokens=TOKENS)
+    table = st.predict(arch)
+    sums = table[(table["quantity"] == "variance") & (table["stream"] == "0")].sort_values("layer")
+    assert sums["value"].to_numpy()[1::2] == pytest.approx(np.arange(1, groups + 1), rel=1e-9)
+
+
+@pytest.mark.statistical
 def test_a_residual_gate_forgets_its_input(generator: torch.Generator) -> None:
     start = x = embedding(generator)
     a, b = torch.tensor(0.75).sqrt(), 0.5

@@ -396,6 +396,33 @@ class AttentionResiduals:
         return [self.read(b.N)]
 
 
+class Inkling2:
+    """Attends over the depth with zero queries: values are the normed embedding and the normed sums of groups
+    of blocks, the last of them as far as it has come."""
+
+    def __init__(self, layers: int = 6) -> None:
+        self.layers = layers
+        self.states: list[torch.Tensor] = []
+
+    def read(self, partial: torch.Tensor, N: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        values = torch.stack([N(x) for x in (*self.states, partial)])
+        weights = torch.softmax(values @ values.new_zeros(values.shape[-1]), 0)
+        return (weights[..., None] * values).sum(0)
+
+    def __call__(self, s: Streams, b: Block) -> Streams:
+        if b.l == 0:
+            self.states = []
+        partial = s[1]
+        o = b.A(b.N(self.read(partial, b.N) if b.l else partial))
+        if b.l % self.layers == 0:
+            self.states.append(partial)
+            partial = o
+        else:
+            partial = partial + o
+        partial = partial + b.F(b.N(self.read(partial, b.N)))
+        return [torch.stack([b.N(x) for x in self.states]).sum(0), partial]
+
+
 PUBLISHED: dict[str, Published] = {
     "no-norm": Published(no_norm, raw),
     "post-norm": Published(post_ln, raw),
@@ -461,4 +488,6 @@ PUBLISHED: dict[str, Published] = {
     "embedding-mixing": Published(embedding_mixing, lambda s, N: N(s[0] - 0.2 * s[2])),
     "attention-residuals": Published(AttentionResiduals(), normed),
     "attention-residuals(block=4)": Published(AttentionResiduals(4), normed),
+    "inkling-2": Published(Inkling2(), lambda s, N: N(s[0] + N(s[1]))),
+    "inkling-2(layers=2)": Published(Inkling2(2), lambda s, N: N(s[0] + N(s[1]))),
 }

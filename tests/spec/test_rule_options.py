@@ -33,6 +33,8 @@ BY_HAND = {
     "megatron-depth-mup(base=8)": (1, dict.fromkeys(OUTPUTS, 1 / 4)),  # Megatron's own, at its base depth
     "granite(residual=0.5)": (0.5, {}),
     "minicpm(depth=2)": (2 / math.sqrt(8), {}),
+    "gpt2(on=attention)": (1, {"attn.output": 1 / 4}),
+    "gpt2(on=ffn)": (1, {"ffn.down": 1 / 4}),
 }
 
 
@@ -86,7 +88,7 @@ def test_one_meaning_is_one_text(text: str, plain: str) -> None:
         ("gamma-init(gamma=x)", "option gamma of gamma-init must be a number, got 'x'"),
         ("looped-residual(loops=0.5)", "option loops of looped-residual must be an integer"),
         ("looped-residual(loops=0)", "must be finite"),
-        ("gpt2(power=1)", "gpt2 has no options, got power=1"),
+        ("mitchell(power=1)", "mitchell has no options, got power=1"),
         ("gama-init(gamma=1)", "unknown scaling rule 'gama-init'; did you mean gamma-init"),
         ("gamma-init(gamma=1", "expected a scaling rule such as 'gpt2'"),
         ("gpt2+", "expected a scaling rule such as 'gpt2'"),

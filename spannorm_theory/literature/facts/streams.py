@@ -16,6 +16,9 @@ from ..fact import Fact, recursion
 #: designs of four streams
 COPIES = ("hyper-connections", "mhc", "identity-hyper-connections")
 
+#: the stream that a sublayer reads, of four
+PICKED = (1, 0, 0, 0)
+
 #: standard deviation of a gate's logit: of weights, in the library, times the root of 4 d, at d = 7168
 LIBRARY = 0.02 * sqrt(4 * 7168)
 
@@ -65,6 +68,21 @@ def random_mixing() -> Fact:
     n, layers = 4, 64
     growth = layers * (np.log(2) + digamma(n / 2)) / 2 / np.log(10)
     return Fact(15 < growth < 17, f"10^{growth:.1f} for {layers} random mixings of {n} streams; 1 for mHC's")
+
+
+def biased_gates() -> Fact:
+    """DepthBench's start of mHC: logits of 8 for the stream that a sublayer reads and -8 for the others, 0
+    behind the branch, 0 on the mixing matrix' diagonal and -8 beside it."""
+    n, bias = len(PICKED), 8.0
+    gates = 1 / (1 + np.exp(-bias * (2 * np.array(PICKED) - 1)))
+    mixing = np.exp(-bias * (1 - np.eye(n)))
+    mixing /= mixing.sum(1, keepdims=True)  # columns sum to one, too: Sinkhorn's steps change nothing
+    behind = 2 / (1 + np.exp(0.0))
+    others = 1 - gates[0] / gates.sum()
+    same = np.allclose(mixing.sum(0), 1) and np.allclose(mixing.sum(1), 1) and behind == 1
+    start = [str(each) for each in reduces_to("hyper-connections")]
+    text = f"a branch reads {others:.1%} of other streams, {1 - mixing[0, 0]:.2%} of a stream is mixed"
+    return Fact(bool(same and others < 0.01), f"{text}; hyper-connections: {', '.join(start)}")
 
 
 def gate_variance(std: float) -> float:

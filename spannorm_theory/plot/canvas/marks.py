@@ -131,6 +131,7 @@ _OTHERS = (
     "denseformer",
     "mhc",
     "identity-hyper-connections",
+    "inkling-2",
 )
 _SPARE_COLOURS = ("#8c2d04", "#3b4cc0", "#5a7d1f", "#99004c", "#006d77", "#4d3b2f")
 _SPARE_MARKERS = ("h", "d", ">", "p", "8", "H", "X")

@@ -9,6 +9,7 @@ from ..net import Net
 from ..placement import final_norm, placement
 from .pre import pre_norm
 
+Two = tuple[Value, Value]
 Three = tuple[Value, Value, Value]
 
 
@@ -52,6 +53,35 @@ def attention_residuals(x: Value, net: Net, *, block: int = 1) -> Value:
         k, after = (1 + ceiling(at / Integer(block)) for at in (place, place + 1))
         x = net.add(x, branch(net.norm(x)) / k, skip=1) * (k / after)
     return x
+
+
+def _of_normed_sums(streams: Two, net: Net) -> Value:
+    finished, begun = streams
+    return net.norm(finished + net.norm(begun))
+
+
+@placement(
+    "inkling-2",
+    title="Inkling-2",
+    source="https://github.com/huggingface/transformers",
+    year=2026,
+    streams=2,
+    readout=_of_normed_sums,
+)
+def inkling_2(streams: Two, net: Net, *, layers: int = 6) -> Two:
+    """F(N(h)) twice, h the mean of the normed embedding, the normed sums of finished groups of ``layers``
+    blocks, and that of the group that has begun: attention residuals whose values are normed, at the zero
+    queries that they start with. The first stream sums what is finished, the second is what has begun."""
+    finished, begun = streams
+    if net.first:
+        finished, begun = net.norm(begun), net.add(begun, net.attention(net.norm(begun)), skip=0)
+    else:
+        o = net.attention(_of_normed_sums(streams, net))
+        if net.turn(layers) == 0:
+            finished, begun = finished + net.norm(begun), net.add(begun, o, skip=0)
+        else:
+            begun = net.add(begun, o)
+    return finished, net.add(begun, net.ffn(_of_normed_sums((finished, begun), net)))
 
 
 @placement("denseformer", title="DenseFormer", source="arXiv:2402.02622", year=2024, readout=final_norm)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sympy import Expr, Integer, Rational, log, sqrt
 
+from ...base.arguments import choice
 from ..scaling import WEIGHTS, Multipliers, scaling
 
 VALUE_PATH = ("attn.value", "attn.output", "ffn.up", "ffn.gate", "ffn.down")
@@ -26,10 +27,12 @@ def unit(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
 
 
 @scaling("gpt2", title="output projections / sqrt(2L)", source="GPT-2 (Radford et al., 2019)", year=2019)
-def gpt2(sublayer: str, l: Expr, L: Expr, d: Expr) -> Multipliers:
+def gpt2(sublayer: str, l: Expr, L: Expr, d: Expr, *, on: str = "both") -> Multipliers:
     """Output projections (attn.output, ffn.down) x 1/sqrt(2L): the variance that all 2L branches add
-    together does not depend on depth. Also Megatron's scaled initialisation."""
-    return output_projections(1 / sqrt(2 * L))
+    together does not depend on depth. Also Megatron's scaled initialisation. on=attention and on=ffn are
+    that of one kind of branch alone."""
+    kinds = {"both": ("attn.output", "ffn.down"), "attention": ("attn.output",), "ffn": ("ffn.down",)}
+    return matrices(kinds[choice("branches that the rule acts on", on, kinds)], 1 / sqrt(2 * L))
 
 
 @scaling("depth-scaled-init", title="output projections / sqrt(L)", source="arXiv:2601.22580", year=2026)
