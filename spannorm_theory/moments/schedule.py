@@ -7,7 +7,7 @@ import numpy as np
 from ..gaussian.closed_forms import Array
 from ..spec.architecture import Architecture
 from ..spec.expressions import over_layers
-from ..spec.graph import SUBLAYERS, VALUE_PATH, Branch
+from ..spec.graph import VALUE_PATH, Branch
 from .one_token import scale_free
 
 
@@ -18,7 +18,7 @@ def branch_gains(branch: Branch, arch: Architecture, layers: Array) -> dict[str,
         return {}
     gains = {}
     for name, base in arch.base_gains.items():
-        if name.startswith(SUBLAYERS[branch.kind]):
+        if branch.owns(name):
             gains[name] = np.full_like(layers, base)
             if name in branch.std:
                 gains[name] = arch.weights[name][0] * over_layers(branch.std[name], arch, layers) ** 2
@@ -36,7 +36,7 @@ def output_factors(branch: Branch, arch: Architecture, layers: Array) -> dict[st
     return {
         name: over_layers(factor, arch, layers) ** 2
         for name, factor in own.items()
-        if name in arch.weights and name.startswith(SUBLAYERS[branch.kind])
+        if name in arch.weights and branch.owns(name)
     }
 
 
