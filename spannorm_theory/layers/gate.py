@@ -3,7 +3,7 @@ r"""Moments of a gate of each coordinate, t = tanh(x W) with a fresh matrix W (T
 W's outputs are Gaussian given x, of covariance s c between two tokens whose inputs have covariance c, with s
 the gain of W, so that with the kernel K of tanh and the value v that is multiplied
 
-    forward    cov(t, t') = K(s q, s q, s c),      t v has cov(t, t') cov(v, v') and is uncorrelated with all else
+    forward    cov(t, t') = K(s q, s q, s c); t v has cov(t, t') cov(v, v'), and none with anything else
     at v       the gradient of t v times t, of covariance cov(t, t') Gamma
     at x       W^T of the gradient times v times the slope of tanh: s cov(v, v') K'(s q, s q, s c) Gamma
 """
@@ -76,10 +76,23 @@ class Gate:
         that of sampling by d outputs."""
         return np.square(drop) / self.width
 
-    def weight_grads(self, at: BranchInput, grad: Array, tokens: int) -> dict[str, Any]:
-        """Squared gradient E |dLoss/dW|_F^2 by name, (layers,), from (gamma, c) at the gate, (layers, 2)."""
+    def weight_grads(
+        self, at: BranchInput, pair_variance: Any, value: Array, grad: Array, tokens: int
+    ) -> dict[str, Any]:
+        """Squared gradient E |dLoss/dW|_F^2 by name, (layers,).
+
+        Between two tokens it has the covariances of input and value as a factor, whose product has the mean
+        p p_v + V delta delta_v over pairs, as deviations are taken as common to both.
+
+        Args:
+            pair_variance: V at the gate's input.
+            value: (q, delta) of what the gate multiplies, (layers, 2).
+            grad: (gamma, c) behind the product, (layers, 2).
+        """
+        (q, delta), (gamma, cross) = value.T, grad.T
         one, two = (path[self.matrix] for path in at.paths)
-        own, between = at.q * one * grad[:, 0], at.p * two * grad[:, 1]
+        both = at.p * (q - delta) + pair_variance * at.delta * delta
+        own, between = at.q * q * one * gamma, both * two * cross
         return {self.matrix: self.width**2 * tokens * (own + (tokens - 1) * between)}
 
     def weight_grads_gram(self, q1: Any, q2: Any, c: Any, grad: Array, gains: Gains) -> dict[str, float]:

@@ -4,7 +4,7 @@ Gradients run through the same kinds of node in the opposite direction:
 
     sum c_i a_i   ->  c_i times the gradient, to each a_i
     norm(a)       ->  g / sqrt(q_a + epsilon) times it (the projection off a is O(1/d))
-    t o a         ->  the gradient times a to the gate t, and times t to a: a's and t's covariances times its own
+    t o a         ->  the gradient times a, to the gate t, and times t, to a (T5.9)
     branch F(a)   ->  a fresh independent direction, whose moments follow from the gradient at F(a)
 
 so the gradient of every value is a :class:`Sum`, and :class:`~spannorm_theory.moments.algebra.Moments`

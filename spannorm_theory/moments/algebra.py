@@ -60,7 +60,13 @@ def _times(a: Any, b: Any) -> Any:
 
 #: one second moment, as a sympy expression
 SCALAR = Algebra(
-    lambda cov, epsilon: sqrt(cov + epsilon), _times, _same, product=_times, turned=_same, modulated=_times, zero=0
+    lambda cov, epsilon: sqrt(cov + epsilon),
+    _times,
+    _same,
+    product=_times,
+    turned=_same,
+    modulated=_times,
+    zero=0,
 )
 
 

@@ -129,8 +129,8 @@ def of_each_token(branch: Branch, arch: Architecture, only_normed: bool) -> Feed
     """
     if branch.kind == "token-gate":
         raise AssumptionError(
-            f"a gate of {arch.placement} is one number for each token, which does not average over the width: "
-            "networks differ however wide they are; simulate(...) measures them"
+            f"a gate of {arch.placement} is one number for each token, which does not average over the "
+            "width: networks differ however wide they are; simulate(...) measures them"
         )
     if branch.gates:
         return Gate(*branch.std, arch.width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..spec.architecture import Architecture
 from ..spec.expressions import over_layers
@@ -42,7 +43,13 @@ def output_factors(branch: Branch, arch: Architecture, layers: Array) -> dict[st
 
 def relative_gain(branch: Branch, arch: Architecture, layers: Array) -> Array:
     """The scaling rule's factor on a branch's second moment at each layer, (layers,), beside the
-    architecture's own initialisation; factors on matrices in front of a norm drop out."""
+    architecture's own initialisation; factors on matrices in front of a norm drop out.
+
+    Raises:
+        AssumptionError: a gate, which has no size that a factor multiplies.
+    """
+    if branch.gates:
+        raise AssumptionError("bounds of gains are not derived for gates")
     gains, total = branch_gains(branch, arch, layers), np.ones_like(layers)
     for name in VALUE_PATH[branch.kind][scale_free(branch) :]:
         total = total * gains[name] / arch.base_gains[name]

@@ -172,8 +172,7 @@ class Block:
             values, behind = moments[0].cov(gain.source, gain.source), adjoint.at[gain.index]
             grad = moments[1].cov(behind, behind)
             norms[gain.name] = self.tokens.arch.width * self.tokens.squared(values * grad)
-        nothing = self.tokens.gram(0.0, 0.0)  # the gradient of a stream that nothing reads
-        return [[nothing if np.ndim(g) == 0 else g for g in row] for row in moments[1].outputs()], norms
+        return [[self.tokens.whole(g) for g in row] for row in moments[1].outputs()], norms
 
     def reversed(
         self, grads: Grams, transfer: Callable[[Branch, Array, Array], Array]

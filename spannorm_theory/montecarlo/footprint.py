@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from ..base.quantities import LOGGED
 from ..layers.attention_tiles import tile_rows, tile_weights
 from ..spec.architecture import Architecture
-from ..spec.graph import SUBLAYERS
 
 #: measurements of a stream at each layer
 MEASURES = 10

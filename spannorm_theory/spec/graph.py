@@ -25,8 +25,8 @@ from .reach import OPEN, Reach
 #: branches with weights, each with the prefix of its matrices' names
 SUBLAYERS = {"attention": "attn.", "ffn": "ffn."}
 
-#: gates, tanh(x W) with a fresh matrix W: one number for each coordinate, or for each token; with the prefix of
-#: their matrices' names
+#: gates, tanh(x W) with a fresh matrix W: one number for each coordinate, or for each token; with the prefix
+#: of their matrices' names
 GATES = {"gate": "gate.", "token-gate": "token_gate."}
 
 #: matrices through which a branch's output is linear
@@ -113,8 +113,8 @@ class Norm(Value):
 
 @dataclass(frozen=True, eq=False)
 class Branch(Value):
-    """The output of a branch of ``kind`` "attention" or "ffn", whose last weight matrix is fresh, of a gate of
-    a kind in ``GATES``, or of an element-wise activation, whose kind is its name.
+    """The output of a branch of ``kind`` "attention" or "ffn", whose last weight matrix is fresh, of a gate
+    of a kind in ``GATES``, or of an element-wise activation, whose kind is its name.
 
     Attributes:
         normed: which of "query", "key" and "value" the placement norms over each head.
@@ -285,6 +285,11 @@ class Trace:
     def gains(self) -> tuple[Gain, ...]:
         """The block's learnt multipliers in order of computation."""
         return tuple(node for node in self.nodes if isinstance(node, Gain))
+
+    @property
+    def products(self) -> tuple[Product, ...]:
+        """The block's products with gates in order of computation."""
+        return tuple(node for node in self.nodes if isinstance(node, Product))
 
     def only_normed(self, value: Value) -> bool:
         """Whether nothing but norms reads a value, or multiples of it, so that its size is of no matter."""

@@ -49,8 +49,8 @@ class NormConstants(NamedTuple):
     gain: float = 1.0
 
 
-#: of each function of a gate, its mean at logits of mean zero, and the factor a with which it is that mean plus
-#: a tanh(a z)
+#: of each function of a gate, its mean at logits of mean zero, and the factor a with which it is that mean
+#: plus a tanh(a z)
 GATE_FUNCTIONS = {"sigmoid": (Rational(1, 2), Rational(1, 2)), "tanh": (Integer(0), Integer(1))}
 
 #: the gates that have a number for each of these

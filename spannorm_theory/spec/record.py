@@ -37,7 +37,8 @@ def record(
     Raises:
         InputError: the definition raises an error, which is named with its place; returns something else than
             values of this trace, uses a branch twice, adds an element-wise function to a stream, has one
-            beside gates, norms what is always zero, or multiplies by something else than expressions in (l, L, d).
+            beside gates, norms what is always zero, or multiplies by something else than expressions in
+            (l, L, d).
     """
     net = Net(rule, position, norms, reach)
     inputs = tuple(net.stream(i) for i in range(streams))

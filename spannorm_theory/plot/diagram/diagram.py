@@ -20,7 +20,13 @@ from .layout import RADIUS, Box, Layout, Point, Wire, arrange
 
 #: inches that one unit of the layout takes on a figure of its own
 SCALE = 0.42
-FILLS = {"norm": "#f6e9b6", "attention": "#f6d5c3", "ffn": "#cfe3f2", "gate": "#d9ecd5", "token-gate": "#d9ecd5"}
+FILLS = {
+    "norm": "#f6e9b6",
+    "attention": "#f6d5c3",
+    "ffn": "#cfe3f2",
+    "gate": "#d9ecd5",
+    "token-gate": "#d9ecd5",
+}
 INK = "0.15"
 NAMES = {"attention": "Attention", "ffn": "FFN", "gate": "Gate", "token-gate": "Gate of a token"}
 MATRICES = {

@@ -35,8 +35,8 @@ def residual_gate(x: Value, net: Net, *, gate: float = 0.5) -> Value:
 )
 def gated_post_norm(x: Value, net: Net, *, logits: float = 0.0, scalar: bool = False) -> Value:
     """g N(x + F(g N(x))) twice: every norm is gated, by sigmoids of a random map of what it puts out.
-    ``logits`` is the variance in front of the sigmoids, 0 for g = 1/2 as of a map of small weights; ``scalar``
-    makes the gate one number for each token, and not one for each coordinate."""
+    ``logits`` is the variance in front of the sigmoids, 0 for g = 1/2 as of a map of small weights;
+    ``scalar`` makes the gate one number for each token, and not one for each coordinate."""
 
     def gated(y: Value) -> Value:
         y = net.norm(y)
