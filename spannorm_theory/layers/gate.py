@@ -47,6 +47,10 @@ class Gate:
         kernel = self.kernel.drop
         return lambda q, delta, gain: kernel(gain * q, gain * delta)
 
+    def forward(self, q: float, delta: float, gains: Gains) -> tuple[float, float]:
+        """Second moment of the gate and its drop between tokens, for input (q, q - delta)."""
+        return self.transfer(q, delta, gains[self.matrix])
+
     def output(self, q1: Any, q2: Any, c: Any, gains: Gains) -> Any:
         """Covariance of the gate between two tokens."""
         s = gains[self.matrix]

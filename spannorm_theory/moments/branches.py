@@ -133,7 +133,7 @@ def of_each_token(branch: Branch, arch: Architecture, only_normed: bool) -> Feed
             "width: networks differ however wide they are; simulate(...) measures them"
         )
     if branch.gates:
-        return Gate(*branch.std, arch.width)
+        return Gate(next(iter(branch.std)), arch.width)
     if branch.elementwise:
         return Pointwise(branch.kind)
     return feedforward_moments(arch, arch.norm if branch.inner_norm else None, only_normed)
