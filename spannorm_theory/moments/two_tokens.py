@@ -105,8 +105,8 @@ class PairStep:
             forward.cov(out, trace.streams[at])[0] for out, at in zip(outputs, self.firsts, strict=False)
         ]
         everything = [q, delta, multipliers]
-        read = [forward.cov(node.source, node.source) for node in (*trace.gains, *trace.products)]
-        self.multiplied = _compile(everything, [x for moments in read for x in moments])
+        read = [*(gain.source for gain in trace.gains), *(product.source for product in trace.products)]
+        self.multiplied = _compile(everything, [x for value in read for x in forward.cov(value, value)])
         self.outputs = _compile(everything, [*(q for q, _ in after), *(d for _, d in after), *across])
         self.differential = Differential([inputs[b.index] for b in trace.branches], after, *everything)
         self.backward = self._compile_backward(forward, everything)
