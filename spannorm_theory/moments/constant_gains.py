@@ -46,8 +46,8 @@ class Wiring:
     def __init__(self, trace: Trace, gains: Gains, depth: int) -> None:
         self.trace, self.pairs = trace, _pairs(len(trace.streams))
         self._set(gains)
-        self._compiled, self.free = _compiled(Pattern.of(trace))
         self._expressions = (*slots(trace), *_rule_gains(trace))
+        self._compiled, self.free = _compiled(Pattern.of(trace))
         for factor in self._expressions:
             if symbols.width in factor.free_symbols:
                 raise AssumptionError(

@@ -144,12 +144,14 @@ def test_where_gates_are_refused(gated: None, registries: None) -> None:
         st.predict(architecture(placement=f"{GATED}(per=token)"))
     with pytest.raises(NoClosedForm, match=r"gates at their centres.*predict"):
         st.derive(GATED).text()
+    with pytest.raises(NoClosedForm, match="gates"):
+        st.derive(GATED).iterate(2, sigma_a2=1.0, sigma_f2=1.0, omega_a2=1.0, omega_f2=1.0)
     with pytest.raises(AssumptionError, match="gates of"):
         st.first_step(architecture(), lr=0.1)
     with pytest.raises(InputError, match="must not be negative"):
-        architecture(placement=f"{GATED}(logits=-1)")
+        architecture(placement=f"{GATED}(logits=-1)").block(0)
     with pytest.raises(InputError, match=r"per.*channel"):
-        architecture(placement=f"{GATED}(per=head)")
+        architecture(placement=f"{GATED}(per=head)").block(0)
     with pytest.raises(InputError, match="one or the other"):
 
         @st.placement("both", title="Both", source="this test")
