@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from ..base.errors import AssumptionError, SpannormError
+from ..base.errors import AssumptionError, NoClosedForm
 from ..gaussian.closed_forms import Array
 from ..moments.constant_gains import Gains, Wiring
 from ..moments.equivalence import Factors, constant_gain_key
@@ -96,7 +96,7 @@ class Iteration:
             with np.errstate(all="ignore"):
                 wirings = [Wiring(trace, gains, depth) for trace in traces]
                 found = Iterated(wirings, which, Wiring(self._entry.trace_readout(), gains, depth), q0)
-        except SpannormError:
+        except NoClosedForm:
             raise
         except (OverflowError, ZeroDivisionError, ValueError, FloatingPointError) as error:
             raise AssumptionError(f"the iteration left float64's range: {error}") from error
