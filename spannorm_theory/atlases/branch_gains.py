@@ -28,6 +28,7 @@ from ..moments.one_token import rule_gain, scale_free
 from ..moments.schedule import branch_gains, relative_gain
 from ..spec.architecture import Architecture
 from ..spec.expressions import over_layers
+from ..spec.graph import SUBLAYERS
 
 #: a second moment of one at the input of every branch
 ONES: Mapping[str, float] = MappingProxyType({})
@@ -39,7 +40,7 @@ def ends(arch: Architecture, sizes: Mapping[str, float] = ONES) -> tuple[Gains, 
     sigma: dict[str, tuple[float, float]] = {}
     omega: dict[str, tuple[float, float]] = {}
     for branch in arch.block(arch.depth - 1).branches:
-        if branch.elementwise:
+        if branch.kind not in SUBLAYERS:
             continue
         plain, last = replace(branch, gains={}, std={}), np.array([arch.depth - 1.0])
         ratio = _ratio(relative_gain(branch, arch, last), over_layers(rule_gain(branch), arch, last))

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from ..base.errors import AssumptionError
+from ..base.errors import AssumptionError, NoClosedForm
 from ..gaussian.closed_forms import Array
 from ..moments.constant_gains import Gains, Wiring
 from ..moments.equivalence import Factors, constant_gain_key
@@ -89,12 +89,15 @@ class Iteration:
 
         Raises:
             AssumptionError: a moment left float64's range.
+            NoClosedForm: a block has gates of random maps.
         """
         traces, which = self._blocks(depth)
         try:
             with np.errstate(all="ignore"):
                 wirings = [Wiring(trace, gains, depth) for trace in traces]
                 found = Iterated(wirings, which, Wiring(self._entry.trace_readout(), gains, depth), q0)
+        except NoClosedForm:
+            raise
         except (OverflowError, ZeroDivisionError, ValueError, FloatingPointError) as error:
             raise AssumptionError(f"the iteration left float64's range: {error}") from error
         logs = (found.moments, found.gradients, found.identity)

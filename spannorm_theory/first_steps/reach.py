@@ -32,6 +32,8 @@ def _refused(arch: Architecture, rule: Optimiser) -> str:
     branches = [branch for trace in traces for branch in trace.branches]
     if any(branch.elementwise for branch in branches):
         return "element-wise functions in a norm's place"
+    if any(branch.gates for branch in branches):
+        return f"the gates of {arch.placement}"
     if any(branch.inner_norm for branch in branches):
         return f"{arch.placement}, with norms in front of a branch's last matrix"
     if arch.kv_heads not in (None, arch.heads):

@@ -4,6 +4,7 @@ Gradients run through the same kinds of node in the opposite direction:
 
     sum c_i a_i   ->  c_i times the gradient, to each a_i
     norm(a)       ->  g / sqrt(q_a + epsilon) times it (the projection off a is O(1/d))
+    t o a         ->  the gradient times a, to the gate t, and times t, to a (T5.9)
     branch F(a)   ->  a fresh independent direction, whose moments follow from the gradient at F(a)
 
 so the gradient of every value is a :class:`Sum`, and :class:`~spannorm_theory.moments.algebra.Moments`
@@ -18,7 +19,7 @@ from typing import Any
 
 from sympy import Integer
 
-from ..spec.graph import Branch, Norm, Sum, Value
+from ..spec.graph import Branch, Norm, Product, Sum, Value
 from ..spec.net import Net
 from ..spec.scaling import Multipliers, ScalingRule
 from .algebra import Moments
@@ -52,6 +53,10 @@ class Adjoint:
                     pending[value.index].append((forward.coefficient(factor), gradient))
             elif isinstance(node, Norm):
                 pending[node.source.index].append((forward.norm_factor(node), gradient))
+            elif isinstance(node, Product):
+                for value, other in ((node.gate, node.source), (node.source, node.gate)):
+                    by = forward.algebra.turned(forward.cov(other, other))
+                    pending[value.index].append((Integer(1), net.modulated(gradient, by)))
             elif isinstance(node, Branch):
                 back = net.branch(node.kind, gradient, node.normed, node.inner_norm)
                 self.origin[back.index] = node

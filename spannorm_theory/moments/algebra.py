@@ -6,6 +6,8 @@ Wide-limit rules, for covariances "cov(v, w)" per coordinate between two values 
     sum         cov(sum c_i a_i, w) = sum c_i cov(a_i, w)
     branch      cov(F(a), w)  = 0 for every w that is not F(a): the branch's last matrix has zero mean
                 and is independent of all that came before;  cov(F(a), F(a)) = transfer(cov(a, a))
+    product     cov(t o a, w) = 0 likewise, t a gate of mean zero with a fresh matrix;
+                cov(t o a, t o a) = cov(t, t) cov(a, a), token pair by token pair
 
 The rules do not depend on what a covariance is made of. An :class:`Algebra` says: a symbol (moments
 of one token), a pair (one token, and the drop between two), or a token Gram, full or on a grid of positions.
@@ -22,7 +24,7 @@ import numpy as np
 from sympy import Expr, sqrt
 
 from ..base.errors import AssumptionError, InputError
-from ..spec.graph import Branch, Norm, Stream, Sum, Trace, Value
+from ..spec.graph import Branch, Modulated, Norm, Product, Stream, Sum, Trace, Value
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,18 @@ class Algebra:
         rms: root of the second moment plus a number, from cov(v, v) and that.
         left: multiply the first argument of a covariance by a number (or one for each token).
         transpose: cov(w, v) from cov(v, w).
+        product: covariance of the product of two independent values, of mean zero, from those of each.
+        turned: a covariance of values as a factor of covariances of gradients.
+        modulated: covariance of a gradient times an independent value, from that and from such a factor.
         zero: the covariance of independent values.
     """
 
     rms: Callable[[Any, Any], Any]
     left: Callable[[Any, Any], Any]
     transpose: Callable[[Any], Any]
+    product: Callable[[Any, Any], Any]
+    turned: Callable[[Any], Any]
+    modulated: Callable[[Any, Any], Any]
     zero: Any
 
 
@@ -46,8 +54,20 @@ def _same(x: Any) -> Any:
     return x
 
 
+def _times(a: Any, b: Any) -> Any:
+    return a * b
+
+
 #: one second moment, as a sympy expression
-SCALAR = Algebra(lambda cov, epsilon: sqrt(cov + epsilon), lambda factor, cov: factor * cov, _same, 0)
+SCALAR = Algebra(
+    lambda cov, epsilon: sqrt(cov + epsilon),
+    _times,
+    _same,
+    product=_times,
+    turned=_same,
+    modulated=_times,
+    zero=0,
+)
 
 
 class Pair(tuple[Any, Any]):
@@ -63,9 +83,19 @@ class Pair(tuple[Any, Any]):
         return Pair((factor * self[0], factor * self[1]))
 
 
-#: second moment and drop, as sympy expressions
+def _pair_product(a: Pair, b: Pair) -> Pair:
+    return Pair((a[0] * b[0], a[0] * b[1] + a[1] * b[0] - a[1] * b[1]))
+
+
+#: second moment and drop, as sympy expressions; of gradients second moment and covariance
 PAIR = Algebra(
-    lambda cov, epsilon: sqrt(cov[0] + epsilon), lambda factor, cov: cov.scaled(factor), _same, Pair((0, 0))
+    lambda cov, epsilon: sqrt(cov[0] + epsilon),
+    lambda factor, cov: cov.scaled(factor),
+    _same,
+    _pair_product,
+    lambda cov: Pair((cov[0], cov[0] - cov[1])),
+    lambda by, grad: Pair((by[0] * grad[0], by[1] * grad[1])),
+    Pair((0, 0)),
 )
 
 
@@ -88,8 +118,20 @@ def _roots(squares: Any) -> Any:
     return np.sqrt(squares)
 
 
+def _gram_times(a: Any, b: Any) -> Any:
+    return _NO_GRAM if a is _NO_GRAM or b is _NO_GRAM else a * b
+
+
 #: token Gram matrices of numbers
-GRAM = Algebra(_gram_rms, _gram_left, lambda cov: cov if cov is _NO_GRAM else cov.T, _NO_GRAM)
+GRAM = Algebra(
+    _gram_rms,
+    _gram_left,
+    lambda cov: cov if cov is _NO_GRAM else cov.T,
+    _gram_times,
+    _same,
+    _gram_times,
+    _NO_GRAM,
+)
 
 
 def _positions_rms(cov: Any, epsilon: float) -> Any:
@@ -101,7 +143,9 @@ def _positions_transpose(cov: Any) -> Any:
 
 
 #: token Grams with positions as a coordinate, (m, m + 1): smooth up to the diagonal, and each token's own
-POSITIONS = Algebra(_positions_rms, _gram_left, _positions_transpose, _NO_GRAM)
+POSITIONS = Algebra(
+    _positions_rms, _gram_left, _positions_transpose, _gram_times, _same, _gram_times, _NO_GRAM
+)
 
 
 def norm_of_zero(layer: int) -> AssumptionError:
@@ -167,6 +211,11 @@ class Moments:
             return total
         if isinstance(v, Branch):
             return self._transfer(v, self.cov(v.source, v.source)) if v is w else algebra.zero
+        if isinstance(v, Product):
+            own = (self.cov(x, x) for x in v.sources)
+            return algebra.product(*own) if v is w else algebra.zero
+        if isinstance(v, Modulated):
+            return algebra.modulated(v.by, self.cov(v.source, v.source)) if v is w else algebra.zero
         assert isinstance(v, Stream)
         assert isinstance(w, Stream)
         return self._streams(v.position, w.position)

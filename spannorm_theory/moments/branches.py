@@ -12,6 +12,7 @@ from ..layers.attention_gram import SampledAttention
 from ..layers.attention_positions import PositionAttention
 from ..layers.experts import MixtureOfExperts, gates_of
 from ..layers.feedforward import FeedForward
+from ..layers.gate import Gate
 from ..layers.latents import Latent, Latents
 from ..layers.pointwise import Pointwise
 from ..layers.position_grid import PositionGrid, seeing
@@ -28,7 +29,7 @@ QUADRATIC_IN_DROP = ("attn.query", "attn.key")
 
 def branch_moments(
     branch: Branch, arch: Architecture, only_normed: bool = False
-) -> Attention | FeedForward | Pointwise:
+) -> Attention | FeedForward | Gate | Pointwise:
     """The component with the moments of a branch between two exchangeable tokens; ``only_normed`` says
     whether nothing but norms reads it."""
     if branch.kind != "attention":
@@ -120,8 +121,19 @@ def feedforward_moments(arch: Architecture, inner_norm: str | None, only_normed:
     )
 
 
-def of_each_token(branch: Branch, arch: Architecture, only_normed: bool) -> FeedForward | Pointwise:
-    """The component of a branch that reads each token by itself."""
+def of_each_token(branch: Branch, arch: Architecture, only_normed: bool) -> FeedForward | Gate | Pointwise:
+    """The component of a branch that reads each token by itself.
+
+    Raises:
+        AssumptionError: a gate that is one number for each token.
+    """
+    if branch.kind == "token-gate":
+        raise AssumptionError(
+            f"a gate of {arch.placement} is one number for each token, which does not average over the "
+            "width: networks differ however wide they are; simulate(...) measures them"
+        )
+    if branch.gates:
+        return Gate(next(iter(branch.std)), arch.width)
     if branch.elementwise:
         return Pointwise(branch.kind)
     return feedforward_moments(arch, arch.norm if branch.inner_norm else None, only_normed)

@@ -8,6 +8,7 @@ the forward step, which is iterated block by block, is compiled, once for all ru
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from itertools import combinations_with_replacement
 from typing import Any
@@ -21,7 +22,7 @@ from ..gaussian.closed_forms import Array
 from ..spec.expressions import at_layers
 from ..spec.graph import Branch, Trace, Value
 from .adjoint import Adjoint
-from .algebra import SCALAR, Algebra, Moments, Pair
+from .algebra import PAIR, SCALAR, Moments, Pair
 from .equivalence import Pattern, slots
 from .one_token import elementwise_gains, elementwise_numbers, numeric_moments, rule_gain, weighted_gains
 
@@ -30,15 +31,8 @@ GAINS = (symbols.sigma_a2, symbols.sigma_f2, symbols.omega_a2, symbols.omega_f2)
 Gains = tuple[float, float, float, float]
 
 #: numbers over layers, and pairs of them
-_ARRAYS = Algebra(
-    lambda cov, epsilon: np.sqrt(cov + epsilon), lambda factor, cov: factor * cov, lambda cov: cov, 0.0
-)
-_PAIRS = Algebra(
-    lambda cov, epsilon: np.sqrt(cov[0] + epsilon),
-    lambda factor, cov: cov.scaled(factor),
-    lambda cov: cov,
-    Pair((0.0, 0.0)),
-)
+_ARRAYS = replace(SCALAR, rms=lambda cov, epsilon: np.sqrt(cov + epsilon), zero=0.0)
+_PAIRS = replace(PAIR, rms=lambda cov, epsilon: np.sqrt(cov[0] + epsilon), zero=Pair((0.0, 0.0)))
 
 
 class Wiring:
@@ -52,8 +46,8 @@ class Wiring:
     def __init__(self, trace: Trace, gains: Gains, depth: int) -> None:
         self.trace, self.pairs = trace, _pairs(len(trace.streams))
         self._set(gains)
-        self._compiled, self.free = _compiled(Pattern.of(trace))
         self._expressions = (*slots(trace), *_rule_gains(trace))
+        self._compiled, self.free = _compiled(Pattern.of(trace))
         for factor in self._expressions:
             if symbols.width in factor.free_symbols:
                 raise AssumptionError(

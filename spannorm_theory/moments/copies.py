@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from sympy import Expr, Integer
 
-from ..spec.graph import Branch, Norm, Stream, Sum, Trace, Value
+from ..spec.graph import Branch, Norm, Product, Stream, Sum, Trace, Value
 
 #: a value as a combination of what is no sum
 Form = frozenset[tuple[Hashable, Expr]]
@@ -50,6 +50,8 @@ def _outgoing(trace: Trace, places: Sequence[int]) -> list[Form]:
             return "stream", places[node.position]
         if isinstance(node, Norm):
             return "norm", node.epsilon, node.gain, forms[node.source.index]
+        if isinstance(node, Product):
+            return "product", node.gate.index, forms[node.source.index]
         assert isinstance(node, Branch)
         return node.index if not node.elementwise else (node.kind, forms[node.source.index])
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from sympy import Expr, Integer
 
 from ..base import symbols
-from ..spec.graph import SUBLAYERS, Branch, Gain, Norm, Stream, Sum, Trace, Value
+from ..spec.graph import SUBLAYERS, Branch, Gain, Norm, Product, Stream, Sum, Trace, Value
 from .one_token import ONE, rule_gain, scale_free, tidy
 
 #: what gains depend on
@@ -138,6 +138,8 @@ def _operation(node: Value) -> tuple[Hashable, ...]:
         return node.kind, node.normed, node.inner_norm
     if isinstance(node, Norm):
         return "norm", node.epsilon, node.gain
+    if isinstance(node, Product):
+        return ("product",)
     assert isinstance(node, Stream)
     return "stream", node.position
 

@@ -45,7 +45,16 @@ FAN_IN = dict.fromkeys(("attn.value", "attn.output", "ffn.up"), symbols.width) |
 
 def rule_gain(branch: Branch) -> Expr:
     """The scaling rule's factor on the branch's second moment at fan-in initialisation; where the rule states
-    a standard deviation, with a hidden layer of 4d."""
+    a standard deviation, with a hidden layer of 4d.
+
+    Raises:
+        NoClosedForm: a gate.
+    """
+    if branch.gates:
+        raise NoClosedForm(
+            "formulas with constant gains have gates at their centres; give their logits the variance 0, or "
+            "use predict(...)"
+        )
     factors = []
     for name in VALUE_PATH[branch.kind][scale_free(branch) :]:
         factors.append((branch.gains.get(name, ONE) * branch.outputs.get(name, ONE)) ** 2)

@@ -21,7 +21,7 @@ from sympy import Expr, Integer
 
 from ..base.errors import InputError
 from ..spec.arguments import placement as named
-from ..spec.graph import Branch, Norm, Stream, Sum, Trace, Value
+from ..spec.graph import Branch, Norm, Product, Stream, Sum, Trace, Value
 from ..spec.placement import PLACEMENTS
 from ..spec.position import Position, Questions
 from ..spec.text import parse_placement
@@ -197,6 +197,8 @@ def _form(node: Value, forms: Mapping[int, Form], streams: Sequence[Form]) -> Fo
     if isinstance(node, Norm):
         read = _without_factor(source)
         return read if _is_norm(read) else _one(("norm", read))
+    if isinstance(node, Product):
+        return _one(("product", node.index, source, forms[node.source.index]))
     assert isinstance(node, Branch)
     stated = (tuple(sorted(x.items())) for x in (node.gains, node.std))
     return _one((node.kind, node.normed, node.inner_norm, *stated, node.reach, source))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..spec.architecture import Architecture
 from ..spec.expressions import over_layers
-from ..spec.graph import SUBLAYERS, VALUE_PATH, Branch
+from ..spec.graph import VALUE_PATH, Branch
 from .one_token import scale_free
 
 
@@ -18,7 +19,7 @@ def branch_gains(branch: Branch, arch: Architecture, layers: Array) -> dict[str,
         return {}
     gains = {}
     for name, base in arch.base_gains.items():
-        if name.startswith(SUBLAYERS[branch.kind]):
+        if branch.owns(name):
             gains[name] = np.full_like(layers, base)
             if name in branch.std:
                 gains[name] = arch.weights[name][0] * over_layers(branch.std[name], arch, layers) ** 2
@@ -36,13 +37,19 @@ def output_factors(branch: Branch, arch: Architecture, layers: Array) -> dict[st
     return {
         name: over_layers(factor, arch, layers) ** 2
         for name, factor in own.items()
-        if name in arch.weights and name.startswith(SUBLAYERS[branch.kind])
+        if name in arch.weights and branch.owns(name)
     }
 
 
 def relative_gain(branch: Branch, arch: Architecture, layers: Array) -> Array:
     """The scaling rule's factor on a branch's second moment at each layer, (layers,), beside the
-    architecture's own initialisation; factors on matrices in front of a norm drop out."""
+    architecture's own initialisation; factors on matrices in front of a norm drop out.
+
+    Raises:
+        AssumptionError: a gate, which has no size that a factor multiplies.
+    """
+    if branch.gates:
+        raise AssumptionError("bounds of gains are not derived for gates")
     gains, total = branch_gains(branch, arch, layers), np.ones_like(layers)
     for name in VALUE_PATH[branch.kind][scale_free(branch) :]:
         total = total * gains[name] / arch.base_gains[name]

@@ -15,10 +15,11 @@ from ..layers.attention_gram import SampledAttention
 from ..layers.attention_positions import NOTHING, LeftOut, PositionAttention
 from ..layers.experts import MixtureOfExperts
 from ..layers.feedforward import FeedForward
+from ..layers.gate import Gate
 from ..layers.pointwise import Pointwise
 from ..spec.architecture import Architecture
 from ..spec.expressions import over_layers
-from ..spec.graph import Branch, Trace
+from ..spec.graph import SUBLAYERS, Branch, Trace
 from .adjoint import Adjoint
 from .algebra import Moments
 from .branches import QUADRATIC_IN_DROP, of_each_token
@@ -26,7 +27,7 @@ from .gated import attend, attend_back
 from .schedule import branch_gains, output_factors
 from .tokens import TokenGrams
 
-Component = SampledAttention | PositionAttention | FeedForward | Pointwise
+Component = SampledAttention | PositionAttention | FeedForward | Gate | Pointwise
 Attentions = (SampledAttention, PositionAttention)
 
 #: numbers of a branch at layers, by matrix
@@ -113,8 +114,8 @@ class Block:
         return self.tokens.dropped(self._branches[branch.index], self._dropout(branch))
 
     def _dropout(self, branch: Branch) -> float:
-        """Rate of dropout on a branch's output; none where it has no weights."""
-        return 0.0 if branch.elementwise else self.tokens.arch.dropout
+        """Rate of dropout on a branch's output; none on gates and where it has no weights."""
+        return self.tokens.arch.dropout if branch.kind in SUBLAYERS else 0.0
 
     def load_imbalance(self) -> float:
         """Mean squared coefficient of variation of the experts' loads; zero without a router."""
@@ -174,8 +175,7 @@ class Block:
             values, behind = moments[0].cov(gain.source, gain.source), adjoint.at[gain.index]
             grad = moments[1].cov(behind, behind)
             norms[gain.name] = self.tokens.arch.width * self.tokens.squared(values * grad)
-        nothing = self.tokens.gram(0.0, 0.0)  # the gradient of a stream that nothing reads
-        return [[nothing if np.ndim(g) == 0 else g for g in row] for row in moments[1].outputs()], norms
+        return [[self.tokens.whole(g) for g in row] for row in moments[1].outputs()], norms
 
     def reversed(
         self, grads: Grams, transfer: Callable[[Branch, Array, Array], Array]

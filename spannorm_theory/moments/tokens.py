@@ -9,6 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..gaussian.closed_forms import Array
 from ..layers.attention_positions import NOTHING, LeftOut
 from ..spec.architecture import Architecture
@@ -98,6 +100,11 @@ class TokenGrams(ABC):
         self, attention: Any, gram: Array, output: Array, grad: Array, gains: Gains, layer: int, v: float
     ) -> tuple[Array, dict[str, float]]:
         """Gradient Gram at the input of attention, and squared gradients of its matrices."""
+
+    def whole(self, cov: Any) -> Array:
+        """A covariance as a Gram, that of independent values too, which the rules of covariances leave a
+        number."""
+        return self.gram(0.0, 0.0) if np.ndim(cov) == 0 else np.asarray(cov)
 
     def total(self, gram: Array) -> float:
         """Sum over all pairs of tokens."""

@@ -45,10 +45,11 @@ class PairStep:
         outputs: function to q of each outgoing pair, then delta of each, then q_{l,l+1}, the second moment
             across the block, of each class.
         differential: the derivatives of ``branch_inputs`` and ``outputs``.
-        multiplied: function to (q, delta) of what each learnt multiplier of the block multiplies.
+        multiplied: function to (q, delta) of what each learnt multiplier of the block multiplies, and then
+            each gate.
         backward: function to the entries, row by row, of the map from the outgoing gradient state to the
-            incoming one, followed by the rows of (gamma, c) at the output of each branch and then of each
-            learnt multiplier; its shape is ``shape``.
+            incoming one, followed by the rows of (gamma, c) at the output of each branch, of each
+            learnt multiplier and of each product with a gate; its shape is ``shape``.
 
     Functions take three sequences of numbers or arrays: q, delta and the multipliers. q and delta are those
     of the block's sources, the stream pairs in front of it and then the outputs of its branches (for a
@@ -104,8 +105,8 @@ class PairStep:
             forward.cov(out, trace.streams[at])[0] for out, at in zip(outputs, self.firsts, strict=False)
         ]
         everything = [q, delta, multipliers]
-        products = [forward.cov(gain.source, gain.source) for gain in trace.gains]
-        self.multiplied = _compile(everything, [x for product in products for x in product])
+        read = [*(gain.source for gain in trace.gains), *(product.source for product in trace.products)]
+        self.multiplied = _compile(everything, [x for value in read for x in forward.cov(value, value)])
         self.outputs = _compile(everything, [*(q for q, _ in after), *(d for _, d in after), *across])
         self.differential = Differential([inputs[b.index] for b in trace.branches], after, *everything)
         self.backward = self._compile_backward(forward, everything)
@@ -133,7 +134,7 @@ class PairStep:
         moments = Moments(adjoint.trace, PAIR, lambda i, j: gradient[min(i, j), max(i, j)], transfer)
         ends = adjoint.trace.outputs
         incoming = [moments.cov(ends[i], ends[j]) for i, j in self.gradients]
-        inside = [adjoint.at[node.index] for node in (*trace.branches, *trace.gains)]
+        inside = [adjoint.at[node.index] for node in (*trace.branches, *trace.gains, *trace.products)]
         rows = [x for pair in [*incoming, *(moments.cov(g, g) for g in inside)] for x in pair]
         unknowns = [x for pair in gradient.values() for x in pair]
         matrix: Matrix = linear_eq_to_matrix(rows, unknowns)[0]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from ..base.quantities import LOGGED
 from ..layers.attention_tiles import tile_rows, tile_weights
 from ..spec.architecture import Architecture
-from ..spec.graph import SUBLAYERS
 
 #: measurements of a stream at each layer
 MEASURES = 10
@@ -98,8 +97,8 @@ class Footprint:
 
 def _matrices(arch: Architecture, explicit: bool) -> tuple[list[str], int]:
     """Names of the matrices of a block with the fields of ``arch``, and the numbers that these need."""
-    prefixes = {SUBLAYERS[b.kind] for t in arch.traces for b in t.branches if not b.elementwise}
-    shapes = {name: shape for name, shape in arch.weights.items() if name.startswith(tuple(prefixes))}
+    branches = [branch for trace in arch.traces for branch in trace.branches]
+    shapes = {name: shape for name, shape in arch.weights.items() if any(b.owns(name) for b in branches)}
     copies = {name: arch.copies(name) for name in shapes}
     inputs = sum(copies[name] * shape[0] for name, shape in shapes.items())
     outputs = sum(copies[name] * shape[1] for name, shape in shapes.items())

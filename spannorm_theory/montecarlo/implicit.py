@@ -43,6 +43,7 @@ from typing import Any
 import torch
 
 from ..base.errors import InputError
+from ..spec.graph import GATES
 from .metrics import gram, product_norm, token_modes
 from .randomness import Purpose, Randomness
 from .weights import Matrix, RandomWeights
@@ -76,6 +77,7 @@ class ImplicitWeights(RandomWeights):
         others = set(matrices).difference(*latent)
         stems = (tuple(f"{name}.{i}" if i else name for name in group) for group in GROUPS for i in numbers)
         groups = [*(tuple(name for name in group if name in others) for group in stems), *latent]
+        groups += [(name,) for name in matrices if name.startswith(tuple(GATES.values()))]
         self._groups = [group for group in groups if group]
         #: outputs that are drawn and not yet asked for, each with its input
         self._pending: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}

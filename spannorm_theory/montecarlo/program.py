@@ -19,7 +19,7 @@ from ..layers.feedforward_op import ffn_forward
 from ..layers.norm_op import normalise
 from ..spec.architecture import Architecture
 from ..spec.expressions import over_layers
-from ..spec.graph import SUBLAYERS, Branch, Gain, Norm, Stream, Sum, Trace
+from ..spec.graph import Branch, Gain, Norm, Product, Stream, Sum, Trace
 from .randomness import Purpose
 from .weights import Matrix, Weights
 
@@ -48,9 +48,9 @@ class Program:
                 factors = branch.gains, branch.std, branch.outputs
                 self._evaluate([x for found in factors for x in found.values()], layers)
         self._evaluate(self._readout.multipliers, np.zeros(1, dtype=int))
-        prefixes = {SUBLAYERS[b.kind] for t in traces for b in t.branches if not b.elementwise}
+        branches = [branch for trace in traces for branch in trace.branches]
         self.gains = tuple(dict.fromkeys(gain.name for trace in traces for gain in trace.gains))
-        self.names = tuple(name for name in arch.weights if name.startswith(tuple(prefixes)))
+        self.names = tuple(name for name in arch.weights if any(b.owns(name) for b in branches))
 
     def _evaluate(self, expressions: Sequence[Expr], layers: NDArray[np.intp]) -> None:
         """Values of expressions in (l, L, d) at the layers where they stand."""
@@ -86,7 +86,7 @@ class Program:
     def applies(self, name: str, layer: int) -> bool:
         """Whether a branch of block ``layer`` applies the matrix called ``name``."""
         trace, _ = self._blocks[layer]
-        return name.startswith(tuple(SUBLAYERS[b.kind] for b in trace.branches if not b.elementwise))
+        return any(branch.owns(name) for branch in trace.branches)
 
     def copies(self, name: str, layer: int) -> list[str]:
         """The keys, in the weights of block ``layer``, of the matrices that go by ``name``."""
@@ -118,6 +118,11 @@ class Program:
                 case Norm():
                     epsilon, gain = (self._coefficients[x][layer] for x in (node.epsilon, node.gain))
                     value = normalise(values[node.source.index], arch.norm, epsilon, gain)
+                case Branch() if node.gates and weights is not None:
+                    (name,) = node.std
+                    value = torch.tanh(weights(values[node.source.index], name))
+                case Product():
+                    value = values[node.gate.index] * values[node.source.index]
                 case Branch():
                     value = self._branch(node, arch, values[node.source.index], weights)
                     if weights is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from ..base.errors import AssumptionError
 from ..gaussian.closed_forms import Array
 from ..layers.attention import Attention
+from ..layers.gate import Gate
 from ..layers.multiplier import multiplier_grad
 from ..moments.algebra import norm_of_zero
 from ..moments.branches import QUADRATIC_IN_DROP
@@ -125,7 +126,9 @@ class _BlocksBack:
     def weight_grads(self, arch: Architecture, behind: Array) -> dict[str, Array]:
         """Logarithms of the squared gradient norms of matrices and multipliers by name, (layers,), for the
         gradient state ``behind`` each block, (layers, numbers)."""
-        found = self._multiplier_grads(arch, np.einsum("lbn,ln->lb", self._to_multipliers, behind))
+        behind_products = np.einsum("lbn,ln->lb", self._to_multipliers, behind)
+        found = self._multiplier_grads(arch, behind_products)
+        gates = self._gated(behind_products)
         at_outputs = np.einsum("lbn,ln->lb", self._to_branches, behind)
         for i, component in enumerate(self.blocks.components):
             at = self.moments.branches[i]
@@ -133,6 +136,8 @@ class _BlocksBack:
             norms: dict[str, Any]
             if isinstance(component, Attention):
                 norms = component.weight_grads(at, self._v[i], grad, self._projections[i])
+            elif isinstance(component, Gate):
+                norms = component.weight_grads(at, self._v[i], *gates[i], arch.tokens)
             else:
                 norms = component.weight_grads(at, grad, arch.tokens)
             for name, value in norms.items():
@@ -141,6 +146,19 @@ class _BlocksBack:
                     log_norm = np.log(value * self.blocks.outputs[i].get(name, 1.0))
                 # the logarithm of the drop has the variance U over networks
                 found[name] = log_norm + 2 * self._u[i] if name in QUADRATIC_IN_DROP else log_norm
+        return found
+
+    def _gated(self, grads: Array) -> dict[int, tuple[Array, Array]]:
+        """(q, delta) of what a gate multiplies and (gamma, c) behind the product, (layers, 2) each, by the
+        number of the gate among the branches."""
+        step, moments = self.blocks.step, self.moments
+        values = step.multiplied(moments.q, moments.delta, self.blocks.multipliers)
+        shape, first = moments.q.shape[1:], len(step.trace.gains)
+        found = {}
+        for i, product in enumerate(step.trace.products, first):
+            own = [np.broadcast_to(x, shape) for x in values[2 * i : 2 * i + 2]]
+            gate = step.trace.branches.index(product.gate)
+            found[gate] = np.stack(own, axis=-1), grads[:, 2 * i : 2 * i + 2]
         return found
 
     def _multiplier_grads(self, arch: Architecture, grads: Array) -> dict[str, Array]:

@@ -11,6 +11,7 @@ import numpy as np
 from ..gaussian.closed_forms import Array
 from ..layers.attention import Attention
 from ..layers.feedforward import FeedForward
+from ..layers.gate import Gate
 from ..layers.pointwise import Pointwise
 from ..moments.branches import branch_moments
 from ..moments.differential import Gradient
@@ -18,9 +19,9 @@ from ..moments.schedule import branch_gains, output_factors
 from ..moments.two_tokens import PairStep, pair_step
 from ..spec.architecture import Architecture
 from ..spec.expressions import over_layers
-from ..spec.graph import Trace
+from ..spec.graph import SUBLAYERS, Trace
 
-Component = Attention | FeedForward | Pointwise
+Component = Attention | FeedForward | Gate | Pointwise
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class WiredBlocks:
             [branch_gains(b, arch, layers) for b in branches],
             [output_factors(b, arch, layers) for b in branches],
             [over_layers(c, arch, layers) for c in step.coefficients],
-            [0.0 if b.elementwise else arch.dropout for b in branches],
+            [arch.dropout if b.kind in SUBLAYERS else 0.0 for b in branches],
         )
 
 

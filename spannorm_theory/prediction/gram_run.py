@@ -109,7 +109,7 @@ class GramRun:
             block = Block(wiring, layer, states[-1], tokens)
             try:
                 moments = block.forward()
-                states.append(moments.outputs(self._firsts))
+                states.append([[tokens.whole(cov) for cov in row] for row in moments.outputs(self._firsts)])
             except ZeroDivisionError:
                 raise norm_of_zero(layer) from None
             except PositionsError as error:
@@ -122,7 +122,7 @@ class GramRun:
                     "derive(...).iterate for constant branch gains"
                 )
             ends = list(zip(moments.trace.outputs, moments.trace.streams, strict=True))
-            across.append([tokens.size(moments.cov(*ends[first])) for first in self._firsts])
+            across.append([tokens.size(tokens.whole(moments.cov(*ends[first]))) for first in self._firsts])
             blocks.append(block)
         self._keep_forward(states, across)
         return blocks, states

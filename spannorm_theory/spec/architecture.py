@@ -216,6 +216,12 @@ class Architecture(Matrices):
         return self.input_variance * square, self.position_variance * square
 
     @property
+    def weights(self) -> dict[str, tuple[int, int]]:
+        """Each kind of weight matrix of a block with its shape (inputs, outputs), those of gates included."""
+        outputs, gates = {"gate": self.width, "token-gate": 1}, [b for b in self._branches() if b.gates]
+        return {**super().weights, **{name: (self.width, outputs[b.kind]) for b in gates for name in b.std}}
+
+    @property
     def learnt(self) -> tuple[str, ...]:
         """All that has a gradient in a block: its weight matrices, and the multipliers that it learns."""
         gains = dict.fromkeys(gain.name for trace in self.traces for gain in trace.gains)

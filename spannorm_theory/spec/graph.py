@@ -4,9 +4,10 @@ A placement is a Python function on residual streams. :class:`Net` is the object
 each call adds a node. Every reader (moments, adjoint, torch, diagram) interprets the same nodes, so
 a placement is written once and can never mean two things.
 
-Four kinds of node suffice: an incoming :class:`Stream`, a :class:`Norm`, the output of a
-:class:`Branch` (attention, feed-forward, or an element-wise function that stands for a norm), and a
-:class:`Sum` with coefficients, of which a :class:`Gain` is one whose only coefficient is learnt.
+Five kinds of node suffice: an incoming :class:`Stream`, a :class:`Norm`, the output of a
+:class:`Branch` (attention, feed-forward, an element-wise function that stands for a norm, or a gate), a
+:class:`Sum` with coefficients, of which a :class:`Gain` is one whose only coefficient is learnt, and the
+:class:`Product` of a value and a gate.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from .reach import OPEN, Reach
 
 #: branches with weights, each with the prefix of its matrices' names
 SUBLAYERS = {"attention": "attn.", "ffn": "ffn."}
+
+#: gates, tanh(x W) with a fresh matrix W: one number for each coordinate, or for each token; with the prefix
+#: of their matrices' names
+GATES = {"gate": "gate.", "token-gate": "token_gate."}
 
 #: matrices through which a branch's output is linear
 VALUE_PATH = {"attention": ("attn.value", "attn.output"), "ffn": ("ffn.up", "ffn.down")}
@@ -108,8 +113,8 @@ class Norm(Value):
 
 @dataclass(frozen=True, eq=False)
 class Branch(Value):
-    """The output of a branch of ``kind`` "attention" or "ffn", whose last weight matrix is fresh, or of
-    an element-wise activation, whose kind is its name.
+    """The output of a branch of ``kind`` "attention" or "ffn", whose last weight matrix is fresh, of a gate
+    of a kind in ``GATES``, or of an element-wise activation, whose kind is its name.
 
     Attributes:
         normed: which of "query", "key" and "value" the placement norms over each head.
@@ -137,7 +142,18 @@ class Branch(Value):
     @property
     def elementwise(self) -> bool:
         """Whether this is an activation that stands for a norm, and has no weights."""
-        return self.kind not in SUBLAYERS
+        return self.kind not in SUBLAYERS and not self.gates
+
+    @property
+    def gates(self) -> bool:
+        """Whether this is a gate, which products alone read."""
+        return self.kind in GATES
+
+    def owns(self, matrix: str) -> bool:
+        """Whether this branch applies the matrix called ``matrix``."""
+        if self.kind in SUBLAYERS:
+            return matrix.startswith(SUBLAYERS[self.kind])
+        return self.gates and matrix in self.std
 
     @property
     def silent(self) -> bool:
@@ -154,7 +170,7 @@ class Branch(Value):
     @property
     def sublayers(self) -> frozenset[str]:
         """The branches that this value comes straight out of; none if a stream is in it."""
-        return frozenset() if self.elementwise else frozenset({self.kind})
+        return frozenset({self.kind} & SUBLAYERS.keys())
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +219,45 @@ class Gain(Sum):
 
 
 @dataclass(frozen=True, eq=False)
+class Product(Value):
+    """A value times a gate, coordinate by coordinate."""
+
+    gate: Branch
+    source: Value
+
+    def __str__(self) -> str:
+        left, right = (f"({x})" if isinstance(x, Sum) else str(x) for x in (self.gate, self.source))
+        return f"{left}*{right}"
+
+    @property
+    def sources(self) -> tuple[Value, ...]:
+        """The values that this one is computed from."""
+        return self.gate, self.source
+
+    @property
+    def sublayers(self) -> frozenset[str]:
+        """The branches that this value comes straight out of; none if a stream is in it."""
+        return self.source.sublayers
+
+
+@dataclass(frozen=True, eq=False)
+class Modulated(Value):
+    """A gradient times what is independent of it and has mean zero, behind a product on its way back.
+
+    Attributes:
+        by: covariance of that between two tokens.
+    """
+
+    source: Value
+    by: Any
+
+    @property
+    def sources(self) -> tuple[Value, ...]:
+        """The values that this one is computed from."""
+        return (self.source,)
+
+
+@dataclass(frozen=True, eq=False)
 class Trace:
     """The nodes of one block (or readout) in order of computation, and what it returns; equal to every other
     one that does the same by the same steps."""
@@ -230,6 +285,11 @@ class Trace:
     def gains(self) -> tuple[Gain, ...]:
         """The block's learnt multipliers in order of computation."""
         return tuple(node for node in self.nodes if isinstance(node, Gain))
+
+    @property
+    def products(self) -> tuple[Product, ...]:
+        """The block's products with gates in order of computation."""
+        return tuple(node for node in self.nodes if isinstance(node, Product))
 
     def only_normed(self, value: Value) -> bool:
         """Whether nothing but norms reads a value, or multiples of it, so that its size is of no matter."""
@@ -266,4 +326,6 @@ def _row(node: Value) -> Hashable:
         return node.kind, node.source.index, node.normed, node.inner_norm, factors, node.reach
     if isinstance(node, Norm):
         return "norm", node.source.index, node.epsilon, node.gain
+    if isinstance(node, Product):
+        return "product", node.gate.index, node.source.index
     return "stream", node.index

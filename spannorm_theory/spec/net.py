@@ -6,13 +6,27 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any, NamedTuple, TypeVar
 
-from sympy import Expr, Integer, Rational
+from sympy import Expr, Integer, Rational, sqrt
 
 from ..base import symbols
-from ..base.arguments import real, whole
+from ..base.arguments import choice, real, whole
 from ..base.errors import InputError, shown
 from .expressions import exact
-from .graph import QK, QKV, SUBLAYERS, Branch, Gain, Norm, Stream, Sum, Trace, Value
+from .graph import (
+    GATES,
+    QK,
+    QKV,
+    SUBLAYERS,
+    Branch,
+    Gain,
+    Modulated,
+    Norm,
+    Product,
+    Stream,
+    Sum,
+    Trace,
+    Value,
+)
 from .position import MIDDLE, Position, Questions
 from .reach import OPEN, Reach, plain_reach
 from .scaling import Multipliers, ScalingRule
@@ -34,6 +48,13 @@ class NormConstants(NamedTuple):
     epsilon: float = 0.0
     gain: float = 1.0
 
+
+#: of each function of a gate, its mean at logits of mean zero, and the factor a with which it is that mean
+#: plus a tanh(a z)
+GATE_FUNCTIONS = {"sigmoid": (Rational(1, 2), Rational(1, 2)), "tanh": (Integer(0), Integer(1))}
+
+#: the gates that have a number for each of these
+GATED = dict(zip(("channel", "token"), GATES, strict=True))
 
 #: norms without an epsilon, of gain 1
 PLAIN_NORMS = NormConstants()
@@ -131,6 +152,52 @@ class Net:
         if ACTIVATIONS[activation].gated:
             raise InputError(f"{activation} is gated, it takes two inputs; use an activation of one")
         return self._keep(lambda i: Branch(self, i, activation, self._checked(x)))
+
+    def gate(
+        self,
+        x: Value,
+        by: Value | None = None,
+        *,
+        logits: Any,
+        per: str = "channel",
+        function: str = "sigmoid",
+    ) -> Value:
+        """A value times a gate, the ``function`` of a random map W of what the gate reads.
+
+        Args:
+            x: the value.
+            by: what the gate reads; None for ``x``.
+            logits: d times the variance of W's entries, that of a logit for an input of second moment 1: a
+                number or an expression in (l, L, d), which the scaling rule leaves as it is. Zero is the gate
+                at its centre, a constant.
+            per: "channel" for a gate of each coordinate, "token" for one number that all share.
+            function: "sigmoid" or "tanh".
+
+        Returns:
+            the product; a sigmoid is written as 1/2 + tanh(z/2)/2.
+
+        Raises:
+            InputError: a negative variance, or another word.
+        """
+        by = self._checked(x) if by is None else self._checked(by)
+        kind = GATED[choice("per", per, GATED)]
+        mean, slope = GATE_FUNCTIONS[choice("function", function, GATE_FUNCTIONS)]
+        variance = exact(logits)
+        if variance.is_negative:
+            raise InputError(f"the variance of a gate's logits must not be negative, got {shown(logits)}")
+        if variance == 0:
+            return self.sum([(mean, x)])
+        count = sum(isinstance(node, Branch) and node.kind == kind for node in self._nodes)
+        name = f"{GATES[kind]}{count}"
+        stated, outputs = {name: sqrt(variance / self.width)}, {} if slope == 1 else {name: slope}
+        gate = self._keep(lambda i: Branch(self, i, kind, by, std=stated, outputs=outputs))
+        product = self._keep(lambda i: Product(self, i, gate, x))
+        return product if mean == 0 else self.sum([(mean, x), (slope, product)])
+
+    def modulated(self, gradient: Value, by: Any) -> Modulated:
+        """A gradient times what has mean zero and the covariance ``by`` (called where a trace is turned
+        around)."""
+        return self._keep(lambda i: Modulated(self, i, gradient, by))
 
     def branch(
         self,

@@ -19,7 +19,7 @@ from ..base.callables import require_callable
 from ..base.errors import InputError
 from ..base.names import require_source, require_usable
 from ..base.registry import Registry
-from .graph import Trace, Value
+from .graph import SUBLAYERS, Trace, Value
 from .net import PLAIN_NORMS, Net, NormConstants
 from .options import checked_options, options_of
 from .position import MIDDLE, Position, Questions
@@ -104,7 +104,7 @@ class Placement:
         period = self.questions(rule).period or 1
         blocks += [self.trace(rule, turn=turn) for turn in range(1, period)]
         self.trace_readout()
-        if all(branch.elementwise for block in blocks for branch in block.branches):
+        if not any(branch.kind in SUBLAYERS for block in blocks for branch in block.branches):
             raise InputError(f"the definition of {self.name!r} uses neither net.attention nor net.ffn")
 
     def _record(
@@ -135,6 +135,11 @@ class Placement:
             raise InputError(
                 f"the readout of {self.name} must return one value, got {len(trace.outputs)}; a placement of "
                 "several streams names its own with readout="
+            )
+        if any(branch.gates for branch in trace.branches):
+            raise InputError(
+                f"the readout of {self.name} has a gate of a random map, and stands behind all blocks, which "
+                "have the matrices; use logits=0"
             )
         if any(symbols.layer in factor.free_symbols for factor in trace.multipliers):
             raise InputError(

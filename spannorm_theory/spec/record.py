@@ -10,7 +10,7 @@ from sympy import Expr, Integer
 from ..base.callables import calling
 from ..base.errors import InputError, shown
 from .expressions import exact, require_usable
-from .graph import Branch, Norm, Sum, Trace, Value
+from .graph import SUBLAYERS, Branch, Norm, Product, Sum, Trace, Value
 from .net import PLAIN_NORMS, Net, NormConstants
 from .position import MIDDLE, Position, Questions
 from .reach import OPEN, Reach
@@ -36,8 +36,9 @@ def record(
 
     Raises:
         InputError: the definition raises an error, which is named with its place; returns something else than
-            values of this trace, uses a branch twice, adds an element-wise function to a stream, norms what
-            is always zero, or multiplies by something else than expressions in (l, L, d).
+            values of this trace, uses a branch twice, adds an element-wise function to a stream, has one
+            beside gates, norms what is always zero, or multiplies by something else than expressions in
+            (l, L, d).
     """
     net = Net(rule, position, norms, reach)
     inputs = tuple(net.stream(i) for i in range(streams))
@@ -55,6 +56,11 @@ def record(
             require_usable(exact(factor))
     _require_single_use(trace)
     _require_read_by_branches(trace)
+    if any(branch.gates for branch in trace.branches) and any(b.elementwise for b in trace.branches):
+        raise InputError(
+            "an element-wise function in a norm's place reads a Gaussian stream, which gates do not leave: a "
+            "definition has one or the other"
+        )
     for node in trace.nodes:
         if isinstance(node, Norm) and node.epsilon == 0 and _vanishes(node.source):
             raise InputError(
@@ -68,6 +74,8 @@ def _vanishes(value: Value) -> bool:
     """Whether a value is zero by its factors and the scaling rule's."""
     if isinstance(value, Branch):
         return value.silent
+    if isinstance(value, Product):
+        return _vanishes(value.source)
     return isinstance(value, Sum) and all(
         factor == 0 or _vanishes(part) for part, factor in _terms(value).items()
     )
@@ -85,7 +93,7 @@ def _terms(value: Value) -> dict[Value, Expr]:
 
 
 def _require_single_use(trace: Trace) -> None:
-    kinds = [branch.kind for branch in trace.branches if not branch.elementwise]
+    kinds = [branch.kind for branch in trace.branches if branch.kind in SUBLAYERS]
     twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
     if twice:
         raise InputError(

@@ -25,6 +25,10 @@ RULES: list[dict[str, Any]] = [
     {"scaling": "completep"},
     {"scaling": "deepnorm", "placement": "post-norm"},
 ]
+GATES: list[dict[str, Any]] = [
+    {"placement": "gated-post-norm(logits=1)"},
+    {"placement": "gated-post-norm(logits=1, scalar=True)", "kv_heads": 2},
+]
 COMPONENTS: list[dict[str, Any]] = [
     {"mask": "causal", "positions": "rope", "rotary_share": 0.5},
     {"mask": "causal", "window": 2, "sinks": True},
@@ -45,7 +49,7 @@ COMPONENTS: list[dict[str, Any]] = [
     {**HEAD, "inputs": "zipf", "position_variance": 0.5, "embedding_multiplier": 3.0, "batch": 3},
     {**HEAD, "inputs": "uniform", "logit_multiplier": 0.5, "head_gain": 4.0},
 ]
-CASES = [*PLACEMENTS, *RULES, *({"placement": "span-norm", **fields} for fields in COMPONENTS)]
+CASES = [*PLACEMENTS, *RULES, *GATES, *({"placement": "span-norm", **fields} for fields in COMPONENTS)]
 
 
 def arch_of(fields: dict[str, Any]) -> st.Architecture:

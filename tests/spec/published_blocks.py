@@ -179,12 +179,14 @@ def residual_gate(s: Streams, b: Block, w: float = 0.0, T: float = 0.3) -> Strea
     return [alpha * x + beta * b.N(b.F(b.N(x)))]
 
 
-def gated_post_norm(s: Streams, b: Block) -> Streams:
-    """Every gate is a low-rank map, here of zeros, behind a sigmoid."""
+def gated_post_norm(s: Streams, b: Block, maps: list[str] | None = None) -> Streams:
+    """Every gate is a low-rank map, here of zeros, behind a sigmoid; or one with the matrices ``maps``."""
     r, down = s[0], s[0].new_zeros(s[0].shape[-1], 2)
+    given = iter(maps or [])
 
     def G(x: torch.Tensor) -> torch.Tensor:
-        return x * torch.sigmoid(functional.silu(x @ down) @ down.T)
+        z = x @ b.w[next(given)] if maps else functional.silu(x @ down) @ down.T
+        return x * torch.sigmoid(z)
 
     for branch in (b.A, b.F):
         r = G(b.N(r + branch(G(b.N(r)))))
@@ -347,11 +349,12 @@ def multi_stream(s: Streams, b: Block, identity: bool = False) -> Streams:
     return list(X)
 
 
-def gated_streams(s: Streams, b: Block) -> Streams:
+def gated_streams(s: Streams, b: Block, random: bool = False) -> Streams:
     X = torch.stack(s)
-    for branch in (b.A, b.F):
+    for i, branch in enumerate((b.A, b.F)):
         normed = torch.stack([b.N(x) for x in X])
-        g = torch.sigmoid(torch.zeros_like(normed))
+        maps = [b.w[f"gate.{4 * i + j}"] if random else X.new_zeros(X.shape[-1], 1) for j in range(4)]
+        g = torch.sigmoid(normed @ torch.stack(maps))
         inject = 2 * torch.sigmoid(X.new_zeros(len(s)))
         X = X + inject[:, None, None] * branch((g * normed).mean(0))
     return list(X)
@@ -462,6 +465,12 @@ PUBLISHED: dict[str, Published] = {
     "residual-gate": Published(residual_gate, normed),
     "residual-gate(gate=0.25)": Published(lambda s, b: residual_gate(s, b, -0.3 * math.log(3)), normed),
     "gated-post-norm": Published(gated_post_norm, raw),
+    "gated-post-norm(logits=1.5)": Published(
+        lambda s, b: gated_post_norm(s, b, [f"gate.{i}" for i in range(4)]), raw
+    ),
+    "gated-post-norm(logits=1.5, scalar=True)": Published(
+        lambda s, b: gated_post_norm(s, b, [f"token_gate.{i}" for i in range(4)]), raw
+    ),
     "gemma-4": Published(gemma_4, normed),
     "gemma-4(scalar=0.3)": Published(lambda s, b: gemma_4(s, b, 0.3), normed),
     "depth-scaled-sandwich": Published(depth_scaled_sandwich, normed),
@@ -485,6 +494,9 @@ PUBLISHED: dict[str, Published] = {
         lambda s, b: multi_stream(s, b, identity=True), lambda s, N: N(sum(s, torch.zeros_like(s[0])))
     ),
     "gated-streams": Published(gated_streams, lambda s, N: sum(0.5 * N(x) for x in s) / 4),
+    "gated-streams(logits=1.5)": Published(
+        lambda s, b: gated_streams(s, b, random=True), lambda s, N: sum(0.5 * N(x) for x in s) / 4
+    ),
     "embedding-mixing": Published(embedding_mixing, lambda s, N: N(s[0] - 0.2 * s[2])),
     "attention-residuals": Published(AttentionResiduals(), normed),
     "attention-residuals(block=4)": Published(AttentionResiduals(4), normed),

@@ -12,7 +12,7 @@ from sympy import Expr, Pow, Rational, fraction, latex, simplify
 
 from ...spec.architecture import parse_placement
 from ...spec.arguments import placement as named
-from ...spec.graph import SUBLAYERS, Branch, Norm, Stream, Trace, Value
+from ...spec.graph import Branch, Norm, Product, Stream, Trace, Value
 from ...spec.placements import PLACEMENTS
 from ..canvas.marks import placement_label
 from ..canvas.paper import PaperAxes, axes_or_none, new_figure, paper, venue
@@ -20,9 +20,15 @@ from .layout import RADIUS, Box, Layout, Point, Wire, arrange
 
 #: inches that one unit of the layout takes on a figure of its own
 SCALE = 0.42
-FILLS = {"norm": "#f6e9b6", "attention": "#f6d5c3", "ffn": "#cfe3f2"}
+FILLS = {
+    "norm": "#f6e9b6",
+    "attention": "#f6d5c3",
+    "ffn": "#cfe3f2",
+    "gate": "#d9ecd5",
+    "token-gate": "#d9ecd5",
+}
 INK = "0.15"
-NAMES = {"attention": "Attention", "ffn": "FFN"}
+NAMES = {"attention": "Attention", "ffn": "FFN", "gate": "Gate", "token-gate": "Gate of a token"}
 MATRICES = {
     "attn.query_down": r"W_{Q,\mathrm{down}}",
     "attn.key_down": r"W_{KV,\mathrm{down}}",
@@ -115,13 +121,12 @@ def _lines(node: Value, streams: int) -> tuple[str, ...]:
     if node.inner_norm:
         lines.append("with inner norm")
     lines += filter(None, [str(node.reach)])
-    prefix = SUBLAYERS.get(node.kind, "")
     for matrix, gain in node.gains.items():
-        if matrix.startswith(prefix) and gain != 1:
+        if node.owns(matrix) and gain != 1:
             lines.append(rf"${MATRICES[matrix]} \times {inline(gain)}$")
     for matrix, std in node.std.items():
-        if matrix.startswith(prefix):
-            lines.append(rf"$\mathrm{{std}}\,{MATRICES[matrix]} = {inline(std)}$")
+        if node.owns(matrix):
+            lines.append(rf"$\mathrm{{std}}\,{MATRICES.get(matrix, 'W')} = {inline(std)}$")
     return tuple(lines)
 
 
@@ -223,10 +228,12 @@ def _draw_box(ax: Axes, box: Box, size: float) -> None:
         _text_lines(ax, box, size)
     else:
         circle = Circle((box.x, box.y), RADIUS, facecolor="white", **common)
-        circle.set_gid("sum")
+        times = isinstance(node, Product)
+        circle.set_gid("product" if times else "sum")
         ax.add_patch(circle)
         arm = 0.6 * RADIUS
-        for dx, dy in ((arm, 0.0), (0.0, arm)):
+        slant = arm / 2**0.5
+        for dx, dy in ((slant, slant), (slant, -slant)) if times else ((arm, 0.0), (0.0, arm)):
             ax.plot(
                 [box.x - dx, box.x + dx],
                 [box.y - dy, box.y + dy],

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from sympy import Expr, Integer
 
-from ...spec.graph import Branch, Norm, Stream, Sum, Trace, Value
+from ...spec.graph import Branch, Norm, Product, Stream, Sum, Trace, Value
 
 Point = tuple[float, float]
 ONE = Integer(1)
@@ -198,7 +198,7 @@ def _sides(count: int) -> list[float]:
 def _size(node: Value, lines: tuple[str, ...]) -> tuple[float, float]:
     if isinstance(node, Stream):
         return 0.5, 0.3 * max(1, len(lines))
-    if isinstance(node, Sum):
+    if isinstance(node, (Sum, Product)):
         return 2 * RADIUS, 2 * RADIUS
     width = NORM_WIDTH if isinstance(node, Norm) else BRANCH_WIDTH
     return width, 0.14 + LINE_HEIGHT * max(1, len(lines))

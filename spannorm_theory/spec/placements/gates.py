@@ -33,13 +33,17 @@ def residual_gate(x: Value, net: Net, *, gate: float = 0.5) -> Value:
     source="https://github.com/marin-community/marin/issues/5938",
     year=2026,
 )
-def gated_post_norm(x: Value, net: Net) -> Value:
-    """g N(x + F(g N(x))) twice: every norm is gated, by sigmoids of a low-rank map of what it puts out, and
-    g = 1/2 for a map of small weights."""
-    g = Rational(1, 2)
-    x = net.norm(net.add(x, net.attention(net.norm(x) * g))) * g
-    x = net.norm(net.add(x, net.ffn(net.norm(x) * g))) * g
-    return x
+def gated_post_norm(x: Value, net: Net, *, logits: float = 0.0, scalar: bool = False) -> Value:
+    """g N(x + F(g N(x))) twice: every norm is gated, by sigmoids of a random map of what it puts out.
+    ``logits`` is the variance in front of the sigmoids, 0 for g = 1/2 as of a map of small weights;
+    ``scalar`` makes the gate one number for each token, and not one for each coordinate."""
+
+    def gated(y: Value) -> Value:
+        y = net.norm(y)
+        return net.gate(y, logits=logits, per="token" if scalar else "channel")
+
+    x = gated(net.add(x, net.attention(gated(x))))
+    return gated(net.add(x, net.ffn(gated(x))))
 
 
 def _mean_of_gated(streams: Four, net: Net) -> Value:
@@ -54,12 +58,13 @@ def _mean_of_gated(streams: Four, net: Net) -> Value:
     streams=4,
     readout=_mean_of_gated,
 )
-def gated_streams(streams: Four, net: Net) -> Four:
-    """u = mean of g N(x_j) over four copies of the stream, then x_j <- x_j + h F(u), twice (Qwen4-exp): the
-    only norm is in front of the gates. The sigmoids g and h/2 of random maps are taken at 1/2, as of maps of
-    small weights, also behind the last block."""
+def gated_streams(streams: Four, net: Net, *, logits: float = 0.0) -> Four:
+    """u = mean of g_j N(x_j) over four copies of the stream, then x_j <- x_j + h F(u), twice (Qwen4-exp): the
+    only norm is in front of the gates. The sigmoids g_j of each coordinate read N(x_j) by random maps that
+    make logits of variance ``logits``, 0 for 1/2; h/2, sigmoids of a token, are taken at 1/2, as of maps of
+    small weights, and all gates behind the last block."""
     for branch in (net.attention, net.ffn):
-        u = net.sum([(Rational(1, 4), net.norm(x)) for x in streams])
-        o = branch(u * Rational(1, 2))
+        gated = [net.gate(net.norm(x), logits=logits) for x in streams]
+        o = branch(net.sum([(Rational(1, 4), x) for x in gated]))
         streams = tuple(net.add(x, o) for x in streams)  # type: ignore[assignment]
     return streams
