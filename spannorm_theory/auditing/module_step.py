@@ -8,7 +8,7 @@ taken, too, and only the output's change by it is kept. The module is left as it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,11 +24,11 @@ from ..first_steps.step_rows import StepRows
 from ..first_steps.updates_op import update
 from .blocks import Blocks
 from .inputs import Feed
+from .mode import in_mode
 from .networks import probe_gradient, seeded
-from .passes import Around, in_mode
+from .passes import Around
 from .readout import readout_of
-from .roles import Part, matrices_of
-from .sizes import attention_sizes
+from .roles import BlockMatrices, Part
 from .stream import cut_of, stream_count
 from .tape import Tape
 
@@ -76,7 +76,16 @@ class ModuleStep(StepRows):
         linear: that change over what it is to first order, likewise.
     """
 
-    def __init__(self, model: nn.Module, blocks: Blocks, feed: Feed, plan: Plan, seed: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        blocks: Blocks,
+        feed: Feed,
+        plan: Plan,
+        seed: int,
+        matrices: Sequence[BlockMatrices],
+    ) -> None:
+        self._block_matrices = matrices
         super().__init__(type(model).__name__)
         self._model, self._blocks, self._feed, self._plan, self._seed = model, blocks, feed, plan, seed
         with in_mode(model, False), torch.enable_grad(), seeded(seed):
@@ -87,22 +96,20 @@ class ModuleStep(StepRows):
             buffers = {name: b.detach().clone() for name, b in model.named_buffers()}
             inside = {f"model.{name}": value for name, value in (*leaves.items(), *buffers.items())}
             functional_call(Around(model), inside, (self._run,))
+        del self._block_matrices
         del self._model, self._blocks, self._feed, self._plan
 
     def _run(self) -> None:
         run = self._pass(backward=True)
         if len(set(run.paths)) < len(run.paths):
             raise InputError("blocks that are called more than once share their step; audit without step=")
-        self.depth, (self.sequences, self.tokens, width) = len(run.paths), run.streams[0][0].shape
+        self.depth, (self.sequences, self.tokens, _) = len(run.paths), run.streams[0][0].shape
         modules = dict(self._blocks.modules)
         own = [dict(modules[path].named_parameters()) for path in run.paths]
         for p in (p for parameters in own for p in parameters.values()):
             if p.is_floating_point() and p.dtype.itemsize < 4:
                 raise InputError(f"a step is measured in float32 or float64, and blocks are {p.dtype}")
-        parts = [
-            matrices_of(block, width, attention_sizes(self._model, block, width)).parts
-            for block in (modules[path] for path in run.paths)
-        ]
+        parts = [matrices.parts for matrices in self._block_matrices]
         with torch.no_grad():
             changes = self._changes(own, parts)
         self._matrices(own, parts, changes)

@@ -6,8 +6,7 @@ gradients land beside the module's own, and flags of frozen ones need no change;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,7 +17,9 @@ from ..base.callables import calling
 from ..base.errors import InputError, shown
 from ..montecarlo.record import Record
 from .blocks import Blocks
+from .fused import FusedRows
 from .inputs import Feed
+from .mode import in_mode
 from .networks import probe_gradient, seeded
 from .readout import readout_of
 from .roles import BlockMatrices, matrices_of, squared_norms
@@ -35,6 +36,7 @@ class Pass:
     Args:
         loss: None for the probe gradient, or a scalar function of the model's output.
         training: run in training mode, dropout included.
+        fused: rows of fused matrices by role, where they were seen.
 
     Attributes:
         record: measurements by key and layer, one for each sequence.
@@ -51,7 +53,9 @@ class Pass:
         loss: Loss | None,
         seed: int,
         training: bool = False,
+        fused: FusedRows | None = None,
     ) -> None:
+        self._fused = fused or {}
         self.model, self.blocks, self.feed, self.loss, self.seed = model, blocks, feed, loss, seed
         self.record = Record()
         self.readout = "loss that was given"
@@ -127,7 +131,9 @@ class Pass:
         share = self.sequences if self.loss is None else 1
         for l, path in enumerate(called):
             block = modules[path]
-            matrices = matrices_of(block, self.width, attention_sizes(self.model, block, self.width))
+            matrices = matrices_of(
+                block, self.width, attention_sizes(self.model, block, self.width), self._fused
+            )
             self.matrices.append(matrices)
             if called.count(path) > 1 or not matrices.parts:
                 continue
@@ -152,15 +158,3 @@ class Around(nn.Module):
     def forward(self, run: Callable[[], None]) -> None:
         """Run."""
         run()
-
-
-@contextmanager
-def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Training or evaluation mode of all modules while the block runs, and then each one's own."""
-    before = [(module, module.training) for module in model.modules()]
-    try:
-        model.train(training)
-        yield
-    finally:
-        for module, mode in before:
-            module.training = mode

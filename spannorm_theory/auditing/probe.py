@@ -19,6 +19,7 @@ from ..base.quantities import QUANTITIES, Key
 from ..montecarlo.global_state import arithmetic
 from ..montecarlo.statistics import estimates, summarise
 from .blocks import find_blocks
+from .fused import FusedRows, fused_rows
 from .inputs import feed_of
 from .networks import built, fingerprint, plain, require_buildable, require_numbers, seeds_of
 from .passes import Loss, Pass
@@ -157,6 +158,7 @@ def probe(
     training, own = arguments.flag("training", training), _loss(loss)
     seeds = seeds_of(seed, 1 if isinstance(build, nn.Module) else networks)
     passes: list[Pass] = []
+    fused: FusedRows = {}
     known: set[tuple[float, ...]] = set()
     with arithmetic():
         for number in tqdm(seeds, unit="network", delay=2, disable=progress is False, desc="probe"):
@@ -166,7 +168,8 @@ def probe(
             _require_fresh(fingerprint(model), known)
             feed = feed_of(given if inputs is None else inputs, model, number, tokens, sequences)
             found = find_blocks(model, blocks)
-            passes.append(Pass(model, found, feed, own, number, training))
+            fused = fused_rows(model, found, feed) if not passes else fused
+            passes.append(Pass(model, found, feed, own, number, training, fused))
             _require_alike(passes[0], passes[-1])
     one = passes[-1]
     return Probe(

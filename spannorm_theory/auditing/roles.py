@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from .fused import FusedRows
 from .names import (
     DOWN,
     FROM_LATENT,
@@ -75,12 +76,15 @@ class BlockMatrices:
     unknown: tuple[str, ...]
 
 
-def matrices_of(block: nn.Module, width: int, sizes: AttentionSizes) -> BlockMatrices:
+def matrices_of(
+    block: nn.Module, width: int, sizes: AttentionSizes, fused: FusedRows | None = None
+) -> BlockMatrices:
     """The matrices of a block by role.
 
     Args:
         width: d, of the stream.
         sizes: of its attention, by which fused matrices are cut.
+        fused: rows of fused matrices where they were seen (:mod:`.fused`), which goes over that.
     """
     found = {name: p for name, p in block.named_parameters() if p.ndim in (2, 3) and not _is_bias(name)}
     owners = {name: block.get_submodule(name.rpartition(".")[0]) for name in found}
@@ -93,6 +97,7 @@ def matrices_of(block: nn.Module, width: int, sizes: AttentionSizes) -> BlockMat
     unknown: list[str] = []
     for name, word in words.items():
         rows = None if word is None else _rows(word, name, words, shapes, sizes, owners[name])
+        rows = rows if fused is None or name not in fused else {**fused[name]}
         if not rows:
             unknown.append(name)
         else:

@@ -120,7 +120,7 @@ def step_check(
             model = plain(model)
             feed = feed_of(given if inputs is None else inputs, model, seed, measured.tokens, 1)
             blocks = find_blocks(model, measured.blocks)
-            steps.append(ModuleStep(model, blocks, feed, plan, seed))
+            steps.append(ModuleStep(model, blocks, feed, plan, seed, measured.matrices))
     arch = arch.with_(batch=steps[0].sequences)
     ensemble = Ensemble(
         arch,

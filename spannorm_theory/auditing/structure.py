@@ -21,10 +21,11 @@ from .behaviour import (
     with_another_end,
 )
 from .blocks import Blocks
+from .fused import fused_rows
 from .inputs import feed_of
 from .matrices import Measured, block_matrices
+from .mode import in_mode
 from .norms import CalledNorms, NormFacts, norms_of
-from .passes import in_mode
 from .readout import looked_for
 from .roles import BlockMatrices, matrices_of
 from .sizes import AttentionSizes, attention_sizes
@@ -154,13 +155,15 @@ def looked_at(model: nn.Module, blocks: Blocks, inputs: Any, tokens: int, seed: 
             changed = cut(again.calls[-1].after[0])[0].double()
             causal = is_causal(last, changed) if changed.shape == last.shape else None
         start = entrance(model, blocks, inputs, seed, tokens, cut)
+        fused = fused_rows(model, blocks, feed)
     moments = {name: min(m for other, m in passed if other == name) for name, _ in passed}
     width = last.shape[-1]
     sizes = attention_sizes(model, blocks.first, width)
     called = tuple(call.path for call in tape.calls)
     modules = dict(blocks.modules)
     matrices = tuple(
-        matrices_of(modules[path], width, attention_sizes(model, modules[path], width)) for path in called
+        matrices_of(modules[path], width, attention_sizes(model, modules[path], width), fused)
+        for path in called
     )
     return Structure(
         model,
