@@ -129,7 +129,7 @@ def audit(
         reading = reading_with(placement=arch.placement, **unseen)
     assert reading.arch is not None
     moment = float(measured.table.query("quantity == 'variance' and layer == 0")["value"].iloc[0])
-    norms = norms_found(reading.called, arch)
+    norms = norms_found(reading.called, arch, {gap.feature for gap in reading.gaps})
     found = [one.deviation for one in reading.oddities if one.what != EQUAL or arch.unique_blocks is None]
     found += deviations(reading.table, reading.arch, arch, source, moment)
     as_it_is, said = _as_found(arch, reading, found, norms)

@@ -60,14 +60,23 @@ class Audit:
 
     @property
     def verdict(self) -> str:
-        """ "departs" where something is not as expected, "undecided" where networks are too few or the module
-        has what the theory does not model, else "healthy"."""
-        if self.deviations or self.suspect is not None:
+        """ "departs" where something is not as expected, or matrices are no draws; "undecided" where networks
+        are too few, the module has what the theory does not model, or the theory of what was read does not
+        explain a module of which nothing is expected; else "healthy"."""
+        whats = {one.what for one in self.deviations}
+        if {EQUAL, DRAWS} & whats or (not self.unstated and (whats or self.suspect is not None)):
             return DEPARTS
-        verdicts = [self.verification.verdict, *([] if self.step is None else [self.step.verdict])]
-        if not all(gap.below_noise for gap in self.gaps) or UNDECIDED in verdicts:
+        verdicts = {self.verification.verdict, *([] if self.step is None else [self.step.verdict])}
+        if whats or not all(gap.below_noise for gap in self.gaps) or UNDECIDED in verdicts:
             return OPEN
-        return DEPARTS if DISAGREES in verdicts else HEALTHY
+        if DISAGREES in verdicts:
+            return OPEN if self.unstated else DEPARTS
+        return HEALTHY
+
+    @property
+    def unstated(self) -> bool:
+        """Whether nobody said what the module should be, so that it departs from nothing."""
+        return self.source == UNSTATED
 
     @property
     def first_block(self) -> int | None:
@@ -102,7 +111,7 @@ class Audit:
             return "the theory"
         if self.deviations:
             return "the theory with these as they were found"
-        return "what was read" if self.source == UNSTATED else "the expected architecture"
+        return "what was read" if self.unstated else "the expected architecture"
 
     @property
     def _contradicted(self) -> bool:
@@ -132,6 +141,8 @@ class Audit:
                 return f"{where}; as blocks are copies"
             if DRAWS in whats:
                 return f"{where}; as matrices are no draws"
+            if self.unstated:
+                return f"{where}: the theory of what was read does not explain it; say what is expected"
             more = ", but what is not modelled may" if self.gaps else ""
             return f"{where}; no single change of the list restores agreement{more}"
         return f"{where}: {self.suspect.sentence}; with that, theory and networks agree"

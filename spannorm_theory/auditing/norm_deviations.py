@@ -4,12 +4,13 @@ placement has at their place."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ..models.attention import NORMS_BY_LAYER
 from ..spec.architecture import Architecture
 from ..spec.expressions import over_layers
 from ..spec.graph import Gain, Norm, Trace
@@ -74,12 +75,13 @@ class _Place:
         return min(plain, plain / self.start, key=lambda x: abs(np.log(x)) if x > 0 else np.inf)
 
 
-def norms_found(called: CalledNorms, expected: Architecture) -> NormsFound:
+def norms_found(called: CalledNorms, expected: Architecture, unmodelled: Collection[str] = ()) -> NormsFound:
     """Every norm of a module that runs, against the placement's definition.
 
     Args:
         called: the norms of the module, by the blocks that call them.
         expected: of the same depth and width.
+        unmodelled: what is known of the module and not in ``expected``, which is no deviation.
     """
     found = NormsFound()
     if not any(called.blocks):
@@ -87,7 +89,7 @@ def norms_found(called: CalledNorms, expected: Architecture) -> NormsFound:
     traces = [expected.block(layer) for layer in range(expected.depth)]
     places = _missing_and_there(found, called, expected, traces)
     _everywhere(found, called, expected)
-    _heads(found, called, expected)
+    _heads(found, called, expected, NORMS_BY_LAYER in unmodelled)
     if not found.known:
         return found
     odd: dict[tuple[str, str, str, str], list[_Place]] = {}
@@ -201,10 +203,10 @@ def _field(found: NormsFound, name: str, own: float, wanted: float) -> None:
     found.deviations.append(Deviation(name, (), sentence))
 
 
-def _heads(found: NormsFound, called: CalledNorms, expected: Architecture) -> None:
+def _heads(found: NormsFound, called: CalledNorms, expected: Architecture, by_layer: bool) -> None:
     """Norms of queries and keys, whose gains multiply logits: a factor that all blocks have is a logit scale;
     those that only some blocks have, or with another gain, and epsilons that are not those of other norms are
-    named."""
+    named. ``by_layer`` says that only some blocks are meant to have them."""
     factor = 1.0
     for of, several in (("query", "queries"), ("key", "keys"), ("value", "values")):
         facts = [called.facts[path] for path in _inside(called) if called.facts[path].of == of]
@@ -213,7 +215,7 @@ def _heads(found: NormsFound, called: CalledNorms, expected: Architecture) -> No
             for layer, path in enumerate(called.paths)
             if not any(one.name.startswith(f"{path}.") for one in facts)
         )
-        if facts and 0 < len(without) < len(called.paths):
+        if facts and 0 < len(without) < len(called.paths) and not by_layer:
             where = blocks_in_words(without, len(called.paths))
             found.deviations.append(Deviation(NORM, without, f"the norm on {several} of {where} is missing"))
             found.lacking.append(f"norms on {several} of single blocks")

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ..base.callables import calling
+from ..base.errors import InputError
 from .behaviour import (
     Entrance,
     activation_of,
@@ -22,7 +23,7 @@ from .behaviour import (
 )
 from .blocks import Blocks
 from .fused import fused_rows
-from .inputs import feed_of
+from .inputs import Feed, feed_of
 from .matrices import Measured, block_matrices
 from .mode import in_mode
 from .norms import CalledNorms, NormFacts, norms_of
@@ -31,6 +32,9 @@ from .roles import BlockMatrices, matrices_of
 from .sizes import AttentionSizes, attention_sizes
 from .stream import cut_of, stream_count
 from .tape import Tape
+
+#: relative difference of two passes that may be rounding, of half precision too
+SAME = 0.01
 
 
 @dataclass(frozen=True)
@@ -126,10 +130,11 @@ class Structure:
 
 
 def looked_at(model: nn.Module, blocks: Blocks, inputs: Any, tokens: int, seed: int) -> Structure:
-    """Run a module twice without gradients, and look at its parts.
+    """Run a module a few times without gradients, and look at its parts.
 
     Raises:
-        InputError: the module fails on its inputs, or no stream passes its blocks.
+        InputError: the module fails on its inputs, two equal passes of it differ, or no stream passes its
+            blocks.
     """
     with (
         in_mode(model, False),
@@ -145,6 +150,7 @@ def looked_at(model: nn.Module, blocks: Blocks, inputs: Any, tokens: int, seed: 
         streams = stream_count(tape, blocks)
         cut = cut_of(tape.calls, blocks.first, feed.shape)
         last = cut(tape.calls[-1].after[0])[0].double()
+        _require_repeatable(model, feed, blocks, tape)
         end = looked_for(tape, output).tensor
         bare = torch.equal(end.reshape(-1), tape.calls[-1].after[0].reshape(-1).to(end.device))
         other, causal = with_another_end(feed), None
@@ -183,6 +189,24 @@ def looked_at(model: nn.Module, blocks: Blocks, inputs: Any, tokens: int, seed: 
         moments,
         bare,
     )
+
+
+def _require_repeatable(model: nn.Module, feed: Feed, blocks: Blocks, tape: Tape) -> None:
+    """Refuse a module whose second pass on the same inputs is another one.
+
+    Raises:
+        InputError: by how much.
+    """
+    again = Tape(blocks)
+    with again.on(model):
+        feed(model)
+    one, other = (t.calls[-1].after[0].double() for t in (tape, again))
+    if one.shape == other.shape and (apart := float((one - other).norm() / one.norm())) > SAME:
+        raise InputError(
+            f"two passes of {type(model).__name__} on the same inputs, in evaluation mode, differ by "
+            f"{apart:.2g} of the last stream: it draws random numbers, "
+            "as by dropout that is always on; turn that off"
+        )
 
 
 def fields_of(s: Structure) -> dict[str, Any]:

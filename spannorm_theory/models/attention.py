@@ -14,6 +14,9 @@ from .gaussian_means import sigmoid_square
 from .positions import WINDOWED, layers, logit_stretch, rotary, rotary_factor
 from .settle import Fact
 
+#: what layers without positions lack where others have norms on queries and keys
+NORMS_BY_LAYER = "no norms on queries and keys of layers without positions"
+
 #: kinds of layers, as files name them, that attend by a softmax over all tokens, or over the nearest
 SOFTMAX = ("softmax", "full_attention", "indexed_attention", "hybrid", *WINDOWED)
 
@@ -112,7 +115,7 @@ def _norms(config: Config, row: Family, logits: float) -> Iterator[Fact]:
         yield Fact("norms of queries over all heads, for which those over each head stand")
     if row.qk_norm == "rope":
         effect = f"the variance of their logits is {1 / logits:.3g} times the model's"
-        yield Fact("no norms on queries and keys of layers without positions", effect)
+        yield Fact(NORMS_BY_LAYER, effect)
 
 
 def _latent(config: Config, row: Family, head: int, one_std: bool) -> Iterator[Fact]:

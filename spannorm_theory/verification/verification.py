@@ -164,7 +164,7 @@ def compare(prediction: Prediction, ensemble: Ensemble) -> Verification:
             allowed[key] = np.where(np.ptp(sample, axis=0) > ROUNDING, allowed[key], ROUNDING)
     weights = [center for (_, quantity), center in measured.items() if quantity == "weight_grad_norm"]
     # a matrix whose gradient is zero has no logarithm, nor has a layer where all are
-    smallest = np.fmax.reduce([np.full_like(weights[0], -np.inf), *weights]) + 2 * np.log(ROUNDING)
+    smallest = np.fmax.reduce([np.full(arch.depth, -np.inf), *weights]) + 2 * np.log(ROUNDING)
     limits = bounds(arch)
     reach = -float(ndtri(FALSE_ALARM / (2 * rows * networks)))
     columns: dict[str, dict[Key, Array]] = {}
