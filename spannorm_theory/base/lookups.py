@@ -120,7 +120,7 @@ def curve(
         raise InputError(f"the table must be {source}; this one has no rows")
     found = found[found["quantity"] == choice("quantity", quantity, set(found["quantity"]))]
     streams = found["stream"].astype(str)  # numbers, where a file was read
-    if stream == "0" and "0" not in set(streams):
+    if isinstance(stream, str) and stream == "0" and "0" not in set(streams):
         raise InputError(
             f"{quantity} has no stream '0'; say stream= which of {', '.join(sorted(set(streams)))}"
         )

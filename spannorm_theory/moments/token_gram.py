@@ -159,8 +159,9 @@ class Block:
                 output = self._branches[origin.index]
                 v, u = finite[origin.index]
                 stream, found = attend_back(self.tokens, component, gram, output, grad, gains, self.layer, v)
-                varied, drop = float(np.exp(2 * u)), self.tokens.drop(gram) / self.tokens.size(gram)
-                self.apart = max(self.apart, varied * drop**2)
+                varied = float(np.exp(2 * u))
+                if size := self.tokens.size(gram):
+                    self.apart = max(self.apart, varied * (self.tokens.drop(gram) / size) ** 2)
                 found |= {name: found[name] * varied for name in QUADRATIC_IN_DROP}
             else:
                 pairs = self.tokens.of_pairs(gram)

@@ -39,6 +39,7 @@ class Program:
         wirings, order = arch.wirings
         traces = [trace for trace, _ in wirings]
         self._blocks = [wirings[which] for which in order]
+        self._drawn = {own: (own.weights, own.base_gains) for _, own in wirings}
         self._readout = arch.readout
         self._coefficients: dict[Expr, dict[int, float]] = {}
         for i, trace in enumerate(traces):
@@ -68,7 +69,7 @@ class Program:
             gains |= branch.gains
             stated |= branch.std
             outward |= branch.outputs
-        result, shapes, base = {}, arch.weights, arch.base_gains
+        result, (shapes, base) = {}, self._drawn[arch]
         for name in filter(shapes.__contains__, self.names):
             inputs, outputs = shapes[name]
             std = self._coefficients[stated[name]][layer] if name in stated else sqrt(base[name] / inputs)
