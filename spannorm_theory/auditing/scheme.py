@@ -65,9 +65,10 @@ def scheme_of(arch: Architecture, rules: Mapping[str, Rule], roles: Mapping[str,
             scheme = Scheme(name, init)
             try:
                 found = scheme.of(arch)
-            except SpannormError:  # a field that has no effect under this rule
+                follows = _follows(found, rules, roles)
+            except SpannormError:  # a field that has no effect under this rule, or a block that norms zeros
                 continue
-            if _follows(found, rules, roles):
+            if follows:
                 return replace(scheme, router_gain=_router_gain(found, rules, roles))
     stated = {name: rules[name] for name in arch.weights if name in rules and name in WEIGHTS}
     scheme = Scheme(_registered(stated), "fan-in")
@@ -137,12 +138,14 @@ def _follows(arch: Architecture, rules: Mapping[str, Rule], roles: Mapping[str, 
 
 
 def stds_of(arch: Architecture) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
-    """Standard deviation of an entry of each matrix at every layer."""
+    """Standard deviation of an entry of each matrix of the two branches at every layer."""
     layers = np.arange(arch.depth, dtype=float)
     gains, result = arch.base_gains, {}
     rule = SCALINGS[arch.scaling]
     both = {"attn.": rule.multipliers("attention"), "ffn.": rule.multipliers("ffn")}
     for name, (inputs, _) in arch.weights.items():
+        if not name.startswith(tuple(both)):  # a gate's, which the placement states
+            continue
         own = both[name.partition(".")[0] + "."]
         std = np.full(arch.depth, (gains[name] / inputs) ** 0.5)
         if name in own.std:

@@ -152,7 +152,7 @@ class _BlocksBack:
         """(q, delta) of what a gate multiplies and (gamma, c) behind the product, (layers, 2) each, by the
         number of the gate among the branches."""
         step, moments = self.blocks.step, self.moments
-        values = step.multiplied(moments.q, moments.delta, self.blocks.multipliers)
+        values = self._multiplied()
         shape, first = moments.q.shape[1:], len(step.trace.gains)
         found = {}
         for i, product in enumerate(step.trace.products, first):
@@ -164,8 +164,8 @@ class _BlocksBack:
     def _multiplier_grads(self, arch: Architecture, grads: Array) -> dict[str, Array]:
         """Logarithms of the squared gradients of learnt multipliers by name, (layers,), from (gamma, c)
         behind each, (layers, 2 x multipliers)."""
-        step, moments = self.blocks.step, self.moments
-        values = step.multiplied(moments.q, moments.delta, self.blocks.multipliers)
+        step = self.blocks.step
+        values = self._multiplied()
         found = {}
         for i, gain in enumerate(step.trace.gains):
             q, delta = values[2 * i : 2 * i + 2]
@@ -174,6 +174,11 @@ class _BlocksBack:
             with np.errstate(divide="ignore"):
                 found[gain.name] = np.log(norm)
         return found
+
+    def _multiplied(self) -> Any:
+        """q and delta of what each multiplier and each gate of a block multiplies, one behind the other."""
+        with np.errstate(divide="ignore", invalid="ignore"):  # behind a norm that reads zeros
+            return self.blocks.step.multiplied(self.moments.q, self.moments.delta, self.blocks.multipliers)
 
     def _require_resolved(self, name: str, norms: Array) -> None:
         """Refuse squared norms that an expansion left below zero."""

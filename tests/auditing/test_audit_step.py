@@ -46,7 +46,8 @@ def few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def step_of(model: nn.Module, rule: str, ids: torch.Tensor, make: Any = None, lr: float = 1e-3) -> ModuleStep:
     plan = Plan(optimiser(rule), {}, lr, make)
-    return ModuleStep(model, find_blocks(model), feed_of(ids, model, 0, 8), plan, 5)
+    matrices = st.probe(model, ids, progress=False).matrices
+    return ModuleStep(model, find_blocks(model), feed_of(ids, model, 0, 8), plan, 5, matrices)
 
 
 def plain_step(model: Model, ids: torch.Tensor, lr: float) -> tuple[list[torch.Tensor], dict[str, Any]]:

@@ -260,6 +260,35 @@ def test_matrices_that_are_no_draws_are_no_question_for_the_search() -> None:
     assert (found.verdict, found.suspect) == ("departs", None)
 
 
+def test_of_a_module_of_which_nothing_is_expected_nothing_departs() -> None:
+    def build(seed: int) -> nn.Module:
+        model = Model(depth=DEPTH, gated=True)
+        torch.nn.init.zeros_(model.blocks[2].attn.out_proj.weight)
+        model.blocks[1].register_forward_hook(lambda block, given, made: 1.5 * made)
+        return model
+
+    found = st.audit(build, networks=32, tokens=12, activation="swiglu", heads=4, progress=False)
+    assert (found.verdict, found.unstated) == ("undecided", True)
+    assert "the theory of what was read does not explain it; say what is expected" in found.summary()
+
+
+def test_one_block_in_two_places_is_said_to_be() -> None:
+    def fault(model: Model) -> None:
+        model.blocks[2] = model.blocks[1]
+
+    found = audited(fault)
+    assert found.verdict == "departs"
+    assert "Blocks 1 to 2 hold the same numbers" in found.summary()
+
+
+def test_a_module_that_draws_as_it_runs_is_refused() -> None:
+    def fault(model: Model) -> None:
+        model.blocks[1].register_forward_hook(lambda block, given, made: nn.functional.dropout(made, 0.2))
+
+    with pytest.raises(InputError, match=r"two passes of Model on the same inputs.*it draws random numbers"):
+        audited(fault)
+
+
 def test_without_an_expectation_the_networks_are_held_against_what_was_read() -> None:
     found = st.audit(lambda seed: Model(depth=3), networks=24, tokens=12, activation="gelu", progress=False)
     assert "against no expectation, only the theory of what was read" in found.summary().splitlines()[0]
