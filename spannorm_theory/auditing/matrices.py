@@ -24,6 +24,7 @@ class Measured:
     Attributes:
         layer: block index; None outside the blocks.
         shape: (outputs, inputs), of each expert.
+        whole: outputs of the parameter that it is a part of.
         entries: number of entries, of all experts.
         second, fourth: moments of an entry about zero.
         largest: largest absolute value.
@@ -34,6 +35,7 @@ class Measured:
     role: str
     name: str
     shape: tuple[int, int]
+    whole: int
     entries: int
     second: float
     fourth: float
@@ -90,9 +92,10 @@ def block_matrices(
         parameters = dict(modules[path].named_parameters())
         for part in own.parts:
             bias = _bias(parameters, part.name)
-            tensor = part.of(parameters[part.name].detach())
+            parameter = parameters[part.name].detach()
+            tensor, whole = part.of(parameter), parameter.shape[-1 if part.transposed else -2]
             own_bias = None if bias is None else _of_rows(bias, part.rows)
-            found.append(measured(layer, part.role, f"{path}.{part.name}", tensor, own_bias))
+            found.append(measured(layer, part.role, f"{path}.{part.name}", tensor, own_bias, whole))
     return found
 
 
@@ -166,9 +169,15 @@ def _of_rows(bias: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
 
 
 def measured(
-    layer: int | None, role: str, name: str, tensor: torch.Tensor, bias: torch.Tensor | None = None
+    layer: int | None,
+    role: str,
+    name: str,
+    tensor: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    whole: int | None = None,
 ) -> Measured:
-    """The moments of a matrix (..., outputs, inputs), with those of its bias."""
+    """The moments of a matrix (..., outputs, inputs), with those of its bias; ``whole`` are the outputs of
+    the parameter, where it is a part of one."""
     numbers = tensor.double()
     square = numbers.square()
     spread = float("nan") if bias is None else float(bias.detach().double().square().mean().sqrt())
@@ -177,6 +186,7 @@ def measured(
         role,
         name,
         (tensor.shape[-2], tensor.shape[-1]),
+        whole or tensor.shape[-2],
         tensor.numel(),
         float(square.mean()),
         float(square.square().mean()),

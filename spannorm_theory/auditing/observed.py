@@ -29,6 +29,7 @@ class Observed:
     """The standard deviations of one role.
 
     Attributes:
+        whole: outputs of the fused matrix that it is a part of, else its own.
         layers: the blocks that have it.
         stds, errors: of each of these, and their relative standard errors.
         reach: largest absolute value of a matrix over its standard deviation, the median over matrices; they
@@ -39,6 +40,7 @@ class Observed:
     role: str
     inputs: int
     outputs: int
+    whole: int
     layers: Array
     stds: Array
     errors: Array
@@ -86,6 +88,7 @@ def observed(measured: Iterable[Measured]) -> list[Observed]:
                 role,
                 every[0].inputs,
                 every[0].shape[0],
+                every[0].whole,
                 np.array(list(layers), dtype=float),
                 np.sqrt(second),
                 np.sqrt(np.maximum(kurtosis, 1e-12) / entries) / 2,

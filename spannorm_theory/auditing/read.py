@@ -240,7 +240,8 @@ def _facts(
     core = known.arch.to_dict()
     if seen.start.may_be(known.arch.input_second_moment, known.arch.input_cosine):
         own = {name: value for name, value in own.items() if not name.startswith("input_")}
-    core |= {name: value for name, value in own.items() if name in SEEN}
+    seen_too = SEEN if known.arch.experts > 1 else (*SEEN, "ffn_ratio")
+    core |= {name: value for name, value in own.items() if name in seen_too}
     plain = {f.name: f.default for f in dataclasses.fields(Fields)}
     tried = {name: core.pop(name) for name in TRIED if name in core}
     facts = [Fact(name, "", {name: value}) for name, value in tried.items() if value != plain[name]]

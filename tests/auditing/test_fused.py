@@ -55,3 +55,14 @@ def test_without_a_mask_the_usual_order_is_taken() -> None:
     model = pieces(Model(fused=True), cut(("query", "key", "value"), 1))
     table = st.read(model, tokens=8).table.dropna(subset="layer").set_index("role")
     assert table.loc["attn.value", "std"].to_numpy() == pytest.approx(0.3, rel=0.1)
+
+
+@pytest.mark.parametrize("depth", [4, 8])
+def test_the_shape_of_the_whole_matrix_explains_its_pieces_before_a_factor_of_depth(depth: int) -> None:
+    torch.manual_seed(1)
+    model = Model(depth=depth, fused=True, causal=True)
+    for block in model.blocks:
+        for layer in (block.attn.qkv, block.attn.out_proj, block.ffn.fc1, block.ffn.fc2):
+            torch.nn.init.xavier_uniform_(layer.weight)
+    words = {role: rule.words for role, rule in st.read(model, tokens=8).rules.items()}
+    assert {words[f"attn.{role}"] for role in STD} == {"√(2/(inputs+all outputs)) (uniform)"}
