@@ -39,8 +39,8 @@ MOST = {"depth": 100_000}
 
 #: keys that say nothing about the numbers of a network at initialisation, in evaluation, at short lengths
 _SILENT = """
-    _name_or_path architectures attention_bias attn_pdrop auto_map bad_words_ids begin_suppress_tokens bias
-    bos_token_id cache_implementation chunk_size_feed_forward classifier_dropout
+    _name_or_path architectures attention_bias attention_out_bias attn_pdrop auto_map bad_words_ids
+    begin_suppress_tokens bias bos_token_id cache_implementation chunk_size_feed_forward classifier_dropout
     classifier_dropout_prob cross_attention_hidden_size
     decoder_start_token_id diversity_penalty do_sample dtype early_stopping emb_pdrop embd_pdrop
     embedding_dropout enable_bias encoder_no_repeat_ngram_size eos_token_id ep_size eod_token_id
