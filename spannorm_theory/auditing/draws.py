@@ -50,9 +50,10 @@ class Oddity:
     @property
     def deviation(self) -> Deviation:
         """As a thing that is not as expected."""
-        why = "they were copied from one, and are not independent draws"
-        end = why if self.what == EQUAL else "not independent draws of one law"
-        return Deviation(self.what, self.layers, f"{self.words}: {end}")
+        end = (
+            ", and are not independent draws" if self.what == EQUAL else ": not independent draws of one law"
+        )
+        return Deviation(self.what, self.layers, f"{self.words}{end}")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class _Matrix:
 def oddities(s: Structure) -> tuple[Oddity, ...]:
     """What is not an independent draw in the matrices of a module's blocks, a line for each role and kind."""
     matrices = list(_matrices(s))
-    copied = tuple(_copies(matrices, len(s.called)))
+    copied = tuple(_copies(matrices, s.called))
     within: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for one in matrices:
         found = _within(one.numbers)
@@ -168,8 +169,10 @@ def _alignment(rows: torch.Tensor) -> tuple[float, float]:
     return total / pairs, (total - pairs) / (2 * pairs) ** 0.5
 
 
-def _copies(matrices: Sequence[_Matrix], depth: int) -> Iterator[Oddity]:
-    """Matrices that are those of another one, up to a factor, and nearly: whole blocks, roles, experts."""
+def _copies(matrices: Sequence[_Matrix], called: Sequence[str]) -> Iterator[Oddity]:
+    """Matrices that are those of another one, up to a factor, and nearly: whole blocks, roles, experts; of
+    blocks at the paths ``called``."""
+    depth = len(called)
     roles = [{m.role for m in matrices if m.layer == layer} for layer in range(depth)]
     alike: dict[tuple[int, ...], list[str]] = {}
     experts: dict[str, set[int]] = {}
@@ -186,7 +189,9 @@ def _copies(matrices: Sequence[_Matrix], depth: int) -> Iterator[Oddity]:
     for equal, those in alike.items():
         where = blocks_in_words(equal, depth)
         if all(roles[layer] <= set(those) for layer in equal):
-            yield Oddity(EQUAL, equal, f"{where[0].upper()}{where[1:]} hold the same numbers")
+            one = len({called[layer] for layer in equal}) == 1
+            how = "are one module" if one else "hold the same numbers: they were copied from one"
+            yield Oddity(EQUAL, equal, f"{where[0].upper()}{where[1:]} {how}")
         else:
             yield _copied(", ".join(those), set(equal), depth)
     for role, found in experts.items():

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..base.callables import calling
 from .blocks import Blocks
 from .inputs import Feed
 from .mode import in_mode
@@ -27,8 +28,8 @@ FusedRows = Mapping[str, Mapping[str, torch.Tensor]]
 NOTHING = 1e-5
 
 
-class _Reached(Exception):
-    """The first block has been run; nothing behind it is."""
+class _Reached(BaseException):
+    """The first block has been run, and nothing behind it is: no error, which the module may catch."""
 
 
 def fused_rows(model: nn.Module, blocks: Blocks, feed: Feed) -> FusedRows:
@@ -59,7 +60,8 @@ def _rows(model: nn.Module, blocks: Blocks, feed: Feed, module: nn.Module) -> di
     with in_mode(model, False), torch.enable_grad(), tape.on(model):
         hooks = module.register_forward_hook(keep), blocks.first.register_forward_hook(stop)
         try:
-            feed(model)
+            with calling(model.forward, type(model).__name__, " on its inputs"):
+                feed(model)
         except _Reached:
             pass
         finally:

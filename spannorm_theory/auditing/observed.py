@@ -29,7 +29,7 @@ class Observed:
     """The standard deviations of one role.
 
     Attributes:
-        whole: outputs of the fused matrix that it is a part of, else its own.
+        outputs: of the parameter, all pieces of a fused one.
         layers: the blocks that have it.
         stds, errors: of each of these, and their relative standard errors.
         reach: largest absolute value of a matrix over its standard deviation, the median over matrices; they
@@ -40,7 +40,6 @@ class Observed:
     role: str
     inputs: int
     outputs: int
-    whole: int
     layers: Array
     stds: Array
     errors: Array
@@ -87,7 +86,6 @@ def observed(measured: Iterable[Measured]) -> list[Observed]:
             Observed(
                 role,
                 every[0].inputs,
-                every[0].shape[0],
                 every[0].whole,
                 np.array(list(layers), dtype=float),
                 np.sqrt(second),

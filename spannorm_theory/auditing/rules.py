@@ -74,12 +74,6 @@ FORMULAS = (
         lambda o: sqrt(Rational(2, o.inputs + o.outputs)),
         1,
     ),
-    Base(
-        "√(2/(inputs+all outputs))",  # of a fused matrix
-        lambda o, d: (2 / (o.inputs + o.whole)) ** 0.5,
-        lambda o: sqrt(Rational(2, o.inputs + o.whole)),
-        1.5,
-    ),
     Base("1/√(3 inputs)", lambda o, d: (3 * o.inputs) ** -0.5, lambda o: 1 / sqrt(3 * o.inputs), 1),
     Base("√(2/inputs)", lambda o, d: (2 / o.inputs) ** 0.5, lambda o: sqrt(Rational(2, o.inputs)), 1),
     Base("√(2/(5d))", lambda o, d: (2 / (5 * d)) ** 0.5, lambda o: sqrt(2 / (5 * symbols.width)), 1),

@@ -60,6 +60,7 @@ Change = Callable[[Architecture], dict[str, Any]]
 _CHANGES: tuple[tuple[str, Change], ...] = (
     ("logits are not divided by the root of the head width", lambda a: {"logit_scale": 1.0}),
     ("logits are divided by the head width, not by its root", lambda a: {"logit_scale": "linear"}),
+    ("logits are divided by the width", lambda a: {"logit_scale": 1 / a.width}),
     (
         "logits of block l are divided by l + 1, too",
         lambda a: {"scaling": f"{a.scaling}+inverse-layer-logits"},

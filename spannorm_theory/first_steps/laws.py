@@ -130,7 +130,7 @@ class Gradients:
 
     @classmethod
     def of(cls, recurrence: Recurrence) -> Self:
-        """Those of a recurrence; errors as of :func:`step_law`."""
+        """Gradients of a recurrence; errors as of :func:`step_law`."""
         if len(recurrence.step.trace.streams) > 1:
             raise NoClosedForm("the gradients of several streams mix in every block: a product of matrices")
         if recurrence.before is not None or len(recurrence.turns) > 1:

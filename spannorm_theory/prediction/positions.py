@@ -75,7 +75,7 @@ SHORT = 1000.0
 
 #: least 1 - rho from which gradients of queries and keys, which go as its square, keep their digits; and
 #: token cosine, and its product with that of the gradient, up to which rotary positions are a mean coherence
-COLLAPSED, ALIKE, IN_COMMON = 1e-9, 0.7, 0.1
+COLLAPSED, ALIKE, IN_COMMON = 1e-9, 0.9, 0.1
 
 
 def declined(arch: Architecture) -> str:

@@ -257,6 +257,14 @@ def test_what_no_theory_has_is_named_and_networks_are_not_judged(
 
 
 @pytest.mark.statistical
+def test_what_a_configuration_lacks_by_design_is_no_departure() -> None:
+    found = audited("llama4_text", sizes={**GATED, "intermediate_size_mlp": 352, "num_local_experts": 4})
+    assert found.deviations == (), found.summary()
+    assert any(gap.feature.startswith("no norms on queries and keys") for gap in found.gaps)
+    assert found.verdict == "undecided"
+
+
+@pytest.mark.statistical
 def test_a_gap_below_the_noise_is_a_note() -> None:
     found = audited("gemma3_text", sizes={**GATED, "sliding_window": 8})
     assert found.verdict == "healthy", found.summary()

@@ -9,6 +9,7 @@ import torch
 from modules import WIDTH, Attention, Model, mixed
 
 import spannorm_theory as st
+from spannorm_theory.base.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("registries", "own_generator")
 
@@ -65,4 +66,12 @@ def test_the_shape_of_the_whole_matrix_explains_its_pieces_before_a_factor_of_de
         for layer in (block.attn.qkv, block.attn.out_proj, block.ffn.fc1, block.ffn.fc2):
             torch.nn.init.xavier_uniform_(layer.weight)
     words = {role: rule.words for role, rule in st.read(model, tokens=8).rules.items()}
-    assert {words[f"attn.{role}"] for role in STD} == {"√(2/(inputs+all outputs)) (uniform)"}
+    assert {words[f"attn.{role}"] for role in (*STD, "output")} == {"√(2/(inputs+outputs)) (uniform)"}
+
+
+def test_a_fused_module_that_fails_is_named() -> None:
+    model = Model(fused=True, causal=True)
+    model.blocks[0].attn.out_proj = torch.nn.Linear(WIDTH + 1, WIDTH)
+    for call in (st.read, st.probe):
+        with pytest.raises(InputError, match="Model failed on its inputs: RuntimeError"):
+            call(model, tokens=8)

@@ -112,7 +112,7 @@ def scaled_blocks(model: Model) -> None:
         (noisy_keys, "attn.key of blocks 0, 2 are copies of one another"),
         (values_and_down, "attn.value, ffn.down of all blocks are copies of one another"),
         (turned, "attn.query and attn.output of all blocks are copies of one another"),
-        (scaled_blocks, "All blocks hold the same numbers"),
+        (scaled_blocks, "All blocks hold the same numbers: they were copied from one"),
     ],
 )
 def test_copies_between_matrices_are_named(fault: Fault, said: str) -> None:

@@ -205,9 +205,7 @@ def drawn(
         inputs, outputs = shapes[role]
         error = np.full(depth, (2 * inputs * outputs) ** -0.5)
         measured = np.array([std(int(l)) for l in layers]) * (1 + error * generator.standard_normal(depth))
-        result.append(
-            Observed(role, inputs, outputs, outputs, layers, measured, error, 5.0, inputs * outputs)
-        )
+        result.append(Observed(role, inputs, outputs, layers, measured, error, 5.0, inputs * outputs))
     return result
 
 

@@ -220,6 +220,12 @@ def cooled(model: Model) -> None:
         block.attn.q_proj.register_forward_hook(lambda m, args, out, place=place: out / (place + 1))
 
 
+def over_width(model: Model) -> None:
+    """Logits divided by the width, 32, and not by the root of the head width, 8."""
+    for block in model.blocks:
+        block.attn.q_proj.register_forward_hook(lambda m, args, out: out * 8**0.5 / 32)
+
+
 @pytest.mark.statistical
 @pytest.mark.parametrize(
     ("fault", "sentence"),
@@ -229,6 +235,7 @@ def cooled(model: Model) -> None:
         (written_out(epsilon=1.0), "the norm in front of ffn of all blocks has epsilon 1"),
         (activated(lambda x: x), "the activation is bilinear, not swiglu"),
         (cooled, "logits of block l are divided by l + 1, too"),
+        (over_width, "logits are divided by the width"),
     ],
 )
 def test_what_no_tensor_shows_is_found_among_single_changes(fault: Fault, sentence: str) -> None:
@@ -278,7 +285,7 @@ def test_one_block_in_two_places_is_said_to_be() -> None:
 
     found = audited(fault)
     assert found.verdict == "departs"
-    assert "Blocks 1 to 2 hold the same numbers" in found.summary()
+    assert "Blocks 1 to 2 are one module, and are not independent draws" in found.summary()
 
 
 def test_a_module_that_draws_as_it_runs_is_refused() -> None:
