@@ -103,3 +103,22 @@ def test_a_users_placement_is_drawn_like_the_others() -> None:
     layout = arrange(trace_of("parallel-test"), {})
     assert {"Attention", "window 8, no positions", "FFN", r"$\times 2$"} <= set(texts(ax))
     assert len({box.x for box in layout.boxes.values()}) > 1
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("name", [*PLACEMENTS, "gated-post-norm(logits=1)", "attention-residuals(block=4)"])
+def test_a_title_fits_its_figure(name: str) -> None:
+    ax = block_diagram(name, first=True)
+    title = ax.title.get_window_extent()
+    assert title.x0 >= 0
+    assert title.x1 <= ax.figure.bbox.x1
+
+
+@pytest.mark.exact
+def test_what_a_gate_multiplies_enters_the_product_at_its_side() -> None:
+    trace = PLACEMENTS["gated-post-norm"].trace("unit", logits=1)
+    layout = arrange(trace, {})
+    for product in trace.products:
+        box = layout.boxes[product.index]
+        ends = {wire.points[-1] for wire in layout.wires if wire.points[-1] in (box.bottom, box.side(True))}
+        assert ends == {box.bottom, box.side(True)}

@@ -20,6 +20,9 @@ from .layout import RADIUS, Box, Layout, Point, Wire, arrange
 
 #: inches that one unit of the layout takes on a figure of its own
 SCALE = 0.42
+#: units of the layout that a letter of a title takes
+LETTER = 0.16
+#: colours of boxes by kind
 FILLS = {
     "norm": "#f6e9b6",
     "attention": "#f6d5c3",
@@ -73,14 +76,18 @@ def block_diagram(
     layout = arrange(trace, {node.index: _lines(node, len(trace.streams)) for node in trace.nodes})
     left, right, bottom, top = layout.extent
     margin = 0.25
-    width, height = right - left + 2 * margin, top - bottom + 2 * margin + 0.25
+    said = placement_label(placement) + (", first block" if first else "") if title else ""
+    aside = margin
+    if ax is None:  # a title may be wider than its block
+        aside = max(margin, (LETTER * len(said) - right + left) / 2)
+    width, height = right - left + 2 * aside, top - bottom + 2 * margin + 0.25
     with paper():
         if ax is None:
             scale = SCALE * mpl.rcParams["font.size"] / 8
             room = 0.7 * scale if title else 0.0
             figure = new_figure(scale * width, scale * height + room, layout="none")
             ax = figure.add_axes((0, 0, 1, scale * height / (scale * height + room)), axes_class=PaperAxes)
-        ax.set_xlim(left - margin, right + margin)
+        ax.set_xlim(left - aside, right + aside)
         ax.set_ylim(bottom - margin, top + margin + 0.25)
         ax.set_aspect("equal")
         ax.set_axis_off()
@@ -93,7 +100,7 @@ def block_diagram(
             _draw_box(ax, box, size)
         _draw_outputs(ax, trace, layout, size)
         if title:
-            ax.set_title(placement_label(placement) + (", first block" if first else ""), fontsize=1.1 * size)
+            ax.set_title(said, fontsize=1.1 * size)
     return ax
 
 

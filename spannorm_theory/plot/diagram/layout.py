@@ -227,11 +227,11 @@ def _route(layout: Layout, source: Value, target: Value) -> tuple[Point, ...]:
 
 def _ways(layout: Layout, start: Box, end: Box) -> Iterator[tuple[Point, ...]]:
     below = end.bottom[1] - LEVEL_GAP / 2
-    is_sum = isinstance(end.node, Sum)
+    circle = isinstance(end.node, (Sum, Product))  # which wires may enter at its sides
     if start.x == end.x:
         yield start.top, end.bottom
     else:
-        if is_sum:
+        if circle:
             yield start.top, (start.x, end.y), end.side(start.x > end.x)
         yield start.top, (start.x, below), (end.x, below), end.bottom
     above = start.top[1] + LEVEL_GAP / 2
@@ -245,7 +245,7 @@ def _ways(layout: Layout, start: Box, end: Box) -> Iterator[tuple[Point, ...]]:
                 else (right + LANE * lane, left - LANE * lane)[side < 0]
             )
             corner = [start.top, (start.x, above), (x, above)]
-            if is_sum:
+            if circle:
                 yield (*corner, (x, end.y), end.side(x > end.x))
             yield (*corner, (x, below), (end.x, below), end.bottom)
 
